@@ -1,0 +1,20 @@
+# `make run ARGS="model=vgg16 mode=train"` and `make test` need nothing but Python: they make .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint
+run: .venv/installed
+	$(BIN)/python -m microbench $(ARGS)
+
+test: .venv/installed
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

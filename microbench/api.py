@@ -1,0 +1,58 @@
+"""What a Python program calls; the command line does the same."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from microbench.results.result import Result
+from microbench.schedule.cases import Case
+
+
+def new_run_id() -> str:
+    """When the run starts, in UTC, and eight random digits: no two runs share a folder."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def run(*, folder: str | Path | None = None, **options: Any) -> Result:
+    """Measure one case and return its result, which is on disk too.
+
+        microbench.run(model="resnet18", mode="infer", batch_size=1).median("inference")
+        microbench.run(model="layer", mode="train", measure={"rel_ci": 0.02},
+                       **{"model.cls": "torch.nn.GELU", "model.input_shape": [1024], "model.input_grad": True})
+
+    Args:
+        folder: where `records.jsonl` is written; by default `outputs/<run_id>`.
+        options: the options of the command line; one inside a group by its dotted key, or as a dictionary.
+
+    Raises:
+        UserError: the options describe no case, or the device cannot be used here. A case that fails raises
+            nothing: `result.ok` is False, and its record says why.
+    """
+    return _measure(options, folder, sweep=False)
+
+
+def sweep(*, folder: str | Path | None = None, **options: Any) -> Result:
+    """Measure every combination of the listed values: `sweep(model=["vgg16", "resnet50"], batch_size=[1, 8])`.
+
+    An option whose value is itself a list takes a list of lists. For the rest see `run`.
+    """
+    return _measure(options, folder, sweep=True)
+
+
+def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) -> Result:
+    from microbench.compose import from_options
+    from microbench.reports.progress import Silent
+    from microbench.results.store import Store
+    from microbench.schedule.runner import run as run_cases
+
+    run_id = new_run_id()
+    cases: Sequence[Case] = from_options(options, sweep)
+    store = Store(Path(folder) if folder else Path("outputs") / run_id)
+    try:
+        return run_cases(cases, store, Silent(), run_id)
+    finally:
+        store.close()

@@ -1,0 +1,99 @@
+"""Makes every classification model of torchvision a `model=` option, without a YAML each.
+
+The names are read from torchvision's source, so that listing or completing them takes milliseconds: importing
+torchvision takes seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+GROUP = "model"
+_REGISTERED = re.compile(r"^@register_model\(.*?\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+
+
+@cache
+def torchvision_models() -> dict[str, str]:
+    """Every classification model torchvision registers, with its family: the module that defines it."""
+    spec = find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return {}
+    files = sorted((Path(spec.origin).parent / "models").glob("*.py"))
+    return {name: file.stem for file in files for name in _REGISTERED.findall(file.read_text())}
+
+
+def families(names: Iterable[str]) -> dict[str, list[str]]:
+    """The names that torchvision has, grouped by family."""
+    known = torchvision_models()
+    grouped: dict[str, list[str]] = {}
+    for name in sorted(names, key=_natural):
+        if name in known:
+            grouped.setdefault(known[name], []).append(name)
+    return dict(sorted(grouped.items()))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts resnet18 before resnet101."""
+    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
+
+
+class TorchvisionSource(ConfigSource):
+    """A source of configurations that has one file in `model/` for each model."""
+
+    @staticmethod
+    def scheme() -> str:
+        """The scheme of this source's place in Hydra's search path."""
+        return "torchvision"
+
+    def available(self) -> bool:
+        """Whether torchvision is installed."""
+        return bool(torchvision_models())
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether a path is the root or `model/`."""
+        return config_path.strip("/") in ("", GROUP)
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether a path is a model."""
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        return group == GROUP and name in torchvision_models()
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """The configuration of one model."""
+        if not self.is_config(config_path):
+            raise ConfigLoadError(f"torchvision has no model {config_path!r}")
+        name = config_path.removesuffix(".yaml").rpartition("/")[2]
+        config = OmegaConf.create({"source": "torchvision", "name": name})
+        return ConfigResult(self.provider, f"{self.scheme()}://", config, header={"package": None})
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """What lies at a path: groups, configurations, or both."""
+        path = config_path.strip("/")
+        if path == "" and results_filter != ObjectType.CONFIG:
+            return [GROUP]
+        return sorted(torchvision_models()) if path == GROUP and results_filter != ObjectType.GROUP else []
+
+
+class TorchvisionSearchPath(SearchPathPlugin):
+    """Puts that source behind the files of `conf/`, which win over it."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the source."""
+        search_path.append("catalog", f"{TorchvisionSource.scheme()}://")
+
+
+def register() -> None:
+    """Make the source known to Hydra; a second time changes nothing."""
+    for plugin in (TorchvisionSource, TorchvisionSearchPath):
+        Plugins.instance().register(plugin)

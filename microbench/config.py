@@ -1,0 +1,183 @@
+"""The schema of one case's configuration, and the check of its values. Data only, no side effects.
+
+Types and keys are checked where the configuration is composed; what only a value can get wrong (a negative
+batch, a tolerance of zero) is checked by `validate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from microbench.errors import UserError, unknown
+
+MISSING = "???"  # how OmegaConf spells a value that must be given
+
+ISOLATIONS = ("fork", "spawn", "inline")
+
+
+@dataclass
+class ModelConfig:
+    """What is computed.
+
+    Attributes:
+        source: the module of `workloads/` that builds it.
+        name: what the tables call it; for `model=layer` the class's own name.
+        cls: for layers, the dotted name of an `nn.Module` or of a function of tensors.
+        args: positional arguments of the constructor.
+        kwargs: keyword arguments of the constructor (of the call, where `cls` is a function).
+        call_kwargs: keyword arguments of the call.
+        input_shape: shape of one input, without the batch.
+        input_count: how many inputs the call takes, all of `input_shape`.
+        input_shared: one tensor serves as all inputs (self-attention), instead of one each.
+        input_dtype: float32, or an integer type for indices, drawn from [0, `input_high`).
+        input_high: the exclusive upper bound of index inputs.
+        input_grad: the input requires a gradient in training (always false for index inputs).
+        num_classes: width of a classifier's output.
+        aux_weight: weight of each auxiliary classifier's loss in the training loss.
+    """
+
+    source: str = MISSING
+    name: str = ""
+    cls: str | None = None
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    call_kwargs: dict[str, Any] = field(default_factory=dict)
+    input_shape: list[int] = field(default_factory=lambda: [3, 224, 224])
+    input_count: int = 1
+    input_shared: bool = False
+    input_dtype: str = "float32"
+    input_high: int = 1
+    input_grad: bool = False
+    num_classes: int = 1000
+    aux_weight: float = 0.0
+
+
+@dataclass
+class DeviceConfig:
+    """Where it runs."""
+
+    name: str = MISSING
+
+
+@dataclass
+class ModeConfig:
+    """Which experiment."""
+
+    name: str = MISSING
+
+
+@dataclass
+class EngineConfig:
+    """How it is executed."""
+
+    name: str = MISSING
+
+
+@dataclass
+class PrecisionConfig:
+    """In which number format."""
+
+    name: str = MISSING
+
+
+@dataclass
+class OptimizerConfig:
+    """How the update phase updates: class `cls` of `torch.optim`, with `lr` and `kwargs`."""
+
+    name: str = MISSING
+    cls: str = MISSING
+    lr: float = MISSING  # type: ignore[assignment]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class MeasureConfig:
+    """How precisely it is measured; every time is in seconds.
+
+    Attributes:
+        rel_ci: stop once the half-width of the median's 95 % interval is within this share of the median.
+        min_time: shortest time spent sampling.
+        max_time: longest time spent sampling; a slow case may overrun it to reach its least samples.
+        min_samples: fewest samples before `rel_ci` may stop the sampling.
+        max_samples: most samples.
+        min_sample: shortest sample; calls of inference are repeated within a sample to reach it.
+        max_warmup: longest time spent warming up.
+    """
+
+    rel_ci: float = 0.01
+    min_time: float = 0.5
+    max_time: float = 20.0
+    min_samples: int = 20
+    max_samples: int = 10_000
+    min_sample: float = 100e-6
+    max_warmup: float = 5.0
+
+
+@dataclass
+class Config:
+    """One case, fully resolved."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    mode: ModeConfig = field(default_factory=ModeConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    batch_size: int = 8
+    threads: int | None = None
+    seed: int = 0
+    isolation: str = "fork"
+    timeout: float | None = 1800.0
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _not_negative(value: float) -> bool:
+    return value >= 0
+
+
+def _at_least_one(value: int) -> bool:
+    return value >= 1
+
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "batch_size": (_at_least_one, "an integer of at least 1"),
+    "threads": (_at_least_one, "an integer of at least 1, or null for the physical cores"),
+    "seed": (_not_negative, "an integer of at least 0"),
+    "timeout": (_positive, "a number of seconds above 0, or null for none"),
+    "model.input_count": (_at_least_one, "an integer of at least 1"),
+    "model.input_high": (_at_least_one, "an integer of at least 1"),
+    "model.num_classes": (_at_least_one, "an integer of at least 1"),
+    "model.input_shape": (lambda shape: all(size >= 1 for size in shape), "a list of sizes of at least 1"),
+    "optimizer.lr": (_not_negative, "a number of at least 0"),
+    "measure.rel_ci": (lambda share: 0 < share < 1, "a share between 0 and 1, both excluded (0.01 is 1 %)"),
+    "measure.min_time": (_not_negative, "a number of seconds of at least 0"),
+    "measure.max_time": (_positive, "a number of seconds above 0"),
+    "measure.min_samples": (_at_least_one, "an integer of at least 1"),
+    "measure.max_samples": (_at_least_one, "an integer of at least 1"),
+    "measure.min_sample": (_not_negative, "a number of seconds of at least 0"),
+    "measure.max_warmup": (_not_negative, "a number of seconds of at least 0"),
+}
+
+
+def value_of(config: Config, key: str) -> Any:
+    """The value at a dotted key, such as `measure.rel_ci`."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def validate(config: Config) -> None:
+    """Raise a UserError that names the first value that no run could use, and what is allowed instead."""
+    for key, (holds, allowed) in RULES.items():
+        value = value_of(config, key)
+        if value is not None and not holds(value):
+            raise UserError(f"{key}={value} is not possible: give {allowed}.")
+    if config.isolation not in ISOLATIONS:
+        raise unknown("isolation", config.isolation, ISOLATIONS)

@@ -1,0 +1,75 @@
+"""WHERE it runs: one module a device, each with a `Device` of its own."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import torch
+
+from microbench import registry
+from microbench.errors import UserError
+from microbench.measure.experiment import Clock
+
+PREFERRED = ("cuda", "cpu")  # what `device=auto` takes: the first that is usable here
+
+
+class MemoryMeter(Protocol):
+    """Measures a peak of memory over the level at its making."""
+
+    def peak(self) -> int | None:
+        """Bytes so far; None where the device cannot tell."""
+        ...
+
+
+class Device(Protocol):
+    """A device to run on.
+
+    Attributes:
+        name: its name as an option.
+        clock: what times are read on.
+    """
+
+    name: str
+    clock: Clock
+
+    def unusable(self) -> str | None:
+        """Why it cannot be used here, and what would help; None if it can."""
+        ...
+
+    def torch_device(self) -> torch.device:
+        """Where tensors go."""
+        ...
+
+    def prepared(self, threads: int) -> AbstractContextManager[None]:
+        """Set the device's and the process's state for a case; put back what was there before."""
+        ...
+
+    def memory(self) -> MemoryMeter:
+        """A meter that starts now."""
+        ...
+
+    def describe(self) -> dict[str, str | int | float | None]:
+        """What the records' `env_*` fields say of it, without that prefix."""
+        ...
+
+
+def open_device(name: str) -> Device:
+    """The device of that name; for `auto` the first usable one.
+
+    Raises:
+        UserError: no such device, or it cannot be used here.
+    """
+    if name == "auto":
+        devices = [open_module(candidate) for candidate in PREFERRED]
+        return next(device for device in devices if device.unusable() is None)
+    device = open_module(name)
+    if reason := device.unusable():
+        raise UserError(f"device={name} cannot be used here: {reason}.")
+    return device
+
+
+def open_module(name: str) -> Device:
+    """The device of that name, usable or not."""
+    device: Device = registry.find("devices", name).Device()
+    return device

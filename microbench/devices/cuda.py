@@ -1,0 +1,102 @@
+"""NVIDIA GPUs: CUDA events as the clock, the caching allocator's peak as the memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from microbench.devices.cpu import threads_set
+
+
+class EventClock:
+    """CUDA events on the current stream: the device's own time, the host's waits left out."""
+
+    name = "cuda_event"
+    now = staticmethod(time.perf_counter)
+
+    @staticmethod
+    def mark() -> torch.cuda.Event:
+        """Note this point of the stream."""
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds(self, marks: Sequence[torch.cuda.Event]) -> list[float]:
+        """Each mark's time in seconds after the first, once the GPU has passed the last."""
+        marks[-1].synchronize()
+        return [marks[0].elapsed_time(mark) * 1e-3 for mark in marks]
+
+
+class AllocatorPeak:
+    """Peak memory of the caching allocator over the level at the meter's making, in bytes."""
+
+    def __init__(self) -> None:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        self._level = torch.cuda.memory_allocated()
+
+    def peak(self) -> int | None:
+        """Bytes so far."""
+        return max(0, torch.cuda.max_memory_allocated() - self._level)
+
+
+class Device:
+    """The current CUDA device."""
+
+    name = "cuda"
+
+    def __init__(self) -> None:
+        self.clock = EventClock()
+
+    def unusable(self) -> str | None:
+        """Whether torch has no CUDA, or finds no GPU."""
+        if not torch.backends.cuda.is_built():
+            return "this torch is built without CUDA; install one built with it, or use device=cpu"
+        if not torch.cuda.is_available():
+            return "torch finds no NVIDIA GPU with a working driver; use device=cpu"
+        return None
+
+    def torch_device(self) -> torch.device:
+        """Where tensors go."""
+        return torch.device("cuda", torch.cuda.current_device())
+
+    @contextmanager
+    def prepared(self, threads: int) -> Iterator[None]:
+        """Set the number of threads, and full fp32 products: TF32 is a precision of its own."""
+        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        try:
+            with threads_set(threads):
+                yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+    def memory(self) -> AllocatorPeak:
+        """A meter of the caching allocator."""
+        return AllocatorPeak()
+
+    def describe(self) -> dict[str, str | int | float | None]:
+        """The GPU, its memory in bytes, its driver and CUDA's version."""
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        return {
+            "gpu": properties.name,
+            "gpu_memory": properties.total_memory,
+            "gpu_driver": _driver(),
+            "cuda": torch.version.cuda,
+        }
+
+
+def _driver() -> str | None:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            return str(pynvml.nvmlSystemGetDriverVersion())
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None

@@ -1,0 +1,71 @@
+"""A device whose clock moves only when told to: the tests' measure of what the others should do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+
+class FakeClock:
+    """A clock that stands still until `advance`d."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.time += seconds
+
+    def mark(self) -> float:
+        """This point in time."""
+        return self.time
+
+    def now(self) -> float:
+        """This point in time."""
+        return self.time
+
+    def seconds(self, marks: Sequence[float]) -> list[float]:
+        """Each mark's time in seconds after the first."""
+        return [mark - marks[0] for mark in marks]
+
+
+class FakeMemory:
+    """A meter that measures nothing."""
+
+    def peak(self) -> int | None:
+        """Unknown."""
+        return None
+
+
+class Device:
+    """Computes on the CPU and reads a fake clock."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+
+    def unusable(self) -> str | None:
+        """A fake can be had anywhere."""
+        return None
+
+    def torch_device(self) -> torch.device:
+        """Where tensors go."""
+        return torch.device("cpu")
+
+    @contextmanager
+    def prepared(self, threads: int) -> Iterator[None]:
+        """Leave everything as it is."""
+        yield
+
+    def memory(self) -> FakeMemory:
+        """A meter that measures nothing."""
+        return FakeMemory()
+
+    def describe(self) -> dict[str, str | int | float | None]:
+        """Nothing to say."""
+        return {}

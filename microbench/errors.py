@@ -1,0 +1,49 @@
+"""Errors that a user can mend, and the nearest right spelling for a wrong one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+
+class UserError(Exception):
+    """A mistake its user can mend: shown as one line, without a traceback, with exit code 1."""
+
+
+def nearest(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """The names in `known` most like `word`, best first; at most `most`, none below `cutoff` (0 to 1).
+
+    Likeness is difflib's ratio. Among equals, the name that shares more letters wins whatever their
+    order, so that swapped letters ("vgg61") find the name that was meant ("vgg16") first.
+    """
+
+    def likeness(name: str) -> tuple[float, int]:
+        ratio = SequenceMatcher(None, word.lower(), name.lower()).ratio()
+        return ratio, (Counter(word.lower()) & Counter(name.lower())).total()
+
+    scored = [(likeness(name), name) for name in known]
+    close = [(score, name) for score, name in scored if score[0] >= cutoff]
+    close.sort(key=lambda item: (-item[0][0], -item[0][1], item[1]))
+    return [name for _, name in close[:most]]
+
+
+def unknown(kind: str, word: str, known: Iterable[str], see: str = "") -> UserError:
+    """The error for a name nobody knows: what was wrong, the nearest right spellings, what is allowed.
+
+    `see` names the command that lists all names, for lists too long for one line.
+    """
+    names = sorted(known)
+    text = f"Unknown {kind} {word!r}."
+    if close := nearest(word, names):
+        text += f" Did you mean {', '.join(close)}?"
+    if len(names) <= 12:
+        text += f" Allowed: {', '.join(names)}."
+    elif see:
+        text += f" All {len(names)}: {see}"
+    return UserError(text)
+
+
+def first_line(text: object) -> str:
+    """The first line of a message that has something on it, for reports of one line."""
+    return next((line.strip() for line in str(text).splitlines() if line.strip()), "no message")

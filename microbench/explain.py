@@ -1,0 +1,130 @@
+"""One clear line for each way a configuration can be wrong: what is wrong, what is allowed, what was meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+import yaml
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import MissingMandatoryValue
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from microbench.config import Config
+from microbench.errors import UserError, first_line, nearest, unknown
+
+TYPE_NAMES = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
+
+
+def explain(error: BaseException) -> UserError:
+    """The one line for an error that composing a configuration raised."""
+    for cause in _causes(error):
+        for kinds, tell in _TELLERS:
+            if isinstance(cause, kinds) and (told := tell(cause)) is not None:
+                return told
+    return UserError(first_line(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error's causes, the first one first, and then the error: the cause knows best."""
+    chain = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    yield from reversed(chain)
+
+
+def _missing_config(error: Any) -> UserError | None:
+    if error.missing_cfg_file is None:
+        return None
+    group, _, name = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
+    if not group:
+        return UserError(f"There is no configuration {name!r} to start from.")
+    return unknown(group, name, error.options or [], see=f"`microbench list {group}s`")
+
+
+def _bad_override(error: Any) -> UserError:
+    return UserError(f"Cannot read the option {error.override!r}: write key=value, a list as key=[a,b].")
+
+
+def _bad_yaml(error: Any) -> UserError:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}" if mark else "a configuration file"
+    return UserError(f"Cannot read {where}: {getattr(error, 'problem', None) or first_line(error)}.")
+
+
+def _unknown_key(error: Any) -> UserError:
+    key = error.full_key or str(error.key)
+    known = list(_keys(Config))
+    names = nearest(key, known) or nearest(key.rpartition(".")[2], known)
+    hint = f" Did you mean {', '.join(names)}?" if names else ""
+    return UserError(f"Unknown option {key!r}.{hint} All options: `microbench --cfg job model=resnet18`")
+
+
+def _bad_value(error: Any) -> UserError:
+    key = error.full_key or str(error.key)
+    expected = TYPE_NAMES.get(getattr(error, "ref_type", None) or _type_of(key))
+    message = first_line(error).removesuffix(".")
+    return UserError(f"{key}: {message}." + (f" Give {expected}." if expected else ""))
+
+
+def _missing_value(error: Any) -> UserError:
+    found = re.search(r"missing mandatory value: (\S+)", str(error))
+    key = error.full_key or (found[1] if found else str(error.key))
+    key = key if "." in key else f"model.{key}"
+    example = "torch.nn.GELU" if key == "model.cls" else "[1024]"
+    return UserError(f"{key} must be given, for example {key}={example}.")
+
+
+def _hydra_text(error: BaseException) -> UserError | None:
+    """Messages of Hydra that tell several lines where one will do."""
+    text = str(error)
+    if found := re.search(r"You must specify '(\w+)'", text):
+        group = found[1]
+        return UserError(f"Give a {group}, for example {group}=resnet18; all there are: `microbench list {group}s`")
+    if found := re.search(r"Ambiguous value for argument '(.+?)'", text):
+        return UserError(f"{found[1]} names several values: add -m to sweep over them.")
+    if found := re.search(r"Could not override '(.+?)'", text):
+        return _unknown_key_named(found[1])
+    return None
+
+
+def _unknown_key_named(key: str) -> UserError:
+    error = ConfigKeyError()
+    error.full_key = key
+    return _unknown_key(error)
+
+
+def _bad_file(error: Any) -> UserError:
+    return UserError(f"Cannot write {error.filename}: {error.strerror}. Give hydra.run.dir=DIR.")
+
+
+_TELLERS: tuple[tuple[Any, Any], ...] = (
+    (MissingConfigException, _missing_config),
+    (OverrideParseException, _bad_override),
+    (yaml.YAMLError, _bad_yaml),
+    (MissingMandatoryValue, _missing_value),
+    ((ConfigAttributeError, ConfigKeyError), _unknown_key),
+    (ValidationError, _bad_value),
+    (OSError, _bad_file),
+    (OmegaConfBaseException, _bad_value),
+    (Exception, _hydra_text),
+)
+
+
+def _keys(schema: type, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a schema."""
+    hints = get_type_hints(schema)
+    for item in fields(schema):
+        yield prefix + item.name
+        if is_dataclass(hints[item.name]):
+            yield from _keys(hints[item.name], f"{prefix}{item.name}.")
+
+
+def _type_of(key: str) -> type | None:
+    hint: Any = Config
+    for part in key.split("."):
+        hint = get_type_hints(hint).get(part) if is_dataclass(hint) else None
+    return hint if isinstance(hint, type) else None

@@ -1,0 +1,137 @@
+"""`microbench list` and `microbench --help`: what there is to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from microbench import catalog, conf
+from microbench.errors import unknown
+
+CONF = Path(conf.__path__[0])
+
+HELP = """\
+[bold]microbench[/bold]: how fast does this model or layer train and infer here?
+
+[bold]usage[/bold]  microbench model=NAME \\[option=value …]       measure one case
+       microbench -m model=A,B option=V,W …       measure every combination
+       microbench list \\[KIND]                    print what there is to choose from
+
+[bold]examples[/bold]
+  microbench model=vgg16 device=cpu mode=train
+  microbench -m model=vgg16,resnet50 batch_size=1,8 mode=train,infer
+  microbench -m 'model=glob(vgg*)' mode=infer
+  microbench model=layer model.cls=torch.nn.GELU 'model.args=[]' 'model.input_shape=[1024]'
+"""
+
+SCALARS = (
+    ("batch_size=8", "items in a batch"),
+    ("threads=null", "threads of an operation; null: the physical cores this process may use"),
+    ("seed=0", "what weights and inputs are drawn from"),
+    ("isolation=fork", "fork, spawn or inline: a forked process, a new interpreter, or this process for each case"),
+    ("timeout=1800", "seconds a case may take; null: no limit"),
+    ("measure.rel_ci=0.01", "stop once the median's 95 % interval is within ± this share of it"),
+    ("measure.min_time=0.5", "shortest time spent sampling, in seconds"),
+    ("measure.max_time=20", "longest time spent sampling, in seconds"),
+    ("measure.min_samples=20", "fewest samples"),
+    ("measure.max_samples=10000", "most samples"),
+    ("measure.min_sample=1e-4", "shortest sample of inference, in seconds: shorter calls are repeated"),
+    ("measure.max_warmup=5", "longest warm-up, in seconds"),
+    ("model.input_shape=[3,224,224]", "shape of an input, without the batch"),
+    ("hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>"),
+)
+
+
+def options(group: str) -> list[str]:
+    """The options of a group that have a file, by name."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def layers() -> list[str]:
+    """The isolated layers, by name."""
+    return [name for name in options("model") if _yaml(f"model/{name}.yaml")["source"] == "layer"]
+
+
+def models() -> list[str]:
+    """The models, by name."""
+    return sorted({*catalog.torchvision_models(), *options("model")} - set(layers()))
+
+
+def _yaml(path: str) -> dict[str, object]:
+    loaded: dict[str, object] = yaml.safe_load((CONF / path).read_text())
+    return loaded
+
+
+def groups() -> list[str]:
+    """Every group of options, by name."""
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+
+
+KINDS = ("models", "layers", *(f"{group}s" for group in groups() if group != "model"))
+
+
+def names(kind: str) -> list[str]:
+    """Every name of a kind: `models`, `layers`, or a group's name with an s.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    special = {"models": models, "layers": layers}
+    if kind in special:
+        return special[kind]()
+    if kind not in KINDS:
+        raise unknown("kind to list", kind, KINDS)
+    return options(kind.removesuffix("s"))
+
+
+def show_list(kinds: Iterable[str], out: Console) -> None:
+    """Print the names of the given kinds, or of all; one a line for one kind in a pipe."""
+    chosen = list(kinds) or list(KINDS)
+    if len(chosen) == 1 and not out.is_terminal:
+        out.print("\n".join(names(chosen[0])), soft_wrap=True)
+        return
+    for kind in chosen:
+        out.print(f"[bold]{kind}[/bold]")
+        out.print(_grid(kind))
+
+
+def _grid(kind: str) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    if kind == "models":
+        for family, members in catalog.families(names(kind)).items():
+            grid.add_row(f"  {family}", escape(", ".join(members)))
+    else:
+        grid.add_row("  " + escape(", ".join(names(kind))))
+    return grid
+
+
+def show_help(out: Console) -> None:
+    """Print how to use the command, the options and what they can be."""
+    out.print(HELP)
+    out.print("[bold]options[/bold], with their defaults")
+    grid = Table.grid(padding=(0, 2))
+    for group in groups():
+        if group not in ("model", "measure"):
+            grid.add_row(f"  {group}={_default(group)}", escape(", ".join(options(group))))
+    for option, meaning in SCALARS:
+        grid.add_row(f"  {escape(option)}", escape(meaning))
+    out.print(grid)
+    out.print("\n[bold]models[/bold] (torchvision's classifiers, with random weights)")
+    out.print(_grid("models"))
+    out.print("\n[bold]layers[/bold], and model=layer for any other of torch.nn")
+    out.print(_grid("layers"))
+    out.print(
+        "\nHydra's own: --cfg job shows a configuration, --config-dir DIR adds files, -sc install=bash "
+        "completes names; --hydra-help"
+    )
+
+
+def _default(group: str) -> str:
+    defaults = _yaml("config.yaml")["defaults"]
+    assert isinstance(defaults, list)
+    return str(next(entry[group] for entry in defaults if isinstance(entry, dict) and group in entry))

@@ -1,0 +1,54 @@
+"""What a mode gives to the sampler, and the clock that a device gives to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Mark = Any
+"""A point in time as the device's clock notes it: a count of nanoseconds, a CUDA event."""
+
+Marker = Callable[[], Mark]
+
+Step = Callable[[Marker, int], Sequence[Mark]]
+"""One observation: do the work of so many calls and return the marks set at the phases' borders."""
+
+
+class Clock(Protocol):
+    """A device's clock.
+
+    Attributes:
+        name: what the records call it.
+        mark: notes this point in time, as cheaply as the device can.
+    """
+
+    name: str
+    mark: Marker
+
+    def seconds(self, marks: Sequence[Mark]) -> Sequence[float]:
+        """Each mark's time in seconds after the first, once the device has passed them all."""
+        ...
+
+    def now(self) -> float:
+        """Seconds on the host, from any fixed origin: what the rules' time limits are read on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Which work to repeat, and which phases to read from it.
+
+    Attributes:
+        step: the work.
+        phases: each phase's first and last mark, as indices into what `step` returns.
+        main: the phases whose intervals the stopping rule watches.
+        whole: the phase that spans the step; warm-up and display follow it.
+        mergeable: several calls may make one sample.
+    """
+
+    step: Step
+    phases: Mapping[str, tuple[int, int]]
+    main: tuple[str, ...]
+    whole: str
+    mergeable: bool = False

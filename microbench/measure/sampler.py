@@ -1,0 +1,126 @@
+"""The sampler: first call, warm-up, calibration, then samples until the rule says stop."""
+
+from __future__ import annotations
+
+import gc
+import math
+from array import array
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from microbench.measure.experiment import Clock, Experiment
+from microbench.measure.statistics import relative_half_width
+from microbench.measure.stopping import StoppingRule
+from microbench.measure.warmup import Warmup, warm_up
+from microbench.results.record import Progress, StopReason, Watch
+
+REPORT_EVERY = 0.5  # seconds between reports: what a crash can lose, and how often a display is drawn
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The samples of an experiment.
+
+    Attributes:
+        samples: by phase, in order, in seconds per call.
+        calls_per_sample: how many calls one sample spans.
+        stop_reason: which rule ended the sampling.
+    """
+
+    samples: Mapping[str, array[float]]
+    calls_per_sample: int
+    stop_reason: StopReason
+
+
+def observe(experiment: Experiment, clock: Clock, calls: int = 1) -> dict[str, float]:
+    """One sample of each phase, in seconds per call."""
+    times = clock.seconds(experiment.step(clock.mark, calls))
+    return {phase: (times[last] - times[first]) / calls for phase, (first, last) in experiment.phases.items()}
+
+
+def heat(experiment: Experiment, clock: Clock, longest: float) -> Warmup:
+    """Warm up for at most `longest` seconds; what the whole step takes decides when times have settled."""
+    return warm_up(lambda: observe(experiment, clock)[experiment.whole], clock.now, longest)
+
+
+def calibrate(experiment: Experiment, typical: float, min_sample: float) -> int:
+    """How many calls make a sample of at least `min_sample` seconds, a call taking `typical` seconds.
+
+    Phases of a training step are never merged: the answer is then one.
+    """
+    if not experiment.mergeable or typical <= 0:
+        return 1
+    return max(1, math.ceil(min_sample / typical))
+
+
+def sample(experiment: Experiment, clock: Clock, rule: StoppingRule, calls: int, watch: Watch) -> Sampled:
+    """Sample until `rule` says stop, reporting to `watch` between samples."""
+    samples = {phase: array("d") for phase in experiment.phases}
+    reporter = _Reporter(experiment, clock, rule, calls, samples, watch)
+    start = reported = clock.now()
+    n, check = 0, rule.next_check(0)
+    while True:
+        for phase, seconds in observe(experiment, clock, calls).items():
+            samples[phase].append(seconds)
+        n += 1
+        now = clock.now()
+        reason = rule.limit(n, now - start)
+        if reason is None and n >= check:
+            check = rule.next_check(n)
+            if rule.precise([samples[phase] for phase in experiment.main], n, now - start):
+                reason = StopReason.REL_CI
+        if reason is not None:
+            return Sampled(samples, calls, reason)
+        if now - reported >= REPORT_EVERY:
+            reporter.report(n, now - start)
+            reported = clock.now()
+
+
+@dataclass
+class _Reporter:
+    """Tells `watch` what has been sampled since it was last told."""
+
+    experiment: Experiment
+    clock: Clock
+    rule: StoppingRule
+    calls: int
+    samples: Mapping[str, array[float]]
+    watch: Watch
+    told: int = 0
+
+    def report(self, n: int, elapsed: float) -> None:
+        fresh = {phase: values[self.told :] for phase, values in self.samples.items()}
+        self.told = n
+        intervals = {phase: relative_half_width(self.samples[phase]) for phase in self.experiment.main}
+        widest = max(intervals, key=lambda phase: intervals[phase][1])
+        median, half_width = intervals[widest]
+        self.watch(
+            Progress(
+                "sample",
+                samples=fresh,
+                phase=widest,
+                n=n,
+                median=median,
+                half_width=half_width,
+                eta=self.rule.eta(half_width, elapsed),
+                clock=self.clock.name,
+                calls_per_sample=self.calls,
+            )
+        )
+
+
+@contextmanager
+def quiet_gc() -> Iterator[None]:
+    """Collect and freeze what is there, and keep the garbage collector off; then restore what was before."""
+    enabled, frozen = gc.isenabled(), gc.get_freeze_count()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not frozen:
+            gc.unfreeze()
+        if enabled:
+            gc.enable()

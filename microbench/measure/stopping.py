@@ -1,0 +1,58 @@
+"""When there are samples enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+
+from microbench.measure.statistics import LEAST_FOR_INTERVAL, relative_half_width
+from microbench.results.record import StopReason
+
+GROWTH = 1.25
+"""Ratio of the sample counts at which the interval is looked at. Every look is a chance to stop on luck, so
+looks get rarer as samples grow; at this ratio the interval keeps its coverage (`tests/measure`)."""
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """Stop at the wanted precision, or at a limit.
+
+    Attributes:
+        rel_ci: wanted half-width of the median's interval, as a share of the median.
+        min_time: seconds before precision may stop the sampling.
+        max_time: seconds after which it stops, once there are samples enough for an interval.
+        min_samples: samples before precision may stop the sampling.
+        max_samples: samples at which it stops in any case.
+    """
+
+    rel_ci: float
+    min_time: float
+    max_time: float
+    min_samples: int
+    max_samples: int
+
+    def limit(self, n: int, elapsed: float) -> StopReason | None:
+        """The limit that `n` samples in `elapsed` seconds have reached; cheap, for every sample."""
+        if n >= self.max_samples:
+            return StopReason.MAX_SAMPLES
+        if elapsed >= self.max_time and n >= LEAST_FOR_INTERVAL:
+            return StopReason.MAX_TIME
+        return None
+
+    def precise(self, main: Sequence[ArrayLike], n: int, elapsed: float) -> bool:
+        """Whether every main phase's interval is as narrow as wanted, after the least time and samples."""
+        if n < self.min_samples or elapsed < self.min_time:
+            return False
+        return all(relative_half_width(samples)[1] <= self.rel_ci for samples in main)
+
+    def next_check(self, n: int) -> int:
+        """The sample count at which to look at the interval next, after a look at `n`."""
+        return max(self.min_samples, math.ceil(n * GROWTH))
+
+    def eta(self, half_width: float, elapsed: float) -> float:
+        """Seconds the sampling may still take: a median's interval narrows with the root of the samples."""
+        wanted = elapsed * (half_width / self.rel_ci) ** 2 if math.isfinite(half_width) else math.inf
+        return max(0.0, min(max(wanted, self.min_time), self.max_time) - elapsed)

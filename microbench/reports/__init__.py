@@ -1,0 +1,1 @@
+"""HOW IT IS SHOWN: what a terminal shows while and after measuring. Sees `results` only."""

@@ -1,0 +1,134 @@
+"""What is shown while measuring: a live line on a terminal, plain lines elsewhere, or nothing.
+
+A display is drawn only when the worker reports, between samples; nothing here runs on a timer, which would
+take a CPU away from what is timed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from microbench.reports import units
+from microbench.reports.terminal import WHOLE
+from microbench.results.record import Progress
+from microbench.results.result import Record
+
+STAGES = {"build": "building", "prepare": "preparing", "warmup": "warming up"}
+
+
+class Silent:
+    """Shows nothing."""
+
+    def begin(self, axes: Mapping[str, Any], environment: Mapping[str, Any], order: int, total: int) -> None:
+        """Nothing."""
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def end(self, records: Sequence[Record]) -> None:
+        """Nothing."""
+
+
+class Lines:
+    """One line when a case begins and one when it has ended, on standard error."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._title = ""
+
+    def __enter__(self) -> Lines:
+        """Nothing to set up."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Nothing to take down."""
+
+    def begin(self, axes: Mapping[str, Any], environment: Mapping[str, Any], order: int, total: int) -> None:
+        """Say which case begins."""
+        self._title = title(axes, order, total)
+        self._say(f"{self._title}: measuring")
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing: a log wants few lines."""
+
+    def end(self, records: Sequence[Record]) -> None:
+        """Say how the case ended."""
+        self._say(f"{self._title}: {ending(records)}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+
+class LiveLine:
+    """A line on a terminal that follows the sampling; a line stays for each case that has ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(Text("starting the worker: importing torch"), console=console, auto_refresh=False, transient=True)
+        self._title = ""
+
+    def __enter__(self) -> LiveLine:
+        """Begin to draw."""
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Clear the line."""
+        self._live.stop()
+
+    def begin(self, axes: Mapping[str, Any], environment: Mapping[str, Any], order: int, total: int) -> None:
+        """Show which case begins."""
+        self._title = title(axes, order, total)
+        self._draw("starting")
+
+    def progress(self, progress: Progress) -> None:
+        """Show how far it has come."""
+        self._draw(STAGES.get(progress.stage) or state(progress))
+
+    def end(self, records: Sequence[Record]) -> None:
+        """Leave a line that says how it ended."""
+        self._live.console.print(Text(f"{self._title}: {ending(records)}", style="dim"))
+
+    def _draw(self, doing: str) -> None:
+        self._live.update(Text.assemble((self._title, "bold"), " ", doing), refresh=True)
+
+
+def display(console: Console) -> Lines | LiveLine:
+    """A live line on a terminal; plain lines in a pipe, or where NO_COLOR asks for none."""
+    if console.is_terminal and not os.environ.get("NO_COLOR"):
+        return LiveLine(console)
+    return Lines(console)
+
+
+def title(axes: Mapping[str, Any], order: int, total: int) -> str:
+    """Which case of how many, and what it is."""
+    return f"[{order + 1}/{total}] {axes['model']} {axes['mode']}, batch {axes['batch_size']}, {axes['engine']}, {axes['device']}"
+
+
+def state(progress: Progress) -> str:
+    """The sampling so far: phase, samples, running median, how wide its interval is, time left."""
+    if progress.median is None:
+        return "sampling"
+    half_width = progress.half_width if progress.half_width is not None else float("inf")
+    known = half_width != float("inf")
+    median = units.time(progress.median, half_width * progress.median if known else None)
+    width = f"±{units.share(half_width)}" if known else "± not known yet"
+    return f"{progress.phase} {median} {width} · {progress.n} samples · about {progress.eta or 0:.0f} s left"
+
+
+def ending(records: Sequence[Record]) -> str:
+    """A finished case in a few words."""
+    first = records[0]
+    if first["status"] != "ok":
+        return f"{first['status']}: {first['error']}"
+    whole = next(record for record in records if record["phase"] in WHOLE)
+    low, high, median = whole["ci_low"], whole["ci_high"], whole["median"]
+    half_width = (high - low) / 2 if low is not None and high is not None else None
+    width = f" ±{units.share(half_width / median)}" if half_width is not None and median else ""
+    return f"{whole['phase']} {units.time(median, half_width)}{width}, {whole['n']} samples"

@@ -1,0 +1,71 @@
+"""Numbers as people read them: a unit that fits, and no more digits than the interval supports."""
+
+from __future__ import annotations
+
+import math
+
+TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """The largest unit of which `seconds` is at least one, in seconds, with its name."""
+    return next((unit for unit in TIME_UNITS if abs(seconds) >= unit[0]), TIME_UNITS[-1])
+
+
+def decimals(value: float, half_width: float | None) -> int:
+    """How many decimals to show.
+
+    The interval's half-width decides: its first digit is the last one shown, its second one too where the
+    first is a 1. Without an interval, or with one of no width, three significant digits.
+    """
+    if value == 0 or not math.isfinite(value):
+        return 0
+    significant = 2 - math.floor(math.log10(abs(value)))
+    if not half_width or not math.isfinite(half_width):
+        return max(0, significant)
+    exponent = math.floor(math.log10(half_width))
+    supported = -exponent + (half_width / 10**exponent < 2)
+    return max(0, min(supported, significant + 2))
+
+
+def time(seconds: float, half_width: float | None = None, around: float | None = None) -> str:
+    """A time such as `20.6 ms`.
+
+    Args:
+        seconds: the time.
+        half_width: half the width of its interval, in seconds.
+        around: the time whose unit and digits to use, where it is not this one (for an interval's ends).
+    """
+    reference = seconds if around is None else around
+    factor, name = time_unit(reference)
+    digits = decimals(reference / factor, half_width and half_width / factor)
+    return f"{seconds / factor:.{digits}f} {name}"
+
+
+def interval(low: float, high: float, median: float) -> str:
+    """An interval such as `20.3 – 20.9 ms`, in the median's unit and digits."""
+    half_width = (high - low) / 2
+    start = time(low, half_width, median).partition(" ")[0]
+    return f"{start} – {time(high, half_width, median)}"
+
+
+def share(value: float) -> str:
+    """A share such as `0.9 %`, with two significant digits and at most two decimals."""
+    percent = value * 100
+    digits = 1 if percent >= 1 else 2
+    return f"{percent:.{digits}f} %" if percent < 10 else f"{percent:.0f} %"
+
+
+def rate(value: float, relative_half_width: float | None = None) -> str:
+    """A rate such as `388`, with the digits its interval supports and thin groups of thousands."""
+    half_width = value * relative_half_width if relative_half_width else None
+    return f"{value:,.{decimals(value, half_width)}f}"
+
+
+def memory(size: float) -> str:
+    """Bytes in a binary unit, such as `2.1 GiB`."""
+    for name in ("B", "KiB", "MiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {name}" if name == "B" or size >= 100 else f"{size:.1f} {name}"
+        size /= 1024
+    return f"{size:.2f} GiB"

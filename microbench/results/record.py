@@ -1,0 +1,219 @@
+"""The schema of what a run finds: series with their summaries, a case's outcome, and the record of a line.
+
+Everything here is plain data that both the parent, which has no torch, and the workers can import.
+Times are in seconds, memory in bytes; a value that is not known is None, never NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """How a case ended."""
+
+    OK = "ok"
+    OOM = "oom"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+
+
+class StopReason(StrEnum):
+    """Which rule ended the sampling."""
+
+    REL_CI = "rel_ci"
+    MAX_TIME = "max_time"
+    MAX_SAMPLES = "max_samples"
+
+
+class WarningCode(StrEnum):
+    """What can be doubtful about a number that was measured; each says what to do about it."""
+
+    NON_FINITE = "non_finite"
+    NOT_SETTLED = "not_settled"
+    WIDE_INTERVAL = "wide_interval"
+    NO_INTERVAL = "no_interval"
+    DRIFT = "drift"
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One warning of a case: its stable code and a sentence with the remedy."""
+
+    code: WarningCode
+    message: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the samples of one series say.
+
+    Attributes:
+        n: number of samples.
+        median: seconds per call.
+        ci_low: lower end of the median's distribution-free interval; None with too few samples for one.
+        ci_high: its upper end.
+        confidence: the level of that interval.
+        mean: seconds per call.
+        std: sample standard deviation; None for one sample.
+        min: seconds per call.
+        max: seconds per call.
+        q25: lower quartile.
+        q75: upper quartile.
+        drift: median of the second half of the samples over that of the first, less one; None for few.
+    """
+
+    n: int
+    median: float
+    ci_low: float | None
+    ci_high: float | None
+    confidence: float
+    mean: float
+    std: float | None
+    min: float
+    max: float
+    q25: float
+    q75: float
+    drift: float | None
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval's width over the median, as a share; None without an interval."""
+        if self.ci_low is None or self.ci_high is None or self.median <= 0:
+            return None
+        return (self.ci_high - self.ci_low) / 2 / self.median
+
+
+@dataclass(frozen=True)
+class Series:
+    """The ordered samples of one phase of one case, each in seconds per call, and the phase's warm-up."""
+
+    phase: str
+    clock: str
+    samples: array[float]
+    warmup: array[float] = field(default_factory=lambda: array("d"))
+    calls_per_sample: int = 1
+    summary: Summary | None = None
+    metric: str = "time"
+    unit: str = "s"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one case in one round ended, and everything it measured until then.
+
+    Attributes:
+        status: ok, or what went wrong.
+        error: one line that says what went wrong and what to do; None where nothing did.
+        traceback: the worker's own traceback, for those who want to look.
+        series: what was measured; also of a failed case, as far as it came.
+        stop_reason: which rule ended the sampling.
+        cautions: warnings on what was measured.
+        cost: `params`, the number of parameters.
+        state: peak memory and the process's counters while sampling (see `metrics.process`).
+    """
+
+    status: Status = Status.OK
+    error: str | None = None
+    traceback: str | None = None
+    series: tuple[Series, ...] = ()
+    stop_reason: StopReason | None = None
+    cautions: tuple[Caution, ...] = ()
+    cost: Mapping[str, float | None] = field(default_factory=dict)
+    state: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the sampling of a case has come: for the display, and so that a crash loses nothing.
+
+    Attributes:
+        stage: what the worker is doing: build, prepare, warmup or sample.
+        samples: by phase, the samples taken since the last report, in seconds per call.
+        phase: the phase that the figures below are of.
+        n: samples so far.
+        median: their running median in seconds.
+        half_width: half the width of its interval, as a share of the median.
+        eta: seconds the sampling may still take.
+        clock: what the samples were read on.
+        calls_per_sample: how many calls one sample spans.
+    """
+
+    stage: str
+    samples: Mapping[str, array[float]] = field(default_factory=dict)
+    phase: str | None = None
+    n: int = 0
+    median: float | None = None
+    half_width: float | None = None
+    eta: float | None = None
+    clock: str = ""
+    calls_per_sample: int = 1
+
+
+Watch = Callable[[Progress], None]
+"""Is told how far a case has come. It is called between samples, never within one."""
+
+
+def _plain(value: Any) -> Any:
+    """`value` in JSON's types: arrays as lists, and null for what is not a finite number."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, array):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """One line of JSON, without the line's end; what is not finite becomes null."""
+    return json.dumps(_plain(record), allow_nan=False, separators=(",", ":"))
+
+
+_NO_SUMMARY: dict[str, None] = dict.fromkeys(item.name for item in fields(Summary))
+
+
+def _series_fields(series: Series | None) -> dict[str, Any]:
+    if series is None:
+        series = Series(phase="", clock="", samples=array("d"))
+    summary = _NO_SUMMARY if series.summary is None else vars(series.summary)
+    return {
+        "phase": series.phase or None,
+        "metric": series.metric,
+        "unit": series.unit,
+        "clock": series.clock or None,
+        **summary,
+        "calls_per_sample": series.calls_per_sample,
+        "samples": series.samples,
+        "warmup": series.warmup,
+    }
+
+
+def records_of(outcome: Outcome, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The records of one case in one round: one a series, or one without a series where it has none.
+
+    Args:
+        outcome: what the worker found.
+        identity: the fields all of the case's records share: who, when, the configuration, the environment.
+    """
+    shared = {
+        "schema_version": SCHEMA_VERSION,
+        "status": outcome.status.value,
+        "error": outcome.error,
+        "traceback": outcome.traceback,
+        "stop_reason": outcome.stop_reason and outcome.stop_reason.value,
+        "warnings": [{"code": item.code.value, "message": item.message} for item in outcome.cautions],
+        **outcome.cost,
+        **outcome.state,
+    }
+    return [{**shared, **identity, **_series_fields(series)} for series in outcome.series or (None,)]

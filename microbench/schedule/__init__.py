@@ -1,0 +1,1 @@
+"""WHO runs WHEN: cases, worker processes, timeouts. No torch in this process, unless a case runs inline."""

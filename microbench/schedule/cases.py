@@ -1,0 +1,68 @@
+"""A case: one resolved configuration, with the identity that its records share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from microbench.config import Config
+
+NOT_THE_WORK = ("timeout",)
+"""Settings that change neither what is measured nor how: left out of the `case_id`."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fully resolved configuration.
+
+    Attributes:
+        config: the configuration.
+        overrides: the options that lead to it on a command line.
+        order: its place in the run, from 0.
+        round: in which fresh process it is measured, from 0.
+    """
+
+    config: Config
+    overrides: tuple[str, ...] = ()
+    order: int = 0
+    round: int = 0
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that are the same wherever and whenever the same work is measured."""
+        work = {key: value for key, value in asdict(self.config).items() if key not in NOT_THE_WORK}
+        return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def command(self) -> str:
+        """The command line that measures this case again."""
+        return shlex.join(["python", "-m", "microbench", *self.overrides])
+
+    def at(self, device: str, threads: int) -> Case:
+        """This case with its device and its default number of threads resolved."""
+        config = replace(
+            self.config,
+            device=replace(self.config.device, name=device),
+            threads=self.config.threads or threads,
+        )
+        return replace(self, config=config)
+
+    def axes(self) -> dict[str, Any]:
+        """The records' flat `cfg_*` fields, without that prefix."""
+        config = self.config
+        return {
+            "model": config.model.name,
+            "mode": config.mode.name,
+            "device": config.device.name,
+            "engine": config.engine.name,
+            "precision": config.precision.name,
+            "optimizer": config.optimizer.name,
+            "batch_size": config.batch_size,
+            "input_shape": "x".join(map(str, config.model.input_shape)),
+            "threads": config.threads,
+            "seed": config.seed,
+            "isolation": config.isolation,
+        }

@@ -1,0 +1,73 @@
+"""The worker's side of the connection: one request in, progress and one answer out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from microbench.config import Config
+from microbench.errors import UserError
+from microbench.results.record import Progress, Watch
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Ask for the place: resolve this device and describe the machine."""
+
+    device: str
+
+    def run(self, watch: Watch) -> Any:
+        """The `worker.Place`."""
+        from microbench import worker
+
+        return worker.describe(self.device)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Ask for a case's outcome."""
+
+    config: Config
+
+    def run(self, watch: Watch) -> Any:
+        """The outcome."""
+        from microbench import worker
+
+        return worker.measure_case(self.config, watch)
+
+
+Request = Describe | Measure
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request came to: a value, or the user's mistake that kept it from one."""
+
+    value: Any = None
+    user_error: str | None = None
+
+
+def answer(connection: Connection) -> None:
+    """Read one request, and write its progress and its answer.
+
+    A report of progress waits until the parent has taken it in, so that what the parent does with it, such
+    as drawing, does not run beside what is timed.
+    """
+
+    def watch(progress: Progress) -> None:
+        connection.send(progress)
+        connection.recv()
+
+    request: Request = connection.recv()
+    connection.send(run(request, watch))
+
+
+def run(request: Request, watch: Watch) -> Answer:
+    """Carry out a request in this process."""
+    try:
+        return Answer(request.run(watch))
+    except UserError as error:
+        return Answer(user_error=str(error))
+
+

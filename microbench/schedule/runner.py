@@ -1,0 +1,186 @@
+"""Runs cases one after the other, and has each one's records on disk before the next begins."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from microbench.errors import UserError
+from microbench.metrics import machine
+from microbench.results.record import Outcome, Progress, Series, Status, records_of
+from microbench.results.result import Record, Result
+from microbench.results.store import Store
+from microbench.schedule.cases import Case
+from microbench.schedule.child import Describe, Measure
+from microbench.schedule.workers import (
+    Forked,
+    Inline,
+    Spawned,
+    WorkerDiedError,
+    Workers,
+    WorkerTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from microbench.worker import Place
+
+
+class Observer(Protocol):
+    """Is told what happens, while no case is being timed."""
+
+    def begin(self, axes: Mapping[str, Any], environment: Mapping[str, Any], order: int, total: int) -> None:
+        """A case begins: its `cfg_*` fields, the machine's `env_*` fields, its place among `total`."""
+        ...
+
+    def progress(self, progress: Progress) -> None:
+        """The case has come so far."""
+        ...
+
+    def end(self, records: Sequence[Record]) -> None:
+        """The case has ended, and these records are on disk."""
+        ...
+
+
+class Pool:
+    """The workers of each isolation, started when first used."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self._modules = preloads(cases)
+        self._workers: dict[str, Workers] = {}
+
+    def of(self, isolation: str) -> Workers:
+        """The workers of that isolation."""
+        if isolation not in self._workers:
+            self._workers[isolation] = self._start(isolation)
+        return self._workers[isolation]
+
+    def _start(self, isolation: str) -> Workers:
+        if isolation == "inline":
+            return Inline()
+        return Spawned(self._modules) if isolation == "spawn" else Forked(self._modules)
+
+    def close(self) -> None:
+        """End every process that was started."""
+        for workers in self._workers.values():
+            workers.close()
+
+
+def preloads(cases: Sequence[Case]) -> list[str]:
+    """The modules that the cases' workers need: imported once, before any is forked."""
+    needed = {
+        f"microbench.{room}.{name}"
+        for case in cases
+        for room, name in (
+            ("workloads", case.config.model.source),
+            ("engines", case.config.engine.name),
+            ("modes", case.config.mode.name),
+        )
+    }
+    return ["microbench.worker", *sorted(needed)]
+
+
+def run(cases: Sequence[Case], store: Store, observer: Observer, run_id: str) -> Result:
+    """Measure every case, a failed one included, and return all records.
+
+    Raises:
+        UserError: a device cannot be used here (before anything is measured), or the disk is full.
+        KeyboardInterrupt: the user interrupted; what was measured until then is on disk.
+    """
+    pool = Pool(cases)
+    try:
+        places = {case.config.device.name: _place(case, pool) for case in reversed(cases)}
+        records: list[Record] = []
+        for case in cases:
+            place = places[case.config.device.name]
+            resolved = case.at(place.device, place.threads)
+            records += _Turn(resolved, place, run_id, len(cases)).take(pool, store, observer)
+        return Result(records, store.path)
+    finally:
+        pool.close()
+
+
+def _place(case: Case, pool: Pool) -> Place:
+    request = Describe(case.config.device.name)
+    try:
+        answer = pool.of(case.config.isolation).ask(request, lambda progress: None, case.config.timeout)
+    except WorkerDiedError as error:
+        raise UserError(f"Cannot start a worker: {error.reason}. {error.log[-500:].strip()}") from error
+    if answer.user_error is not None:
+        raise UserError(answer.user_error)
+    place: Place = answer.value
+    return place
+
+
+@dataclass
+class _Turn:
+    """One case's turn in one round."""
+
+    case: Case
+    place: Place
+    run_id: str
+    total: int
+    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
+    partial: dict[str, Series] = field(default_factory=dict)
+
+    def take(self, pool: Pool, store: Store, observer: Observer) -> list[Record]:
+        """Measure the case and store its records.
+
+        Raises:
+            KeyboardInterrupt: the user interrupted; what was measured until then has been stored.
+        """
+        observer.begin(self.case.axes(), self.place.environment, self.case.order, self.total)
+        interrupt: KeyboardInterrupt | None = None
+        try:
+            outcome = self._measure(pool.of(self.case.config.isolation), observer)
+        except KeyboardInterrupt as error:
+            interrupt = error
+            outcome = Outcome(status=Status.ERROR, error="interrupted by the user (Ctrl-C)")
+        if not outcome.series:
+            outcome = replace(outcome, series=tuple(self.partial.values()))
+        records = records_of(outcome, self._identity())
+        store.append(records)
+        observer.end(records)
+        if interrupt is not None:
+            raise interrupt
+        return records
+
+    def _measure(self, workers: Workers, observer: Observer) -> Outcome:
+        def watch(progress: Progress) -> None:
+            self._keep(progress)
+            observer.progress(progress)
+
+        timeout, killed = self.case.config.timeout, machine.oom_kills()
+        try:
+            answer = workers.ask(Measure(self.case.config), watch, timeout)
+        except WorkerTimeoutError:
+            return Outcome(Status.TIMEOUT, f"took longer than timeout={timeout:g} (seconds); raise it")
+        except WorkerDiedError as error:
+            status = Status.OOM if machine.oom_kills() != killed else Status.ERROR
+            return Outcome(status, error.reason, traceback=error.log or None)
+        outcome: Outcome = answer.value
+        return outcome
+
+    def _keep(self, progress: Progress) -> None:
+        """Hold on to samples as they come, in case the worker does not live to summarize them."""
+        for phase, fresh in progress.samples.items():
+            if phase not in self.partial:
+                calls = progress.calls_per_sample
+                self.partial[phase] = Series(phase, progress.clock, array("d"), calls_per_sample=calls)
+            self.partial[phase].samples.extend(fresh)
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "case_id": self.case.id,
+            "host_id": machine.host_id(),
+            "started_at": self.started_at,
+            "round": self.case.round,
+            "order": self.case.order,
+            "command": self.case.command,
+            **{f"cfg_{axis}": value for axis, value in self.case.axes().items()},
+            "config": asdict(self.case.config),
+            **{f"env_{name}": value for name, value in self.place.environment.items()},
+        }

@@ -1,0 +1,223 @@
+"""Where requests run: in a worker forked from a server, in a new interpreter, or in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Protocol
+
+from microbench.results.record import Watch
+from microbench.schedule.child import Answer, Request, run
+from microbench.schedule.server import REPLY
+
+LOG_TAIL = 4096  # bytes of a dead worker's last words to keep
+
+
+class WorkerDiedError(Exception):
+    """A worker ended without an answer.
+
+    Attributes:
+        signal: the signal that killed it, or None.
+        code: its exit code, where no signal killed it.
+        log: the end of what it wrote to its standard output and error.
+    """
+
+    def __init__(self, status: int, log: str) -> None:
+        self.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        self.code = None if self.signal else os.waitstatus_to_exitcode(status)
+        self.log = log
+        super().__init__(self.reason)
+
+    @property
+    def reason(self) -> str:
+        """One line that says how it ended."""
+        if self.signal is None:
+            return f"the worker exited with code {self.code} before it answered"
+        name = signal.Signals(self.signal).name
+        hint = "; the kernel sends it when memory runs out" if name == "SIGKILL" else ""
+        return f"the worker was killed by {name}{hint}"
+
+
+class WorkerTimeoutError(Exception):
+    """A worker took longer than it may; it has been killed."""
+
+
+class Workers(Protocol):
+    """Where requests run."""
+
+    def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        """Run a request in a process of its own, passing its progress to `watch`.
+
+        Raises:
+            WorkerDiedError: the process ended without an answer.
+            WorkerTimeoutError: it took longer than `timeout` seconds.
+        """
+        ...
+
+    def close(self) -> None:
+        """End every process that was started."""
+        ...
+
+
+class Inline:
+    """Runs requests in this process, for debugging: no isolation, no timeout."""
+
+    def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        """Run a request here."""
+        return run(request, watch)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class Forked:
+    """Runs each request in a fresh process, forked from a server that has imported the given modules."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._modules = modules
+        self._server: _Server | None = None
+
+    def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        """Run a request in a forked worker; the server is started at the first."""
+        if self._server is None:
+            self._server = _Server(self._modules)
+        try:
+            return self._server.ask(request, watch, timeout)
+        except _ServerDiedError as error:
+            self.close()
+            raise WorkerDiedError(error.status, error.log) from error
+
+    def close(self) -> None:
+        """End the server and its worker."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+
+class Spawned:
+    """Runs each request in a process of a new interpreter."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._modules = modules
+        self._forked: Forked | None = None
+
+    def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        """Start an interpreter for the request and end it afterwards."""
+        self._forked = Forked(self._modules)
+        try:
+            return self._forked.ask(request, watch, timeout)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the interpreter, if one runs."""
+        if self._forked is not None:
+            self._forked.close()
+            self._forked = None
+
+
+class _ServerDiedError(Exception):
+    def __init__(self, status: int, log: str) -> None:
+        self.status, self.log = status, log
+
+
+class _Server:
+    """The server's process, and the socket to it. It and its workers are a session of their own, so that
+    Ctrl-C in the terminal reaches the parent alone, which then decides."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._control, theirs = socket.socketpair()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._log_start = 0
+        descriptor = theirs.fileno()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "microbench.schedule.server", str(descriptor), str(os.getpid()), *modules],
+                pass_fds=[descriptor],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                start_new_session=True,
+            )
+
+    def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        self._log_start = os.fstat(self._log.fileno()).st_size
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ours, theirs = socket.socketpair()
+        with Connection(ours.detach()) as connection:
+            with theirs, suppress(BrokenPipeError):
+                socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
+            pid = self._reply(deadline)
+            try:
+                answer = self._converse(connection, request, watch, deadline)
+            except BaseException:
+                os.kill(pid, signal.SIGKILL)
+                self._reply(None)
+                raise
+        status = self._reply(deadline)
+        if answer is None:
+            raise WorkerDiedError(status, self._log_tail())
+        return answer
+
+    def _converse(
+        self,
+        connection: Connection,
+        request: Request,
+        watch: Watch,
+        deadline: float | None,
+    ) -> Answer | None:
+        """The worker's answer, its progress passed on; None if it ended without one.
+
+        This process sleeps until the worker has something to say.
+        """
+        try:
+            connection.send(request)
+            while True:
+                _wait(connection, deadline)
+                message = connection.recv()
+                if isinstance(message, Answer):
+                    return message
+                watch(message)
+                connection.send(None)
+        except (EOFError, ConnectionError):
+            return None
+
+    def _reply(self, deadline: float | None) -> int:
+        """The server's next reply, once it comes."""
+        _wait(self._control, deadline)
+        data = self._control.recv(REPLY.size, socket.MSG_WAITALL)
+        if len(data) < REPLY.size:
+            code = self._process.wait()
+            raise _ServerDiedError(-code if code < 0 else code << 8, self._log_tail())
+        return int(REPLY.unpack(data)[0])
+
+    def _log_tail(self) -> str:
+        size = os.fstat(self._log.fileno()).st_size
+        start = max(self._log_start, size - LOG_TAIL)
+        return os.pread(self._log.fileno(), size - start, start).decode(errors="replace")
+
+    def close(self) -> None:
+        self._control.close()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._log.close()
+
+
+def _wait(channel: Connection | socket.socket, deadline: float | None) -> None:
+    """Sleep until there is something to read.
+
+    Raises:
+        WorkerTimeoutError: there is nothing at the deadline.
+    """
+    remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+    if not wait([channel], remaining):
+        raise WorkerTimeoutError

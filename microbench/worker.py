@@ -1,0 +1,190 @@
+"""The worker: one case in, its outcome out. Read `measure_case` as the table of contents."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from microbench import devices, engines, modes, workloads
+from microbench.config import Config
+from microbench.devices import Device
+from microbench.errors import UserError, first_line
+from microbench.measure import sampler
+from microbench.measure.cautions import cautions
+from microbench.measure.sampler import Sampled
+from microbench.measure.statistics import summarize
+from microbench.measure.stopping import StoppingRule
+from microbench.measure.warmup import Warmup
+from microbench.metrics import machine
+from microbench.metrics.process import Usage
+from microbench.modes import Trial
+from microbench.results.record import Caution, Outcome, Progress, Series, Status, WarningCode, Watch
+from microbench.workloads import Workload
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where cases will run.
+
+    Attributes:
+        device: the device's name, `auto` resolved.
+        threads: the physical cores this process may use.
+        environment: the records' `env_*` fields, without that prefix.
+    """
+
+    device: str
+    threads: int
+    environment: dict[str, str | int | float | None]
+
+
+def describe(device_name: str) -> Place:
+    """Resolve a device and describe the machine.
+
+    Raises:
+        UserError: the device cannot be used here.
+    """
+    device = devices.open_device(device_name)
+    environment = machine.environment() | device.describe()
+    return Place(device.name, machine.physical_cores(), environment)
+
+
+def measure_case(config: Config, watch: Watch) -> Outcome:
+    """Measure one case. Every failure becomes an outcome with its status and reason; none is raised."""
+    steps = _Steps(config, watch)
+    try:
+        return steps.run()
+    except Exception as error:
+        status, message = explain(error, config, steps.doing, steps.workload)
+        return Outcome(status=status, error=message, traceback=traceback.format_exc())
+
+
+class _Steps:
+    """The steps of measuring a case, and which of them is being done."""
+
+    def __init__(self, config: Config, watch: Watch) -> None:
+        self._config, self._watch = config, watch
+        self.doing = ""
+        self.workload: Workload | None = None
+
+    def run(self) -> Outcome:
+        """Do all steps."""
+        device = devices.open_device(self._config.device.name)
+        with device.prepared(self._config.threads or machine.physical_cores()):
+            return self._measure(device)
+
+    def _begin(self, doing: str, stage: str) -> None:
+        self.doing = doing
+        self._watch(Progress(stage))
+
+    def _measure(self, device: Device) -> Outcome:
+        config, clock = self._config, device.clock
+        mode = modes.find(config.mode.name)
+        memory = device.memory()
+
+        self._begin("building", "build")
+        self.workload = workload = workloads.build(
+            config.model, config.batch_size, device.torch_device(), mode.TRAINING, config.seed
+        )
+        self._begin("preparing", "prepare")
+        program, prepare_seconds = _timed(
+            lambda: engines.prepare(config.engine.name, workload, mode.TRAINING)
+        )
+        with mode.experiment(workload, program, config.optimizer) as trial:
+            self._begin("the first call of", "warmup")
+            first_call = sampler.observe(trial.experiment, clock)[trial.experiment.whole]
+            self.doing = "running"
+            warmup = sampler.heat(trial.experiment, clock, config.measure.max_warmup)
+            sampled, usage = self._sample(trial, device, warmup)
+            peak_memory = memory.peak()
+            finite = trial.finite()
+
+        one_off = (
+            _one_sample("prepare", "perf_counter", prepare_seconds),
+            _one_sample("first_call", clock.name, first_call),
+        )
+        series = _series(sampled, warmup, trial.experiment.whole, clock.name)
+        calls = len(next(iter(sampled.samples.values()))) * sampled.calls_per_sample
+        return Outcome(
+            series=series + one_off,
+            stop_reason=sampled.stop_reason,
+            cautions=self._cautions(trial, warmup, series, finite),
+            cost={"params": sum(parameter.numel() for parameter in program.parameters)},
+            state={"peak_memory": peak_memory, **usage.per_call(calls)},
+        )
+
+    def _sample(self, trial: Trial, device: Device, warmup: Warmup) -> tuple[Sampled, Usage]:
+        settings = self._config.measure
+        rule = StoppingRule(
+            settings.rel_ci, settings.min_time, settings.max_time, settings.min_samples, settings.max_samples
+        )
+        calls = sampler.calibrate(trial.experiment, warmup.typical, settings.min_sample)
+        with sampler.quiet_gc(), Usage() as usage:
+            sampled = sampler.sample(trial.experiment, device.clock, rule, calls, self._watch)
+        return sampled, usage
+
+    def _cautions(
+        self, trial: Trial, warmup: Warmup, series: tuple[Series, ...], finite: bool
+    ) -> tuple[Caution, ...]:
+        settings = self._config.measure
+        main = {s.phase: s.summary for s in series if s.summary and s.phase in trial.experiment.main}
+        found = list(cautions(warmup, main, settings.rel_ci, settings.max_warmup))
+        if not finite:
+            message = "the output or the loss holds NaN or Inf, whose arithmetic can be slower or faster; "
+            found.append(Caution(WarningCode.NON_FINITE, message + "lower optimizer.lr or change seed"))
+        return tuple(found)
+
+
+def _timed(work: Callable[[], engines.Program]) -> tuple[engines.Program, float]:
+    start = time.perf_counter()
+    done = work()
+    return done, time.perf_counter() - start
+
+
+def _one_sample(phase: str, clock: str, seconds: float) -> Series:
+    return Series(phase, clock, array("d", [seconds]), summary=summarize([seconds]))
+
+
+def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[Series, ...]:
+    return tuple(
+        Series(
+            phase,
+            clock,
+            samples,
+            warmup.times if phase == whole else array("d"),
+            sampled.calls_per_sample,
+            summarize(samples),
+        )
+        for phase, samples in sampled.samples.items()
+    )
+
+
+def explain(
+    error: Exception, config: Config, doing: str, workload: Workload | None
+) -> tuple[Status, str]:
+    """A failure's status, and one line that says what went wrong and what to do about it."""
+    name, message = config.model.name, first_line(error)
+    if isinstance(error, UserError):
+        return Status.ERROR, str(error)
+    if is_out_of_memory(error):
+        return Status.OOM, f"{name}: out of memory while {doing} it: {message}; lower batch_size"
+    if "more than 1 value per channel when training" in message:
+        return Status.ERROR, (
+            f"{name} cannot train at batch_size={config.batch_size}: batch normalization needs more than one "
+            "value per channel; use batch_size=2 or more"
+        )
+    text = f"{doing} {name} failed: {type(error).__name__}: {message}"
+    if doing.startswith("the first call") and workload is not None:
+        text += f" (input {workload.shape()}: check model.input_shape)"
+    return Status.ERROR, text[:1].upper() + text[1:]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception says that memory ran out, on the host or on a device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

@@ -1,0 +1,66 @@
+"""WHAT is computed: a module, its example inputs and its objective; one module a source of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from microbench import registry
+from microbench.config import ModelConfig
+
+
+class Objective(Protocol):
+    """Where the backward pass starts.
+
+    Attributes:
+        is_loss: calling it computes a loss, which is then a phase of its own.
+    """
+
+    is_loss: bool
+
+    def __call__(self, output: Any) -> Any:
+        """What the backward pass starts from, given the module's output."""
+        ...
+
+    def backward(self, root: Any) -> None:
+        """Compute the gradients of everything that `root` depends on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is computed.
+
+    Attributes:
+        name: what the tables call it.
+        module: the module, on its device.
+        inputs: the example inputs of one call, on the same device.
+        objective: where the backward pass starts.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    objective: Objective
+
+    def shape(self) -> str:
+        """The inputs' shapes as text: `8x3x224x224`, joined by a comma for several."""
+        return ", ".join("x".join(map(str, tensor.shape)) for tensor in self.inputs)
+
+
+Build = Callable[[ModelConfig, int, torch.device, bool], Workload]
+
+
+def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool, seed: int) -> Workload:
+    """Build a workload with random weights and inputs, drawn from `seed`.
+
+    Raises:
+        UserError: the configuration describes no workload.
+    """
+    torch.manual_seed(seed)
+    make: Build = registry.find("workloads", config.source).build
+    return make(config, batch_size, device, training)

@@ -1,0 +1,121 @@
+"""Isolated layers: any module of torch.nn, or any function of tensors, on random inputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from microbench.config import ModelConfig
+from microbench.errors import UserError, first_line, unknown
+from microbench.workloads import Workload
+
+
+class OnesGradient:
+    """The gradient of the sum of every output: backward starts from ones of each output's shape."""
+
+    is_loss = False
+
+    def __init__(self) -> None:
+        self._ones: list[Tensor] = []
+
+    def __call__(self, output: Any) -> Any:
+        """The output itself."""
+        return output
+
+    def backward(self, root: Any) -> None:
+        """Backpropagate ones; they are made at the first call and reused."""
+        tensors = [root] if isinstance(root, Tensor) else [t for t in _tensors(root) if t.requires_grad]
+        if not self._ones:
+            self._ones = [torch.ones_like(tensor) for tensor in tensors]
+        torch.autograd.backward(tensors, self._ones)
+
+
+class Call(nn.Module):
+    """A module or function with fixed keyword arguments of its call."""
+
+    def __init__(self, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        super().__init__()
+        self.target, self.arguments = target, arguments
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Call the target."""
+        return self.target(*inputs, **self.arguments)
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, (tuple, list)):
+        for item in output:
+            yield from _tensors(item)
+
+
+def locate(name: str) -> Callable[..., Any]:
+    """The class or function of a dotted name; one without dots is looked up in torch.nn.
+
+    Raises:
+        UserError: there is none; the message gives the nearest names.
+    """
+    path, _, last = name.rpartition(".")
+    path = path or "torch.nn"
+    try:
+        module = import_module(path)
+    except ImportError as error:
+        raise UserError(f"model.cls={name}: cannot import {path!r} ({first_line(error)}).") from error
+    found = getattr(module, last, None)
+    if not callable(found):
+        known = [f"{path}.{each}" for each in dir(module) if callable(getattr(module, each))]
+        raise unknown("model.cls", name, known, see=f"python -c 'help(\"{path}\")'")
+    return found  # type: ignore[no-any-return]
+
+
+def _module(config: ModelConfig) -> nn.Module:
+    target = locate(config.cls or "")
+    if not (inspect.isclass(target) and issubclass(target, nn.Module)):
+        return Call(lambda *inputs, **rest: target(*inputs, *config.args, **rest), config.kwargs | config.call_kwargs)
+    module = target(*config.args, **config.kwargs)
+    return Call(module, config.call_kwargs) if config.call_kwargs else module
+
+
+def _inputs(config: ModelConfig, batch_size: int, requires_grad: bool) -> tuple[Tensor, ...]:
+    def draw() -> Tensor:
+        shape = (batch_size, *config.input_shape)
+        if dtype.is_floating_point:
+            return torch.randn(shape, dtype=dtype, requires_grad=requires_grad)
+        return torch.randint(config.input_high, shape, dtype=dtype)
+
+    dtype = getattr(torch, config.input_dtype, None)
+    if not isinstance(dtype, torch.dtype):
+        allowed = ("float32", "float64", "bfloat16", "float16", "int32", "int64")
+        raise unknown("model.input_dtype", config.input_dtype, allowed)
+    if config.input_shared:
+        return (draw(),) * config.input_count
+    return tuple(draw() for _ in range(config.input_count))
+
+
+def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
+    """A layer with standard normal inputs of (batch, *input_shape), or uniform indices.
+
+    Raises:
+        UserError: no such class, arguments it does not take, or nothing to differentiate in training.
+    """
+    with device:
+        try:
+            module = _module(config).train(training)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{config.cls} does not take model.args={config.args} model.kwargs={config.kwargs}: "
+                f"{first_line(error)}"
+            ) from error
+        inputs = _inputs(config, batch_size, training and config.input_grad)
+    if training and not any(t.requires_grad for t in (*module.parameters(), *inputs)):
+        raise UserError(
+            f"{config.name} has no parameters, so there is nothing to differentiate: "
+            "set model.input_grad=true to train it against its input."
+        )
+    return Workload(config.name, module, inputs, OnesGradient())

@@ -1,0 +1,49 @@
+"""Classification models of torchvision, with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision import models
+
+from microbench.config import ModelConfig
+from microbench.workloads import Workload
+
+
+class CrossEntropy:
+    """Cross entropy of the logits with random classes, plus the weighted one of each auxiliary output.
+
+    Args:
+        targets: class indices, of shape (batch).
+        aux_weight: weight of each auxiliary classifier's loss.
+    """
+
+    is_loss = True
+
+    def __init__(self, targets: Tensor, aux_weight: float) -> None:
+        self._targets, self._aux_weight = targets, aux_weight
+
+    def __call__(self, output: Tensor | Sequence[Tensor | None]) -> Tensor:
+        """The loss, a scalar; of several outputs the first is the main one."""
+        if isinstance(output, Tensor):
+            return F.cross_entropy(output, self._targets)
+        loss, *auxiliary = (F.cross_entropy(logits, self._targets) for logits in output if logits is not None)
+        return loss + self._aux_weight * sum(auxiliary)
+
+    def backward(self, root: Tensor) -> None:
+        """Backpropagate from the loss."""
+        root.backward()  # type: ignore[no-untyped-call]
+
+
+def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
+    """A torchvision classifier with standard normal images of (batch, *input_shape)."""
+    with device:
+        module = models.get_model(
+            config.name, weights=None, num_classes=config.num_classes, **config.kwargs
+        ).train(training)
+        images = torch.randn(batch_size, *config.input_shape)
+        targets = torch.randint(config.num_classes, (batch_size,))
+    return Workload(config.name, module, (images,), CrossEntropy(targets, config.aux_weight))
