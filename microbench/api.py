@@ -22,7 +22,8 @@ def run(*, folder: str | Path | None = None, **options: Any) -> Result:
 
         microbench.run(model="resnet18", mode="infer", batch_size=1).median("inference")
         microbench.run(model="layer", mode="train", measure={"rel_ci": 0.02},
-                       **{"model.cls": "torch.nn.GELU", "model.input_shape": [1024], "model.input_grad": True})
+                       **{"model.cls": "torch.nn.GELU", "model.input_shape": [1024],
+                          "model.input_grad": True})
 
     Args:
         folder: where `records.jsonl` is written; by default `outputs/<run_id>`.
@@ -36,7 +37,9 @@ def run(*, folder: str | Path | None = None, **options: Any) -> Result:
 
 
 def sweep(*, folder: str | Path | None = None, **options: Any) -> Result:
-    """Measure every combination of the listed values: `sweep(model=["vgg16", "resnet50"], batch_size=[1, 8])`.
+    """Measure every combination of the listed values.
+
+        microbench.sweep(model=["vgg16", "resnet50"], batch_size=[1, 8], mode=["train", "infer"])
 
     An option whose value is itself a list takes a list of lists. For the rest see `run`.
     """

@@ -74,7 +74,7 @@ class TorchvisionSource(ConfigSource):
         if not self.is_config(config_path):
             raise ConfigLoadError(f"torchvision has no model {config_path!r}")
         name = config_path.removesuffix(".yaml").rpartition("/")[2]
-        config = OmegaConf.create({"source": "torchvision", "name": name})
+        config = OmegaConf.create({"source": "torchvision", "name": name, "input_shape": [3, 224, 224]})
         return ConfigResult(self.provider, f"{self.scheme()}://", config, header={"package": None})
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:

@@ -42,7 +42,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _help() -> int:
     from microbench.listing import show_help
 
-    show_help(_output())
+    show_help(_output(width_in_pipe=110))
     return 0
 
 
@@ -56,17 +56,17 @@ def _version() -> int:
 def _list(kinds: Sequence[str]) -> int:
     from microbench.listing import show_list
 
-    show_list(kinds, _output())
+    show_list(kinds, _output(width_in_pipe=110))
     return 0
 
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {"list": _list}
 
 
-def _output() -> Console:
+def _output(width_in_pipe: int = 1000) -> Console:
     from microbench.reports import terminal
 
-    return terminal.console()
+    return terminal.console(width_in_pipe)
 
 
 def _measure(arguments: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +21,12 @@ from omegaconf import DictConfig, OmegaConf
 from microbench import catalog
 from microbench.config import Config, validate
 from microbench.errors import UserError, first_line
-from microbench.explain import explain
+from microbench.explain import explain, missing_key, schema_keys, unknown_key
 from microbench.schedule.cases import Case
 
 CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
+FREE = re.compile(r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs)[.=]")
+SCHEMA = frozenset(schema_keys(Config))
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,14 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         jobs.append((config, list(job.overrides.task), job.runtime.output_dir))
 
     app = cast(Callable[[], None], hydra.main("conf", "config", version_base="1.3")(collect))
-    with _as_arguments(arguments), explained():
+    with explained(), _as_arguments([_free(argument) for argument in arguments]):
         app()
         flags = _config_dir(arguments)
-        cases = [_case(config, (*flags, *overrides), order) for order, (config, overrides, _) in enumerate(jobs)]
+        cases = [
+            _case(config, (*flags, *overrides), order) for order, (config, overrides, _) in enumerate(jobs)
+        ]
+    if not jobs and (globs := [argument for argument in arguments if "glob(" in argument]):
+        raise UserError(f"{' '.join(globs)} matches nothing: see `microbench list`.")
     return Plan(cases, Path(jobs[0][2])) if jobs else None
 
 
@@ -72,7 +78,7 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
     register(run_id="")
     flat = dict(_flatten(options))
     axes = [
-        [f"{key}={_as_override(each)}" for each in (value if sweep and isinstance(value, (list, tuple)) else [value])]
+        [_free(f"{key}={_as_override(each)}") for each in _values(value, sweep)]
         for key, value in flat.items()
     ]
     with explained(), hydra.initialize_config_module("microbench.conf", version_base="1.3"):
@@ -82,12 +88,36 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
         ]
 
 
+def _free(argument: str) -> str:
+    """Let an option that fills a dictionary name keys that are not there yet: Hydra asks for `++` then."""
+    return f"++{argument}" if FREE.match(argument) else argument
+
+
+def _values(value: Any, sweep: bool) -> Sequence[Any]:
+    return value if sweep and isinstance(value, (list, tuple)) else [value]
+
+
 def _case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
+    for key in _keys(config):
+        if key not in SCHEMA:
+            raise unknown_key(key)
+    for key in sorted(OmegaConf.missing_keys(config)):
+        raise missing_key(key)
     resolved = cast(Config, OmegaConf.to_object(config))
     if not resolved.model.name and resolved.model.cls:
         resolved.model.name = resolved.model.cls.rpartition(".")[2]
     validate(resolved)
     return Case(resolved, overrides, order)
+
+
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a configuration, but for those of dictionaries."""
+    for name in config:
+        key = f"{prefix}{name!s}"
+        yield key
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)):
+            yield from _keys(node, f"{key}.")
 
 
 @contextmanager
@@ -119,7 +149,8 @@ def _as_arguments(arguments: Sequence[str]) -> Iterator[None]:
     except SystemExit as error:
         if error.code not in (None, 0):
             complaint = printed.getvalue().strip().splitlines() or ["the command line is not understood"]
-            raise UserError(first_line(complaint[-1].partition("error: ")[2] or complaint[-1])) from error
+            text = first_line(complaint[-1].partition("error: ")[2] or complaint[-1])
+            raise UserError(f"{text[:1].upper()}{text[1:]}. See `microbench --help`.") from error
         raise
     finally:
         sys.argv = saved

@@ -44,7 +44,7 @@ class ModelConfig:
     args: list[Any] = field(default_factory=list)
     kwargs: dict[str, Any] = field(default_factory=dict)
     call_kwargs: dict[str, Any] = field(default_factory=dict)
-    input_shape: list[int] = field(default_factory=lambda: [3, 224, 224])
+    input_shape: list[int] = MISSING  # type: ignore[assignment]
     input_count: int = 1
     input_shared: bool = False
     input_dtype: str = "float32"
@@ -179,5 +179,7 @@ def validate(config: Config) -> None:
         value = value_of(config, key)
         if value is not None and not holds(value):
             raise UserError(f"{key}={value} is not possible: give {allowed}.")
+    if config.model.source == "layer" and not config.model.cls:
+        raise UserError("model.cls must be given, for example model.cls=torch.nn.GELU.")
     if config.isolation not in ISOLATIONS:
         raise unknown("isolation", config.isolation, ISOLATIONS)

@@ -1,28 +1,38 @@
-"""One clear line for each way a configuration can be wrong: what is wrong, what is allowed, what was meant."""
+"""One line for each way a configuration can be wrong: what is wrong, what is allowed, what was meant."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import MissingMandatoryValue
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from microbench.config import Config
 from microbench.errors import UserError, first_line, nearest, unknown
 
-TYPE_NAMES = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
+TYPE_NAMES: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list, such as [3,224,224]",
+    dict: "a dictionary, such as {stride: 2}",
+}
+GROUPS = {item.name for item in fields(Config) if is_dataclass(get_type_hints(Config)[item.name])}
+EXAMPLES = {"model.cls": "torch.nn.GELU", "model.input_shape": "[1024]"}
 
 
 def explain(error: BaseException) -> UserError:
     """The one line for an error that composing a configuration raised."""
     for cause in _causes(error):
         for kinds, tell in _TELLERS:
-            if isinstance(cause, kinds) and (told := tell(cause)) is not None:
+            told = tell(cause) if isinstance(cause, kinds) else None
+            if told is not None:
                 return told
     return UserError(first_line(error))
 
@@ -55,27 +65,30 @@ def _bad_yaml(error: Any) -> UserError:
     return UserError(f"Cannot read {where}: {getattr(error, 'problem', None) or first_line(error)}.")
 
 
-def _unknown_key(error: Any) -> UserError:
-    key = error.full_key or str(error.key)
-    known = list(_keys(Config))
+def _unknown_key(error: Any) -> UserError | None:
+    return unknown_key(error.full_key) if error.full_key else None
+
+
+def unknown_key(key: str) -> UserError:
+    """The error for a key that the schema does not have."""
+    known = [name for name in schema_keys(Config) if "." in name or name not in GROUPS]
     names = nearest(key, known) or nearest(key.rpartition(".")[2], known)
     hint = f" Did you mean {', '.join(names)}?" if names else ""
     return UserError(f"Unknown option {key!r}.{hint} All options: `microbench --cfg job model=resnet18`")
 
 
-def _bad_value(error: Any) -> UserError:
-    key = error.full_key or str(error.key)
-    expected = TYPE_NAMES.get(getattr(error, "ref_type", None) or _type_of(key))
-    message = first_line(error).removesuffix(".")
-    return UserError(f"{key}: {message}." + (f" Give {expected}." if expected else ""))
-
-
-def _missing_value(error: Any) -> UserError:
-    found = re.search(r"missing mandatory value: (\S+)", str(error))
-    key = error.full_key or (found[1] if found else str(error.key))
-    key = key if "." in key else f"model.{key}"
-    example = "torch.nn.GELU" if key == "model.cls" else "[1024]"
+def missing_key(key: str) -> UserError:
+    """The error for a key that must be given and is not."""
+    example = EXAMPLES.get(key, "VALUE")
     return UserError(f"{key} must be given, for example {key}={example}.")
+
+
+def _bad_value(error: Any) -> UserError | None:
+    if not error.full_key:
+        return None
+    expected = _expected(error.full_key)
+    message = first_line(error).removesuffix(".")
+    return UserError(f"{error.full_key}: {message}." + (f" Give {expected}." if expected else ""))
 
 
 def _hydra_text(error: BaseException) -> UserError | None:
@@ -83,29 +96,24 @@ def _hydra_text(error: BaseException) -> UserError | None:
     text = str(error)
     if found := re.search(r"You must specify '(\w+)'", text):
         group = found[1]
-        return UserError(f"Give a {group}, for example {group}=resnet18; all there are: `microbench list {group}s`")
+        return UserError(
+            f"Give a {group}, for example {group}=resnet18; all there are: `microbench list {group}s`"
+        )
     if found := re.search(r"Ambiguous value for argument '(.+?)'", text):
         return UserError(f"{found[1]} names several values: add -m to sweep over them.")
     if found := re.search(r"Could not override '(.+?)'", text):
-        return _unknown_key_named(found[1])
+        return unknown_key(found[1])
     return None
-
-
-def _unknown_key_named(key: str) -> UserError:
-    error = ConfigKeyError()
-    error.full_key = key
-    return _unknown_key(error)
 
 
 def _bad_file(error: Any) -> UserError:
     return UserError(f"Cannot write {error.filename}: {error.strerror}. Give hydra.run.dir=DIR.")
 
 
-_TELLERS: tuple[tuple[Any, Any], ...] = (
+_TELLERS: tuple[tuple[Any, Callable[[Any], UserError | None]], ...] = (
     (MissingConfigException, _missing_config),
     (OverrideParseException, _bad_override),
     (yaml.YAMLError, _bad_yaml),
-    (MissingMandatoryValue, _missing_value),
     ((ConfigAttributeError, ConfigKeyError), _unknown_key),
     (ValidationError, _bad_value),
     (OSError, _bad_file),
@@ -114,17 +122,19 @@ _TELLERS: tuple[tuple[Any, Any], ...] = (
 )
 
 
-def _keys(schema: type, prefix: str = "") -> Iterator[str]:
+def schema_keys(schema: Any, prefix: str = "") -> Iterator[str]:
     """Every dotted key of a schema."""
     hints = get_type_hints(schema)
     for item in fields(schema):
         yield prefix + item.name
         if is_dataclass(hints[item.name]):
-            yield from _keys(hints[item.name], f"{prefix}{item.name}.")
+            yield from schema_keys(hints[item.name], f"{prefix}{item.name}.")
 
 
-def _type_of(key: str) -> type | None:
+def _expected(key: str) -> str | None:
+    """What kind of value a key wants."""
     hint: Any = Config
     for part in key.split("."):
         hint = get_type_hints(hint).get(part) if is_dataclass(hint) else None
-    return hint if isinstance(hint, type) else None
+    kinds = [TYPE_NAMES[kind] for kind in (get_origin(hint), hint, *get_args(hint)) if kind in TYPE_NAMES]
+    return kinds[0] + (" or null" if NoneType in get_args(hint) else "") if kinds else None

@@ -33,7 +33,10 @@ SCALARS = (
     ("batch_size=8", "items in a batch"),
     ("threads=null", "threads of an operation; null: the physical cores this process may use"),
     ("seed=0", "what weights and inputs are drawn from"),
-    ("isolation=fork", "fork, spawn or inline: a forked process, a new interpreter, or this process for each case"),
+    (
+        "isolation=fork",
+        "fork, spawn or inline: a forked process, a new interpreter, or this process for each case",
+    ),
     ("timeout=1800", "seconds a case may take; null: no limit"),
     ("measure.rel_ci=0.01", "stop once the median's 95 % interval is within ± this share of it"),
     ("measure.min_time=0.5", "shortest time spent sampling, in seconds"),

@@ -163,9 +163,7 @@ def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[S
     )
 
 
-def explain(
-    error: Exception, config: Config, doing: str, workload: Workload | None
-) -> tuple[Status, str]:
+def explain(error: Exception, config: Config, doing: str, workload: Workload | None) -> tuple[Status, str]:
     """A failure's status, and one line that says what went wrong and what to do about it."""
     name, message = config.model.name, first_line(error)
     if isinstance(error, UserError):

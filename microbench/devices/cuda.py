@@ -20,7 +20,7 @@ class EventClock:
     @staticmethod
     def mark() -> torch.cuda.Event:
         """Note this point of the stream."""
-        event = torch.cuda.Event(enable_timing=True)
+        event: torch.cuda.Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
@@ -53,7 +53,7 @@ class Device:
 
     def unusable(self) -> str | None:
         """Whether torch has no CUDA, or finds no GPU."""
-        if not torch.backends.cuda.is_built():
+        if torch.version.cuda is None:
             return "this torch is built without CUDA; install one built with it, or use device=cpu"
         if not torch.cuda.is_available():
             return "torch finds no NVIDIA GPU with a working driver; use device=cpu"

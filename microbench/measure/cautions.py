@@ -13,40 +13,42 @@ DRIFT_TOLERANCE = 0.05
 def cautions(
     warmup: Warmup, main: Mapping[str, Summary], rel_ci: float, longest_warmup: float
 ) -> Iterator[Caution]:
-    """The warnings on a case whose main phases have these summaries."""
+    """The warnings on a case whose main phases have these summaries: at most one of each code."""
     if not warmup.settled:
         yield Caution(
             WarningCode.NOT_SETTLED,
             f"times had not settled after {len(warmup.times)} warm-up steps in {sum(warmup.times):.2g} s; "
             f"raise measure.max_warmup above {longest_warmup:g} (seconds)",
         )
-    for phase, summary in main.items():
-        yield from _interval(phase, summary, rel_ci)
-        yield from _drift(phase, summary, rel_ci)
-
-
-def _interval(phase: str, summary: Summary, rel_ci: float) -> Iterator[Caution]:
-    if summary.half_width is None:
+    if few := [f"{phase} has {summary.n}" for phase, summary in main.items() if summary.half_width is None]:
         yield Caution(
             WarningCode.NO_INTERVAL,
-            f"{phase}: {summary.n} samples are too few for a 95 % interval; it takes 6, raise "
-            "measure.max_samples",
+            f"too few samples for a 95 % interval (it takes 6): {', '.join(few)}; raise measure.max_samples",
         )
-    elif summary.half_width > rel_ci:
+    if wide := [
+        f"{phase} ±{summary.half_width:.1%}"
+        for phase, summary in main.items()
+        if summary.half_width is not None and summary.half_width > rel_ci
+    ]:
         yield Caution(
             WarningCode.WIDE_INTERVAL,
-            f"{phase}: the 95 % interval is ±{summary.half_width:.2%} of the median, wider than "
-            f"measure.rel_ci={rel_ci:g}; raise measure.max_time or quieten the machine",
+            f"intervals wider than ±{rel_ci:.1%} (measure.rel_ci): {', '.join(wide)}; raise measure.max_time "
+            "or quieten the machine",
         )
-
-
-def _drift(phase: str, summary: Summary, rel_ci: float) -> Iterator[Caution]:
-    if summary.drift is None or summary.half_width is None:
-        return
-    if abs(summary.drift) > max(DRIFT_TOLERANCE, 4 * summary.half_width, 4 * rel_ci):
-        way = "slower" if summary.drift > 0 else "faster"
+    if drifting := [
+        f"{phase} {summary.drift:+.1%}"
+        for phase, summary in main.items()
+        if summary.drift is not None and _drifts(summary, rel_ci)
+    ]:
         yield Caution(
             WarningCode.DRIFT,
-            f"{phase}: the second half of the samples was {abs(summary.drift):.1%} {way} than the first; "
-            "raise measure.max_warmup, or look for heat, power limits or other load",
+            f"the second half of the samples differs from the first: {', '.join(drifting)}; raise "
+            "measure.max_warmup, or look for heat, power limits or other load",
         )
+
+
+def _drifts(summary: Summary, rel_ci: float) -> bool:
+    """Whether the halves differ by more than their intervals, and by more than is worth a word."""
+    if summary.drift is None or summary.half_width is None:
+        return False
+    return abs(summary.drift) > max(DRIFT_TOLERANCE, 4 * summary.half_width, 4 * rel_ci)

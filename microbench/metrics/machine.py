@@ -13,7 +13,13 @@ from pathlib import Path
 CPUS = Path("/sys/devices/system/cpu")
 CGROUP = Path("/sys/fs/cgroup")
 PACKAGES = ("microbench", "torch", "torchvision", "numpy", "scipy")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_PROC_BIND",
+    "KMP_AFFINITY",
+    "GOMP_CPU_AFFINITY",
+)
 ALLOCATORS = ("tcmalloc", "jemalloc", "mimalloc")
 
 

@@ -48,7 +48,7 @@ class Mode(Protocol):
 
 def find(name: str) -> Mode:
     """The mode of that name."""
-    mode: Mode = registry.find("modes", name)  # type: ignore[assignment]
+    mode: Mode = registry.find("modes", name)
     return mode
 
 

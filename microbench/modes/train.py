@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+import torch._dynamo  # torch imports it with the first optimizer (1.3 s): here the server does, once for all
 from torch import Tensor
 
 from microbench.config import OptimizerConfig

@@ -47,7 +47,9 @@ class Lines:
         """Nothing to set up."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Nothing to take down."""
 
     def begin(self, axes: Mapping[str, Any], environment: Mapping[str, Any], order: int, total: int) -> None:
@@ -70,7 +72,9 @@ class LiveLine:
     """A line on a terminal that follows the sampling; a line stays for each case that has ended."""
 
     def __init__(self, console: Console) -> None:
-        self._live = Live(Text("starting the worker: importing torch"), console=console, auto_refresh=False, transient=True)
+        self._live = Live(
+            Text("starting the worker: importing torch"), console=console, auto_refresh=False, transient=True
+        )
         self._title = ""
 
     def __enter__(self) -> LiveLine:
@@ -78,7 +82,9 @@ class LiveLine:
         self._live.start(refresh=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Clear the line."""
         self._live.stop()
 
@@ -108,7 +114,8 @@ def display(console: Console) -> Lines | LiveLine:
 
 def title(axes: Mapping[str, Any], order: int, total: int) -> str:
     """Which case of how many, and what it is."""
-    return f"[{order + 1}/{total}] {axes['model']} {axes['mode']}, batch {axes['batch_size']}, {axes['engine']}, {axes['device']}"
+    where = f"{axes['engine']}, {axes['device']}"
+    return f"[{order + 1}/{total}] {axes['model']} {axes['mode']}, batch {axes['batch_size']}, {where}"
 
 
 def state(progress: Progress) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from microbench.results.result import Record, Result
 
 PHASES = ("forward", "loss", "backward", "update", "total", "inference")
 WHOLE = ("total", "inference")
+Case = Sequence[Record]
+"""The records of one case."""
+
 LEAST_LOSS = 0.01  # of the total: a smaller loss phase is not shown
 STOP_TEXTS = {
     "rel_ci": "the interval is narrow enough (measure.rel_ci)",
@@ -23,11 +28,11 @@ STOP_TEXTS = {
 }
 
 
-def console() -> Console:
-    """A console on standard output; in a pipe it is wide, so that no row is cut."""
+def console(width_in_pipe: int = 1000) -> Console:
+    """A console on standard output; in a pipe it is so wide that no row is cut."""
     found = Console(highlight=False)
     if not found.is_terminal:
-        found.width = max(found.width, 160)
+        found.width = width_in_pipe
     return found
 
 
@@ -40,9 +45,13 @@ def show(result: Result, out: Console) -> None:
     if len(cases) == 1:
         _show_case(cases[0], out)
     else:
-        out.print(sweep_table(cases))
+        out.print(sweep_table(cases, out))
     _show_remarks(cases, out)
-    out.print(f"records: {escape(_relative(result.path))} ({len(result.records)} series)", style="dim", soft_wrap=True)
+    out.print(
+        f"records: {escape(_relative(result.path))} ({len(result.records)} series)",
+        style="dim",
+        soft_wrap=True,
+    )
 
 
 def _relative(path: Path) -> str:
@@ -154,75 +163,125 @@ def _facts(series: Mapping[str, Record]) -> str:
     return " · ".join(facts)
 
 
-def varying_axes(cases: Sequence[Sequence[Record]]) -> list[str]:
-    """The axes that differ between the cases of a sweep, but for the model and the mode."""
-    axes = [key for key in cases[0][0] if key.startswith("cfg_") and key not in ("cfg_model", "cfg_mode")]
-    return [axis for axis in axes if len({str(case[0].get(axis)) for case in cases}) > 1]
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A configuration's values as text, by dotted key."""
+    found: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = str(value)
+    return found
 
 
-def sweep_table(cases: Sequence[Sequence[Record]]) -> Table:
-    """A row for each model and setting, its modes side by side: a column a phase."""
-    axes = varying_axes(cases)
-    rows: dict[tuple[Any, ...], dict[str, Record]] = {}
-    statuses: dict[tuple[Any, ...], list[str]] = {}
-    for case in cases:
-        key = _row_key(case[0], axes, rows)
-        rows.setdefault(key, {}).update(_by_phase(case))
-        statuses.setdefault(key, []).append(case[0]["status"])
-    phases = [phase for phase in PHASES if any(phase in shown_phases(series) for series in rows.values())]
-    return _fill(axes, phases, rows, statuses)
+def varying(cases: Sequence[Case]) -> dict[str, list[str]]:
+    """The settings that tell the rows of a sweep apart, besides model and mode: by name, each case's value.
+
+    These are the axes that differ; where they leave two cases alike, every other setting that differs too.
+    """
+    first = [case[0] for case in cases]
+    values = {
+        axis.removeprefix("cfg_"): [str(record[axis]) for record in first]
+        for axis in first[0]
+        if axis.startswith("cfg_") and axis not in ("cfg_model", "cfg_mode", "cfg_input_shape")
+    }
+    found = {name: each for name, each in values.items() if len(set(each)) > 1}
+    names = [(record["cfg_model"], record["cfg_mode"]) for record in first]
+    if len(set(zip(names, *found.values(), strict=True))) < len(cases):
+        configs = [flat(record["config"]) for record in first]
+        for key in dict.fromkeys(key for config in configs for key in config):
+            each = [config.get(key, "") for config in configs]
+            if key.partition(".")[0] not in {*found, "mode"} and _differs_within(names, each):
+                found[key] = each
+    return found
 
 
-def _row_key(record: Record, axes: Sequence[str], rows: Mapping[tuple[Any, ...], dict[str, Record]]) -> tuple[Any, ...]:
-    """The row of a case: a second case of the same mode and axes gets a row of its own."""
-    key = (record["cfg_model"], *(str(record[axis]) for axis in axes))
-    while any(series["cfg_mode"] == record["cfg_mode"] for series in rows.get(key, {}).values()):
-        key = (*key, "")
-    return key
+def _differs_within(names: Sequence[Any], values: Sequence[str]) -> bool:
+    """Whether two cases of one name have different values."""
+    return len(set(zip(names, values, strict=True))) > len(set(names))
 
 
-def _fill(
-    axes: Sequence[str],
-    phases: Sequence[str],
-    rows: Mapping[tuple[Any, ...], Mapping[str, Record]],
-    statuses: Mapping[tuple[Any, ...], Sequence[str]],
-) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
-    for axis in axes:
-        table.add_column(axis.removeprefix("cfg_"), justify="right")
-    wholes = [phase for phase in WHOLE if phase in phases]
-    names = [*phases, *(f"{phase} items/s" for phase in wholes), *(f"{phase} memory" for phase in wholes)]
-    for name in names:
-        table.add_column(name, justify="right")
-    failed = any(status != "ok" for each in statuses.values() for status in each)
-    if failed:
-        table.add_column("status")
-    for key, series in rows.items():
-        found = [series.get(phase) for phase in wholes]
-        cells = [
-            *(_cell(series.get(phase)) for phase in phases),
-            *(_rate(record) if record else "" for record in found),
-            *(_memory(record) for record in found),
-        ]
-        status = ", ".join(dict.fromkeys(statuses[key]))
-        table.add_row(*key[: 1 + len(axes)], *cells, *([status] if failed else []))
+@dataclass
+class Row:
+    """A row of a sweep's table: the phases of a model's cases of all modes, and how these ended."""
+
+    series: dict[str, Record] = field(default_factory=dict)
+    statuses: list[str] = field(default_factory=list)
+
+
+def sweep_rows(cases: Sequence[Case], settings: Mapping[str, Sequence[str]]) -> dict[tuple[str, ...], Row]:
+    """The rows by model and settings; a second run of the very same case gets a row of its own."""
+    rows: dict[tuple[str, ...], Row] = {}
+    for index, case in enumerate(cases):
+        key = (case[0]["cfg_model"], *(values[index] for values in settings.values()))
+        series = _by_phase(case)
+        while rows.get(key, Row()).series.keys() & series.keys() & set(WHOLE):
+            key = (*key, "")
+        row = rows.setdefault(key, Row())
+        row.series |= series
+        row.statuses.append(case[0]["status"])
+    return rows
+
+
+def sweep_table(cases: Sequence[Case], out: Console) -> Table:
+    """A row for each model and setting, with a column a phase, its modes side by side.
+
+    On a narrow terminal the columns that matter least are left out, so that the others stay whole.
+    """
+    settings = varying(cases)
+    rows = sweep_rows(cases, settings)
+    for extras in (("interval", "rate", "memory"), ("interval", "rate"), ("interval",), ()):
+        table = _sweep_table(list(settings), rows, extras)
+        if out.measure(table).maximum <= out.width:
+            break
     return table
 
 
-def _cell(record: Record | None) -> str:
-    if record is None:
-        return ""
+def _sweep_table(
+    settings: Sequence[str], rows: Mapping[tuple[str, ...], Row], extras: Container[str]
+) -> Table:
+    phases = [phase for phase in PHASES if any(phase in shown_phases(row.series) for row in rows.values())]
+    wholes = [phase for phase in WHOLE if phase in phases]
+    columns: list[tuple[str, Callable[[Row], str]]] = [
+        (phase, partial(_time_cell, phase=phase, interval="interval" in extras)) for phase in phases
+    ]
+    for name, kind, cell in (("items/s", "rate", _rate), ("memory", "memory", _memory)):
+        if kind in extras:
+            columns += [(f"{phase} {name}", partial(_cell_of, phase=phase, cell=cell)) for phase in wholes]
+    if any(status != "ok" for row in rows.values() for status in row.statuses):
+        columns.append(("status", lambda row: ", ".join(dict.fromkeys(row.statuses))))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model")
+    for name in (*settings, *(name for name, _ in columns)):
+        table.add_column(name, justify="right")
+    for key, row in rows.items():
+        table.add_row(*key[: 1 + len(settings)], *(cell(row) for _, cell in columns))
+    return table
+
+
+def _cell_of(row: Row, phase: str, cell: Callable[[Record], str]) -> str:
+    return cell(row.series[phase]) if phase in row.series else ""
+
+
+def _time_cell(row: Row, phase: str, interval: bool) -> str:
+    return _cell_of(row, phase, _time_and_interval if interval else _time)
+
+
+def _time(record: Record) -> str:
+    return units.time(record["median"], _half_width(record))
+
+
+def _time_and_interval(record: Record) -> str:
     half_width = _half_width(record)
-    text = units.time(record["median"], half_width)
-    return f"{text} ±{units.share(half_width / record['median'])}" if half_width else text
+    width = f" ±{units.share(half_width / record['median'])}" if half_width else ""
+    return _time(record) + width
 
 
-def _memory(record: Record | None) -> str:
-    return units.memory(record["peak_memory"]) if record and record["peak_memory"] is not None else ""
+def _memory(record: Record) -> str:
+    return units.memory(record["peak_memory"]) if record["peak_memory"] is not None else ""
 
 
-def _show_remarks(cases: Sequence[Sequence[Record]], out: Console) -> None:
+def _show_remarks(cases: Sequence[Case], out: Console) -> None:
     """Errors and warnings, each with the case it is of where there are several."""
     for case in cases:
         first = case[0]

@@ -24,7 +24,7 @@ def decimals(value: float, half_width: float | None) -> int:
     if not half_width or not math.isfinite(half_width):
         return max(0, significant)
     exponent = math.floor(math.log10(half_width))
-    supported = -exponent + (half_width / 10**exponent < 2)
+    supported = -exponent + (1 if half_width / 10**exponent < 2 else 0)
     return max(0, min(supported, significant + 2))
 
 

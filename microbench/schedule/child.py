@@ -69,5 +69,3 @@ def run(request: Request, watch: Watch) -> Answer:
         return Answer(request.run(watch))
     except UserError as error:
         return Answer(user_error=str(error))
-
-

@@ -130,8 +130,11 @@ class _ServerDiedError(Exception):
 
 
 class _Server:
-    """The server's process, and the socket to it. It and its workers are a session of their own, so that
-    Ctrl-C in the terminal reaches the parent alone, which then decides."""
+    """The server's process, and the socket to it.
+
+    It and its workers are a session of their own, so that Ctrl-C in the terminal reaches the parent alone,
+    which then decides.
+    """
 
     def __init__(self, modules: Sequence[str]) -> None:
         self._control, theirs = socket.socketpair()
@@ -140,7 +143,14 @@ class _Server:
         descriptor = theirs.fileno()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "microbench.schedule.server", str(descriptor), str(os.getpid()), *modules],
+                [
+                    sys.executable,
+                    "-m",
+                    "microbench.schedule.server",
+                    str(descriptor),
+                    str(os.getpid()),
+                    *modules,
+                ],
                 pass_fds=[descriptor],
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,

@@ -14,6 +14,8 @@ from microbench.config import ModelConfig
 from microbench.errors import UserError, first_line, unknown
 from microbench.workloads import Workload
 
+DTYPES = ("float32", "float64", "bfloat16", "float16", "int32", "int64")
+
 
 class OnesGradient:
     """The gradient of the sum of every output: backward starts from ones of each output's shape."""
@@ -70,29 +72,31 @@ def locate(name: str) -> Callable[..., Any]:
     found = getattr(module, last, None)
     if not callable(found):
         known = [f"{path}.{each}" for each in dir(module) if callable(getattr(module, each))]
-        raise unknown("model.cls", name, known, see=f"python -c 'help(\"{path}\")'")
+        raise unknown("model.cls", name, known)
     return found  # type: ignore[no-any-return]
 
 
 def _module(config: ModelConfig) -> nn.Module:
     target = locate(config.cls or "")
     if not (inspect.isclass(target) and issubclass(target, nn.Module)):
-        return Call(lambda *inputs, **rest: target(*inputs, *config.args, **rest), config.kwargs | config.call_kwargs)
+        return Call(
+            lambda *inputs, **rest: target(*inputs, *config.args, **rest), config.kwargs | config.call_kwargs
+        )
     module = target(*config.args, **config.kwargs)
     return Call(module, config.call_kwargs) if config.call_kwargs else module
 
 
 def _inputs(config: ModelConfig, batch_size: int, requires_grad: bool) -> tuple[Tensor, ...]:
+    if config.input_dtype not in DTYPES:
+        raise unknown("model.input_dtype", config.input_dtype, DTYPES)
+    dtype: torch.dtype = getattr(torch, config.input_dtype)
+
     def draw() -> Tensor:
         shape = (batch_size, *config.input_shape)
         if dtype.is_floating_point:
             return torch.randn(shape, dtype=dtype, requires_grad=requires_grad)
         return torch.randint(config.input_high, shape, dtype=dtype)
 
-    dtype = getattr(torch, config.input_dtype, None)
-    if not isinstance(dtype, torch.dtype):
-        allowed = ("float32", "float64", "bfloat16", "float16", "int32", "int64")
-        raise unknown("model.input_dtype", config.input_dtype, allowed)
     if config.input_shared:
         return (draw(),) * config.input_count
     return tuple(draw() for _ in range(config.input_count))
