@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 from torchvision import models
 
 from microbench.config import ModelConfig
@@ -29,8 +29,8 @@ class CrossEntropy:
     def __call__(self, output: Tensor | Sequence[Tensor | None]) -> Tensor:
         """The loss, a scalar; of several outputs the first is the main one."""
         if isinstance(output, Tensor):
-            return F.cross_entropy(output, self._targets)
-        loss, *auxiliary = (F.cross_entropy(logits, self._targets) for logits in output if logits is not None)
+            return cross_entropy(output, self._targets)
+        loss, *auxiliary = (cross_entropy(logits, self._targets) for logits in output if logits is not None)
         return loss + self._aux_weight * sum(auxiliary)
 
     def backward(self, root: Tensor) -> None:
