@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch._dynamo  # torch imports it with the first optimizer (1.3 s): here the server does, once for all
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from microbench.config import OptimizerConfig
 from microbench.engines import Program
-from microbench.measure.experiment import Experiment, Mark, Marker
+from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.modes import Trial, is_finite
-from microbench.workloads import Workload
+from microbench.workloads import Objective, Workload
 
 TRAINING = True
 
@@ -26,33 +27,60 @@ def experiment(workload: Workload, program: Program, optimizer: OptimizerConfig)
     without them `total` ends with the backward pass.
     """
     call, objective = program.call, workload.objective
-    backward = objective.backward
     inputs = [tensor for tensor in workload.inputs if tensor.requires_grad]
     update = make_update(optimizer, program.parameters, inputs)
-
-    def step(mark: Marker, calls: int) -> tuple[Mark, ...]:
-        start = mark()
-        output = call()
-        forward_end = mark()
-        root = objective(output)
-        loss_end = mark()
-        backward(root)
-        backward_end = mark()
-        update()
-        return start, forward_end, loss_end, backward_end, mark()
+    step = (
+        step_with_loss(call, objective, update)
+        if objective.is_loss
+        else step_of_layer(call, objective, update)
+    )
+    names = ["forward", "loss", "backward", "update"]
+    if not objective.is_loss:
+        names.remove("loss")
+    if not program.parameters:
+        names.remove("update")
+    phases = {name: (index, index + 1) for index, name in enumerate(names)} | {"total": (0, len(names))}
 
     def finite() -> bool:
         output = call()
         return is_finite(output) and is_finite(objective(output))
 
-    phases = {"forward": (0, 1), "loss": (1, 2), "backward": (2, 3), "update": (3, 4), "total": (0, 4)}
-    if not objective.is_loss:
-        del phases["loss"]
-    if not program.parameters:
-        del phases["update"]
-        phases["total"] = (0, 3)
     with torch.enable_grad():
         yield Trial(Experiment(step, phases, main=("forward", "backward", "total"), whole="total"), finite)
+
+
+def step_with_loss(call: Callable[[], Any], objective: Objective, update: Callable[[], None]) -> Step:
+    """A model's step: forward, loss, backward, update."""
+    backward = objective.backward
+
+    def step(mark: Marker, calls: int) -> tuple[Mark, ...]:
+        start = mark()
+        output = call()
+        forward_end = mark()
+        loss = objective(output)
+        loss_end = mark()
+        backward(loss)
+        backward_end = mark()
+        update()
+        return start, forward_end, loss_end, backward_end, mark()
+
+    return step
+
+
+def step_of_layer(call: Callable[[], Any], objective: Objective, update: Callable[[], None]) -> Step:
+    """A layer's step: forward, backward straight from the output, update."""
+    backward = objective.backward
+
+    def step(mark: Marker, calls: int) -> tuple[Mark, ...]:
+        start = mark()
+        output = call()
+        forward_end = mark()
+        backward(output)
+        backward_end = mark()
+        update()
+        return start, forward_end, backward_end, mark()
+
+    return step
 
 
 def make_update(

@@ -1,0 +1,68 @@
+"""What microbench costs beside the work: starting, running one case, and each further case of a sweep.
+
+    python benchmarks/startup.py
+
+- `microbench --help` may take at most 0.5 s;
+- a run of `model=dense mode=infer` at most what importing torch and torchvision takes, plus 1 s, plus its
+  measuring time;
+- each further case of a sweep, in a process of its own, at most 0.3 s beyond building and measuring it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from microbench.results.result import load
+
+REPEATS, FURTHER = 7, 20
+SHORT = ["measure.max_time=0.1", "measure.max_warmup=0.1"]
+
+
+def seconds(*command: str) -> float:
+    """How long a command takes."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def run(*options: str) -> tuple[float, float]:
+    """How long a run of microbench takes, and how long of that it measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        taken = seconds("-m", "microbench", f"hydra.run.dir={folder}", *options)
+        return taken, measuring(Path(folder))
+
+
+def measuring(folder: Path) -> float:
+    """Seconds spent in the calls of all phases, the first and the warm-up's included."""
+    records = [record for record in load(folder).records if record["phase"] in ("inference", "first_call")]
+    return sum(sum(r["samples"]) * r["calls_per_sample"] + sum(r["warmup"]) for r in records)
+
+
+def main() -> int:
+    """Print the three costs and return 1 if one is above its limit."""
+    helps, imports, wholes, singles, sweeps = [], [], [], [], []
+    for _ in range(REPEATS):
+        helps.append(seconds("-m", "microbench", "--help"))
+        imports.append(seconds("-c", "import torch, torchvision"))
+        taken, measured = run("model=dense", "mode=infer")
+        wholes.append(taken - measured)
+    for _ in range(3):
+        one, many = run("model=dense", *SHORT), run("-m", "model=dense", f"seed=range({FURTHER + 1})", *SHORT)
+        singles.append(one[0] - one[1])
+        sweeps.append(many[0] - many[1])
+    further = (median(sweeps) - median(singles)) / FURTHER
+    whole, imported = median(wholes), median(imports)
+    print(f"--help                                   {median(helps):5.2f} s  limit 0.5 s")
+    print(f"model=dense mode=infer, without measuring {whole:4.2f} s  limit {imported + 1:.2f} s", end="")
+    print(f" (importing torch and torchvision {imported:.2f} s, plus 1 s)")
+    print(f"each further case, without measuring     {further:5.2f} s  limit 0.3 s")
+    return int(median(helps) > 0.5 or whole > imported + 1 or further > 0.3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
