@@ -58,11 +58,12 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         jobs.append((config, list(job.overrides.task), job.runtime.output_dir))
 
     app = cast(Callable[[], None], hydra.main("conf", "config", version_base="1.3")(collect))
-    with explained(), _as_arguments([_free(argument) for argument in arguments]):
+    flags, options = _split(arguments)
+    with explained(), _as_arguments([*flags, *map(_free, options)]):
         app()
-        flags = _config_dir(arguments)
+        kept = _config_dir(flags)
         cases = [
-            _case(config, (*flags, *overrides), order) for order, (config, overrides, _) in enumerate(jobs)
+            _case(config, (*kept, *overrides), order) for order, (config, overrides, _) in enumerate(jobs)
         ]
     if not jobs and (globs := [argument for argument in arguments if "glob(" in argument]):
         raise UserError(f"{' '.join(globs)} matches nothing: see `microbench list`.")
@@ -128,7 +129,7 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except (UserError, BrokenPipeError):
         raise
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -160,13 +161,27 @@ def _as_arguments(arguments: Sequence[str]) -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = full_error
 
 
-def _config_dir(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The arguments that add a folder of configurations: without them the command would not be the same."""
-    for index, argument in enumerate(arguments):
-        if argument in CONFIG_DIR_FLAGS:
-            return tuple(arguments[index : index + 2])
-        if argument.startswith("--config-dir="):
-            return (argument,)
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags, each with its value, and the overrides: argparse wants them apart, users mix them.
+
+    What follows a flag is its value if it could not be an override: these have an equals sign, or delete.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        is_override = "=" in argument or argument.startswith("~")
+        is_flag = argument.startswith("-") or (before.startswith("-") and not is_override)
+        (flags if is_flag else overrides).append(argument)
+    return flags, overrides
+
+
+def _config_dir(flags: Sequence[str]) -> tuple[str, ...]:
+    """The flags that add a folder of configurations: without them the command would not be the same."""
+    for index, flag in enumerate(flags):
+        if flag in CONFIG_DIR_FLAGS:
+            return tuple(flags[index : index + 2])
+        if flag.startswith("--config-dir="):
+            return (flag,)
     return ()
 
 

@@ -106,7 +106,9 @@ def _hydra_text(error: BaseException) -> UserError | None:
     return None
 
 
-def _bad_file(error: Any) -> UserError:
+def _bad_file(error: Any) -> UserError | None:
+    if error.filename is None:
+        return None
     return UserError(f"Cannot write {error.filename}: {error.strerror}. Give hydra.run.dir=DIR.")
 
 
