@@ -63,10 +63,10 @@ def _list(kinds: Sequence[str]) -> int:
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {"list": _list}
 
 
-def _output(width_in_pipe: int = 1000) -> Console:
+def _output(**options: int) -> Console:
     from microbench.reports import terminal
 
-    return terminal.console(width_in_pipe)
+    return terminal.console(**options)
 
 
 def _measure(arguments: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, is_dataclass
 from itertools import product
 from pathlib import Path
@@ -59,12 +59,18 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
 
     app = cast(Callable[[], None], hydra.main("conf", "config", version_base="1.3")(collect))
     flags, options = _split(arguments)
-    with explained(), _as_arguments([*flags, *map(_free, options)]):
-        app()
-        kept = _config_dir(flags)
-        cases = [
-            _case(config, (*kept, *overrides), order) for order, (config, overrides, _) in enumerate(jobs)
-        ]
+    try:
+        with explained(), _as_arguments([*flags, *map(_free, options)]):
+            app()
+            kept = _config_dir(flags)
+            cases = [
+                _case(config, (*kept, *overrides), order) for order, (config, overrides, _) in enumerate(jobs)
+            ]
+    except UserError:
+        for _, _, folder in jobs[:1]:
+            with suppress(OSError):  # Hydra has made it; it is left only where something else is in it
+                Path(folder).rmdir()
+        raise
     if not jobs and (globs := [argument for argument in arguments if "glob(" in argument]):
         raise UserError(f"{' '.join(globs)} matches nothing: see `microbench list`.")
     return Plan(cases, Path(jobs[0][2])) if jobs else None

@@ -103,7 +103,7 @@ class _Reporter:
                 n=n,
                 median=median,
                 half_width=half_width,
-                eta=self.rule.eta(half_width, elapsed),
+                eta=self.rule.eta(half_width, n, elapsed),
                 clock=self.clock.name,
                 calls_per_sample=self.calls,
             )

@@ -52,7 +52,11 @@ class StoppingRule:
         """The sample count at which to look at the interval next, after a look at `n`."""
         return max(self.min_samples, math.ceil(n * GROWTH))
 
-    def eta(self, half_width: float, elapsed: float) -> float:
-        """Seconds the sampling may still take: a median's interval narrows with the root of the samples."""
+    def eta(self, half_width: float, n: int, elapsed: float) -> float:
+        """Seconds the sampling may still take after `n` samples in `elapsed` seconds.
+
+        A median's interval narrows with the root of the samples; the least samples are taken in any case.
+        """
         wanted = elapsed * (half_width / self.rel_ci) ** 2 if math.isfinite(half_width) else math.inf
-        return max(0.0, min(max(wanted, self.min_time), self.max_time) - elapsed)
+        least = elapsed / n * min(LEAST_FOR_INTERVAL, self.max_samples)
+        return max(0.0, max(least, min(max(wanted, self.min_time), self.max_time)) - elapsed)

@@ -20,6 +20,7 @@ WHOLE = ("total", "inference")
 Case = Sequence[Record]
 """The records of one case."""
 
+UNLIMITED = 1000  # characters: wider than any table
 LEAST_LOSS = 0.01  # of the total: a smaller loss phase is not shown
 STOP_TEXTS = {
     "rel_ci": "the interval is narrow enough (measure.rel_ci)",
@@ -28,7 +29,7 @@ STOP_TEXTS = {
 }
 
 
-def console(width_in_pipe: int = 1000) -> Console:
+def console(width_in_pipe: int = UNLIMITED) -> Console:
     """A console on standard output; in a pipe it is so wide that no row is cut."""
     found = Console(highlight=False)
     if not found.is_terminal:
@@ -232,7 +233,7 @@ def sweep_table(cases: Sequence[Case], out: Console) -> Table:
     rows = sweep_rows(cases, settings)
     for extras in (("interval", "rate", "memory"), ("interval", "rate"), ("interval",), ()):
         table = _sweep_table(list(settings), rows, extras)
-        if out.measure(table).maximum <= out.width:
+        if out.measure(table, options=out.options.update(max_width=UNLIMITED)).maximum <= out.width:
             break
     return table
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,13 @@ class Store:
             ) from error
 
     def close(self) -> None:
-        """Close the file; the store cannot be used afterwards."""
+        """Close the file; the store cannot be used afterwards. A file without records is not left behind."""
+        empty = os.fstat(self._fd).st_size == 0
         os.close(self._fd)
+        if empty and self.path.is_file():
+            with suppress(OSError):
+                self.path.unlink()
+                self.path.parent.rmdir()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
