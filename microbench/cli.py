@@ -87,7 +87,7 @@ def _measure(arguments: Sequence[str]) -> int:
         with display(Console(stderr=True, highlight=False)) as observer:
             result = run(plan.cases, store, observer, run_id)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"What was measured is in {store.path}") from None
+        raise KeyboardInterrupt(f"What was measured is in {store.path}" if store.written else "") from None
     finally:
         store.close()
     terminal.show(result, _output())

@@ -53,11 +53,16 @@ class Store:
                 f"Cannot write {self.path}: {error.strerror}. Records written before are kept."
             ) from error
 
+    @property
+    def written(self) -> bool:
+        """Whether the file holds anything."""
+        return os.fstat(self._fd).st_size > 0
+
     def close(self) -> None:
         """Close the file; the store cannot be used afterwards. A file without records is not left behind."""
-        empty = os.fstat(self._fd).st_size == 0
+        written = self.written
         os.close(self._fd)
-        if empty and self.path.is_file():
+        if not written and self.path.is_file():
             with suppress(OSError):
                 self.path.unlink()
                 self.path.parent.rmdir()

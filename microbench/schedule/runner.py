@@ -105,7 +105,7 @@ def run(cases: Sequence[Case], store: Store, observer: Observer, run_id: str) ->
 def _place(case: Case, pool: Pool) -> Place:
     request = Describe(case.config.device.name)
     try:
-        answer = pool.of(case.config.isolation).ask(request, lambda progress: None, case.config.timeout)
+        answer = pool.of(case.config.isolation).ask(request, lambda progress: None, timeout=None)
     except WorkerDiedError as error:
         raise UserError(f"Cannot start a worker: {error.reason}. {error.log[-500:].strip()}") from error
     if answer.user_error is not None:

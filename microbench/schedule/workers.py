@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Protocol
 
 from microbench.results.record import Watch
@@ -58,7 +58,7 @@ class Workers(Protocol):
 
         Raises:
             WorkerDiedError: the process ended without an answer.
-            WorkerTimeoutError: it took longer than `timeout` seconds.
+            WorkerTimeoutError: it took longer than `timeout` seconds, importing torch not counted.
         """
         ...
 
@@ -160,19 +160,20 @@ class _Server:
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         self._log_start = os.fstat(self._log.fileno()).st_size
-        deadline = None if timeout is None else time.monotonic() + timeout
         ours, theirs = socket.socketpair()
         with Connection(ours.detach()) as connection:
             with theirs, suppress(BrokenPipeError):
                 socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
-            pid = self._reply(deadline)
+            pid = self._reply()
+            deadline = None if timeout is None else time.monotonic() + timeout
             try:
                 answer = self._converse(connection, request, watch, deadline)
             except BaseException:
-                os.kill(pid, signal.SIGKILL)
-                self._reply(None)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                self._reply()
                 raise
-        status = self._reply(deadline)
+        status = self._reply()
         if answer is None:
             raise WorkerDiedError(status, self._log_tail())
         return answer
@@ -191,7 +192,9 @@ class _Server:
         try:
             connection.send(request)
             while True:
-                _wait(connection, deadline)
+                remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not connection.poll(remaining):
+                    raise WorkerTimeoutError
                 message = connection.recv()
                 if isinstance(message, Answer):
                     return message
@@ -200,9 +203,8 @@ class _Server:
         except (EOFError, ConnectionError):
             return None
 
-    def _reply(self, deadline: float | None) -> int:
+    def _reply(self) -> int:
         """The server's next reply, once it comes."""
-        _wait(self._control, deadline)
         data = self._control.recv(REPLY.size, socket.MSG_WAITALL)
         if len(data) < REPLY.size:
             code = self._process.wait()
@@ -220,14 +222,3 @@ class _Server:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._log.close()
-
-
-def _wait(channel: Connection | socket.socket, deadline: float | None) -> None:
-    """Sleep until there is something to read.
-
-    Raises:
-        WorkerTimeoutError: there is nothing at the deadline.
-    """
-    remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-    if not wait([channel], remaining):
-        raise WorkerTimeoutError
