@@ -23,23 +23,8 @@ from microbench.measure.warmup import Warmup
 from microbench.metrics import machine
 from microbench.metrics.process import Usage
 from microbench.modes import Trial
-from microbench.results.record import Caution, Outcome, Progress, Series, Status, WarningCode, Watch
+from microbench.results.record import Caution, Outcome, Place, Progress, Series, Status, WarningCode, Watch
 from microbench.workloads import Workload
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where cases will run.
-
-    Attributes:
-        device: the device's name, `auto` resolved.
-        threads: the physical cores this process may use.
-        environment: the records' `env_*` fields, without that prefix.
-    """
-
-    device: str
-    threads: int
-    environment: dict[str, str | int | float | None]
 
 
 def describe(device_name: str) -> Place:

@@ -132,6 +132,21 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where cases will run.
+
+    Attributes:
+        device: the device's name, `auto` resolved.
+        threads: the physical cores this process may use.
+        environment: the records' `env_*` fields, without that prefix.
+    """
+
+    device: str
+    threads: int
+    environment: dict[str, str | int | float | None]
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far the sampling of a case has come: for the display, and so that a crash loses nothing.
 

@@ -18,7 +18,7 @@ class Describe:
     device: str
 
     def run(self, watch: Watch) -> Any:
-        """The `worker.Place`."""
+        """The place."""
         from microbench import worker
 
         return worker.describe(self.device)

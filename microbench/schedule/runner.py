@@ -6,11 +6,11 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from microbench.errors import UserError
 from microbench.metrics import machine
-from microbench.results.record import Outcome, Progress, Series, Status, records_of
+from microbench.results.record import Outcome, Place, Progress, Series, Status, records_of
 from microbench.results.result import Record, Result
 from microbench.results.store import Store
 from microbench.schedule.cases import Case
@@ -23,9 +23,6 @@ from microbench.schedule.workers import (
     Workers,
     WorkerTimeoutError,
 )
-
-if TYPE_CHECKING:
-    from microbench.worker import Place
 
 
 class Observer(Protocol):
