@@ -6,7 +6,6 @@ import time
 import traceback
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
