@@ -117,7 +117,23 @@ class MeasureConfig:
 
 @dataclass
 class Config:
-    """One case, fully resolved."""
+    """One case, fully resolved.
+
+    Attributes:
+        model: what is computed.
+        device: where.
+        mode: which experiment.
+        engine: how.
+        precision: in which number format.
+        optimizer: what the update phase does.
+        measure: how precisely.
+        batch_size: items in a batch.
+        threads: threads of an operation; None for the physical cores this process may use.
+        seed: what weights and inputs are drawn from.
+        isolation: one of ISOLATIONS: a fresh process forked from one that has imported torch, a new
+            interpreter, or this process.
+        timeout: seconds a case may take in all; None for no limit.
+    """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench import catalog, conf
+from microbench.config import Config, value_of
 from microbench.errors import unknown
 
 CONF = Path(conf.__path__[0])
@@ -29,25 +30,20 @@ HELP = """\
   microbench model=layer model.cls=torch.nn.GELU 'model.args=[]' 'model.input_shape=[1024]'
 """
 
-SCALARS = (
-    ("batch_size=8", "items in a batch"),
-    ("threads=null", "threads of an operation; null: the physical cores this process may use"),
-    ("seed=0", "what weights and inputs are drawn from"),
-    (
-        "isolation=fork",
-        "fork, spawn or inline: a forked process, a new interpreter, or this process for each case",
-    ),
-    ("timeout=1800", "seconds a case may take; null: no limit"),
-    ("measure.rel_ci=0.01", "stop once the median's 95 % interval is within ± this share of it"),
-    ("measure.min_time=0.5", "shortest time spent sampling, in seconds"),
-    ("measure.max_time=20", "longest time spent sampling, in seconds"),
-    ("measure.min_samples=20", "fewest samples"),
-    ("measure.max_samples=10000", "most samples"),
-    ("measure.min_sample=1e-4", "shortest sample of inference, in seconds: shorter calls are repeated"),
-    ("measure.max_warmup=5", "longest warm-up, in seconds"),
-    ("model.input_shape=[3,224,224]", "shape of an input, without the batch"),
-    ("hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>"),
-)
+MEANINGS = {
+    "batch_size": "items in a batch",
+    "threads": "threads of an operation; null: the physical cores this process may use",
+    "seed": "what weights and inputs are drawn from",
+    "isolation": "a forked process (fork), a new interpreter (spawn) or this process (inline) for each case",
+    "timeout": "seconds a case may take; null: no limit",
+    "measure.rel_ci": "stop once the median's 95 % interval is within ± this share of it",
+    "measure.min_time": "shortest time spent sampling, in seconds",
+    "measure.max_time": "longest time spent sampling, in seconds",
+    "measure.min_samples": "fewest samples",
+    "measure.max_samples": "most samples",
+    "measure.min_sample": "shortest sample of inference, in seconds: shorter calls are repeated",
+    "measure.max_warmup": "longest warm-up, in seconds",
+}
 
 
 def options(group: str) -> list[str]:
@@ -121,8 +117,10 @@ def show_help(out: Console) -> None:
     for group in groups():
         if group not in ("model", "measure"):
             grid.add_row(f"  {group}={_default(group)}", escape(", ".join(options(group))))
-    for option, meaning in SCALARS:
-        grid.add_row(f"  {escape(option)}", escape(meaning))
+    for key, meaning in MEANINGS.items():
+        value = value_of(Config(), key)
+        grid.add_row(f"  {key}={'null' if value is None else value}", escape(meaning))
+    grid.add_row("  hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>")
     out.print(grid)
     out.print("\n[bold]models[/bold] (torchvision's classifiers, with random weights)")
     out.print(_grid("models"))
