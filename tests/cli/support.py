@@ -1,0 +1,217 @@
+"""What these tests share: the command run as a subprocess, its records, and a look at processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+COMMAND = (sys.executable, "-m", "microbench")
+LEAST = ("measure.min_time=0", "measure.max_warmup=0.05", "measure.min_samples=6")
+# One thread, for on a shared machine two that wait for each other take a scheduler's slice at every barrier.
+QUICK = ("threads=1", "measure.max_time=0.05", *LEAST)
+ENDLESS = ("threads=1", "measure.rel_ci=1e-9", "measure.max_samples=100000000", *LEAST)
+PATIENCE = 240  # seconds after which a subprocess hangs for certain
+
+# What a developer's shell may set, and what would change the command's output.
+FOREIGN = (
+    "COLUMNS",
+    "FORCE_COLOR",
+    "HYDRA_FULL_ERROR",
+    "NO_COLOR",
+    "PYTHONIOENCODING",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended: its exit code, what it wrote, and the folder it ran in."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    @property
+    def records(self) -> list[Record]:
+        return records_in(self.folder / "run")
+
+    @property
+    def complaint(self) -> str:
+        """What a command that measured nothing says: one line, without a traceback, with exit code 1."""
+        assert self.code == 1, self
+        assert self.out == "", self.out
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("microbench: "), self.err
+        return lines[0]
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's variables, but for those of `FOREIGN`, and more; PYTHONPATH grows at its front."""
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    merged = kept | dict(extra or {})
+    paths = [each["PYTHONPATH"] for each in (extra or {}, kept) if "PYTHONPATH" in each]
+    return merged | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+
+
+def microbench(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
+    """Run the command in a folder, with a pipe for its output, until it ends."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        env=environment(env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr, cwd)
+
+
+def measure(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
+    """Run the command with few samples, and its records in the folder `run`."""
+    return microbench(*arguments, *QUICK, "hydra.run.dir=run", cwd=cwd, env=env)
+
+
+def records_in(folder: Path) -> list[Record]:
+    """The whole records of a run's folder; a line that is being written is left out."""
+    path = folder / "records.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def by_case(records: list[Record]) -> list[list[Record]]:
+    """The records of each case, in the order of the cases."""
+    orders = sorted({record["order"] for record in records})
+    return [[record for record in records if record["order"] == order] for order in orders]
+
+
+def cell(table: str, row: str, column: str) -> str:
+    """What a sweep's table has in the row that begins with the words `row`, under the header `column`.
+
+    All columns but the first are right-justified and two spaces apart, and `column` is the first header that
+    begins with that word.
+    """
+    header = next(line for line in table.splitlines() if line.startswith("model "))
+    end = f"{header}  ".index(f" {column}  ") + 1 + len(column)
+    line = next(line for line in table.splitlines() if line.split()[: len(row.split())] == row.split())
+    return line[:end].rpartition("  ")[2].strip()
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command that runs, in a session of its own, as in a terminal of its own."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    @property
+    def out(self) -> str:
+        return (self.folder / "out").read_text()
+
+    @property
+    def err(self) -> str:
+        return (self.folder / "err").read_text()
+
+    def finished(self) -> Finished:
+        """Wait for its end."""
+        code = self.process.wait(PATIENCE)
+        return Finished(code, self.out, self.err, self.folder)
+
+    def sampling(self) -> tuple[int, int]:
+        """Wait until a worker has sampled for a while; the process ids of the server and of the worker.
+
+        A worker builds a layer and warms up in much less than the CPU time waited for, and reports every half
+        second.
+        """
+        pids: list[tuple[int, int]] = []
+
+        def sampled() -> bool:
+            assert self.process.poll() is None, f"it ended: {self.out}{self.err}"
+            pids[:] = [
+                (server, worker)
+                for server in children(self.process.pid)
+                for worker in children(server)
+                if cpu_seconds(worker) >= 1.5
+            ]
+            return bool(pids)
+
+        wait_until(sampled)
+        return pids[0]
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C: every process of the terminal's foreground gets the signal."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """Kill it, and the server and its worker with it where they outlive it."""
+        left = [self.process.pid, *children(self.process.pid)]
+        left += [worker for server in left[1:] for worker in children(server)]
+        for pid in left:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+
+
+def start(*arguments: str, cwd: Path) -> Started:
+    """Start the command, its records in the folder `run`."""
+    with (cwd / "out").open("wb") as out, (cwd / "err").open("wb") as err:
+        process = subprocess.Popen(
+            [*COMMAND, *arguments, "hydra.run.dir=run"],
+            cwd=cwd,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            # A job in a shell's background ignores SIGINT, and its children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+    return Started(process, cwd)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third, the state, on; none where the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and has not ended (a zombie has)."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] not in "ZX"
+
+
+def children(pid: int) -> list[int]:
+    found = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [child for child in found if _stat(child)[1:2] == [str(pid)]]
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU time a process has taken."""
+    fields = _stat(pid)
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") if fields else 0.0

@@ -1,0 +1,236 @@
+"""Many cases in one run: the table, the records, and cases that cannot be measured."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .support import PATIENCE, Finished, by_case, cell, environment, measure, microbench
+
+TIME = re.compile(r"[\d.]+ (s|ms|µs|ns)\b")
+
+
+@pytest.fixture(scope="module")
+def all_layers(layers: list[str], tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Every layer, in both modes; one sample tells nothing, but a transformer takes seconds for six."""
+    return measure(
+        "-m",
+        f"model={','.join(layers)}",
+        "mode=train,infer",
+        "batch_size=2",
+        "device=cpu",
+        "measure.max_samples=1",
+        cwd=tmp_path_factory.mktemp("layers"),
+    )
+
+
+def test_every_layer_trains_and_infers(all_layers: Finished, layers: list[str]) -> None:
+    assert all_layers.code == 0, all_layers.out
+    measured = [(case[0]["cfg_model"], case[0]["cfg_mode"]) for case in by_case(all_layers.records)]
+    assert measured == [(name, mode) for name in layers for mode in ("train", "infer")]
+    assert {record["status"] for record in all_layers.records} == {"ok"}
+
+
+def test_each_layer_has_one_row_with_both_modes(all_layers: Finished, layers: list[str]) -> None:
+    first_words = [line.split()[0] for line in all_layers.out.splitlines()]
+    assert [word for word in first_words if word in layers] == layers
+    for name in layers:
+        assert TIME.match(cell(all_layers.out, name, "total")), name
+        assert TIME.match(cell(all_layers.out, name, "inference")), name
+        assert cell(all_layers.out, name, "total items/s"), name
+
+
+def test_layers_without_parameters_have_no_update(all_layers: Finished) -> None:
+    updated = {record["cfg_model"]: record["params"] for record in all_layers.records}
+    with_update = {record["cfg_model"] for record in all_layers.records if record["phase"] == "update"}
+    assert with_update == {name for name, params in updated.items() if params > 0}
+    assert cell(all_layers.out, "relu", "update") == ""
+    assert TIME.match(cell(all_layers.out, "dense", "update"))
+
+
+def test_the_table_has_no_status_where_all_is_well(all_layers: Finished) -> None:
+    assert "status" not in all_layers.out
+
+
+def test_the_log_counts_the_cases(all_layers: Finished, layers: list[str]) -> None:
+    total = 2 * len(layers)
+    begun = [line for line in all_layers.err.splitlines() if line.endswith(": measuring")]
+    assert [line.split()[0] for line in begun] == [f"[{place}/{total}]" for place in range(1, total + 1)]
+    assert len(all_layers.err.splitlines()) == 2 * total
+
+
+def test_no_two_cases_share_an_identity(all_layers: Finished, layers: list[str]) -> None:
+    assert len({record["case_id"] for record in all_layers.records}) == 2 * len(layers)
+    assert len({record["run_id"] for record in all_layers.records}) == 1
+
+
+@pytest.fixture(scope="module")
+def misfits(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Of four cases only the second can be measured."""
+    return measure(
+        "-m",
+        "model=dense,relu",
+        "model.input_grad=false",
+        "model.input_shape=[7],[1024]",
+        "mode=train",
+        cwd=tmp_path_factory.mktemp("misfits"),
+    )
+
+
+def test_a_case_that_fails_leaves_the_others_alone(misfits: Finished) -> None:
+    cases = by_case(misfits.records)
+    assert [case[0]["status"] for case in cases] == ["error", "ok", "error", "error"]
+    assert [record["phase"] for record in cases[1]][-3:] == ["total", "prepare", "first_call"]
+
+
+def test_a_failed_case_makes_the_exit_code_1(misfits: Finished) -> None:
+    assert misfits.code == 1
+
+
+def test_the_table_says_how_each_case_ended(misfits: Finished) -> None:
+    assert cell(misfits.out, "dense [7]", "status") == "error"
+    assert cell(misfits.out, "dense [1024]", "status") == "ok"
+    assert cell(misfits.out, "relu [7]", "status") == "error"
+    assert TIME.match(cell(misfits.out, "dense [1024]", "total"))
+
+
+def test_a_wrong_input_shape_is_told_with_the_shape(misfits: Finished) -> None:
+    record = misfits.records[0]
+    assert record["error"].startswith("The first call of dense failed: RuntimeError: ")
+    assert "8x7" in record["error"]
+    assert "check model.input_shape" in record["error"]
+    assert f"error: dense train, batch 8, fp32, eager, cpu: {record['error']}" in misfits.out.splitlines()
+
+
+def test_a_layer_with_nothing_to_differentiate_says_what_to_set(misfits: Finished) -> None:
+    error = by_case(misfits.records)[2][0]["error"]
+    assert error.startswith("relu has no parameters, so there is nothing to differentiate")
+    assert "model.input_grad=true" in error
+
+
+def test_a_failure_s_traceback_is_in_its_record_and_not_on_the_terminal(misfits: Finished) -> None:
+    assert "Traceback" not in misfits.out + misfits.err
+    for record in misfits.records:
+        if record["status"] == "ok":
+            assert record["traceback"] is None
+        else:
+            assert record["traceback"].startswith("Traceback (most recent call last)")
+            assert "\n" not in record["error"]
+
+
+def test_each_error_names_its_case(misfits: Finished) -> None:
+    errors = [line for line in misfits.out.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 3
+    assert len(set(errors)) == 3, "the two relu cases cannot be told apart"
+
+
+def test_a_record_without_samples_is_still_a_whole_record(misfits: Finished) -> None:
+    failed, measured = misfits.records[0], by_case(misfits.records)[1][0]
+    assert (failed["phase"], failed["samples"], failed["median"], failed["n"]) == (None, [], None, None)
+    optional = {"params", "peak_memory", "page_faults_per_call", "involuntary_switches", "cpu_utilization"}
+    assert set(measured) - set(failed) <= optional
+    assert set(failed) <= set(measured)
+
+
+def test_batch_norm_on_one_value_per_channel_says_which_batch_would_do(tmp_path: Path) -> None:
+    one = measure("model=resnet18", "mode=train", "batch_size=1", "model.input_shape=[3,32,32]", cwd=tmp_path)
+    assert one.code == 1
+    assert "Traceback" not in one.out + one.err
+    assert [record["status"] for record in one.records] == ["error"]
+    assert one.records[0]["error"].startswith("resnet18 cannot train at batch_size=1: batch normalization")
+    assert "use batch_size=2 or more" in one.records[0]["error"]
+    assert f"error: {one.records[0]['error']}" in one.out.splitlines()
+    assert "more than 1 value per channel" in one.records[0]["traceback"]
+
+
+@pytest.fixture(scope="module")
+def isolations(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A model of a folder of the user's own, in each isolation."""
+    folder = tmp_path_factory.mktemp("isolations")
+    (folder / "mine" / "model").mkdir(parents=True)
+    yaml = "source: layer\nname: narrow\ncls: torch.nn.Linear\nargs: [64, 32]\ninput_shape: [64]\n"
+    (folder / "mine" / "model" / "narrow.yaml").write_text(yaml)
+    return measure(
+        "--config-dir=mine", "-m", "model=narrow", "isolation=fork,spawn,inline", "mode=infer", cwd=folder
+    )
+
+
+def test_every_isolation_measures(isolations: Finished) -> None:
+    assert isolations.code == 0, isolations
+    cases = by_case(isolations.records)
+    assert [case[0]["cfg_isolation"] for case in cases] == ["fork", "spawn", "inline"]
+    assert all(record["n"] >= 6 for record in isolations.records if record["phase"] == "inference")
+
+
+def test_the_isolations_are_cases_of_their_own(isolations: Finished) -> None:
+    assert len({record["case_id"] for record in isolations.records}) == 3
+
+
+def test_the_table_tells_the_isolations_apart(isolations: Finished) -> None:
+    for isolation in ("fork", "spawn", "inline"):
+        assert cell(isolations.out, f"narrow {isolation}", "isolation") == isolation
+        assert TIME.match(cell(isolations.out, f"narrow {isolation}", "inference"))
+
+
+def test_a_command_with_a_folder_of_configurations_can_be_given_again(isolations: Finished) -> None:
+    """It is composed only: that a command measures the same case again is shown in test_run."""
+    for case in by_case(isolations.records):
+        command = shlex.split(case[0]["command"])
+        assert f"isolation={case[0]['cfg_isolation']}" in command
+        again = microbench(*command[3:], "--cfg=job", cwd=isolations.folder)
+        assert again.code == 0, again
+        assert "name: narrow" in again.out
+
+
+def test_a_glob_expands_to_the_names_that_match(tmp_path: Path) -> None:
+    """No layer fits this input, so no time is spent on measuring."""
+    both = measure("-m", "model=glob(conv3x3*)", "model.input_shape=[1]", cwd=tmp_path)
+    assert both.code == 1
+    assert [record["cfg_model"] for record in both.records] == ["conv3x3_1", "conv3x3_2"]
+
+
+TIMER = """
+import torch
+from torch.utils.benchmark import Timer
+torch.manual_seed(0)
+with torch.inference_mode():
+    for name, module, shape in (
+        ("dense 1", torch.nn.Linear(1024, 512), (1, 1024)),
+        ("dense 8", torch.nn.Linear(1024, 512), (8, 1024)),
+        ("conv3x3_1 1", torch.nn.Conv2d(3, 64, 3, padding=1), (1, 3, 224, 224)),
+        ("conv3x3_1 8", torch.nn.Conv2d(3, 64, 3, padding=1), (8, 3, 224, 224)),
+    ):
+        names = {"module": module.eval(), "x": torch.randn(shape)}
+        setup = "import torch; torch.inference_mode().__enter__()"
+        timer = Timer("module(x)", setup, globals=names, num_threads=1)
+        print(name, timer.blocked_autorange(min_run_time=0.1).median, sep=",")
+"""
+
+
+def test_medians_agree_with_those_of_torch_s_own_timer(tmp_path: Path) -> None:
+    """Loose on purpose: the machine may be busy. A wrong unit or a wrong divisor is off by far more."""
+    ours = measure("-m", "model=dense,conv3x3_1", "batch_size=1,8", "mode=infer", "device=cpu", cwd=tmp_path)
+    theirs = subprocess.run(
+        [sys.executable, "-c", TIMER],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    expected = dict(line.rsplit(",", 1) for line in theirs.stdout.splitlines())
+    medians = {
+        f"{record['cfg_model']} {record['cfg_batch_size']}": record["median"]
+        for record in ours.records
+        if record["phase"] == "inference"
+    }
+    assert medians.keys() == expected.keys()
+    ratios = {name: medians[name] / float(expected[name]) for name in medians}
+    assert all(1 / 3 < ratio < 3 for ratio in ratios.values()), ratios
+    assert 1 / 2 < statistics.median(ratios.values()) < 2, ratios

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import mmap
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from microbench.metrics import process
+from microbench.metrics.process import PeakMemory, Usage
+
+MIB = 2**20
+SIZE = 64 * MIB
+
+linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
+
+
+def touched(size: int = SIZE) -> mmap.mmap:
+    """Fresh memory, every small page of which has been written to."""
+    memory = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    for start in range(0, size, mmap.PAGESIZE):
+        memory[start] = 1
+    return memory
+
+
+@linux
+def test_peak_memory_sees_what_was_touched_even_after_it_is_given_back() -> None:
+    meter = PeakMemory()
+    touched().close()
+    peak = meter.peak()
+    assert peak is not None
+    assert 60 * MIB < peak < 120 * MIB
+
+
+@linux
+def test_peak_memory_does_not_see_what_was_there_before() -> None:
+    with touched():
+        peak = PeakMemory().peak()
+    assert peak is not None
+    assert peak < 30 * MIB
+
+
+@linux
+def test_peak_memory_does_not_see_an_earlier_peak() -> None:
+    touched().close()
+    peak = PeakMemory().peak()
+    assert peak is not None
+    assert peak < 30 * MIB
+
+
+@linux
+def test_peak_memory_does_not_see_what_was_never_touched() -> None:
+    meter = PeakMemory()
+    with mmap.mmap(-1, SIZE):
+        peak = meter.peak()
+    assert peak is not None
+    assert peak < 30 * MIB
+
+
+def test_peak_memory_is_unknown_where_the_kernel_does_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(process, "CLEAR_REFS", tmp_path / "no" / "clear_refs")
+    assert PeakMemory().peak() is None
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_NOHUGEPAGE"), reason="huge pages may hide the small ones")
+def test_usage_counts_the_faults_of_fresh_memory_by_call() -> None:
+    pages = SIZE // mmap.PAGESIZE
+    with Usage() as usage:
+        touched().close()
+    faults = usage.per_call(1)["page_faults_per_call"]
+    assert faults is not None
+    assert pages <= faults < 1.5 * pages
+    assert usage.per_call(4)["page_faults_per_call"] == faults / 4
+
+
+@pytest.fixture
+def counters(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """What the kernel and the clock tell, made up."""
+    told = SimpleNamespace(usages=[], times=[])
+    monkeypatch.setattr(resource, "getrusage", lambda who: told.usages.pop(0))
+    monkeypatch.setattr(time, "perf_counter", lambda: told.times.pop(0))
+    yield told
+    assert told.usages == told.times == []
+
+
+def usage_of(user: float, system: float, faults: int, switches: int) -> SimpleNamespace:
+    return SimpleNamespace(ru_utime=user, ru_stime=system, ru_minflt=faults, ru_nivcsw=switches)
+
+
+def test_usage_is_the_difference_between_entering_and_leaving(counters: SimpleNamespace) -> None:
+    counters.usages = [usage_of(1.0, 2.0, 100, 7), usage_of(4.0, 3.0, 150, 10)]
+    counters.times = [10.0, 12.0]
+    with Usage() as usage:
+        pass
+    assert usage.per_call(10) == {
+        "page_faults_per_call": 5.0,
+        "involuntary_switches": 3,
+        "cpu_utilization": 2.0,  # four CPU seconds in two
+    }
+
+
+def test_utilization_is_unknown_where_no_time_passed(counters: SimpleNamespace) -> None:
+    counters.usages = [usage_of(0, 0, 0, 0)] * 2
+    counters.times = [5.0, 5.0]
+    with Usage() as usage:
+        pass
+    assert usage.per_call(1)["cpu_utilization"] is None

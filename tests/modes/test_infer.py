@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from microbench.config import OptimizerConfig
+from microbench.devices.fake import FakeClock
+from microbench.engines import eager
+from microbench.measure.sampler import calibrate, observe
+from microbench.modes import Trial, find, infer, is_finite
+from microbench.workloads import Workload
+from microbench.workloads.layer import OnesGradient
+
+CALL = 0.25
+NO_OPTIMIZER = OptimizerConfig()
+
+
+class Recorder(nn.Module):
+    """Takes time on the clock, and notes the state in which each call finds torch and itself."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.weight = nn.Parameter(torch.ones(2))
+        self.calls: list[dict[str, bool]] = []
+
+    def forward(self, value: Tensor) -> Tensor:
+        self.clock.advance(CALL)
+        output = value * self.weight
+        self.calls.append(
+            {
+                "training": self.training,
+                "inference_mode": torch.is_inference_mode_enabled(),
+                "grad": torch.is_grad_enabled(),
+                "differentiable": output.requires_grad,
+            }
+        )
+        return output
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@contextmanager
+def trial_of(module: nn.Module, value: Tensor) -> Iterator[Trial]:
+    workload = Workload("toy", module, (value,), OnesGradient())
+    with infer.experiment(workload, eager.prepare(workload, False), NO_OPTIMIZER) as trial:
+        yield trial
+
+
+def test_inference_is_the_time_of_the_call(clock: FakeClock) -> None:
+    with trial_of(Recorder(clock), torch.ones(2)) as trial:
+        assert observe(trial.experiment, clock) == {"inference": CALL}
+
+
+def test_inference_runs_in_eval_mode_under_inference_mode_without_gradients(clock: FakeClock) -> None:
+    module = Recorder(clock).train()
+    with trial_of(module, torch.ones(2)) as trial:
+        trial.experiment.step(clock.mark, 1)
+        trial.experiment.step(clock.mark, 3)
+        assert trial.finite()
+    state = {"training": False, "inference_mode": True, "grad": False, "differentiable": False}
+    assert module.calls == [state] * 5
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_merged_calls_all_run_and_the_time_is_divided_by_them(clock: FakeClock) -> None:
+    module = Recorder(clock)
+    with trial_of(module, torch.ones(2)) as trial:
+        assert observe(trial.experiment, clock, calls=8) == {"inference": CALL}
+    assert len(module.calls) == 8
+    assert clock.now() == 8 * CALL
+
+
+def test_short_calls_are_merged(clock: FakeClock) -> None:
+    with trial_of(Recorder(clock), torch.ones(2)) as trial:
+        assert calibrate(trial.experiment, typical=CALL, min_sample=1.0) == 4
+
+
+def test_a_nan_or_an_infinity_in_the_output_is_found(clock: FakeClock) -> None:
+    value = torch.ones(2)
+    with trial_of(Recorder(clock), value) as trial:
+        assert trial.finite()
+        value[1] = torch.inf
+        assert not trial.finite()
+
+
+def test_the_mode_of_that_name_infers() -> None:
+    assert find("infer") is infer  # type: ignore[comparison-overlap]
+    assert not infer.TRAINING
+
+
+NAN = torch.tensor([1.0, torch.nan])
+
+
+@pytest.mark.parametrize(
+    ("output", "finite"),
+    [
+        (torch.ones(2), True),
+        (NAN, False),
+        (torch.tensor(-torch.inf), False),
+        (torch.tensor([1, 2]), True),  # integers always are
+        (torch.ones(2, dtype=torch.bfloat16), True),
+        ((torch.ones(2), (torch.ones(2), NAN)), False),
+        ([torch.ones(2), {"aux": NAN}], False),
+        ({"out": torch.ones(2)}, True),
+        (None, True),
+        ((torch.ones(2), None), True),
+    ],
+)
+def test_is_finite_looks_into_nested_outputs(output: Any, finite: bool) -> None:
+    assert is_finite(output) is finite

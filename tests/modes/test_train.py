@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from microbench.compose import from_options
+from microbench.config import OptimizerConfig
+from microbench.devices.fake import FakeClock
+from microbench.engines import Program, eager
+from microbench.measure.experiment import Experiment
+from microbench.measure.sampler import calibrate, observe
+from microbench.modes import Trial, find, train
+from microbench.workloads import Objective, Workload
+from microbench.workloads.layer import OnesGradient
+
+# Powers of two: every sum of some of them tells which ones they are.
+FORWARD, LOSS, BACKWARD, STEP, ZERO_GRAD = 1.0, 2.0, 4.0, 8.0, 16.0
+SGD = OptimizerConfig(name="sgd", cls="SGD", lr=0.5, kwargs={})
+
+
+class TickingClock(FakeClock):
+    """A fake clock on which setting a mark takes time too, if so told."""
+
+    tick = 0.0
+
+    def mark(self) -> float:
+        self.advance(self.tick)
+        return self.now()
+
+
+class _SlowBackward(torch.autograd.Function):
+    """The identity, whose backward pass takes time."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, clock: FakeClock) -> Tensor:
+        ctx.clock = clock
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.clock.advance(BACKWARD)
+        return gradient, None
+
+
+class Toy(nn.Module):
+    """Scales its input by a weight, where it has one; forward and backward take time on the clock."""
+
+    def __init__(self, clock: FakeClock, weight: bool = True) -> None:
+        super().__init__()
+        self.clock = clock
+        self.weight = nn.Parameter(torch.tensor([1.0, 2.0])) if weight else None
+
+    def forward(self, value: Tensor) -> Tensor:
+        self.clock.advance(FORWARD)
+        scaled = value if self.weight is None else value * self.weight
+        output: Tensor = _SlowBackward.apply(scaled, self.clock)
+        return output
+
+
+class SlowLoss:
+    """The sum, which takes time to compute."""
+
+    is_loss = True
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+
+    def __call__(self, output: Tensor) -> Tensor:
+        self.clock.advance(LOSS)
+        return output.sum()
+
+    def backward(self, root: Tensor) -> None:
+        root.backward()
+
+
+@pytest.fixture
+def clock() -> TickingClock:
+    return TickingClock()
+
+
+@pytest.fixture
+def gradients(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
+    """Let torch's SGD take time on the clock; the gradients that each of its steps has found."""
+    found: list[list[Tensor]] = []
+
+    class SlowSGD(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            clock.advance(STEP)
+            found.append([p.grad.clone() for p in self.param_groups[0]["params"] if p.grad is not None])
+            super().step(closure)
+
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            clock.advance(ZERO_GRAD)
+            super().zero_grad(set_to_none)
+
+    monkeypatch.setattr(torch.optim, "SGD", SlowSGD)
+    return found
+
+
+@contextmanager
+def trial_of(
+    module: nn.Module, objective: Objective, input_grad: bool = False
+) -> Iterator[tuple[Trial, Tensor]]:
+    """The trial of training a module eagerly, with its input."""
+    value = torch.tensor([3.0, 5.0], requires_grad=input_grad)
+    workload = Workload("toy", module, (value,), objective)
+    with train.experiment(workload, eager.prepare(workload, True), SGD) as trial:
+        yield trial, value
+
+
+@pytest.mark.usefixtures("gradients")
+def test_each_phase_of_a_model_is_timed_apart(clock: FakeClock) -> None:
+    with trial_of(Toy(clock), SlowLoss(clock)) as (trial, _):
+        assert observe(trial.experiment, clock) == {
+            "forward": FORWARD,
+            "loss": LOSS,
+            "backward": BACKWARD,
+            "update": STEP + ZERO_GRAD,
+            "total": FORWARD + LOSS + BACKWARD + STEP + ZERO_GRAD,
+        }
+
+
+@pytest.mark.usefixtures("gradients")
+def test_a_layer_has_no_loss_phase(clock: FakeClock) -> None:
+    with trial_of(Toy(clock), OnesGradient()) as (trial, _):
+        assert observe(trial.experiment, clock) == {
+            "forward": FORWARD,
+            "backward": BACKWARD,
+            "update": STEP + ZERO_GRAD,
+            "total": FORWARD + BACKWARD + STEP + ZERO_GRAD,
+        }
+
+
+def test_a_module_without_parameters_has_no_update_phase(clock: FakeClock) -> None:
+    with trial_of(Toy(clock, weight=False), OnesGradient(), input_grad=True) as (trial, _):
+        assert observe(trial.experiment, clock) == {
+            "forward": FORWARD,
+            "backward": BACKWARD,
+            "total": FORWARD + BACKWARD,
+        }
+
+
+@pytest.mark.usefixtures("gradients")
+def test_total_is_read_on_one_clock_from_forward_to_update(clock: TickingClock) -> None:
+    clock.tick = 1.0
+    with trial_of(Toy(clock), SlowLoss(clock)) as (trial, _):
+        times = observe(trial.experiment, clock)
+    # Each of the four phases holds the mark at its end, and the total holds all four.
+    assert times["forward"] == FORWARD + 1
+    assert times["update"] == STEP + ZERO_GRAD + 1
+    assert times["total"] == FORWARD + LOSS + BACKWARD + STEP + ZERO_GRAD + 4
+
+
+def test_total_ends_with_backward_where_nothing_is_updated(clock: TickingClock) -> None:
+    clock.tick = 1.0
+    with trial_of(Toy(clock, weight=False), OnesGradient(), input_grad=True) as (trial, _):
+        assert observe(trial.experiment, clock)["total"] == FORWARD + BACKWARD + 2
+
+
+@pytest.mark.usefixtures("gradients")
+def test_total_is_measured_and_not_the_sum_of_phases(clock: FakeClock) -> None:
+    with trial_of(Toy(clock), SlowLoss(clock)) as (trial, _):
+        first, last = trial.experiment.phases["total"]
+        gap = 64.0
+
+        def with_a_gap(mark: Callable[[], float], calls: int) -> list[float]:
+            marks = list(trial.experiment.step(mark, calls))
+            return [marks[0], *(each + gap for each in marks[1:])]
+
+        gapped = Experiment(with_a_gap, trial.experiment.phases, ("total",), "total")
+        assert (first, last) == (0, 4)
+        assert observe(gapped, clock)["total"] == gap + FORWARD + LOSS + BACKWARD + STEP + ZERO_GRAD
+
+
+def test_gradients_are_dropped_after_each_step_those_of_the_inputs_too(
+    clock: FakeClock, gradients: list[list[Tensor]]
+) -> None:
+    toy = Toy(clock)
+    with trial_of(toy, SlowLoss(clock), input_grad=True) as (trial, value):
+        for step in (1, 2):
+            trial.experiment.step(clock.mark, 1)
+            assert toy.weight is not None
+            assert toy.weight.grad is None
+            assert value.grad is None
+            assert len(gradients) == step
+    # d sum(x * w) / d w is x, in the second step as in the first: none has been added to another.
+    assert [[gradient.tolist() for gradient in step] for step in gradients] == [[[3.0, 5.0]], [[3.0, 5.0]]]
+
+
+def test_input_gradients_are_dropped_where_there_are_no_parameters(clock: FakeClock) -> None:
+    with trial_of(Toy(clock, weight=False), OnesGradient(), input_grad=True) as (trial, value):
+        trial.experiment.step(clock.mark, 1)
+        assert value.grad is None
+
+
+@pytest.mark.usefixtures("gradients")
+def test_the_update_is_the_optimizers(clock: FakeClock) -> None:
+    toy = Toy(clock)
+    with trial_of(toy, SlowLoss(clock)) as (trial, _):
+        trial.experiment.step(clock.mark, 1)
+    assert toy.weight is not None
+    assert toy.weight.tolist() == [1.0 - 0.5 * 3.0, 2.0 - 0.5 * 5.0]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_every_optimizer_of_the_options_changes_the_weights(name: str) -> None:
+    config = from_options({"model": "dense", "optimizer": name}, sweep=False)[0].config.optimizer
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    train.make_update(config, [weight], [])()
+    # At 1e-6, all three move by about the rate: SGD by its gradient of one, Adam by its sign.
+    assert (1 - weight).tolist() == pytest.approx([1e-6, 1e-6], rel=0.1)
+    assert weight.grad is None
+
+
+@pytest.mark.usefixtures("gradients")
+def test_training_runs_in_train_mode_with_gradients_whatever_is_set_outside(clock: FakeClock) -> None:
+    toy = Toy(clock).eval()
+    with torch.no_grad():
+        with trial_of(toy, SlowLoss(clock)) as (trial, _):
+            assert toy.training
+            assert torch.is_grad_enabled()
+            trial.experiment.step(clock.mark, 1)
+        assert not torch.is_grad_enabled()
+
+
+@pytest.mark.usefixtures("gradients")
+def test_training_steps_are_never_merged(clock: FakeClock) -> None:
+    with trial_of(Toy(clock), SlowLoss(clock)) as (trial, _):
+        assert calibrate(trial.experiment, typical=1e-9, min_sample=1.0) == 1
+
+
+@pytest.mark.usefixtures("gradients")
+def test_sampling_follows_forward_backward_and_the_total(clock: FakeClock) -> None:
+    with trial_of(Toy(clock), SlowLoss(clock)) as (trial, _):
+        assert trial.experiment.main == ("forward", "backward", "total")
+        assert trial.experiment.whole == "total"
+
+
+@pytest.mark.parametrize("where", ["input", "loss"])
+def test_a_nan_in_the_output_or_the_loss_is_found(where: str, clock: FakeClock) -> None:
+    toy = Toy(clock)
+
+    class NaNLoss(SlowLoss):
+        def __call__(self, output: Tensor) -> Tensor:
+            return output.sum() * torch.nan
+
+    objective = NaNLoss(clock) if where == "loss" else OnesGradient()
+    with trial_of(toy, objective) as (trial, value):
+        if where == "input":
+            assert trial.finite()
+            value[0] = torch.nan
+        assert not trial.finite()
+
+
+def test_the_mode_of_that_name_trains() -> None:
+    assert find("train") is train  # type: ignore[comparison-overlap]
+    assert train.TRAINING
+
+
+def test_a_program_that_takes_no_parameters_from_the_module_updates_none(clock: FakeClock) -> None:
+    toy = Toy(clock)
+    value = torch.ones(2)
+    workload = Workload("toy", toy, (value,), OnesGradient())
+    program = Program(lambda: toy(value), [])
+    with train.experiment(workload, program, SGD) as trial:
+        assert "update" not in trial.experiment.phases

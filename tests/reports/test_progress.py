@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from microbench.reports.progress import Lines, LiveLine, display, ending, state, title
+from microbench.results.record import Progress
+from microbench.results.result import Record
+
+MakeCase = Callable[..., list[Record]]
+AXES = {"model": "vgg16", "mode": "train", "batch_size": 8, "engine": "eager", "device": "cpu"}
+SAMPLING = Progress("sample", phase="total", n=25, median=0.0206, half_width=0.015, eta=3.4)
+
+
+def test_a_title_says_which_case_of_how_many() -> None:
+    assert title(AXES, order=1, total=4) == "[2/4] vgg16 train, batch 8, eager, cpu"
+
+
+def test_the_state_of_sampling_is_the_running_median_and_the_time_left() -> None:
+    assert state(SAMPLING) == "total 20.6 ms ±1.5 % · 25 samples · about 3 s left"
+
+
+@pytest.mark.parametrize("half_width", [math.inf, None])
+def test_a_width_that_is_not_known_yet_is_not_made_up(half_width: float | None) -> None:
+    text = state(replace(SAMPLING, half_width=half_width))
+    assert text == "total 20.6 ms ± not known yet · 25 samples · about 3 s left"
+
+
+def test_a_case_ends_with_its_whole_phase(make_case: MakeCase) -> None:
+    records = make_case({"forward": (0.01, 0.001), "total": (0.02, 0.0003)})
+    assert ending(records) == "total 20.0 ms ±1.5 %, 40 samples"
+
+
+def test_a_case_of_few_samples_ends_without_an_interval(make_case: MakeCase) -> None:
+    assert ending(make_case({"inference": (0.02, None)})) == "inference 20.0 ms, 40 samples"
+
+
+def test_a_failed_case_ends_with_its_error(make_case: MakeCase) -> None:
+    assert ending(make_case({}, status="timeout", error="took too long")) == "timeout: took too long"
+
+
+def test_lines_say_when_a_case_begins_and_how_it_ended(make_case: MakeCase) -> None:
+    file = StringIO()
+    with Lines(Console(file=file, width=40)) as lines:
+        lines.begin(AXES, {}, 0, 1)
+        lines.progress(SAMPLING)
+        lines.end(make_case({"total": (0.02, 0.0003)}))
+    begin, end = file.getvalue().splitlines()  # one line each, wider than the console though they are
+    assert begin == "[1/1] vgg16 train, batch 8, eager, cpu: measuring"
+    assert end == "[1/1] vgg16 train, batch 8, eager, cpu: total 20.0 ms ±1.5 %, 40 samples"
+
+
+def test_a_live_line_follows_the_case_and_leaves_its_end(make_case: MakeCase) -> None:
+    file = StringIO()
+    console = Console(file=file, width=120, force_terminal=True, color_system=None)
+    with LiveLine(console) as live:
+        live.begin(AXES, {}, 0, 1)
+        live.progress(Progress("warmup"))
+        live.progress(SAMPLING)
+        live.end(make_case({"total": (0.02, 0.0003)}))
+    text = file.getvalue()
+    for part in ("starting", "warming up", "about 3 s left", "total 20.0 ms ±1.5 %, 40 samples"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "kind"), [(True, "", LiveLine), (True, "1", Lines), (False, "", Lines)]
+)
+def test_a_live_line_is_for_a_terminal_that_may_be_redrawn(
+    terminal: bool, no_color: str, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    assert isinstance(display(Console(file=StringIO(), force_terminal=terminal)), kind)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from microbench.measure.statistics import summarize
+from microbench.results.record import (
+    SCHEMA_VERSION,
+    Caution,
+    Outcome,
+    Series,
+    Status,
+    StopReason,
+    Summary,
+    WarningCode,
+    records_of,
+    to_json,
+)
+from microbench.results.store import Store, read
+
+IDENTITY = {
+    "run_id": "r",
+    "case_id": "c",
+    "order": 0,
+    "round": 0,
+    "config": {"batch_size": 8},
+    "cfg_mode": "train",
+}
+SAMPLES = array("d", [0.1, 0.2, 0.3, 0.4, 0.5, 1 / 3])
+WARMUP = array("d", [2.5, 0.1])
+
+
+def outcome() -> Outcome:
+    return Outcome(
+        series=(
+            Series("total", "fake", SAMPLES, WARMUP, summary=summarize(SAMPLES)),
+            Series("prepare", "perf_counter", array("d", [0.25]), summary=summarize([0.25])),
+            Series("forward", "fake", array("d", [0.5]), calls_per_sample=7),
+        ),
+        stop_reason=StopReason.REL_CI,
+        cautions=(Caution(WarningCode.DRIFT, "it drifts"),),
+        cost={"params": 10},
+        state={"peak_memory": 1024, "cpu_utilization": None},
+    )
+
+
+def round_trip(found: Outcome, folder: Path) -> list[dict[str, object]]:
+    store = Store(folder)
+    store.append(records_of(found, IDENTITY))
+    store.close()
+    return read(folder)
+
+
+def test_a_record_is_one_series_and_comes_back_as_it_was(tmp_path: Path) -> None:
+    total, prepare, forward = round_trip(outcome(), tmp_path)
+    assert total["samples"] == SAMPLES.tolist()  # to the last bit
+    assert total["warmup"] == WARMUP.tolist()
+    assert {key: total[key] for key in vars(summarize(SAMPLES))} == vars(summarize(SAMPLES))
+    assert (total["phase"], total["metric"], total["unit"], total["clock"]) == ("total", "time", "s", "fake")
+    assert (prepare["phase"], prepare["clock"], prepare["n"]) == ("prepare", "perf_counter", 1)
+    assert (forward["phase"], forward["calls_per_sample"]) == ("forward", 7)
+
+
+def test_records_of_a_case_share_what_is_the_cases(tmp_path: Path) -> None:
+    for record in round_trip(outcome(), tmp_path):
+        assert record["schema_version"] == SCHEMA_VERSION
+        assert (record["status"], record["error"], record["traceback"]) == ("ok", None, None)
+        assert record["stop_reason"] == "rel_ci"
+        assert record["warnings"] == [{"code": "drift", "message": "it drifts"}]
+        assert (record["params"], record["peak_memory"], record["cpu_utilization"]) == (10, 1024, None)
+        assert {key: record[key] for key in IDENTITY} == IDENTITY
+
+
+def test_samples_without_a_summary_are_kept_and_every_statistic_is_null(tmp_path: Path) -> None:
+    record = round_trip(outcome(), tmp_path)[2]
+    assert record["samples"] == [0.5]
+    assert all(record[name] is None for name in Summary.__dataclass_fields__)
+
+
+def test_a_failed_case_without_series_is_one_record_without_a_phase(tmp_path: Path) -> None:
+    failed = Outcome(Status.OOM, error="out of memory", traceback="Traceback …")
+    (record,) = round_trip(failed, tmp_path)
+    assert (record["status"], record["error"], record["traceback"]) == ("oom", "out of memory", "Traceback …")
+    assert (record["phase"], record["clock"], record["stop_reason"], record["median"]) == (None,) * 4
+    assert (record["samples"], record["warmup"], record["warnings"]) == ([], [], [])
+
+
+def test_every_series_of_a_case_has_the_same_keys() -> None:
+    assert len({tuple(record) for record in records_of(outcome(), IDENTITY)}) == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float64("nan")])
+def test_what_is_not_finite_becomes_null_wherever_it_is(value: float) -> None:
+    record = {"a": value, "b": [value, 1.5], "c": {"d": (value,)}, "samples": array("d", [value, 2.0])}
+    line = to_json(record)
+    assert json.loads(line) == {"a": None, "b": [None, 1.5], "c": {"d": [None]}, "samples": [None, 2.0]}
+    assert "NaN" not in line
+    assert "Infinity" not in line
+
+
+def test_a_record_is_one_line_whatever_its_texts_hold() -> None:
+    line = to_json({"error": "two\nlines\u2028and\x85more"})
+    assert line.splitlines() == [line]
+    assert json.loads(line) == {"error": "two\nlines\u2028and\x85more"}
+
+
+@pytest.mark.parametrize(
+    ("median", "low", "high", "half_width"),
+    [(2.0, 1.5, 2.5, 0.25), (2.0, None, None, None), (0.0, 0.0, 1.0, None)],
+)
+def test_half_width_is_a_share_of_the_median_and_unknown_without_one(
+    median: float, low: float | None, high: float | None, half_width: float | None
+) -> None:
+    summary = replace(summarize(SAMPLES), median=median, ci_low=low, ci_high=high)
+    assert summary.half_width == half_width

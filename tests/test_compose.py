@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from microbench import conf
+from microbench.catalog import torchvision_models
+from microbench.compose import Plan, from_command_line, from_options
+from microbench.config import Config, validate
+from microbench.errors import UserError
+
+CONF = Path(conf.__path__[0])
+FILES = [path.relative_to(CONF).with_suffix("") for path in sorted(CONF.glob("*/*.yaml"))]
+LAYER = {"model": "layer", "model.cls": "torch.nn.GELU", "model.input_shape": [4]}
+NEEDED = {("model", "layer"): {key: value for key, value in LAYER.items() if key != "model"}}
+
+
+def composed(**options: Any) -> Config:
+    """The configuration of one case."""
+    (case,) = from_options(options, sweep=False)
+    return case.config
+
+
+@pytest.fixture
+def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`from_command_line` in a folder of its own: Hydra makes the run's folder where it is."""
+    monkeypatch.chdir(tmp_path)
+
+    def plan(*arguments: str) -> Plan | None:
+        return from_command_line(arguments, run_id="the-run")
+
+    return plan
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_file_of_an_option_composes_to_what_it_says(file: Path) -> None:
+    group, name = file.parts
+    options = {"model": "dense", group: name, **NEEDED.get((group, name), {})}
+    config = composed(**options)
+    validate(config)
+    found = asdict(getattr(config, group))
+    written = yaml.safe_load((CONF / f"{file}.yaml").read_text()) or {}
+    assert {key: found[key] for key in written} == written
+    if group != "measure" and (group, name) != ("model", "layer"):
+        assert found["name"] == name
+
+
+@pytest.mark.parametrize("name", sorted(torchvision_models()))
+def test_every_model_of_torchvision_is_an_option(name: str) -> None:
+    model = composed(model=name).model
+    assert (model.source, model.name) == ("torchvision", name)
+    assert model.input_shape == ([3, 299, 299] if name == "inception_v3" else [3, 224, 224])
+
+
+def test_every_group_of_options_is_tested_here() -> None:
+    assert {file.parent.name for file in FILES} == {path.name for path in CONF.iterdir() if path.is_dir()} - {
+        "__pycache__"
+    }
+
+
+def test_defaults_are_those_of_the_schema() -> None:
+    config = composed(model="vgg16")
+    schema = Config()
+    assert config.measure == schema.measure
+    for key in ("batch_size", "threads", "seed", "isolation", "timeout"):
+        assert getattr(config, key) == getattr(schema, key), key
+    assert (config.device.name, config.mode.name, config.engine.name) == ("auto", "infer", "eager")
+
+
+def test_an_option_inside_a_group_is_a_dotted_key_or_a_dictionary() -> None:
+    dotted = composed(**{"model": "vgg16", "measure.rel_ci": 0.25, "measure.max_samples": 7})
+    nested = composed(model="vgg16", measure={"rel_ci": 0.25, "max_samples": 7})
+    assert dotted == nested
+    assert (dotted.measure.rel_ci, dotted.measure.max_samples) == (0.25, 7)
+    assert dotted.measure.min_samples == Config().measure.min_samples
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer.kwargs": {"momentum": 0.9}},
+        {"optimizer.kwargs.momentum": 0.9},
+        {"optimizer": {"kwargs": {"momentum": 0.9}}},
+    ],
+)
+def test_one_key_of_a_dictionary_changes_that_one(options: Mapping[str, Any]) -> None:
+    assert composed(model="vgg16", **options).optimizer.kwargs == {"momentum": 0.9, "weight_decay": 0.0}
+
+
+def test_a_dictionary_may_hold_keys_that_are_not_there_yet() -> None:
+    config = composed(**LAYER, **{"model.kwargs": {"approximate": "tanh"}, "model.call_kwargs.deep.er": [1]})
+    assert config.model.kwargs == {"approximate": "tanh"}
+    assert config.model.call_kwargs == {"deep": {"er": [1]}}
+
+
+def test_a_list_is_one_value_of_a_run() -> None:
+    assert composed(**LAYER | {"model.input_shape": [2, 3]}).model.input_shape == [2, 3]
+    assert composed(**LAYER | {"model.input_shape": (2, 3)}).model.input_shape == [2, 3]
+
+
+def test_a_layer_is_called_by_its_class_where_it_has_no_name() -> None:
+    assert composed(**LAYER).model.name == "GELU"
+    assert composed(**LAYER, **{"model.name": "mine"}).model.name == "mine"
+
+
+def test_a_value_may_be_none_or_a_truth() -> None:
+    config = composed(
+        **LAYER, timeout=None, **{"model.input_grad": True, "model.kwargs": {"a": None, "b": False}}
+    )
+    assert config.timeout is None
+    assert config.model.input_grad is True
+    assert config.model.kwargs == {"a": None, "b": False}
+
+
+ODD_STRINGS = [
+    "a b",
+    " a ",
+    "",
+    "a'b",
+    'a"b',
+    "a'",
+    "a,b",
+    "a=b",
+    "a:b",
+    "[x]",
+    "{x: 1}",
+    "(x)",
+    "#x",
+    "~x",
+    "$x",
+    "é",
+    "a\tb",
+    "a\nb",
+    "glob(*)",
+    "choice(a,b)",
+    "a\\b",
+    "a\\\\b",
+    "a\\",
+    "a\\'b",
+    "true",
+    "null",
+    "1",
+    "1e3",
+    "nan",
+]
+
+
+@pytest.mark.parametrize("text", ODD_STRINGS)
+def test_a_string_stays_the_string_it_is(text: str) -> None:
+    model = composed(**LAYER, **{"model.kwargs": {"key": text}, "model.args": ["before", text]}).model
+    assert model.kwargs == {"key": text}
+    assert model.args == ["before", text]
+
+
+def test_a_list_may_hold_values_of_any_kind() -> None:
+    args = ["a b", 1, 1.5, 1e-6, -2, None, True, [1, [2]], {"a": 1}, []]
+    assert composed(**LAYER, **{"model.args": args}).model.args == args
+
+
+def test_a_sweep_has_a_case_for_each_combination_in_order() -> None:
+    cases = from_options({"model": ["vgg16", "dense"], "batch_size": (1, 8), "seed": 3}, sweep=True)
+    assert [(case.order, case.config.model.name, case.config.batch_size) for case in cases] == [
+        (0, "vgg16", 1),
+        (1, "vgg16", 8),
+        (2, "dense", 1),
+        (3, "dense", 8),
+    ]
+    assert cases[1].overrides == ("model=vgg16", "batch_size=8", "seed=3")
+    assert {case.config.seed for case in cases} == {3}
+
+
+def test_a_sweep_over_an_option_whose_value_is_a_list_takes_a_list_of_lists() -> None:
+    cases = from_options(LAYER | {"model.input_shape": [[4], [2, 3]]}, sweep=True)
+    assert [case.config.model.input_shape for case in cases] == [[4], [2, 3]]
+
+
+def test_a_sweep_goes_into_dictionaries() -> None:
+    options = {"model": "vgg16", "measure": {"rel_ci": [0.1, 0.2], "min_time": 0}}
+    cases = from_options(options, sweep=True)
+    assert [case.config.measure.rel_ci for case in cases] == [0.1, 0.2]
+    assert {case.config.measure.min_time for case in cases} == {0}
+
+
+@pytest.mark.parametrize("values", [[], ()])
+def test_a_sweep_over_nothing_is_the_users_mistake(values: Any) -> None:
+    with pytest.raises(UserError, match="batch_size"):
+        from_options({"model": "vgg16", "batch_size": values}, sweep=True)
+
+
+def test_a_sweep_takes_a_range() -> None:
+    cases = from_options({"model": "vgg16", "batch_size": range(1, 4)}, sweep=True)
+    assert [case.config.batch_size for case in cases] == [1, 2, 3]
+
+
+class TestCommandLine:
+    def test_a_command_line_is_the_case_of_the_same_options(self, command_line: Any) -> None:
+        plan = command_line("model=vgg16", "batch_size=3", "measure.rel_ci=0.25")
+        (case,) = plan.cases
+        (same,) = from_options({"model": "vgg16", "batch_size": 3, "measure": {"rel_ci": 0.25}}, sweep=False)
+        assert (case.config, case.id, case.overrides) == (same.config, same.id, same.overrides)
+
+    def test_records_go_into_a_folder_of_the_runs_id(self, command_line: Any, tmp_path: Path) -> None:
+        assert command_line("model=vgg16").folder == tmp_path / "outputs" / "the-run"
+        assert command_line("model=vgg16", "hydra.run.dir=here").folder == tmp_path / "here"
+
+    def test_a_multirun_is_a_case_a_combination_in_one_folder(
+        self, command_line: Any, tmp_path: Path
+    ) -> None:
+        plan = command_line("-m", "model=vgg16,dense", "batch_size=1,8")
+        assert [(case.order, case.config.model.name, case.config.batch_size) for case in plan.cases] == [
+            (0, "vgg16", 1),
+            (1, "vgg16", 8),
+            (2, "dense", 1),
+            (3, "dense", 8),
+        ]
+        assert plan.folder.resolve() == tmp_path / "outputs" / "the-run"
+
+    def test_names_may_be_given_by_a_pattern(self, command_line: Any) -> None:
+        plan = command_line("-m", "model=glob(vgg1?)")
+        assert [case.config.model.name for case in plan.cases] == ["vgg11", "vgg13", "vgg16", "vgg19"]
+
+    def test_a_pattern_that_matches_nothing_is_the_users_mistake(self, command_line: Any) -> None:
+        with pytest.raises(
+            UserError, match=r"^model=glob\(zzz\*\) matches nothing: see `microbench list`\.$"
+        ):
+            command_line("-m", "model=glob(zzz*)")
+
+    def test_where_hydra_only_prints_there_is_no_plan(
+        self, command_line: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert command_line("model=vgg16", "--cfg", "job") is None
+        assert yaml.safe_load(capsys.readouterr().out)["model"]["name"] == "vgg16"
+
+    def test_a_folder_of_ones_own_files_adds_options_and_is_part_of_the_command(
+        self, command_line: Any, tmp_path: Path
+    ) -> None:
+        (tmp_path / "mine" / "model").mkdir(parents=True)
+        written = "source: layer\nname: tiny\ncls: torch.nn.Linear\nargs: [4, 2]\ninput_shape: [4]\n"
+        (tmp_path / "mine" / "model" / "tiny.yaml").write_text(written)
+        for flags in (["--config-dir", "mine"], ["-cd", "mine"], ["--config-dir=mine"]):
+            (case,) = command_line(*flags, "model=tiny").cases
+            assert case.config.model.args == [4, 2]
+            assert shlex.split(case.command)[3:] == [*flags, "model=tiny"]
+
+    def test_the_process_is_left_as_it_was(self, command_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        before = list(sys.argv)
+        command_line("model=vgg16")
+        with pytest.raises(UserError):
+            command_line("model=vgg16", "--no-such-flag")
+        assert sys.argv == before
+        assert "HYDRA_FULL_ERROR" not in os.environ
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+        command_line("model=vgg16")
+        assert os.environ["HYDRA_FULL_ERROR"] == "0"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["-m", "model=vgg16,dense", "seed=1"],
+            ["model=vgg16,dense", "-m", "seed=1"],
+            ["model=vgg16,dense", "seed=1", "--multirun"],
+        ],
+    )
+    def test_a_flag_may_stand_anywhere(self, arguments: list[str], command_line: Any) -> None:
+        cases = command_line(*arguments).cases
+        assert [case.overrides for case in cases] == [("model=vgg16", "seed=1"), ("model=dense", "seed=1")]
+
+    def test_a_mistake_leaves_no_folder(self, command_line: Any, tmp_path: Path) -> None:
+        with pytest.raises(UserError):
+            command_line("model=vgg16", "batch_size=0")
+        assert not (tmp_path / "outputs" / "the-run").exists()

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from microbench.compose import from_command_line, from_options
+from microbench.config import Config
+from microbench.errors import UserError
+from microbench.explain import explain, schema_keys
+
+
+def complaint(options: Mapping[str, Any]) -> str:
+    """The one line that these options are answered with."""
+    with pytest.raises(UserError) as caught:
+        from_options(options, sweep=False)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"mode": "tran"}, "Unknown mode 'tran'. Did you mean train? Allowed: infer, train."),
+        ({"device": "gpu"}, "Unknown device 'gpu'. Did you mean cpu? Allowed: auto, cpu, cuda."),
+        (
+            {"batch_size": "many"},
+            "batch_size: Value 'many' of type 'str' could not be converted to Integer. Give an integer.",
+        ),
+        (
+            {"threads": "x"},
+            "threads: Value 'x' of type 'str' could not be converted to Integer. Give an integer or null.",
+        ),
+        (
+            {"measure.rel_ci": "narrow"},
+            "measure.rel_ci: Value 'narrow' of type 'str' could not be converted to Float. Give a number.",
+        ),
+        (
+            {"model.input_grad": "maybe"},
+            "model.input_grad: Value 'maybe' is not a valid bool (type str). Give true or false.",
+        ),
+        (
+            {"model.kwargs": 3},
+            "model.kwargs: Cannot assign int to Dict[str, Any]. Give a dictionary, such as {stride: 2}.",
+        ),
+        (
+            {"model.input_shape": None},
+            "model.input_shape: field 'model.input_shape' is not Optional. Give a list, such as [3,224,224].",
+        ),
+        (
+            {"batch_size": 0},
+            "batch_size=0 is not possible: give an integer of at least 1.",
+        ),
+    ],
+)
+def test_a_wrong_value_is_answered_with_what_is_allowed(options: dict[str, Any], line: str) -> None:
+    assert complaint({"model": "vgg16"} | options) == line
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("batchsize", "batch_size"),
+        ("measure.relci", "measure.rel_ci"),
+        ("rel_ci", "measure.rel_ci"),
+        ("model.input_shap", "model.input_shape"),
+        ("+measure.maxtime", "measure.max_time"),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_the_one_that_was_meant(key: str, meant: str) -> None:
+    line = complaint({"model": "vgg16", key: 1})
+    assert line.startswith(f"Unknown option {key.removeprefix('+')!r}. Did you mean {meant}")
+    assert line.endswith("All options: `microbench --cfg job model=resnet18`")
+    assert "\n" not in line
+
+
+def test_a_misspelt_group_is_answered_with_its_options() -> None:
+    line = complaint({"model": "vgg16", "optimiser.lr": 1})
+    assert line.startswith("Unknown option 'optimiser'. Did you mean optimizer.lr, ")
+
+
+def test_an_unknown_model_is_answered_with_the_nearest_and_where_all_are_listed() -> None:
+    line = complaint({"model": "vgg61"})
+    assert line.startswith("Unknown model 'vgg61'. Did you mean vgg16, ")
+    assert line.endswith("`microbench list models`")
+
+
+def test_a_model_must_be_given() -> None:
+    assert complaint({}).startswith("Give a model, for example model=resnet18; ")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"model": "layer", "model.cls": "torch.nn.GELU"},
+            "model.input_shape must be given, for example model.input_shape=[1024].",
+        ),
+        (
+            {"model": "layer", "model.input_shape": [4]},
+            "model.cls must be given, for example model.cls=torch.nn.GELU.",
+        ),
+    ],
+)
+def test_what_must_be_given_is_said_with_an_example(options: dict[str, Any], line: str) -> None:
+    assert complaint(options) == line
+
+
+def refused(*arguments: str) -> str:
+    """The one line that a command line is answered with."""
+    with pytest.raises(UserError) as caught:
+        from_command_line(arguments, run_id="the-run")
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one, with a folder of option files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    return tmp_path / "mine" / "model"
+
+
+@pytest.mark.usefixtures("folder")
+def test_several_values_ask_for_a_sweep() -> None:
+    assert (
+        refused("model=vgg16,vgg11") == "model=vgg16,vgg11 names several values: add -m to sweep over them."
+    )
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("argument", ["batch_size=[1", "model.args=[1,,2]"])
+def test_what_is_no_override_is_said_as_it_was_written(argument: str) -> None:
+    line = f"Cannot read the option {argument!r}: write key=value, a list as key=[a,b]."
+    assert refused("model=vgg16", argument) == line
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_unknown_flag_is_named() -> None:
+    assert refused("model=vgg16", "--fast") == ("Unrecognized arguments: --fast. See `microbench --help`.")
+
+
+def test_a_file_that_is_no_yaml_is_named_with_its_line(folder: Path) -> None:
+    (folder / "bad.yaml").write_text("source: layer\nargs: [1, 2\nname: x\n")
+    line = refused("--config-dir", "mine", "model=bad")
+    assert line.startswith("Cannot read ")
+    assert "bad.yaml, line 3" in line
+
+
+def test_a_misspelt_key_in_a_file_is_answered_like_one_in_the_command(folder: Path) -> None:
+    (folder / "bad.yaml").write_text("source: layer\nclass: torch.nn.GELU\ninput_shape: [4]\n")
+    line = refused("--config-dir", "mine", "model=bad")
+    assert line.startswith("Unknown option 'model.class'. Did you mean model.cls")
+
+
+def test_a_wrong_type_in_a_file_is_answered_like_one_in_the_command(folder: Path) -> None:
+    (folder / "bad.yaml").write_text(
+        "source: layer\ncls: torch.nn.GELU\ninput_shape: [4]\ninput_count: two\n"
+    )
+    line = refused("--config-dir", "mine", "model=bad")
+    assert line.startswith("model.input_count: Value 'two' of type 'str' could not be converted to Integer.")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_that_cannot_be_made_is_named() -> None:
+    Path("file").touch()
+    line = refused("model=vgg16", "hydra.run.dir=file/folder")
+    assert line.startswith("Cannot write ")
+    assert "file/folder: Not a directory" in line
+    assert line.endswith("Give hydra.run.dir=DIR.")
+
+
+def test_a_user_may_ask_for_the_errors_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(Exception, match="tran") as caught:
+        from_options({"model": "vgg16", "mode": "tran"}, sweep=False)
+    assert not isinstance(caught.value, UserError)
+
+
+def test_an_error_that_nobody_knows_is_its_first_line() -> None:
+    assert str(explain(RuntimeError("\nsomething\nand more"))) == "something"
+
+
+def test_the_keys_of_the_schema_are_every_field_at_every_depth() -> None:
+    keys = list(schema_keys(Config))
+    assert {"batch_size", "model", "model.input_shape", "measure.rel_ci", "optimizer.kwargs"} <= set(keys)
+    hints = get_type_hints(Config)
+    depth = sum(len(hint.__dataclass_fields__) for hint in hints.values() if is_dataclass(hint))
+    assert len(keys) == len(hints) + depth

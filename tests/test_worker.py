@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import gc
+import sys
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from microbench import workloads
+from microbench.compose import from_options
+from microbench.config import Config, value_of
+from microbench.measure import warmup
+from microbench.measure.statistics import summarize
+from microbench.metrics import machine
+from microbench.results.record import Outcome, Progress, Status, StopReason, WarningCode, records_of
+from microbench.worker import describe, explain, is_out_of_memory, measure_case
+
+QUICK = {"min_time": 0, "max_time": 1, "min_samples": 6, "max_samples": 12, "max_warmup": 0, "min_sample": 0}
+
+
+@pytest.fixture(autouse=True)
+def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a window of the warm-up be a hundredth of a second: nothing here waits for times to settle."""
+    monkeypatch.setattr(warmup, "WINDOW", 0.01)
+
+
+@cache
+def tiny() -> Config:
+    """A tiny layer on the CPU, measured as shortly as can be."""
+    options = {
+        "model": "layer",
+        "model.cls": "torch.nn.Linear",
+        "model.args": [4, 3],
+        "model.input_shape": [4],
+        "device": "cpu",
+        "threads": 1,
+        "batch_size": 2,
+        "measure": QUICK,
+    }
+    (case,) = from_options(options, sweep=False)
+    return case.config
+
+
+def config(**options: Any) -> Config:
+    """The tiny layer with these values at dotted keys; `mode` is short for `mode.name`."""
+    found = deepcopy(tiny())
+    for key, value in options.items():
+        *path, last = ("mode.name" if key == "mode" else key).split(".")
+        setattr(value_of(found, ".".join(path)) if path else found, last, value)
+    if "model.cls" in options:
+        found.model.name = options["model.cls"].rpartition(".")[2]
+    return found
+
+
+def measured(**options: Any) -> Outcome:
+    return measure_case(config(**options), lambda progress: None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "phases"),
+    [("train", ["forward", "backward", "update", "total"]), ("infer", ["inference"])],
+)
+def test_a_case_is_measured_from_building_to_its_summary(mode: str, phases: list[str]) -> None:
+    outcome = measured(mode=mode)
+    assert (outcome.status, outcome.error, outcome.traceback) == (Status.OK, None, None)
+    assert [series.phase for series in outcome.series] == [*phases, "prepare", "first_call"]
+    assert outcome.stop_reason in (StopReason.REL_CI, StopReason.MAX_SAMPLES)
+    assert outcome.cost == {"params": 4 * 3 + 3}
+    for series in outcome.series:
+        assert (series.metric, series.unit) == ("time", "s")
+        assert series.summary == summarize(series.samples)
+        assert min(series.samples) >= 0
+
+
+def test_phases_have_the_devices_clock_and_as_many_samples() -> None:
+    outcome = measured(mode="train")
+    for series in outcome.series[:4]:
+        assert series.clock == "perf_counter_ns"
+        assert 6 <= len(series.samples) <= 12
+    assert len({len(series.samples) for series in outcome.series[:4]}) == 1
+
+
+def test_preparation_and_the_first_call_are_series_of_one_sample() -> None:
+    prepare, first_call = measured().series[-2:]
+    assert (prepare.phase, prepare.clock, len(prepare.samples)) == ("prepare", "perf_counter", 1)
+    assert (first_call.phase, first_call.clock, len(first_call.samples)) == (
+        "first_call",
+        "perf_counter_ns",
+        1,
+    )
+
+
+def test_the_warm_up_is_kept_with_the_whole_step() -> None:
+    series = {each.phase: each for each in measured(mode="train").series}
+    assert len(series["total"].warmup) > 0
+    assert len(series["forward"].warmup) == len(series["backward"].warmup) == 0
+
+
+def test_a_step_is_at_least_its_phases() -> None:
+    series = {each.phase: each.samples for each in measured(mode="train").series}
+    parts = zip(series["forward"], series["backward"], series["update"], series["total"], strict=True)
+    for forward, backward, update, total in parts:
+        assert total == pytest.approx(forward + backward + update, abs=1e-8)
+
+
+def test_the_state_is_what_the_process_used() -> None:
+    state = measured().state
+    assert set(state) == {"peak_memory", "page_faults_per_call", "involuntary_switches", "cpu_utilization"}
+    for value in state.values():
+        assert value is None or value >= 0
+
+
+def test_short_calls_of_inference_are_merged_and_those_of_training_are_not() -> None:
+    merged = measured(mode="infer", **{"measure.min_sample": 1e-3})
+    assert merged.series[0].calls_per_sample > 1
+    single = measured(mode="train", **{"measure.min_sample": 1e-3})
+    assert single.series[0].calls_per_sample == 1
+
+
+def test_progress_tells_the_stages_in_order() -> None:
+    told: list[Progress] = []
+    measure_case(config(), told.append)
+    assert [progress.stage for progress in told][:3] == ["build", "prepare", "warmup"]
+
+
+def test_a_failed_case_has_the_records_fields_of_one_that_ended_well() -> None:
+    ok = records_of(measured(), {})[0]
+    failed = records_of(measured(**{"model.args": [5, 3]}), {})[0]
+    assert (ok["status"], failed["status"]) == ("ok", "error")
+    assert set(failed) == set(ok)
+
+
+@pytest.fixture
+def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module whose function `look` notes at each call what `seeing` returns."""
+    (tmp_path / "probe_of_calls.py").write_text(
+        "seen = []\nseeing = None\ndef look(value):\n    seen.append(seeing())\n    return value * 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import probe_of_calls  # type: ignore[import-not-found]
+
+    yield probe_of_calls
+    del sys.modules["probe_of_calls"]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_off_and_frozen_while_sampling_only(enabled: bool, probe: Any) -> None:
+    probe.seeing = lambda: (gc.isenabled(), gc.get_freeze_count() > 0)
+    (gc.enable if enabled else gc.disable)()
+    try:
+        outcome = measured(**{"model.cls": "probe_of_calls.look", "model.args": []})
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+    assert outcome.status is Status.OK
+    sampled = len(outcome.series[0].samples)
+    assert probe.seen[-1 - sampled : -1] == [(False, True)] * sampled
+    others = probe.seen[: -1 - sampled] + probe.seen[-1:]
+    assert set(others) == {(enabled, False)}
+    assert gc.get_freeze_count() == 0
+
+
+def test_the_threads_are_set_for_the_case_and_put_back(probe: Any) -> None:
+    before = torch.get_num_threads()
+    probe.seeing = torch.get_num_threads
+    measured(threads=before + 1, **{"model.cls": "probe_of_calls.look", "model.args": []})
+    assert set(probe.seen) == {before + 1}
+    assert torch.get_num_threads() == before
+
+
+def test_an_output_that_is_not_finite_is_a_caution() -> None:
+    # The logarithm of a normal number is NaN for every negative one.
+    outcome = measured(**{"model.cls": "torch.log", "model.args": [], "model.input_shape": [64]})
+    assert outcome.status is Status.OK
+    (caution,) = [each for each in outcome.cautions if each.code is WarningCode.NON_FINITE]
+    assert "NaN or Inf" in caution.message
+
+
+def test_nan_inputs_are_a_caution(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = workloads.build
+
+    def with_nan(*arguments: Any) -> workloads.Workload:
+        workload = build(*arguments)
+        with torch.no_grad():
+            workload.inputs[0][0] = torch.nan
+        return workload
+
+    monkeypatch.setattr(workloads, "build", with_nan)
+    for mode in ("train", "infer"):
+        codes = [caution.code for caution in measured(mode=mode).cautions]
+        assert codes.count(WarningCode.NON_FINITE) == 1
+
+
+def test_finite_outputs_are_no_caution() -> None:
+    assert WarningCode.NON_FINITE not in [caution.code for caution in measured(mode="train").cautions]
+
+
+def test_a_shape_that_does_not_fit_is_told_with_the_option_to_check() -> None:
+    outcome = measured(**{"model.input_shape": [5]})
+    assert outcome.status is Status.ERROR
+    assert outcome.error is not None
+    assert outcome.error.startswith("The first call of Linear failed: RuntimeError: ")
+    assert outcome.error.endswith("(input 2x5: check model.input_shape)")
+    assert outcome.traceback is not None
+    assert outcome.traceback.startswith("Traceback ")
+    assert outcome.series == ()
+
+
+def test_batch_normalization_of_one_value_is_told_with_the_batch_to_use() -> None:
+    norm = {"model.cls": "torch.nn.BatchNorm1d", "model.args": [4], "mode": "train"}
+    outcome = measured(batch_size=1, **norm)
+    assert outcome.status is Status.ERROR
+    assert outcome.error == (
+        "BatchNorm1d cannot train at batch_size=1: batch normalization needs more than one value per "
+        "channel; use batch_size=2 or more"
+    )
+    assert measured(batch_size=2, **norm).status is Status.OK
+
+
+def test_a_users_mistake_is_its_own_message() -> None:
+    outcome = measured(**{"model.cls": "torch.nn.Linaer"})
+    assert outcome.status is Status.ERROR
+    assert outcome.error is not None
+    assert outcome.error.startswith("Unknown model.cls 'torch.nn.Linaer'. Did you mean torch.nn.Linear")
+
+
+def test_memory_that_runs_out_for_real_is_out_of_memory() -> None:
+    # 2**50 numbers are more than any address space holds.
+    outcome = measured(**{"model.cls": "torch.relu", "model.args": [], "model.input_shape": [2**50]})
+    assert outcome.status is Status.OOM
+    assert outcome.error is not None
+    assert outcome.error.startswith("relu: out of memory while building it: ")
+    assert outcome.error.endswith("; lower batch_size")
+
+
+@pytest.mark.parametrize(
+    ("error", "out_of_memory"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate"),
+            True,
+        ),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("DefaultCPUAllocator"), False),
+    ],
+)
+def test_out_of_memory_is_told_from_other_errors(error: Exception, out_of_memory: bool) -> None:
+    assert is_out_of_memory(error) is out_of_memory
+    status, line = explain(error, config(), "running", None)
+    assert status is (Status.OOM if out_of_memory else Status.ERROR)
+    assert "\n" not in line
+    assert line.endswith("; lower batch_size") is out_of_memory
+
+
+def test_any_other_error_is_named_with_what_was_being_done() -> None:
+    status, line = explain(KeyError("x"), config(), "preparing", None)
+    assert (status, line) == (Status.ERROR, "Preparing Linear failed: KeyError: 'x'")
+    status, line = explain(RuntimeError("a\nb"), config(), "running", None)
+    assert (status, line) == (Status.ERROR, "Running Linear failed: RuntimeError: a")
+
+
+@pytest.mark.parametrize("doing", ["building", "preparing", "the first call of", "running"])
+def test_out_of_memory_is_a_sentence_whatever_was_being_done(doing: str) -> None:
+    _, line = explain(RuntimeError("DefaultCPUAllocator: no"), config(), doing, None)
+    assert "while the" not in line
+
+
+def test_an_optimizer_that_torch_does_not_have_is_named() -> None:
+    outcome = measured(mode="train", **{"optimizer.cls": "Adamm"})
+    assert outcome.status is Status.ERROR
+    assert outcome.error is not None
+    assert "Adamm" in outcome.error
+
+
+def test_a_place_is_the_device_and_the_machine() -> None:
+    place = describe("cpu")
+    assert (place.device, place.threads) == ("cpu", machine.physical_cores())
+    assert {"cpu", "torch", "cpu_capability"} <= set(place.environment)
+
+
+def test_a_clock_that_moves_only_with_the_work_gives_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    from microbench import devices
+    from microbench.devices.fake import Device
+
+    device = Device()
+    monkeypatch.setattr(devices, "open_device", lambda name: device)
+
+    def slow(module: Any, inputs: Any) -> None:
+        device.clock.advance(0.25)
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(slow)
+    try:
+        outcome = measured(**{"measure.max_time": 100, "measure.max_warmup": 10})
+    finally:
+        handle.remove()
+    inference, _, first_call = outcome.series
+    assert inference.samples.tolist() == [0.25] * 6
+    assert inference.warmup.tolist() == [0.25, 0.25]
+    assert (inference.clock, inference.summary) == ("fake", summarize([0.25] * 6))
+    assert outcome.stop_reason is StopReason.REL_CI
+    assert first_call.samples.tolist() == [0.25]
+    assert outcome.state["peak_memory"] is None
+    assert outcome.cautions == ()

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from microbench import conf, workloads
+from microbench.compose import from_options
+from microbench.config import ModelConfig
+from microbench.engines import eager
+from microbench.errors import UserError
+from microbench.modes import is_finite
+from microbench.workloads import Workload
+from microbench.workloads.layer import OnesGradient, locate
+
+FILES = sorted(Path(conf.__path__[0]).glob("model/*.yaml"))
+LAYERS = [
+    path.stem
+    for path in FILES
+    if yaml.safe_load(path.read_text())["source"] == "layer" and path.stem != "layer"
+]
+CPU = torch.device("cpu")
+
+
+def built(training: bool = False, batch_size: int = 2, seed: int = 0, **options: Any) -> Workload:
+    """A layer, by the settings of a model's configuration."""
+    settings = {"source": "layer", "name": "mine", "input_shape": [4]} | options
+    return workloads.build(ModelConfig(**settings), batch_size, CPU, training, seed)
+
+
+@cache
+def of_file(name: str) -> ModelConfig:
+    """The model's configuration that a file holds."""
+    (case,) = from_options({"model": name}, sweep=False)
+    return case.config.model
+
+
+def tensors(output: Any) -> list[Tensor]:
+    if isinstance(output, Tensor):
+        return [output]
+    return [tensor for each in output or () for tensor in tensors(each)]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_of_the_options_infers(name: str) -> None:
+    workload = workloads.build(of_file(name), 2, CPU, training=False, seed=0)
+    assert not workload.module.training
+    with torch.inference_mode():
+        output = eager.prepare(workload, False).call()
+    assert tensors(output)[0].shape[0] == 2
+    assert is_finite(output)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_of_the_options_trains(name: str) -> None:
+    workload = workloads.build(of_file(name), 2, CPU, training=True, seed=0)
+    assert workload.module.training
+    program = eager.prepare(workload, True)
+    output = program.call()
+    workload.objective.backward(workload.objective(output))
+    learning = [*program.parameters, *(each for each in workload.inputs if each.requires_grad)]
+    assert learning
+    for tensor in learning:
+        assert tensor.grad is not None
+        assert is_finite(tensor.grad)
+
+
+def test_there_are_layers_to_test() -> None:
+    assert len(LAYERS) >= 20
+
+
+def test_the_input_has_the_batch_first() -> None:
+    workload = built(cls="torch.nn.Linear", args=[4, 3], input_shape=[5, 4], batch_size=7)
+    (value,) = workload.inputs
+    assert tuple(value.shape) == (7, 5, 4)
+    assert workload.shape() == "7x5x4"
+    assert value.dtype == torch.float32
+    assert not value.requires_grad
+
+
+def test_several_inputs_are_one_each_or_one_shared() -> None:
+    one, two = built(cls="torch.add", input_count=2).inputs
+    assert not torch.equal(one, two)
+    one, two = built(cls="torch.add", input_count=2, input_shared=True).inputs
+    assert one is two
+    assert built(cls="torch.add", input_count=2).shape() == "2x4, 2x4"
+
+
+@pytest.mark.parametrize(
+    ("training", "asked", "requires"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_the_input_requires_a_gradient_where_it_is_asked_for_and_trained(
+    training: bool, asked: bool, requires: bool
+) -> None:
+    workload = built(training, cls="torch.nn.Linear", args=[4, 3], input_grad=asked)
+    assert workload.inputs[0].requires_grad is requires
+
+
+def test_indices_are_integers_within_their_range() -> None:
+    (value,) = built(
+        cls="torch.nn.Embedding", args=[7, 3], input_shape=[1000], input_dtype="int64", input_high=7
+    ).inputs
+    assert value.dtype == torch.int64
+    assert set(value.unique().tolist()) == set(range(7))
+
+
+def test_indices_never_require_a_gradient() -> None:
+    workload = built(
+        True, cls="torch.nn.Embedding", args=[7, 3], input_dtype="int64", input_high=7, input_grad=True
+    )
+    assert not workload.inputs[0].requires_grad
+
+
+def test_keyword_arguments_go_to_the_constructor_and_to_the_call() -> None:
+    workload = built(
+        cls="torch.nn.MultiheadAttention",
+        args=[4, 2],
+        kwargs={"batch_first": True},
+        call_kwargs={"need_weights": False},
+        input_shape=[3, 4],
+        input_count=3,
+        input_shared=True,
+    )
+    output, weights = eager.prepare(workload, False).call()
+    assert tuple(output.shape) == (2, 3, 4)  # batch first
+    assert weights is None
+
+
+def test_a_function_is_called_with_its_arguments() -> None:
+    workload = built(cls="torch.nn.functional.leaky_relu", args=[0.5], kwargs={"inplace": False})
+    output = eager.prepare(workload, False).call()
+    value = workload.inputs[0]
+    assert torch.equal(output, torch.where(value > 0, value, value * 0.5))
+
+
+def test_a_class_without_dots_is_one_of_torch_nn() -> None:
+    assert locate("Conv2d") is nn.Conv2d
+    assert locate("torch.nn.Conv2d") is nn.Conv2d
+    assert locate("torch.nn.functional.relu") is nn.functional.relu
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("torch.nn.Conv2D", "Unknown model.cls 'torch.nn.Conv2D'. Did you mean torch.nn.Conv2d"),
+        ("Linaer", "Unknown model.cls 'Linaer'. Did you mean torch.nn.Linear"),
+        ("torch.nnn.Conv2d", "model.cls=torch.nnn.Conv2d: cannot import 'torch.nnn' ("),
+        ("no_such_package.Layer", "model.cls=no_such_package.Layer: cannot import 'no_such_package' ("),
+        ("math.pi", "Unknown model.cls 'math.pi'."),
+    ],
+)
+def test_an_unknown_class_is_the_users_mistake(name: str, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        built(cls=name)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cls", "args", "kwargs"),
+    [
+        ("torch.nn.Linear", [], {}),
+        ("torch.nn.Linear", [4, 4], {"stride": 1}),
+        ("torch.nn.Conv2d", [3, 8, 3], {"groups": 2}),
+        ("torch.nn.GELU", [1, 2], {}),
+    ],
+)
+def test_arguments_a_class_does_not_take_are_the_users_mistake(
+    cls: str, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        built(cls=cls, args=args, kwargs=kwargs)
+    assert str(caught.value).startswith(f"{cls} does not take model.args={args} model.kwargs={kwargs}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_to_differentiate_is_the_users_mistake_in_training_only() -> None:
+    with pytest.raises(UserError, match=r"^mine has no parameters, .*: set model\.input_grad=true"):
+        built(True, cls="torch.nn.GELU")
+    assert built(True, cls="torch.nn.GELU", input_grad=True).inputs[0].requires_grad
+    assert built(False, cls="torch.nn.GELU").name == "mine"
+
+
+def test_an_unknown_type_of_input_is_the_users_mistake() -> None:
+    with pytest.raises(UserError, match=r"^Unknown model\.input_dtype 'float23'\. Did you mean float32"):
+        built(cls="torch.nn.GELU", input_dtype="float23")
+
+
+def test_the_seed_decides_weights_and_inputs() -> None:
+    def drawn(seed: int) -> list[Tensor]:
+        workload = built(cls="torch.nn.Linear", args=[4, 3], seed=seed)
+        return [*workload.module.state_dict().values(), *workload.inputs]
+
+    same, again, another = drawn(1), drawn(1), drawn(2)
+    assert all(map(torch.equal, same, again))
+    assert not any(map(torch.equal, same, another))
+
+
+def test_ones_give_the_gradient_of_the_outputs_sum() -> None:
+    workload = built(True, cls="torch.nn.Conv1d", args=[3, 5, 3], input_shape=[3, 8], input_grad=True)
+    learning = [*workload.module.parameters(), *workload.inputs]
+
+    output = eager.prepare(workload, True).call()
+    workload.objective.backward(workload.objective(output))
+    found = [tensor.grad for tensor in learning]
+    expected = torch.autograd.grad(workload.module(*workload.inputs).sum(), learning)
+    for mine, true in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, true)
+
+
+def test_ones_give_the_gradient_of_the_sum_of_several_outputs() -> None:
+    workload = built(True, cls="torch.nn.LSTM", args=[4, 3], kwargs={"batch_first": True}, input_shape=[5, 4])
+    learning = list(workload.module.parameters())
+    output = eager.prepare(workload, True).call()
+    workload.objective.backward(workload.objective(output))
+    out, (hidden, cell) = workload.module(*workload.inputs)
+    expected = torch.autograd.grad(out.sum() + hidden.sum() + cell.sum(), learning)
+    for tensor, true in zip(learning, expected, strict=True):
+        torch.testing.assert_close(tensor.grad, true)
+
+
+def test_ones_are_made_once_and_the_gradient_stays_the_same() -> None:
+    workload = built(True, cls="torch.nn.Linear", args=[4, 3])
+    objective = workload.objective
+    assert isinstance(objective, OnesGradient)
+    gradients = []
+    for _ in range(2):
+        objective.backward(objective(workload.module(*workload.inputs)))
+        gradients.append([parameter.grad for parameter in workload.module.parameters()])
+        workload.module.zero_grad(set_to_none=True)
+    for first, second in zip(*gradients, strict=True):
+        assert first is not second
+        torch.testing.assert_close(first, second)
+
+
+def test_an_output_without_a_gradient_is_left_out() -> None:
+    workload = built(
+        True, cls="torch.nn.MaxPool1d", args=[2], kwargs={"return_indices": True}, input_grad=True
+    )
+    values, indices = workload.module(*workload.inputs)
+    assert not indices.requires_grad
+    workload.objective.backward((values, indices))
+    gradient = workload.inputs[0].grad
+    assert gradient is not None
+    assert sorted(gradient.unique().tolist()) == [0.0, 1.0]  # one for each maximum, none for the others
+    assert gradient.sum() == values.numel()
