@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,9 @@ from microbench.errors import UserError, unknown
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for any failure, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without µ gets a ?, not a traceback
+            stream.reconfigure(errors="replace")
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
@@ -87,7 +91,8 @@ def _measure(arguments: Sequence[str]) -> int:
         with display(Console(stderr=True, highlight=False)) as observer:
             result = run(plan.cases, store, observer, run_id)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"What was measured is in {store.path}" if store.written else "") from None
+        kept = f"What was measured is in {terminal.relative(store.path)}"
+        raise KeyboardInterrupt(kept if store.written else "") from None
     finally:
         store.close()
     terminal.show(result, _output())

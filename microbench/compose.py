@@ -1,4 +1,8 @@
-"""From a command line, or from keyword arguments, to cases: the seam to Hydra."""
+"""From a command line, or from keyword arguments, to cases: the seam to Hydra.
+
+Hydra's grammar, its search path and its sweeps are used; its job runner is not. What runs when is for
+`schedule/` to say, which wants all cases of a sweep at once, and no folder is made before they are known.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,18 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, is_dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from microbench import catalog
 from microbench.config import Config, validate
@@ -24,7 +30,10 @@ from microbench.errors import UserError, first_line
 from microbench.explain import explain, missing_key, schema_keys, unknown_key
 from microbench.schedule.cases import Case
 
-CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
+MULTIRUN = {"-m", "--multirun"}
+CONFIG_DIR = {"-cd", "--config-dir"}
+PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
+PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is measured
 FREE = re.compile(r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs)[.=]")
 SCHEMA = frozenset(schema_keys(Config))
 
@@ -45,35 +54,30 @@ def register(run_id: str) -> None:
 
 
 def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
-    """The plan that a command line of Hydra's overrides describes; None where Hydra only printed something.
+    """The plan that a command line describes; None where it only asked Hydra to print something.
 
     Raises:
         UserError: the command line, or a file it names, describes no case.
     """
     register(run_id)
-    jobs: list[tuple[DictConfig, list[str], str]] = []
-
-    def collect(config: DictConfig) -> None:
-        job = HydraConfig.get()
-        jobs.append((config, list(job.overrides.task), job.runtime.output_dir))
-
-    app = cast(Callable[[], None], hydra.main("conf", "config", version_base="1.3")(collect))
-    flags, options = _split(arguments)
-    try:
-        with explained(), _as_arguments([*flags, *map(_free, options)]):
-            app()
-            kept = _config_dir(flags)
-            cases = [
-                _case(config, (*kept, *overrides), order) for order, (config, overrides, _) in enumerate(jobs)
-            ]
-    except UserError:
-        for _, _, folder in jobs[:1]:
-            with suppress(OSError):  # Hydra has made it; it is left only where something else is in it
-                Path(folder).rmdir()
-        raise
-    if not jobs and (globs := [argument for argument in arguments if "glob(" in argument]):
-        raise UserError(f"{' '.join(globs)} matches nothing: see `microbench list`.")
-    return Plan(cases, Path(jobs[0][2])) if jobs else None
+    flags, overrides = split(arguments)
+    if PRINTING & flags.keys():
+        print_by_hydra(arguments)
+        return None
+    if strange := sorted(flags.keys() - MULTIRUN - CONFIG_DIR):
+        raise UserError(f"Unknown flag {strange[0]}. See `microbench --help`.")
+    folder = next((value or "" for flag, value in flags.items() if flag in CONFIG_DIR), None)
+    sweep = bool(MULTIRUN & flags.keys())
+    with composing():
+        tasks = expand(overrides) if sweep else [tuple(overrides)]
+        composed = [_compose(task, folder) for task in tasks]
+        kept = ("--config-dir", folder) if folder else ()
+        cases = [
+            case(config, (*kept, *(each for each in task if not each.startswith(PLACES))), order)
+            for order, (config, task) in enumerate(zip(composed, tasks, strict=True))
+        ]
+        where = composed[0].hydra.sweep.dir if sweep else composed[0].hydra.run.dir
+        return Plan(cases, Path(where))
 
 
 def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
@@ -83,58 +87,23 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
         UserError: the options describe no case.
     """
     register(run_id="")
-    flat = dict(_flatten(options))
     axes = [
-        [_free(f"{key}={_as_override(each)}") for each in _values(value, sweep)]
-        for key, value in flat.items()
+        [f"{key}={as_override(each)}" for each in _values(key, value, sweep)]
+        for key, value in _flatten(options)
     ]
-    with explained(), hydra.initialize_config_module("microbench.conf", version_base="1.3"):
-        return [
-            _case(hydra.compose("config", overrides=list(overrides)), overrides, order)
-            for order, overrides in enumerate(product(*axes))
-        ]
-
-
-def _free(argument: str) -> str:
-    """Let an option that fills a dictionary name keys that are not there yet: Hydra asks for `++` then."""
-    return f"++{argument}" if FREE.match(argument) else argument
-
-
-def _values(value: Any, sweep: bool) -> Sequence[Any]:
-    return value if sweep and isinstance(value, (list, tuple)) else [value]
-
-
-def _case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
-    for key in _keys(config):
-        if key not in SCHEMA:
-            raise unknown_key(key)
-    for key in sorted(OmegaConf.missing_keys(config)):
-        raise missing_key(key)
-    resolved = cast(Config, OmegaConf.to_object(config))
-    if not resolved.model.name and resolved.model.cls:
-        resolved.model.name = resolved.model.cls.rpartition(".")[2]
-    validate(resolved)
-    return Case(resolved, overrides, order)
-
-
-def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a configuration, but for those of dictionaries."""
-    for name in config:
-        key = f"{prefix}{name!s}"
-        yield key
-        node = config._get_node(name)
-        if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)):
-            yield from _keys(node, f"{key}.")
+    with composing():
+        return [case(_compose(task), task, order) for order, task in enumerate(product(*axes))]
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn Hydra's and OmegaConf's errors into a UserError of one line.
+def composing() -> Iterator[None]:
+    """Let Hydra find the options, and turn its errors and OmegaConf's into a UserError of one line.
 
     A user who sets HYDRA_FULL_ERROR=1 gets the errors as they are.
     """
     try:
-        yield
+        with hydra.initialize_config_module("microbench.conf", job_name="microbench", version_base="1.3"):
+            yield
     except (UserError, BrokenPipeError):
         raise
     except Exception as error:
@@ -143,11 +112,123 @@ def explained() -> Iterator[None]:
         raise explain(error) from error
 
 
+def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every combination of the values that Hydra's sweep grammar (`a,b`, `range`, `glob`) lists."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    (combinations,) = BasicSweeper.split_arguments(parser.parse_overrides(list(overrides)), None)
+    if not combinations:
+        globs = " ".join(override for override in overrides if "glob(" in override)
+        raise UserError(f"{globs or 'The sweep'} matches nothing: see `microbench list`.")
+    return [tuple(task) for task in combinations]
+
+
+def _compose(task: Sequence[str], folder: str | None = None) -> DictConfig:
+    overrides = [f"++{each}" if FREE.match(each) else each for each in task]
+    if folder is not None:
+        if not folder or not Path(folder).is_dir():
+            raise UserError(f"--config-dir {folder}: there is no such folder.")
+        overrides.append(f"hydra.searchpath=[{as_override(f'file://{Path(folder).resolve()}')}]")
+    try:
+        return hydra.compose("config", overrides=overrides, return_hydra_config=True)
+    except UnicodeDecodeError as error:
+        raise UserError(f"Cannot read {_not_text(folder)}: it is not UTF-8 text.") from error
+
+
+def _not_text(folder: str | None) -> str:
+    """Which of a user's files is not UTF-8: the error does not say."""
+    for path in sorted(Path(folder or ".").rglob("*.yaml")):
+        try:
+            path.read_text("utf-8")
+        except UnicodeDecodeError:
+            return str(path)
+    return "a configuration file"
+
+
+def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
+    """The case of a composed configuration, checked.
+
+    Raises:
+        UserError: a key that the schema does not have, one that is missing, or a value no run could use.
+    """
+    for key in _keys(config):
+        if key not in SCHEMA:
+            raise unknown_key(key)
+    work = config.copy()
+    with open_dict(work):
+        del work["hydra"]
+    for key in sorted(OmegaConf.missing_keys(work)):
+        raise missing_key(key)
+    resolved = cast(Config, OmegaConf.to_object(work))
+    validate(resolved)
+    if not resolved.model.name and resolved.model.cls:
+        resolved.model.name = resolved.model.cls.rpartition(".")[2]
+    return Case(resolved, overrides, order)
+
+
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a configuration, but for Hydra's own and those of dictionaries."""
+    for name in config:
+        key = f"{prefix}{name!s}"
+        if key != "hydra":
+            yield key
+            node = config._get_node(name)
+            if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)):
+                yield from _keys(node, f"{key}.")
+
+
+def split(arguments: Sequence[str]) -> tuple[dict[str, str | None], list[str]]:
+    """The flags, each with its value if it has one, and the overrides, in whatever order they were mixed.
+
+    What follows a flag is its value if it could not be an override: these have an equals sign, or delete.
+    """
+    flags: dict[str, str | None] = {}
+    overrides: list[str] = []
+    flag = None
+    for argument in arguments:
+        if argument.startswith("-"):
+            flag, _, value = argument.partition("=")
+            flags[flag] = value or None
+        elif (
+            flag is not None
+            and flag not in MULTIRUN
+            and "=" not in argument
+            and argument[:1] not in ("~", "+")
+        ):
+            flags[flag] = argument
+            flag = None
+        else:
+            overrides.append(argument)
+            flag = None
+    return flags, overrides
+
+
+def print_by_hydra(arguments: Sequence[str]) -> None:
+    """Let Hydra print what flags such as `--cfg job` ask for.
+
+    Raises:
+        UserError: Hydra does not understand the arguments.
+    """
+
+    def nothing(config: DictConfig) -> None:
+        """What Hydra would run."""
+
+    app = cast(Callable[[], None], hydra.main("conf", "config", version_base="1.3")(nothing))
+    with _as_arguments(arguments):
+        try:
+            app()
+        except (SystemExit, BrokenPipeError):
+            raise
+        except Exception as error:
+            raise explain(error) from error
+
+
 @contextmanager
 def _as_arguments(arguments: Sequence[str]) -> Iterator[None]:
-    """Let Hydra read these arguments, and raise what it would print as an error."""
+    """Let Hydra read these arguments, flags first as argparse wants it, and raise what it would print."""
+    flags, overrides = split(arguments)
+    spelled = [word for flag, value in flags.items() for word in (flag, value) if word is not None]
     saved, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = ["microbench", *arguments]
+    sys.argv = ["microbench", *spelled, *overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"
     printed = io.StringIO()
     try:
@@ -167,48 +248,40 @@ def _as_arguments(arguments: Sequence[str]) -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = full_error
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The flags, each with its value, and the overrides: argparse wants them apart, users mix them.
-
-    What follows a flag is its value if it could not be an override: these have an equals sign, or delete.
-    """
-    flags: list[str] = []
-    overrides: list[str] = []
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        is_override = "=" in argument or argument.startswith("~")
-        is_flag = argument.startswith("-") or (before.startswith("-") and not is_override)
-        (flags if is_flag else overrides).append(argument)
-    return flags, overrides
-
-
-def _config_dir(flags: Sequence[str]) -> tuple[str, ...]:
-    """The flags that add a folder of configurations: without them the command would not be the same."""
-    for index, flag in enumerate(flags):
-        if flag in CONFIG_DIR_FLAGS:
-            return tuple(flags[index : index + 2])
-        if flag.startswith("--config-dir="):
-            return (flag,)
-    return ()
-
-
 def _flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in options.items():
-        if isinstance(value, Mapping) and value and "." not in prefix:
-            yield from _flatten(value, f"{prefix}{key}.")
+    """The options by dotted key; a dictionary for a key that holds one stays whole."""
+    for name, value in options.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and not FREE.match(f"{key}="):
+            yield from _flatten(value, f"{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield key, value
 
 
-def _as_override(value: Any) -> str:
-    """A Python value in the grammar of Hydra's overrides."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower().replace("none", "null")
+def _values(key: str, value: Any, sweep: bool) -> Sequence[Any]:
+    if not sweep or not isinstance(value, (list, tuple, range)):
+        return [value]
+    if not value:
+        raise UserError(f"{key}={list(value)} has no value to sweep over.")
+    return value
+
+
+def as_override(value: Any) -> str:
+    """A Python value in the grammar of Hydra's overrides; a text is quoted unless it is plainly a name."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_as_override(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(_as_override, value)) + "]"
+        return "{" + ",".join(f"{key}:{as_override(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple, range)):
+        return "[" + ",".join(map(as_override, value)) + "]"
     text = str(value)
-    if not isinstance(value, str) or re.fullmatch(r"[\w./:-]+", text):
+    is_name = re.fullmatch(r"[A-Za-z_][\w.]*", text, re.ASCII) and not re.fullmatch(
+        r"true|false|null|nan|inf", text, re.IGNORECASE
+    )
+    if not isinstance(value, str) or is_name:
         return text
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    # Within quotes, backslashes escape only a quote, or those that stand right before one.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{escaped}'"

@@ -52,7 +52,8 @@ def _missing_config(error: Any) -> UserError | None:
     group, _, name = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
     if not group:
         return UserError(f"There is no configuration {name!r} to start from.")
-    return unknown(group, name, error.options or [], see=f"`microbench list {group}s`")
+    kinds = "models layers" if group == "model" else f"{group}s"
+    return unknown(group, name, error.options or [], see=f"`microbench list {kinds}`")
 
 
 def _bad_override(error: Any) -> UserError:
@@ -71,7 +72,7 @@ def _unknown_key(error: Any) -> UserError | None:
 
 def unknown_key(key: str) -> UserError:
     """The error for a key that the schema does not have."""
-    known = [name for name in schema_keys(Config) if "." in name or name not in GROUPS]
+    known = [name for name in schema_keys(Config) if "." not in key or name not in GROUPS]
     names = nearest(key, known) or nearest(key.rpartition(".")[2], known)
     hint = f" Did you mean {', '.join(names)}?" if names else ""
     return UserError(f"Unknown option {key!r}.{hint} All options: `microbench --cfg job model=resnet18`")
@@ -86,9 +87,11 @@ def missing_key(key: str) -> UserError:
 def _bad_value(error: Any) -> UserError | None:
     if not error.full_key:
         return None
-    expected = _expected(error.full_key)
-    message = first_line(error).removesuffix(".")
-    return UserError(f"{error.full_key}: {message}." + (f" Give {expected}." if expected else ""))
+    expected = _expected(error.full_key) if isinstance(error, ValidationError) else None
+    if expected is None:
+        return UserError(f"{error.full_key}: {first_line(error).removesuffix('.')}.")
+    given = re.match(r"Value '(.*?)'", str(error))
+    return UserError(f"{error.full_key}{f'={given[1]}' if given else ''} must be {expected}.")
 
 
 def _hydra_text(error: BaseException) -> UserError | None:
@@ -99,8 +102,11 @@ def _hydra_text(error: BaseException) -> UserError | None:
         return UserError(
             f"Give a {group}, for example {group}=resnet18; all there are: `microbench list {group}s`"
         )
-    if found := re.search(r"Ambiguous value for argument '(.+?)'", text):
+    if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'", text):
         return UserError(f"{found[1]} names several values: add -m to sweep over them.")
+    if found := re.search(r"In '(.+?)': \w+ raised while composing config:\s*(\S.*)", text):
+        reason = "it must hold keys with values" if "Merge error" in found[2] else found[2]
+        return UserError(f"Cannot use {found[1]}.yaml: {reason}.")
     if found := re.search(r"Could not override '(.+?)'", text):
         return unknown_key(found[1])
     return None

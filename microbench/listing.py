@@ -91,6 +91,8 @@ def names(kind: str) -> list[str]:
 def show_list(kinds: Iterable[str], out: Console) -> None:
     """Print the names of the given kinds, or of all; one a line for one kind in a pipe."""
     chosen = list(kinds) or list(KINDS)
+    for kind in chosen:
+        names(kind)
     if len(chosen) == 1 and not out.is_terminal:
         out.print("\n".join(names(chosen[0])), soft_wrap=True)
         return
@@ -105,7 +107,7 @@ def _grid(kind: str) -> Table:
         for family, members in catalog.families(names(kind)).items():
             grid.add_row(f"  {family}", escape(", ".join(members)))
     else:
-        grid.add_row("  " + escape(", ".join(names(kind))))
+        grid.add_row("", escape(", ".join(names(kind))))
     return grid
 
 

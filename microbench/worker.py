@@ -149,11 +149,11 @@ def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[S
 
 def explain(error: Exception, config: Config, doing: str, workload: Workload | None) -> tuple[Status, str]:
     """A failure's status, and one line that says what went wrong and what to do about it."""
-    name, message = config.model.name, first_line(error)
+    name, message = config.model.name, first_line(error) if str(error) else type(error).__name__
     if isinstance(error, UserError):
         return Status.ERROR, str(error)
     if is_out_of_memory(error):
-        return Status.OOM, f"{name}: out of memory while {doing} it: {message}; lower batch_size"
+        return Status.OOM, _sentence(f"{doing} {name} ran out of memory: {message}; lower batch_size")
     if "more than 1 value per channel when training" in message:
         return Status.ERROR, (
             f"{name} cannot train at batch_size={config.batch_size}: batch normalization needs more than one "
@@ -162,7 +162,11 @@ def explain(error: Exception, config: Config, doing: str, workload: Workload | N
     text = f"{doing} {name} failed: {type(error).__name__}: {message}"
     if doing.startswith("the first call") and workload is not None:
         text += f" (input {workload.shape()}: check model.input_shape)"
-    return Status.ERROR, text[:1].upper() + text[1:]
+    return Status.ERROR, _sentence(text)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def is_out_of_memory(error: Exception) -> bool:

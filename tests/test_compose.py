@@ -208,8 +208,8 @@ class TestCommandLine:
         assert (case.config, case.id, case.overrides) == (same.config, same.id, same.overrides)
 
     def test_records_go_into_a_folder_of_the_runs_id(self, command_line: Any, tmp_path: Path) -> None:
-        assert command_line("model=vgg16").folder == tmp_path / "outputs" / "the-run"
-        assert command_line("model=vgg16", "hydra.run.dir=here").folder == tmp_path / "here"
+        assert command_line("model=vgg16").folder == Path("outputs/the-run")
+        assert command_line("model=vgg16", "hydra.run.dir=here").folder == Path("here")
 
     def test_a_multirun_is_a_case_a_combination_in_one_folder(
         self, command_line: Any, tmp_path: Path
@@ -248,7 +248,7 @@ class TestCommandLine:
         for flags in (["--config-dir", "mine"], ["-cd", "mine"], ["--config-dir=mine"]):
             (case,) = command_line(*flags, "model=tiny").cases
             assert case.config.model.args == [4, 2]
-            assert shlex.split(case.command)[3:] == [*flags, "model=tiny"]
+            assert shlex.split(case.command)[3:] == ["--config-dir", "mine", "model=tiny"]
 
     def test_the_process_is_left_as_it_was(self, command_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
@@ -278,3 +278,20 @@ class TestCommandLine:
         with pytest.raises(UserError):
             command_line("model=vgg16", "batch_size=0")
         assert not (tmp_path / "outputs" / "the-run").exists()
+
+    @pytest.mark.parametrize(
+        "arguments", [["-cd", ""], ["--config-dir"], ["--config-dir="], ["-cd", "nowhere"]]
+    )
+    def test_a_folder_of_files_that_is_not_there_is_the_users_mistake(
+        self, arguments: list[str], command_line: Any
+    ) -> None:
+        with pytest.raises(UserError, match=r"^--config-dir"):
+            command_line("model=vgg16", *arguments)
+
+    def test_a_search_path_is_part_of_the_command(self, command_line: Any, tmp_path: Path) -> None:
+        (tmp_path / "model").mkdir()
+        written = "source: layer\nname: tiny\ncls: torch.nn.GELU\ninput_shape: [4]\n"
+        (tmp_path / "model" / "tiny.yaml").write_text(written)
+        path = f"hydra.searchpath=[file://{tmp_path}]"
+        (case,) = command_line("model=tiny", path).cases
+        assert shlex.split(case.command)[3:] == ["model=tiny", path]

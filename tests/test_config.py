@@ -12,7 +12,7 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
     "batch_size": ([0, -1], [1, 1024]),
     "threads": ([0, -2], [1, None]),
     "seed": ([-1], [0]),
-    "timeout": ([0.0, -1.0, float("nan")], [0.5, None]),
+    "timeout": ([0.0, -1.0, float("nan"), float("inf")], [0.5, None]),
     "model.input_count": ([0], [1]),
     "model.input_high": ([0], [1]),
     "model.num_classes": ([0], [1]),

@@ -26,30 +26,6 @@ def complaint(options: Mapping[str, Any]) -> str:
         ({"mode": "tran"}, "Unknown mode 'tran'. Did you mean train? Allowed: infer, train."),
         ({"device": "gpu"}, "Unknown device 'gpu'. Did you mean cpu? Allowed: auto, cpu, cuda."),
         (
-            {"batch_size": "many"},
-            "batch_size: Value 'many' of type 'str' could not be converted to Integer. Give an integer.",
-        ),
-        (
-            {"threads": "x"},
-            "threads: Value 'x' of type 'str' could not be converted to Integer. Give an integer or null.",
-        ),
-        (
-            {"measure.rel_ci": "narrow"},
-            "measure.rel_ci: Value 'narrow' of type 'str' could not be converted to Float. Give a number.",
-        ),
-        (
-            {"model.input_grad": "maybe"},
-            "model.input_grad: Value 'maybe' is not a valid bool (type str). Give true or false.",
-        ),
-        (
-            {"model.kwargs": 3},
-            "model.kwargs: Cannot assign int to Dict[str, Any]. Give a dictionary, such as {stride: 2}.",
-        ),
-        (
-            {"model.input_shape": None},
-            "model.input_shape: field 'model.input_shape' is not Optional. Give a list, such as [3,224,224].",
-        ),
-        (
             {"batch_size": 0},
             "batch_size=0 is not possible: give an integer of at least 1.",
         ),
@@ -57,6 +33,26 @@ def complaint(options: Mapping[str, Any]) -> str:
 )
 def test_a_wrong_value_is_answered_with_what_is_allowed(options: dict[str, Any], line: str) -> None:
     assert complaint({"model": "vgg16"} | options) == line
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("batch_size", "many", "an integer"),
+        ("threads", "x", "an integer or null"),
+        ("measure.rel_ci", "narrow", "a number"),
+        ("model.input_grad", "maybe", "true or false"),
+        ("model.kwargs", 3, "a dictionary, such as {stride: 2}"),
+        ("model.input_shape", "wide", "a list, such as [3,224,224]"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_answered_with_the_right_one(key: str, value: Any, kind: str) -> None:
+    line = complaint({"model": "vgg16", key: value})
+    assert line.startswith(key)
+    assert kind in line
+    assert "\n" not in line
+    if isinstance(value, str) and "list" not in kind:
+        assert value in line
 
 
 @pytest.mark.parametrize(
@@ -78,13 +74,13 @@ def test_a_misspelt_option_is_answered_with_the_one_that_was_meant(key: str, mea
 
 def test_a_misspelt_group_is_answered_with_its_options() -> None:
     line = complaint({"model": "vgg16", "optimiser.lr": 1})
-    assert line.startswith("Unknown option 'optimiser'. Did you mean optimizer.lr, ")
+    assert line.startswith("Unknown option 'optimiser'. Did you mean optimizer, optimizer.lr, ")
 
 
 def test_an_unknown_model_is_answered_with_the_nearest_and_where_all_are_listed() -> None:
     line = complaint({"model": "vgg61"})
     assert line.startswith("Unknown model 'vgg61'. Did you mean vgg16, ")
-    assert line.endswith("`microbench list models`")
+    assert line.endswith("`microbench list models layers`")
 
 
 def test_a_model_must_be_given() -> None:
@@ -140,7 +136,7 @@ def test_what_is_no_override_is_said_as_it_was_written(argument: str) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_an_unknown_flag_is_named() -> None:
-    assert refused("model=vgg16", "--fast") == ("Unrecognized arguments: --fast. See `microbench --help`.")
+    assert refused("model=vgg16", "--fast") == "Unknown flag --fast. See `microbench --help`."
 
 
 def test_a_file_that_is_no_yaml_is_named_with_its_line(folder: Path) -> None:
@@ -161,16 +157,7 @@ def test_a_wrong_type_in_a_file_is_answered_like_one_in_the_command(folder: Path
         "source: layer\ncls: torch.nn.GELU\ninput_shape: [4]\ninput_count: two\n"
     )
     line = refused("--config-dir", "mine", "model=bad")
-    assert line.startswith("model.input_count: Value 'two' of type 'str' could not be converted to Integer.")
-
-
-@pytest.mark.usefixtures("folder")
-def test_a_folder_that_cannot_be_made_is_named() -> None:
-    Path("file").touch()
-    line = refused("model=vgg16", "hydra.run.dir=file/folder")
-    assert line.startswith("Cannot write ")
-    assert "file/folder: Not a directory" in line
-    assert line.endswith("Give hydra.run.dir=DIR.")
+    assert line == "model.input_count=two must be an integer."
 
 
 def test_a_user_may_ask_for_the_errors_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

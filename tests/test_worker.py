@@ -233,7 +233,7 @@ def test_memory_that_runs_out_for_real_is_out_of_memory() -> None:
     outcome = measured(**{"model.cls": "torch.relu", "model.args": [], "model.input_shape": [2**50]})
     assert outcome.status is Status.OOM
     assert outcome.error is not None
-    assert outcome.error.startswith("relu: out of memory while building it: ")
+    assert outcome.error.startswith("Building relu ran out of memory: ")
     assert outcome.error.endswith("; lower batch_size")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from microbench.config import OptimizerConfig
 from microbench.engines import Program
+from microbench.errors import UserError, first_line, unknown
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.modes import Trial, is_finite
 from microbench.workloads import Objective, Workload
@@ -83,6 +85,25 @@ def step_of_layer(call: Callable[[], Any], objective: Objective, update: Callabl
     return step
 
 
+def make_optimizer(config: OptimizerConfig, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """The optimizer that a configuration names.
+
+    Raises:
+        UserError: torch.optim has no such class, or it does not take these arguments.
+    """
+    known = [name for name, each in vars(torch.optim).items() if inspect.isclass(each)]
+    if config.cls not in known:
+        raise unknown("optimizer.cls", config.cls, known)
+    try:
+        optimizer: torch.optim.Optimizer = getattr(torch.optim, config.cls)(
+            parameters, lr=config.lr, **config.kwargs
+        )
+    except (TypeError, ValueError) as error:
+        given = f"optimizer.lr={config.lr} optimizer.kwargs={config.kwargs}"
+        raise UserError(f"{config.cls} does not take {given}: {first_line(error)}") from error
+    return optimizer
+
+
 def make_update(
     config: OptimizerConfig, parameters: Sequence[Tensor], inputs: Sequence[Tensor]
 ) -> Callable[[], None]:
@@ -94,7 +115,7 @@ def make_update(
 
     if not parameters:
         return drop_input_gradients
-    optimizer = getattr(torch.optim, config.cls)(parameters, lr=config.lr, **config.kwargs)
+    optimizer = make_optimizer(config, parameters)
 
     def update() -> None:
         optimizer.step()

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from microbench.reports import units
-from microbench.reports.terminal import WHOLE
+from microbench.reports.terminal import WHOLE, half_width_of, relative_half_width
 from microbench.results.record import Progress
 from microbench.results.result import Record
 
@@ -99,6 +99,7 @@ class LiveLine:
 
     def end(self, records: Sequence[Record]) -> None:
         """Leave a line that says how it ended."""
+        self._live.update(Text(""))
         self._live.console.print(Text(f"{self._title}: {ending(records)}", style="dim"))
 
     def _draw(self, doing: str) -> None:
@@ -107,7 +108,7 @@ class LiveLine:
 
 def display(console: Console) -> Lines | LiveLine:
     """A live line on a terminal; plain lines in a pipe, or where NO_COLOR asks for none."""
-    if console.is_terminal and not os.environ.get("NO_COLOR"):
+    if console.is_terminal and not console.is_dumb_terminal and not os.environ.get("NO_COLOR"):
         return LiveLine(console)
     return Lines(console)
 
@@ -135,7 +136,7 @@ def ending(records: Sequence[Record]) -> str:
     if first["status"] != "ok":
         return f"{first['status']}: {first['error']}"
     whole = next(record for record in records if record["phase"] in WHOLE)
-    low, high, median = whole["ci_low"], whole["ci_high"], whole["median"]
-    half_width = (high - low) / 2 if low is not None and high is not None else None
-    width = f" ±{units.share(half_width / median)}" if half_width is not None and median else ""
-    return f"{whole['phase']} {units.time(median, half_width)}{width}, {whole['n']} samples"
+    share = relative_half_width(whole)
+    width = "" if share is None else f" ±{units.share(share)}"
+    median = units.time(whole["median"], half_width_of(whole))
+    return f"{whole['phase']} {median}{width}, {whole['n']} samples"

@@ -49,13 +49,14 @@ def show(result: Result, out: Console) -> None:
         out.print(sweep_table(cases, out))
     _show_remarks(cases, out)
     out.print(
-        f"records: {escape(_relative(result.path))} ({len(result.records)} series)",
+        f"records: {escape(relative(result.path))} ({len(result.records)} series)",
         style="dim",
         soft_wrap=True,
     )
 
 
-def _relative(path: Path) -> str:
+def relative(path: Path) -> str:
+    """A path as it is from here, where it lies below."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
@@ -67,7 +68,7 @@ def machine(record: Record) -> str:
     env = {key.removeprefix("env_"): value for key, value in record.items() if key.startswith("env_")}
     parts = [
         env.get("gpu"),
-        f"{env['cpu']}, {record['cfg_threads']} of {env['physical_cores']} cores",
+        f"{env['cpu']}, {_count(env['physical_cores'], 'core')}, {_count(record['cfg_threads'], 'thread')}",
         f"torch {env['torch']}",
         f"Python {env['python']}",
         f"{env['allocator']} malloc",
@@ -76,10 +77,28 @@ def machine(record: Record) -> str:
     return " · ".join(str(part) for part in parts if part)
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def label(record: Record) -> str:
     """What a case is, on one line."""
     settings = f"batch {record['cfg_batch_size']}, {record['cfg_precision']}, {record['cfg_engine']}"
     return f"{record['cfg_model']} {record['cfg_mode']}, {settings}, {record['cfg_device']}"
+
+
+def labels(cases: Sequence[Case]) -> list[str]:
+    """What each case of a sweep is: model, mode, and what varies."""
+    settings = varying(cases)
+    return [
+        ", ".join(
+            [
+                f"{case[0]['cfg_model']} {case[0]['cfg_mode']}",
+                *(f"{name}={values[index]}" for name, values in settings.items()),
+            ]
+        )
+        for index, case in enumerate(cases)
+    ]
 
 
 def items(record: Record) -> str:
@@ -93,11 +112,17 @@ def throughput(record: Record) -> float | None:
     return record["cfg_batch_size"] / median if median else None
 
 
-def _half_width(record: Record) -> float | None:
+def half_width_of(record: Record) -> float | None:
     """Half the interval's width in seconds."""
     if record["ci_low"] is None or record["ci_high"] is None:
         return None
     return float(record["ci_high"] - record["ci_low"]) / 2
+
+
+def relative_half_width(record: Record) -> float | None:
+    """Half the interval's width as a share of the median; None without an interval, or a median of zero."""
+    half_width = half_width_of(record)
+    return half_width / record["median"] if half_width is not None and record["median"] else None
 
 
 def _by_phase(records: Iterable[Record]) -> dict[str, Record]:
@@ -129,13 +154,13 @@ def case_table(series: Mapping[str, Record], noun: str) -> Table:
         table.add_column(name, justify="right")
     for phase in shown_phases(series):
         record = series[phase]
-        median, half_width = record["median"], _half_width(record)
+        median, half_width, share = record["median"], half_width_of(record), relative_half_width(record)
         low, high = record["ci_low"], record["ci_high"]
         table.add_row(
             phase,
             units.time(median, half_width),
             units.interval(low, high, median) if half_width is not None else "too few samples",
-            units.share(half_width / median) if half_width is not None and median else "",
+            units.share(share) if share is not None else "",
             _rate(record) if phase in WHOLE else "",
             str(record["n"]),
             style="bold" if phase in WHOLE else None,
@@ -144,10 +169,8 @@ def case_table(series: Mapping[str, Record], noun: str) -> Table:
 
 
 def _rate(record: Record) -> str:
-    value, half_width = throughput(record), _half_width(record)
-    if value is None:
-        return ""
-    return units.rate(value, half_width / record["median"] if half_width else None)
+    value = throughput(record)
+    return "" if value is None else units.rate(value, relative_half_width(record))
 
 
 def _facts(series: Mapping[str, Record]) -> str:
@@ -207,7 +230,7 @@ class Row:
     """A row of a sweep's table: the phases of a model's cases of all modes, and how these ended."""
 
     series: dict[str, Record] = field(default_factory=dict)
-    statuses: list[str] = field(default_factory=list)
+    statuses: dict[str, str] = field(default_factory=dict)  # by mode
 
 
 def sweep_rows(cases: Sequence[Case], settings: Mapping[str, Sequence[str]]) -> dict[tuple[str, ...], Row]:
@@ -215,12 +238,12 @@ def sweep_rows(cases: Sequence[Case], settings: Mapping[str, Sequence[str]]) -> 
     rows: dict[tuple[str, ...], Row] = {}
     for index, case in enumerate(cases):
         key = (case[0]["cfg_model"], *(values[index] for values in settings.values()))
-        series = _by_phase(case)
-        while rows.get(key, Row()).series.keys() & series.keys() & set(WHOLE):
+        mode = case[0]["cfg_mode"]
+        while mode in rows.get(key, Row()).statuses:
             key = (*key, "")
         row = rows.setdefault(key, Row())
-        row.series |= series
-        row.statuses.append(case[0]["status"])
+        row.series |= _by_phase(case)
+        row.statuses[mode] = case[0]["status"]
     return rows
 
 
@@ -249,14 +272,14 @@ def _sweep_table(
     for name, kind, cell in (("items/s", "rate", _rate), ("memory", "memory", _memory)):
         if kind in extras:
             columns += [(f"{phase} {name}", partial(_cell_of, phase=phase, cell=cell)) for phase in wholes]
-    if any(status != "ok" for row in rows.values() for status in row.statuses):
-        columns.append(("status", lambda row: ", ".join(dict.fromkeys(row.statuses))))
+    if any(status != "ok" for row in rows.values() for status in row.statuses.values()):
+        columns.append(("status", lambda row: ", ".join(dict.fromkeys(row.statuses.values()))))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model")
     for name in (*settings, *(name for name, _ in columns)):
         table.add_column(name, justify="right")
     for key, row in rows.items():
-        table.add_row(*key[: 1 + len(settings)], *(cell(row) for _, cell in columns))
+        table.add_row(*map(escape, key[: 1 + len(settings)]), *(cell(row) for _, cell in columns))
     return table
 
 
@@ -269,13 +292,12 @@ def _time_cell(row: Row, phase: str, interval: bool) -> str:
 
 
 def _time(record: Record) -> str:
-    return units.time(record["median"], _half_width(record))
+    return units.time(record["median"], half_width_of(record))
 
 
 def _time_and_interval(record: Record) -> str:
-    half_width = _half_width(record)
-    width = f" ±{units.share(half_width / record['median'])}" if half_width else ""
-    return _time(record) + width
+    share = relative_half_width(record)
+    return _time(record) + ("" if share is None else f" ±{units.share(share)}")
 
 
 def _memory(record: Record) -> str:
@@ -284,11 +306,11 @@ def _memory(record: Record) -> str:
 
 def _show_remarks(cases: Sequence[Case], out: Console) -> None:
     """Errors and warnings, each with the case it is of where there are several."""
-    for case in cases:
+    for case, name in zip(cases, labels(cases), strict=True):
         first = case[0]
-        prefix = f"{label(first)}: " if len(cases) > 1 else ""
+        prefix = f"{name}: " if len(cases) > 1 else ""
         if first["status"] != "ok":
             out.print(f"[red]{first['status']}[/red]: {escape(prefix + first['error'])}", soft_wrap=True)
         for warning in first["warnings"]:
-            text = f"{prefix}{warning['message']} \\[{warning['code']}]"
-            out.print(f"[yellow]warning[/yellow]: {text}", soft_wrap=True)
+            text = f"{prefix}{warning['message']} [{warning['code']}]"
+            out.print(f"[yellow]warning[/yellow]: {escape(text)}", soft_wrap=True)

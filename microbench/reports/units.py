@@ -8,8 +8,8 @@ TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
-    """The largest unit of which `seconds` is at least one, in seconds, with its name."""
-    return next((unit for unit in TIME_UNITS if abs(seconds) >= unit[0]), TIME_UNITS[-1])
+    """The largest unit of which `seconds` is at least one, to three digits, in seconds, with its name."""
+    return next((unit for unit in TIME_UNITS if abs(seconds) >= 0.9995 * unit[0]), TIME_UNITS[-1])
 
 
 def decimals(value: float, half_width: float | None) -> int:
@@ -20,7 +20,7 @@ def decimals(value: float, half_width: float | None) -> int:
     """
     if value == 0 or not math.isfinite(value):
         return 0
-    significant = 2 - math.floor(math.log10(abs(value)))
+    significant = 2 - math.floor(math.log10(float(f"{abs(value):.3g}")))
     if not half_width or not math.isfinite(half_width):
         return max(0, significant)
     exponent = math.floor(math.log10(half_width))

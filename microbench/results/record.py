@@ -196,12 +196,16 @@ def to_json(record: Mapping[str, Any]) -> str:
 
 
 _NO_SUMMARY: dict[str, None] = dict.fromkeys(item.name for item in fields(Summary))
+_NO_COST_NOR_STATE: dict[str, None] = dict.fromkeys(
+    ("params", "peak_memory", "page_faults_per_call", "involuntary_switches", "cpu_utilization")
+)
 
 
 def _series_fields(series: Series | None) -> dict[str, Any]:
     if series is None:
         series = Series(phase="", clock="", samples=array("d"))
-    summary = _NO_SUMMARY if series.summary is None else vars(series.summary)
+    unsummarized = {**_NO_SUMMARY, "n": len(series.samples)}
+    summary = unsummarized if series.summary is None else vars(series.summary)
     return {
         "phase": series.phase or None,
         "metric": series.metric,
@@ -209,8 +213,8 @@ def _series_fields(series: Series | None) -> dict[str, Any]:
         "clock": series.clock or None,
         **summary,
         "calls_per_sample": series.calls_per_sample,
-        "samples": series.samples,
-        "warmup": series.warmup,
+        "samples": series.samples.tolist(),
+        "warmup": series.warmup.tolist(),
     }
 
 
@@ -228,6 +232,7 @@ def records_of(outcome: Outcome, identity: Mapping[str, Any]) -> list[dict[str, 
         "traceback": outcome.traceback,
         "stop_reason": outcome.stop_reason and outcome.stop_reason.value,
         "warnings": [{"code": item.code.value, "message": item.message} for item in outcome.cautions],
+        **_NO_COST_NOR_STATE,
         **outcome.cost,
         **outcome.state,
     }

@@ -22,7 +22,7 @@ class Result:
 
     Attributes:
         records: one mapping a series, in the order they were written; the fields are those of the file.
-        path: the file they lie in.
+        path: the file they lie in; the first one, where they come from several.
     """
 
     records: list[Record] = field(repr=False)
@@ -65,4 +65,4 @@ def load(paths: Iterable[Path | str] | Path | str) -> Result:
     """
     chosen = [paths] if isinstance(paths, (str, Path)) else list(paths)
     records = [record for path in chosen for record in store.read(Path(path))]
-    return Result(records, Path(chosen[0]) if chosen else Path())
+    return Result(records, store.file_of(Path(chosen[0])) if chosen else Path())

@@ -68,6 +68,11 @@ class Store:
                 self.path.parent.rmdir()
 
 
+def file_of(path: Path) -> Path:
+    """The file of records that a path means: itself, or the one in the folder that it is."""
+    return path / FILE_NAME if path.is_dir() else path
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """All whole records of a file, or of a folder's `records.jsonl`, in the order they were written.
 
@@ -76,7 +81,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: there is no such file, or it holds no records.
     """
-    path = path / FILE_NAME if path.is_dir() else path
+    path = file_of(path)
     try:
         lines = path.read_text().splitlines()
     except OSError as error:

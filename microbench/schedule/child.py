@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from microbench.config import Config
-from microbench.errors import UserError
+from microbench.errors import UserError, first_line
 from microbench.results.record import Progress, Watch
 
 
@@ -69,3 +69,5 @@ def run(request: Request, watch: Watch) -> Answer:
         return Answer(request.run(watch))
     except UserError as error:
         return Answer(user_error=str(error))
+    except ImportError as error:
+        return Answer(user_error=f"Cannot import what a worker needs: {first_line(error)}.")

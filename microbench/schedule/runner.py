@@ -88,7 +88,8 @@ def run(cases: Sequence[Case], store: Store, observer: Observer, run_id: str) ->
     """
     pool = Pool(cases)
     try:
-        places = {case.config.device.name: _place(case, pool) for case in reversed(cases)}
+        first = {case.config.device.name: case for case in reversed(cases)}
+        places = {device: _place(case, pool) for device, case in first.items()}
         records: list[Record] = []
         for case in cases:
             place = places[case.config.device.name]
@@ -104,7 +105,8 @@ def _place(case: Case, pool: Pool) -> Place:
     try:
         answer = pool.of(case.config.isolation).ask(request, lambda progress: None, timeout=None)
     except WorkerDiedError as error:
-        raise UserError(f"Cannot start a worker: {error.reason}. {error.log[-500:].strip()}") from error
+        last_words = error.log.strip().splitlines()[-1:] or ["It said nothing."]
+        raise UserError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error
     if answer.user_error is not None:
         raise UserError(answer.user_error)
     place: Place = answer.value
@@ -157,6 +159,8 @@ class _Turn:
         except WorkerDiedError as error:
             status = Status.OOM if machine.oom_kills() != killed else Status.ERROR
             return Outcome(status, error.reason, traceback=error.log or None)
+        if answer.user_error is not None:
+            return Outcome(Status.ERROR, answer.user_error)
         outcome: Outcome = answer.value
         return outcome
 

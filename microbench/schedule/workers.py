@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
 from microbench.results.record import Watch
@@ -192,15 +192,14 @@ class _Server:
         try:
             connection.send(request)
             while True:
-                remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not connection.poll(remaining):
-                    raise WorkerTimeoutError
+                _wait(connection, deadline)
                 message = connection.recv()
                 if isinstance(message, Answer):
                     return message
                 watch(message)
                 connection.send(None)
         except (EOFError, ConnectionError):
+            _wait(self._control, deadline)  # it has hung up, and most likely ended: the server will say
             return None
 
     def _reply(self) -> int:
@@ -222,3 +221,14 @@ class _Server:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._log.close()
+
+
+def _wait(channel: Connection | socket.socket, deadline: float | None) -> None:
+    """Sleep until there is something to read.
+
+    Raises:
+        WorkerTimeoutError: there is nothing at the deadline.
+    """
+    remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+    if not wait([channel], remaining):
+        raise WorkerTimeoutError

@@ -71,7 +71,8 @@ def locate(name: str) -> Callable[..., Any]:
         raise UserError(f"model.cls={name}: cannot import {path!r} ({first_line(error)}).") from error
     found = getattr(module, last, None)
     if not callable(found):
-        known = [f"{path}.{each}" for each in dir(module) if callable(getattr(module, each))]
+        prefix = name.removesuffix(last)
+        known = [prefix + each for each in dir(module) if callable(getattr(module, each))]
         raise unknown("model.cls", name, known)
     return found  # type: ignore[no-any-return]
 

@@ -183,7 +183,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
                 "Unknown option 'batchsize'. Did you mean batch_size?",
                 "Unknown option 'measure.rel_cii'. Did you mean measure.rel_ci?",
                 "batch_size=0 is not possible: give an integer of at least 1",
-                "batch_size: ",
+                "batch_size=[1, 8] must be an integer",
                 "Unknown engine 'eagre'. Did you mean eager?",
                 "Cannot write file/below/records.jsonl: Not a directory",
                 "Give a model, for example model=resnet18",

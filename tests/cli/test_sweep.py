@@ -105,7 +105,7 @@ def test_a_wrong_input_shape_is_told_with_the_shape(misfits: Finished) -> None:
     assert record["error"].startswith("The first call of dense failed: RuntimeError: ")
     assert "8x7" in record["error"]
     assert "check model.input_shape" in record["error"]
-    assert f"error: dense train, batch 8, fp32, eager, cpu: {record['error']}" in misfits.out.splitlines()
+    assert f"error: dense train, model.input_shape=[7]: {record['error']}" in misfits.out.splitlines()
 
 
 def test_a_layer_with_nothing_to_differentiate_says_what_to_set(misfits: Finished) -> None:
@@ -132,7 +132,7 @@ def test_each_error_names_its_case(misfits: Finished) -> None:
 
 def test_a_record_without_samples_is_still_a_whole_record(misfits: Finished) -> None:
     failed, measured = misfits.records[0], by_case(misfits.records)[1][0]
-    assert (failed["phase"], failed["samples"], failed["median"], failed["n"]) == (None, [], None, None)
+    assert (failed["phase"], failed["samples"], failed["median"], failed["n"]) == (None, [], None, 0)
     optional = {"params", "peak_memory", "page_faults_per_call", "involuntary_switches", "cpu_utilization"}
     assert set(measured) - set(failed) <= optional
     assert set(failed) <= set(measured)

@@ -65,7 +65,8 @@ def test_wide_interval_names_each_wide_phase_and_what_was_wanted() -> None:
         (0.051, 0.0, 0.01, True),
         (-0.051, 0.0, 0.01, True),
         (0.049, 0.0, 0.01, False),  # under 5 %
-        (0.07, 0.018, 0.02, False),  # under four half-widths, and under four times rel_ci
+        (0.07, 0.018, 0.01, False),  # under four half-widths
+        (0.07, 0.017, 0.01, True),
         (0.07, 0.0, 0.018, False),  # under four times rel_ci
         (0.07, 0.0, 0.017, True),
         (0.5, None, 0.01, False),  # no interval to judge it by

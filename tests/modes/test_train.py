@@ -12,6 +12,7 @@ from microbench.compose import from_options
 from microbench.config import OptimizerConfig
 from microbench.devices.fake import FakeClock
 from microbench.engines import Program, eager
+from microbench.errors import UserError
 from microbench.measure.experiment import Experiment
 from microbench.measure.sampler import calibrate, observe
 from microbench.modes import Trial, find, train
@@ -270,3 +271,21 @@ def test_a_program_that_takes_no_parameters_from_the_module_updates_none(clock: 
     program = Program(lambda: toy(value), [])
     with train.experiment(workload, program, SGD) as trial:
         assert "update" not in trial.experiment.phases
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "line"),
+    [
+        (OptimizerConfig("x", "Adamm", 0.1), "Unknown optimizer.cls 'Adamm'. Did you mean Adam"),
+        (
+            OptimizerConfig("x", "SGD", 0.1, {"betas": 1}),
+            "SGD does not take optimizer.lr=0.1 optimizer.kwargs=",
+        ),
+        (OptimizerConfig("x", "SGD", -0.1), "SGD does not take optimizer.lr=-0.1 optimizer.kwargs={}: "),
+    ],
+)
+def test_an_optimizer_that_cannot_be_made_is_the_users_mistake(optimizer: OptimizerConfig, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        train.make_update(optimizer, [nn.Parameter(torch.ones(2))], [])
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)

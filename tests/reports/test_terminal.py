@@ -99,7 +99,7 @@ class TestShow:
     ) -> None:
         case = make_case(TRAIN | {"first_call": (0.25, None)}, batch_size=4, threads=2)
         lines = shown(case, rendered=rendered)
-        assert lines[0] == "Some CPU, 2 of 4 cores · torch 2.9 · Python 3.12 · glibc malloc · Linux 6"
+        assert lines[0] == "Some CPU, 4 cores, 2 threads · torch 2.9 · Python 3.12 · glibc malloc · Linux 6"
         assert lines[1] == "resnet18 train, batch 4, fp32, eager, cpu, input 4x3x224x224"
         assert lines[-2] == (
             "peak memory 1.50 GiB · stopped: the interval is narrow enough (measure.rel_ci) · "
@@ -129,7 +129,7 @@ class TestShow:
             make_case(INFER, mode="infer", order=1, batch_size=1, cautions=(caution,)),
             rendered=rendered,
         )
-        warning = "warning: resnet18 infer, batch 1, fp32, eager, cpu: it drifts; wait [drift]"
+        warning = "warning: resnet18 infer, batch_size=1: it drifts; wait [drift]"
         assert [line for line in lines if line.startswith("warning")] == [warning]
 
     def test_nothing_is_shown_of_nothing(self, rendered: Rendered) -> None:
@@ -144,7 +144,7 @@ class TestShow:
         two = make_case(INFER, model=name, mode="infer", order=1, batch_size=1)
         lines = shown(one, two, rendered=rendered)
         assert [line.split()[0] for line in lines[2:4]] == [name, name]
-        assert f"warning: {name} infer, batch 8, fp32, eager, cpu: {name} drifts [drift]" in lines
+        assert f"warning: {name} infer, batch_size=8: {name} drifts [drift]" in lines
 
     def test_a_phase_that_took_no_time_is_shown(self, make_case: MakeCase, rendered: Rendered) -> None:
         """A clock may be too coarse for the shortest phases: a median of zero, with an interval above it."""
@@ -288,4 +288,4 @@ def test_a_pipe_is_wide_enough_for_any_row(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_gpu_is_named_before_the_processor(make_case: MakeCase) -> None:
     record = make_case(INFER)[0] | {"env_gpu": "Some GPU"}
-    assert terminal.machine(record).startswith("Some GPU · Some CPU, 4 of 4 cores · ")
+    assert terminal.machine(record).startswith("Some GPU · Some CPU, 4 cores, 4 threads · ")

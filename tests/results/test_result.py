@@ -63,7 +63,7 @@ def test_cases_are_the_records_of_one_run_case_and_round() -> None:
     second = [record("inference", 1.0, order=1)]
     again = [record("forward", 1.0, round=1), record("total", 2.0, round=1)]
     elsewhere = [record("forward", 1.0, run_id="s")]
-    assert result(*first, *second, *again, *elsewhere).cases() == [first, second, again, elsewhere]
+    assert result(*first, *elsewhere, *second, *again).cases() == [first, elsewhere, second, again]
 
 
 def test_a_frame_has_a_row_a_series_and_a_column_a_field() -> None:
@@ -86,7 +86,7 @@ def test_load_reads_a_file_or_its_folder(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / FILE_NAME, str(tmp_path)):
         loaded = load(place)
         assert loaded.records == TRAINED.records
-        assert loaded.path == Path(place)
+        assert loaded.path == tmp_path / FILE_NAME
 
 
 def test_load_of_several_files_has_the_records_of_all_in_order(tmp_path: Path) -> None:

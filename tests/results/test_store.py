@@ -104,6 +104,13 @@ def test_a_store_that_was_given_nothing_leaves_what_was_there(tmp_path: Path) ->
     assert [file.name for file in (tmp_path / "empty").iterdir()] == ["other"]
 
 
+def test_a_store_that_was_given_nothing_leaves_an_empty_folder_it_has_not_made(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    Store(tmp_path / "mine").close()
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
 def test_a_store_says_whether_it_holds_anything(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append([{"i": 0}])

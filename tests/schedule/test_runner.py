@@ -194,6 +194,17 @@ def test_a_worker_that_dies_before_it_samples_is_a_record_too(take: Callable[...
     assert record["error"] == "the worker exited with code 3 before it answered"
 
 
+def test_what_a_worker_cannot_import_is_the_cases_error(take: Callable[..., Result]) -> None:
+    class Broken(Workers):
+        def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+            if isinstance(request, Describe):
+                return self.place
+            return Answer(user_error="Cannot import what a worker needs: no torch.")
+
+    (record,) = take(cases(1), Broken([])).records
+    assert (record["status"], record["error"]) == ("error", "Cannot import what a worker needs: no torch.")
+
+
 def test_samples_of_one_case_do_not_get_into_the_next(take: Callable[..., Result]) -> None:
     failed = Outcome(Status.ERROR, error="no")
     records = take(cases(1, 2), Workers([times_out, lambda watch: failed])).records

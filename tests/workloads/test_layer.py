@@ -148,7 +148,7 @@ def test_a_class_without_dots_is_one_of_torch_nn() -> None:
     ("name", "line"),
     [
         ("torch.nn.Conv2D", "Unknown model.cls 'torch.nn.Conv2D'. Did you mean torch.nn.Conv2d"),
-        ("Linaer", "Unknown model.cls 'Linaer'. Did you mean torch.nn.Linear"),
+        ("Linaer", "Unknown model.cls 'Linaer'. Did you mean Linear"),
         ("torch.nnn.Conv2d", "model.cls=torch.nnn.Conv2d: cannot import 'torch.nnn' ("),
         ("no_such_package.Layer", "model.cls=no_such_package.Layer: cannot import 'no_such_package' ("),
         ("math.pi", "Unknown model.cls 'math.pi'."),
