@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from microbench.errors import UserError
 from microbench.results.result import Result
 from microbench.schedule.cases import Case
 
@@ -52,6 +53,8 @@ def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) ->
     from microbench.results.store import Store
     from microbench.schedule.runner import run as run_cases
 
+    if strange := [key for key in options if key.startswith("hydra")]:
+        raise UserError(f"{strange[0]} is for the command line: give folder=DIR for the records.")
     run_id = new_run_id()
     cases: Sequence[Case] = from_options(options, sweep)
     store = Store(Path(folder) if folder else Path("outputs") / run_id)

@@ -50,8 +50,8 @@ class Device:
         self.clock = FakeClock()
 
     def unusable(self) -> str | None:
-        """A fake can be had anywhere."""
-        return None
+        """Its times are made up, so no case can be measured on it."""
+        return "its clock is a fake, for tests"
 
     def torch_device(self) -> torch.device:
         """Where tensors go."""

@@ -20,7 +20,7 @@ def cautions(
             f"times had not settled after {len(warmup.times)} warm-up steps in {sum(warmup.times):.2g} s; "
             f"raise measure.max_warmup above {longest_warmup:g} (seconds)",
         )
-    if few := [f"{phase} has {summary.n}" for phase, summary in main.items() if summary.half_width is None]:
+    if few := [f"{phase} has {summary.n}" for phase, summary in main.items() if summary.ci_low is None]:
         yield Caution(
             WarningCode.NO_INTERVAL,
             f"too few samples for a 95 % interval (it takes 6): {', '.join(few)}; raise measure.max_samples",

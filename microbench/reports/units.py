@@ -50,20 +50,20 @@ def interval(low: float, high: float, median: float) -> str:
 
 
 def share(value: float) -> str:
-    """A share such as `0.9 %`, with two significant digits and at most two decimals."""
+    """A share such as `0.90 %`, `1.5 %` or `25 %`: fewer decimals the larger it is."""
     percent = value * 100
     digits = 1 if percent >= 1 else 2
     return f"{percent:.{digits}f} %" if percent < 10 else f"{percent:.0f} %"
 
 
 def rate(value: float, relative_half_width: float | None = None) -> str:
-    """A rate such as `388`, with the digits its interval supports and thin groups of thousands."""
+    """A rate such as `388`, or `58,904`, with the digits its interval supports."""
     half_width = value * relative_half_width if relative_half_width else None
     return f"{value:,.{decimals(value, half_width)}f}"
 
 
 def memory(size: float) -> str:
-    """Bytes in a binary unit, such as `2.1 GiB`."""
+    """Bytes in a binary unit, such as `88.0 MiB` or `2.10 GiB`."""
     for name in ("B", "KiB", "MiB"):
         if abs(size) < 1024:
             return f"{size:.0f} {name}" if name == "B" or size >= 100 else f"{size:.1f} {name}"

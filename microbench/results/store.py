@@ -24,6 +24,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
+        self._made_folder = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -65,7 +66,8 @@ class Store:
         if not written and self.path.is_file():
             with suppress(OSError):
                 self.path.unlink()
-                self.path.parent.rmdir()
+                if self._made_folder:
+                    self.path.parent.rmdir()
 
 
 def file_of(path: Path) -> Path:
@@ -83,7 +85,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """
     path = file_of(path)
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8").split("\n")
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
