@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: run test lint
 run: .venv/installed
-	$(BIN)/python -m microbench $(ARGS)
+	@$(BIN)/python -m microbench $(ARGS)
 
 test: .venv/installed
 	$(BIN)/python -m pytest $(ARGS)
