@@ -82,13 +82,14 @@ class _Steps:
             self._begin("the first call of", "warmup")
             first_call = sampler.observe(trial.experiment, clock)[trial.experiment.whole]
             self.doing = "running"
-            warmup = sampler.heat(trial.experiment, clock, config.measure.max_warmup)
-            sampled, usage = self._sample(trial, device, warmup)
+            with sampler.quiet_gc():
+                warmup = sampler.heat(trial.experiment, clock, config.measure.max_warmup)
+                sampled, usage = self._sample(trial, device, warmup)
             peak_memory = memory.peak()
             finite = trial.finite()
 
         one_off = (
-            _one_sample("prepare", "perf_counter", prepare_seconds),
+            _one_sample("prepare", "perf_counter_ns", prepare_seconds),
             _one_sample("first_call", clock.name, first_call),
         )
         series = _series(sampled, warmup, trial.experiment.whole, clock.name)
@@ -97,7 +98,7 @@ class _Steps:
             series=series + one_off,
             stop_reason=sampled.stop_reason,
             cautions=self._cautions(trial, warmup, series, finite),
-            cost={"params": sum(parameter.numel() for parameter in program.parameters)},
+            cost={"params": sum(parameter.numel() for parameter in workload.module.parameters())},
             state={"peak_memory": peak_memory, **usage.per_call(calls)},
         )
 
@@ -107,7 +108,7 @@ class _Steps:
             settings.rel_ci, settings.min_time, settings.max_time, settings.min_samples, settings.max_samples
         )
         calls = sampler.calibrate(trial.experiment, warmup.typical, settings.min_sample)
-        with sampler.quiet_gc(), Usage() as usage:
+        with Usage() as usage:
             sampled = sampler.sample(trial.experiment, device.clock, rule, calls, self._watch)
         return sampled, usage
 
@@ -124,13 +125,13 @@ class _Steps:
 
 
 def _timed(work: Callable[[], engines.Program]) -> tuple[engines.Program, float]:
-    start = time.perf_counter()
+    start = time.perf_counter_ns()
     done = work()
-    return done, time.perf_counter() - start
+    return done, (time.perf_counter_ns() - start) * 1e-9
 
 
 def _one_sample(phase: str, clock: str, seconds: float) -> Series:
-    return Series(phase, clock, array("d", [seconds]), summary=summarize([seconds]))
+    return Series(phase, clock, array("d", [seconds]), summary=summarize([seconds]), sampled=False)
 
 
 def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[Series, ...]:
@@ -173,4 +174,5 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an exception says that memory ran out, on the host or on a device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    texts = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)

@@ -12,22 +12,34 @@ from microbench.devices.cpu import threads_set
 
 
 class EventClock:
-    """CUDA events on the current stream: the device's own time, the host's waits left out."""
+    """CUDA events on the current stream: time as it passes there, gaps between kernels included.
+
+    Events are used again, because the first recording of one creates it, which takes time.
+    """
 
     name = "cuda_event"
     now = staticmethod(time.perf_counter)
 
-    @staticmethod
-    def mark() -> torch.cuda.Event:
+    def __init__(self) -> None:
+        self._free: list[torch.cuda.Event] = []
+
+    def mark(self) -> torch.cuda.Event:
         """Note this point of the stream."""
-        event: torch.cuda.Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event: torch.cuda.Event = self._free.pop() if self._free else _event()
         event.record()
         return event
 
     def seconds(self, marks: Sequence[torch.cuda.Event]) -> list[float]:
         """Each mark's time in seconds after the first, once the GPU has passed the last."""
         marks[-1].synchronize()
-        return [marks[0].elapsed_time(mark) * 1e-3 for mark in marks]
+        times = [marks[0].elapsed_time(mark) * 1e-3 for mark in marks]
+        self._free.extend(marks)
+        return times
+
+
+def _event() -> torch.cuda.Event:
+    event: torch.cuda.Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    return event
 
 
 class AllocatorPeak:
@@ -66,13 +78,16 @@ class Device:
     @contextmanager
     def prepared(self, threads: int) -> Iterator[None]:
         """Set the number of threads, and full fp32 products: TF32 is a precision of its own."""
-        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+        before = [backend.fp32_precision for backend in backends]
+        for backend in backends:
+            backend.fp32_precision = "ieee"
         try:
             with threads_set(threads):
                 yield
         finally:
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+            for backend, precision in zip(backends, before, strict=True):
+                backend.fp32_precision = precision
 
     def memory(self) -> AllocatorPeak:
         """A meter of the caching allocator."""

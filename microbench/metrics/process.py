@@ -24,20 +24,24 @@ class PeakMemory:
     """Peak resident memory over the level at the meter's making, in bytes.
 
     The kernel's high-water mark (VmHWM) is reset first, so that it is this meter's own; `ru_maxrss` cannot
-    be, and a fork inherits it. See proc(5), clear_refs.
+    be, and a fork inherits it. Pages of files that came in meanwhile, such as the libraries' code, are not
+    the workload's and are subtracted. See proc(5), clear_refs and status.
     """
 
     def __init__(self) -> None:
         try:
             CLEAR_REFS.write_text("5")
             self._level = _status_bytes("VmRSS")
+            self._files = _status_bytes("RssFile")
         except OSError:
-            self._level = None
+            self._level = self._files = None
 
     def peak(self) -> int | None:
         """Bytes so far; None where the kernel does not say (not Linux)."""
-        high = _status_bytes("VmHWM")
-        return None if high is None or self._level is None else max(0, high - self._level)
+        high, files = _status_bytes("VmHWM"), _status_bytes("RssFile")
+        if high is None or files is None or self._level is None or self._files is None:
+            return None
+        return max(0, high - self._level - max(0, files - self._files))
 
 
 class Usage:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from microbench import registry
 from microbench.config import OptimizerConfig
 from microbench.engines import Program
 from microbench.measure.experiment import Experiment
-from microbench.workloads import Workload
+from microbench.workloads import Workload, tensors
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,4 @@ def find(name: str) -> Mode:
 
 def is_finite(output: Any) -> bool:
     """Whether no tensor in an output, however nested, holds a NaN or an infinity."""
-    if isinstance(output, Tensor):
-        return not output.is_floating_point() or bool(torch.isfinite(output).all())
-    if isinstance(output, dict):
-        return all(map(is_finite, output.values()))
-    if isinstance(output, (tuple, list)):
-        return all(map(is_finite, output))
-    return True
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors(output))

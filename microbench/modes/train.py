@@ -52,10 +52,16 @@ def experiment(workload: Workload, program: Program, optimizer: OptimizerConfig)
 
 
 def step_with_loss(call: Callable[[], Any], objective: Objective, update: Callable[[], None]) -> Step:
-    """A model's step: forward, loss, backward, update."""
+    """A model's step: forward, loss, backward, update.
+
+    The output and the loss outlive the step, as they do in a loop written by hand: the next forward pass
+    replaces, and so frees, them.
+    """
     backward = objective.backward
+    output = loss = None
 
     def step(mark: Marker, calls: int) -> tuple[Mark, ...]:
+        nonlocal output, loss
         start = mark()
         output = call()
         forward_end = mark()
@@ -70,10 +76,12 @@ def step_with_loss(call: Callable[[], Any], objective: Objective, update: Callab
 
 
 def step_of_layer(call: Callable[[], Any], objective: Objective, update: Callable[[], None]) -> Step:
-    """A layer's step: forward, backward straight from the output, update."""
+    """A layer's step: forward, backward straight from the output, update. The output outlives the step."""
     backward = objective.backward
+    output = None
 
     def step(mark: Marker, calls: int) -> tuple[Mark, ...]:
+        nonlocal output
         start = mark()
         output = call()
         forward_end = mark()

@@ -94,7 +94,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Series:
-    """The ordered samples of one phase of one case, each in seconds per call, and the phase's warm-up."""
+    """The ordered samples of one phase of one case, each in seconds per call, and the phase's warm-up.
+
+    A phase that happens once (prepare, first_call) is not `sampled`: the rule that stopped the sampling and
+    the process's counters during it are not its own.
+    """
 
     phase: str
     clock: str
@@ -102,6 +106,7 @@ class Series:
     warmup: array[float] = field(default_factory=lambda: array("d"))
     calls_per_sample: int = 1
     summary: Summary | None = None
+    sampled: bool = True
     metric: str = "time"
     unit: str = "s"
 
@@ -196,8 +201,8 @@ def to_json(record: Mapping[str, Any]) -> str:
 
 
 _NO_SUMMARY: dict[str, None] = dict.fromkeys(item.name for item in fields(Summary))
-_NO_COST_NOR_STATE: dict[str, None] = dict.fromkeys(
-    ("params", "peak_memory", "page_faults_per_call", "involuntary_switches", "cpu_utilization")
+_NO_STATE: dict[str, None] = dict.fromkeys(
+    ("peak_memory", "page_faults_per_call", "involuntary_switches", "cpu_utilization")
 )
 
 
@@ -230,10 +235,23 @@ def records_of(outcome: Outcome, identity: Mapping[str, Any]) -> list[dict[str, 
         "status": outcome.status.value,
         "error": outcome.error,
         "traceback": outcome.traceback,
-        "stop_reason": outcome.stop_reason and outcome.stop_reason.value,
+        "n_series": len(outcome.series),
         "warnings": [{"code": item.code.value, "message": item.message} for item in outcome.cautions],
-        **_NO_COST_NOR_STATE,
+        "params": None,
         **outcome.cost,
+    }
+    sampling = {
+        "stop_reason": outcome.stop_reason and outcome.stop_reason.value,
+        **_NO_STATE,
         **outcome.state,
     }
-    return [{**shared, **identity, **_series_fields(series)} for series in outcome.series or (None,)]
+    not_sampling = dict.fromkeys(sampling)
+    return [
+        {
+            **shared,
+            **(sampling if series is None or series.sampled else not_sampling),
+            **identity,
+            **_series_fields(series),
+        }
+        for series in outcome.series or (None,)
+    ]

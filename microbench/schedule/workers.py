@@ -189,18 +189,19 @@ class _Server:
 
         This process sleeps until the worker has something to say.
         """
-        try:
-            connection.send(request)
-            while True:
+        said: object = request
+        while True:
+            try:
+                connection.send(said)
                 _wait(connection, deadline)
                 message = connection.recv()
-                if isinstance(message, Answer):
-                    return message
-                watch(message)
-                connection.send(None)
-        except (EOFError, ConnectionError):
-            _wait(self._control, deadline)  # it has hung up, and most likely ended: the server will say
-            return None
+            except (EOFError, OSError):  # OSError: it ended in the middle of a message
+                _wait(self._control, deadline)  # it has hung up, and most likely ended: the server will say
+                return None
+            if isinstance(message, Answer):
+                return message
+            watch(message)
+            said = None
 
     def _reply(self) -> int:
         """The server's next reply, once it comes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +29,18 @@ class Objective(Protocol):
     def backward(self, root: Any) -> None:
         """Compute the gradients of everything that `root` depends on."""
         ...
+
+
+def tensors(output: Any) -> Iterator[Tensor]:
+    """Every tensor in an output, however nested in dictionaries, tuples and lists."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for item in output.values():
+            yield from tensors(item)
+    elif isinstance(output, (tuple, list)):
+        for item in output:
+            yield from tensors(item)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from microbench.config import ModelConfig
 from microbench.errors import UserError, first_line, unknown
-from microbench.workloads import Workload
+from microbench.workloads import Workload, tensors
 
 DTYPES = ("float32", "float64", "bfloat16", "float16", "int32", "int64")
 
@@ -31,10 +31,12 @@ class OnesGradient:
 
     def backward(self, root: Any) -> None:
         """Backpropagate ones; they are made at the first call and reused."""
-        tensors = [root] if isinstance(root, Tensor) else [t for t in _tensors(root) if t.requires_grad]
+        outputs = [root] if isinstance(root, Tensor) else [t for t in tensors(root) if t.requires_grad]
+        if not outputs:
+            raise UserError("nothing in the output requires a gradient, so the layer cannot train")
         if not self._ones:
-            self._ones = [torch.ones_like(tensor) for tensor in tensors]
-        torch.autograd.backward(tensors, self._ones)
+            self._ones = [torch.ones_like(tensor) for tensor in outputs]
+        torch.autograd.backward(outputs, self._ones)
 
 
 class Call(nn.Module):
@@ -47,14 +49,6 @@ class Call(nn.Module):
     def forward(self, *inputs: Tensor) -> Any:
         """Call the target."""
         return self.target(*inputs, **self.arguments)
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, (tuple, list)):
-        for item in output:
-            yield from _tensors(item)
 
 
 def locate(name: str) -> Callable[..., Any]:
