@@ -19,9 +19,9 @@ import tempfile
 from pathlib import Path
 from statistics import mean, stdev
 
+from hand_loop import CASES
 from scipy.stats import t as student
 
-from benchmarks.hand_loop import CASES
 from microbench.metrics.machine import physical_cores
 from microbench.results.store import read
 
@@ -30,7 +30,13 @@ SECONDS = {"vgg16-train": 1.0, "resnet18-infer": 5.0, "conv3x3_1-train": 3.0, "d
 
 def by_hand(case: str, threads: int) -> dict[str, float]:
     """The hand-written loop's medians, by phase, in seconds."""
-    command = [sys.executable, "-m", "benchmarks.hand_loop", case, str(SECONDS[case]), str(threads)]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("hand_loop.py")),
+        case,
+        str(SECONDS[case]),
+        str(threads),
+    ]
     return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 

@@ -57,8 +57,5 @@ def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) ->
         raise UserError(f"{strange[0]} is for the command line: give folder=DIR for the records.")
     run_id = new_run_id()
     cases: Sequence[Case] = from_options(options, sweep)
-    store = Store(Path(folder) if folder else Path("outputs") / run_id)
-    try:
+    with Store(Path(folder) if folder else Path("outputs") / run_id) as store:
         return run_cases(cases, store, Silent(), run_id)
-    finally:
-        store.close()

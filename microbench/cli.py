@@ -86,14 +86,12 @@ def _measure(arguments: Sequence[str]) -> int:
     plan = from_command_line(arguments, run_id)
     if plan is None:
         return 0
-    store = Store(plan.folder)
-    try:
-        with display(Console(stderr=True, highlight=False)) as observer:
-            result = run(plan.cases, store, observer, run_id)
-    except KeyboardInterrupt:
-        kept = f"What was measured is in {terminal.relative(store.path)}"
-        raise KeyboardInterrupt(kept if store.written else "") from None
-    finally:
-        store.close()
+    with Store(plan.folder) as store:
+        try:
+            with display(Console(stderr=True, highlight=False)) as observer:
+                result = run(plan.cases, store, observer, run_id)
+        except KeyboardInterrupt:
+            kept = f"What was measured is in {terminal.relative(store.path)}"
+            raise KeyboardInterrupt(kept if store.written else "") from None
     terminal.show(result, _output())
     return 0 if result.ok else 1

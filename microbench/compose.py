@@ -15,10 +15,10 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, is_dataclass
 from itertools import product
 from pathlib import Path
+from threading import RLock
 from typing import Any, cast
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -35,6 +35,7 @@ CONFIG_DIR = {"-cd", "--config-dir"}
 PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
 PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is measured
 FREE = re.compile(r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs)[.=]")
+LOCK = RLock()
 SCHEMA = frozenset(schema_keys(Config))
 
 
@@ -48,7 +49,7 @@ class Plan:
 
 def register(run_id: str) -> None:
     """Tell Hydra the schema, the models of the catalog, and the run's id, which names its folder."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="microbench_schema", node=Config)
     OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
     catalog.register()
 
@@ -71,7 +72,7 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
     with composing():
         tasks = expand(overrides) if sweep else [tuple(overrides)]
         composed = [_compose(task, folder) for task in tasks]
-        kept = ("--config-dir", folder) if folder else ()
+        kept = ("--config-dir", str(Path(folder).resolve())) if folder else ()
         cases = [
             case(config, (*kept, *(each for each in task if not each.startswith(PLACES))), order)
             for order, (config, task) in enumerate(zip(composed, tasks, strict=True))
@@ -102,7 +103,7 @@ def composing() -> Iterator[None]:
     A user who sets HYDRA_FULL_ERROR=1 gets the errors as they are.
     """
     try:
-        with hydra.initialize_config_module("microbench.conf", job_name="microbench", version_base="1.3"):
+        with _own_hydra():
             yield
     except (UserError, BrokenPipeError):
         raise
@@ -112,14 +113,34 @@ def composing() -> Iterator[None]:
         raise explain(error) from error
 
 
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """A Hydra of our own, beside that of an application which calls us, and one thread at a time."""
+    with LOCK:
+        instance = GlobalHydra.instance()
+        theirs, instance.hydra = instance.hydra, None
+        try:
+            with hydra.initialize_config_module("microbench.conf", job_name="microbench", version_base="1.3"):
+                yield
+        finally:
+            instance.hydra = theirs
+
+
 def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """Every combination of the values that Hydra's sweep grammar (`a,b`, `range`, `glob`) lists."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    (combinations,) = BasicSweeper.split_arguments(parser.parse_overrides(list(overrides)), None)
-    if not combinations:
-        globs = " ".join(override for override in overrides if "glob(" in override)
-        raise UserError(f"{globs or 'The sweep'} matches nothing: see `microbench list`.")
-    return [tuple(task) for task in combinations]
+    axes: dict[str, list[str]] = {}
+    for override in parser.parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            axes[key] = [str(override.input_line)]
+        elif override.is_discrete_sweep():
+            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise UserError(f"{override.input_line} names no values to sweep over: write {key}=a,b.")
+        if not axes[key]:
+            raise UserError(f"{override.input_line} matches nothing: see `microbench list`.")
+    return list(product(*axes.values()))
 
 
 def _compose(task: Sequence[str], folder: str | None = None) -> DictConfig:
@@ -171,9 +192,8 @@ def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
         key = f"{prefix}{name!s}"
         if key != "hydra":
             yield key
-            node = config._get_node(name)
-            if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)):
-                yield from _keys(node, f"{key}.")
+            if is_dataclass(OmegaConf.get_type(config, str(name))):
+                yield from _keys(config[name], f"{key}.")
 
 
 def split(arguments: Sequence[str]) -> tuple[dict[str, str | None], list[str]]:

@@ -32,8 +32,8 @@ def cautions(
     ]:
         yield Caution(
             WarningCode.WIDE_INTERVAL,
-            f"intervals wider than ±{rel_ci:.1%} (measure.rel_ci): {', '.join(wide)}; raise measure.max_time "
-            "or quieten the machine",
+            f"intervals wider than ±{rel_ci * 100:.3g} % (measure.rel_ci): {', '.join(wide)}; "
+            "raise measure.max_time or quieten the machine",
         )
     if drifting := [
         f"{phase} {summary.drift:+.1%}"

@@ -7,11 +7,12 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 CPUS = Path("/sys/devices/system/cpu")
-CGROUP = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 PACKAGES = ("microbench", "torch", "torchvision", "numpy", "scipy")
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -37,16 +38,29 @@ def usable_cpus() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
+def _of_control_groups(controller: str, name: str) -> Iterator[str]:
+    """What a file says in this process's control group and in each above it, in version 2 or 1 of them."""
+    for line in (_read(Path("/proc/self/cgroup")) or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(",") or not controllers:
+            root = CGROUPS / controller if controllers else CGROUPS
+            group = root / path.strip("/")
+            for folder in (group, *group.parents):
+                if folder.is_relative_to(root) and (text := _read(folder / name)) is not None:
+                    yield text
+
+
 def cpu_quota() -> float | None:
-    """How many CPUs' worth of time the control group grants this process; None without a limit."""
-    if limit := _read(CGROUP / "cpu.max"):
-        quota, period = limit.split()
-        return None if quota == "max" else int(quota) / int(period)
-    quota_us = _read(CGROUP / "cpu/cpu.cfs_quota_us")
-    period_us = _read(CGROUP / "cpu/cpu.cfs_period_us")
-    if quota_us is None or period_us is None or int(quota_us) <= 0:
-        return None
-    return int(quota_us) / int(period_us)
+    """How many CPUs' worth of time the control groups grant this process; None without a limit."""
+    second = (limit.split() for limit in _of_control_groups("cpu", "cpu.max"))
+    first = zip(
+        _of_control_groups("cpu", "cpu.cfs_quota_us"),
+        _of_control_groups("cpu", "cpu.cfs_period_us"),
+        strict=False,
+    )
+    quotas = [*map(tuple, second), *first]
+    granted = [int(quota) / int(period) for quota, period in quotas if quota not in ("max", "-1")]
+    return min(granted, default=None)
 
 
 def physical_cores() -> int:
@@ -57,11 +71,14 @@ def physical_cores() -> int:
 
 
 def oom_kills() -> int | None:
-    """How many processes of this control group the kernel has killed for want of memory."""
-    for path in (CGROUP / "memory.events", CGROUP / "memory/memory.oom_control"):
-        if found := re.search(r"^oom_kill (\d+)$", _read(path) or "", re.MULTILINE):
-            return int(found[1])
-    return None
+    """How many processes the kernel has killed for want of memory: in this control group, or at all."""
+    texts = [
+        *_of_control_groups("memory", "memory.events"),
+        *_of_control_groups("memory", "memory.oom_control"),
+        _read(Path("/proc/vmstat")) or "",
+    ]
+    counts = [re.search(r"^oom_kill (\d+)$", text, re.MULTILINE) for text in texts]
+    return next((int(count[1]) for count in counts if count), None)
 
 
 def cpu_model() -> str:

@@ -135,7 +135,9 @@ def ending(records: Sequence[Record]) -> str:
     first = records[0]
     if first["status"] != "ok":
         return f"{first['status']}: {first['error']}"
-    whole = next(record for record in records if record["phase"] in WHOLE)
+    whole = next((record for record in records if record["phase"] in WHOLE), None)
+    if whole is None:
+        return f"{len(records)} series"
     share = relative_half_width(whole)
     width = "" if share is None else f" ±{units.share(share)}"
     median = units.time(whole["median"], half_width_of(whole))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from microbench.errors import UserError
@@ -18,56 +21,91 @@ FILE_NAME = "records.jsonl"
 class Store:
     """Appends records to `records.jsonl` in a folder, which it makes where it is missing.
 
+    Several processes may append to one file: an append is whole or not there. Used as a context manager, it
+    leaves no empty folder behind that it has made.
+
     Raises:
         UserError: the folder or the file cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
+        self.written = False
         self._made_folder = not folder.exists()
-        try:
+        with self._told():
             folder.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            self._end_torn_line()
-        except OSError as error:
-            raise UserError(f"Cannot write {self.path}: {error.strerror}. Give hydra.run.dir=DIR.") from error
+            if self.path.exists() or not os.access(folder, os.W_OK):
+                os.close(self._open())
 
-    def _end_torn_line(self) -> None:
-        """A line that a crash cut short stays by itself, so that the next record stays whole."""
-        size = os.fstat(self._fd).st_size
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            os.write(self._fd, b"\n")
+    def __enter__(self) -> Store:
+        """The store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the folder if it was made here and nothing is in it."""
+        if self._made_folder:
+            with suppress(OSError):
+                self.path.parent.rmdir()
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Write the records, a line each, and return once they are on the disk.
 
         Raises:
-            UserError: the disk is full or gone; what earlier calls wrote is kept.
+            UserError: the disk is full or gone. None of these records is there then, all earlier ones are.
         """
         data = "".join(to_json(record) + "\n" for record in records).encode()
+        with self._told():
+            new = not self.path.exists()
+            file = self._open()
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                _write_whole(file, data)
+            finally:
+                os.close(file)
+            if new:
+                _sync_folder(self.path.parent)
+        self.written = True
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell what the system refuses in one line."""
         try:
-            while data:
-                data = data[os.write(self._fd, data) :]
-            os.fsync(self._fd)
+            yield
         except OSError as error:
-            raise UserError(
-                f"Cannot write {self.path}: {error.strerror}. Records written before are kept."
-            ) from error
+            kept = "Records written before are kept." if self.written else "Give hydra.run.dir=DIR."
+            raise UserError(f"Cannot write {self.path}: {error.strerror}. {kept}") from error
 
-    @property
-    def written(self) -> bool:
-        """Whether the file holds anything."""
-        return os.fstat(self._fd).st_size > 0
 
-    def close(self) -> None:
-        """Close the file; the store cannot be used afterwards. A file without records is not left behind."""
-        written = self.written
-        os.close(self._fd)
-        if not written and self.path.is_file():
-            with suppress(OSError):
-                self.path.unlink()
-                if self._made_folder:
-                    self.path.parent.rmdir()
+def _write_whole(file: int, data: bytes) -> None:
+    """Append all of `data` and have it on the disk, or leave the file as it was.
+
+    A line that a crash cut short stays by itself, so that what follows stays whole.
+    """
+    size = os.fstat(file).st_size
+    if size and stat.S_ISREG(os.fstat(file).st_mode) and os.pread(file, 1, size - 1) != b"\n":
+        data = b"\n" + data
+    try:
+        while data:
+            data = data[os.write(file, data) :]
+        os.fsync(file)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(file, size)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new file's name on the disk too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_of(path: Path) -> Path:

@@ -10,8 +10,19 @@ from typing import Any
 
 from microbench.config import Config
 
-NOT_THE_WORK = ("timeout",)
-"""Settings that change neither what is measured nor how: left out of the `case_id`."""
+NOT_THE_WORK = ("measure", "isolation", "timeout")
+"""Settings of how the work is measured, not of the work: left out of the `case_id`."""
+
+RESOLVED = ("device", "threads")
+"""Settings whose default depends on the machine: a case's command spells them out."""
+
+
+def _difference(value: Any, default: Any) -> Any:
+    """What of a value is not the default's; nothing of it for one that is."""
+    if isinstance(value, dict) and isinstance(default, dict):
+        parts = {key: _difference(item, default.get(key)) for key, item in value.items()}
+        return {key: part for key, part in parts.items() if part not in (None, {})}
+    return None if value == default else value
 
 
 @dataclass(frozen=True)
@@ -32,14 +43,22 @@ class Case:
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits that are the same wherever and whenever the same work is measured."""
-        work = {key: value for key, value in asdict(self.config).items() if key not in NOT_THE_WORK}
+        """Twelve hexadecimal digits that are the same wherever and whenever the same work is measured.
+
+        Only what differs from the defaults counts, so that a new option leaves the old cases' ids alone.
+        """
+        config, default = asdict(self.config), asdict(Config())
+        work = {
+            key: _difference(value, default[key]) for key, value in config.items() if key not in NOT_THE_WORK
+        }
         return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def command(self) -> str:
-        """The command line that measures this case again."""
-        return shlex.join(["python", "-m", "microbench", *self.overrides])
+        """The command line that measures this case again, here or elsewhere."""
+        given = [each for each in self.overrides if each.partition("=")[0] not in RESOLVED]
+        resolved = [f"device={self.config.device.name}", f"threads={self.config.threads or 'null'}"]
+        return shlex.join(["python", "-m", "microbench", *given, *resolved])
 
     def at(self, device: str, threads: int) -> Case:
         """This case with its device and its default number of threads resolved."""

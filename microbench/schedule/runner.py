@@ -42,22 +42,27 @@ class Observer(Protocol):
 
 
 class Pool:
-    """The workers of each isolation, started when first used."""
+    """The workers of each kind of case, started when first used.
 
-    def __init__(self, cases: Sequence[Case]) -> None:
-        self._modules = preloads(cases)
-        self._workers: dict[str, Workers] = {}
+    Cases share a server only where they need the same modules: what a worker is forked from must not depend
+    on which other cases a sweep holds.
+    """
 
-    def of(self, isolation: str) -> Workers:
-        """The workers of that isolation."""
-        if isolation not in self._workers:
-            self._workers[isolation] = self._start(isolation)
-        return self._workers[isolation]
+    def __init__(self) -> None:
+        self._workers: dict[tuple[str, ...], Workers] = {}
 
-    def _start(self, isolation: str) -> Workers:
+    def of(self, case: Case) -> Workers:
+        """The workers for a case."""
+        isolation, modules = case.config.isolation, preloads(case)
+        key = (isolation, *modules)
+        if key not in self._workers:
+            self._workers[key] = self._start(isolation, modules)
+        return self._workers[key]
+
+    def _start(self, isolation: str, modules: Sequence[str]) -> Workers:
         if isolation == "inline":
             return Inline()
-        return Spawned(self._modules) if isolation == "spawn" else Forked(self._modules)
+        return Spawned(modules) if isolation == "spawn" else Forked(modules)
 
     def close(self) -> None:
         """End every process that was started."""
@@ -65,18 +70,15 @@ class Pool:
             workers.close()
 
 
-def preloads(cases: Sequence[Case]) -> list[str]:
-    """The modules that the cases' workers need: imported once, before any is forked."""
-    needed = {
-        f"microbench.{room}.{name}"
-        for case in cases
-        for room, name in (
-            ("workloads", case.config.model.source),
-            ("engines", case.config.engine.name),
-            ("modes", case.config.mode.name),
-        )
-    }
-    return ["microbench.worker", *sorted(needed)]
+def preloads(case: Case) -> list[str]:
+    """The modules that a case's worker needs: imported once, before any is forked."""
+    config = case.config
+    return [
+        "microbench.worker",
+        f"microbench.workloads.{config.model.source}",
+        f"microbench.engines.{config.engine.name}",
+        f"microbench.modes.{config.mode.name}",
+    ]
 
 
 def run(cases: Sequence[Case], store: Store, observer: Observer, run_id: str) -> Result:
@@ -86,7 +88,7 @@ def run(cases: Sequence[Case], store: Store, observer: Observer, run_id: str) ->
         UserError: a device cannot be used here (before anything is measured), or the disk is full.
         KeyboardInterrupt: the user interrupted; what was measured until then is on disk.
     """
-    pool = Pool(cases)
+    pool = Pool()
     try:
         first = {case.config.device.name: case for case in reversed(cases)}
         places = {device: _place(case, pool) for device, case in first.items()}
@@ -103,7 +105,7 @@ def run(cases: Sequence[Case], store: Store, observer: Observer, run_id: str) ->
 def _place(case: Case, pool: Pool) -> Place:
     request = Describe(case.config.device.name)
     try:
-        answer = pool.of(case.config.isolation).ask(request, lambda progress: None, timeout=None)
+        answer = pool.of(case).ask(request, lambda progress: None, timeout=None)
     except WorkerDiedError as error:
         last_words = error.log.strip().splitlines()[-1:] or ["It said nothing."]
         raise UserError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error
@@ -133,7 +135,7 @@ class _Turn:
         observer.begin(self.case.axes(), self.place.environment, self.case.order, self.total)
         interrupt: KeyboardInterrupt | None = None
         try:
-            outcome = self._measure(pool.of(self.case.config.isolation), observer)
+            outcome = self._measure(pool.of(self.case), observer)
         except KeyboardInterrupt as error:
             interrupt = error
             outcome = Outcome(status=Status.ERROR, error="interrupted by the user (Ctrl-C)")

@@ -4,7 +4,8 @@ It is started as `python -m microbench.schedule.server FD MODULE…`, where FD i
 modules. Each byte that arrives on the socket brings a file descriptor, the other end of which the asking
 parent holds; the server forks a worker that reads one request from it and answers there, and sends the
 worker's process id and, when it has ended, its wait status. One worker runs at a time, and the server sleeps
-until it ends. End of file ends the server; so does the parent's death.
+until it ends. At the end of file, which the parent's death brings too, the server kills the worker with all
+that it started, and ends.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 
 REPLY = struct.Struct("i")
 
@@ -49,7 +50,9 @@ def serve(control: socket.socket) -> None:
         os.close(descriptors[0])
         with suppress(OSError):  # a parent that is gone needs no reply; the end of file follows
             control.sendall(REPLY.pack(pid))
-            control.sendall(REPLY.pack(_reap(pid)))
+        status = _reap(pid, control)
+        with suppress(OSError):
+            control.sendall(REPLY.pack(status))
 
 
 def _work(descriptor: int, server: int) -> None:
@@ -69,9 +72,17 @@ def _work(descriptor: int, server: int) -> None:
         os._exit(code)
 
 
-def _reap(pid: int) -> int:
-    """Wait for the worker, kill what it started and left behind, and return its wait status."""
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+def _reap(pid: int, control: socket.socket) -> int:
+    """Wait for the worker's end, or the parent's; kill what then is left of it; return its wait status.
+
+    The parent sends nothing while a worker runs: what can be read is the end of file.
+    """
+    if hasattr(os, "pidfd_open"):
+        pidfd = os.pidfd_open(pid)
+        wait([pidfd, control])
+        os.close(pidfd)
+    else:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
     return os.waitpid(pid, 0)[1]
@@ -79,8 +90,7 @@ def _reap(pid: int) -> int:
 
 def main(arguments: Sequence[str]) -> None:
     """Serve on the socket of the given descriptor, after importing the given modules."""
-    descriptor, parent, *modules = arguments
-    die_with(int(parent))
+    descriptor, *modules = arguments
     faulthandler.enable()
     for module in modules:
         with suppress(Exception):  # the worker that needs it will meet the same error, and report it

@@ -18,6 +18,7 @@ from microbench.results.record import Watch
 from microbench.schedule.child import Answer, Request, run
 from microbench.schedule.server import REPLY
 
+GRACE = 5.0  # seconds a server has to end its worker and itself
 LOG_TAIL = 4096  # bytes of a dead worker's last words to keep
 
 
@@ -140,6 +141,7 @@ class _Server:
         self._control, theirs = socket.socketpair()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._log_start = 0
+        self._ready = False
         descriptor = theirs.fileno()
         with theirs:
             self._process = subprocess.Popen(
@@ -148,7 +150,6 @@ class _Server:
                     "-m",
                     "microbench.schedule.server",
                     str(descriptor),
-                    str(os.getpid()),
                     *modules,
                 ],
                 pass_fds=[descriptor],
@@ -156,6 +157,7 @@ class _Server:
                 stdout=self._log,
                 stderr=self._log,
                 start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
@@ -165,6 +167,7 @@ class _Server:
             with theirs, suppress(BrokenPipeError):
                 socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
             pid = self._reply()
+            self._ready = True
             deadline = None if timeout is None else time.monotonic() + timeout
             try:
                 answer = self._converse(connection, request, watch, deadline)
@@ -217,10 +220,13 @@ class _Server:
         return os.pread(self._log.fileno(), size - start, start).decode(errors="replace")
 
     def close(self) -> None:
+        """End the server and its worker: it does so itself, unless it is still importing."""
         self._control.close()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        try:
+            self._process.wait(timeout=GRACE if self._ready else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._log.close()
 
 
