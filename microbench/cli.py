@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        print(f"microbench: cannot write the output: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -38,9 +41,18 @@ def _dispatch(arguments: list[str]) -> int:
     verb, *rest = arguments
     if verb in VERBS:
         return VERBS[verb](rest)
-    if verb.isidentifier():
-        raise unknown("verb", verb, VERBS)
+    if "=" not in verb and not verb.startswith(("-", "~", "+")):
+        raise _no_option(verb)
     return _measure(arguments)
+
+
+def _no_option(word: str) -> UserError:
+    """The error for a word that is neither a verb nor an option, such as a model's name alone."""
+    from microbench.listing import layers, models
+
+    if word in {*models(), *layers()}:
+        return UserError(f"{word!r} is no verb. Did you mean model={word}?")
+    return unknown("verb", word, VERBS)
 
 
 def _help() -> int:

@@ -69,6 +69,8 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         raise UserError(f"Unknown flag {strange[0]}. See `microbench --help`.")
     folder = next((value or "" for flag, value in flags.items() if flag in CONFIG_DIR), None)
     sweep = bool(MULTIRUN & flags.keys())
+    for override in overrides:
+        check_key(override)
     with composing():
         tasks = expand(overrides) if sweep else [tuple(overrides)]
         composed = [_compose(task, folder) for task in tasks]
@@ -96,6 +98,18 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
         return [case(_compose(task), task, order) for order, task in enumerate(product(*axes))]
 
 
+def check_key(override: str) -> None:
+    """Refuse an option whose key no configuration has, before anything else is found wrong with it.
+
+    Hydra's own options, and what its grammar allows beyond `key=value`, are left for it to judge.
+    """
+    key = override.lstrip("+").partition("=")[0]
+    plain = "=" in override and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key)
+    ours = key.partition(".")[0] != "hydra" and not FREE.match(f"{key}.")
+    if plain and ours and key not in SCHEMA:
+        raise unknown_key(key)
+
+
 @contextmanager
 def composing() -> Iterator[None]:
     """Let Hydra find the options, and turn its errors and OmegaConf's into a UserError of one line.
@@ -110,7 +124,7 @@ def composing() -> Iterator[None]:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        raise explain(error) from error
+        raise explain(error) from None
 
 
 @contextmanager

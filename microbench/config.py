@@ -33,7 +33,7 @@ class ModelConfig:
         input_count: how many inputs the call takes, all of `input_shape`.
         input_shared: one tensor serves as all inputs (self-attention), instead of one each.
         input_dtype: float32, or an integer type for indices, drawn from [0, `input_high`).
-        input_high: the exclusive upper bound of index inputs.
+        input_high: the exclusive upper bound of index inputs; integers need it.
         input_grad: the input requires a gradient in training (always false for index inputs).
         num_classes: width of a classifier's output.
         aux_weight: weight of each auxiliary classifier's loss in the training loss.
@@ -49,7 +49,7 @@ class ModelConfig:
     input_count: int = 1
     input_shared: bool = False
     input_dtype: str = "float32"
-    input_high: int = 1
+    input_high: int | None = None
     input_grad: bool = False
     num_classes: int = 1000
     aux_weight: float = 0.0

@@ -24,7 +24,7 @@ TYPE_NAMES: dict[Any, str] = {
     dict: "a dictionary, such as {stride: 2}",
 }
 GROUPS = {item.name for item in fields(Config) if is_dataclass(get_type_hints(Config)[item.name])}
-EXAMPLES = {"model.cls": "torch.nn.GELU", "model.input_shape": "[1024]"}
+EXAMPLES = {"model.source": "layer", "model.cls": "torch.nn.GELU", "model.input_shape": "[1024]"}
 
 
 def explain(error: BaseException) -> UserError:

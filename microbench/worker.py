@@ -14,7 +14,7 @@ from microbench.config import Config
 from microbench.devices import Device
 from microbench.errors import UserError, first_line
 from microbench.measure import sampler
-from microbench.measure.cautions import cautions
+from microbench.measure.cautions import cautions, foreign_load
 from microbench.measure.sampler import Sampled
 from microbench.measure.statistics import summarize
 from microbench.measure.stopping import StoppingRule
@@ -94,12 +94,17 @@ class _Steps:
         )
         series = _series(sampled, warmup, trial.experiment.whole, clock.name)
         calls = len(next(iter(sampled.samples.values()))) * sampled.calls_per_sample
+        state = usage.per_call(calls)
+        threads = config.threads or machine.physical_cores()
         return Outcome(
             series=series + one_off,
             stop_reason=sampled.stop_reason,
-            cautions=self._cautions(trial, warmup, series, finite),
+            cautions=(
+                *self._cautions(trial, warmup, series, finite),
+                *foreign_load(usage.switch_rate, state["cpu_utilization"], threads),
+            ),
             cost={"params": sum(parameter.numel() for parameter in workload.module.parameters())},
-            state={"peak_memory": peak_memory, **usage.per_call(calls)},
+            state={"peak_memory": peak_memory, **state},
         )
 
     def _sample(self, trial: Trial, device: Device, warmup: Warmup) -> tuple[Sampled, Usage]:
@@ -148,6 +153,15 @@ def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[S
     )
 
 
+HINTS: dict[type[Exception], str] = {
+    RuntimeError: ": check model.input_shape",
+    ValueError: ": check model.input_shape",
+    AssertionError: ": check model.input_shape",
+    IndexError: ": check model.input_shape and model.input_high",
+}
+"""What to look at when the first call fails with such an error."""
+
+
 def explain(error: Exception, config: Config, doing: str, workload: Workload | None) -> tuple[Status, str]:
     """A failure's status, and one line that says what went wrong and what to do about it."""
     name, message = config.model.name, first_line(error) if str(error) else type(error).__name__
@@ -162,7 +176,7 @@ def explain(error: Exception, config: Config, doing: str, workload: Workload | N
         )
     text = f"{doing} {name} failed: {type(error).__name__}: {message}"
     if doing.startswith("the first call") and workload is not None:
-        text += f" (input {workload.shape()}: check model.input_shape)"
+        text += f" (input {workload.shape()}{HINTS.get(type(error), '')})"
     return Status.ERROR, _sentence(text)
 
 

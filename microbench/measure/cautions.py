@@ -8,6 +8,8 @@ from microbench.measure.warmup import Warmup
 from microbench.results.record import Caution, Summary, WarningCode
 
 DRIFT_TOLERANCE = 0.05
+MANY_SWITCHES = 100  # involuntary ones a second; a quiet machine shows 5 to 50, a loaded one 130 to 320
+FULL_SHARE = 0.9  # of the CPUs a case asks for
 
 
 def cautions(
@@ -44,6 +46,25 @@ def cautions(
             WarningCode.DRIFT,
             f"the second half of the samples differs from the first: {', '.join(drifting)}; raise "
             "measure.max_warmup, or look for heat, power limits or other load",
+        )
+
+
+def foreign_load(switches: float, cpus: float | None, threads: int) -> Iterator[Caution]:
+    """The warning on a case from which other processes took the CPU.
+
+    Two busy threads that share a core with another process wait for each other at every barrier, and times
+    settle, within a narrow interval, at multiples of the scheduler's time slice.
+
+    Args:
+        switches: involuntary context switches a second.
+        cpus: CPU seconds a second that the case got.
+        threads: CPUs it asked for.
+    """
+    if cpus is not None and switches > MANY_SWITCHES and cpus < FULL_SHARE * threads:
+        yield Caution(
+            WarningCode.FOREIGN_LOAD,
+            f"other processes took a CPU away {switches:.0f} times a second, and {threads} threads got "
+            f"{cpus:.2f} CPUs: the times are not the case's own; quieten the machine, or lower threads",
         )
 
 

@@ -60,6 +60,11 @@ class Usage:
         self._wall += time.perf_counter()
         self._end = resource.getrusage(resource.RUSAGE_SELF)
 
+    @property
+    def switch_rate(self) -> float:
+        """How often a second the kernel took a CPU away."""
+        return (self._end.ru_nivcsw - self._begin.ru_nivcsw) / self._wall if self._wall > 0 else 0.0
+
     def per_call(self, calls: int) -> dict[str, float | None]:
         """The counts as record fields.
 

@@ -26,7 +26,7 @@ STAGES = {"build": "building", "prepare": "preparing", "warmup": "warming up"}
 class Silent:
     """Shows nothing."""
 
-    def begin(self, axes: Mapping[str, Any], environment: Mapping[str, Any], order: int, total: int) -> None:
+    def begin(self, axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> None:
         """Nothing."""
 
     def progress(self, progress: Progress) -> None:
@@ -52,9 +52,9 @@ class Lines:
     ) -> None:
         """Nothing to take down."""
 
-    def begin(self, axes: Mapping[str, Any], environment: Mapping[str, Any], order: int, total: int) -> None:
+    def begin(self, axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> None:
         """Say which case begins."""
-        self._title = title(axes, order, total)
+        self._title = title(axes, settings, order, total)
         self._say(f"{self._title}: measuring")
 
     def progress(self, progress: Progress) -> None:
@@ -88,9 +88,9 @@ class LiveLine:
         """Clear the line."""
         self._live.stop()
 
-    def begin(self, axes: Mapping[str, Any], environment: Mapping[str, Any], order: int, total: int) -> None:
+    def begin(self, axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> None:
         """Show which case begins."""
-        self._title = title(axes, order, total)
+        self._title = title(axes, settings, order, total)
         self._draw("starting")
 
     def progress(self, progress: Progress) -> None:
@@ -113,10 +113,10 @@ def display(console: Console) -> Lines | LiveLine:
     return Lines(console)
 
 
-def title(axes: Mapping[str, Any], order: int, total: int) -> str:
-    """Which case of how many, and what it is."""
-    where = f"{axes['engine']}, {axes['device']}"
-    return f"[{order + 1}/{total}] {axes['model']} {axes['mode']}, batch {axes['batch_size']}, {where}"
+def title(axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> str:
+    """Which case of how many, and what it is; with the settings where there are several cases."""
+    about = [f"{axes['model']} {axes['mode']}", f"batch {axes['batch_size']}", axes["engine"], axes["device"]]
+    return f"[{order + 1}/{total}] {', '.join([*about, *(settings if total > 1 else ())])}"
 
 
 def state(progress: Progress) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +32,7 @@ STOP_TEXTS = {
 
 def console(width_in_pipe: int = UNLIMITED) -> Console:
     """A console on standard output; in a pipe it is so wide that no row is cut."""
-    found = Console(highlight=False)
+    found = Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
     if not found.is_terminal:
         found.width = width_in_pipe
     return found
@@ -42,7 +43,7 @@ def show(result: Result, out: Console) -> None:
     cases = result.cases()
     if not cases:
         return
-    out.print(escape(machine(cases[0][0])), style="dim")
+    out.print(escape(machine(cases)), style="dim")
     if len(cases) == 1:
         _show_case(cases[0], out)
     else:
@@ -63,12 +64,15 @@ def relative(path: Path) -> str:
         return str(path)
 
 
-def machine(record: Record) -> str:
-    """The machine and the software, on one line."""
+def machine(cases: Sequence[Case]) -> str:
+    """The machine and the software that all cases ran on, on one line."""
+    record = cases[0][0]
+    threads = {case[0]["cfg_threads"] for case in cases}
     env = {key.removeprefix("env_"): value for key, value in record.items() if key.startswith("env_")}
     parts = [
         env.get("gpu"),
-        f"{env['cpu']}, {_count(env['physical_cores'], 'core')}, {_count(record['cfg_threads'], 'thread')}",
+        f"{env['cpu']}, {_count(env['physical_cores'], 'core')}",
+        _count(threads.pop(), "thread") if len(threads) == 1 else None,
         f"torch {env['torch']}",
         f"Python {env['python']}",
         f"{env['allocator']} malloc",
@@ -138,8 +142,11 @@ def shown_phases(series: Mapping[str, Record]) -> list[str]:
 
 def _show_case(records: Sequence[Record], out: Console) -> None:
     first, series = records[0], _by_phase(records)
-    shape = f"{first['cfg_batch_size']}x{first['cfg_input_shape']}"
-    out.print(f"[bold]{escape(label(first))}[/bold], input {shape}")
+    shape = "x".join(filter(None, (str(first["cfg_batch_size"]), first["cfg_input_shape"])))
+    dtype = first["config"]["model"]["input_dtype"]
+    out.print(
+        f"[bold]{escape(label(first))}[/bold], input {shape}" + (f" {dtype}" if dtype != "float32" else "")
+    )
     if not shown_phases(series):
         return
     out.print(case_table(series, items(first)))
@@ -181,7 +188,7 @@ def _facts(series: Mapping[str, Record]) -> str:
     if whole["calls_per_sample"] > 1:
         facts.append(f"{whole['calls_per_sample']} calls a sample")
     facts.append(f"stopped: {STOP_TEXTS[whole['stop_reason']]}")
-    facts.append(f"warm-up {len(whole['warmup'])} steps")
+    facts.append(f"warm-up {_count(len(whole['warmup']), 'step')}")
     if first_call := series.get("first_call"):
         facts.append(f"first call {units.time(first_call['median'])}")
     return " · ".join(facts)
@@ -269,7 +276,9 @@ def _sweep_table(
     columns: list[tuple[str, Callable[[Row], str]]] = [
         (phase, partial(_time_cell, phase=phase, interval="interval" in extras)) for phase in phases
     ]
-    for name, kind, cell in (("items/s", "rate", _rate), ("memory", "memory", _memory)):
+    nouns = {items(record) for row in rows.values() for record in row.series.values()}
+    noun = nouns.pop() if len(nouns) == 1 else "items"
+    for name, kind, cell in ((f"{noun}/s", "rate", _rate), ("memory", "memory", _memory)):
         if kind in extras:
             columns += [(f"{phase} {name}", partial(_cell_of, phase=phase, cell=cell)) for phase in wholes]
     if any(status != "ok" for row in rows.values() for status in row.statuses.values()):

@@ -42,6 +42,7 @@ class WarningCode(StrEnum):
     WIDE_INTERVAL = "wide_interval"
     NO_INTERVAL = "no_interval"
     DRIFT = "drift"
+    FOREIGN_LOAD = "foreign_load"
 
 
 @dataclass(frozen=True)

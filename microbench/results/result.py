@@ -45,6 +45,8 @@ class Result:
             KeyError: the result has not exactly one series of that phase, or it could not be measured.
         """
         found = [record for record in self.records if record["phase"] == phase]
+        if errors := [record["error"] for record in found or self.records if record["error"]]:
+            raise KeyError(f"phase {phase!r} was not measured: {errors[0]}")
         if len(found) != 1 or found[0]["median"] is None:
             measured = sorted({record["phase"] for record in self.records if record["median"] is not None})
             raise KeyError(f"{len(found)} series of phase {phase!r}; measured phases: {', '.join(measured)}")

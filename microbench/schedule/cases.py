@@ -60,6 +60,12 @@ class Case:
         resolved = [f"device={self.config.device.name}", f"threads={self.config.threads or 'null'}"]
         return shlex.join(["python", "-m", "microbench", *given, *resolved])
 
+    @property
+    def settings(self) -> list[str]:
+        """The options that lead to it, but for those that every title shows."""
+        shown = ("model", "mode", "batch_size", "engine", "device")
+        return [each for each in self.overrides if "=" in each and each.partition("=")[0] not in shown]
+
     def at(self, device: str, threads: int) -> Case:
         """This case with its device and its default number of threads resolved."""
         config = replace(

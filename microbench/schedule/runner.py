@@ -28,8 +28,8 @@ from microbench.schedule.workers import (
 class Observer(Protocol):
     """Is told what happens, while no case is being timed."""
 
-    def begin(self, axes: Mapping[str, Any], environment: Mapping[str, Any], order: int, total: int) -> None:
-        """A case begins: its `cfg_*` fields, the machine's `env_*` fields, its place among `total`."""
+    def begin(self, axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> None:
+        """A case begins: its `cfg_*` fields, what else was asked for, its place among `total`."""
         ...
 
     def progress(self, progress: Progress) -> None:
@@ -132,7 +132,7 @@ class _Turn:
         Raises:
             KeyboardInterrupt: the user interrupted; what was measured until then has been stored.
         """
-        observer.begin(self.case.axes(), self.place.environment, self.case.order, self.total)
+        observer.begin(self.case.axes(), self.case.settings, self.case.order, self.total)
         interrupt: KeyboardInterrupt | None = None
         try:
             outcome = self._measure(pool.of(self.case), observer)

@@ -85,12 +85,14 @@ def _inputs(config: ModelConfig, batch_size: int, requires_grad: bool) -> tuple[
     if config.input_dtype not in DTYPES:
         raise unknown("model.input_dtype", config.input_dtype, DTYPES)
     dtype: torch.dtype = getattr(torch, config.input_dtype)
+    if not dtype.is_floating_point and config.input_high is None:
+        raise UserError(f"model.input_dtype={config.input_dtype} draws indices: give model.input_high=N.")
 
     def draw() -> Tensor:
         shape = (batch_size, *config.input_shape)
         if dtype.is_floating_point:
             return torch.randn(shape, dtype=dtype, requires_grad=requires_grad)
-        return torch.randint(config.input_high, shape, dtype=dtype)
+        return torch.randint(config.input_high or 1, shape, dtype=dtype)
 
     if config.input_shared:
         return (draw(),) * config.input_count
