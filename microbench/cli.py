@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        if error.errno is None:  # Hydra's, which a user asked to see with HYDRA_FULL_ERROR=1
+            raise
         print(f"microbench: cannot write the output: {error.strerror}", file=sys.stderr)
         return 1
 

@@ -114,9 +114,9 @@ def display(console: Console) -> Lines | LiveLine:
 
 
 def title(axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> str:
-    """Which case of how many, and what it is; with the settings where there are several cases."""
+    """Which case of how many, what it is, and what else tells it from the others."""
     about = [f"{axes['model']} {axes['mode']}", f"batch {axes['batch_size']}", axes["engine"], axes["device"]]
-    return f"[{order + 1}/{total}] {', '.join([*about, *(settings if total > 1 else ())])}"
+    return f"[{order + 1}/{total}] {', '.join([*about, *settings])}"
 
 
 def state(progress: Progress) -> str:

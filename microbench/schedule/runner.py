@@ -29,7 +29,7 @@ class Observer(Protocol):
     """Is told what happens, while no case is being timed."""
 
     def begin(self, axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> None:
-        """A case begins: its `cfg_*` fields, what else was asked for, its place among `total`."""
+        """A case begins: its `cfg_*` fields, what else tells it from the others, its place among `total`."""
         ...
 
     def progress(self, progress: Progress) -> None:
@@ -93,10 +93,12 @@ def run(cases: Sequence[Case], store: Store, observer: Observer, run_id: str) ->
         first = {case.config.device.name: case for case in reversed(cases)}
         places = {device: _place(case, pool) for device, case in first.items()}
         records: list[Record] = []
+        shared = set(cases[0].overrides).intersection(*(case.overrides for case in cases)) if cases else set()
         for case in cases:
             place = places[case.config.device.name]
             resolved = case.at(place.device, place.threads)
-            records += _Turn(resolved, place, run_id, len(cases)).take(pool, store, observer)
+            settings = [each for each in case.settings if each not in shared]
+            records += _Turn(resolved, place, settings, run_id, len(cases)).take(pool, store, observer)
         return Result(records, store.path)
     finally:
         pool.close()
@@ -121,6 +123,7 @@ class _Turn:
 
     case: Case
     place: Place
+    settings: Sequence[str]
     run_id: str
     total: int
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
@@ -132,7 +135,7 @@ class _Turn:
         Raises:
             KeyboardInterrupt: the user interrupted; what was measured until then has been stored.
         """
-        observer.begin(self.case.axes(), self.case.settings, self.case.order, self.total)
+        observer.begin(self.case.axes(), self.settings, self.case.order, self.total)
         interrupt: KeyboardInterrupt | None = None
         try:
             outcome = self._measure(pool.of(self.case), observer)

@@ -83,7 +83,7 @@ def test_the_table_says_how_each_case_ended(name: str, faults: Finished, outcome
 
 def test_the_log_says_how_each_case_ended(faults: Finished, outcomes: dict[str, Record]) -> None:
     for place, (name, record) in enumerate(outcomes.items(), start=1):
-        title = f"[{place}/{len(CLASSES)}] {name} infer, batch 8, eager, cpu"
+        title = f"[{place}/{len(CLASSES)}] {name} infer, batch 8, eager, cpu, model.cls=mine.{name}"
         assert f"{title}: measuring" in faults.err.splitlines()
         if record["status"] != "ok":
             assert f"{title}: {record['status']}: {record['error']}" in faults.err.splitlines()
