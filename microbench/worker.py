@@ -101,7 +101,7 @@ class _Steps:
             stop_reason=sampled.stop_reason,
             cautions=(
                 *self._cautions(trial, warmup, series, finite),
-                *foreign_load(usage.switch_rate, state["cpu_utilization"], threads),
+                *foreign_load(usage.involuntary_switches, usage.seconds, state["cpu_utilization"], threads),
             ),
             cost={"params": sum(parameter.numel() for parameter in workload.module.parameters())},
             state={"peak_memory": peak_memory, **state},

@@ -248,7 +248,13 @@ class TestCommandLine:
         for flags in (["--config-dir", "mine"], ["-cd", "mine"], ["--config-dir=mine"]):
             (case,) = command_line(*flags, "model=tiny").cases
             assert case.config.model.args == [4, 2]
-            assert shlex.split(case.command)[3:] == ["--config-dir", "mine", "model=tiny"]
+            assert shlex.split(case.command)[3:] == [
+                "--config-dir",
+                str(tmp_path / "mine"),  # absolute: it may be run from elsewhere
+                "model=tiny",
+                "device=auto",
+                "threads=null",
+            ]
 
     def test_the_process_is_left_as_it_was(self, command_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
@@ -294,4 +300,4 @@ class TestCommandLine:
         (tmp_path / "model" / "tiny.yaml").write_text(written)
         path = f"hydra.searchpath=[file://{tmp_path}]"
         (case,) = command_line("model=tiny", path).cases
-        assert shlex.split(case.command)[3:] == ["model=tiny", path]
+        assert shlex.split(case.command)[3:] == ["model=tiny", path, "device=auto", "threads=null"]

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from microbench import workloads
+from microbench import engines, worker, workloads
 from microbench.compose import from_options
 from microbench.config import Config, value_of
 from microbench.measure import warmup
@@ -86,12 +88,41 @@ def test_phases_have_the_devices_clock_and_as_many_samples() -> None:
 
 def test_preparation_and_the_first_call_are_series_of_one_sample() -> None:
     prepare, first_call = measured().series[-2:]
-    assert (prepare.phase, prepare.clock, len(prepare.samples)) == ("prepare", "perf_counter", 1)
+    assert (prepare.phase, prepare.clock, len(prepare.samples)) == ("prepare", "perf_counter_ns", 1)
     assert (first_call.phase, first_call.clock, len(first_call.samples)) == (
         "first_call",
         "perf_counter_ns",
         1,
     )
+
+
+def test_preparation_is_timed_in_nanoseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare, read, ahead = engines.prepare, time.perf_counter_ns, [0]
+
+    def slow(*arguments: Any) -> engines.Program:
+        ahead[0] += 7_000_000_000
+        return prepare(*arguments)
+
+    monkeypatch.setattr(engines, "prepare", slow)
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: read() + ahead[0])
+    (seconds,) = measured().series[-2].samples
+    assert 7 <= seconds < 8
+
+
+def test_preparation_and_the_first_call_have_no_stop_reason_and_no_state() -> None:
+    records = {record["phase"]: record for record in records_of(measured(), {})}
+    assert records["inference"]["stop_reason"] in ("rel_ci", "max_samples")
+    assert records["inference"]["page_faults_per_call"] is not None
+    for phase in ("prepare", "first_call"):
+        assert records[phase]["stop_reason"] is None
+        assert records[phase]["page_faults_per_call"] is None
+        assert records[phase]["n_series"] == 3
+
+
+def test_parameters_are_those_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = engines.prepare
+    monkeypatch.setattr(engines, "prepare", lambda *each: replace(prepare(*each), parameters=[]))
+    assert measured(mode="infer").cost == {"params": 4 * 3 + 3}
 
 
 def test_the_warm_up_is_kept_with_the_whole_step() -> None:
@@ -148,7 +179,9 @@ def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_the_collector_is_off_and_frozen_while_sampling_only(enabled: bool, probe: Any) -> None:
+def test_the_collector_is_off_and_frozen_while_warming_up_and_sampling_only(
+    enabled: bool, probe: Any
+) -> None:
     probe.seeing = lambda: (gc.isenabled(), gc.get_freeze_count() > 0)
     (gc.enable if enabled else gc.disable)()
     try:
@@ -157,10 +190,11 @@ def test_the_collector_is_off_and_frozen_while_sampling_only(enabled: bool, prob
     finally:
         gc.enable()
     assert outcome.status is Status.OK
-    sampled = len(outcome.series[0].samples)
-    assert probe.seen[-1 - sampled : -1] == [(False, True)] * sampled
-    others = probe.seen[: -1 - sampled] + probe.seen[-1:]
-    assert set(others) == {(enabled, False)}
+    first_call, *quiet, finite = probe.seen
+    assert len(quiet) == len(outcome.series[0].warmup) + len(outcome.series[0].samples)
+    assert len(outcome.series[0].warmup) > 0
+    assert set(quiet) == {(False, True)}
+    assert first_call == finite == (enabled, False)
     assert gc.get_freeze_count() == 0
 
 
@@ -246,6 +280,13 @@ def test_memory_that_runs_out_for_real_is_out_of_memory() -> None:
             RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate"),
             True,
         ),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"), True),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            True,
+        ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False),
+        (ValueError("out of memory"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("DefaultCPUAllocator"), False),
     ],
@@ -265,10 +306,24 @@ def test_any_other_error_is_named_with_what_was_being_done() -> None:
     assert (status, line) == (Status.ERROR, "Running Linear failed: RuntimeError: a")
 
 
-@pytest.mark.parametrize("doing", ["building", "preparing", "the first call of", "running"])
-def test_out_of_memory_is_a_sentence_whatever_was_being_done(doing: str) -> None:
-    _, line = explain(RuntimeError("DefaultCPUAllocator: no"), config(), doing, None)
-    assert "while the" not in line
+@pytest.mark.parametrize(
+    ("doing", "begins"),
+    [
+        ("building", "Building Linear"),
+        ("preparing", "Preparing Linear"),
+        ("the first call of", "The first call of Linear"),
+        ("running", "Running Linear"),
+    ],
+)
+def test_out_of_memory_is_a_sentence_whatever_was_being_done(doing: str, begins: str) -> None:
+    for message in ("DefaultCPUAllocator: no", "CUDA error: out of memory"):
+        status, line = explain(RuntimeError(f"{message}\nmore"), config(), doing, None)
+        assert (status, line) == (Status.OOM, f"{begins} ran out of memory: {message}; lower batch_size")
+
+
+def test_out_of_memory_without_a_word_is_a_sentence_too() -> None:
+    _, line = explain(MemoryError(), config(), "running", None)
+    assert line == "Running Linear ran out of memory: MemoryError; lower batch_size"
 
 
 def test_an_optimizer_that_torch_does_not_have_is_named() -> None:
@@ -290,6 +345,7 @@ def test_a_clock_that_moves_only_with_the_work_gives_its_times(monkeypatch: pyte
 
     device = Device()
     monkeypatch.setattr(devices, "open_device", lambda name: device)
+    monkeypatch.setattr(worker, "foreign_load", lambda *each: ())  # it looks at the machine, not at the clock
 
     def slow(module: Any, inputs: Any) -> None:
         device.clock.advance(0.25)

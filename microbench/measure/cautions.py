@@ -9,6 +9,7 @@ from microbench.results.record import Caution, Summary, WarningCode
 
 DRIFT_TOLERANCE = 0.05
 MANY_SWITCHES = 100  # involuntary ones a second; a quiet machine shows 5 to 50, a loaded one 130 to 320
+LEAST_SWITCHES = 20  # fewer say nothing of a rate
 FULL_SHARE = 0.9  # of the CPUs a case asks for
 
 
@@ -49,22 +50,24 @@ def cautions(
         )
 
 
-def foreign_load(switches: float, cpus: float | None, threads: int) -> Iterator[Caution]:
+def foreign_load(switches: int, seconds: float, cpus: float | None, threads: int) -> Iterator[Caution]:
     """The warning on a case from which other processes took the CPU.
 
     Two busy threads that share a core with another process wait for each other at every barrier, and times
     settle, within a narrow interval, at multiples of the scheduler's time slice.
 
     Args:
-        switches: involuntary context switches a second.
+        switches: involuntary context switches.
+        seconds: in how long a time.
         cpus: CPU seconds a second that the case got.
         threads: CPUs it asked for.
     """
-    if cpus is not None and switches > MANY_SWITCHES and cpus < FULL_SHARE * threads:
+    often = switches >= LEAST_SWITCHES and switches > MANY_SWITCHES * seconds
+    if often and cpus is not None and cpus < FULL_SHARE * threads:
         yield Caution(
             WarningCode.FOREIGN_LOAD,
-            f"other processes took a CPU away {switches:.0f} times a second, and {threads} threads got "
-            f"{cpus:.2f} CPUs: the times are not the case's own; quieten the machine, or lower threads",
+            f"other processes took a CPU away {switches / seconds:.0f} times a second, and {threads} threads "
+            f"got {cpus:.2f} CPUs: the times are not the case's own; quieten the machine, or lower threads",
         )
 
 

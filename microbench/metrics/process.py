@@ -61,9 +61,14 @@ class Usage:
         self._end = resource.getrusage(resource.RUSAGE_SELF)
 
     @property
-    def switch_rate(self) -> float:
-        """How often a second the kernel took a CPU away."""
-        return (self._end.ru_nivcsw - self._begin.ru_nivcsw) / self._wall if self._wall > 0 else 0.0
+    def involuntary_switches(self) -> int:
+        """How often the kernel took a CPU away."""
+        return self._end.ru_nivcsw - self._begin.ru_nivcsw
+
+    @property
+    def seconds(self) -> float:
+        """For how long it counted."""
+        return self._wall
 
     def per_call(self, calls: int) -> dict[str, float | None]:
         """The counts as record fields.
@@ -75,6 +80,6 @@ class Usage:
         cpu = end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
         return {
             "page_faults_per_call": (end.ru_minflt - begin.ru_minflt) / calls,
-            "involuntary_switches": end.ru_nivcsw - begin.ru_nivcsw,
+            "involuntary_switches": self.involuntary_switches,
             "cpu_utilization": cpu / self._wall if self._wall > 0 else None,
         }

@@ -57,6 +57,7 @@ class Store:
         """
         data = "".join(to_json(record) + "\n" for record in records).encode()
         with self._told():
+            self.path.parent.mkdir(parents=True, exist_ok=True)  # another store may have tidied it away
             new = not self.path.exists()
             file = self._open()
             try:

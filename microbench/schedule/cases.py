@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,12 +18,17 @@ RESOLVED = ("device", "threads")
 """Settings whose default depends on the machine: a case's command spells them out."""
 
 
-def _difference(value: Any, default: Any) -> Any:
-    """What of a value is not the default's; nothing of it for one that is."""
-    if isinstance(value, dict) and isinstance(default, dict):
-        parts = {key: _difference(item, default.get(key)) for key, item in value.items()}
-        return {key: part for key, part in parts.items() if part not in (None, {})}
-    return None if value == default else value
+def _differences(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a configuration is not as the defaults have it, at any depth."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        default = defaults.get(key)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            if inner := _differences(value, default):
+                found[key] = inner
+        elif key not in defaults or value != default:
+            found[key] = value
+    return found
 
 
 @dataclass(frozen=True)
@@ -47,10 +53,8 @@ class Case:
 
         Only what differs from the defaults counts, so that a new option leaves the old cases' ids alone.
         """
-        config, default = asdict(self.config), asdict(Config())
-        work = {
-            key: _difference(value, default[key]) for key, value in config.items() if key not in NOT_THE_WORK
-        }
+        work = _differences(asdict(self.config), asdict(Config()))
+        work = {key: value for key, value in work.items() if key not in NOT_THE_WORK}
         return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

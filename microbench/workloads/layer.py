@@ -32,9 +32,9 @@ class OnesGradient:
     def backward(self, root: Any) -> None:
         """Backpropagate ones; they are made at the first call and reused."""
         outputs = [root] if isinstance(root, Tensor) else [t for t in tensors(root) if t.requires_grad]
-        if not outputs:
-            raise UserError("nothing in the output requires a gradient, so the layer cannot train")
         if not self._ones:
+            if not any(tensor.requires_grad for tensor in outputs):
+                raise UserError("nothing in the output requires a gradient, so the layer cannot train")
             self._ones = [torch.ones_like(tensor) for tensor in outputs]
         torch.autograd.backward(outputs, self._ones)
 

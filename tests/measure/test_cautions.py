@@ -55,8 +55,14 @@ def test_wide_interval_where_it_is_wider_than_wanted(half_width: float, expected
 def test_wide_interval_names_each_wide_phase_and_what_was_wanted() -> None:
     main = {"forward": summary(0.02), "backward": summary(0.001), "total": summary(0.03)}
     (caution,) = found(main)
-    assert "±1.0% (measure.rel_ci): forward ±2.0%, total ±3.0%" in caution.message
+    assert "wider than ±1 % (measure.rel_ci): forward ±2.0%, total ±3.0%; " in caution.message
     assert "raise measure.max_time" in caution.message
+
+
+@pytest.mark.parametrize(("rel_ci", "text"), [(0.01, "±1 %"), (0.025, "±2.5 %"), (0.0005, "±0.05 %")])
+def test_wide_interval_says_what_was_wanted_as_precisely_as_it_was_given(rel_ci: float, text: str) -> None:
+    (caution,) = found({"total": summary(0.03)}, rel_ci=rel_ci)
+    assert f"intervals wider than {text} (measure.rel_ci)" in caution.message
 
 
 @pytest.mark.parametrize(

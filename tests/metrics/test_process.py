@@ -62,6 +62,47 @@ def test_peak_memory_does_not_see_what_was_never_touched() -> None:
     assert peak < 30 * MIB
 
 
+@linux
+def test_peak_memory_does_not_see_pages_of_files(tmp_path: Path) -> None:
+    size = 32 * MIB
+    (tmp_path / "file").write_bytes(bytes(size))
+    meter, before = PeakMemory(), process._status_bytes("RssFile")
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        assert sum(data[start] for start in range(0, size, mmap.PAGESIZE)) == 0
+        peak, after = meter.peak(), process._status_bytes("RssFile")
+    assert before is not None
+    assert after is not None
+    assert after - before > 30 * MIB  # the pages did come in
+    assert peak is not None
+    assert peak < 8 * MIB
+
+
+@linux
+def test_peak_memory_sees_what_was_touched_beside_pages_of_files(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(32 * MIB))
+    meter = PeakMemory()
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        assert sum(data[start] for start in range(0, 32 * MIB, mmap.PAGESIZE)) == 0
+        touched().close()
+        peak = meter.peak()
+    assert peak is not None
+    assert 60 * MIB < peak < 80 * MIB
+
+
+@pytest.mark.parametrize(("files_after", "peak"), [(300, 600), (100, 800), (50, 800)])
+def test_growth_of_file_pages_is_subtracted_and_shrinking_is_not_added(
+    files_after: int, peak: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(process, "CLEAR_REFS", tmp_path / "clear_refs")
+    lines = "Name:\tx\nVmHWM:\t{} kB\nVmRSS:\t{} kB\nRssFile:\t{} kB\n"
+    (tmp_path / "status").write_text(lines.format(1000, 1000, 100))
+    meter = PeakMemory()
+    assert (tmp_path / "clear_refs").read_text() == "5"
+    (tmp_path / "status").write_text(lines.format(1800, 1200, files_after))
+    assert meter.peak() == peak * 1024
+
+
 def test_peak_memory_is_unknown_where_the_kernel_does_not_tell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

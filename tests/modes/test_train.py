@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -176,6 +177,66 @@ def test_total_is_measured_and_not_the_sum_of_phases(clock: FakeClock) -> None:
         gapped = Experiment(with_a_gap, trial.experiment.phases, ("total",), "total")
         assert (first, last) == (0, 4)
         assert observe(gapped, clock)["total"] == gap + FORWARD + LOSS + BACKWARD + STEP + ZERO_GRAD
+
+
+FREE = 32.0
+
+
+class Output(dict[str, Tensor]):
+    """An output that takes time to be freed."""
+
+    def __init__(self, clock: FakeClock, value: Tensor) -> None:
+        super().__init__(value=value)
+        self.clock = clock
+
+    def __del__(self) -> None:
+        self.clock.advance(FREE)
+
+
+class Wrapped(Toy):
+    """The toy with such an output."""
+
+    def forward(self, value: Tensor) -> Any:
+        return Output(self.clock, super().forward(value))
+
+
+class LossOfWrapped(SlowLoss):
+    """Its sum."""
+
+    def __call__(self, output: Any) -> Tensor:
+        return super().__call__(output["value"])
+
+
+@pytest.mark.usefixtures("gradients")
+@pytest.mark.parametrize("is_loss", [True, False])
+def test_an_output_outlives_its_step_and_is_freed_by_the_next_forward(
+    is_loss: bool, clock: FakeClock
+) -> None:
+    objective = LossOfWrapped(clock) if is_loss else OnesGradient()
+    with trial_of(Wrapped(clock), objective) as (trial, _):
+        first, second, third = (observe(trial.experiment, clock) for _ in range(3))
+    assert first["forward"] == FORWARD
+    assert first["total"] == FORWARD + LOSS * is_loss + BACKWARD + STEP + ZERO_GRAD
+    assert second["forward"] == third["forward"] == FORWARD + FREE
+    assert second["total"] == third["total"] == first["total"] + FREE
+    for phase in {"loss", "backward", "update"} & first.keys():
+        assert second[phase] == third[phase] == first[phase]
+
+
+@pytest.mark.usefixtures("gradients")
+def test_a_loss_outlives_its_step(clock: FakeClock) -> None:
+    losses: list[weakref.ref[Tensor]] = []
+
+    class Watched(SlowLoss):
+        def __call__(self, output: Tensor) -> Tensor:
+            loss = super().__call__(output)
+            losses.append(weakref.ref(loss))
+            return loss
+
+    with trial_of(Toy(clock), Watched(clock)) as (trial, _):
+        for step in range(3):
+            trial.experiment.step(clock.mark, 1)
+            assert [loss() is not None for loss in losses] == [False] * step + [True]
 
 
 def test_gradients_are_dropped_after_each_step_those_of_the_inputs_too(

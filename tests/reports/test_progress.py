@@ -18,7 +18,8 @@ SAMPLING = Progress("sample", phase="total", n=25, median=0.0206, half_width=0.0
 
 
 def test_a_title_says_which_case_of_how_many() -> None:
-    assert title(AXES, order=1, total=4) == "[2/4] vgg16 train, batch 8, eager, cpu"
+    assert title(AXES, [], order=1, total=4) == "[2/4] vgg16 train, batch 8, eager, cpu"
+    assert title(AXES, ["threads=2", "seed=1"], 1, 4).endswith("cpu, threads=2, seed=1")
 
 
 def test_the_state_of_sampling_is_the_running_median_and_the_time_left() -> None:

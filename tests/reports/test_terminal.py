@@ -99,7 +99,7 @@ class TestShow:
     ) -> None:
         case = make_case(TRAIN | {"first_call": (0.25, None)}, batch_size=4, threads=2)
         lines = shown(case, rendered=rendered)
-        assert lines[0] == "Some CPU, 4 cores, 2 threads · torch 2.9 · Python 3.12 · glibc malloc · Linux 6"
+        assert lines[0] == "Some CPU, 4 cores · 2 threads · torch 2.9 · Python 3.12 · glibc malloc · Linux 6"
         assert lines[1] == "resnet18 train, batch 4, fp32, eager, cpu, input 4x3x224x224"
         assert lines[-2] == (
             "peak memory 1.50 GiB · stopped: the interval is narrow enough (measure.rel_ci) · "
@@ -170,7 +170,7 @@ class TestSweep:
         assert table["vgg16"]["total"] == "40.0 ms ±0.75 %"
         assert table["vgg16"]["inference"] == "8.0 ms ±5.0 %"
         assert (table["alexnet"]["total"], table["alexnet"]["inference"]) == ("", "8.0 ms ±5.0 %")
-        assert table["vgg16"]["total items/s"] == "200.0"
+        assert table["vgg16"]["total images/s"] == "200.0"
         assert table["vgg16"]["inference memory"] == "1.50 GiB"
 
     def test_settings_that_vary_are_columns_and_others_are_not(
@@ -258,7 +258,7 @@ class TestSweep:
             make_case(TRAIN, model="resnet50", order=2),
         ]
         everything = sweep(cases, rendered)
-        columns = {"total memory", "inference memory", "total items/s", "inference items/s"}
+        columns = {"total memory", "inference memory", "total images/s", "inference images/s"}
         seen = set()
         for width in range(75, len(max(everything, key=len)) + 1):
             lines = sweep(cases, rendered, width)
@@ -288,4 +288,4 @@ def test_a_pipe_is_wide_enough_for_any_row(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_gpu_is_named_before_the_processor(make_case: MakeCase) -> None:
     record = make_case(INFER)[0] | {"env_gpu": "Some GPU"}
-    assert terminal.machine(record).startswith("Some GPU · Some CPU, 4 cores, 4 threads · ")
+    assert terminal.machine([[record]]).startswith("Some GPU · Some CPU, 4 cores · 4 threads · ")

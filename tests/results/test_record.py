@@ -34,26 +34,33 @@ IDENTITY = {
 }
 SAMPLES = array("d", [0.1, 0.2, 0.3, 0.4, 0.5, 1 / 3])
 WARMUP = array("d", [2.5, 0.1])
+STATE = {
+    "peak_memory": 1024,
+    "page_faults_per_call": 0.5,
+    "involuntary_switches": 3,
+    "cpu_utilization": 1.5,
+}
 
 
 def outcome() -> Outcome:
     return Outcome(
         series=(
             Series("total", "fake", SAMPLES, WARMUP, summary=summarize(SAMPLES)),
-            Series("prepare", "perf_counter", array("d", [0.25]), summary=summarize([0.25])),
+            Series(
+                "prepare", "perf_counter_ns", array("d", [0.25]), summary=summarize([0.25]), sampled=False
+            ),
             Series("forward", "fake", array("d", [0.5]), calls_per_sample=7),
         ),
         stop_reason=StopReason.REL_CI,
         cautions=(Caution(WarningCode.DRIFT, "it drifts"),),
         cost={"params": 10},
-        state={"peak_memory": 1024, "cpu_utilization": None},
+        state=STATE,
     )
 
 
 def round_trip(found: Outcome, folder: Path) -> list[dict[str, object]]:
-    store = Store(folder)
-    store.append(records_of(found, IDENTITY))
-    store.close()
+    with Store(folder) as store:
+        store.append(records_of(found, IDENTITY))
     return read(folder)
 
 
@@ -63,7 +70,7 @@ def test_a_record_is_one_series_and_comes_back_as_it_was(tmp_path: Path) -> None
     assert total["warmup"] == WARMUP.tolist()
     assert {key: total[key] for key in vars(summarize(SAMPLES))} == vars(summarize(SAMPLES))
     assert (total["phase"], total["metric"], total["unit"], total["clock"]) == ("total", "time", "s", "fake")
-    assert (prepare["phase"], prepare["clock"], prepare["n"]) == ("prepare", "perf_counter", 1)
+    assert (prepare["phase"], prepare["clock"], prepare["n"]) == ("prepare", "perf_counter_ns", 1)
     assert (forward["phase"], forward["calls_per_sample"]) == ("forward", 7)
 
 
@@ -71,10 +78,31 @@ def test_records_of_a_case_share_what_is_the_cases(tmp_path: Path) -> None:
     for record in round_trip(outcome(), tmp_path):
         assert record["schema_version"] == SCHEMA_VERSION
         assert (record["status"], record["error"], record["traceback"]) == ("ok", None, None)
-        assert record["stop_reason"] == "rel_ci"
+        assert record["n_series"] == 3
         assert record["warnings"] == [{"code": "drift", "message": "it drifts"}]
-        assert (record["params"], record["peak_memory"], record["cpu_utilization"]) == (10, 1024, None)
+        assert record["params"] == 10
         assert {key: record[key] for key in IDENTITY} == IDENTITY
+
+
+def test_only_series_that_were_sampled_have_a_stop_reason_and_a_state(tmp_path: Path) -> None:
+    total, prepare, forward = round_trip(outcome(), tmp_path)
+    for sampled in (total, forward):
+        assert sampled["stop_reason"] == "rel_ci"
+        assert {key: sampled[key] for key in STATE} == STATE
+    assert prepare["stop_reason"] is None
+    assert {key: prepare[key] for key in STATE} == dict.fromkeys(STATE)
+
+
+def test_a_state_that_is_not_known_is_null(tmp_path: Path) -> None:
+    found = replace(outcome(), state={"peak_memory": 0, "cpu_utilization": None})
+    total, *_ = round_trip(found, tmp_path)
+    assert {key: total[key] for key in STATE} == dict.fromkeys(STATE) | {"peak_memory": 0}
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_each_record_says_how_many_series_its_case_has(n: int) -> None:
+    records = records_of(replace(outcome(), series=outcome().series[:n]), IDENTITY)
+    assert [record["n_series"] for record in records] == [n] * max(1, n)
 
 
 def test_samples_without_a_summary_are_kept_and_every_statistic_is_null(tmp_path: Path) -> None:

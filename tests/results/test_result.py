@@ -10,7 +10,7 @@ from microbench.results.store import FILE_NAME, Store
 
 
 def record(phase: str | None, median: float | None, status: str = "ok", **identity: object) -> Record:
-    shared: Record = {"run_id": "r", "order": 0, "round": 0, "status": status}
+    shared: Record = {"run_id": "r", "order": 0, "round": 0, "status": status, "error": None}
     return shared | {"phase": phase, "median": median} | identity
 
 
@@ -40,9 +40,11 @@ def test_median_of_several_cases_is_an_error() -> None:
         result(record("total", 1.0), record("total", 2.0, order=1)).median("total")
 
 
-def test_median_of_a_failed_case_is_an_error() -> None:
-    with pytest.raises(KeyError, match="0 series of phase 'total'"):
-        result(record(None, None, "error")).median("total")
+@pytest.mark.parametrize("phase", [None, "total"])
+def test_median_of_a_failed_case_says_what_went_wrong(phase: str | None) -> None:
+    failed = result(record(phase, None, "error", error="it broke"))
+    with pytest.raises(KeyError, match=r"phase 'total' was not measured: it broke"):
+        failed.median("total")
 
 
 def test_ok_where_every_case_ended_well() -> None:
@@ -75,9 +77,8 @@ def test_a_frame_has_a_row_a_series_and_a_column_a_field() -> None:
 
 
 def stored(folder: Path, *records: Record) -> Path:
-    store = Store(folder)
-    store.append(records)
-    store.close()
+    with Store(folder) as store:
+        store.append(records)
     return folder
 
 

@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 from copy import deepcopy
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from microbench.compose import from_command_line, from_options
 from microbench.config import Config, ModelConfig, value_of
+from microbench.schedule import cases
 from microbench.schedule.cases import Case
 
 
@@ -53,14 +54,95 @@ def changed(key: str) -> Config:
     return new
 
 
-@pytest.mark.parametrize("key", [key for key in leaves(config()) if key != "timeout"])
-def test_the_id_is_another_for_any_other_setting(key: str) -> None:
+HOW = {"isolation", "timeout", *(key for key in leaves(config()) if key.startswith("measure."))}
+
+
+@pytest.mark.parametrize("key", sorted(set(leaves(config())) - HOW))
+def test_the_id_is_another_for_any_other_setting_of_the_work(key: str) -> None:
     assert Case(changed(key)).id != Case(config()).id
 
 
-@pytest.mark.parametrize("timeout", [None, 1.0])
-def test_the_id_is_the_same_whatever_the_timeout(timeout: float | None) -> None:
-    assert Case(replace(config(), timeout=timeout)).id == Case(config()).id
+@pytest.mark.parametrize("key", sorted(HOW))
+def test_the_id_is_the_same_however_the_work_is_measured(key: str) -> None:
+    assert value_of(changed(key), key) != value_of(config(), key)
+    assert Case(changed(key)).id == Case(config()).id
+
+
+def test_some_settings_are_of_the_work_and_some_are_not() -> None:
+    assert {"measure.rel_ci", "isolation", "timeout"} < HOW
+    assert {"batch_size", "seed", "threads", "model.kwargs", "optimizer.lr"} < set(leaves(config())) - HOW
+
+
+@dataclass
+class WiderModel(ModelConfig):
+    """A model's settings with one that does not exist yet."""
+
+    colour: str = "red"
+
+
+@dataclass
+class Wider(Config):
+    """The schema with an option, and one of the model's, that do not exist yet."""
+
+    model: ModelConfig = field(default_factory=WiderModel)
+    shine: int = 1
+
+
+@dataclass
+class Gilt:
+    """A group of options that does not exist yet."""
+
+    carat: int = 18
+
+
+@dataclass
+class Gilded(Wider):
+    """The schema with that group too."""
+
+    gilt: Gilt = field(default_factory=Gilt)
+
+
+def widened(schema: type[Config], colour: str = "red", **more: Any) -> Config:
+    """The configuration with the same work, by a wider schema."""
+    return schema(**vars(config()) | {"model": WiderModel(**vars(config().model), colour=colour)} | more)
+
+
+def test_a_new_option_of_a_group_leaves_the_ids_alone_until_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = Case(config()).id
+    monkeypatch.setattr(cases, "Config", lambda: Config(model=WiderModel()))
+    assert Case(widened(Config)).id == before
+    assert Case(widened(Config, colour="blue")).id != before
+
+
+def test_a_new_option_leaves_the_ids_alone_until_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Case(config()).id
+    monkeypatch.setattr(cases, "Config", Wider)
+    assert Case(widened(Wider)).id == before
+    assert len({before, Case(widened(Wider, shine=2)).id, Case(widened(Wider, colour="blue")).id}) == 3
+
+
+def test_a_new_group_of_options_leaves_the_ids_alone_until_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = Case(config()).id
+    monkeypatch.setattr(cases, "Config", Gilded)
+    assert Case(widened(Gilded)).id == before
+    assert Case(widened(Gilded, gilt=Gilt(24))).id != before
+
+
+@pytest.mark.parametrize("value", [None, {}, False, 0, "", []])
+def test_the_id_is_another_for_an_argument_that_is_given_whatever_its_value(value: Any) -> None:
+    # BatchNorm1d(momentum=None) is other work than BatchNorm1d().
+    with_it, without = config(), config()
+    with_it.model.kwargs = {"momentum": value}
+    without.model.kwargs = {}
+    assert Case(with_it).id != Case(without).id
+
+
+def test_the_id_is_the_same_without_a_timeout() -> None:
+    assert Case(replace(config(), timeout=None)).id == Case(config()).id
 
 
 def test_the_id_is_the_same_whatever_the_place_in_the_run() -> None:
@@ -116,6 +198,27 @@ def test_a_case_at_a_place_has_its_device_and_threads() -> None:
 
 def test_a_case_keeps_the_threads_it_was_given() -> None:
     assert Case(replace(config(), threads=2)).at("cpu", threads=6).config.threads == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "threads", "ending"),
+    [
+        ((), 6, ["device=cpu", "threads=6"]),
+        (("batch_size=2",), 6, ["batch_size=2", "device=cpu", "threads=6"]),
+        (("device=auto", "batch_size=2", "threads=null"), 6, ["batch_size=2", "device=cpu", "threads=6"]),
+        (("seed=1", "device=cpu", "threads=2"), 2, ["seed=1", "device=cpu", "threads=2"]),
+    ],
+)
+def test_the_command_ends_with_the_device_and_the_threads_that_were_used(
+    overrides: tuple[str, ...], threads: int, ending: list[str]
+) -> None:
+    command = Case(config(), ("model=conv", *overrides)).at("cpu", threads).command
+    assert command.split() == ["python", "-m", "microbench", "model=conv", *ending]
+
+
+def test_the_command_of_a_case_that_has_no_place_yet_leaves_both_to_the_machine() -> None:
+    (case,) = from_options({"model": "dense"}, sweep=False)
+    assert case.command == "python -m microbench model=dense device=auto threads=null"
 
 
 def test_the_axes_are_flat() -> None:

@@ -52,8 +52,8 @@ class Diary:
     def __init__(self) -> None:
         self.told: list[tuple[str, Any]] = []
 
-    def begin(self, axes: Mapping[str, Any], environment: Mapping[str, Any], order: int, total: int) -> None:
-        self.told.append(("begin", (axes["batch_size"], order, total)))
+    def begin(self, axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> None:
+        self.told.append(("begin", (axes["batch_size"], list(settings), order, total)))
 
     def progress(self, progress: Progress) -> None:
         self.told.append(("progress", progress.stage))
@@ -72,12 +72,9 @@ def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
     """Runs cases with these workers into a store in a folder of its own."""
 
     def run(planned: Sequence[Case], workers: Workers, observer: Any = None) -> Result:
-        monkeypatch.setattr(runner.Pool, "of", lambda self, isolation: workers)
-        store = Store(tmp_path / "run")
-        try:
+        monkeypatch.setattr(runner.Pool, "of", lambda self, case: workers)
+        with Store(tmp_path / "run") as store:
             return runner.run(planned, store, observer or Diary(), "the-run")
-        finally:
-            store.close()
 
     return run
 
@@ -109,7 +106,7 @@ def test_each_cases_records_are_on_disk_before_the_next_begins(
 
     def act(watch: Watch) -> Outcome:
         path = tmp_path / "run" / "records.jsonl"
-        on_disk.append(len(path.read_text().splitlines()))
+        on_disk.append(len(path.read_text().splitlines()) if path.exists() else 0)
         return OK
 
     result = take(cases(1, 2, 4), Workers([act] * 3))
@@ -126,7 +123,7 @@ def test_a_record_says_who_when_where_and_how_to_do_it_again(take: Callable[...,
     assert record["case_id"] == placed.id
     assert record["host_id"] == machine.host_id()
     assert record["started_at"].endswith("+00:00")
-    assert record["command"] == "python -m microbench model=dense device=cpu batch_size=2"
+    assert record["command"] == "python -m microbench model=dense batch_size=2 device=cpu threads=3"
     assert (record["cfg_model"], record["cfg_batch_size"], record["cfg_threads"]) == ("dense", 2, 3)
     assert record["config"]["model"]["args"] == [1024, 512]
     assert record["env_cpu"] == "Some CPU"
@@ -148,12 +145,12 @@ def test_the_observer_is_told_in_order(take: Callable[..., Result]) -> None:
         return OK
 
     diary = Diary()
-    take(cases(1, 2), Workers([act, act]), diary)
+    take(cases(1, seed=(5, 6), timeout=7), Workers([act, act]), diary)
     assert diary.told == [
-        ("begin", (1, 0, 2)),
+        ("begin", (1, ["seed=5"], 0, 2)),
         ("progress", "build"),
         ("end", ["inference"]),
-        ("begin", (2, 1, 2)),
+        ("begin", (1, ["seed=6"], 1, 2)),
         ("progress", "build"),
         ("end", ["inference"]),
     ]
@@ -240,16 +237,90 @@ def test_each_device_is_described_once(take: Callable[..., Result]) -> None:
     assert [request for request in workers.asked if isinstance(request, Describe)] == [Describe("cpu")]
 
 
-def test_preloads_are_what_the_cases_need_once_each() -> None:
-    planned = cases(1, 2) + from_options({"model": "vgg16", "mode": "train"}, sweep=False)
-    assert runner.preloads(planned) == [
+def test_preloads_are_what_a_case_needs() -> None:
+    (layer,) = cases(1)
+    (model,) = from_options({"model": "vgg16", "mode": "train"}, sweep=False)
+    assert runner.preloads(layer) == [
         "microbench.worker",
+        "microbench.workloads.layer",
         "microbench.engines.eager",
         "microbench.modes.infer",
-        "microbench.modes.train",
-        "microbench.workloads.layer",
-        "microbench.workloads.torchvision",
     ]
+    assert set(runner.preloads(model)) == {
+        "microbench.worker",
+        "microbench.workloads.torchvision",
+        "microbench.engines.eager",
+        "microbench.modes.train",
+    }
+
+
+def case_of(**options: Any) -> Case:
+    (case,) = from_options({"model": "dense", "device": "cpu"} | options, sweep=False)
+    return case
+
+
+@pytest.mark.parametrize("isolation", ["fork", "spawn", "inline"])
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 3}, {"model": "conv1x1"}, {"threads": 2, "seed": 5, "timeout": 1.0}]
+)
+def test_cases_that_need_the_same_modules_share_workers(options: dict[str, Any], isolation: str) -> None:
+    pool = runner.Pool()
+    workers = pool.of(case_of(isolation=isolation))
+    assert pool.of(case_of(isolation=isolation, **options)) is workers
+    assert runner.Pool().of(case_of(isolation=isolation)) is not workers
+
+
+@pytest.mark.parametrize("options", [{"model": "vgg16"}, {"mode": "train"}, {"isolation": "spawn"}])
+def test_cases_that_need_other_modules_or_isolation_have_workers_of_their_own(
+    options: dict[str, Any],
+) -> None:
+    pool = runner.Pool()
+    workers = pool.of(case_of())
+    assert pool.of(case_of(**options)) is not workers
+    assert pool.of(case_of()) is workers  # whatever came between
+
+
+def test_the_workers_of_a_case_are_of_its_isolation_and_import_its_modules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[tuple[str, list[str]]] = []
+    for kind in ("Forked", "Spawned"):
+
+        def start(modules: Sequence[str], kind: str = kind) -> Workers:
+            started.append((kind, list(modules)))
+            return Workers([])
+
+        monkeypatch.setattr(runner, kind, start)
+    planned = [case_of(), case_of(isolation="spawn", mode="train"), case_of(batch_size=3)]
+    pool = runner.Pool()
+    for case in planned:
+        pool.of(case)
+    assert started == [("Forked", runner.preloads(planned[0])), ("Spawned", runner.preloads(planned[1]))]
+    assert isinstance(pool.of(case_of(isolation="inline")), runner.Inline)
+    assert len(started) == 2
+
+
+def test_closing_a_pool_closes_all_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Sequence[str]] = []
+
+    class Closing(Workers):
+        def close(self) -> None:
+            closed.append(self.modules)
+
+        modules: Sequence[str] = ()
+
+    def start(modules: Sequence[str]) -> Closing:
+        workers = Closing([])
+        workers.modules = modules
+        return workers
+
+    monkeypatch.setattr(runner, "Forked", start)
+    pool = runner.Pool()
+    planned = [case_of(), case_of(mode="train"), case_of(batch_size=3)]
+    for case in planned:
+        pool.of(case)
+    pool.close()
+    assert closed == [runner.preloads(case) for case in planned[:2]]
 
 
 QUICK: dict[str, Any] = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from microbench.config import ModelConfig
 from microbench.engines import eager
 from microbench.errors import UserError
 from microbench.modes import is_finite
-from microbench.workloads import Workload
+from microbench.workloads import Workload, tensors
 from microbench.workloads.layer import OnesGradient, locate
 
 FILES = sorted(Path(conf.__path__[0]).glob("model/*.yaml"))
@@ -40,10 +41,28 @@ def of_file(name: str) -> ModelConfig:
     return case.config.model
 
 
-def tensors(output: Any) -> list[Tensor]:
-    if isinstance(output, Tensor):
-        return [output]
-    return [tensor for each in output or () for tensor in tensors(each)]
+class Named(nn.Module):
+    """A layer whose output is a dictionary; what requires no gradient in it is no part of the sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, value: Tensor) -> dict[str, Any]:
+        out = self.linear(value)
+        return {"out": out, "more": [out * 2, (out.square(), None)], "best": out.argmax(1), "n": 3}
+
+
+class Blind(nn.Module):
+    """A layer that has parameters, but an output that requires no gradient."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.linear, self.kind = nn.Linear(4, 3), kind
+
+    def forward(self, value: Tensor) -> Any:
+        best = self.linear(value).argmax(1)
+        return {"tensor": best, "tuple": (best, best), "dict": {"best": best}, "nothing": None}[self.kind]
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -52,7 +71,7 @@ def test_every_layer_of_the_options_infers(name: str) -> None:
     assert not workload.module.training
     with torch.inference_mode():
         output = eager.prepare(workload, False).call()
-    assert tensors(output)[0].shape[0] == 2
+    assert next(tensors(output)).shape[0] == 2
     assert is_finite(output)
 
 
@@ -249,3 +268,35 @@ def test_an_output_without_a_gradient_is_left_out() -> None:
     assert gradient is not None
     assert sorted(gradient.unique().tolist()) == [0.0, 1.0]  # one for each maximum, none for the others
     assert gradient.sum() == values.numel()
+
+
+def test_tensors_are_found_in_dictionaries_tuples_and_lists_in_order() -> None:
+    a, b, c, d = (torch.full((1,), value) for value in range(4))
+    nested = {"a": a, "rest": (b, [None, {"c": c}, "text"], OrderedDict(d=d)), "n": 3}
+    found = list(tensors(nested))
+    assert [each.item() for each in found] == [0, 1, 2, 3]
+    assert all(one is other for one, other in zip(found, (a, b, c, d), strict=True))
+    assert [each is a for each in tensors(a)] == [True]
+    for nothing in (None, {}, (), [], "text", 3):
+        assert list(tensors(nothing)) == []
+
+
+def test_a_layer_whose_output_is_a_dictionary_trains() -> None:
+    workload = built(True, cls=f"{__name__}.Named")
+    learning = list(workload.module.parameters())
+    for _ in range(2):
+        workload.module.zero_grad(set_to_none=True)
+        output = eager.prepare(workload, True).call()
+        workload.objective.backward(workload.objective(output))
+        out = workload.module(*workload.inputs)["out"]
+        expected = torch.autograd.grad(out.sum() + (out * 2).sum() + out.square().sum(), learning)
+        for parameter, true in zip(learning, expected, strict=True):
+            torch.testing.assert_close(parameter.grad, true)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "tuple", "dict", "nothing"])
+def test_an_output_that_requires_no_gradient_is_the_users_mistake(kind: str) -> None:
+    workload = built(True, cls=f"{__name__}.Blind", args=[kind])
+    output = eager.prepare(workload, True).call()
+    with pytest.raises(UserError, match=r"requires? (a|no) gradient"):
+        workload.objective.backward(workload.objective(output))
