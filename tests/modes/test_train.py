@@ -274,7 +274,8 @@ def test_every_optimizer_of_the_options_changes_the_weights(name: str) -> None:
     config = from_options({"model": "dense", "optimizer": name}, sweep=False)[0].config.optimizer
     weight = nn.Parameter(torch.ones(2))
     weight.grad = torch.ones(2)
-    train.make_update(config, [weight], [])()
+    for call in train.make_update(config, [weight], []):
+        call()
     # At 1e-6, all three move by about the rate: SGD by its gradient of one, Adam by its sign.
     assert (1 - weight).tolist() == pytest.approx([1e-6, 1e-6], rel=0.1)
     assert weight.grad is None
