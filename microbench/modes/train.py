@@ -21,8 +21,7 @@ from microbench.workloads import Objective, Workload
 TRAINING = True
 
 Update = tuple[Callable[[], Any], Callable[[], None]]
-"""The update phase's two calls, made straight from the step: one more frame between them costs 2 µs, since
-what a step has just computed leaves nothing of the interpreter in the caches."""
+"""The update phase's two calls, made straight from the step as in a loop written by hand."""
 
 
 @contextmanager
