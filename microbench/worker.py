@@ -52,13 +52,14 @@ class _Steps:
 
     def __init__(self, config: Config, watch: Watch) -> None:
         self._config, self._watch = config, watch
+        self._threads = config.threads or machine.physical_cores()
         self.doing = ""
         self.workload: Workload | None = None
 
     def run(self) -> Outcome:
         """Do all steps."""
         device = devices.open_device(self._config.device.name)
-        with device.prepared(self._config.threads or machine.physical_cores()):
+        with device.prepared(self._threads):
             return self._measure(device)
 
     def _begin(self, doing: str, stage: str) -> None:
@@ -95,13 +96,14 @@ class _Steps:
         series = _series(sampled, warmup, trial.experiment.whole, clock.name)
         calls = len(next(iter(sampled.samples.values()))) * sampled.calls_per_sample
         state = usage.per_call(calls)
-        threads = config.threads or machine.physical_cores()
         return Outcome(
             series=series + one_off,
             stop_reason=sampled.stop_reason,
             cautions=(
                 *self._cautions(trial, warmup, series, finite),
-                *foreign_load(usage.involuntary_switches, usage.seconds, state["cpu_utilization"], threads),
+                *foreign_load(
+                    usage.involuntary_switches, usage.seconds, state["cpu_utilization"], self._threads
+                ),
             ),
             cost={"params": sum(parameter.numel() for parameter in workload.module.parameters())},
             state={"peak_memory": peak_memory, **state},
