@@ -51,11 +51,16 @@ def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) ->
     from microbench.compose import from_options
     from microbench.reports.progress import Silent
     from microbench.results.store import Store
-    from microbench.schedule.runner import run as run_cases
+    from microbench.schedule.resume import folder_of
+    from microbench.schedule.runner import Run
 
     if strange := [key for key in options if key.startswith("hydra")]:
         raise UserError(f"{strange[0]} is for the command line: give folder=DIR for the records.")
     run_id = new_run_id()
     cases: Sequence[Case] = from_options(options, sweep)
-    with Store(Path(folder) if folder else Path("outputs") / run_id) as store:
-        return run_cases(cases, store, Silent(), run_id)
+    resume = cases[0].config.resume
+    if resume and folder:
+        raise UserError("resume=DIR names the folder: leave out folder=.")
+    place = folder_of(resume) if resume else Path(folder or Path("outputs") / run_id)
+    with Store(place) as store:
+        return Run(cases, store, Silent(), run_id, completing=sweep or resume is not None).measure()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -13,18 +14,21 @@ from microbench.errors import UserError, unknown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for any failure, 130 for Ctrl-C."""
+    """Run the command line and return its exit code.
+
+    0, 1 for any failure, or 128 and the signal that ended it: 130 for Ctrl-C.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without µ gets a ?, not a traceback
             stream.reconfigure(errors="replace")
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
-        print(f"microbench: {error}", file=sys.stderr)
+        _say(error)
         return 1
     except KeyboardInterrupt as interrupt:
-        print(f"microbench: interrupted. {interrupt}".rstrip(), file=sys.stderr)
-        return 130
+        _say(interrupt)
+        return 128 + getattr(interrupt, "number", signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -33,6 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"microbench: cannot write the output: {error.strerror}", file=sys.stderr)
         return 1
+
+
+def _say(error: BaseException) -> None:
+    """Say what stopped it, with the notes on what to do, on one line."""
+    text = str(error) or "interrupted"
+    notes = getattr(error, "__notes__", [])
+    print(f"microbench: {'. '.join([text.removesuffix('.'), *notes]) if notes else text}", file=sys.stderr)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -50,7 +61,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _no_option(word: str) -> UserError:
     """The error for a word that is neither a verb nor an option, such as a model's name alone."""
-    from microbench.listing import layers, models
+    from microbench.verbs.listing import layers, models
 
     if word in {*models(), *layers()}:
         return UserError(f"{word!r} is no verb. Did you mean model={word}?")
@@ -58,7 +69,7 @@ def _no_option(word: str) -> UserError:
 
 
 def _help() -> int:
-    from microbench.listing import show_help
+    from microbench.verbs.listing import show_help
 
     show_help(_output(width_in_pipe=110))
     return 0
@@ -72,7 +83,7 @@ def _version() -> int:
 
 
 def _list(kinds: Sequence[str]) -> int:
-    from microbench.listing import show_list
+    from microbench.verbs.listing import show_list
 
     show_list(kinds, _output(width_in_pipe=110))
     return 0
@@ -92,20 +103,30 @@ def _measure(arguments: Sequence[str]) -> int:
     from microbench.api import new_run_id
     from microbench.compose import from_command_line
     from microbench.reports import terminal
+    from microbench.reports.labels import relative
     from microbench.reports.progress import display
     from microbench.results.store import Store
-    from microbench.schedule.runner import run
+    from microbench.schedule import signals
+    from microbench.schedule.runner import Run
 
     run_id = new_run_id()
     plan = from_command_line(arguments, run_id)
     if plan is None:
         return 0
+    observer = display(Console(stderr=True, highlight=False))
+    stopped: KeyboardInterrupt | UserError | None = None
     with Store(plan.folder) as store:
+        run = Run(plan.cases, store, observer, run_id, plan.command, plan.completing)
         try:
-            with display(Console(stderr=True, highlight=False)) as observer:
-                result = run(plan.cases, store, observer, run_id)
-        except KeyboardInterrupt:
-            kept = f"What was measured is in {terminal.relative(store.path)}"
-            raise KeyboardInterrupt(kept if store.written else "") from None
-    terminal.show(result, _output())
-    return 0 if result.ok else 1
+            with observer, signals.raised():
+                run.measure()
+        except (KeyboardInterrupt, UserError) as error:
+            stopped = error
+    terminal.show(run.result, _output())
+    if stopped is not None:
+        if store.written:
+            stopped.add_note(
+                f"What was measured is kept. Complete it: microbench resume={relative(plan.folder)}"
+            )
+        raise stopped
+    return 0 if run.result.ok else 1

@@ -28,23 +28,34 @@ from microbench import catalog
 from microbench.config import Config, validate
 from microbench.errors import UserError, first_line
 from microbench.explain import explain, missing_key, schema_keys, unknown_key
-from microbench.schedule.cases import Case
+from microbench.schedule.cases import Case, command_of
+from microbench.schedule.resume import arguments_of, folder_of
 
 MULTIRUN = {"-m", "--multirun"}
 CONFIG_DIR = {"-cd", "--config-dir"}
 PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
 PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is measured
 FREE = re.compile(r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs)[.=]")
+RESUME = "resume="
 LOCK = RLock()
 SCHEMA = frozenset(schema_keys(Config))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command line asks for: the cases, and the folder for their records."""
+    """What a command line asks for.
+
+    Attributes:
+        cases: the cases.
+        folder: where their records go.
+        command: the command line.
+        completing: the folder may hold a part of the run already, to be completed.
+    """
 
     cases: list[Case]
     folder: Path
+    command: str
+    completing: bool
 
 
 def register(run_id: str) -> None:
@@ -61,6 +72,8 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         UserError: the command line, or a file it names, describes no case.
     """
     register(run_id)
+    if len(arguments) == 1 and arguments[0].startswith(RESUME):
+        arguments = [*arguments_of(folder_of(arguments[0].removeprefix(RESUME))), *arguments]
     flags, overrides = split(arguments)
     if PRINTING & flags.keys():
         print_by_hydra(arguments)
@@ -80,7 +93,14 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
             for order, (config, task) in enumerate(zip(composed, tasks, strict=True))
         ]
         where = composed[0].hydra.sweep.dir if sweep else composed[0].hydra.run.dir
-        return Plan(cases, Path(where))
+        resume = cases[0].config.resume
+        began = [each for each in arguments if not each.startswith(RESUME)]
+        return Plan(
+            cases,
+            Path(where) if resume is None else folder_of(resume),
+            command_of(began),
+            completing=sweep or resume is not None,
+        )
 
 
 def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:

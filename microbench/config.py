@@ -16,6 +16,9 @@ from microbench.errors import UserError, unknown
 MISSING = "???"  # how OmegaConf spells a value that must be given
 
 ISOLATIONS = ("fork", "spawn", "inline")
+SCHEDULES = ("interleaved", "sequential")
+ALLOCATORS = ("system", "tuned", "jemalloc", "tcmalloc")
+AFFINITIES = ("none", "compact")
 
 
 @dataclass
@@ -98,22 +101,26 @@ class MeasureConfig:
     """How precisely it is measured; every time is in seconds.
 
     Attributes:
-        rel_ci: stop once the half-width of the median's 95 % interval is within this share of the median.
+        rounds: fresh processes that each measure the case; the interval is over them.
+        rel_ci: stop a round once its median's 95 % interval is within ± this share of the median.
         min_time: shortest time spent sampling.
         max_time: longest time spent sampling; a slow case may overrun it to reach its least samples.
         min_samples: fewest samples before `rel_ci` may stop the sampling.
         max_samples: most samples.
         min_sample: shortest sample; calls of inference are repeated within a sample to reach it.
         max_warmup: longest time spent warming up.
+        cold_cache: evict the caches before each sample.
     """
 
-    rel_ci: float = 0.01
+    rounds: int = 6
+    rel_ci: float = 0.02
     min_time: float = 0.5
-    max_time: float = 20.0
+    max_time: float = 5.0
     min_samples: int = 20
     max_samples: int = 10_000
     min_sample: float = 100e-6
     max_warmup: float = 5.0
+    cold_cache: bool = False
 
 
 @dataclass
@@ -130,10 +137,19 @@ class Config:
         measure: how precisely.
         batch_size: items in a batch.
         threads: threads of an operation; None for the physical cores this process may use.
+        interop_threads: threads that run operations side by side; None for torch's default.
+        affinity: the CPUs to run on: `none` for all there are, `compact` for as many cores as threads, or a
+            list of CPUs.
+        allocator: one of ALLOCATORS: the memory allocator of the host.
+        flush_denormal: treat denormal numbers as zero.
         seed: what weights and inputs are drawn from.
         isolation: one of ISOLATIONS: a fresh process forked from one that has imported torch, a new
             interpreter, or this process.
-        timeout: seconds a case may take in all; None for no limit.
+        timeout: seconds a round of the case may take in all; None for no limit.
+        schedule: one of SCHEDULES: the rounds of all cases in turn, in an order drawn anew for each round, or
+            one case after the other. The same for all cases of a run.
+        schedule_seed: what that order is drawn from; None to draw it. The same for all cases of a run.
+        resume: the folder of a run to complete; None for a new one. The same for all cases of a run.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -145,9 +161,16 @@ class Config:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     batch_size: int = 8
     threads: int | None = None
+    interop_threads: int | None = None
+    affinity: Any = "none"
+    allocator: str = "system"
+    flush_denormal: bool = False
     seed: int = 0
     isolation: str = "fork"
     timeout: float | None = 1800.0
+    schedule: str = "interleaved"
+    schedule_seed: int | None = None
+    resume: str | None = None
 
 
 def _positive(value: float) -> bool:
@@ -162,16 +185,26 @@ def _at_least_one(value: int) -> bool:
     return value >= 1
 
 
+def _is_affinity(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(type(cpu) is int and cpu >= 0 for cpu in value)
+    return value in AFFINITIES
+
+
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": (_at_least_one, "an integer of at least 1"),
     "threads": (_at_least_one, "an integer of at least 1, or null for the physical cores"),
+    "interop_threads": (_at_least_one, "an integer of at least 1, or null for torch's default"),
+    "affinity": (_is_affinity, "none, compact, or a list of CPUs such as [0,1]"),
     "seed": (_not_negative, "an integer of at least 0"),
+    "schedule_seed": (_not_negative, "an integer of at least 0, or null to draw one"),
     "timeout": (_positive, "a number of seconds above 0, or null for none"),
     "model.input_count": (_at_least_one, "an integer of at least 1"),
     "model.input_high": (_at_least_one, "an integer of at least 1"),
     "model.num_classes": (_at_least_one, "an integer of at least 1"),
     "model.input_shape": (lambda shape: all(size >= 1 for size in shape), "a list of sizes of at least 1"),
     "optimizer.lr": (_not_negative, "a number of at least 0"),
+    "measure.rounds": (_at_least_one, "an integer of at least 1"),
     "measure.rel_ci": (lambda share: 0 < share < 1, "a share between 0 and 1, both excluded (0.01 is 1 %)"),
     "measure.min_time": (_not_negative, "a number of seconds of at least 0"),
     "measure.max_time": (_positive, "a number of seconds above 0"),
@@ -180,6 +213,9 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "measure.min_sample": (_not_negative, "a number of seconds of at least 0"),
     "measure.max_warmup": (_not_negative, "a number of seconds of at least 0"),
 }
+
+
+NAMES = {"isolation": ISOLATIONS, "schedule": SCHEDULES, "allocator": ALLOCATORS}
 
 
 def value_of(config: Config, key: str) -> Any:
@@ -198,5 +234,11 @@ def validate(config: Config) -> None:
             raise UserError(f"{key}={value} is not possible: give {allowed}.")
     if config.model.source == "layer" and not config.model.cls:
         raise UserError("model.cls must be given, for example model.cls=torch.nn.GELU.")
-    if config.isolation not in ISOLATIONS:
-        raise unknown("isolation", config.isolation, ISOLATIONS)
+    for key, names in NAMES.items():
+        if value_of(config, key) not in names:
+            raise unknown(key, value_of(config, key), names)
+    if config.isolation == "inline" and config.measure.rounds > 1:
+        raise UserError(
+            f"measure.rounds={config.measure.rounds} wants fresh processes, which isolation=inline has not: "
+            "add measure.rounds=1."
+        )

@@ -11,6 +11,10 @@ class UserError(Exception):
     """A mistake its user can mend: shown as one line, without a traceback, with exit code 1."""
 
 
+class SkippedError(Exception):
+    """A case cannot run on this machine: shown as `skipped`, with the reason and what would help."""
+
+
 def nearest(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
     """The names in `known` most like `word`, best first; at most `most`, none below `cutoff` (0 to 1).
 

@@ -6,24 +6,29 @@ import time
 import traceback
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from microbench import devices, engines, modes, workloads
 from microbench.config import Config
 from microbench.devices import Device
-from microbench.errors import UserError, first_line
+from microbench.errors import SkippedError, UserError, first_line
+from microbench.host import state
 from microbench.measure import sampler
 from microbench.measure.cautions import cautions, foreign_load
 from microbench.measure.sampler import Sampled
-from microbench.measure.statistics import summarize
 from microbench.measure.stopping import StoppingRule
+from microbench.measure.summary import summarize
 from microbench.measure.warmup import Warmup
-from microbench.metrics import machine
+from microbench.metrics import cpus, machine
 from microbench.metrics.process import Usage
 from microbench.modes import Trial
 from microbench.results.record import Caution, Outcome, Place, Progress, Series, Status, WarningCode, Watch
+from microbench.stats.median import LEAST_FOR_INTERVAL
 from microbench.workloads import Workload
+
+LEAST_OF_A_ROUND = 3  # samples of a round that is one of several: the interval is over these
 
 
 def describe(device_name: str) -> Place:
@@ -34,7 +39,7 @@ def describe(device_name: str) -> Place:
     """
     device = devices.open_device(device_name)
     environment = machine.environment() | device.describe()
-    return Place(device.name, machine.physical_cores(), environment)
+    return Place(device.name, cpus.physical_cores(), environment)
 
 
 def measure_case(config: Config, watch: Watch) -> Outcome:
@@ -52,15 +57,16 @@ class _Steps:
 
     def __init__(self, config: Config, watch: Watch) -> None:
         self._config, self._watch = config, watch
-        self._threads = config.threads or machine.physical_cores()
+        self._threads = config.threads or cpus.physical_cores()
         self.doing = ""
         self.workload: Workload | None = None
 
     def run(self) -> Outcome:
         """Do all steps."""
-        device = devices.open_device(self._config.device.name)
-        with device.prepared(self._threads):
-            return self._measure(device)
+        with state.prepared(self._config, self._threads) as environment:
+            device = devices.open_device(self._config.device.name)
+            with device.prepared():
+                return replace(self._measure(device), environment=environment)
 
     def _begin(self, doing: str, stage: str) -> None:
         self.doing = doing
@@ -69,6 +75,7 @@ class _Steps:
     def _measure(self, device: Device) -> Outcome:
         config, clock = self._config, device.clock
         mode = modes.find(config.mode.name)
+        evict = device.evictor() if config.measure.cold_cache else None
         memory = device.memory()
 
         self._begin("building", "build")
@@ -80,6 +87,9 @@ class _Steps:
             lambda: engines.prepare(config.engine.name, workload, mode.TRAINING)
         )
         with mode.experiment(workload, program, config.optimizer) as trial:
+            if evict is not None:
+                cold = replace(trial.experiment, before=evict, mergeable=False)
+                trial = replace(trial, experiment=cold)
             self._begin("the first call of", "warmup")
             first_call = sampler.observe(trial.experiment, clock)[trial.experiment.whole]
             self.doing = "running"
@@ -95,24 +105,29 @@ class _Steps:
         )
         series = _series(sampled, warmup, trial.experiment.whole, clock.name)
         calls = len(next(iter(sampled.samples.values()))) * sampled.calls_per_sample
-        state = usage.per_call(calls)
+        counters = usage.per_call(calls)
         return Outcome(
             series=series + one_off,
             stop_reason=sampled.stop_reason,
             cautions=(
                 *self._cautions(trial, warmup, series, finite),
                 *foreign_load(
-                    usage.involuntary_switches, usage.seconds, state["cpu_utilization"], self._threads
+                    usage.involuntary_switches, usage.seconds, counters["cpu_utilization"], self._threads
                 ),
             ),
             cost={"params": sum(parameter.numel() for parameter in workload.module.parameters())},
-            state={"peak_memory": peak_memory, **state},
+            state={"peak_memory": peak_memory, **counters},
         )
 
     def _sample(self, trial: Trial, device: Device, warmup: Warmup) -> tuple[Sampled, Usage]:
         settings = self._config.measure
         rule = StoppingRule(
-            settings.rel_ci, settings.min_time, settings.max_time, settings.min_samples, settings.max_samples
+            settings.rel_ci,
+            settings.min_time,
+            settings.max_time,
+            settings.min_samples,
+            settings.max_samples,
+            LEAST_FOR_INTERVAL if settings.rounds == 1 else LEAST_OF_A_ROUND,
         )
         calls = sampler.calibrate(trial.experiment, warmup.typical, settings.min_sample)
         with Usage() as usage:
@@ -169,6 +184,8 @@ def explain(error: Exception, config: Config, doing: str, workload: Workload | N
     name, message = config.model.name, first_line(error) if str(error) else type(error).__name__
     if isinstance(error, UserError):
         return Status.ERROR, str(error)
+    if isinstance(error, SkippedError):
+        return Status.SKIPPED, str(error)
     if is_out_of_memory(error):
         return Status.OOM, _sentence(f"{doing} {name} ran out of memory: {message}; lower batch_size")
     if "more than 1 value per channel when training" in message:

@@ -16,7 +16,7 @@ from microbench import engines, worker, workloads
 from microbench.compose import from_options
 from microbench.config import Config, value_of
 from microbench.measure import warmup
-from microbench.measure.statistics import summarize
+from microbench.measure.summary import summarize
 from microbench.metrics import machine
 from microbench.results.record import Outcome, Progress, Status, StopReason, WarningCode, records_of
 from microbench.worker import describe, explain, is_out_of_memory, measure_case

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -41,8 +42,12 @@ class Device(Protocol):
         """Where tensors go."""
         ...
 
-    def prepared(self, threads: int) -> AbstractContextManager[None]:
-        """Set the device's and the process's state for a case; put back what was there before."""
+    def prepared(self) -> AbstractContextManager[None]:
+        """Set the device's state for a case; put back what was there before."""
+        ...
+
+    def evictor(self) -> Callable[[], object]:
+        """Makes the buffers to drive everything out of the device's caches; a call does it."""
         ...
 
     def memory(self) -> MemoryMeter:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from microbench.metrics import cpus
 from microbench.metrics.process import PeakMemory
+
+UNKNOWN_CACHE = 64 * 2**20  # bytes to assume of the last level of cache where the kernel does not say
 
 
 class HostClock:
@@ -23,15 +26,16 @@ class HostClock:
         return [(mark - marks[0]) * 1e-9 for mark in marks]
 
 
-@contextmanager
-def threads_set(threads: int) -> Iterator[None]:
-    """Let torch's operations on the CPU use so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class Evictor:
+    """Drives what lies in the CPUs' caches out of them: all threads rewrite twice as much memory."""
+
+    def __init__(self) -> None:
+        size = 2 * (cpus.last_level_cache() or UNKNOWN_CACHE)
+        self._buffer = torch.zeros(size // 4)
+
+    def __call__(self) -> None:
+        """Rewrite it."""
+        self._buffer.add_(1.0)
 
 
 class Device:
@@ -50,11 +54,13 @@ class Device:
         """Where tensors go."""
         return torch.device("cpu")
 
-    @contextmanager
-    def prepared(self, threads: int) -> Iterator[None]:
-        """Set the number of threads."""
-        with threads_set(threads):
-            yield
+    def prepared(self) -> AbstractContextManager[None]:
+        """Nothing to set that the host has not."""
+        return nullcontext()
+
+    def evictor(self) -> Evictor:
+        """Evicts the CPUs' caches."""
+        return Evictor()
 
     def memory(self) -> PeakMemory:
         """A meter of resident memory."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-
-from microbench.devices.cpu import threads_set
 
 
 class EventClock:
@@ -77,19 +75,24 @@ class Device:
         return torch.device("cuda", torch.cuda.current_device())
 
     @contextmanager
-    def prepared(self, threads: int) -> Iterator[None]:
-        """Set the number of threads, and full fp32 products: TF32 is a precision of its own."""
+    def prepared(self) -> Iterator[None]:
+        """Set full fp32 products: TF32 is a precision of its own."""
         cudnn: Any = torch.backends.cudnn
         backends: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
         before = [backend.fp32_precision for backend in backends]
         for backend in backends:
             backend.fp32_precision = "ieee"
         try:
-            with threads_set(threads):
-                yield
+            yield
         finally:
             for backend, precision in zip(backends, before, strict=True):
                 backend.fp32_precision = precision
+
+    def evictor(self) -> Callable[[], object]:
+        """Evicts the GPU's L2 cache: zeroes twice as much memory, ahead of the sample in its stream."""
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        buffer = torch.empty(2 * properties.L2_cache_size, dtype=torch.uint8, device=self.torch_device())
+        return buffer.zero_
 
     def memory(self) -> AllocatorPeak:
         """A meter of the caching allocator."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -57,10 +57,13 @@ class Device:
         """Where tensors go."""
         return torch.device("cpu")
 
-    @contextmanager
-    def prepared(self, threads: int) -> Iterator[None]:
+    def prepared(self) -> AbstractContextManager[None]:
         """Leave everything as it is."""
-        yield
+        return nullcontext()
+
+    def evictor(self) -> Callable[[], object]:
+        """Nothing to evict."""
+        return lambda: None
 
     def memory(self) -> FakeMemory:
         """A meter that measures nothing."""

@@ -45,6 +45,7 @@ class Experiment:
         main: the phases whose intervals the stopping rule watches.
         whole: the phase that spans the step; warm-up and display follow it.
         mergeable: several calls may make one sample.
+        before: what to do before each sample, untimed; None for nothing.
     """
 
     step: Step
@@ -52,3 +53,4 @@ class Experiment:
     main: tuple[str, ...]
     whole: str
     mergeable: bool = False
+    before: Callable[[], object] | None = None

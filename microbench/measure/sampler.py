@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from microbench.measure.experiment import Clock, Experiment
-from microbench.measure.statistics import relative_half_width
 from microbench.measure.stopping import StoppingRule
 from microbench.measure.warmup import Warmup, warm_up
 from microbench.results.record import Progress, StopReason, Watch
+from microbench.stats.median import relative_half_width
 
 REPORT_EVERY = 0.5  # seconds between reports: what a crash can lose, and how often a display is drawn
 
@@ -35,6 +35,8 @@ class Sampled:
 
 def observe(experiment: Experiment, clock: Clock, calls: int = 1) -> dict[str, float]:
     """One sample of each phase, in seconds per call."""
+    if experiment.before is not None:
+        experiment.before()
     times = clock.seconds(experiment.step(clock.mark, calls))
     return {phase: (times[last] - times[first]) / calls for phase, (first, last) in experiment.phases.items()}
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
-from microbench.measure.statistics import LEAST_FOR_INTERVAL, relative_half_width
 from microbench.results.record import StopReason
+from microbench.stats.median import LEAST_FOR_INTERVAL, relative_half_width
 
 GROWTH = 1.25
 """Ratio of the sample counts at which the interval is looked at. Every look is a chance to stop on luck, so
@@ -23,9 +23,11 @@ class StoppingRule:
     Attributes:
         rel_ci: wanted half-width of the median's interval, as a share of the median.
         min_time: seconds before precision may stop the sampling.
-        max_time: seconds after which it stops, once there are samples enough for an interval.
+        max_time: seconds after which it stops, once there are `least` samples.
         min_samples: samples before precision may stop the sampling.
         max_samples: samples at which it stops in any case.
+        least: samples that even `max_time` waits for: those of an interval, or fewer where the interval comes
+            from several rounds.
     """
 
     rel_ci: float
@@ -33,12 +35,13 @@ class StoppingRule:
     max_time: float
     min_samples: int
     max_samples: int
+    least: int = LEAST_FOR_INTERVAL
 
     def limit(self, n: int, elapsed: float) -> StopReason | None:
         """The limit that `n` samples in `elapsed` seconds have reached; cheap, for every sample."""
         if n >= self.max_samples:
             return StopReason.MAX_SAMPLES
-        if elapsed >= self.max_time and n >= LEAST_FOR_INTERVAL:
+        if elapsed >= self.max_time and n >= self.least:
             return StopReason.MAX_TIME
         return None
 
@@ -58,5 +61,5 @@ class StoppingRule:
         A median's interval narrows with the root of the samples; the least samples are taken in any case.
         """
         wanted = elapsed * (half_width / self.rel_ci) ** 2 if math.isfinite(half_width) else math.inf
-        least = elapsed / n * min(LEAST_FOR_INTERVAL, self.max_samples)
+        least = elapsed / n * min(self.least, self.max_samples)
         return max(0.0, max(least, min(max(wanted, self.min_time), self.max_time)) - elapsed)

@@ -7,18 +7,17 @@ take a CPU away from what is timed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from microbench.reports import units
-from microbench.reports.terminal import WHOLE, half_width_of, relative_half_width
-from microbench.results.record import Progress
-from microbench.results.result import Record
+from microbench.reports.phases import WHOLE, time_and_interval
+from microbench.results.cases import estimate_of
+from microbench.results.record import Heading, Progress, Record
 
 STAGES = {"build": "building", "prepare": "preparing", "warmup": "warming up"}
 
@@ -26,7 +25,7 @@ STAGES = {"build": "building", "prepare": "preparing", "warmup": "warming up"}
 class Silent:
     """Shows nothing."""
 
-    def begin(self, axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> None:
+    def begin(self, heading: Heading) -> None:
         """Nothing."""
 
     def progress(self, progress: Progress) -> None:
@@ -52,9 +51,9 @@ class Lines:
     ) -> None:
         """Nothing to take down."""
 
-    def begin(self, axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> None:
+    def begin(self, heading: Heading) -> None:
         """Say which case begins."""
-        self._title = title(axes, settings, order, total)
+        self._title = title(heading)
         self._say(f"{self._title}: measuring")
 
     def progress(self, progress: Progress) -> None:
@@ -88,9 +87,9 @@ class LiveLine:
         """Clear the line."""
         self._live.stop()
 
-    def begin(self, axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> None:
+    def begin(self, heading: Heading) -> None:
         """Show which case begins."""
-        self._title = title(axes, settings, order, total)
+        self._title = title(heading)
         self._draw("starting")
 
     def progress(self, progress: Progress) -> None:
@@ -113,10 +112,12 @@ def display(console: Console) -> Lines | LiveLine:
     return Lines(console)
 
 
-def title(axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> str:
-    """Which case of how many, what it is, and what else tells it from the others."""
+def title(heading: Heading) -> str:
+    """Which round of which case, its place among how many, and what else tells it from the others."""
+    axes = heading.axes
     about = [f"{axes['model']} {axes['mode']}", f"batch {axes['batch_size']}", axes["engine"], axes["device"]]
-    return f"[{order + 1}/{total}] {', '.join([*about, *settings])}"
+    rounds = [f"round {heading.round + 1} of {heading.rounds}"] if heading.rounds > 1 else []
+    return f"[{heading.turn + 1}/{heading.turns}] {', '.join([*about, *heading.settings, *rounds])}"
 
 
 def state(progress: Progress) -> str:
@@ -135,10 +136,8 @@ def ending(records: Sequence[Record]) -> str:
     first = records[0]
     if first["status"] != "ok":
         return f"{first['status']}: {first['error']}"
-    whole = next((record for record in records if record["phase"] in WHOLE), None)
+    whole = next((each for each in records if each["phase"] in WHOLE and each["median"] is not None), None)
     if whole is None:
         return f"{len(records)} series"
-    share = relative_half_width(whole)
-    width = "" if share is None else f" ±{units.share(share)}"
-    median = units.time(whole["median"], half_width_of(whole))
-    return f"{whole['phase']} {median}{width}, {whole['n']} samples"
+    estimate = estimate_of([whole])
+    return f"{whole['phase']} {time_and_interval(estimate)}, {whole['n']} samples"

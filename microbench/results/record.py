@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+Record = dict[str, Any]
+"""One line of a run's file, as `records_of` makes it."""
 
 
 class Status(StrEnum):
@@ -24,6 +27,7 @@ class Status(StrEnum):
     OOM = "oom"
     ERROR = "error"
     TIMEOUT = "timeout"
+    SKIPPED = "skipped"
 
 
 class StopReason(StrEnum):
@@ -59,8 +63,9 @@ class Summary:
 
     Attributes:
         n: number of samples.
+        n_effective: how many independent samples would say as much of the median.
         median: seconds per call.
-        ci_low: lower end of the median's distribution-free interval; None with too few samples for one.
+        ci_low: lower end of the median's interval within this process; None with too few samples for one.
         ci_high: its upper end.
         confidence: the level of that interval.
         mean: seconds per call.
@@ -69,10 +74,14 @@ class Summary:
         max: seconds per call.
         q25: lower quartile.
         q75: upper quartile.
-        drift: median of the second half of the samples over that of the first, less one; None for few.
+        drift: how much the last sample is above the first by Theil and Sen's line, over the median; None for
+            few samples.
+        drift_tau: Kendall's rank correlation of samples and time.
+        drift_p: how likely so large a correlation is without a trend.
     """
 
     n: int
+    n_effective: float
     median: float
     ci_low: float | None
     ci_high: float | None
@@ -84,6 +93,8 @@ class Summary:
     q25: float
     q75: float
     drift: float | None
+    drift_tau: float | None
+    drift_p: float | None
 
     @property
     def half_width(self) -> float | None:
@@ -125,6 +136,7 @@ class Outcome:
         cautions: warnings on what was measured.
         cost: `params`, the number of parameters.
         state: peak memory and the process's counters while sampling (see `metrics.process`).
+        environment: `env_*` fields, without that prefix, as they turned out in the worker.
     """
 
     status: Status = Status.OK
@@ -135,6 +147,7 @@ class Outcome:
     cautions: tuple[Caution, ...] = ()
     cost: Mapping[str, float | None] = field(default_factory=dict)
     state: Mapping[str, float | None] = field(default_factory=dict)
+    environment: Mapping[str, str | int | float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,6 +163,27 @@ class Place:
     device: str
     threads: int
     environment: dict[str, str | int | float | None]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Which round of which case begins.
+
+    Attributes:
+        axes: the case's `cfg_*` fields, without that prefix.
+        settings: the options that tell it from the run's other cases.
+        turn: its place among all rounds of all cases, from 0.
+        turns: how many these are.
+        round: the round's number, from 0.
+        rounds: how many rounds the case has.
+    """
+
+    axes: Mapping[str, Any]
+    settings: Sequence[str]
+    turn: int
+    turns: int
+    round: int = 0
+    rounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -224,7 +258,7 @@ def _series_fields(series: Series | None) -> dict[str, Any]:
     }
 
 
-def records_of(outcome: Outcome, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
+def records_of(outcome: Outcome, identity: Mapping[str, Any]) -> list[Record]:
     """The records of one case in one round: one a series, or one without a series where it has none.
 
     Args:

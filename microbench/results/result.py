@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from microbench.results import store
+from microbench.results.cases import CaseResult, cases_of
+from microbench.results.record import Record, Status
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,27 +29,29 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether there is a record and every case ended well."""
-        return bool(self.records) and all(record["status"] == "ok" for record in self.records)
+        """Whether something was measured, and nothing failed; what this machine cannot run is no failure."""
+        cases = self.cases()
+        run = [case for case in cases if case.status != Status.SKIPPED]
+        return bool(run) and all(case.ok for case in run)
 
-    def cases(self) -> list[list[Record]]:
-        """The records grouped by case and round, in the order the cases ran."""
-        key = ("run_id", "order", "round")
-        return [list(group) for _, group in groupby(self.records, lambda record: [record[k] for k in key])]
+    def cases(self) -> list[CaseResult]:
+        """The cases, each with its rounds, in the order of the runs and of their places in these."""
+        return cases_of(self.records)
 
     def median(self, phase: str) -> float:
-        """The median of a phase in seconds, for a result of one case.
+        """The median of a phase over its rounds in seconds, for a result of one case.
 
         Raises:
-            KeyError: the result has not exactly one series of that phase, or it could not be measured.
+            KeyError: the result has not exactly one case, or that phase could not be measured.
         """
-        found = [record for record in self.records if record["phase"] == phase]
-        if errors := [record["error"] for record in found or self.records if record["error"]]:
-            raise KeyError(f"phase {phase!r} was not measured: {errors[0]}")
-        if len(found) != 1 or found[0]["median"] is None:
-            measured = sorted({record["phase"] for record in self.records if record["median"] is not None})
-            raise KeyError(f"{len(found)} series of phase {phase!r}; measured phases: {', '.join(measured)}")
-        return float(found[0]["median"])
+        cases = self.cases()
+        if len(cases) != 1:
+            raise KeyError(f"{len(cases)} cases: pick one of result.cases() and ask it for its estimates")
+        estimates = cases[0].estimates
+        if phase not in estimates:
+            why = cases[0].first["error"] or f"measured phases: {', '.join(sorted(estimates))}"
+            raise KeyError(f"phase {phase!r} was not measured: {why}")
+        return estimates[phase].median
 
     def to_frame(self) -> pd.DataFrame:
         """The records as a pandas data frame: a row a series, a column a field."""

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from microbench.errors import UserError
-from microbench.results.record import to_json
+from microbench.results.record import SCHEMA_VERSION, to_json
 
 FILE_NAME = "records.jsonl"
 
@@ -53,10 +54,11 @@ class Store:
         """Write the records, a line each, and return once they are on the disk.
 
         Raises:
-            UserError: the disk is full or gone. None of these records is there then, all earlier ones are.
+            UserError: the disk is full or gone. All earlier records are there then, and these in a file of
+                their own, where any disk has room for it.
         """
         data = "".join(to_json(record) + "\n" for record in records).encode()
-        with self._told():
+        with self._told(data):
             self.path.parent.mkdir(parents=True, exist_ok=True)  # another store may have tidied it away
             new = not self.path.exists()
             file = self._open()
@@ -73,13 +75,30 @@ class Store:
         return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Tell what the system refuses in one line."""
+    def _told(self, data: bytes = b"") -> Iterator[None]:
+        """Tell what the system refuses in one line, and where `data` was put instead."""
         try:
             yield
         except OSError as error:
-            kept = "Records written before are kept." if self.written else "Give hydra.run.dir=DIR."
-            raise UserError(f"Cannot write {self.path}: {error.strerror}. {kept}") from error
+            kept = "Records written before are kept. " if self.written else ""
+            advice = _rescued(data) if data else "Give hydra.run.dir=DIR."
+            raise UserError(f"Cannot write {self.path}: {error.strerror}. {kept}{advice}") from error
+
+
+def _rescued(data: bytes) -> str:
+    """Put data into a file for temporary ones, or next to none; say where it is."""
+    for folder in (tempfile.gettempdir(), Path.home()):
+        with suppress(OSError):
+            file, path = tempfile.mkstemp(".jsonl", "microbench-", folder)
+            try:
+                _write_whole(file, data)
+            except OSError:
+                Path(path).unlink()
+                raise
+            finally:
+                os.close(file)
+            return f"Those of the last round are in {path}."
+    return "Those of the last round are lost: no disk has room for them."
 
 
 def _write_whole(file: int, data: bytes) -> None:
@@ -120,7 +139,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     A line that a crash cut short is left out.
 
     Raises:
-        UserError: there is no such file, or it holds no records.
+        UserError: there is no such file, or it holds no records, or those of another version of the schema.
     """
     path = file_of(path)
     try:
@@ -130,8 +149,15 @@ def read(path: Path) -> list[dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise UserError(f"Cannot read {path}: it is not a file of records (JSON lines).") from error
     records = [record for line in lines if (record := _parse(line)) is not None]
-    if not records and any(line.strip() for line in lines):
+    if not records and any(line.strip() for line in lines[:-1]):
         raise UserError(f"Cannot read {path}: no line of it is a record (a JSON object).")
+    if other := {
+        version for record in records if (version := record.get("schema_version")) != SCHEMA_VERSION
+    }:
+        raise UserError(
+            f"Cannot read {path}: its records are of schema_version {other.pop()}, and this microbench reads "
+            f"version {SCHEMA_VERSION}."
+        )
     return records
 
 

@@ -5,17 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from microbench.config import Config
 
-NOT_THE_WORK = ("measure", "isolation", "timeout")
+NOT_THE_WORK = ("measure", "isolation", "timeout", "schedule", "schedule_seed", "resume")
 """Settings of how the work is measured, not of the work: left out of the `case_id`."""
+
+WORK_OF_MEASURE = ("cold_cache",)
+"""Settings under `measure` that are of the work all the same."""
+
+OF_THE_RUN = ("schedule", "schedule_seed", "resume")
+"""Settings of a whole run, which its cases share."""
 
 RESOLVED = ("device", "threads")
 """Settings whose default depends on the machine: a case's command spells them out."""
+
+
+COMMAND = ("python", "-m", "microbench")
+
+
+def command_of(arguments: Sequence[str]) -> str:
+    """The command line with these arguments, as a shell reads it."""
+    return shlex.join([*COMMAND, *arguments])
 
 
 def _differences(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,20 +68,28 @@ class Case:
         Only what differs from the defaults counts, so that a new option leaves the old cases' ids alone.
         """
         work = _differences(asdict(self.config), asdict(Config()))
+        measure = {key: work.get("measure", {}).get(key) for key in WORK_OF_MEASURE}
         work = {key: value for key, value in work.items() if key not in NOT_THE_WORK}
+        work |= {key: value for key, value in measure.items() if value is not None}
         return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def rounds(self) -> int:
+        """In how many fresh processes it is to be measured."""
+        return self.config.measure.rounds
 
     @property
     def command(self) -> str:
         """The command line that measures this case again, here or elsewhere."""
-        given = [each for each in self.overrides if each.partition("=")[0] not in RESOLVED]
+        dropped = {*RESOLVED, *OF_THE_RUN}
+        given = [each for each in self.overrides if each.partition("=")[0] not in dropped]
         resolved = [f"device={self.config.device.name}", f"threads={self.config.threads or 'null'}"]
-        return shlex.join(["python", "-m", "microbench", *given, *resolved])
+        return command_of([*given, *resolved])
 
     @property
     def settings(self) -> list[str]:
         """The options that lead to it, but for those that every title shows."""
-        shown = ("model", "mode", "batch_size", "engine", "device")
+        shown = ("model", "mode", "batch_size", "engine", "device", *OF_THE_RUN)
         return [each for each in self.overrides if "=" in each and each.partition("=")[0] not in shown]
 
     def at(self, device: str, threads: int) -> Case:
@@ -75,9 +97,20 @@ class Case:
         config = replace(
             self.config,
             device=replace(self.config.device, name=device),
-            threads=self.config.threads or threads,
+            threads=self.config.threads or self._cpus() or threads,
         )
         return replace(self, config=config)
+
+    def _cpus(self) -> int | None:
+        """How many CPUs it is bound to; None where they are not counted out."""
+        affinity = self.config.affinity
+        return len(set(affinity)) if isinstance(affinity, list) else None
+
+    @property
+    def affinity(self) -> str:
+        """The CPUs it asks for, as text: `none`, `compact` or `0,1`."""
+        affinity = self.config.affinity
+        return ",".join(map(str, affinity)) if isinstance(affinity, list) else str(affinity)
 
     def axes(self) -> dict[str, Any]:
         """The records' flat `cfg_*` fields, without that prefix."""
@@ -92,6 +125,11 @@ class Case:
             "batch_size": config.batch_size,
             "input_shape": "x".join(map(str, config.model.input_shape)),
             "threads": config.threads,
+            "interop_threads": config.interop_threads,
+            "affinity": self.affinity,
+            "allocator": config.allocator,
+            "flush_denormal": config.flush_denormal,
+            "cold_cache": config.measure.cold_cache,
             "seed": config.seed,
             "isolation": config.isolation,
         }

@@ -1,20 +1,25 @@
-"""Runs cases one after the other, and has each one's records on disk before the next begins."""
+"""Runs the rounds of cases one after the other, and has each one's records on disk before the next begins."""
 
 from __future__ import annotations
 
+import secrets
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from microbench.errors import UserError
-from microbench.metrics import machine
-from microbench.results.record import Outcome, Place, Progress, Series, Status, records_of
-from microbench.results.result import Record, Result
-from microbench.results.store import Store
+from microbench.errors import SkippedError, UserError
+from microbench.host import allocator
+from microbench.metrics import cgroups, machine
+from microbench.results.record import Heading, Outcome, Place, Progress, Record, Series, Status, records_of
+from microbench.results.result import Result
+from microbench.results.store import Store, read
+from microbench.schedule import signals
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Describe, Measure
+from microbench.schedule.resume import before, matched
+from microbench.schedule.turns import Schedule, schedule_of
 from microbench.schedule.workers import (
     Forked,
     Inline,
@@ -28,46 +33,52 @@ from microbench.schedule.workers import (
 class Observer(Protocol):
     """Is told what happens, while no case is being timed."""
 
-    def begin(self, axes: Mapping[str, Any], settings: Sequence[str], order: int, total: int) -> None:
-        """A case begins: its `cfg_*` fields, what else tells it from the others, its place among `total`."""
+    def begin(self, heading: Heading) -> None:
+        """A round of a case begins."""
         ...
 
     def progress(self, progress: Progress) -> None:
-        """The case has come so far."""
+        """The round has come so far."""
         ...
 
     def end(self, records: Sequence[Record]) -> None:
-        """The case has ended, and these records are on disk."""
+        """The round has ended, and these records are on disk."""
         ...
 
 
 class Pool:
     """The workers of each kind of case, started when first used.
 
-    Cases share a server only where they need the same modules: what a worker is forked from must not depend
-    on which other cases a sweep holds.
+    Cases share a server only where they need the same modules and the same environment: what a worker is
+    forked from must not depend on which other cases a sweep holds.
     """
 
     def __init__(self) -> None:
-        self._workers: dict[tuple[str, ...], Workers] = {}
+        self._workers: dict[tuple[Any, ...], Workers] = {}
 
     def of(self, case: Case) -> Workers:
-        """The workers for a case."""
+        """The workers for a case.
+
+        Raises:
+            SkippedError: what its environment needs is not installed.
+        """
         isolation, modules = case.config.isolation, preloads(case)
-        key = (isolation, *modules)
+        variables = allocator.variables(case.config.allocator)
+        key = (isolation, *modules, *variables.items())
         if key not in self._workers:
-            self._workers[key] = self._start(isolation, modules)
+            self._workers[key] = self._start(isolation, modules, variables)
         return self._workers[key]
 
-    def _start(self, isolation: str, modules: Sequence[str]) -> Workers:
+    def _start(self, isolation: str, modules: Sequence[str], variables: Mapping[str, str]) -> Workers:
         if isolation == "inline":
             return Inline()
-        return Spawned(modules) if isolation == "spawn" else Forked(modules)
+        return Spawned(modules, variables) if isolation == "spawn" else Forked(modules, variables)
 
     def close(self) -> None:
-        """End every process that was started."""
+        """End every process that was started; those for the next case are new ones."""
         for workers in self._workers.values():
             workers.close()
+        self._workers.clear()
 
 
 def preloads(case: Case) -> list[str]:
@@ -81,33 +92,111 @@ def preloads(case: Case) -> list[str]:
     ]
 
 
-def run(cases: Sequence[Case], store: Store, observer: Observer, run_id: str) -> Result:
-    """Measure every case, a failed one included, and return all records.
+@dataclass
+class Run:
+    """The measuring of at least one case.
 
-    Raises:
-        UserError: a device cannot be used here (before anything is measured), or the disk is full.
-        KeyboardInterrupt: the user interrupted; what was measured until then is on disk.
+    Attributes:
+        cases: the cases, each with its place in `order`.
+        store: where the records go.
+        observer: is told how it goes.
+        run_id: the run's id, where it is a new one.
+        command: the command line that asks for the run; None for one from Python.
+        completing: measure only what the store's folder has no records of, as a part of its run.
+        records: what has been measured, in this invocation and, completing, before.
     """
-    pool = Pool()
-    try:
-        first = {case.config.device.name: case for case in reversed(cases)}
-        places = {device: _place(case, pool) for device, case in first.items()}
-        records: list[Record] = []
-        shared = set(cases[0].overrides).intersection(*(case.overrides for case in cases)) if cases else set()
-        for case in cases:
-            place = places[case.config.device.name]
-            resolved = case.at(place.device, place.threads)
+
+    cases: Sequence[Case]
+    store: Store
+    observer: Observer
+    run_id: str
+    command: str | None = None
+    completing: bool = False
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def result(self) -> Result:
+        """What has been measured so far."""
+        return Result(self.records, self.store.path)
+
+    def measure(self) -> Result:
+        """Measure every round of every case, failed ones included, and return all records.
+
+        Each round has workers forked from a server of its own, for all that are forked from one share how its
+        memory is laid out. A case whose first round fails is not tried again.
+
+        Raises:
+            UserError: a device cannot be used here (before anything is measured), or the disk is full.
+            KeyboardInterrupt: the user interrupted; what was measured until then is on disk.
+        """
+        pool = Pool()
+        try:
+            self._places = self._find_places(pool)
+            schedule, done = self._schedule()
+            self._measure(schedule, done, pool)
+            return self.result
+        finally:
+            pool.close()
+
+    def _find_places(self, pool: Pool) -> dict[str, Place]:
+        first = {case.config.device.name: case for case in reversed(self.cases)}
+        return {device: _place(case, pool) for device, case in first.items()}
+
+    def _place_of(self, case: Case) -> Place:
+        return self._places[case.config.device.name]
+
+    def _schedule(self) -> tuple[Schedule, set[tuple[int, int]]]:
+        """What to measure in which order, and which (place, round) of it are done already."""
+        resolved = [case.at(self._place_of(case).device, self._place_of(case).threads) for case in self.cases]
+        self._places |= {place.device: place for place in self._places.values()}
+        there = read(self.store.path) if self.completing and self.store.path.exists() else []
+        earlier = before(there, machine.host_id())
+        if earlier is None:
+            return schedule_of(resolved, secrets.randbelow(2**32)), set()
+        self.run_id = earlier.run_id
+        cases, done = matched(resolved, earlier)
+        wanted = {case.order for case in cases}
+        self.records += [
+            record
+            for found in earlier.cases
+            for attempt in found.rounds.values()
+            for record in attempt
+            if record["order"] in wanted
+        ]
+        return schedule_of(cases, earlier.seed), done
+
+    def _measure(self, schedule: Schedule, done: set[tuple[int, int]], pool: Pool) -> None:
+        turns, first = schedule.turns(), None
+        succeeded, failed = {order for order, _ in done}, set[int]()
+        shared = set.intersection(*(set(case.overrides) for case in self.cases))
+        for index, case in enumerate(turns):
+            if (case.order, case.round) in done or case.order in failed:
+                continue
+            if first is not None and (case.round != first.round or schedule.kind == "sequential"):
+                pool.close()
+            first = case
             settings = [each for each in case.settings if each not in shared]
-            records += _Turn(resolved, place, settings, run_id, len(cases)).take(pool, store, observer)
-        return Result(records, store.path)
-    finally:
-        pool.close()
+            heading = Heading(case.axes(), settings, index, len(turns), case.round, case.rounds)
+            of_run = {
+                "run_id": self.run_id,
+                "run_command": self.command,
+                "turn": index,
+                "schedule": schedule.kind,
+                "schedule_seed": schedule.seed,
+            }
+            records = _Turn(case, self._place_of(case), heading, of_run).take(
+                pool, self.store, self.observer, self.records
+            )
+            if records[0]["status"] == Status.OK:
+                succeeded.add(case.order)
+            elif case.order not in succeeded:
+                failed.add(case.order)
 
 
 def _place(case: Case, pool: Pool) -> Place:
-    request = Describe(case.config.device.name)
+    plain = replace(case, config=replace(case.config, allocator="system"))
     try:
-        answer = pool.of(case).ask(request, lambda progress: None, timeout=None)
+        answer = pool.of(plain).ask(Describe(case.config.device.name), lambda progress: None, timeout=None)
     except WorkerDiedError as error:
         last_words = error.log.strip().splitlines()[-1:] or ["It said nothing."]
         raise UserError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error
@@ -123,46 +212,49 @@ class _Turn:
 
     case: Case
     place: Place
-    settings: Sequence[str]
-    run_id: str
-    total: int
+    heading: Heading
+    of_run: Mapping[str, Any]
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     partial: dict[str, Series] = field(default_factory=dict)
 
-    def take(self, pool: Pool, store: Store, observer: Observer) -> list[Record]:
-        """Measure the case and store its records.
+    def take(self, pool: Pool, store: Store, observer: Observer, found: list[Record]) -> list[Record]:
+        """Measure the case and store its records, adding them to those `found` before.
 
         Raises:
             KeyboardInterrupt: the user interrupted; what was measured until then has been stored.
         """
-        observer.begin(self.case.axes(), self.settings, self.case.order, self.total)
+        observer.begin(self.heading)
         interrupt: KeyboardInterrupt | None = None
         try:
-            outcome = self._measure(pool.of(self.case), observer)
+            outcome = self._measure(pool, observer)
         except KeyboardInterrupt as error:
             interrupt = error
-            outcome = Outcome(status=Status.ERROR, error="interrupted by the user (Ctrl-C)")
+            outcome = Outcome(status=Status.ERROR, error=str(error) or "interrupted (Ctrl-C)")
         if not outcome.series:
             outcome = replace(outcome, series=tuple(self.partial.values()))
-        records = records_of(outcome, self._identity())
-        store.append(records)
+        records = records_of(outcome, self._identity(outcome))
+        with signals.held():
+            found += records
+            store.append(records)
         observer.end(records)
         if interrupt is not None:
             raise interrupt
         return records
 
-    def _measure(self, workers: Workers, observer: Observer) -> Outcome:
+    def _measure(self, pool: Pool, observer: Observer) -> Outcome:
         def watch(progress: Progress) -> None:
             self._keep(progress)
             observer.progress(progress)
 
-        timeout, killed = self.case.config.timeout, machine.oom_kills()
+        timeout, killed = self.case.config.timeout, cgroups.oom_kills()
         try:
-            answer = workers.ask(Measure(self.case.config), watch, timeout)
+            answer = pool.of(self.case).ask(Measure(self.case.config), watch, timeout)
+        except SkippedError as error:
+            return Outcome(Status.SKIPPED, str(error))
         except WorkerTimeoutError:
             return Outcome(Status.TIMEOUT, f"took longer than timeout={timeout:g} (seconds); raise it")
         except WorkerDiedError as error:
-            status = Status.OOM if machine.oom_kills() != killed else Status.ERROR
+            status = Status.OOM if cgroups.oom_kills() != killed else Status.ERROR
             return Outcome(status, error.reason, traceback=error.log or None)
         if answer.user_error is not None:
             return Outcome(Status.ERROR, answer.user_error)
@@ -177,9 +269,10 @@ class _Turn:
                 self.partial[phase] = Series(phase, progress.clock, array("d"), calls_per_sample=calls)
             self.partial[phase].samples.extend(fresh)
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self, outcome: Outcome) -> dict[str, Any]:
+        environment = {**self.place.environment, **outcome.environment}
         return {
-            "run_id": self.run_id,
+            **self.of_run,
             "case_id": self.case.id,
             "host_id": machine.host_id(),
             "started_at": self.started_at,
@@ -188,5 +281,5 @@ class _Turn:
             "command": self.case.command,
             **{f"cfg_{axis}": value for axis, value in self.case.axes().items()},
             "config": asdict(self.case.config),
-            **{f"env_{name}": value for name, value in self.place.environment.items()},
+            **{f"env_{name}": value for name, value in environment.items()},
         }

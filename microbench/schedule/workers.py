@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from types import MappingProxyType
 from typing import Protocol
 
 from microbench.results.record import Watch
@@ -20,6 +21,7 @@ from microbench.schedule.server import REPLY
 
 GRACE = 5.0  # seconds a server has to end its worker and itself
 LOG_TAIL = 4096  # bytes of a dead worker's last words to keep
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 class WorkerDiedError(Exception):
@@ -80,16 +82,19 @@ class Inline:
 
 
 class Forked:
-    """Runs each request in a fresh process, forked from a server that has imported the given modules."""
+    """Runs each request in a fresh process, forked from a server that has imported the given modules.
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        self._modules = modules
+    The server has this process's environment variables, and those given.
+    """
+
+    def __init__(self, modules: Sequence[str], variables: Mapping[str, str] = NO_VARIABLES) -> None:
+        self._modules, self._variables = modules, variables
         self._server: _Server | None = None
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Run a request in a forked worker; the server is started at the first."""
         if self._server is None:
-            self._server = _Server(self._modules)
+            self._server = _Server(self._modules, self._variables)
         try:
             return self._server.ask(request, watch, timeout)
         except _ServerDiedError as error:
@@ -106,13 +111,13 @@ class Forked:
 class Spawned:
     """Runs each request in a process of a new interpreter."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        self._modules = modules
+    def __init__(self, modules: Sequence[str], variables: Mapping[str, str] = NO_VARIABLES) -> None:
+        self._modules, self._variables = modules, variables
         self._forked: Forked | None = None
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Start an interpreter for the request and end it afterwards."""
-        self._forked = Forked(self._modules)
+        self._forked = Forked(self._modules, self._variables)
         try:
             return self._forked.ask(request, watch, timeout)
         finally:
@@ -137,7 +142,7 @@ class _Server:
     which then decides.
     """
 
-    def __init__(self, modules: Sequence[str]) -> None:
+    def __init__(self, modules: Sequence[str], variables: Mapping[str, str]) -> None:
         self._control, theirs = socket.socketpair()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._log_start = 0
@@ -157,7 +162,11 @@ class _Server:
                 stdout=self._log,
                 stderr=self._log,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                    **variables,
+                },
             )
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:

@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from microbench.devices.fake import FakeClock
 from microbench.measure.experiment import Experiment, Mark, Marker
 from microbench.measure.sampler import sample
-from microbench.measure.statistics import summarize
+from microbench.measure.summary import summarize
 from microbench.measure.stopping import StoppingRule
 from microbench.results.record import StopReason, Summary
 

@@ -9,7 +9,7 @@ import pytest
 from microbench.devices.fake import FakeClock
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.measure.sampler import Sampled, calibrate, heat, observe, quiet_gc, sample
-from microbench.measure.statistics import relative_half_width
+from microbench.measure.summary import relative_half_width
 from microbench.measure.stopping import StoppingRule
 from microbench.results.record import Progress, StopReason
 

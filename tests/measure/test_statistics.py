@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import quantile_test
 
-from microbench.measure.statistics import (
+from microbench.measure.summary import (
     LEAST_FOR_INTERVAL,
     drift,
     interval_ranks,

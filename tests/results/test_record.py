@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from microbench.measure.statistics import summarize
+from microbench.measure.summary import summarize
 from microbench.results.record import (
     SCHEMA_VERSION,
     Caution,

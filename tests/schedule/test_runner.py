@@ -12,7 +12,7 @@ from microbench import run as run_one
 from microbench import sweep
 from microbench.compose import from_options
 from microbench.errors import UserError
-from microbench.measure.statistics import summarize
+from microbench.measure.summary import summarize
 from microbench.metrics import machine
 from microbench.results.record import Outcome, Place, Progress, Series, Status, Watch
 from microbench.results.result import Record, Result, load

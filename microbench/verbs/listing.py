@@ -21,6 +21,8 @@ HELP = """\
 
 [bold]usage[/bold]  microbench model=NAME \\[option=value …]       measure one case
        microbench -m model=A,B option=V,W …       measure every combination
+       microbench compare A B | A --by OPTION      tell real differences from luck
+       microbench doctor                          what this machine can measure, and how to do better
        microbench list \\[KIND]                    print what there is to choose from
 
 [bold]examples[/bold]
@@ -33,16 +35,25 @@ HELP = """\
 MEANINGS = {
     "batch_size": "items in a batch",
     "threads": "threads of an operation; null: the physical cores this process may use",
+    "interop_threads": "threads that run operations side by side; null: torch's default",
+    "affinity": "CPUs to run on: none (all), compact (as many cores as threads), or a list such as [0,1]",
+    "allocator": "of host memory: system, tuned (glibc keeps what is freed), jemalloc, tcmalloc",
+    "flush_denormal": "treat denormal numbers as zero",
     "seed": "what weights and inputs are drawn from",
     "isolation": "a forked process (fork), a new interpreter (spawn) or this process (inline) for each case",
-    "timeout": "seconds a case may take; null: no limit",
-    "measure.rel_ci": "stop once the median's 95 % interval is within ± this share of it",
+    "timeout": "seconds a round of a case may take; null: no limit",
+    "schedule": "the rounds of all cases in turn (interleaved), or case by case (sequential)",
+    "schedule_seed": "what the order is drawn from; null: drawn anew, and recorded",
+    "resume": "the folder of a run to complete; alone, it repeats the command that began it",
+    "measure.rounds": "fresh processes that each measure the case; the interval is over them",
+    "measure.rel_ci": "stop a round once its median's 95 % interval is within ± this share of it",
     "measure.min_time": "shortest time spent sampling, in seconds",
     "measure.max_time": "longest time spent sampling, in seconds",
     "measure.min_samples": "fewest samples",
     "measure.max_samples": "most samples",
     "measure.min_sample": "shortest sample of inference, in seconds: shorter calls are repeated",
     "measure.max_warmup": "longest warm-up, in seconds",
+    "measure.cold_cache": "evict the caches before each sample",
 }
 
 
@@ -117,11 +128,10 @@ def show_help(out: Console) -> None:
     out.print("[bold]options[/bold], with their defaults")
     grid = Table.grid(padding=(0, 2))
     for group in groups():
-        if group not in ("model", "measure"):
+        if group != "model":
             grid.add_row(f"  {group}={_default(group)}", escape(", ".join(options(group))))
     for key, meaning in MEANINGS.items():
-        value = value_of(Config(), key)
-        grid.add_row(f"  {key}={'null' if value is None else value}", escape(meaning))
+        grid.add_row(f"  {key}={_text(value_of(Config(), key))}", escape(meaning))
     grid.add_row("  hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>")
     out.print(grid)
     out.print("\n[bold]models[/bold] (torchvision's classifiers, with random weights)")
@@ -132,6 +142,11 @@ def show_help(out: Console) -> None:
         "\nHydra's own: --cfg job shows a configuration, --config-dir DIR adds files, -sc install=bash "
         "completes names; --hydra-help"
     )
+
+
+def _text(value: object) -> str:
+    """A value as it is written on the command line."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _default(group: str) -> str:

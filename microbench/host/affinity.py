@@ -1,0 +1,58 @@
+"""Which CPUs a process may run on. No torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from microbench.errors import SkippedError, UserError
+from microbench.metrics import cpus
+
+
+def chosen(affinity: Any, threads: int) -> set[int] | None:
+    """The CPUs that an option means; None to leave them as they are.
+
+    Args:
+        affinity: `none`; `compact` for one CPU of each of as many cores as there are threads, neighbours
+            first; or a list of CPUs.
+        threads: threads of an operation.
+
+    Raises:
+        UserError: this process may not use one of the CPUs.
+    """
+    if affinity == "none":
+        return None
+    usable = cpus.usable()
+    if affinity == "compact":
+        return set(cpus.one_of_each_core(usable)[:threads])
+    if strange := sorted(set(affinity) - usable):
+        raise UserError(
+            f"affinity={affinity}: CPU {strange[0]} is none of this process's ({cpus.text(usable)})"
+        )
+    return set(affinity)
+
+
+@contextmanager
+def bound(affinity: Any, threads: int) -> Iterator[None]:
+    """Bind this process, and the threads it starts from now on, to the CPUs that an option means.
+
+    Raises:
+        SkippedError: this system cannot bind processes to CPUs.
+        UserError: this process may not use one of the CPUs.
+    """
+    wanted = chosen(affinity, threads)
+    if wanted is None:
+        yield
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise SkippedError(
+            f"affinity={affinity}: this system cannot bind a process to CPUs; use affinity=none"
+        )
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, wanted)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,81 @@
+"""The memory allocator of the host: the C library's, as it is or with its thresholds raised, or another.
+
+A large allocation that the C library returns to the kernel at its release costs a page fault for every 4 KiB
+at the next one: more than a layer's arithmetic. No torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from ctypes.util import find_library
+from functools import cache
+from pathlib import Path
+
+from microbench.errors import SkippedError
+
+LIBRARIES = {
+    "jemalloc": ("jemalloc",),
+    "tcmalloc": ("tcmalloc_minimal", "tcmalloc"),
+}
+"""The libraries of each allocator that is loaded before the C library, best first, without `lib`."""
+
+PACKAGES = {
+    "jemalloc": ("libjemalloc2", "jemalloc"),
+    "tcmalloc": ("libtcmalloc-minimal4", "gperftools"),
+}
+"""What installs them: Debian's package and conda's."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
+KEPT = 2**31 - 1  # bytes of free memory to keep: the most that mallopt can be told
+SHARED = 2**30  # bytes; smaller allocations come from memory that is kept
+
+
+def variables(name: str) -> dict[str, str]:
+    """The environment variables that an allocator needs before a process starts.
+
+    Raises:
+        SkippedError: its library is not installed.
+    """
+    if name not in LIBRARIES:
+        return {}
+    path = find(name)
+    if path is None:
+        debian, conda = PACKAGES[name]
+        raise SkippedError(
+            f"allocator={name} needs lib{LIBRARIES[name][0]}, which is not installed: "
+            f"`apt install {debian}`, or `conda install -c conda-forge {conda}`"
+        )
+    loaded = [path, *filter(None, [os.environ.get("LD_PRELOAD")])]
+    return {"LD_PRELOAD": os.pathsep.join(loaded)}
+
+
+@cache
+def find(name: str) -> str | None:
+    """The library of an allocator: this environment's, else the system's; None where there is none."""
+    if not sys.platform.startswith("linux"):
+        return None
+    for library in LIBRARIES[name]:
+        own = sorted(Path(sys.prefix, "lib").glob(f"lib{library}.so*"))
+        if found := (str(own[0]) if own else find_library(library)):
+            return found
+    return None
+
+
+def tune() -> None:
+    """Have the C library keep the memory that is released, instead of giving it back to the kernel.
+
+    It raises the thresholds above which memory is mapped apart and trimmed: mallopt(3). It works at any time,
+    and there is no way back.
+
+    Raises:
+        SkippedError: the C library is not glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        raise SkippedError("allocator=tuned sets glibc's thresholds, and this C library is another")
+    library = ctypes.CDLL(None)
+    mapped = library.mallopt(M_MMAP_THRESHOLD, SHARED) or library.mallopt(M_MMAP_MAX, 0)
+    if not (mapped and library.mallopt(M_TRIM_THRESHOLD, KEPT)):
+        raise SkippedError("allocator=tuned: this glibc does not let its thresholds be raised")

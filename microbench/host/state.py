@@ -1,0 +1,94 @@
+"""The state of the process that a case asks for, set and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from microbench.config import Config
+from microbench.errors import SkippedError, UserError
+from microbench.host import affinity, allocator
+from microbench.metrics import cpus, machine
+
+Environment = dict[str, str | int | float | None]
+
+
+@contextmanager
+def prepared(config: Config, threads: int) -> Iterator[Environment]:
+    """Set affinity, allocator, denormals and threads; yields them as they turned out, as `env_*` fields.
+
+    All is put back but a tuned allocator and the number of inter-op threads, which torch lets be set once.
+
+    Raises:
+        UserError, SkippedError: this process cannot be brought into that state.
+    """
+    with affinity.bound(config.affinity, threads):
+        if config.allocator == "tuned":
+            allocator.tune()
+        set_interop_threads(config.interop_threads)
+        with denormals_flushed(config.flush_denormal), threads_set(threads):
+            yield turned_out(tuned=config.allocator == "tuned")
+
+
+def turned_out(tuned: bool) -> Environment:
+    """What this process runs with."""
+    return {
+        "allocator": machine.allocator() + (", tuned" if tuned else ""),
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "cpus": cpus.text(cpus.usable()),
+        "flush_denormal": flushes_denormals(),
+    }
+
+
+def set_interop_threads(threads: int | None) -> None:
+    """Let so many operations run side by side; None leaves torch's default.
+
+    Raises:
+        UserError: this process has started its threads already, with another number.
+    """
+    if threads is None or threads == torch.get_num_interop_threads():
+        return
+    try:
+        torch.set_num_interop_threads(threads)
+    except RuntimeError as error:
+        raise UserError(
+            f"interop_threads={threads} cannot be set in a process that has used torch: use isolation=fork"
+        ) from error
+
+
+@contextmanager
+def threads_set(threads: int) -> Iterator[None]:
+    """Let torch's operations on the CPU use so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def denormals_flushed(wanted: bool) -> Iterator[None]:
+    """Treat denormal numbers as zero, in this thread and those it starts.
+
+    Raises:
+        SkippedError: this CPU cannot.
+    """
+    if not wanted:
+        yield
+        return
+    if not torch.set_flush_denormal(True):
+        raise SkippedError("flush_denormal=true: this CPU cannot treat denormal numbers as zero")
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def flushes_denormals() -> bool:
+    """Whether a denormal number counts as zero here."""
+    denormal = torch.full((1,), torch.finfo(torch.float64).tiny / 4, dtype=torch.float64)
+    return bool((denormal * 1.0).item() == 0.0)

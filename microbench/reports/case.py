@@ -1,0 +1,97 @@
+"""The table of one case: a row a phase."""
+
+from __future__ import annotations
+
+from collections import Counter
+from statistics import median
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from microbench.reports import phases, units
+from microbench.reports.labels import count, items, label
+from microbench.reports.phases import WHOLE
+from microbench.results.cases import CaseResult
+
+STOP_TEXTS = {
+    "rel_ci": "the interval is narrow enough (measure.rel_ci)",
+    "max_time": "time was up (measure.max_time)",
+    "max_samples": "samples enough (measure.max_samples)",
+}
+
+
+def show_case(case: CaseResult, out: Console) -> None:
+    """Print what the case is, its phases, and what else is known of it."""
+    first = case.first
+    shape = "x".join(filter(None, (str(first["cfg_batch_size"]), first["cfg_input_shape"])))
+    dtype = first["config"]["model"]["input_dtype"]
+    out.print(
+        f"[bold]{escape(label(first))}[/bold], input {shape}" + (f" {dtype}" if dtype != "float32" else "")
+    )
+    if phases.shown(case.estimates):
+        out.print(case_table(case))
+        out.print(facts(case), style="dim")
+
+
+def case_table(case: CaseResult) -> Table:
+    """A row a phase: median, interval, its half-width as a share, spread between rounds, rate, samples."""
+    shown = [case.estimates[phase] for phase in phases.shown(case.estimates)]
+    several = any(estimate.rounds > 1 for estimate in shown)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("phase")
+    extra = ["between rounds"] if several else []
+    names = ("median", phases.interval_name(shown[-1]), "±", *extra, f"{items(case.first)}/s", "samples")
+    for name in names:
+        table.add_column(name, justify="right")
+    for estimate in shown:
+        share, spread = estimate.relative_half_width, estimate.spread
+        table.add_row(
+            estimate.phase,
+            phases.time(estimate),
+            units.interval(estimate.low, estimate.high, estimate.median)
+            if estimate.low is not None and estimate.high is not None
+            else "too few samples",
+            units.share(share) if share is not None else "",
+            *([units.share(spread) if spread is not None else ""] if several else []),
+            phases.rate(case, estimate) if estimate.phase in WHOLE else "",
+            str(estimate.samples),
+            style="bold" if estimate.phase in WHOLE else None,
+        )
+    return table
+
+
+def facts(case: CaseResult) -> str:
+    """Rounds, memory, why the sampling stopped, warm-up and first call, on one line."""
+    rounds = [
+        next(record for phase in WHOLE for record in attempt if record["phase"] == phase)
+        for attempt in case.rounds.values()
+        if any(record["phase"] in WHOLE and record["median"] is not None for record in attempt)
+    ]
+    parts = [count(len(rounds), "round")]
+    if memory := peak_memory(case):
+        parts.append(f"peak memory {units.memory(memory)}")
+    if rounds[0]["calls_per_sample"] > 1:
+        parts.append(f"{rounds[0]['calls_per_sample']} calls a sample")
+    parts.append(f"stopped: {_stops(Counter(record['stop_reason'] for record in rounds))}")
+    parts.append(f"warm-up {count(round(median(len(record['warmup']) for record in rounds)), 'step')}")
+    if first_call := case.estimates.get("first_call"):
+        parts.append(f"first call {units.time(first_call.median)}")
+    return " · ".join(parts)
+
+
+def peak_memory(case: CaseResult) -> float | None:
+    """The median over rounds of the peak memory in bytes; None where it is not known."""
+    peaks = [
+        record["peak_memory"]
+        for attempt in case.rounds.values()
+        for record in attempt
+        if record["phase"] in WHOLE and record["peak_memory"] is not None
+    ]
+    return median(peaks) if peaks else None
+
+
+def _stops(reasons: Counter[str]) -> str:
+    if len(reasons) == 1:
+        return STOP_TEXTS[next(iter(reasons))]
+    return ", ".join(f"{STOP_TEXTS[reason]} in {number}" for reason, number in reasons.most_common())

@@ -1,0 +1,49 @@
+"""Which phases a report shows, and how an estimate of one is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from microbench.reports import units
+from microbench.results.cases import CaseResult, Estimate
+
+PHASES = ("forward", "loss", "backward", "update", "total", "inference")
+WHOLE = ("total", "inference")
+LEAST_LOSS = 0.01  # of the total: a smaller loss phase is not shown
+
+
+def shown(estimates: Mapping[str, Estimate]) -> list[str]:
+    """The phases to show, in their order: the loss only where it is more than 1 % of the total."""
+    loss, total = estimates.get("loss"), estimates.get("total")
+    hide_loss = loss is not None and total is not None and loss.median <= LEAST_LOSS * total.median
+    return [phase for phase in PHASES if phase in estimates and not (phase == "loss" and hide_loss)]
+
+
+def whole(case: CaseResult) -> Estimate | None:
+    """The estimate of the phase that spans a case's step; None where none was measured."""
+    return next((case.estimates[phase] for phase in WHOLE if phase in case.estimates), None)
+
+
+def time(estimate: Estimate) -> str:
+    """The median, with the digits its interval supports."""
+    return units.time(estimate.median, estimate.half_width)
+
+
+def time_and_interval(estimate: Estimate) -> str:
+    """The median and half its interval's width as a share of it."""
+    share = estimate.relative_half_width
+    return time(estimate) + ("" if share is None else f" ±{units.share(share)}")
+
+
+def rate(case: CaseResult, estimate: Estimate) -> str:
+    """Items per second: the batch over the median."""
+    if not estimate.median:
+        return ""
+    return units.rate(case.first["cfg_batch_size"] / estimate.median, estimate.relative_half_width)
+
+
+def interval_name(estimate: Estimate) -> str:
+    """What the interval is: over rounds with the confidence that so many support, or within one process."""
+    if estimate.rounds == 1:
+        return f"{estimate.confidence:.0%} within one process".replace("%", " %")
+    return f"{estimate.confidence:.0%} interval".replace("%", " %")

@@ -1,0 +1,120 @@
+"""The table of a sweep: a row a model and setting, a column a phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from microbench.reports import phases, units
+from microbench.reports.case import peak_memory
+from microbench.reports.labels import count, items, varying
+from microbench.reports.phases import PHASES, WHOLE
+from microbench.results.cases import CaseResult, Estimate
+
+UNLIMITED = 1000  # characters: wider than any table
+
+
+@dataclass
+class Row:
+    """A row: the phases of a model's cases of all modes, each with its case, and how these ended by mode."""
+
+    phases: dict[str, tuple[CaseResult, Estimate]] = field(default_factory=dict)
+    statuses: dict[str, str] = field(default_factory=dict)
+
+    def add(self, case: CaseResult) -> None:
+        """Put a case's phases in."""
+        self.phases |= {phase: (case, estimate) for phase, estimate in case.estimates.items()}
+        self.statuses[case.first["cfg_mode"]] = status(case)
+
+    def estimates(self) -> dict[str, Estimate]:
+        """The phases' estimates."""
+        return {phase: estimate for phase, (_, estimate) in self.phases.items()}
+
+
+def status(case: CaseResult) -> str:
+    """How a case ended, and how many of its rounds did not end well where others did."""
+    if case.status == "ok" and case.failures:
+        return f"ok, {len(case.failures)} of {count(len(case.rounds), 'round')} failed"
+    return case.status
+
+
+def sweep_rows(
+    cases: Sequence[CaseResult], settings: Mapping[str, Sequence[str]]
+) -> dict[tuple[str, ...], Row]:
+    """The rows by model and settings; a second run of the very same case gets a row of its own."""
+    rows: dict[tuple[str, ...], Row] = {}
+    for index, case in enumerate(cases):
+        key = (case.first["cfg_model"], *(values[index] for values in settings.values()))
+        while case.first["cfg_mode"] in rows.get(key, Row()).statuses:
+            key = (*key, "")
+        rows.setdefault(key, Row()).add(case)
+    return rows
+
+
+def sweep_table(cases: Sequence[CaseResult], out: Console) -> Table:
+    """A row for each model and setting, with a column a phase, its modes side by side.
+
+    On a narrow terminal the columns that matter least are left out, so that the others stay whole.
+    """
+    settings = varying(cases)
+    rows = sweep_rows(cases, settings)
+    for extras in (("interval", "rate", "memory"), ("interval", "rate"), ("interval",), ()):
+        table = _table(list(settings), rows, extras)
+        if out.measure(table, options=out.options.update(max_width=UNLIMITED)).maximum <= out.width:
+            break
+    return table
+
+
+def _table(settings: Sequence[str], rows: Mapping[tuple[str, ...], Row], extras: Container[str]) -> Table:
+    columns = list(_columns(rows, extras))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model")
+    for name in (*settings, *(name for name, _ in columns)):
+        table.add_column(name, justify="right")
+    for key, row in rows.items():
+        table.add_row(*map(escape, key[: 1 + len(settings)]), *(cell(row) for _, cell in columns))
+    return table
+
+
+def _columns(
+    rows: Mapping[tuple[str, ...], Row], extras: Container[str]
+) -> list[tuple[str, Callable[[Row], str]]]:
+    """Each column's header, and what a row has there."""
+    shown = [
+        phase for phase in PHASES if any(phase in phases.shown(row.estimates()) for row in rows.values())
+    ]
+    wholes = [phase for phase in WHOLE if phase in shown]
+    time = phases.time_and_interval if "interval" in extras else phases.time
+    columns = [(phase, _cell(phase, lambda case, estimate: time(estimate))) for phase in shown]
+    nouns = {items(case.first) for row in rows.values() for case, _ in row.phases.values()}
+    noun = nouns.pop() if len(nouns) == 1 else "items"
+    if "rate" in extras:
+        columns += [(f"{phase} {noun}/s", _cell(phase, phases.rate)) for phase in wholes]
+    if "memory" in extras:
+        columns += [(f"{phase} memory", _cell(phase, _memory)) for phase in wholes]
+    if any(status != "ok" for row in rows.values() for status in row.statuses.values()):
+        columns.append(("status", lambda row: ", ".join(dict.fromkeys(row.statuses.values()))))
+    return columns
+
+
+def _cell(phase: str, write: Callable[[CaseResult, Estimate], str]) -> Callable[[Row], str]:
+    return lambda row: write(*row.phases[phase]) if phase in row.phases else ""
+
+
+def _memory(case: CaseResult, estimate: Estimate) -> str:
+    memory = peak_memory(case)
+    return "" if memory is None else units.memory(memory)
+
+
+def interval_note(cases: Sequence[CaseResult]) -> str | None:
+    """What ± means in the table; None where no case has an interval."""
+    found = {phases.interval_name(each): each.rounds for case in cases if (each := phases.whole(case))}
+    texts = [
+        f"the {name}" + (f" over {rounds} rounds" if rounds > 1 else " (measure.rounds=1)")
+        for name, rounds in found.items()
+    ]
+    return f"±: half of {', or '.join(texts)}, as a share of the median" if texts else None

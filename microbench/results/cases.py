@@ -1,0 +1,165 @@
+"""The cases of a run: their records grouped over rounds, and what the rounds say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from microbench.results.record import Record, Status
+
+Attempt = Sequence[Record]
+"""The records of one case in one round, written together."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known of one phase of a case.
+
+    Attributes:
+        phase: the phase's name.
+        medians: each round's median in seconds per call, by the round's number.
+        median: the median of these.
+        low: lower end of its interval; None with too few samples for one.
+        high: upper end.
+        confidence: the level of that interval.
+        spread: the standard deviation between rounds, as a share of the median; None for one round.
+        samples: how many samples all rounds have.
+    """
+
+    phase: str
+    medians: Mapping[int, float]
+    median: float
+    low: float | None
+    high: float | None
+    confidence: float
+    spread: float | None
+    samples: int
+
+    @property
+    def rounds(self) -> int:
+        """How many processes it rests on; the interval of one is within that process."""
+        return len(self.medians)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval's width in seconds."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    @property
+    def relative_half_width(self) -> float | None:
+        """Half the interval's width as a share of the median; None without an interval, or a median of 0."""
+        return self.half_width / self.median if self.half_width is not None and self.median else None
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """A case of a run.
+
+    Attributes:
+        rounds: by the round's number, the records of its best attempt: of a run that was completed later, the
+            one that ended well.
+    """
+
+    rounds: Mapping[int, Attempt]
+
+    @property
+    def first(self) -> Record:
+        """A record with what all of the case's records share: of a round that ended well, if one did."""
+        return self.shown[0]
+
+    @property
+    def shown(self) -> Attempt:
+        """The records of the first round that ended well, or of the first."""
+        return next((each for each in self.rounds.values() if is_ok(each)), next(iter(self.rounds.values())))
+
+    @property
+    def ok(self) -> bool:
+        """Whether every round that was tried ended well."""
+        return all(is_ok(attempt) for attempt in self.rounds.values())
+
+    @property
+    def failures(self) -> dict[int, Record]:
+        """By the round's number, a record of each round that did not end well."""
+        return {number: attempt[0] for number, attempt in self.rounds.items() if not is_ok(attempt)}
+
+    @property
+    def status(self) -> str:
+        """How it ended: ok where any round did."""
+        return str(self.first["status"])
+
+    @property
+    def measured_rounds(self) -> list[int]:
+        """The rounds that ended well, with all their records."""
+        return [number for number, attempt in self.rounds.items() if is_ok(attempt) and is_whole(attempt)]
+
+    @property
+    def planned_rounds(self) -> int:
+        """How many rounds it was to have."""
+        return int(self.first["config"]["measure"]["rounds"])
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        """What its rounds say together, by phase; of rounds that failed, nothing is taken."""
+        found: dict[str, list[Record]] = {}
+        for attempt in self.rounds.values():
+            for record in attempt:
+                if record["status"] == Status.OK and record["median"] is not None:
+                    found.setdefault(record["phase"], []).append(record)
+        return {phase: estimate_of(records) for phase, records in found.items()}
+
+    @cached_property
+    def warnings(self) -> dict[str, list[str]]:
+        """By the warning's code, what it says in each round that has it."""
+        found: dict[str, list[str]] = {}
+        for attempt in self.rounds.values():
+            for warning in attempt[0]["warnings"]:
+                found.setdefault(warning["code"], []).append(warning["message"])
+        return found
+
+
+def estimate_of(records: Sequence[Record]) -> Estimate:
+    """What a phase's records say together, one of each round."""
+    from microbench.stats.rounds import over_rounds
+
+    phase = records[0]["phase"]
+    medians = {int(record["round"]): float(record["median"]) for record in records}
+    samples = sum(record["n"] for record in records)
+    if len(records) == 1:
+        only = records[0]
+        ends = only["ci_low"], only["ci_high"]
+        return Estimate(phase, medians, only["median"], *ends, only["confidence"], None, samples)
+    over = over_rounds(list(medians.values()))
+    ends = over.low, over.high
+    return Estimate(phase, medians, over.median, *ends, over.confidence, over.spread, samples)
+
+
+def is_ok(attempt: Attempt) -> bool:
+    """Whether a round ended well."""
+    return str(attempt[0]["status"]) == Status.OK
+
+
+def is_whole(attempt: Attempt) -> bool:
+    """Whether no record of a round was lost to a crash in the middle of writing them."""
+    return len(attempt) == max(1, int(attempt[0]["n_series"]))
+
+
+def cases_of(records: Iterable[Record]) -> list[CaseResult]:
+    """The cases that records are of, in the order of their runs and of their places in these."""
+    found: dict[tuple[str, int], dict[int, dict[str, list[Record]]]] = {}
+    for record in records:
+        rounds = found.setdefault((record["run_id"], record["order"]), {})
+        rounds.setdefault(record["round"], {}).setdefault(record["started_at"], []).append(record)
+    runs = list(dict.fromkeys(run_id for run_id, _ in found))
+    return [
+        CaseResult({number: _best(list(attempts.values())) for number, attempts in sorted(rounds.items())})
+        for (run_id, _), rounds in sorted(
+            found.items(), key=lambda item: (runs.index(item[0][0]), item[0][1])
+        )
+    ]
+
+
+def _best(attempts: Sequence[Attempt]) -> Attempt:
+    """The first that ended well with all its records; else the first that ended well; else the last."""
+    good = [attempt for attempt in attempts if is_ok(attempt)]
+    return next(filter(is_whole, good), good[0] if good else attempts[-1])

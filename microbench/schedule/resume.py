@@ -1,0 +1,110 @@
+"""Which rounds of a run's cases have been measured before."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from microbench.errors import UserError, nearest
+from microbench.results.cases import CaseResult, cases_of
+from microbench.results.record import Record
+from microbench.results.store import read
+from microbench.schedule.cases import COMMAND, Case
+
+Key = tuple[str, str]
+"""A case's id, and how it is measured."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What the folder of a run holds.
+
+    Attributes:
+        cases: the run's cases, as measured so far.
+    """
+
+    cases: Sequence[CaseResult]
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run that is completed."""
+        return str(self.cases[0].first["run_id"])
+
+    @property
+    def seed(self) -> int:
+        """What its order was drawn from."""
+        return int(self.cases[0].first["schedule_seed"])
+
+
+def folder_of(resume: str) -> Path:
+    """The folder that `resume=DIR` names.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    folder = Path(resume)
+    if not folder.is_dir():
+        here = [str(path) for path in folder.parent.glob("*/") if folder.parent.is_dir()]
+        close = nearest(resume, here)
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
+        raise UserError(f"resume={resume}: there is no such folder.{hint}")
+    return folder
+
+
+def arguments_of(folder: Path) -> list[str]:
+    """The command line's arguments that began the run of a folder.
+
+    Raises:
+        UserError: the folder has no records, or those of a run from Python.
+    """
+    commands = [record["run_command"] for record in read(folder)]
+    if not commands or not commands[-1]:
+        raise UserError(
+            f"resume={folder}: its records do not say which command began the run: give its options as well."
+        )
+    return shlex.split(commands[-1])[len(COMMAND) :]
+
+
+def before(records: Sequence[Record], host_id: str) -> Before | None:
+    """The run on this machine that the records of a folder began; None where there is none.
+
+    Where a folder holds several runs, it is the last.
+    """
+    here = [record for record in records if record["host_id"] == host_id]
+    if not here:
+        return None
+    run_id = here[-1]["run_id"]
+    return Before(cases_of([record for record in here if record["run_id"] == run_id]))
+
+
+def matched(cases: Iterable[Case], earlier: Before) -> tuple[list[Case], set[tuple[int, int]]]:
+    """The cases with the places they had in the run before, and which (place, round) of it are done.
+
+    A case is the same when its `case_id` is, and when it is measured the same way but for the number of
+    rounds. A case that the earlier run did not have gets a place of its own behind its cases.
+    """
+    known: dict[Key, list[CaseResult]] = defaultdict(list)
+    for found in earlier.cases:
+        known[_key(found.first["case_id"], found.first["config"]["measure"])].append(found)
+    unused = max(int(found.first["order"]) for found in earlier.cases) + 1
+    placed: list[Case] = []
+    done: set[tuple[int, int]] = set()
+    for case in cases:
+        same = known[_key(case.id, asdict(case.config.measure))]
+        if same:
+            found = same.pop(0)
+            order = int(found.first["order"])
+            done |= {(order, number) for number in found.measured_rounds}
+        else:
+            order, unused = unused, unused + 1
+        placed.append(replace(case, order=order))
+    return placed, done
+
+
+def _key(case_id: str, measure: Mapping[str, Any]) -> Key:
+    how = {name: value for name, value in measure.items() if name != "rounds"}
+    return case_id, repr(sorted(how.items()))

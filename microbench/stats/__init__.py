@@ -1,0 +1,1 @@
+"""WHAT NUMBERS SAY: medians and intervals, dependence, trends, rounds and ratios."""

@@ -1,0 +1,1 @@
+"""What the command line does besides measuring: one module a verb, each with `main(arguments) -> int`."""
