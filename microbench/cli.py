@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import pkgutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 from rich.console import Console
 
+from microbench import verbs as room
 from microbench.errors import UserError, unknown
 
 
@@ -52,8 +55,9 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         return _version()
     verb, *rest = arguments
-    if verb in VERBS:
-        return VERBS[verb](rest)
+    if verb in verbs():
+        code: int = import_module(f"microbench.verbs.{verb}").main(rest)
+        return code
     if "=" not in verb and not verb.startswith(("-", "~", "+")):
         raise _no_option(verb)
     return _measure(arguments)
@@ -61,15 +65,20 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _no_option(word: str) -> UserError:
     """The error for a word that is neither a verb nor an option, such as a model's name alone."""
-    from microbench.verbs.listing import layers, models
+    from microbench.verbs.list import layers, models
 
     if word in {*models(), *layers()}:
         return UserError(f"{word!r} is no verb. Did you mean model={word}?")
-    return unknown("verb", word, VERBS)
+    return unknown("verb", word, verbs())
+
+
+def verbs() -> list[str]:
+    """Every verb: the modules of its room."""
+    return [module.name for module in pkgutil.iter_modules(room.__path__)]
 
 
 def _help() -> int:
-    from microbench.verbs.listing import show_help
+    from microbench.verbs.list import show_help
 
     show_help(_output(width_in_pipe=110))
     return 0
@@ -80,16 +89,6 @@ def _version() -> int:
 
     print(f"microbench {version('microbench')}")
     return 0
-
-
-def _list(kinds: Sequence[str]) -> int:
-    from microbench.verbs.listing import show_list
-
-    show_list(kinds, _output(width_in_pipe=110))
-    return 0
-
-
-VERBS: dict[str, Callable[[Sequence[str]], int]] = {"list": _list}
 
 
 def _output(**options: int) -> Console:

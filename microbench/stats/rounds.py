@@ -39,9 +39,9 @@ def over_rounds(medians: Sequence[float], confidence: float = CONFIDENCE) -> Ove
 
     Rounds are drawn with replacement and the median of each draw is taken (Efron & Tibshirani, An
     Introduction to the Bootstrap, 1993; for benchmarks Kalibera & Jones, Rigorous Benchmarking in Reasonable
-    Time, ISMM 2013). The percentiles are widened for few rounds: Hesterberg, What Teachers Should Know About the
-    Bootstrap, The American Statistician 69 (2015), section 5.2. No draw leaves the range of the rounds, which
-    misses the true median with probability 2^(1-R): that bounds the confidence.
+    Time, ISMM 2013). The percentiles are widened for few rounds: Hesterberg, What Teachers Should Know
+    About the Bootstrap, The American Statistician 69 (2015), section 5.2. No draw leaves the range of the
+    rounds, which misses the true median with probability 2^(1-R): that bounds the confidence.
     """
     values = np.asarray(medians, dtype=np.float64)
     rounds = len(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -21,7 +21,7 @@ HELP = """\
 
 [bold]usage[/bold]  microbench model=NAME \\[option=value …]       measure one case
        microbench -m model=A,B option=V,W …       measure every combination
-       microbench compare A B | A --by OPTION      tell real differences from luck
+       microbench compare A B | A --by OPTION     tell real differences from luck
        microbench doctor                          what this machine can measure, and how to do better
        microbench list \\[KIND]                    print what there is to choose from
 
@@ -97,6 +97,14 @@ def names(kind: str) -> list[str]:
     if kind not in KINDS:
         raise unknown("kind to list", kind, KINDS)
     return options(kind.removesuffix("s"))
+
+
+def main(kinds: Sequence[str]) -> int:
+    """`microbench list [KIND …]`: print what there is to choose from."""
+    from microbench.reports.terminal import console
+
+    show_list(kinds, console(width_in_pipe=110))
+    return 0
 
 
 def show_list(kinds: Iterable[str], out: Console) -> None:
