@@ -50,14 +50,14 @@ def _say(error: BaseException) -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    verb, *rest = arguments or ["--help"]
+    if verb in verbs():
+        code: int = import_module(f"microbench.verbs.{verb}").main(rest)
+        return code
     if not arguments or {"-h", "--help"} & set(arguments):
         return _help()
     if arguments == ["--version"]:
         return _version()
-    verb, *rest = arguments
-    if verb in verbs():
-        code: int = import_module(f"microbench.verbs.{verb}").main(rest)
-        return code
     if "=" not in verb and not verb.startswith(("-", "~", "+")):
         raise _no_option(verb)
     return _measure(arguments)
