@@ -108,6 +108,28 @@ class CaseResult:
                     found.setdefault(record["phase"], []).append(record)
         return {phase: estimate_of(records) for phase, records in found.items()}
 
+    def rows(self) -> list[Record]:
+        """A mapping a phase: what the case is, and what its rounds say."""
+        kept = {
+            key: value
+            for key, value in self.first.items()
+            if key in ("run_id", "case_id", "status") or key.startswith("cfg_")
+        }
+        return [
+            {
+                **kept,
+                "phase": each.phase,
+                "median": each.median,
+                "ci_low": each.low,
+                "ci_high": each.high,
+                "confidence": each.confidence,
+                "spread": each.spread,
+                "rounds": each.rounds,
+                "samples": each.samples,
+            }
+            for each in self.estimates.values()
+        ]
+
     @cached_property
     def warnings(self) -> dict[str, list[str]]:
         """By the warning's code, what it says in each round that has it."""

@@ -59,6 +59,16 @@ class Result:
 
         return pd.DataFrame(self.records)
 
+    def summary(self) -> pd.DataFrame:
+        """What the rounds say together: a row a case and phase, times in seconds a call.
+
+        Its columns are run_id, case_id, status, the `cfg_*` fields, phase, median, ci_low, ci_high, confidence,
+        spread (standard deviation between rounds over the median), rounds and samples.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([row for case in self.cases() for row in case.rows()])
+
 
 def load(paths: Iterable[Path | str] | Path | str) -> Result:
     """The result in one or several record files or run folders, concatenated.
