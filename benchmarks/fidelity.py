@@ -48,6 +48,7 @@ def by_microbench(case: str, threads: int) -> dict[str, float]:
         command = [sys.executable, "-m", "microbench", f"model={model}", f"mode={mode}", f"threads={threads}"]
         command += [
             "device=cpu",
+            "measure.rounds=1",
             "measure.rel_ci=1e-9",
             f"measure.max_time={seconds}",
             f"hydra.run.dir={folder}",

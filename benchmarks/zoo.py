@@ -14,9 +14,14 @@ from rich.console import Console
 
 import microbench
 from microbench.catalog import torchvision_models
-from microbench.reports import terminal
+from microbench.reports.sweep import sweep_table
 
-FEW = {"max_samples": 2, "min_time": 0.0, "max_warmup": 0.0}  # it is about whether they run, not how fast
+FEW = {
+    "rounds": 1,
+    "max_samples": 2,
+    "min_time": 0.0,
+    "max_warmup": 0.0,
+}  # it is about whether they run, not how fast
 
 
 def main(patterns: list[str]) -> int:
@@ -26,9 +31,9 @@ def main(patterns: list[str]) -> int:
     (folder / "records.jsonl").unlink(missing_ok=True)
     result = microbench.sweep(model=names, mode=["infer", "train"], batch_size=2, measure=FEW, folder=folder)
     cases = result.cases()
-    failed = [case[0] for case in cases if case[0]["status"] != "ok"]
+    failed = [case.first for case in cases if case.status != "ok"]
     out = Console(width=200, highlight=False)
-    out.print(terminal.sweep_table(cases, out))
+    out.print(sweep_table(cases, out))
     for record in failed:
         out.print(f"{record['cfg_model']} {record['cfg_mode']}: {record['status']}: {record['error']}")
     out.print(f"{len(names)} models, {len(cases)} cases, {len(cases) - len(failed)} ok, {len(failed)} failed")

@@ -62,8 +62,8 @@ class Result:
     def summary(self) -> pd.DataFrame:
         """What the rounds say together: a row a case and phase, times in seconds a call.
 
-        Its columns are run_id, case_id, status, the `cfg_*` fields, phase, median, ci_low, ci_high, confidence,
-        spread (standard deviation between rounds over the median), rounds and samples.
+        Its columns are run_id, case_id, status, the `cfg_*` fields, phase, median, ci_low, ci_high,
+        confidence, spread (standard deviation between rounds over the median), rounds and samples.
         """
         import pandas as pd
 

@@ -266,7 +266,13 @@ class _Turn:
         for phase, fresh in progress.samples.items():
             if phase not in self.partial:
                 calls = progress.calls_per_sample
-                self.partial[phase] = Series(phase, progress.clock, array("d"), calls_per_sample=calls)
+                self.partial[phase] = Series(
+                    phase,
+                    progress.clock,
+                    array("d"),
+                    calls_per_sample=calls,
+                    sampled=progress.stage == "sample",
+                )
             self.partial[phase].samples.extend(fresh)
 
     def _identity(self, outcome: Outcome) -> dict[str, Any]:

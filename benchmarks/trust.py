@@ -1,0 +1,151 @@
+"""Can the verdicts be trusted? How often they are wrong, what they find, how often intervals hold the truth.
+
+    python benchmarks/trust.py [--rounds 40] [--copies 4] [--folder outputs/trust] [WORKLOAD …]
+
+Each workload is measured as several copies of one case, interleaved, in many rounds; the records stay in the
+folder, and a second call completes or only reads them. The rounds are cut into blocks of R, each as a user's
+run of `measure.rounds=R` would have it, and in each block
+
+- every copy is compared with every other: they are the same case, so "faster" or "slower" is a false verdict;
+- a copy is compared with a slower one: is the slowdown found? It is planted in the numbers of one side (times
+  1.03 and 1.10), and, for `repeat`, in fact: 103 multiplications instead of 100;
+- does the interval of each copy hold the median of all copies' rounds, which stands for the long run?
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import microbench
+from microbench.results.cases import CaseResult
+from microbench.results.result import Result
+
+HERE = Path(__file__).parent
+MEASURE = {"measure.max_time": 1.0, "measure.max_warmup": 1.0}
+WORKLOADS: dict[str, dict[str, Any]] = {
+    "repeat": {
+        "model": "layer",
+        "mode": "infer",
+        "model.cls": "planted.Repeat",
+        "model.input_shape": [[256]],
+        "batch_size": 32,
+        "threads": 1,
+    },
+    "resnet18": {"model": "resnet18", "mode": "infer", "batch_size": 1},
+    "conv3x3_1": {"model": "conv3x3_1", "mode": "train", "batch_size": 2, "allocator": "tuned"},
+}
+PLANTED = {"3 %": 1.03, "10 %": 1.10}
+SIZES = (2, 3, 4, 5, 6, 8, 10)
+
+
+def measured(name: str, rounds: int, copies: int, folder: Path) -> list[CaseResult]:
+    """A workload's copies, and for `repeat` behind them the one that is slower in fact."""
+    options: dict[str, Any] = {**WORKLOADS[name], **MEASURE, "measure.rounds": rounds}
+    if name == "repeat":
+        options["model.args"] = [[100]] * copies + [[103]]
+    else:
+        options["seed"] = [0] * copies
+    return microbench.sweep(folder=folder / name, **options).cases()
+
+
+@dataclass
+class Share:
+    """How many of how many."""
+
+    hits: int = 0
+    of: int = 0
+
+    def add(self, hit: bool) -> None:
+        """Count one."""
+        self.hits += hit
+        self.of += 1
+
+    def __str__(self) -> str:
+        return f"{self.hits / self.of:6.1%} of {self.of}".replace("%", " %") if self.of else ""
+
+
+def block(case: CaseResult, numbers: Sequence[int], factor: float = 1.0) -> Result:
+    """A case with only these rounds, as if a run had had no others; its times multiplied by a factor."""
+    records = [
+        {**record, "median": record["median"] and record["median"] * factor}
+        for number in numbers
+        for record in case.rounds[number]
+    ]
+    return Result(records, Path())
+
+
+def verdict(a: Result, b: Result) -> str:
+    """What is said of the second result against the first."""
+    return str(microbench.compare(a, b).rows[0].verdict)
+
+
+def blocks(case: CaseResult, size: int) -> Iterator[Sequence[int]]:
+    """The rounds of a case in blocks of so many."""
+    numbers = sorted(case.rounds)
+    for start in range(0, len(numbers) - size + 1, size):
+        yield numbers[start : start + size]
+
+
+def main() -> int:
+    """Print a row a workload and number of rounds; return 1 if more than 5 % of the verdicts are false."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--copies", type=int, default=4)
+    parser.add_argument("--folder", type=Path, default=Path("outputs/trust"))
+    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD")
+    arguments = parser.parse_args()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+    sys.path.insert(0, str(HERE))
+    default, false_verdicts = microbench.config.MeasureConfig().rounds, Share()
+    heads = ("false verdicts", "3 % found", "10 % found", "3 % in fact", "interval holds")
+    print(f"{'workload':10} rounds  {'':>7}" + "".join(f"{head:>18}" for head in heads))
+    for name in arguments.workloads:
+        cases = measured(name, arguments.rounds, arguments.copies, arguments.folder)
+        for size in SIZES:
+            shares, width = evaluate(cases, arguments.copies, size)
+            print(
+                f"{name:10} {size:6}  ±{width:6.1%}" + "".join(f"{share!s:>18}" for share in shares),
+                flush=True,
+            )
+            if size == default:
+                false_verdicts.hits += shares[0].hits
+                false_verdicts.of += shares[0].of
+    print(f"false verdicts with the default of {default} rounds: {false_verdicts}")
+    return int(false_verdicts.hits > 0.05 * false_verdicts.of)
+
+
+def evaluate(cases: Sequence[CaseResult], copies: int, size: int) -> tuple[list[Share], float]:
+    """False verdicts, planted slowdowns found, intervals that hold the truth; the intervals' median ±share."""
+    same, slower = cases[:copies], cases[copies:]
+    phase = next(each for each in ("total", "inference") if each in same[0].estimates)
+    truth = median(value for case in same for value in case.estimates[phase].medians.values())
+    false, planted, real, holds = Share(), {name: Share() for name in PLANTED}, Share(), Share()
+    widths = []
+    for numbers in blocks(same[0], size):
+        for a, b in combinations(same, 2):
+            false.add(verdict(block(a, numbers), block(b, numbers)) in ("faster", "slower"))
+            for name, factor in PLANTED.items():
+                planted[name].add(verdict(block(a, numbers), block(b, numbers, factor)) == "slower")
+        for a in same:
+            for b in slower:
+                real.add(verdict(block(a, numbers), block(b, numbers)) == "slower")
+            estimate = block(a, numbers).cases()[0].estimates[phase]
+            assert estimate.low is not None
+            assert estimate.high is not None
+            holds.add(estimate.low <= truth <= estimate.high)
+            widths.append(estimate.relative_half_width or 0.0)
+    return [false, *planted.values(), real, holds], median(widths)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
