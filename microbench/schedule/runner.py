@@ -113,6 +113,7 @@ class Run:
     command: str | None = None
     completing: bool = False
     records: list[Record] = field(default_factory=list)
+    _places: dict[str, Place] = field(init=False, default_factory=dict)
 
     @property
     def result(self) -> Result:
@@ -131,31 +132,29 @@ class Run:
         """
         pool = Pool()
         try:
-            self._places = self._find_places(pool)
-            schedule, done = self._schedule()
+            schedule, done = self._schedule(self._resolved(pool))
             self._measure(schedule, done, pool)
             return self.result
         finally:
             pool.close()
 
-    def _find_places(self, pool: Pool) -> dict[str, Place]:
+    def _resolved(self, pool: Pool) -> list[Case]:
+        """The cases with their devices and threads as they are on this machine."""
         first = {case.config.device.name: case for case in reversed(self.cases)}
-        return {device: _place(case, pool) for device, case in first.items()}
+        places = {device: _place(case, pool) for device, case in first.items()}
+        self._places = {place.device: place for place in places.values()}
+        asked = [(case, places[case.config.device.name]) for case in self.cases]
+        return [case.at(place.device, place.threads) for case, place in asked]
 
-    def _place_of(self, case: Case) -> Place:
-        return self._places[case.config.device.name]
-
-    def _schedule(self) -> tuple[Schedule, set[tuple[int, int]]]:
+    def _schedule(self, cases: Sequence[Case]) -> tuple[Schedule, set[tuple[int, int]]]:
         """What to measure in which order, and which (place, round) of it are done already."""
-        resolved = [case.at(self._place_of(case).device, self._place_of(case).threads) for case in self.cases]
-        self._places |= {place.device: place for place in self._places.values()}
         there = read(self.store.path) if self.completing and self.store.path.exists() else []
         earlier = before(there, machine.host_id())
         if earlier is None:
-            return schedule_of(resolved, secrets.randbelow(2**32)), set()
+            return schedule_of(cases, secrets.randbelow(2**32)), set()
         self.run_id = earlier.run_id
-        cases, done = matched(resolved, earlier)
-        wanted = {case.order for case in cases}
+        placed, done = matched(cases, earlier)
+        wanted = {case.order for case in placed}
         self.records += [
             record
             for found in earlier.cases
@@ -163,34 +162,38 @@ class Run:
             for record in attempt
             if record["order"] in wanted
         ]
-        return schedule_of(cases, earlier.seed), done
+        return schedule_of(placed, earlier.seed), done
 
     def _measure(self, schedule: Schedule, done: set[tuple[int, int]], pool: Pool) -> None:
-        turns, first = schedule.turns(), None
+        """Measure every turn that is not done, and drop the others of a case that fails at its first."""
         succeeded, failed = {order for order, _ in done}, set[int]()
-        shared = set.intersection(*(set(case.overrides) for case in self.cases))
+        turns, last = schedule.turns(), None
         for index, case in enumerate(turns):
             if (case.order, case.round) in done or case.order in failed:
                 continue
-            if first is not None and (case.round != first.round or schedule.kind == "sequential"):
+            if last is not None and (case.round != last.round or case.order == last.order):
                 pool.close()
-            first = case
-            settings = [each for each in case.settings if each not in shared]
-            heading = Heading(case.axes(), settings, index, len(turns), case.round, case.rounds)
-            of_run = {
-                "run_id": self.run_id,
-                "run_command": self.command,
-                "turn": index,
-                "schedule": schedule.kind,
-                "schedule_seed": schedule.seed,
-            }
-            records = _Turn(case, self._place_of(case), heading, of_run).take(
-                pool, self.store, self.observer, self.records
-            )
-            if records[0]["status"] == Status.OK:
+            last = case
+            if self._take(case, index, len(turns), schedule, pool) == Status.OK:
                 succeeded.add(case.order)
             elif case.order not in succeeded:
                 failed.add(case.order)
+
+    def _take(self, case: Case, turn: int, turns: int, schedule: Schedule, pool: Pool) -> str:
+        """Measure one round of a case, and say how it ended."""
+        shared = set.intersection(*(set(each.overrides) for each in self.cases))
+        settings = [each for each in case.settings if each not in shared]
+        of_run = {
+            "run_id": self.run_id,
+            "run_command": self.command,
+            "turn": turn,
+            "schedule": schedule.kind,
+            "schedule_seed": schedule.seed,
+        }
+        heading = Heading(case.axes(), settings, turn, turns, case.round, case.rounds)
+        place = self._places[case.config.device.name]
+        records = _Turn(case, place, heading, of_run).take(pool, self.store, self.observer, self.records)
+        return str(records[0]["status"])
 
 
 def _place(case: Case, pool: Pool) -> Place:
