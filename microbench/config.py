@@ -20,6 +20,28 @@ SCHEDULES = ("interleaved", "sequential")
 ALLOCATORS = ("system", "tuned", "jemalloc", "tcmalloc")
 AFFINITIES = ("none", "compact")
 
+NOT_THE_WORK = ("measure", "isolation", "timeout", "schedule", "schedule_seed", "resume")
+"""Settings of how the work is measured, not of the work: left out of `case_id` and of what is compared."""
+
+WORK_OF_MEASURE = ("cold_cache",)
+"""Settings under `measure` that are of the work all the same."""
+
+OF_THE_RUN = ("schedule", "schedule_seed", "resume")
+"""Settings of a whole run, which its cases share."""
+
+WAYS = (
+    "device",
+    "engine",
+    "precision",
+    "threads",
+    "interop_threads",
+    "affinity",
+    "allocator",
+    "flush_denormal",
+    "measure.cold_cache",
+)
+"""Settings of how the work is done: cases that differ in these alone are alternatives, which are ranked."""
+
 
 @dataclass
 class ModelConfig:

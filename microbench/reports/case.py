@@ -11,8 +11,7 @@ from rich.table import Table
 
 from microbench.reports import phases, units
 from microbench.reports.labels import count, items, label
-from microbench.reports.phases import WHOLE
-from microbench.results.cases import CaseResult
+from microbench.results.cases import WHOLE, CaseResult
 
 STOP_TEXTS = {
     "rel_ci": "the interval is narrow enough (measure.rel_ci)",

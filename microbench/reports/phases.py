@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from microbench.reports import units
-from microbench.results.cases import CaseResult, Estimate
+from microbench.results.cases import PHASES, CaseResult, Estimate
 
-PHASES = ("forward", "loss", "backward", "update", "total", "inference")
-WHOLE = ("total", "inference")
 LEAST_LOSS = 0.01  # of the total: a smaller loss phase is not shown
 
 
@@ -17,11 +15,6 @@ def shown(estimates: Mapping[str, Estimate]) -> list[str]:
     loss, total = estimates.get("loss"), estimates.get("total")
     hide_loss = loss is not None and total is not None and loss.median <= LEAST_LOSS * total.median
     return [phase for phase in PHASES if phase in estimates and not (phase == "loss" and hide_loss)]
-
-
-def whole(case: CaseResult) -> Estimate | None:
-    """The estimate of the phase that spans a case's step; None where none was measured."""
-    return next((case.estimates[phase] for phase in WHOLE if phase in case.estimates), None)
 
 
 def time(estimate: Estimate) -> str:

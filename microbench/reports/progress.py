@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.text import Text
 
 from microbench.reports import units
-from microbench.reports.phases import WHOLE, time_and_interval
-from microbench.results.cases import estimate_of
+from microbench.reports.phases import time_and_interval
+from microbench.results.cases import WHOLE, estimate_of
 from microbench.results.record import Heading, Progress, Record
 
 STAGES = {"build": "building", "prepare": "preparing", "warmup": "warming up"}

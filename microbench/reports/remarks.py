@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from microbench.reports.labels import count, labels
+from microbench.reports.labels import count
 from microbench.results.cases import CaseResult
+from microbench.results.naming import labels
 
 STYLES = {"skipped": "dim"}  # of a status; the others are red
 

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from microbench.reports import phases, units
 from microbench.reports.case import peak_memory
-from microbench.reports.labels import count, items, varying
-from microbench.reports.phases import PHASES, WHOLE
-from microbench.results.cases import CaseResult, Estimate
+from microbench.reports.labels import count, items
+from microbench.results.cases import PHASES, WHOLE, CaseResult, Estimate
+from microbench.results.naming import varying
 
 UNLIMITED = 1000  # characters: wider than any table
 
@@ -112,7 +112,7 @@ def _memory(case: CaseResult, estimate: Estimate) -> str:
 
 def interval_note(cases: Sequence[CaseResult]) -> str | None:
     """What ± means in the table; None where no case has an interval."""
-    found = {phases.interval_name(each): each.rounds for case in cases if (each := phases.whole(case))}
+    found = {phases.interval_name(each): each.rounds for case in cases if (each := case.whole)}
     texts = [
         f"the {name}" + (f" over {rounds} rounds" if rounds > 1 else " (measure.rounds=1)")
         for name, rounds in found.items()

@@ -8,6 +8,12 @@ from functools import cached_property
 
 from microbench.results.record import Record, Status
 
+PHASES = ("forward", "loss", "backward", "update", "total", "inference")
+"""The phases of a step, in their order; the others (prepare, first_call) happen once."""
+
+WHOLE = ("total", "inference")
+"""Those that span a whole step."""
+
 Attempt = Sequence[Record]
 """The records of one case in one round, written together."""
 
@@ -129,6 +135,11 @@ class CaseResult:
             }
             for each in self.estimates.values()
         ]
+
+    @property
+    def whole(self) -> Estimate | None:
+        """The estimate of the phase that spans its step; None where none was measured."""
+        return next((self.estimates[phase] for phase in WHOLE if phase in self.estimates), None)
 
     @cached_property
     def warnings(self) -> dict[str, list[str]]:

@@ -9,16 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from microbench.config import Config
-
-NOT_THE_WORK = ("measure", "isolation", "timeout", "schedule", "schedule_seed", "resume")
-"""Settings of how the work is measured, not of the work: left out of the `case_id`."""
-
-WORK_OF_MEASURE = ("cold_cache",)
-"""Settings under `measure` that are of the work all the same."""
-
-OF_THE_RUN = ("schedule", "schedule_seed", "resume")
-"""Settings of a whole run, which its cases share."""
+from microbench.config import NOT_THE_WORK, OF_THE_RUN, WORK_OF_MEASURE, Config
 
 RESOLVED = ("device", "threads")
 """Settings whose default depends on the machine: a case's command spells them out."""

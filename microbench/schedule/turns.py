@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from microbench.config import value_of
+from microbench.config import OF_THE_RUN, value_of
 from microbench.errors import UserError
-from microbench.schedule.cases import OF_THE_RUN, Case
+from microbench.schedule.cases import Case
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""What cases are called: by what tells them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from microbench.results.cases import CaseResult
+
+
+def labels(cases: Sequence[CaseResult]) -> list[str]:
+    """What each case of a sweep is: model, mode, and what varies."""
+    settings = varying(cases)
+    return [
+        ", ".join(
+            [
+                f"{case.first['cfg_model']} {case.first['cfg_mode']}",
+                *(f"{name}={values[index]}" for name, values in settings.items()),
+            ]
+        )
+        for index, case in enumerate(cases)
+    ]
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A configuration's values as text, by dotted key."""
+    found: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = str(value)
+    return found
+
+
+def varying(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
+    """The settings that tell cases apart, besides model and mode: by name, each case's value.
+
+    These are the axes that differ; where they leave two cases alike, every other setting that differs too.
+    """
+    first = [case.first for case in cases]
+    values = {
+        axis.removeprefix("cfg_"): [str(record[axis]) for record in first]
+        for axis in first[0]
+        if axis.startswith("cfg_") and axis not in ("cfg_model", "cfg_mode", "cfg_input_shape")
+    }
+    found = {name: each for name, each in values.items() if len(set(each)) > 1}
+    names = [(record["cfg_model"], record["cfg_mode"]) for record in first]
+    if len(set(zip(names, *found.values(), strict=True))) < len(cases):
+        configs = [flat(record["config"]) for record in first]
+        for key in dict.fromkeys(key for config in configs for key in config):
+            each = [config.get(key, "") for config in configs]
+            if key.partition(".")[0] not in {*found, "mode"} and _differs_within(names, each):
+                found[key] = each
+    return found
+
+
+def _differs_within(names: Sequence[Any], values: Sequence[str]) -> bool:
+    """Whether two cases of one name have different values."""
+    return len(set(zip(names, values, strict=True))) > len(set(names))
