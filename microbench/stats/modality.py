@@ -41,8 +41,8 @@ def two_speeds(samples: ArrayLike) -> Speeds | None:
         return None
     split = _split(ordered)
     low, high = float(np.median(ordered[:split])), float(np.median(ordered[split:]))
-    share = 1 - split / len(ordered)
-    if min(share, 1 - share) < LEAST_SHARE or high - low < LEAST_GAP * low:
+    share, least = (len(ordered) - split) / len(ordered), min(split, len(ordered) - split) / len(ordered)
+    if least < LEAST_SHARE or high - low < LEAST_GAP * low:
         return None
     third = (high - low) / 3
     around_low, between, around_high = (

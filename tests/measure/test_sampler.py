@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, repeat
 
 import pytest
@@ -9,9 +10,9 @@ import pytest
 from microbench.devices.fake import FakeClock
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.measure.sampler import Sampled, calibrate, heat, observe, quiet_gc, sample
-from microbench.measure.summary import relative_half_width
 from microbench.measure.stopping import StoppingRule
 from microbench.results.record import Progress, StopReason
+from microbench.stats.median import relative_half_width
 
 
 def rule(**settings: float) -> StoppingRule:
@@ -56,6 +57,35 @@ def test_a_merged_sample_is_divided_by_its_calls() -> None:
     clock = FakeClock()
     assert observe(one_phase(clock, [0.25]), clock, calls=8) == {"work": 0.25}
     assert clock.now() == 2.0
+
+
+def test_what_is_done_before_a_sample_is_in_no_sample() -> None:
+    clock, done = FakeClock(), []
+
+    def before() -> None:
+        done.append(clock.now())
+        clock.advance(8.0)
+
+    cold = replace(one_phase(clock, [0.25, 0.5, 1.0] * 2), before=before)
+    assert observe(cold, clock) == {"work": 0.25}
+    assert done == [0.0]
+    samples = sample(cold, clock, rule(max_samples=5), 1, lambda progress: None).samples["work"]
+    assert samples.tolist() == [0.5, 1.0, 0.25, 0.5, 1.0]
+    assert done == [0.0, 8.25, 16.75, 25.75, 34.0, 42.5]  # once for each, right before it
+
+
+def test_the_time_it_takes_before_each_sample_counts_for_the_limit() -> None:
+    clock = FakeClock()
+    cold = replace(one_phase(clock, repeat(1.0)), before=lambda: clock.advance(4.0))
+    result = sample(cold, clock, rule(max_time=35, min_samples=100), 1, lambda progress: None)
+    assert (len(result.samples["work"]), result.stop_reason) == (7, StopReason.MAX_TIME)
+
+
+def test_warm_up_does_before_each_step_what_is_done_before_each_sample() -> None:
+    clock, done = FakeClock(), []
+    cold = replace(one_phase(clock, repeat(0.25)), before=lambda: done.append(clock.now()))
+    assert heat(cold, clock, longest=10).times.tolist() == [0.25, 0.25]
+    assert done == [0.0, 0.25]
 
 
 def test_warm_up_follows_the_whole_step() -> None:
@@ -122,6 +152,11 @@ def test_stops_when_the_time_is_up() -> None:
 def test_a_slow_case_overruns_its_time_for_six_samples() -> None:
     result = sampled(repeat(60.0), rule(max_time=10))
     assert (len(result.samples["work"]), result.stop_reason) == (6, StopReason.MAX_TIME)
+
+
+def test_a_slow_round_overruns_its_time_for_no_more_than_its_own_least_samples() -> None:
+    result = sampled(repeat(60.0), rule(max_time=10, least=3))
+    assert (len(result.samples["work"]), result.stop_reason) == (3, StopReason.MAX_TIME)
 
 
 def test_stops_at_the_most_samples() -> None:

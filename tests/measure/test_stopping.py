@@ -32,6 +32,12 @@ def test_longest_time_waits_for_the_six_samples_of_an_interval(n: int) -> None:
     assert RULE.limit(n, 1000.0) is None
 
 
+def test_longest_time_waits_for_fewer_samples_where_the_interval_comes_from_several_rounds() -> None:
+    rule = replace(RULE, least=3)
+    assert rule.limit(2, 1000.0) is None
+    assert rule.limit(3, 10.0) is StopReason.MAX_TIME
+
+
 def test_precise_once_time_samples_and_width_suffice() -> None:
     assert RULE.precise([NARROW], n=8, elapsed=2.0)
 
@@ -96,3 +102,7 @@ def test_eta_follows_the_root_of_the_samples_within_the_limits(
 
 def test_eta_waits_for_no_more_than_the_most_samples() -> None:
     assert replace(RULE, max_samples=3).eta(math.inf, 2, 20.0) == pytest.approx(10.0)
+
+
+def test_eta_waits_for_fewer_samples_where_the_interval_comes_from_several_rounds() -> None:
+    assert replace(RULE, least=3).eta(math.inf, 2, 20.0) == pytest.approx(10.0)
