@@ -1,79 +1,142 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from microbench.errors import UserError
-from microbench.results.result import Record, Result, load
+from microbench.results.record import Record
+from microbench.results.result import Result, load
 from microbench.results.store import FILE_NAME, Store
 
-
-def record(phase: str | None, median: float | None, status: str = "ok", **identity: object) -> Record:
-    shared: Record = {"run_id": "r", "order": 0, "round": 0, "status": status, "error": None}
-    return shared | {"phase": phase, "median": median} | identity
+MakeRecord = Callable[..., Record]
 
 
 def result(*records: Record) -> Result:
     return Result(list(records), Path("records.jsonl"))
 
 
-TRAINED = result(record("forward", 0.5), record("total", 2.0), record("loss", None))
+@pytest.fixture
+def trained(record: MakeRecord) -> Result:
+    """A result of one case, of which the loss could not be summarized."""
+    return result(record("forward", 0.5), record("total", 2.0), record("loss", None))
 
 
-def test_median_is_that_of_the_phase() -> None:
-    assert TRAINED.median("total") == 2.0
+def test_median_is_that_of_the_phase(trained: Result) -> None:
+    assert trained.median("total") == 2.0
 
 
-def test_median_of_a_phase_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(KeyError, match="0 series of phase 'inference'; measured phases: forward, total"):
-        TRAINED.median("inference")
+def test_median_is_that_of_the_rounds_medians(record: MakeRecord) -> None:
+    rounds = [record("total", median, round=i, rounds=3) for i, median in enumerate([4.0, 1.0, 2.0])]
+    assert result(*rounds).median("total") == 2.0
 
 
-def test_median_of_a_phase_that_was_not_summarized_is_an_error() -> None:
-    with pytest.raises(KeyError, match="phase 'loss'; measured phases: forward, total"):
-        TRAINED.median("loss")
+def test_median_of_a_phase_that_is_not_there_names_those_that_are(trained: Result) -> None:
+    with pytest.raises(KeyError, match="phase 'inference' was not measured: measured phases: forward, total"):
+        trained.median("inference")
 
 
-def test_median_of_several_cases_is_an_error() -> None:
-    with pytest.raises(KeyError, match="2 series of phase 'total'"):
-        result(record("total", 1.0), record("total", 2.0, order=1)).median("total")
+def test_median_of_a_phase_that_was_not_summarized_is_an_error(trained: Result) -> None:
+    with pytest.raises(KeyError, match="phase 'loss' was not measured: measured phases: forward, total"):
+        trained.median("loss")
+
+
+def test_median_of_several_cases_is_an_error_that_says_how_to_pick_one(record: MakeRecord) -> None:
+    several = result(record("total", 1.0), record("total", 2.0, order=1))
+    with pytest.raises(KeyError, match=r"2 cases: pick one of result\.cases\(\)"):
+        several.median("total")
+    assert [case.estimates["total"].median for case in several.cases()] == [1.0, 2.0]
+
+
+def test_median_without_a_case_is_an_error() -> None:
+    with pytest.raises(KeyError, match="0 cases"):
+        result().median("total")
 
 
 @pytest.mark.parametrize("phase", [None, "total"])
-def test_median_of_a_failed_case_says_what_went_wrong(phase: str | None) -> None:
+def test_median_of_a_failed_case_says_what_went_wrong(phase: str | None, record: MakeRecord) -> None:
     failed = result(record(phase, None, "error", error="it broke"))
     with pytest.raises(KeyError, match=r"phase 'total' was not measured: it broke"):
         failed.median("total")
 
 
-def test_ok_where_every_case_ended_well() -> None:
-    assert TRAINED.ok
+def test_ok_where_every_case_ended_well(trained: Result) -> None:
+    assert trained.ok
 
 
 @pytest.mark.parametrize("status", ["oom", "error", "timeout"])
-def test_not_ok_where_one_case_failed(status: str) -> None:
+def test_not_ok_where_one_case_failed(status: str, record: MakeRecord) -> None:
     assert not result(record("total", 1.0), record(None, None, status, order=1)).ok
+
+
+@pytest.mark.parametrize("status", ["oom", "error", "timeout"])
+def test_not_ok_where_one_round_failed(status: str, record: MakeRecord) -> None:
+    assert not result(record("total", 1.0), record(None, None, status, round=1)).ok
+
+
+def test_ok_where_a_round_that_failed_was_measured_again(record: MakeRecord) -> None:
+    failed = record(None, None, "error", started_at="before")
+    assert result(failed, record("total", 1.0, started_at="again")).ok
+
+
+def test_what_this_machine_cannot_run_is_no_failure(record: MakeRecord) -> None:
+    skipped = record(None, None, "skipped", order=1)
+    assert result(record("total", 1.0), skipped).ok
+    assert not result(skipped).ok  # for nothing was measured
 
 
 def test_not_ok_without_records() -> None:
     assert not result().ok
 
 
-def test_cases_are_the_records_of_one_run_case_and_round() -> None:
+def test_cases_are_those_of_a_run_and_a_place_with_their_rounds(record: MakeRecord) -> None:
     first = [record("forward", 1.0), record("total", 2.0)]
     second = [record("inference", 1.0, order=1)]
     again = [record("forward", 1.0, round=1), record("total", 2.0, round=1)]
     elsewhere = [record("forward", 1.0, run_id="s")]
-    assert result(*first, *elsewhere, *second, *again).cases() == [first, elsewhere, second, again]
+    cases = result(*second, *elsewhere, *first, *again).cases()
+    assert [case.rounds for case in cases] == [{0: first, 1: again}, {0: second}, {0: elsewhere}]
 
 
-def test_a_frame_has_a_row_a_series_and_a_column_a_field() -> None:
-    frame = TRAINED.to_frame()
+def test_a_frame_has_a_row_a_series_and_a_column_a_field(trained: Result) -> None:
+    frame = trained.to_frame()
     assert list(frame["phase"]) == ["forward", "total", "loss"]
-    assert list(frame.columns) == list(TRAINED.records[0])
+    assert list(frame.columns) == list(trained.records[0])
     assert frame["median"].isna().tolist() == [False, False, True]
     assert frame.loc[frame["phase"] == "total", "median"].item() == 2.0
+
+
+def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say(record: MakeRecord) -> None:
+    rounds = [
+        record(phase, median * (1 + i), round=i, rounds=3, cfg_batch_size=8)
+        for i in range(3)
+        for phase, median in (("forward", 1.0), ("total", 2.0))
+    ]
+    other = record("inference", 4.0, order=1, case_id="d", cfg_batch_size=1)
+    failed = record(None, None, "error", order=2, cfg_batch_size=2)
+    frame = result(*rounds, other, failed).summary()
+    assert list(frame.columns) == [
+        "run_id",
+        "case_id",
+        "status",
+        "cfg_batch_size",
+        "phase",
+        "median",
+        "ci_low",
+        "ci_high",
+        "confidence",
+        "spread",
+        "rounds",
+        "samples",
+    ]
+    assert frame["phase"].tolist() == ["forward", "total", "inference"]
+    assert frame["case_id"].tolist() == ["c", "c", "d"]
+    total = frame[frame["phase"] == "total"].iloc[0]
+    assert (total["median"], total["ci_low"], total["ci_high"]) == (4.0, 2.0, 6.0)
+    assert (total["confidence"], total["rounds"], total["samples"]) == (0.75, 3, 60)
+    assert total["spread"] == 0.5
+    assert frame["spread"].isna().tolist() == [False, False, True]
 
 
 def stored(folder: Path, *records: Record) -> Path:
@@ -82,23 +145,24 @@ def stored(folder: Path, *records: Record) -> Path:
     return folder
 
 
-def test_load_reads_a_file_or_its_folder(tmp_path: Path) -> None:
-    stored(tmp_path, *TRAINED.records)
+def test_load_reads_a_file_or_its_folder(trained: Result, tmp_path: Path) -> None:
+    stored(tmp_path, *trained.records)
     for place in (tmp_path, tmp_path / FILE_NAME, str(tmp_path)):
         loaded = load(place)
-        assert loaded.records == TRAINED.records
+        assert loaded.records == trained.records
         assert loaded.path == tmp_path / FILE_NAME
 
 
-def test_load_of_several_files_has_the_records_of_all_in_order(tmp_path: Path) -> None:
+def test_load_of_several_files_has_the_records_of_all_in_order(record: MakeRecord, tmp_path: Path) -> None:
     a = stored(tmp_path / "a", record("total", 1.0))
     b = stored(tmp_path / "b", record("total", 2.0, run_id="s"), record("total", 3.0, run_id="s", order=1))
     loaded = load([b, a / FILE_NAME])
     assert [each["median"] for each in loaded.records] == [2.0, 3.0, 1.0]
-    assert [len(case) for case in loaded.cases()] == [1, 1, 1]
+    assert [list(case.rounds) for case in loaded.cases()] == [[0], [0], [0]]
+    assert [case.first["median"] for case in loaded.cases()] == [2.0, 3.0, 1.0]
 
 
-def test_load_of_a_missing_file_is_the_users_mistake(tmp_path: Path) -> None:
+def test_load_of_a_missing_file_is_the_users_mistake(record: MakeRecord, tmp_path: Path) -> None:
     stored(tmp_path / "a", record("total", 1.0))
     with pytest.raises(UserError, match=r"Cannot read .*missing"):
         load([tmp_path / "a", tmp_path / "missing"])

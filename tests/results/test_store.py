@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from microbench.errors import UserError
+from microbench.results.record import SCHEMA_VERSION, to_json
 from microbench.results.store import FILE_NAME, Store, read
+
+
+def line(i: int) -> dict[str, object]:
+    """A record, as short as one can be."""
+    return {"schema_version": SCHEMA_VERSION, "i": i}
+
+
+def text(i: int) -> bytes:
+    """That record as it is written."""
+    return f"{to_json(line(i))}\n".encode()
 
 
 def written(folder: Path, *records: dict[str, object]) -> Path:
@@ -18,46 +31,46 @@ def written(folder: Path, *records: dict[str, object]) -> Path:
 
 def test_records_of_several_appends_are_read_in_order(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
-        store.append([{"i": 0}, {"i": 1}])
-        store.append([{"i": 2}])
-        assert read(store.path) == [{"i": 0}, {"i": 1}, {"i": 2}]  # before it is left: on the disk at once
+        store.append([line(0), line(1)])
+        store.append([line(2)])
+        assert read(store.path) == [line(0), line(1), line(2)]  # before it is left: on the disk at once
 
 
 def test_a_store_of_a_folder_that_has_records_adds_to_them(tmp_path: Path) -> None:
-    written(tmp_path, {"i": 0})
-    written(tmp_path, {"i": 1})
-    assert read(tmp_path) == [{"i": 0}, {"i": 1}]
+    written(tmp_path, line(0))
+    written(tmp_path, line(1))
+    assert read(tmp_path) == [line(0), line(1)]
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
-    path = written(tmp_path / "a" / "b", {"i": 0})
+    path = written(tmp_path / "a" / "b", line(0))
     assert path == tmp_path / "a" / "b" / FILE_NAME
-    assert read(tmp_path / "a" / "b") == [{"i": 0}]
+    assert read(tmp_path / "a" / "b") == [line(0)]
 
 
 def test_each_record_is_one_line(tmp_path: Path) -> None:
-    path = written(tmp_path, {"i": 0}, {"i": 1})
-    assert path.read_bytes() == b'{"i":0}\n{"i":1}\n'
+    path = written(tmp_path, line(0), line(1))
+    assert path.read_bytes() == b'{"schema_version":2,"i":0}\n{"schema_version":2,"i":1}\n'
 
 
 def test_a_torn_last_line_is_left_out_and_the_whole_records_are_read(tmp_path: Path) -> None:
-    path = written(tmp_path, {"i": 0}, {"i": 1})
+    path = written(tmp_path, line(0), line(1))
     path.write_bytes(path.read_bytes() + b'{"i":2,"sam')
-    assert read(path) == [{"i": 0}, {"i": 1}]
+    assert read(path) == [line(0), line(1)]
 
 
 def test_a_torn_last_line_is_kept_apart_from_what_is_written_next(tmp_path: Path) -> None:
-    path = written(tmp_path, {"i": 0})
+    path = written(tmp_path, line(0))
     path.write_bytes(path.read_bytes() + b'{"i":1,"sam')
-    written(tmp_path, {"i": 2})
-    assert path.read_bytes() == b'{"i":0}\n{"i":1,"sam\n{"i":2}\n'
-    assert read(path) == [{"i": 0}, {"i": 2}]
+    written(tmp_path, line(2))
+    assert path.read_bytes() == text(0) + b'{"i":1,"sam\n' + text(2)
+    assert read(path) == [line(0), line(2)]
 
 
 def test_lines_that_are_no_objects_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "mixed.jsonl"
-    path.write_text('3\n\n{"i":0}\n[1]\nnull\n')
-    assert read(path) == [{"i": 0}]
+    path.write_bytes(b"3\n\n" + text(0) + b"[1]\nnull\n")
+    assert read(path) == [line(0)]
 
 
 @pytest.mark.parametrize("text", ["not json\n", "3\n[4]\n"])
@@ -79,6 +92,25 @@ def test_an_empty_file_holds_no_records(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     path.touch()
     assert read(path) == []
+
+
+def test_a_line_that_a_crash_cut_short_holds_no_records_where_it_is_the_only_one(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    path.write_bytes(text(0)[:-8])
+    assert read(path) == []
+
+
+@pytest.mark.parametrize("others", [[1], [2, 1], [1, 2, 2], [3], [None]])
+def test_records_of_another_version_of_the_schema_are_refused_in_one_line(
+    others: list[int | None], tmp_path: Path
+) -> None:
+    path = written(tmp_path, *({"schema_version": version, "i": 0} for version in others))
+    other = next(version for version in others if version != SCHEMA_VERSION)
+    with pytest.raises(UserError) as caught:
+        read(path)
+    assert str(caught.value) == (
+        f"Cannot read {path}: its records are of schema_version {other}, and this microbench reads version 2."
+    )
 
 
 @pytest.mark.parametrize("name", ["nowhere.jsonl", "nowhere/records.jsonl"])
@@ -107,13 +139,13 @@ def test_a_store_leaves_a_folder_it_has_made_in_which_there_is_something_else(tm
 
 
 def test_a_store_that_was_given_nothing_leaves_what_was_there(tmp_path: Path) -> None:
-    path = written(tmp_path, {"i": 0})
+    path = written(tmp_path, line(0))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "other").touch()
     for folder in (tmp_path, tmp_path / "empty"):
         with Store(folder):
             pass
-    assert read(path) == [{"i": 0}]
+    assert read(path) == [line(0)]
     assert [file.name for file in (tmp_path / "empty").iterdir()] == ["other"]
 
 
@@ -128,9 +160,16 @@ def test_a_store_that_was_given_nothing_leaves_an_empty_folder_it_has_not_made(t
 def test_a_store_says_whether_it_holds_anything(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         assert not store.written
-        store.append([{"i": 0}])
+        store.append([line(0)])
         assert store.written
     assert store.written
+
+
+def test_a_store_says_that_it_holds_what_was_there_before(tmp_path: Path) -> None:
+    written(tmp_path / "run", line(0))
+    assert Store(tmp_path / "run").written
+    (tmp_path / FILE_NAME).touch()
+    assert not Store(tmp_path).written
 
 
 @pytest.mark.parametrize("made", [True, False])
@@ -141,8 +180,8 @@ def test_a_store_that_is_left_without_writing_does_not_harm_another(made: bool, 
     with Store(folder) as writing:
         with Store(folder) as idle:
             assert not idle.written
-        writing.append([{"i": 0}])
-    assert read(folder) == [{"i": 0}]
+        writing.append([line(0)])
+    assert read(folder) == [line(0)]
 
 
 def test_the_store_that_made_the_folder_does_not_harm_another_when_it_is_left_first(tmp_path: Path) -> None:
@@ -150,16 +189,16 @@ def test_the_store_that_made_the_folder_does_not_harm_another_when_it_is_left_fi
     with Store(tmp_path / "run") as writing:
         with made:
             pass
-        writing.append([{"i": 0}])
-    assert read(tmp_path / "run") == [{"i": 0}]
+        writing.append([line(0)])
+    assert read(tmp_path / "run") == [line(0)]
 
 
 def test_two_stores_of_one_folder_have_the_records_of_both(tmp_path: Path) -> None:
     with Store(tmp_path / "run") as one, Store(tmp_path / "run") as two:
-        one.append([{"i": 0}])
-        two.append([{"i": 1}])
-        one.append([{"i": 2}])
-    assert read(tmp_path / "run") == [{"i": 0}, {"i": 1}, {"i": 2}]
+        one.append([line(0)])
+        two.append([line(1)])
+        one.append([line(2)])
+    assert read(tmp_path / "run") == [line(0), line(1), line(2)]
 
 
 def test_whole_appends_of_several_processes_at_once(tmp_path: Path) -> None:
@@ -167,10 +206,11 @@ def test_whole_appends_of_several_processes_at_once(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from microbench.results.store import Store\n"
         "with Store(Path(sys.argv[1])) as store:\n"
         "    for i in range(20):\n"
-        "        store.append([{'who': sys.argv[2], 'i': i, 'part': p, 'x': 'x' * 5000} for p in range(2)])\n"
+        "        who = {'schema_version': int(sys.argv[3]), 'who': sys.argv[2]}\n"
+        "        store.append([{**who, 'i': i, 'part': p, 'x': 'x' * 5000} for p in range(2)])\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "run")]
-    writers = [subprocess.Popen([*command, who]) for who in ("a", "b")]
+    writers = [subprocess.Popen([*command, who, str(SCHEMA_VERSION)]) for who in ("a", "b")]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
     records = read(tmp_path / "run")
     for who in ("a", "b"):
@@ -208,20 +248,70 @@ def _assert_one_line(error: UserError, place: str) -> None:
     assert "None" not in message
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_a_full_disk_is_an_error_of_one_line_and_other_records_are_kept(tmp_path: Path) -> None:
-    earlier = written(tmp_path / "earlier", {"i": 0})
-    full = tmp_path / "full"
-    full.mkdir()
-    (full / FILE_NAME).symlink_to("/dev/full")
-    with Store(full) as store:
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The folder for temporary files and the home folder, empty ones."""
+    temporary, home = tmp_path / "temporary", tmp_path / "home"
+    temporary.mkdir()
+    home.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("HOME", str(home))
+    return temporary, home
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    """The folder of a run, on a disk that is full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / FILE_NAME).symlink_to("/dev/full")
+    return tmp_path / "full"
+
+
+def refused(folder: Path) -> str:
+    """What a store of the folder says when it is given a record."""
+    with Store(folder) as store:
         with pytest.raises(UserError) as caught:
-            store.append([{"i": 1}])
+            store.append([line(1), line(2)])
         assert not store.written
-    assert str(caught.value) == (
-        f"Cannot write {full / FILE_NAME}: No space left on device. Give hydra.run.dir=DIR."
+    return str(caught.value)
+
+
+def test_records_that_a_full_disk_has_no_room_for_are_in_a_temporary_file(
+    full: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    earlier = written(tmp_path / "earlier", line(0))
+    told = refused(full)
+    (rescued,) = folders[0].iterdir()
+    assert told == (
+        f"Cannot write {full / FILE_NAME}: No space left on device. Those of the last round are in {rescued}."
     )
-    assert read(earlier) == [{"i": 0}]
+    assert rescued.suffix == ".jsonl"
+    assert read(rescued) == [line(1), line(2)]
+    assert list(folders[1].iterdir()) == []
+    assert read(earlier) == [line(0)]
+
+
+def test_where_there_is_no_room_for_temporary_files_records_are_in_the_home_folder(
+    full: Path, folders: tuple[Path, Path]
+) -> None:
+    folders[0].rmdir()
+    told = refused(full)
+    (rescued,) = folders[1].iterdir()
+    assert told.endswith(f". Those of the last round are in {rescued}.")
+    assert read(rescued) == [line(1), line(2)]
+
+
+def test_records_that_no_disk_has_room_for_are_told_to_be_lost(
+    full: Path, folders: tuple[Path, Path]
+) -> None:
+    for folder in folders:
+        folder.rmdir()
+    assert refused(full) == (
+        f"Cannot write {full / FILE_NAME}: No space left on device. "
+        "Those of the last round are lost: no disk has room for them."
+    )
 
 
 APPENDS_BEYOND_A_LIMIT = """
@@ -235,14 +325,16 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 wrote, write = [], os.write
 
 def noting(file, data):
-    wrote.append(write(file, data))
-    return wrote[-1]
+    count = write(file, data)
+    if os.path.samestat(os.fstat(file), os.stat(sys.argv[1] + "/records.jsonl")):
+        wrote.append(count)
+    return count
 
 os.write = noting
 with Store(Path(sys.argv[1])) as store:
     for size in (10, 100_000, 11):
         try:
-            store.append([{"size": size, "x": "x" * size}])
+            store.append([{"schema_version": int(sys.argv[2]), "size": size, "x": "x" * size}])
             print(store.written, "kept")
         except UserError as error:
             print(store.written, error)
@@ -251,12 +343,19 @@ print(len(wrote), wrote[1])
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"torn":'])
-def test_an_append_that_fails_half_way_leaves_the_file_as_it_was(torn: bytes, tmp_path: Path) -> None:
+def test_an_append_that_fails_half_way_leaves_every_file_as_it_was(
+    torn: bytes, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def of_size(size: int) -> bytes:
+        record = {"schema_version": SCHEMA_VERSION, "size": size, "x": "x" * size}
+        return f"{to_json(record)}\n".encode()
+
     path = tmp_path / "run" / FILE_NAME
     path.parent.mkdir()
-    path.write_bytes(b'{"size":0}\n' + torn)
+    path.write_bytes(of_size(0) + torn)
     found = subprocess.run(
-        [sys.executable, "-c", APPENDS_BEYOND_A_LIMIT, str(path.parent)],
+        [sys.executable, "-c", APPENDS_BEYOND_A_LIMIT, str(path.parent), str(SCHEMA_VERSION)],
+        env=os.environ | {"TMPDIR": str(folders[0])},
         capture_output=True,
         text=True,
         check=True,
@@ -265,11 +364,13 @@ def test_an_append_that_fails_half_way_leaves_the_file_as_it_was(torn: bytes, tm
     *told, writes = found.stdout.splitlines()
     assert told == [
         "True kept",
-        f"True Cannot write {path}: File too large. Records written before are kept.",
+        f"True Cannot write {path}: File too large. Records written before are kept. "
+        "Those of the last round are lost: no disk has room for them.",
         "True kept",
     ]
-    # Three writes came through, the second of which filled the file up to its limit.
-    kept = b'{"size":0}\n' + torn + b"\n" * bool(torn) + b'{"size":10,"x":"xxxxxxxxxx"}\n'
+    # Three writes to it came through, the second of which filled the file up to its limit.
+    kept = of_size(0) + torn + b"\n" * bool(torn) + of_size(10)
     assert writes == f"3 {4096 - len(kept)}"
-    assert path.read_bytes() == kept + b'{"size":11,"x":"xxxxxxxxxxx"}\n'
+    assert path.read_bytes() == kept + of_size(11)
     assert [record["size"] for record in read(path)] == [0, 10, 11]
+    assert [list(folder.iterdir()) for folder in folders] == [[], []]

@@ -1,0 +1,195 @@
+"""A case over its rounds: what counts of several attempts, and what the rounds say together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from microbench.results.cases import CaseResult, cases_of, estimate_of, is_whole
+from microbench.results.record import Record
+from microbench.stats.rounds import over_rounds
+
+MakeRecord = Callable[..., Record]
+
+
+def only(records: list[Record]) -> CaseResult:
+    """The one case of these records."""
+    (case,) = cases_of(records)
+    return case
+
+
+def warning(code: str, message: str = "") -> dict[str, str]:
+    return {"code": code, "message": message or f"it is {code}"}
+
+
+class TestAttempts:
+    @pytest.fixture
+    def attempt(self, record: MakeRecord) -> Callable[..., list[Record]]:
+        """Makes the records of one attempt at a round: so many of its series, of which two were to be."""
+
+        def make(when: str, median: float, series: int = 2, **more: object) -> list[Record]:
+            phases = ("forward", "total")[:series]
+            return [record(phase, median, started_at=when, n_series=2, **more) for phase in phases]
+
+        return make
+
+    def test_an_attempt_that_ended_well_counts_whatever_failed_before_and_after(
+        self, attempt: Callable[..., list[Record]], record: MakeRecord
+    ) -> None:
+        failed, good = record(None, None, "timeout", started_at="1"), attempt("2", 1.0)
+        later = record(None, None, "error", started_at="3")
+        case = only([failed, *good, later])
+        assert case.rounds == {0: good}
+        assert (case.status, case.ok, case.failures) == ("ok", True, {})
+
+    def test_of_two_that_ended_well_the_first_counts(self, attempt: Callable[..., list[Record]]) -> None:
+        one, two = attempt("1", 1.0), attempt("2", 2.0)
+        assert only(one + two).rounds == {0: one}
+
+    def test_one_with_all_its_records_counts_before_one_that_a_crash_cut_short(
+        self, attempt: Callable[..., list[Record]]
+    ) -> None:
+        torn, whole = attempt("1", 1.0, series=1), attempt("2", 2.0)
+        assert only(torn + whole).rounds == {0: whole}
+        assert only(torn).rounds == {0: torn}  # better than nothing
+        assert not is_whole(torn)
+        assert is_whole(whole)
+
+    def test_of_several_that_failed_the_last_counts(self, record: MakeRecord) -> None:
+        first = record(None, None, "timeout", started_at="1")
+        last = record(None, None, "oom", started_at="2", error="no memory")
+        case = only([first, last])
+        assert case.rounds == {0: [last]}
+        assert (case.status, case.ok, case.failures) == ("oom", False, {0: last})
+
+    def test_what_failed_is_whole_with_its_one_record(self, record: MakeRecord) -> None:
+        assert is_whole([record(None, None, "error", n_series=0)])
+        assert not is_whole([record("forward", None, "timeout", n_series=2)])
+
+    def test_only_rounds_that_ended_well_and_are_whole_are_measured(
+        self, attempt: Callable[..., list[Record]], record: MakeRecord
+    ) -> None:
+        case = only(
+            [
+                *attempt("1", 1.0, round=0, rounds=6),
+                *attempt("2", 1.0, round=1, rounds=6, series=1),
+                record(None, None, "error", round=2, rounds=6),
+                *attempt("4", 1.0, round=4, rounds=6),
+            ]
+        )
+        assert case.measured_rounds == [0, 4]
+        assert case.planned_rounds == 6
+
+
+def test_rounds_are_in_order_however_they_were_written(record: MakeRecord) -> None:
+    case = only([record("total", float(i), round=i, rounds=3) for i in (2, 0, 1)])
+    assert list(case.rounds) == [0, 1, 2]
+
+
+def test_cases_are_in_the_order_of_the_runs_and_of_their_places(record: MakeRecord) -> None:
+    """An interleaved run writes them in the order of its turns."""
+    turns = [("a", 1, 0), ("a", 0, 0), ("b", 0, 0), ("a", 0, 1), ("a", 1, 1), ("b", 1, 0)]
+    records = [record("total", 1.0, run_id=run, order=order, round=i) for run, order, i in turns]
+    found = [(case.first["run_id"], case.first["order"], list(case.rounds)) for case in cases_of(records)]
+    assert found == [("a", 0, [0, 1]), ("a", 1, [0, 1]), ("b", 0, [0]), ("b", 1, [0])]
+    assert cases_of([]) == []
+
+
+class TestOutcome:
+    def test_a_case_of_which_some_rounds_failed_is_ok_with_failures(self, record: MakeRecord) -> None:
+        good = record("total", 1.0, round=1, rounds=3)
+        failed = [record(None, None, "oom", round=i, rounds=3, error="no memory") for i in (0, 2)]
+        case = only([good, *failed])
+        assert (case.status, case.ok) == ("ok", False)
+        assert case.failures == {0: failed[0], 2: failed[1]}
+        assert case.first == good  # what all rounds share is taken from one that ended well
+        assert case.shown == [good]
+
+    def test_a_case_of_which_no_round_ended_well_has_its_firsts_status(self, record: MakeRecord) -> None:
+        failed = [record(None, None, status, round=i) for i, status in enumerate(["timeout", "error"])]
+        case = only(failed)
+        assert (case.status, case.ok, case.first) == ("timeout", False, failed[0])
+
+    def test_a_skipped_case_is_neither_ok_nor_measured(self, record: MakeRecord) -> None:
+        case = only([record(None, None, "skipped", error="no library")])
+        assert (case.status, case.ok, case.measured_rounds) == ("skipped", False, [])
+
+
+class TestEstimates:
+    MEDIANS = (1.0, 1.5, 1.25, 1.375, 1.125, 1.0625)
+
+    def test_an_estimate_is_over_the_medians_of_the_rounds(self, record: MakeRecord) -> None:
+        records = [
+            record("total", median, round=i, rounds=6, n=10 + i, ci_low=0.0, ci_high=9.0)
+            for i, median in enumerate(self.MEDIANS)
+        ]
+        found = only(records).estimates["total"]
+        over = over_rounds(self.MEDIANS)
+        assert (found.phase, found.median, found.low, found.high) == ("total", 1.1875, 1.0, 1.5)
+        assert (found.low, found.high, found.confidence) == (over.low, over.high, over.confidence)
+        assert found.spread == over.spread
+        assert found.medians == dict(enumerate(self.MEDIANS))
+        assert (found.rounds, found.samples) == (6, 75)
+        assert found.half_width == 0.25
+        assert found.relative_half_width == 0.25 / 1.1875
+
+    def test_the_estimate_of_one_round_is_the_interval_within_it(self, record: MakeRecord) -> None:
+        (found,) = only(
+            [record("total", 2.0, ci_low=1.5, ci_high=2.25, confidence=0.95, n=40)]
+        ).estimates.values()
+        assert (found.median, found.low, found.high, found.confidence) == (2.0, 1.5, 2.25, 0.95)
+        assert (found.rounds, found.samples, found.spread) == (1, 40, None)
+        assert found.relative_half_width == 0.1875
+
+    def test_one_round_of_few_samples_has_no_interval(self, record: MakeRecord) -> None:
+        found = estimate_of([record("total", 2.0, ci_low=None, ci_high=None, n=3)])
+        assert (found.low, found.high, found.half_width, found.relative_half_width) == (None,) * 4
+
+    def test_a_median_of_zero_has_no_share(self, record: MakeRecord) -> None:
+        found = estimate_of([record("update", 0.0, ci_low=0.0, ci_high=1.0)])
+        assert (found.half_width, found.relative_half_width) == (0.5, None)
+
+    def test_each_phase_has_its_own(self, record: MakeRecord) -> None:
+        records = [
+            record(phase, median + i, round=i, rounds=2, n_series=2)
+            for i in range(2)
+            for phase, median in (("forward", 1.0), ("total", 3.0))
+        ]
+        case = only(records)
+        assert {phase: each.median for phase, each in case.estimates.items()} == {
+            "forward": 1.5,
+            "total": 3.5,
+        }
+        assert case.whole == case.estimates["total"]
+
+    def test_of_rounds_that_failed_nothing_is_taken(self, record: MakeRecord) -> None:
+        case = only(
+            [
+                record("total", 1.0, round=0, rounds=3),
+                record("total", 9.0, "timeout", round=1, rounds=3),
+                record("total", 2.0, round=2, rounds=3),
+            ]
+        )
+        assert case.estimates["total"].medians == {0: 1.0, 2: 2.0}
+
+    def test_a_case_without_medians_has_none(self, record: MakeRecord) -> None:
+        case = only([record("total", None, "timeout")])
+        assert case.estimates == {}
+        assert case.whole is None
+
+
+class TestWarnings:
+    def test_they_are_by_code_with_what_each_round_says(self, record: MakeRecord) -> None:
+        case = only(
+            [
+                record("total", 1.0, round=0, warnings=[warning("drift", "by 3 %"), warning("stolen")]),
+                record("total", 1.0, round=1),
+                record("total", 1.0, round=2, warnings=[warning("drift", "by 5 %")]),
+            ]
+        )
+        assert case.warnings == {"drift": ["by 3 %", "by 5 %"], "stolen": ["it is stolen"]}
+
+    def test_those_of_an_attempt_that_does_not_count_are_left_out(self, record: MakeRecord) -> None:
+        failed = record(None, None, "timeout", started_at="1", warnings=[warning("drift")])
+        assert only([failed, record("total", 1.0, started_at="2")]).warnings == {}
