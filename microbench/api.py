@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from microbench.config import MARGIN
 from microbench.errors import UserError
-from microbench.results.result import Result
+from microbench.results.result import Result, load
 from microbench.schedule.cases import Case
+
+if TYPE_CHECKING:
+    from microbench.reports.comparison import Comparison
+
+Measured = Result | Path | str | Iterable[Path | str]
+"""A result, or where it lies: a run's folder or its file of records, or several of these."""
 
 
 def new_run_id() -> str:
@@ -45,6 +52,43 @@ def sweep(*, folder: str | Path | None = None, **options: Any) -> Result:
     An option whose value is itself a list takes a list of lists. For the rest see `run`.
     """
     return _measure(options, folder, sweep=True)
+
+
+def compare(
+    a: Measured,
+    b: Measured | None = None,
+    *,
+    by: str | None = None,
+    baseline: object = None,
+    margin: float = MARGIN,
+    phase: str | Sequence[str] | None = None,
+) -> Comparison:
+    """Compare two results, or with `by` the cases of one; printed, the comparison is its table.
+
+        print(microbench.compare("outputs/before", "outputs/after"))
+        microbench.compare(result, by="engine", baseline="eager").to_frame()
+
+    Args:
+        a: the baseline: a result, a run's folder or its file of records, or several of these.
+        b: what is compared with it.
+        by: the option to compare by within `a`: an axis such as `engine`, or a dotted key.
+        baseline: the value of it that the others are compared with; by default the first of the run.
+        margin: the share by which a ratio may be off 1 and still count as the same.
+        phase: the phases to compare, as a list or separated by commas, or `all`; by default total and
+            inference.
+
+    Raises:
+        UserError: a file cannot be read, or there is nothing to compare, and why.
+    """
+    from microbench.reports.comparison import Comparison
+    from microbench.results import compare as comparing
+
+    second = None if b is None else _result(b)
+    return Comparison(**vars(comparing.compare(_result(a), second, by, baseline, margin, phase)))
+
+
+def _result(measured: Measured) -> Result:
+    return measured if isinstance(measured, Result) else load(measured)
 
 
 def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) -> Result:

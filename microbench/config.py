@@ -20,6 +20,8 @@ SCHEDULES = ("interleaved", "sequential")
 ALLOCATORS = ("system", "tuned", "jemalloc", "tcmalloc")
 AFFINITIES = ("none", "compact")
 
+MARGIN = 0.01  # the share by which a ratio of times may be off 1 and still count as the same
+
 NOT_THE_WORK = ("measure", "isolation", "timeout", "schedule", "schedule_seed", "resume")
 """Settings of how the work is measured, not of the work: left out of `case_id` and of what is compared."""
 

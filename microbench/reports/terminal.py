@@ -23,7 +23,7 @@ def console(width_in_pipe: int = UNLIMITED) -> Console:
 
 
 def show(result: Result, out: Console) -> None:
-    """Print a result: the machine, a table, warnings, and where the records are."""
+    """Print a result: the machine, a table, warnings, its alternatives ranked, and where the records are."""
     cases = result.cases()
     if not cases:
         return
@@ -35,6 +35,10 @@ def show(result: Result, out: Console) -> None:
         if note := interval_note(cases):
             out.print(note, style="dim", soft_wrap=True)
     show_remarks(cases, out)
+    if len(cases) > 1:
+        from microbench.reports.ranking import show_ranking  # brings scipy, which nothing before needs
+
+        show_ranking(cases, out)
     out.print(
         f"records: {escape(relative(result.path))} ({len(result.records)} series)",
         style="dim",

@@ -8,9 +8,9 @@ from typing import Any
 from microbench.results.cases import CaseResult
 
 
-def labels(cases: Sequence[CaseResult]) -> list[str]:
-    """What each case of a sweep is: model, mode, and what varies."""
-    settings = varying(cases)
+def labels(cases: Sequence[CaseResult], telling: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """What each case of a sweep is: model, mode, and the `telling` settings, by default those that vary."""
+    settings = varying(cases) if telling is None else telling
     return [
         ", ".join(
             [

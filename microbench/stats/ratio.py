@@ -11,7 +11,7 @@ docs/comparing.md), for 6 rounds a side:
 - it keeps its word: with normal logs, heavy tails, skewed ones, and with every tenth round 1.3 times as slow,
   two equal things were called different in 2 to 5 % of the comparisons, at a level of 5 %;
 - Hodges & Lehmann's estimate with the exact interval of Wilcoxon's signed ranks finds less, unless rounds
-  have outliers: a difference of 3 % at a spread of 2 % in 39 % of the comparisons instead of 54 %. For 6
+  have outliers: a difference of 3 % at a spread of 2 % in 38 % of the comparisons instead of 54 %. For 6
   rounds its interval is their whole range;
 - a signed-rank p-value of 6 rounds is never below 0.031, so that of two comparisons or more none may pass
   where a single one differs; below 6 rounds there is no interval at 95 % at all.
@@ -150,7 +150,7 @@ def _mean(logs: NDArray[np.float64]) -> Ratio:
     return Ratio(float(logs.mean()), parts)
 
 
-def geometric_mean(ratios: Sequence[Ratio]) -> Ratio:
+def mean_ratio(ratios: Sequence[Ratio]) -> Ratio:
     """The geometric mean of at least one ratio, as of a suite's cases.
 
     The one mean of normalized times that does not depend on which side they are normalized to: Fleming &

@@ -1,0 +1,75 @@
+"""The end of a sweep: which way of doing the same work is fastest, and whether the others differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from microbench.config import MARGIN
+from microbench.reports import units
+from microbench.reports.comparison import interval_text, ratio_text
+from microbench.results.cases import CaseResult
+from microbench.results.ranking import Place, Ranking, rankings
+from microbench.results.verdicts import ONE_ROUND, Judgement, Verdict
+
+
+def show_ranking(cases: Sequence[CaseResult], out: Console) -> None:
+    """Print the alternatives of each work, the fastest first; nothing where there are none."""
+    found = rankings(cases)
+    if not found:
+        return
+    out.print("\n[bold]fastest first[/bold]")
+    out.print(ranking_table(found))
+    out.print(note(found), style="dim", soft_wrap=True)
+    out.print()
+
+
+def ranking_table(found: Sequence[Ranking]) -> Table:
+    """Below each work a row a way: its place, its time, how many times the fastest's that is, the verdict."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", no_wrap=True)
+    for name in ("time", "ratio", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for ranking in found:
+        table.add_row(escape(ranking.name), style="bold")
+        for number, place in enumerate(ranking.places, 1):
+            way = f"{number}  {escape(place.way)}"
+            table.add_row(way, units.time(place.time or 0), *_over_fastest(place, ranking))
+        for place in ranking.unmeasured:
+            table.add_row(f"–  {escape(place.way)}", "", "", "", place.case.status, style="dim")
+    return table
+
+
+def _over_fastest(place: Place, ranking: Ranking) -> tuple[str, str, str]:
+    """The cells of the ratio, its interval, and the verdict."""
+    if place.ratio is None or place.judgement is None:
+        judgements = [each.judgement for each in ranking.places if each.judgement]
+        is_told = all(each.verdict is Verdict.SLOWER for each in judgements)
+        return "", "", "fastest" if is_told else ""
+    numbers = place.ratio.value, *(place.ratio.interval or (None, None))
+    return ratio_text(*numbers), interval_text(*numbers), verdict_text(place.judgement)
+
+
+def verdict_text(judgement: Judgement) -> str:
+    """What is said of one that is not the fastest."""
+    if judgement.verdict is not Verdict.INCONCLUSIVE:
+        return judgement.verdict
+    reason = "one round each" if judgement.reason == ONE_ROUND else judgement.reason
+    return f"cannot be told apart from the fastest: {reason}"
+
+
+def note(found: Sequence[Ranking]) -> str:
+    """How to read the table."""
+    reasons = {place.judgement.reason for ranking in found for place in ranking.places if place.judgement}
+    text = (
+        "times: geometric means over rounds; ratio: over the fastest, above 1 is slower; "
+        f"same: within ±{units.share(MARGIN)}"
+    )
+    if ONE_ROUND not in reasons:
+        return text
+    one = ONE_ROUND[0].upper() + ONE_ROUND[1:]
+    return one if reasons == {ONE_ROUND} else f"{text}. {one}"

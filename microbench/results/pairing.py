@@ -1,0 +1,276 @@
+"""Which cases are compared with each other: those that agree in everything but what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, product
+from typing import TypeVar
+
+from microbench.config import OF_THE_RUN
+from microbench.errors import UserError, unknown
+from microbench.results.cases import CaseResult
+from microbench.results.naming import labels, varying
+from microbench.results.settings import (
+    FOLLOWING,
+    Settings,
+    as_given,
+    is_work,
+    keys_by,
+    settings_of,
+    values_by,
+    without,
+    work_of,
+)
+
+Key = TypeVar("Key", bound=Hashable)
+
+MOST_NAMES = 4  # in one line
+MOST_LOOKED_AT = 10_000  # pairs, for the nearest one
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two cases to compare.
+
+    Attributes:
+        a: the baseline.
+        b: what is compared with it.
+        a_name: what the baseline's side is called.
+        b_name: what the other side is called.
+        name: what tells this pair from the others.
+    """
+
+    a: CaseResult
+    b: CaseResult
+    a_name: str
+    b_name: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting in which the two sides differ, with the values on each."""
+
+    setting: str
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {', '.join(self.a)} → {', '.join(self.b)}"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """At least one pair.
+
+    Attributes:
+        pairs: the pairs.
+        differences: what differs between their sides.
+        remarks: which cases have no counterpart.
+    """
+
+    pairs: list[Pair]
+    differences: list[Difference]
+    remarks: list[str]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f"; and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return "; ".join(names[:MOST_NAMES]) + more
+
+
+def _places(keys: Iterable[Key]) -> dict[Key, list[int]]:
+    """Where each key stands, in the order of their first places."""
+    found: dict[Key, list[int]] = {}
+    for index, key in enumerate(keys):
+        found.setdefault(key, []).append(index)
+    return found
+
+
+def across(a: Sequence[CaseResult], b: Sequence[CaseResult]) -> Pairing:
+    """Pair the cases of one side with those of another.
+
+    What differs are the settings of which no value occurs on both sides; cases pair that agree in all others.
+    One case and one case so pair whatever differs. A single work that agrees with several is compared with
+    each; the same work measured several times is paired in order.
+
+    Raises:
+        UserError: no two cases pair.
+    """
+    works = [work_of(case) for case in a], [work_of(case) for case in b]
+    differing = _differing(*works)
+    rests = [_places(without(work, differing) for work in side) for side in works]
+    matches = sorted(
+        match
+        for rest in rests[0].keys() & rests[1].keys()
+        for match in _matches(rests[0][rest], rests[1][rest], *works)
+    )
+    if not matches:
+        raise _no_pairs(a, b, works, differing)
+    pairs = [Pair(a[first], b[second], "A", "B") for first, second in matches]
+    return Pairing(
+        _named(pairs, lambda setting: not is_work(setting)),
+        list(_differences(differing, *works)),
+        [
+            *_left_out("A", "B", a, {first for first, _ in matches}),
+            *_left_out("B", "A", b, {second for _, second in matches}),
+        ],
+    )
+
+
+def _differing(a: Sequence[Settings], b: Sequence[Settings]) -> list[str]:
+    """The settings of which no value occurs on both sides."""
+    keys = dict.fromkeys(key for work in (*a, *b) for key in work)
+    return [key for key in keys if {work.get(key) for work in a}.isdisjoint(work.get(key) for work in b)]
+
+
+def _matches(
+    first: Sequence[int], second: Sequence[int], a: Sequence[Settings], b: Sequence[Settings]
+) -> Iterator[tuple[int, int]]:
+    """Which cases pair, of those that agree in what does not differ; none where several fit several."""
+    works_a = _places(without(a[index], ()) for index in first).values()
+    works_b = _places(without(b[index], ()) for index in second).values()
+    if min(len(works_a), len(works_b)) > 1:
+        return
+    for one, other in product(works_a, works_b):
+        yield from ((first[i], second[j]) for i, j in zip(one, other, strict=False))
+
+
+def _differences(keys: Sequence[str], a: Sequence[Settings], b: Sequence[Settings]) -> Iterator[Difference]:
+    """What differs; of a group whose name differs, no more than that."""
+    groups = {key.removesuffix(".name") for key in keys if key.endswith(".name")}
+    for key in keys:
+        group, _, name = key.partition(".")
+        if group not in groups or name == "name":
+            values = [tuple(dict.fromkeys(as_given(work.get(key)) for work in side)) for side in (a, b)]
+            yield Difference(group if group in groups else key, values[0], values[1])
+
+
+def _left_out(side: str, other: str, cases: Sequence[CaseResult], used: Collection[int]) -> list[str]:
+    names = labels(cases)
+    unused = [names[index] for index in range(len(cases)) if index not in used]
+    why = f"{other} has none, or several, that agree in everything but what differs"
+    return [f"not compared of {side}, for {why}: {listed(unused)}"] if unused else []
+
+
+def _no_pairs(
+    a: Sequence[CaseResult],
+    b: Sequence[CaseResult],
+    works: tuple[Sequence[Settings], Sequence[Settings]],
+    differing: Sequence[str],
+) -> UserError:
+    """The error for sides of which no two cases pair: what is in each, and what keeps the nearest apart."""
+    apart = (
+        [key for key in {**first, **second} if key not in differing and first.get(key) != second.get(key)]
+        for first, second in islice(product(*works), MOST_LOOKED_AT)
+    )
+    nearest = min(apart, key=len)
+    keys = ", ".join((nearest or differing)[:MOST_NAMES])
+    why = (
+        f"the nearest two differ in {keys}" if nearest else f"they differ in {keys}, and several fit several"
+    )
+    return UserError(
+        f"Nothing to compare, for no case of A goes with one of B: {why}. "
+        f"A: {listed(labels(a))}. B: {listed(labels(b))}."
+    )
+
+
+def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pairing:
+    """Pair cases that differ in one setting, or one group of settings, and agree in everything else.
+
+    Args:
+        cases: at least one case.
+        by: an axis such as `engine`, `allocator` or `batch_size`, or a setting's dotted key.
+        baseline: the value that every other one is compared with; by default the first.
+
+    Raises:
+        UserError: there is no such setting, it is the same in all cases or has no such value, or no two cases
+            agree in everything else.
+    """
+    keys = keys_by(cases, by)
+    values = values_by(cases, by, keys)
+    order = list(dict.fromkeys(values))
+    first = order[0] if baseline is None else as_given(baseline)
+    if first not in order:
+        raise unknown(f"baseline of {by}", first, order)
+    following = _following(cases, by, values)
+    hidden = {by, *keys, *following, *OF_THE_RUN}
+    settings = [settings_of(case) for case in cases]
+    rests = [
+        (case.first["host_id"], without(each, hidden)) for case, each in zip(cases, settings, strict=True)
+    ]
+    matches = list(_matches_within(rests, values, order, first))
+    names = labels(cases)
+    if not matches:
+        raise UserError(
+            f"Nothing to compare by {by}: no two cases agree in everything else: {listed(names)}."
+        )
+    pairs = [Pair(cases[i], cases[j], first, values[j]) for i, j in matches]
+    sides = [settings[i] for i, _ in matches], [settings[j] for _, j in matches]
+    used = {index for match in matches for index in match}
+    unused = [name for index, name in enumerate(names) if index not in used]
+    return Pairing(
+        _named(pairs, lambda setting: setting in hidden),
+        [
+            Difference(by, (first,), tuple(value for value in order if value != first)),
+            *_differences(following, *sides),
+        ],
+        [f"not compared, for none agrees in everything but {by}: {listed(unused)}"] if unused else [],
+    )
+
+
+def _following(cases: Sequence[CaseResult], by: str, values: Sequence[str]) -> list[str]:
+    """The setting that follows from what is compared by, where each value of the one has one of the other."""
+    key = FOLLOWING.get(by)
+    if key is None:
+        return []
+    both = {(value, settings_of(case)[key]) for case, value in zip(cases, values, strict=True)}
+    return [key] if len(both) == len(set(values)) else []
+
+
+def _matches_within(
+    rests: Sequence[Hashable], values: Sequence[str], order: Sequence[str], first: str
+) -> Iterator[tuple[int, int]]:
+    """Which cases agree in the rest, one with the first value and one with another."""
+    for places in _places(rests).values():
+        baselines = [index for index in places if values[index] == first]
+        for value in order:
+            if value != first:
+                yield from zip(baselines, [i for i in places if values[i] == value], strict=False)
+
+
+def _named(pairs: Sequence[Pair], is_hidden: Callable[[str], bool]) -> list[Pair]:
+    """The pairs, named by model, mode, and what tells them from each other."""
+    cases = [*(pair.a for pair in pairs), *(pair.b for pair in pairs)]
+    axes = {name: [str(case.first[f"cfg_{name}"]) for case in cases] for name in ("model", "mode")}
+    what = [" ".join(words) for words in zip(*_both(axes, is_hidden).values(), strict=True)]
+    telling = _both(varying(cases), is_hidden)
+    settings = [
+        [f"{name}={values[index]}" for name, values in telling.items() if len(set(values)) > 1]
+        for index in range(len(pairs))
+    ]
+    names = [
+        ", ".join(filter(None, [*what[index : index + 1], *settings[index]])) for index in range(len(pairs))
+    ]
+    return [
+        replace(pair, name=_numbered(name, names[:index]))
+        for index, (pair, name) in enumerate(zip(pairs, names, strict=True))
+    ]
+
+
+def _both(values: Mapping[str, Sequence[str]], is_hidden: Callable[[str], bool]) -> dict[str, list[str]]:
+    """Each setting's values, of the pairs' first cases and then their second ones, as one value a pair."""
+    return {
+        name: [
+            a if a == b else f"{a}→{b}"
+            for a, b in zip(each[: len(each) // 2], each[len(each) // 2 :], strict=True)
+        ]
+        for name, each in values.items()
+        if not is_hidden(name)
+    }
+
+
+def _numbered(name: str, before: Sequence[str]) -> str:
+    return f"{name} ({before.count(name) + 1})" if name in before else name

@@ -1,0 +1,70 @@
+"""What else differs between two cases that are compared, and may be why their times do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from microbench.results.pairing import Pair
+from microbench.results.settings import as_given, is_work, meant, settings_of
+from microbench.results.verdicts import are_interleaved
+
+FIELDS = {
+    "host_id": "host",
+    "env_cpu": "CPU",
+    "env_gpu": "GPU",
+    "env_torch": "torch",
+    "env_python": "Python",
+    "env_microbench": "microbench",
+    "env_git": "git commit of microbench",
+    "env_allocator": "allocator",
+    "env_threads": "threads",
+    "schedule": "schedule",
+}
+"""Fields that should be the same on both sides, and what they are called."""
+
+ASKED_FOR = {"env_gpu": "device.name", "env_allocator": "allocator", "env_threads": "threads"}
+"""The settings that make a field differ: where they do too, it is what is compared."""
+
+SAME = "both sides are the very same measurement: there is nothing to tell apart"
+SEPARATE = "separate runs are not interleaved: what the machine did meanwhile is part of the difference"
+SEQUENTIAL = (
+    "the run measured case by case (schedule=sequential): what the machine did meanwhile is part of the "
+    "difference"
+)
+
+
+def warnings_of(pair: Pair, by: str | None) -> Iterator[str]:
+    """What may make two cases differ besides what is compared: by a setting, or all that is of the work."""
+    if _is_same(pair):
+        yield SAME
+        return
+    if pair.a.first["run_id"] != pair.b.first["run_id"]:
+        yield SEPARATE
+    elif not are_interleaved(pair.a, pair.b):
+        yield SEQUENTIAL
+    for name, (a, b) in _differences(pair, by).items():
+        yield f"{name} differs: {pair.a_name} has {a}, {pair.b_name} has {b}"
+
+
+def _is_same(pair: Pair) -> bool:
+    """Whether the rounds of both were one and the same."""
+    identity = ("run_id", "order", "round", "started_at")
+    return [pair.a.first[key] for key in identity] == [pair.b.first[key] for key in identity]
+
+
+def _differences(pair: Pair, by: str | None) -> dict[str, tuple[str, str]]:
+    """What is not the same on both sides, and should be: by its name, both values."""
+    a, b = settings_of(pair.a), settings_of(pair.b)
+    differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
+    compared = meant(by, differing) if by else set(filter(is_work, differing))
+    found = {
+        name: (as_given(pair.a.first.get(field)), as_given(pair.b.first.get(field)))
+        for field, name in FIELDS.items()
+        if ASKED_FOR.get(field) not in differing
+    }
+    found |= {
+        key: (as_given(a.get(key)), as_given(b.get(key)))
+        for key in differing
+        if key.startswith(("measure.", "isolation")) and key not in compared
+    }
+    return {name: values for name, values in found.items() if values[0] != values[1]}
