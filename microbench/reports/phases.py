@@ -35,8 +35,11 @@ def rate(case: CaseResult, estimate: Estimate) -> str:
     return units.rate(case.first["cfg_batch_size"] / estimate.median, estimate.relative_half_width)
 
 
+def level(estimate: Estimate) -> str:
+    """The confidence of its interval, such as `95 %`: over rounds, the one that so many support."""
+    return f"{estimate.confidence:.0%}".replace("%", " %")
+
+
 def interval_name(estimate: Estimate) -> str:
-    """What the interval is: over rounds with the confidence that so many support, or within one process."""
-    if estimate.rounds == 1:
-        return f"{estimate.confidence:.0%} within one process".replace("%", " %")
-    return f"{estimate.confidence:.0%} interval".replace("%", " %")
+    """What the interval is, with its confidence: over rounds, or within one process."""
+    return f"{level(estimate)} {'within one process' if estimate.rounds == 1 else 'interval'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -112,9 +112,18 @@ def _memory(case: CaseResult, estimate: Estimate) -> str:
 
 def interval_note(cases: Sequence[CaseResult]) -> str | None:
     """What ± means in the table; None where no case has an interval."""
-    found = {phases.interval_name(each): each.rounds for case in cases if (each := case.whole)}
+    found: dict[tuple[bool, str], set[int]] = {}
+    for estimate in (case.whole for case in cases):
+        if estimate is not None and estimate.low is not None:
+            found.setdefault((estimate.rounds == 1, phases.level(estimate)), set()).add(estimate.rounds)
     texts = [
-        f"the {name}" + (f" over {rounds} rounds" if rounds > 1 else " (measure.rounds=1)")
-        for name, rounds in found.items()
+        f"the {level} interval " + ("within one process (measure.rounds=1)" if is_one else _over(rounds))
+        for (is_one, level), rounds in sorted(found.items())
     ]
     return f"±: half of {', or '.join(texts)}, as a share of the median" if texts else None
+
+
+def _over(rounds: Collection[int]) -> str:
+    """Over how many rounds: one number, or the range of several."""
+    least, most = min(rounds), max(rounds)
+    return f"over {least} rounds" if least == most else f"over {least} to {most} rounds"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 
@@ -9,17 +8,23 @@ import pytest
 from rich.console import Console
 
 from microbench.reports.progress import Lines, LiveLine, display, ending, state, title
-from microbench.results.record import Progress
-from microbench.results.result import Record
+from microbench.results.record import Heading, Progress
 
-MakeCase = Callable[..., list[Record]]
+from .support import MakeCase
+
 AXES = {"model": "vgg16", "mode": "train", "batch_size": 8, "engine": "eager", "device": "cpu"}
+HEADING = Heading(AXES, [], turn=0, turns=1)
 SAMPLING = Progress("sample", phase="total", n=25, median=0.0206, half_width=0.015, eta=3.4)
 
 
-def test_a_title_says_which_case_of_how_many() -> None:
-    assert title(AXES, [], order=1, total=4) == "[2/4] vgg16 train, batch 8, eager, cpu"
-    assert title(AXES, ["threads=2", "seed=1"], 1, 4).endswith("cpu, threads=2, seed=1")
+def test_a_title_says_which_turn_of_how_many() -> None:
+    assert title(Heading(AXES, [], turn=1, turns=4)) == "[2/4] vgg16 train, batch 8, eager, cpu"
+    assert title(Heading(AXES, ["threads=2", "seed=1"], 1, 4)).endswith("cpu, threads=2, seed=1")
+
+
+def test_a_title_says_which_round_of_several() -> None:
+    third = Heading(AXES, ["seed=1"], turn=7, turns=12, round=2, rounds=6)
+    assert title(third) == "[8/12] vgg16 train, batch 8, eager, cpu, seed=1, round 3 of 6"
 
 
 def test_the_state_of_sampling_is_the_running_median_and_the_time_left() -> None:
@@ -45,10 +50,25 @@ def test_a_failed_case_ends_with_its_error(make_case: MakeCase) -> None:
     assert ending(make_case({}, status="timeout", error="took too long")) == "timeout: took too long"
 
 
+@pytest.mark.parametrize("rounds", [1, 6])
+def test_the_end_of_a_round_is_of_that_round(rounds: int, make_case: MakeCase) -> None:
+    records = make_case({"total": (0.02, 0.0003)}, round=rounds - 1, rounds=rounds)
+    assert ending(records) == "total 20.0 ms ±1.5 %, 40 samples"
+
+
+def test_a_case_without_a_whole_phase_ends_with_its_series(make_case: MakeCase) -> None:
+    assert ending(make_case({"prepare": (0.02, None), "first_call": (0.1, None)})) == "2 series"
+
+
+@pytest.mark.parametrize("status", ["skipped", "oom", "error"])
+def test_whatever_did_not_end_well_ends_with_its_error(status: str, make_case: MakeCase) -> None:
+    assert ending(make_case({}, status=status, error="because")) == f"{status}: because"
+
+
 def test_lines_say_when_a_case_begins_and_how_it_ended(make_case: MakeCase) -> None:
     file = StringIO()
     with Lines(Console(file=file, width=40)) as lines:
-        lines.begin(AXES, {}, 0, 1)
+        lines.begin(HEADING)
         lines.progress(SAMPLING)
         lines.end(make_case({"total": (0.02, 0.0003)}))
     begin, end = file.getvalue().splitlines()  # one line each, wider than the console though they are
@@ -60,7 +80,7 @@ def test_a_live_line_follows_the_case_and_leaves_its_end(make_case: MakeCase) ->
     file = StringIO()
     console = Console(file=file, width=120, force_terminal=True, color_system=None)
     with LiveLine(console) as live:
-        live.begin(AXES, {}, 0, 1)
+        live.begin(HEADING)
         live.progress(Progress("warmup"))
         live.progress(SAMPLING)
         live.end(make_case({"total": (0.02, 0.0003)}))
