@@ -25,6 +25,7 @@ from statistics import median
 from typing import Any
 
 import microbench
+from microbench.config import MeasureConfig
 from microbench.results.cases import CaseResult
 from microbench.results.result import Result
 
@@ -106,12 +107,12 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
     sys.path.insert(0, str(HERE))
-    default, false_verdicts = microbench.config.MeasureConfig().rounds, Share()
+    default, false_verdicts = MeasureConfig().rounds, Share()
     heads = ("false verdicts", "3 % found", "10 % found", "3 % in fact", "interval holds")
     print(f"{'workload':10} rounds  {'':>7}" + "".join(f"{head:>18}" for head in heads))
     for name in arguments.workloads:
         cases = measured(name, arguments.rounds, arguments.copies, arguments.folder)
-        for size in SIZES:
+        for size in (each for each in SIZES if each <= arguments.rounds):
             shares, width = evaluate(cases, arguments.copies, size)
             print(
                 f"{name:10} {size:6}  ±{width:6.1%}" + "".join(f"{share!s:>18}" for share in shares),
@@ -125,7 +126,7 @@ def main() -> int:
 
 
 def evaluate(cases: Sequence[CaseResult], copies: int, size: int) -> tuple[list[Share], float]:
-    """False verdicts, planted slowdowns found, intervals that hold the truth; the intervals' median ±share."""
+    """False verdicts, slowdowns found, intervals that hold the truth; and the median ± of these intervals."""
     same, slower = cases[:copies], cases[copies:]
     phase = next(each for each in ("total", "inference") if each in same[0].estimates)
     truth = median(value for case in same for value in case.estimates[phase].medians.values())
