@@ -103,8 +103,8 @@ def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) ->
     run_id = new_run_id()
     cases: Sequence[Case] = from_options(options, sweep)
     resume = cases[0].config.resume
-    if resume and folder:
+    if resume is not None and folder:
         raise UserError("resume=DIR names the folder: leave out folder=.")
-    place = folder_of(resume) if resume else Path(folder or Path("outputs") / run_id)
+    place = folder_of(resume) if resume is not None else Path(folder or Path("outputs") / run_id)
     with Store(place) as store:
         return Run(cases, store, Silent(), run_id, completing=sweep or resume is not None).measure()

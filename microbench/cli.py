@@ -63,6 +63,14 @@ def _dispatch(arguments: list[str]) -> int:
     return _measure(arguments)
 
 
+def _import_statistics() -> None:
+    """Import what reports reckon with, before a signal can cut it short: numpy cannot be begun twice."""
+    from microbench.schedule import signals
+
+    with signals.held():
+        import_module("microbench.stats.rounds")
+
+
 def _no_option(word: str) -> UserError:
     """The error for a word that is neither a verb nor an option, such as a model's name alone."""
     from microbench.verbs.list import layers, models
@@ -118,6 +126,7 @@ def _measure(arguments: Sequence[str]) -> int:
         run = Run(plan.cases, store, observer, run_id, plan.command, plan.completing)
         try:
             with observer, signals.raised():
+                _import_statistics()
                 run.measure()
         except (KeyboardInterrupt, UserError) as error:
             stopped = error

@@ -30,6 +30,7 @@ from microbench.errors import UserError, first_line
 from microbench.explain import explain, missing_key, schema_keys, unknown_key
 from microbench.schedule.cases import Case, command_of
 from microbench.schedule.resume import arguments_of, folder_of
+from microbench.schedule.turns import check_agreed
 
 MULTIRUN = {"-m", "--multirun"}
 CONFIG_DIR = {"-cd", "--config-dir"}
@@ -92,6 +93,7 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
             case(config, (*kept, *(each for each in task if not each.startswith(PLACES))), order)
             for order, (config, task) in enumerate(zip(composed, tasks, strict=True))
         ]
+        check_agreed(cases)
         where = composed[0].hydra.sweep.dir if sweep else composed[0].hydra.run.dir
         resume = cases[0].config.resume
         began = [each for each in arguments if not each.startswith(RESUME)]
@@ -115,7 +117,9 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
         for key, value in _flatten(options)
     ]
     with composing():
-        return [case(_compose(task), task, order) for order, task in enumerate(product(*axes))]
+        cases = [case(_compose(task), task, order) for order, task in enumerate(product(*axes))]
+    check_agreed(cases)
+    return cases
 
 
 def check_key(override: str) -> None:

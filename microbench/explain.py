@@ -73,7 +73,10 @@ def _unknown_key(error: Any) -> UserError | None:
 def unknown_key(key: str) -> UserError:
     """The error for a key that the schema does not have."""
     known = [name for name in schema_keys(Config) if "." not in key or name not in GROUPS]
-    names = nearest(key, known) or nearest(key.rpartition(".")[2], known)
+    group, dot, name = key.rpartition(".")
+    prefix = group + dot  # what all keys of a group share says nothing of which one was meant
+    within = [each.removeprefix(prefix) for each in known if dot and each.startswith(prefix)]
+    names = [prefix + each for each in nearest(name, within)] or nearest(key, known) or nearest(name, known)
     hint = f" Did you mean {', '.join(names)}?" if names else ""
     return UserError(f"Unknown option {key!r}.{hint} All options: `microbench --cfg job model=resnet18`")
 

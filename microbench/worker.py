@@ -49,7 +49,8 @@ def measure_case(config: Config, watch: Watch) -> Outcome:
         return steps.run()
     except Exception as error:
         status, message = explain(error, config, steps.doing, steps.workload)
-        return Outcome(status=status, error=message, traceback=traceback.format_exc())
+        told = traceback.format_exc()
+        return Outcome(status, message, told, environment=steps.environment)
 
 
 class _Steps:
@@ -60,13 +61,14 @@ class _Steps:
         self._threads = config.threads or cpus.physical_cores()
         self.doing = ""
         self.workload: Workload | None = None
+        self.environment: state.Environment = {}
 
     def run(self) -> Outcome:
         """Do all steps."""
-        with state.prepared(self._config, self._threads) as environment:
+        with state.prepared(self._config, self._threads) as self.environment:
             device = devices.open_device(self._config.device.name)
             with device.prepared():
-                return replace(self._measure(device), environment=environment)
+                return replace(self._measure(device), environment=self.environment)
 
     def _begin(self, doing: str, stage: str) -> None:
         self.doing = doing

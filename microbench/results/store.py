@@ -25,6 +25,10 @@ class Store:
     Several processes may append to one file: an append is whole or not there. Used as a context manager, it
     leaves no empty folder behind that it has made.
 
+    Attributes:
+        path: the file.
+        written: whether it holds anything, from before or from now.
+
     Raises:
         UserError: the folder or the file cannot be written.
     """
@@ -37,6 +41,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             if self.path.exists() or not os.access(folder, os.W_OK):
                 os.close(self._open())
+            self.written = self.path.exists() and self.path.stat().st_size > 0
 
     def __enter__(self) -> Store:
         """The store itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from microbench.errors import UserError, nearest
 from microbench.results.cases import CaseResult, cases_of
 from microbench.results.record import Record
-from microbench.results.store import read
+from microbench.results.store import file_of, read
 from microbench.schedule.cases import COMMAND, Case
 
 Key = tuple[str, str]
@@ -46,6 +46,8 @@ def folder_of(resume: str) -> Path:
     Raises:
         UserError: there is no such folder.
     """
+    if not resume:
+        raise UserError("resume= names no folder: give the one that holds the run's records.")
     folder = Path(resume)
     if not folder.is_dir():
         here = [str(path) for path in folder.parent.glob("*/") if folder.parent.is_dir()]
@@ -61,6 +63,8 @@ def arguments_of(folder: Path) -> list[str]:
     Raises:
         UserError: the folder has no records, or those of a run from Python.
     """
+    if not file_of(folder).exists():
+        raise UserError(f"resume={folder}: it holds no records yet: give the run's options as well.")
     commands = [record["run_command"] for record in read(folder)]
     if not commands or not commands[-1]:
         raise UserError(
@@ -81,30 +85,34 @@ def before(records: Sequence[Record], host_id: str) -> Before | None:
     return Before(cases_of([record for record in here if record["run_id"] == run_id]))
 
 
-def matched(cases: Iterable[Case], earlier: Before) -> tuple[list[Case], set[tuple[int, int]]]:
+def matched(cases: Sequence[Case], earlier: Before) -> tuple[list[Case], set[tuple[int, int]]]:
     """The cases with the places they had in the run before, and which (place, round) of it are done.
 
     A case is the same when its `case_id` is, and when it is measured the same way but for the number of
-    rounds. A case that the earlier run did not have gets a place of its own behind its cases.
+    rounds. A case that the earlier run did not come to keeps its place where no other has it, and else gets
+    one behind all others.
     """
     known: dict[Key, list[CaseResult]] = defaultdict(list)
     for found in earlier.cases:
-        known[_key(found.first["case_id"], found.first["config"]["measure"])].append(found)
-    unused = max(int(found.first["order"]) for found in earlier.cases) + 1
+        known[_key(found.first["case_id"], found.first["config"])].append(found)
+    taken = {int(found.first["order"]) for found in earlier.cases}
     placed: list[Case] = []
     done: set[tuple[int, int]] = set()
+    behind = max([*taken, *(case.order for case in cases)]) + 1
     for case in cases:
-        same = known[_key(case.id, asdict(case.config.measure))]
+        same = known[_key(case.id, asdict(case.config))]
         if same:
             found = same.pop(0)
             order = int(found.first["order"])
             done |= {(order, number) for number in found.measured_rounds}
         else:
-            order, unused = unused, unused + 1
+            order = case.order
+            if order in taken:
+                order, behind = behind, behind + 1
         placed.append(replace(case, order=order))
     return placed, done
 
 
-def _key(case_id: str, measure: Mapping[str, Any]) -> Key:
-    how = {name: value for name, value in measure.items() if name != "rounds"}
-    return case_id, repr(sorted(how.items()))
+def _key(case_id: str, config: Mapping[str, Any]) -> Key:
+    how = {name: value for name, value in config["measure"].items() if name != "rounds"}
+    return case_id, repr((config["isolation"], sorted(how.items())))

@@ -29,6 +29,11 @@ from microbench.schedule.workers import (
     WorkerTimeoutError,
 )
 
+UNKNOWN: Mapping[str, None] = dict.fromkeys(
+    ("allocator", "threads", "interop_threads", "cpus", "flush_denormal")
+)
+"""What a worker says of its environment (`host.state`), where it did not live to say it."""
+
 
 class Observer(Protocol):
     """Is told what happens, while no case is being timed."""
@@ -279,7 +284,7 @@ class _Turn:
             self.partial[phase].samples.extend(fresh)
 
     def _identity(self, outcome: Outcome) -> dict[str, Any]:
-        environment = {**self.place.environment, **outcome.environment}
+        environment = {**self.place.environment, **UNKNOWN, **outcome.environment}
         return {
             **self.of_run,
             "case_id": self.case.id,

@@ -45,15 +45,24 @@ class Schedule:
             yield from (replace(case, round=number) for number in range(case.rounds))
 
 
+def check_agreed(cases: Sequence[Case]) -> None:
+    """Refuse cases that disagree on a setting of the whole run.
+
+    Raises:
+        UserError: they do.
+    """
+    for key in OF_THE_RUN:
+        values = list(dict.fromkeys(str(value_of(case.config, key)) for case in cases))
+        if len(values) > 1:
+            raise UserError(f"{key}={','.join(values)} cannot be swept over: a run has one {key}.")
+
+
 def schedule_of(cases: Sequence[Case], drawn: int) -> Schedule:
     """The schedule for at least one case; `drawn` is the seed where none is given.
 
     Raises:
         UserError: the cases disagree on a setting of the whole run.
     """
+    check_agreed(cases)
     config = cases[0].config
-    for key in OF_THE_RUN:
-        values = list(dict.fromkeys(str(value_of(case.config, key)) for case in cases))
-        if len(values) > 1:
-            raise UserError(f"{key}={','.join(values)} cannot be swept over: a run has one {key}.")
     return Schedule(cases, config.schedule, drawn if config.schedule_seed is None else config.schedule_seed)
