@@ -6,7 +6,7 @@ import time
 import traceback
 from array import array
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 
@@ -16,15 +16,16 @@ from microbench.devices import Device
 from microbench.errors import SkippedError, UserError, first_line
 from microbench.host import state
 from microbench.measure import sampler
-from microbench.measure.cautions import cautions, foreign_load
+from microbench.measure.cautions import Wanted, cautions
+from microbench.measure.disturbances import disturbances
 from microbench.measure.sampler import Sampled
 from microbench.measure.stopping import StoppingRule
 from microbench.measure.summary import summarize
 from microbench.measure.warmup import Warmup
 from microbench.metrics import cpus, machine
-from microbench.metrics.process import Usage
+from microbench.metrics.sensors import Sensors
 from microbench.modes import Trial
-from microbench.results.record import Caution, Outcome, Place, Progress, Series, Status, WarningCode, Watch
+from microbench.results.record import Outcome, Place, Progress, Series, Status, Watch
 from microbench.stats.median import LEAST_FOR_INTERVAL
 from microbench.workloads import Workload
 
@@ -97,7 +98,7 @@ class _Steps:
             self.doing = "running"
             with sampler.quiet_gc():
                 warmup = sampler.heat(trial.experiment, clock, config.measure.max_warmup)
-                sampled, usage = self._sample(trial, device, warmup)
+                sampled, sensors = self._sample(trial, device, warmup)
             peak_memory = memory.peak()
             finite = trial.finite()
 
@@ -106,22 +107,23 @@ class _Steps:
             _one_sample("first_call", clock.name, first_call),
         )
         series = _series(sampled, warmup, trial.experiment.whole, clock.name)
+        main = [each for each in series if each.phase in trial.experiment.main]
         calls = len(next(iter(sampled.samples.values()))) * sampled.calls_per_sample
-        counters = usage.per_call(calls)
+        readings = sensors.readings(calls)
         return Outcome(
             series=series + one_off,
             stop_reason=sampled.stop_reason,
             cautions=(
-                *self._cautions(trial, warmup, series, finite),
-                *foreign_load(
-                    usage.involuntary_switches, usage.seconds, counters["cpu_utilization"], self._threads
+                *cautions(warmup, main, self._wanted, finite),
+                *disturbances(
+                    readings, sensors.surroundings(self._threads, str(self.environment["allocator"]))
                 ),
             ),
             cost={"params": sum(parameter.numel() for parameter in workload.module.parameters())},
-            state={"peak_memory": peak_memory, **counters},
+            state={"peak_memory": peak_memory, **asdict(readings)},
         )
 
-    def _sample(self, trial: Trial, device: Device, warmup: Warmup) -> tuple[Sampled, Usage]:
+    def _sample(self, trial: Trial, device: Device, warmup: Warmup) -> tuple[Sampled, Sensors]:
         settings = self._config.measure
         rule = StoppingRule(
             settings.rel_ci,
@@ -132,20 +134,14 @@ class _Steps:
             LEAST_FOR_INTERVAL if settings.rounds == 1 else LEAST_OF_A_ROUND,
         )
         calls = sampler.calibrate(trial.experiment, warmup.typical, settings.min_sample)
-        with Usage() as usage:
+        with Sensors() as sensors:
             sampled = sampler.sample(trial.experiment, device.clock, rule, calls, self._watch)
-        return sampled, usage
+        return sampled, sensors
 
-    def _cautions(
-        self, trial: Trial, warmup: Warmup, series: tuple[Series, ...], finite: bool
-    ) -> tuple[Caution, ...]:
+    @property
+    def _wanted(self) -> Wanted:
         settings = self._config.measure
-        main = {s.phase: s.summary for s in series if s.summary and s.phase in trial.experiment.main}
-        found = list(cautions(warmup, main, settings.rel_ci, settings.max_warmup))
-        if not finite:
-            message = "the output or the loss holds NaN or Inf, whose arithmetic can be slower or faster; "
-            found.append(Caution(WarningCode.NON_FINITE, message + "lower optimizer.lr or change seed"))
-        return tuple(found)
+        return Wanted(settings.rel_ci, settings.max_warmup, settings.rounds)
 
 
 def _timed(work: Callable[[], engines.Program]) -> tuple[engines.Program, float]:

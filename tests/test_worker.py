@@ -4,7 +4,7 @@ import gc
 import sys
 import time
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,16 @@ from microbench.compose import from_options
 from microbench.config import Config, value_of
 from microbench.measure import warmup
 from microbench.measure.summary import summarize
-from microbench.metrics import machine
-from microbench.results.record import Outcome, Progress, Status, StopReason, WarningCode, records_of
+from microbench.metrics import cpus
+from microbench.results.record import (
+    Outcome,
+    Progress,
+    Readings,
+    Status,
+    StopReason,
+    WarningCode,
+    records_of,
+)
 from microbench.worker import describe, explain, is_out_of_memory, measure_case
 
 QUICK = {"min_time": 0, "max_time": 1, "min_samples": 6, "max_samples": 12, "max_warmup": 0, "min_sample": 0}
@@ -140,7 +148,7 @@ def test_a_step_is_at_least_its_phases() -> None:
 
 def test_the_state_is_what_the_process_used() -> None:
     state = measured().state
-    assert set(state) == {"peak_memory", "page_faults_per_call", "involuntary_switches", "cpu_utilization"}
+    assert set(state) == {"peak_memory", *(field.name for field in fields(Readings))}
     for value in state.values():
         assert value is None or value >= 0
 
@@ -335,7 +343,7 @@ def test_an_optimizer_that_torch_does_not_have_is_named() -> None:
 
 def test_a_place_is_the_device_and_the_machine() -> None:
     place = describe("cpu")
-    assert (place.device, place.threads) == ("cpu", machine.physical_cores())
+    assert (place.device, place.threads) == ("cpu", cpus.physical_cores())
     assert {"cpu", "torch", "cpu_capability"} <= set(place.environment)
 
 
@@ -345,7 +353,7 @@ def test_a_clock_that_moves_only_with_the_work_gives_its_times(monkeypatch: pyte
 
     device = Device()
     monkeypatch.setattr(devices, "open_device", lambda name: device)
-    monkeypatch.setattr(worker, "foreign_load", lambda *each: ())  # it looks at the machine, not at the clock
+    monkeypatch.setattr(worker, "disturbances", lambda *each: ())  # they are of the machine, not of the clock
 
     def slow(module: Any, inputs: Any) -> None:
         device.clock.advance(0.25)

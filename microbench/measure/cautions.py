@@ -1,32 +1,79 @@
-"""What is doubtful about a measurement, and what to do about it."""
+"""What is doubtful about the samples of a case, and what to do about it. The codes: docs/warnings.md."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from microbench.measure.warmup import Warmup
-from microbench.results.record import Caution, Summary, WarningCode
+from microbench.results.record import Caution, Series, Summary, WarningCode
+from microbench.stats.modality import two_speeds
 
-DRIFT_TOLERANCE = 0.05
-MANY_SWITCHES = 100  # involuntary ones a second; a quiet machine shows 5 to 50, a loaded one 130 to 320
-LEAST_SWITCHES = 20  # fewer say nothing of a rate
-FULL_SHARE = 0.9  # of the CPUs a case asks for
+DRIFT_TOLERANCE = 0.05  # of the median, from the first sample to the last
+DRIFT_CHANCE = 0.001  # of a trend as strong by chance; a sweep of a hundred cases has some hundred series
 
 
-def cautions(
-    warmup: Warmup, main: Mapping[str, Summary], rel_ci: float, longest_warmup: float
-) -> Iterator[Caution]:
-    """The warnings on a case whose main phases have these summaries: at most one of each code."""
+@dataclass(frozen=True)
+class Wanted:
+    """What a case's options ask of its measurement.
+
+    Attributes:
+        rel_ci: half-width of the median's interval, as a share of the median.
+        max_warmup: longest time to warm up, in seconds.
+        rounds: fresh processes to measure it in.
+    """
+
+    rel_ci: float
+    max_warmup: float
+    rounds: int
+
+
+def cautions(warmup: Warmup, main: Sequence[Series], wanted: Wanted, finite: bool) -> Iterator[Caution]:
+    """The warnings on what was sampled of a case: at most one of each code.
+
+    Args:
+        warmup: what the warm-up took.
+        main: the main phases' series, summarized.
+        wanted: what was asked for. The interval within a process matters only where there is one process.
+        finite: whether no output and no loss holds NaN or Inf.
+    """
+    summaries = {series.phase: series.summary for series in main if series.summary is not None}
+    if not finite:
+        yield Caution(
+            WarningCode.NON_FINITE,
+            "the output or the loss holds NaN or Inf, whose arithmetic can be slower or faster; lower "
+            "optimizer.lr or change seed",
+        )
     if not warmup.settled:
         yield Caution(
             WarningCode.NOT_SETTLED,
             f"times had not settled after {len(warmup.times)} warm-up steps in {sum(warmup.times):.2g} s; "
-            f"raise measure.max_warmup above {longest_warmup:g} (seconds)",
+            f"raise measure.max_warmup above {wanted.max_warmup:g} (seconds)",
         )
-    if few := [f"{phase} has {summary.n}" for phase, summary in main.items() if summary.ci_low is None]:
+    if wanted.rounds == 1:
+        yield from _of_intervals(summaries, wanted.rel_ci)
+    if drifting := [
+        f"{phase} {summary.drift:+.1%}" for phase, summary in summaries.items() if _drifts(summary)
+    ]:
+        yield Caution(
+            WarningCode.DRIFT,
+            f"times change from the first sample to the last: {', '.join(drifting)}; raise "
+            "measure.max_warmup, or look for heat, power limits or other load",
+        )
+    if several := [text for series in main for text in _speeds(series)]:
+        yield Caution(
+            WarningCode.BIMODAL,
+            f"two speeds instead of one, and a median that is either by chance: {', '.join(several)}; look "
+            "for what comes and goes (other load, clock rate, threads that move: affinity=compact)",
+        )
+
+
+def _of_intervals(main: dict[str, Summary], rel_ci: float) -> Iterator[Caution]:
+    if few := [f"{phase} has {summary.n}" for phase, summary in main.items() if summary.half_width is None]:
         yield Caution(
             WarningCode.NO_INTERVAL,
-            f"too few samples for a 95 % interval (it takes 6): {', '.join(few)}; raise measure.max_samples",
+            f"too few independent samples for a 95 % interval (it takes 6): {', '.join(few)}; raise "
+            "measure.max_time and measure.max_samples",
         )
     if wide := [
         f"{phase} ±{summary.half_width:.1%}"
@@ -38,41 +85,19 @@ def cautions(
             f"intervals wider than ±{rel_ci * 100:.3g} % (measure.rel_ci): {', '.join(wide)}; "
             "raise measure.max_time or quieten the machine",
         )
-    if drifting := [
-        f"{phase} {summary.drift:+.1%}"
-        for phase, summary in main.items()
-        if summary.drift is not None and _drifts(summary, rel_ci)
-    ]:
-        yield Caution(
-            WarningCode.DRIFT,
-            f"the second half of the samples differs from the first: {', '.join(drifting)}; raise "
-            "measure.max_warmup, or look for heat, power limits or other load",
-        )
 
 
-def foreign_load(switches: int, seconds: float, cpus: float | None, threads: int) -> Iterator[Caution]:
-    """The warning on a case from which other processes took the CPU.
+def _drifts(summary: Summary) -> bool:
+    """Whether there is a trend, and it is worth a word.
 
-    Two busy threads that share a core with another process wait for each other at every barrier, and times
-    settle, within a narrow interval, at multiples of the scheduler's time slice.
-
-    Args:
-        switches: involuntary context switches.
-        seconds: in how long a time.
-        cpus: CPU seconds a second that the case got.
-        threads: CPUs it asked for.
+    The interval is no measure of it: a trend makes samples depend on each other, and the interval wide.
     """
-    often = switches >= LEAST_SWITCHES and switches > MANY_SWITCHES * seconds
-    if often and cpus is not None and cpus < FULL_SHARE * threads:
-        yield Caution(
-            WarningCode.FOREIGN_LOAD,
-            f"other processes took a CPU away {switches / seconds:.0f} times a second, and {threads} threads "
-            f"got {cpus:.2f} CPUs: the times are not the case's own; quieten the machine, or lower threads",
-        )
-
-
-def _drifts(summary: Summary, rel_ci: float) -> bool:
-    """Whether the halves differ by more than their intervals, and by more than is worth a word."""
-    if summary.drift is None or summary.half_width is None:
+    if summary.drift is None or summary.drift_p is None:
         return False
-    return abs(summary.drift) > max(DRIFT_TOLERANCE, 4 * summary.half_width, 4 * rel_ci)
+    return abs(summary.drift) > DRIFT_TOLERANCE and summary.drift_p < DRIFT_CHANCE
+
+
+def _speeds(series: Series) -> Iterator[str]:
+    if speeds := two_speeds(series.samples):
+        factor = speeds.high / speeds.low
+        yield f"{series.phase} takes {factor:.2f} times as long in {speeds.share * 100:.0f} % of the samples"

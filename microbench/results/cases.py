@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from microbench.results.record import Record, Status
+from microbench.results.record import Record, Status, WarningCode
 
 PHASES = ("forward", "loss", "backward", "update", "total", "inference")
 """The phases of a step, in their order; the others (prepare, first_call) happen once."""
 
 WHOLE = ("total", "inference")
 """Those that span a whole step."""
+
+WIDE = 0.1  # half an interval over rounds, as a share of the median, that is worth a word
 
 Attempt = Sequence[Record]
 """The records of one case in one round, written together."""
@@ -143,12 +145,25 @@ class CaseResult:
 
     @cached_property
     def warnings(self) -> dict[str, list[str]]:
-        """By the warning's code, what it says in each round that has it."""
+        """By the warning's code, what it says in each round that has it: in all, where it is on all."""
         found: dict[str, list[str]] = {}
         for attempt in self.rounds.values():
             for warning in attempt[0]["warnings"]:
                 found.setdefault(warning["code"], []).append(warning["message"])
+        if differ := _rounds_differ(self.whole):
+            found[WarningCode.WIDE_INTERVAL] = [differ] * len(self.rounds)
         return found
+
+
+def _rounds_differ(whole: Estimate | None) -> str | None:
+    """What to say of a whole step whose interval over several rounds is wide."""
+    half_width = None if whole is None or whole.rounds == 1 else whole.relative_half_width
+    if whole is None or half_width is None or half_width <= WIDE:
+        return None
+    return (
+        f"fresh processes differ: {whole.phase} is known to ±{half_width * 100:.0f} % from {whole.rounds} "
+        "rounds; raise measure.rounds, see `microbench doctor`"
+    )
 
 
 def estimate_of(records: Sequence[Record]) -> Estimate:

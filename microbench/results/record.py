@@ -46,7 +46,15 @@ class WarningCode(StrEnum):
     WIDE_INTERVAL = "wide_interval"
     NO_INTERVAL = "no_interval"
     DRIFT = "drift"
+    BIMODAL = "bimodal"
     FOREIGN_LOAD = "foreign_load"
+    OVERSUBSCRIBED = "oversubscribed"
+    THROTTLED = "throttled"
+    STOLEN = "stolen"
+    PAGE_FAULTS = "page_faults"
+    FREQUENCY_SCALING = "frequency_scaling"
+    THERMAL = "thermal"
+    ON_BATTERY = "on_battery"
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,43 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Readings:
+    """What the sensors read of the process and of its CPUs while a case was sampled: record fields.
+
+    A value is None where the system does not tell it.
+
+    Attributes:
+        sampling_seconds: for how long, in seconds.
+        page_faults_per_call: page faults that took no disk.
+        page_fault_cost: CPU seconds that one takes; measured only where there are many.
+        page_fault_share: share of the process's CPU time that they take together.
+        involuntary_switches: how often the kernel took a CPU away.
+        cpu_utilization: CPU seconds a second (2.0: two busy CPUs).
+        system_utilization: those of them that the kernel spent for the process.
+        run_delay: seconds a second that the process's threads, taken together, were ready but had no CPU.
+        foreign_cpus: CPUs that others kept busy, of those that the process may use.
+        steal: share of the time in which these CPUs had work that the hypervisor ran something else.
+        throttled: seconds that the control group's quota kept its processes from running.
+        thermal_throttles: how often heat slowed the CPUs.
+        cpu_frequency: clock rate in Hz, at the end, of a CPU that the process ran on.
+    """
+
+    sampling_seconds: float
+    page_faults_per_call: float
+    page_fault_cost: float | None
+    page_fault_share: float | None
+    involuntary_switches: int
+    cpu_utilization: float
+    system_utilization: float
+    run_delay: float | None
+    foreign_cpus: float | None
+    steal: float | None
+    throttled: float | None
+    thermal_throttles: int | None
+    cpu_frequency: float | None
+
+
+@dataclass(frozen=True)
 class Series:
     """The ordered samples of one phase of one case, each in seconds per call, and the phase's warm-up.
 
@@ -135,7 +180,7 @@ class Outcome:
         stop_reason: which rule ended the sampling.
         cautions: warnings on what was measured.
         cost: `params`, the number of parameters.
-        state: peak memory and the process's counters while sampling (see `metrics.process`).
+        state: peak memory in bytes, and the fields of `Readings`.
         environment: `env_*` fields, without that prefix, as they turned out in the worker.
     """
 
@@ -236,9 +281,7 @@ def to_json(record: Mapping[str, Any]) -> str:
 
 
 _NO_SUMMARY: dict[str, None] = dict.fromkeys(item.name for item in fields(Summary))
-_NO_STATE: dict[str, None] = dict.fromkeys(
-    ("peak_memory", "page_faults_per_call", "involuntary_switches", "cpu_utilization")
-)
+_NO_STATE: dict[str, None] = dict.fromkeys(("peak_memory", *(item.name for item in fields(Readings))))
 
 
 def _series_fields(series: Series | None) -> dict[str, Any]:

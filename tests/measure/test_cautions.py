@@ -1,96 +1,144 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from microbench.measure.cautions import cautions
+from microbench.measure.cautions import Wanted, cautions
+from microbench.measure.summary import summarize
 from microbench.measure.warmup import Warmup
-from microbench.results.record import Caution, Summary, WarningCode
+from microbench.results.record import Caution, Series, Summary, WarningCode
 
-REL_CI = 0.01
+WANTED = Wanted(rel_ci=0.01, max_warmup=3.0, rounds=1)
 SETTLED = Warmup(array("d", [0.5, 0.5]), windows=2, settled=True, typical=0.5)
 UNSETTLED = Warmup(array("d", [0.5, 1.0]), windows=2, settled=False, typical=1.0)
 
 
-def summary(half_width: float | None = 0.0, drift: float | None = 0.0, n: int = 100) -> Summary:
+def summary(
+    half_width: float | None = 0.0, drift: float | None = 0.0, drift_p: float | None = 1e-9, n: int = 100
+) -> Summary:
     """A summary with a median of one second and an interval of that half-width around it."""
     low, high = (None, None) if half_width is None else (1 - half_width, 1 + half_width)
-    return Summary(n, 1.0, low, high, 0.95, 1.0, 0.1, 0.5, 2.0, 0.9, 1.1, drift)
+    fields = {"n": n, "median": 1.0, "ci_low": low, "ci_high": high, "drift": drift, "drift_p": drift_p}
+    return replace(summarize([1.0]), **fields)
 
 
-def found(main: Mapping[str, Summary], warmup: Warmup = SETTLED, rel_ci: float = REL_CI) -> list[Caution]:
-    return list(cautions(warmup, main, rel_ci, longest_warmup=3.0))
+def series(phase: str, found: Summary) -> Series:
+    return Series(phase, "fake", array("d", [1.0]), summary=found)
 
 
-def codes(main: Mapping[str, Summary], warmup: Warmup = SETTLED, rel_ci: float = REL_CI) -> list[str]:
-    return [caution.code for caution in found(main, warmup, rel_ci)]
+def found(
+    warmup: Warmup = SETTLED, wanted: Wanted = WANTED, finite: bool = True, **main: Summary
+) -> list[Caution]:
+    return list(cautions(warmup, [series(*each) for each in main.items()], wanted, finite))
+
+
+def codes(**main: Summary) -> list[str]:
+    return [caution.code for caution in found(**main)]
 
 
 def test_a_good_measurement_has_none() -> None:
-    assert codes({"total": summary(half_width=0.009, drift=0.01)}) == []
+    assert codes(total=summary(half_width=0.009, drift=0.01)) == []
+
+
+def test_non_finite_where_the_output_is() -> None:
+    (caution,) = found(finite=False)
+    assert caution.code is WarningCode.NON_FINITE
+    assert "lower optimizer.lr" in caution.message
 
 
 def test_not_settled_when_the_warm_up_gave_up() -> None:
-    (caution,) = found({"total": summary()}, UNSETTLED)
+    (caution,) = found(UNSETTLED, total=summary())
     assert caution.code is WarningCode.NOT_SETTLED
     assert "2 warm-up steps in 1.5 s" in caution.message
     assert "raise measure.max_warmup above 3 (seconds)" in caution.message
 
 
-def test_no_interval_for_fewer_than_six_samples() -> None:
-    (caution,) = found({"forward": summary(), "total": summary(half_width=None, n=5)})
+def test_no_interval_where_the_samples_are_too_few() -> None:
+    (caution,) = found(forward=summary(), total=summary(half_width=None, n=5))
     assert caution.code is WarningCode.NO_INTERVAL
     assert "total has 5" in caution.message
     assert "forward" not in caution.message
-    assert "raise measure.max_samples" in caution.message
+    assert "raise measure.max_time" in caution.message
 
 
 @pytest.mark.parametrize(("half_width", "expected"), [(0.0099, []), (0.0101, ["wide_interval"])])
 def test_wide_interval_where_it_is_wider_than_wanted(half_width: float, expected: list[str]) -> None:
-    assert codes({"total": summary(half_width)}) == expected
+    assert codes(total=summary(half_width)) == expected
 
 
 def test_wide_interval_names_each_wide_phase_and_what_was_wanted() -> None:
-    main = {"forward": summary(0.02), "backward": summary(0.001), "total": summary(0.03)}
-    (caution,) = found(main)
+    (caution,) = found(forward=summary(0.02), backward=summary(0.001), total=summary(0.03))
     assert "wider than ±1 % (measure.rel_ci): forward ±2.0%, total ±3.0%; " in caution.message
     assert "raise measure.max_time" in caution.message
 
 
 @pytest.mark.parametrize(("rel_ci", "text"), [(0.01, "±1 %"), (0.025, "±2.5 %"), (0.0005, "±0.05 %")])
 def test_wide_interval_says_what_was_wanted_as_precisely_as_it_was_given(rel_ci: float, text: str) -> None:
-    (caution,) = found({"total": summary(0.03)}, rel_ci=rel_ci)
+    (caution,) = found(wanted=replace(WANTED, rel_ci=rel_ci), total=summary(0.03))
     assert f"intervals wider than {text} (measure.rel_ci)" in caution.message
 
 
+@pytest.mark.parametrize("half_width", [None, 0.5])
+def test_the_interval_within_one_of_several_processes_is_no_matter(half_width: float | None) -> None:
+    assert found(wanted=replace(WANTED, rounds=2), total=summary(half_width)) == []
+
+
 @pytest.mark.parametrize(
-    ("drift", "half_width", "rel_ci", "warns"),
+    ("drift", "p", "warns"),
     [
-        (0.051, 0.0, 0.01, True),
-        (-0.051, 0.0, 0.01, True),
-        (0.049, 0.0, 0.01, False),  # under 5 %
-        (0.07, 0.018, 0.01, False),  # under four half-widths
-        (0.07, 0.017, 0.01, True),
-        (0.07, 0.0, 0.018, False),  # under four times rel_ci
-        (0.07, 0.0, 0.017, True),
-        (0.5, None, 0.01, False),  # no interval to judge it by
-        (None, 0.0, 0.01, False),
+        (0.051, 0.0009, True),
+        (-0.051, 0.0009, True),
+        (0.049, 0.0009, False),  # too little to matter
+        (0.051, 0.0011, False),  # it may be chance
+        (None, None, False),  # too few samples to tell
     ],
 )
-def test_drift_where_the_halves_differ_by_more_than_their_noise(
-    drift: float | None, half_width: float | None, rel_ci: float, warns: bool
+def test_drift_where_there_is_a_trend_and_it_matters(
+    drift: float | None, p: float | None, warns: bool
 ) -> None:
-    assert ("drift" in codes({"total": summary(half_width, drift)}, rel_ci=rel_ci)) is warns
+    assert ("drift" in codes(total=summary(drift=drift, drift_p=p))) is warns
 
 
 def test_drift_says_which_phase_and_which_way() -> None:
-    (caution,) = found({"forward": summary(), "total": summary(drift=-0.2)})
+    (caution,) = found(forward=summary(), total=summary(drift=-0.2))
     assert "total -20.0%" in caution.message
     assert "raise measure.max_warmup" in caution.message
 
 
+def sampled(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[str]:
+    """The codes of a case of several rounds with these samples."""
+    samples = array("d", values.tolist())
+    of = Series("inference", "fake", samples, summary=summarize(samples))
+    return [each.code for each in cautions(SETTLED, [of], replace(WANTED, rounds=6), finite=True)]
+
+
+NOISE = np.random.default_rng(7).normal(1.0, 0.02, 400)
+
+
+def test_samples_that_get_slower_drift_however_wide_their_interval_is() -> None:
+    assert sampled(NOISE + np.linspace(0, 0.2, 400)) == ["drift"]
+
+
+def test_samples_of_two_speeds_are_bimodal() -> None:
+    slower = np.where(np.random.default_rng(8).random(400) < 0.25, 1.5, 1.0)
+    samples = array("d", (NOISE * slower).tolist())
+    of = Series("inference", "fake", samples, summary=summarize(samples))
+    (caution,) = cautions(SETTLED, [of], replace(WANTED, rounds=6), finite=True)
+    assert caution.code is WarningCode.BIMODAL
+    assert "inference takes 1.5" in caution.message
+    assert "times as long in 2" in caution.message
+    assert "affinity=compact" in caution.message
+
+
+def test_samples_of_one_speed_are_neither() -> None:
+    assert sampled(NOISE) == []
+
+
 def test_each_code_comes_once_however_many_phases_it_concerns() -> None:
-    bad = {"forward": summary(0.5, 10.0), "backward": summary(0.5, 10.0), "total": summary(None, 10.0, n=3)}
-    assert codes(bad, UNSETTLED) == ["not_settled", "no_interval", "wide_interval", "drift"]
+    few = summary(None, 10.0, n=3)
+    bad = found(UNSETTLED, finite=False, forward=summary(0.5, 10.0), backward=summary(0.5, 10.0), total=few)
+    expected = ["non_finite", "not_settled", "no_interval", "wide_interval", "drift"]
+    assert [caution.code.value for caution in bad] == expected

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from microbench.metrics import process
-from microbench.metrics.process import PeakMemory, Usage
+from microbench.metrics.process import PeakMemory, Usage, page_fault_cost
 
 MIB = 2**20
 SIZE = 64 * MIB
@@ -112,14 +112,20 @@ def test_peak_memory_is_unknown_where_the_kernel_does_not_tell(
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_NOHUGEPAGE"), reason="huge pages may hide the small ones")
-def test_usage_counts_the_faults_of_fresh_memory_by_call() -> None:
+def test_usage_counts_the_faults_of_fresh_memory() -> None:
     pages = SIZE // mmap.PAGESIZE
     with Usage() as usage:
         touched().close()
-    faults = usage.per_call(1)["page_faults_per_call"]
-    assert faults is not None
-    assert pages <= faults < 1.5 * pages
-    assert usage.per_call(4)["page_faults_per_call"] == faults / 4
+    assert pages <= usage.page_faults < 1.5 * pages
+
+
+def test_usage_tells_the_kernels_time_from_the_programs() -> None:
+    with Usage() as usage:
+        start = time.process_time()
+        while time.process_time() - start < 0.05:
+            pass
+    assert usage.cpu_seconds >= 0.05
+    assert 0 <= usage.system_seconds <= usage.cpu_seconds
 
 
 @pytest.fixture
@@ -141,16 +147,26 @@ def test_usage_is_the_difference_between_entering_and_leaving(counters: SimpleNa
     counters.times = [10.0, 12.0]
     with Usage() as usage:
         pass
-    assert usage.per_call(10) == {
-        "page_faults_per_call": 5.0,
-        "involuntary_switches": 3,
-        "cpu_utilization": 2.0,  # four CPU seconds in two
-    }
+    assert (usage.seconds, usage.cpu_seconds, usage.system_seconds) == (2.0, 4.0, 1.0)
+    assert (usage.page_faults, usage.involuntary_switches) == (50, 3)
 
 
-def test_utilization_is_unknown_where_no_time_passed(counters: SimpleNamespace) -> None:
-    counters.usages = [usage_of(0, 0, 0, 0)] * 2
-    counters.times = [5.0, 5.0]
-    with Usage() as usage:
-        pass
-    assert usage.per_call(1)["cpu_utilization"] is None
+def test_a_page_fault_costs_the_cpu_time_over_the_faults_it_took(
+    counters: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters.usages = [usage_of(0, 0, 1000, 0), usage_of(0, 0, 1004, 0)]  # four faults: larger pages
+    cpu_times = [1.0, 1.5]
+    monkeypatch.setattr(time, "thread_time", lambda: cpu_times.pop(0))
+    assert page_fault_cost(pages=16) == 0.125
+
+
+def test_what_a_page_fault_costs_is_unknown_where_none_came(counters: SimpleNamespace) -> None:
+    counters.usages = [usage_of(0, 0, 1000, 0)] * 2
+    assert page_fault_cost(pages=16) is None
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_NOHUGEPAGE"), reason="without them a fault may not be small")
+def test_a_real_page_fault_costs_something() -> None:
+    cost = page_fault_cost()
+    assert cost is not None
+    assert cost > 0

@@ -1,0 +1,156 @@
+"""What disturbed a case while it was sampled, and what to do about it. The codes: docs/warnings.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from microbench.results.record import Caution, Readings, WarningCode
+
+LEAST_SECONDS = 0.05  # of what the kernel counts in hundredths: fewer than five say nothing of a rate
+WAITED = 0.05  # seconds a second: what the times may be too long by
+STOLEN = 0.02  # of the time
+THROTTLED = 0.01  # seconds a second
+FAULTS_SHARE = 0.2  # of the CPU time
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a case ran in.
+
+    Attributes:
+        threads: threads of an operation.
+        cpus: how many CPUs the process may use.
+        quota: how many CPUs' worth of time its control groups grant it; None without a limit.
+        allocator: the memory allocator, by its name; `, tuned` after it where it keeps what is released.
+        governors: what chooses the clock rate of these CPUs; empty where it is not told.
+        boosts: whether the clock rate may rise above the nominal one; None where it is not told.
+        on_battery: whether a battery is being used up; None where it is not told.
+    """
+
+    threads: int
+    cpus: int
+    quota: float | None
+    allocator: str
+    governors: Sequence[str]
+    boosts: bool | None
+    on_battery: bool | None
+
+
+def disturbances(readings: Readings, around: Surroundings) -> Iterator[Caution]:
+    """The warnings on what disturbed a case: at most one of each code.
+
+    Those on the machine alone have the same text in each round: a report then says them once.
+    """
+    yield from _foreign_load(readings, around)
+    yield from _oversubscribed(around)
+    yield from _throttled(readings, around)
+    yield from _stolen(readings)
+    yield from _page_faults(readings, around)
+    yield from _frequency_scaling(around)
+    yield from _thermal(readings)
+    if around.on_battery:
+        yield Caution(
+            WarningCode.ON_BATTERY,
+            "on battery, processors are slowed down to save it; plug in the power supply",
+        )
+
+
+def _foreign_load(readings: Readings, around: Surroundings) -> Iterator[Caution]:
+    """Threads waited for a CPU, and others used one: threads that wait for each other are no foreign load."""
+    waited, foreign = readings.run_delay, readings.foreign_cpus
+    if waited is None or foreign is None or foreign * readings.sampling_seconds < LEAST_SECONDS:
+        return
+    if min(waited, foreign) >= WAITED:
+        yield Caution(
+            WarningCode.FOREIGN_LOAD,
+            f"others kept {foreign:.2f} of {_count(around.cpus, 'CPU')} busy, and the case's threads waited "
+            f"{waited:.2f} s a second for one: its times are not its own; end other processes (see `top`), "
+            "or lower threads",
+        )
+
+
+def _oversubscribed(around: Surroundings) -> Iterator[Caution]:
+    threads = _count(around.threads, "thread")
+    if around.threads > around.cpus:
+        yield Caution(
+            WarningCode.OVERSUBSCRIBED,
+            f"{threads} on the {_count(around.cpus, 'CPU')} that the process may use (its affinity) wait for "
+            f"each other; use threads={around.cpus}, or let it use more CPUs",
+        )
+    elif around.quota is not None and around.threads > around.quota:
+        whole = int(around.quota)
+        yield Caution(
+            WarningCode.OVERSUBSCRIBED,
+            f"{threads}, but the control group grants the time of {around.quota:g} CPUs (its quota), and "
+            f"stops them all when it is used up; {f'use threads={whole}, or ' * (whole > 0)}raise the quota",
+        )
+
+
+def _throttled(readings: Readings, around: Surroundings) -> Iterator[Caution]:
+    stopped, seconds = readings.throttled, readings.sampling_seconds
+    if stopped is not None and stopped >= THROTTLED * seconds:
+        quota = "" if around.quota is None else f" of {around.quota:g} CPUs"
+        yield Caution(
+            WarningCode.THROTTLED,
+            f"the control group's quota{quota} stopped its processes for {stopped:.2g} s (of all CPUs "
+            f"together) in {seconds:.2g} s of sampling; raise the quota, or lower threads",
+        )
+
+
+def _stolen(readings: Readings) -> Iterator[Caution]:
+    share = readings.steal
+    if share is not None and share >= STOLEN and share * readings.sampling_seconds >= LEAST_SECONDS:
+        yield Caution(
+            WarningCode.STOLEN,
+            f"the hypervisor ran something else in {share * 100:.0f} % of the time in which the CPUs had "
+            "work; measure when the host is quieter, or on a machine of your own",
+        )
+
+
+def _page_faults(readings: Readings, around: Surroundings) -> Iterator[Caution]:
+    share = readings.page_fault_share
+    if share is not None and share >= FAULTS_SHARE:
+        yield Caution(
+            WarningCode.PAGE_FAULTS,
+            f"{readings.page_faults_per_call:.0f} page faults a call explain about {share * 100:.0f} % of "
+            f"the time: the allocator ({around.allocator}) gives memory back to the kernel after each call; "
+            + _how_to_keep(around.allocator),
+        )
+
+
+def _how_to_keep(allocator: str) -> str:
+    """What keeps released memory, or makes its pages larger, where the allocator is this."""
+    if allocator.startswith("glibc") and not allocator.endswith(", tuned"):
+        return "try allocator=tuned"
+    if allocator.startswith("jemalloc"):
+        return "try MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1, which keeps it, or allocator=tuned"
+    return "let torch ask for huge pages (THP_MEM_ALLOC_ENABLE=1), or lower batch_size"
+
+
+def _frequency_scaling(around: Surroundings) -> Iterator[Caution]:
+    free = [governor for governor in around.governors if governor != "performance"]
+    causes = [f"the governor is {' and '.join(free)}"] if free else []
+    remedies = ["hold it (`cpupower frequency-set -g performance`)"] if free else []
+    if around.boosts:
+        causes.append("turbo is on")
+        remedies.append("switch turbo off for steadier, slower times")
+    if causes:
+        yield Caution(
+            WarningCode.FREQUENCY_SCALING,
+            f"the CPUs' clock rate is not fixed, for {' and '.join(causes)}; {', and '.join(remedies)}; see "
+            "`microbench doctor`",
+        )
+
+
+def _thermal(readings: Readings) -> Iterator[Caution]:
+    if readings.thermal_throttles:
+        yield Caution(
+            WarningCode.THERMAL,
+            f"heat slowed the CPUs {_count(readings.thermal_throttles, 'time')} meanwhile; cool the machine, "
+            "or hold a clock rate that it can keep (`cpupower frequency-set -u`)",
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
