@@ -10,6 +10,7 @@ from types import FrameType
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 HELD = (signal.SIGINT, *ENDING)
+UNTOUCHED = (signal.SIG_IGN, None)  # None: a handler that Python does not know
 
 
 class EndedError(KeyboardInterrupt):
@@ -50,9 +51,23 @@ def raised() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let signals wait: a second Ctrl-C, until what the first one left is on disk."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    """Let signals wait: a second Ctrl-C, until what the first one left is on disk.
+
+    Their handlers are exchanged, for blocking them would do so in this thread only: the kernel gives a
+    signal to any other thread of the process, such as one of numpy's, and Python then handles it in the main
+    one. A signal that this process ignores stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {each: handler for each in HELD if (handler := signal.getsignal(each)) not in UNTOUCHED}
+    for each in before:
+        signal.signal(each, lambda number, frame: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in came:
+            signal.raise_signal(number)

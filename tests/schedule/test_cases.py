@@ -54,7 +54,14 @@ def changed(key: str) -> Config:
     return new
 
 
-HOW = {"isolation", "timeout", *(key for key in leaves(config()) if key.startswith("measure."))}
+HOW = {
+    "isolation",
+    "timeout",
+    "schedule",
+    "schedule_seed",
+    "resume",
+    *(key for key in leaves(config()) if key.startswith("measure.") and key != "measure.cold_cache"),
+}
 
 
 @pytest.mark.parametrize("key", sorted(set(leaves(config())) - HOW))
@@ -69,8 +76,32 @@ def test_the_id_is_the_same_however_the_work_is_measured(key: str) -> None:
 
 
 def test_some_settings_are_of_the_work_and_some_are_not() -> None:
-    assert {"measure.rel_ci", "isolation", "timeout"} < HOW
-    assert {"batch_size", "seed", "threads", "model.kwargs", "optimizer.lr"} < set(leaves(config())) - HOW
+    assert {"measure.rel_ci", "measure.rounds", "isolation", "timeout", "schedule", "resume"} < HOW
+    work = {"batch_size", "seed", "threads", "model.kwargs", "optimizer.lr"}
+    cpu = {"affinity", "allocator", "flush_denormal", "interop_threads", "measure.cold_cache"}
+    assert work | cpu < set(leaves(config())) - HOW
+
+
+# What these cases had as their ids before there were rounds, allocators and the like.
+@pytest.mark.parametrize(
+    ("options", "id_before"),
+    [
+        ({"model": "resnet18", "mode": "train"}, "e0908de20131"),
+        ({"model": "dense", "batch_size": 32, "optimizer": "adamw"}, "f75442f2561c"),
+        (
+            {
+                "model": "layer",
+                "model.cls": "torch.nn.GELU",
+                "model.input_shape": [1024],
+                "measure": {"rel_ci": 0.5, "max_time": 1},
+            },
+            "8ddf543a09b9",
+        ),
+    ],
+)
+def test_ids_are_those_of_the_versions_before(options: dict[str, Any], id_before: str) -> None:
+    (case,) = from_options(options, sweep=False)
+    assert case.at("cpu", threads=4).id == id_before
 
 
 @dataclass
@@ -216,6 +247,40 @@ def test_the_command_ends_with_the_device_and_the_threads_that_were_used(
     assert command.split() == ["python", "-m", "microbench", "model=conv", *ending]
 
 
+def test_the_command_leaves_out_what_is_of_the_whole_run() -> None:
+    of_the_run = ("schedule=sequential", "schedule_seed=3", "resume=outputs/x")
+    case = Case(config(), ("model=conv", *of_the_run, "measure.rounds=3")).at("cpu", threads=2)
+    assert case.command == "python -m microbench model=conv measure.rounds=3 device=cpu threads=2"
+
+
+def test_a_title_shows_what_the_options_say_but_for_what_every_title_has() -> None:
+    every = ("model=conv", "mode=train", "batch_size=2", "engine=eager", "device=cpu")
+    of_the_run = ("schedule=sequential", "schedule_seed=3", "resume=outputs/x")
+    case = Case(config(), ("--config-dir", "/mine", *every, "seed=5", *of_the_run, "measure.rounds=3"))
+    assert case.settings == ["seed=5", "measure.rounds=3"]
+
+
+@pytest.mark.parametrize(
+    ("affinity", "threads"), [("none", 6), ("compact", 6), ([0], 1), ([3, 1], 2), ([2, 2], 1)]
+)
+def test_a_case_that_is_bound_to_cpus_has_as_many_threads_by_default(affinity: Any, threads: int) -> None:
+    bound = replace(config(), affinity=affinity)
+    assert Case(bound).at("cpu", threads=6).config.threads == threads
+    assert Case(replace(bound, threads=4)).at("cpu", threads=6).config.threads == 4
+
+
+@pytest.mark.parametrize(
+    ("affinity", "text"), [("none", "none"), ("compact", "compact"), ([0], "0"), ([3, 1], "3,1")]
+)
+def test_the_affinity_of_the_axes_is_text(affinity: Any, text: str) -> None:
+    assert Case(replace(config(), affinity=affinity)).axes()["affinity"] == text
+
+
+def test_a_case_has_as_many_rounds_as_it_is_measured_in() -> None:
+    assert Case(config()).rounds == 6
+    assert Case(changed("measure.rounds")).rounds == 7
+
+
 def test_the_command_of_a_case_that_has_no_place_yet_leaves_both_to_the_machine() -> None:
     (case,) = from_options({"model": "dense"}, sweep=False)
     assert case.command == "python -m microbench model=dense device=auto threads=null"
@@ -224,6 +289,8 @@ def test_the_command_of_a_case_that_has_no_place_yet_leaves_both_to_the_machine(
 def test_the_axes_are_flat() -> None:
     axes = Case(config()).axes()
     assert (axes["model"], axes["input_shape"], axes["batch_size"]) == ("conv", "3x8x8", 8)
+    assert (axes["affinity"], axes["allocator"], axes["cold_cache"]) == ("none", "system", False)
+    assert (axes["flush_denormal"], axes["interop_threads"]) == (False, None)
     assert all(value is None or isinstance(value, (str, int, float)) for value in axes.values())
 
 
@@ -232,6 +299,8 @@ def test_the_axes_are_flat() -> None:
     [
         {"model": "vgg16", "mode": "train", "batch_size": 3, "timeout": None},
         {"model": "dense", "measure": {"rel_ci": 0.25, "max_samples": 7}, "optimizer": "adam"},
+        {"model": "dense", "affinity": [0, 1], "allocator": "tuned", "measure.cold_cache": True},
+        {"model": "dense", "measure": "publish", "flush_denormal": True, "interop_threads": 2},
         {
             "model": "layer",
             "model.cls": "torch.nn.Conv2d",

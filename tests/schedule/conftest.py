@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microbench.results.result import Result
+from microbench.results.store import Store
+from microbench.schedule import runner
+from microbench.schedule.cases import Case
+
+from .support import Diary, Take
+
+
+@pytest.fixture
+def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Take:
+    """Runs cases with these workers into a store in a folder of its own."""
+
+    def run(
+        planned: Sequence[Case], workers: Any, observer: Any = None, run_id: str = "the-run", **more: Any
+    ) -> Result:
+        monkeypatch.setattr(runner.Pool, "of", lambda self, case: workers)
+        with Store(tmp_path / "run") as store:
+            return runner.Run(planned, store, observer or Diary(), run_id, **more).measure()
+
+    return run
