@@ -13,18 +13,19 @@ import torch
 from microbench import devices, engines, modes, workloads
 from microbench.config import Config
 from microbench.devices import Device
+from microbench.engines import Program
 from microbench.errors import SkippedError, UserError, first_line
 from microbench.host import state
 from microbench.measure import sampler
 from microbench.measure.cautions import Wanted, cautions
 from microbench.measure.disturbances import disturbances
+from microbench.measure.experiment import Clock, Experiment
 from microbench.measure.sampler import Sampled
 from microbench.measure.stopping import StoppingRule
 from microbench.measure.summary import summarize
 from microbench.measure.warmup import Warmup
 from microbench.metrics import cpus, machine
 from microbench.metrics.sensors import Sensors
-from microbench.modes import Trial
 from microbench.results.record import Outcome, Place, Progress, Series, Status, Watch
 from microbench.stats.median import LEAST_FOR_INTERVAL
 from microbench.workloads import Workload
@@ -80,50 +81,58 @@ class _Steps:
         mode = modes.find(config.mode.name)
         evict = device.evictor() if config.measure.cold_cache else None
         memory = device.memory()
-
-        self._begin("building", "build")
-        self.workload = workload = workloads.build(
-            config.model, config.batch_size, device.torch_device(), mode.TRAINING, config.seed
-        )
-        self._begin("preparing", "prepare")
-        program, prepare_seconds = _timed(
-            lambda: engines.prepare(config.engine.name, workload, mode.TRAINING)
-        )
+        workload = self._build(device, mode.TRAINING)
+        program, prepare = self._prepare(workload, mode.TRAINING)
         with mode.experiment(workload, program, config.optimizer) as trial:
-            if evict is not None:
-                cold = replace(trial.experiment, before=evict, mergeable=False)
-                trial = replace(trial, experiment=cold)
-            self._begin("the first call of", "warmup")
-            first_call = sampler.observe(trial.experiment, clock)[trial.experiment.whole]
-            self.doing = "running"
+            experiment = trial.experiment if evict is None else _cold(trial.experiment, evict)
+            first_call = self._first_call(experiment, clock)
             with sampler.quiet_gc():
-                warmup = sampler.heat(trial.experiment, clock, config.measure.max_warmup)
-                sampled, sensors = self._sample(trial, device, warmup)
+                warmup = sampler.heat(experiment, clock, config.measure.max_warmup)
+                sampled, sensors = self._sample(experiment, device, warmup)
             peak_memory = memory.peak()
             finite = trial.finite()
 
-        one_off = (
-            _one_sample("prepare", "perf_counter_ns", prepare_seconds),
-            _one_sample("first_call", clock.name, first_call),
-        )
-        series = _series(sampled, warmup, trial.experiment.whole, clock.name)
-        main = [each for each in series if each.phase in trial.experiment.main]
-        calls = len(next(iter(sampled.samples.values()))) * sampled.calls_per_sample
-        readings = sensors.readings(calls)
+        series = _series(sampled, warmup, experiment.whole, clock.name)
+        main = [each for each in series if each.phase in experiment.main]
+        readings = sensors.readings(sampled.calls)
+        surroundings = sensors.surroundings(self._threads, str(self.environment["allocator"]))
         return Outcome(
-            series=series + one_off,
+            series=(*series, prepare, first_call),
             stop_reason=sampled.stop_reason,
             cautions=(
                 *cautions(warmup, main, self._wanted, finite),
-                *disturbances(
-                    readings, sensors.surroundings(self._threads, str(self.environment["allocator"]))
-                ),
+                *disturbances(readings, surroundings),
             ),
             cost={"params": sum(parameter.numel() for parameter in workload.module.parameters())},
             state={"peak_memory": peak_memory, **asdict(readings)},
         )
 
-    def _sample(self, trial: Trial, device: Device, warmup: Warmup) -> tuple[Sampled, Sensors]:
+    def _build(self, device: Device, training: bool) -> Workload:
+        self._begin("building", "build")
+        config, where = self._config, device.torch_device()
+        self.workload = workloads.build(config.model, config.batch_size, where, training, config.seed)
+        return self.workload
+
+    def _prepare(self, workload: Workload, training: bool) -> tuple[Program, Series]:
+        self._begin("preparing", "prepare")
+        start = time.perf_counter_ns()
+        program = engines.prepare(self._config.engine.name, workload, training)
+        seconds = (time.perf_counter_ns() - start) * 1e-9
+        return program, self._once("prepare", "perf_counter_ns", seconds)
+
+    def _first_call(self, experiment: Experiment, clock: Clock) -> Series:
+        self._begin("the first call of", "warmup")
+        seconds = sampler.observe(experiment, clock)[experiment.whole]
+        self.doing = "running"
+        return self._once("first_call", clock.name, seconds)
+
+    def _once(self, phase: str, clock: str, seconds: float) -> Series:
+        """The series of a phase that happens once, handed over at once: a crash later does not lose it."""
+        samples = array("d", [seconds])
+        self._watch(Progress("warmup", samples={phase: samples}, clock=clock))
+        return Series(phase, clock, samples, summary=summarize(samples), sampled=False)
+
+    def _sample(self, experiment: Experiment, device: Device, warmup: Warmup) -> tuple[Sampled, Sensors]:
         settings = self._config.measure
         rule = StoppingRule(
             settings.rel_ci,
@@ -133,9 +142,9 @@ class _Steps:
             settings.max_samples,
             LEAST_FOR_INTERVAL if settings.rounds == 1 else LEAST_OF_A_ROUND,
         )
-        calls = sampler.calibrate(trial.experiment, warmup.typical, settings.min_sample)
+        calls = sampler.calibrate(experiment, warmup.typical, settings.min_sample)
         with Sensors() as sensors:
-            sampled = sampler.sample(trial.experiment, device.clock, rule, calls, self._watch)
+            sampled = sampler.sample(experiment, device.clock, rule, calls, self._watch)
         return sampled, sensors
 
     @property
@@ -144,14 +153,9 @@ class _Steps:
         return Wanted(settings.rel_ci, settings.max_warmup, settings.rounds)
 
 
-def _timed(work: Callable[[], engines.Program]) -> tuple[engines.Program, float]:
-    start = time.perf_counter_ns()
-    done = work()
-    return done, (time.perf_counter_ns() - start) * 1e-9
-
-
-def _one_sample(phase: str, clock: str, seconds: float) -> Series:
-    return Series(phase, clock, array("d", [seconds]), summary=summarize([seconds]), sampled=False)
+def _cold(experiment: Experiment, evict: Callable[[], object]) -> Experiment:
+    """The experiment with the caches evicted before each sample; calls are not merged then."""
+    return replace(experiment, before=evict, mergeable=False)
 
 
 def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[Series, ...]:

@@ -32,6 +32,11 @@ class Sampled:
     calls_per_sample: int
     stop_reason: StopReason
 
+    @property
+    def calls(self) -> int:
+        """How many calls all samples of a phase span."""
+        return len(next(iter(self.samples.values()))) * self.calls_per_sample
+
 
 def observe(experiment: Experiment, clock: Clock, calls: int = 1) -> dict[str, float]:
     """One sample of each phase, in seconds per call."""
