@@ -36,7 +36,7 @@ def show(result: Result, out: Console) -> None:
             out.print(note, style="dim", soft_wrap=True)
     show_remarks(cases, out)
     if len(cases) > 1:
-        from microbench.reports.ranking import show_ranking  # brings scipy, which nothing before needs
+        from microbench.reports.ranking import show_ranking  # brings scipy, which one case does without
 
         show_ranking(cases, out)
     out.print(

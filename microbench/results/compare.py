@@ -174,7 +174,7 @@ def compare(
         a=a.path,
         b=None if b is None else b.path,
         rows=rows,
-        suite=list(_suite(rows, ratios)),
+        suite=list(_suite([pair for pair, _ in found], rows, ratios)),
         warnings=list(dict.fromkeys(text for pair, _ in found for text in warnings_of(pair, by))),
         remarks=[*untold, *pairing.remarks],
         differences=pairing.differences,
@@ -282,11 +282,13 @@ def _phases_apart(pairs: Sequence[Pair], phases: Sequence[str]) -> list[str]:
     return [f"{' or '.join(phases)} was not measured on both sides: {', '.join(there)}"]
 
 
-def _suite(rows: Sequence[Row], ratios: Sequence[Ratio]) -> Iterator[Suite]:
-    groups: dict[tuple[str, str, str], list[Ratio]] = {}
-    for row, ratio in zip(rows, ratios, strict=True):
-        groups.setdefault((row.phase, row.a, row.b), []).append(ratio)
+def _suite(pairs: Sequence[Pair], rows: Sequence[Row], ratios: Sequence[Ratio]) -> Iterator[Suite]:
+    """What pairs say together of which none share a case: the errors of others depend on each other."""
+    groups: dict[tuple[str, str, str], list[tuple[Pair, Ratio]]] = {}
+    for pair, row, ratio in zip(pairs, rows, ratios, strict=True):
+        groups.setdefault((row.phase, row.a, row.b), []).append((pair, ratio))
     for (phase, a, b), members in groups.items():
-        if len(members) > 1:
-            mean = mean_ratio(members)
+        cases = {id(case) for pair, _ in members for _, case in _sides(pair)}
+        if len(members) > 1 and len(cases) == 2 * len(members):
+            mean = mean_ratio([ratio for _, ratio in members])
             yield Suite(phase, a, b, len(members), mean.value, *(mean.interval or (None, None)))

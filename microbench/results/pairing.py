@@ -25,6 +25,9 @@ from microbench.results.settings import (
 
 Key = TypeVar("Key", bound=Hashable)
 
+NOT_OF_A_ROUND = (*OF_THE_RUN, "timeout", "measure.rounds")
+"""Settings that do not change what a round measures."""
+
 MOST_NAMES = 4  # in one line
 MOST_LOOKED_AT = 10_000  # pairs, for the nearest one
 
@@ -196,7 +199,7 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
     if first not in order:
         raise unknown(f"baseline of {by}", first, order)
     following = _following(cases, by, values)
-    hidden = {by, *keys, *following, *OF_THE_RUN}
+    hidden = {by, *keys, *following, *NOT_OF_A_ROUND}
     settings = [settings_of(case) for case in cases]
     rests = [
         (case.first["host_id"], without(each, hidden)) for case, each in zip(cases, settings, strict=True)
@@ -254,10 +257,8 @@ def _named(pairs: Sequence[Pair], is_hidden: Callable[[str], bool]) -> list[Pair
     names = [
         ", ".join(filter(None, [*what[index : index + 1], *settings[index]])) for index in range(len(pairs))
     ]
-    return [
-        replace(pair, name=_numbered(name, names[:index]))
-        for index, (pair, name) in enumerate(zip(pairs, names, strict=True))
-    ]
+    named = [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
+    return [_numbered(pair, named[:index]) for index, pair in enumerate(named)]
 
 
 def _both(values: Mapping[str, Sequence[str]], is_hidden: Callable[[str], bool]) -> dict[str, list[str]]:
@@ -272,5 +273,7 @@ def _both(values: Mapping[str, Sequence[str]], is_hidden: Callable[[str], bool])
     }
 
 
-def _numbered(name: str, before: Sequence[str]) -> str:
-    return f"{name} ({before.count(name) + 1})" if name in before else name
+def _numbered(pair: Pair, before: Sequence[Pair]) -> Pair:
+    """A pair that is called as others before it, with which place it has among them."""
+    alike = sum((each.name, each.b_name) == (pair.name, pair.b_name) for each in before)
+    return replace(pair, name=f"{pair.name} ({alike + 1})") if alike else pair
