@@ -254,7 +254,7 @@ def validate(config: Config) -> None:
     """Raise a UserError that names the first value that no run could use, and what is allowed instead."""
     for key, (holds, allowed) in RULES.items():
         value = value_of(config, key)
-        if value is not None and not holds(value):
+        if (value is not None or key == "affinity") and not holds(value):  # its type lets null through
             raise UserError(f"{key}={value} is not possible: give {allowed}.")
     if config.model.source == "layer" and not config.model.cls:
         raise UserError("model.cls must be given, for example model.cls=torch.nn.GELU.")

@@ -4,20 +4,41 @@ from typing import Any
 
 import pytest
 
-from microbench.config import ISOLATIONS, RULES, Config, ModelConfig, validate, value_of
+from microbench.config import (
+    ALLOCATORS,
+    ISOLATIONS,
+    NAMES,
+    NOT_THE_WORK,
+    OF_THE_RUN,
+    RULES,
+    SCHEDULES,
+    WAYS,
+    WORK_OF_MEASURE,
+    Config,
+    ModelConfig,
+    validate,
+    value_of,
+)
 from microbench.errors import UserError
 
 # For each rule: values that no run could use, and values at the edge of what one can.
 BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
     "batch_size": ([0, -1], [1, 1024]),
     "threads": ([0, -2], [1, None]),
+    "interop_threads": ([0, -1], [1, None]),
+    "affinity": (
+        ["comapct", "", "0,1", [], [-1], [0, -2], [1.0], ["0"], [True], {}, None],
+        ["none", "compact", [0], [3, 1]],
+    ),
     "seed": ([-1], [0]),
+    "schedule_seed": ([-1], [0, None]),
     "timeout": ([0.0, -1.0, float("nan"), float("inf")], [0.5, None]),
     "model.input_count": ([0], [1]),
     "model.input_high": ([0], [1]),
     "model.num_classes": ([0], [1]),
     "model.input_shape": ([[0], [3, -1, 224]], [[1], []]),
     "optimizer.lr": ([-1e-9, float("nan")], [0.0]),
+    "measure.rounds": ([0, -1], [1, 10]),
     "measure.rel_ci": ([0.0, 1.0, -0.1, float("nan")], [0.5, 1e-9]),
     "measure.min_time": ([-0.1], [0.0]),
     "measure.max_time": ([0.0, -1.0], [0.1]),
@@ -66,14 +87,60 @@ def test_a_layer_needs_a_class(cls: str | None) -> None:
         validate(config_with("model.cls", cls))
 
 
-def test_an_unknown_isolation_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"^Unknown isolation 'forks'\. Did you mean fork\? Allowed: "):
-        validate(config_with("isolation", "forks"))
+@pytest.mark.parametrize(
+    ("key", "wrong", "near"),
+    [
+        ("isolation", "forks", "fork"),
+        ("schedule", "interleave", "interleaved"),
+        ("allocator", "jmalloc", "jemalloc"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest_and_all_that_are_allowed(
+    key: str, wrong: str, near: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        validate(config_with(key, wrong))
+    told = str(caught.value)
+    assert told.startswith(f"Unknown {key} {wrong!r}. Did you mean {near}")
+    assert told.endswith(f"Allowed: {', '.join(sorted(NAMES[key]))}.")
 
 
-@pytest.mark.parametrize("isolation", ISOLATIONS)
-def test_every_isolation_is_allowed(isolation: str) -> None:
-    validate(config_with("isolation", isolation))
+def test_every_option_of_names_is_tested_here() -> None:
+    assert NAMES == {"isolation": ISOLATIONS, "schedule": SCHEDULES, "allocator": ALLOCATORS}
+
+
+@pytest.mark.parametrize(("key", "name"), [(key, name) for key, names in NAMES.items() for name in names])
+def test_every_name_is_allowed(key: str, name: str) -> None:
+    config = config_with(key, name)
+    config.measure.rounds = 1
+    validate(config)
+
+
+@pytest.mark.parametrize("rounds", [2, 6])
+def test_several_rounds_want_processes_which_this_one_alone_is_not(rounds: int) -> None:
+    config = config_with("isolation", "inline")
+    config.measure.rounds = rounds
+    with pytest.raises(UserError) as caught:
+        validate(config)
+    assert str(caught.value) == (
+        f"measure.rounds={rounds} wants fresh processes, which isolation=inline has not: "
+        "add measure.rounds=1."
+    )
+
+
+@pytest.mark.parametrize("isolation", ["fork", "spawn"])
+def test_processes_may_have_several_rounds(isolation: str) -> None:
+    config = config_with("isolation", isolation)
+    assert config.measure.rounds == 6
+    validate(config)
+
+
+def test_settings_that_are_not_of_the_work_or_of_the_run_are_settings() -> None:
+    config = Config()
+    for key in (*NOT_THE_WORK, *OF_THE_RUN, *WAYS, *(f"measure.{each}" for each in WORK_OF_MEASURE)):
+        value_of(config, key)
+    assert set(OF_THE_RUN) < set(NOT_THE_WORK)
+    assert not set(WAYS) & set(NOT_THE_WORK)
 
 
 def test_a_value_is_found_by_its_dotted_key() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import sys
 from ctypes.util import find_library
 from functools import cache
@@ -36,6 +37,8 @@ SHARED = 2**30  # bytes; smaller allocations come from memory that is kept
 def variables(name: str) -> dict[str, str]:
     """The environment variables that an allocator needs before a process starts.
 
+    What this process preloads is preloaded too, but for other allocators.
+
     Raises:
         SkippedError: its library is not installed.
     """
@@ -48,8 +51,9 @@ def variables(name: str) -> dict[str, str]:
             f"allocator={name} needs lib{LIBRARIES[name][0]}, which is not installed: "
             f"`apt install {debian}`, or `conda install -c conda-forge {conda}`"
         )
-    loaded = [path, *filter(None, [os.environ.get("LD_PRELOAD")])]
-    return {"LD_PRELOAD": os.pathsep.join(loaded)}
+    before = re.split(r"[ :]", os.environ.get("LD_PRELOAD", ""))
+    kept = [each for each in before if each and not any(f"lib{other}" in each for other in LIBRARIES)]
+    return {"LD_PRELOAD": ":".join([path, *kept])}
 
 
 @cache

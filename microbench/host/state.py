@@ -25,8 +25,7 @@ def prepared(config: Config, threads: int) -> Iterator[Environment]:
         UserError, SkippedError: this process cannot be brought into that state.
     """
     with affinity.bound(config.affinity, threads):
-        if config.allocator == "tuned":
-            allocator.tune()
+        set_allocator(config.allocator)
         set_interop_threads(config.interop_threads)
         with denormals_flushed(config.flush_denormal), threads_set(threads):
             yield turned_out(tuned=config.allocator == "tuned")
@@ -41,6 +40,25 @@ def turned_out(tuned: bool) -> Environment:
         "cpus": cpus.text(cpus.usable()),
         "flush_denormal": flushes_denormals(),
     }
+
+
+def set_allocator(name: str) -> None:
+    """Tune the C library's allocator, or see that the one that is asked for serves this process.
+
+    Raises:
+        SkippedError: the C library's allocator cannot be tuned, or does not serve this process.
+        UserError: it is to be another that this process was not started with.
+    """
+    found = machine.allocator()
+    if name == "tuned":
+        if found in machine.ALLOCATORS:
+            raise SkippedError(f"allocator=tuned tunes glibc's, but {found} is loaded: unset LD_PRELOAD")
+        allocator.tune()
+    elif name in allocator.LIBRARIES and name != found:
+        raise UserError(
+            f"allocator={name} has to be loaded when a process starts, and {found} serves this one: use "
+            "isolation=fork"
+        )
 
 
 def set_interop_threads(threads: int | None) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from microbench import devices
 from microbench.devices import cpu, cuda, fake
 from microbench.errors import UserError
+from microbench.metrics import cpus
 
 
 def test_auto_is_the_first_device_that_is_usable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,18 +130,69 @@ def tf32() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_products_on_the_gpu_are_in_full_fp32_and_threads_set_while_prepared(
-    fails: bool, tf32: list[str]
-) -> None:
+def test_products_on_the_gpu_are_in_full_fp32_while_prepared(fails: bool, tf32: list[str]) -> None:
     assert fp32_precisions() == tf32
-    threads = torch.get_num_threads()
     try:
-        with cuda.Device().prepared(threads + 1):
+        with cuda.Device().prepared():
             assert fp32_precisions() == ["ieee"] * 3
-            assert torch.get_num_threads() == threads + 1
             if fails:
                 raise KeyError
     except KeyError:
         assert fails
     assert fp32_precisions() == tf32
-    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("device", [cpu.Device, fake.Device])
+def test_on_the_host_there_is_nothing_to_prepare(device: type[devices.Device], tf32: list[str]) -> None:
+    threads = torch.get_num_threads()
+    with device().prepared():
+        assert (fp32_precisions(), torch.get_num_threads()) == (tf32, threads)
+
+
+class TestEvictor:
+    @pytest.fixture
+    def written(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """The bytes that each call of an evictor on the CPU rewrites."""
+        found: list[int] = []
+        add = torch.Tensor.add_
+
+        def noting(self: torch.Tensor, other: float) -> torch.Tensor:
+            found.append(self.numel() * self.element_size())
+            return add(self, other)
+
+        monkeypatch.setattr(torch.Tensor, "add_", noting)
+        return found
+
+    @pytest.mark.parametrize(("cache", "size"), [(3 * 2**20, 6 * 2**20), (None, 2 * cpu.UNKNOWN_CACHE)])
+    def test_twice_the_last_level_of_cache_is_rewritten_each_time(
+        self, cache: int | None, size: int, written: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cpus, "last_level_cache", lambda: cache)
+        evict = cpu.Device().evictor()
+        assert written == []  # its memory is allocated before anything is timed
+        evict()
+        evict()
+        assert written == [size, size]
+
+    def test_the_fake_device_has_nothing_to_evict(self, written: list[int]) -> None:
+        evict = fake.Device().evictor()
+        evict()
+        assert written == []
+
+    def test_a_gpus_l2_cache_is_evicted_twice_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        zeroed: list[int] = []
+
+        class Properties:
+            L2_cache_size = 5 * 2**20
+
+        def empty(size: int, dtype: torch.dtype, device: torch.device) -> Any:
+            assert (dtype, device.type) == (torch.uint8, "cuda")
+            return SimpleNamespace(zero_=lambda: zeroed.append(size))
+
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: Properties)
+        monkeypatch.setattr(torch, "empty", empty)
+        evict = cuda.Device().evictor()
+        assert zeroed == []
+        evict()
+        assert zeroed == [10 * 2**20]
