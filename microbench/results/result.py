@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from microbench.errors import UserError
 from microbench.results import store
 from microbench.results.cases import CaseResult, cases_of
 from microbench.results.record import Record, Status
 
 if TYPE_CHECKING:
     import pandas as pd
+
+NEEDED = frozenset(
+    ("run_id", "case_id", "order", "round", "started_at", "status", "phase", "median", "config")
+)
+"""The fields that every record has, whatever it is of."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,17 @@ def load(paths: Iterable[Path | str] | Path | str) -> Result:
     """The result in one or several record files or run folders, concatenated.
 
     Raises:
-        UserError: a file cannot be read.
+        UserError: a file cannot be read, or holds something else than records.
     """
     chosen = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    records = [record for path in chosen for record in store.read(Path(path))]
+    records = [record for path in chosen for record in _whole(Path(path))]
     return Result(records, store.file_of(Path(chosen[0])) if chosen else Path())
+
+
+def _whole(path: Path) -> list[Record]:
+    """The records of a file, each with what tells its case."""
+    records = store.read(path)
+    for missing in (NEEDED - record.keys() for record in records):
+        if missing:
+            raise UserError(f"Cannot read {store.file_of(path)}: a record of it has no {min(missing)!r}.")
+    return records

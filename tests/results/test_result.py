@@ -166,3 +166,10 @@ def test_load_of_a_missing_file_is_the_users_mistake(record: MakeRecord, tmp_pat
     stored(tmp_path / "a", record("total", 1.0))
     with pytest.raises(UserError, match=r"Cannot read .*missing"):
         load([tmp_path / "a", tmp_path / "missing"])
+
+
+def test_a_json_object_that_is_no_record_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"schema_version":2,"run_id":"a"}\n')
+    with pytest.raises(UserError, match=r"^Cannot read .*records\.jsonl: a record of it has no 'case_id'\.$"):
+        load(path)
