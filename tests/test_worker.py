@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import fields, replace
 from functools import cache
@@ -12,9 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from microbench import engines, worker, workloads
+from microbench import devices, engines, worker, workloads
 from microbench.compose import from_options
 from microbench.config import Config, value_of
+from microbench.devices.fake import Device
+from microbench.host import state
 from microbench.measure import warmup
 from microbench.measure.summary import summarize
 from microbench.metrics import cpus
@@ -347,22 +351,21 @@ def test_a_place_is_the_device_and_the_machine() -> None:
     assert {"cpu", "torch", "cpu_capability"} <= set(place.environment)
 
 
-def test_a_clock_that_moves_only_with_the_work_gives_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    from microbench import devices
-    from microbench.devices.fake import Device
-
+@pytest.fixture
+def slow_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    """A device with a fake clock, on which every call takes a quarter of a second."""
     device = Device()
     monkeypatch.setattr(devices, "open_device", lambda name: device)
     monkeypatch.setattr(worker, "disturbances", lambda *each: ())  # they are of the machine, not of the clock
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, inputs: device.clock.advance(0.25)
+    )
+    yield device
+    handle.remove()
 
-    def slow(module: Any, inputs: Any) -> None:
-        device.clock.advance(0.25)
 
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(slow)
-    try:
-        outcome = measured(**{"measure.max_time": 100, "measure.max_warmup": 10})
-    finally:
-        handle.remove()
+def test_a_clock_that_moves_only_with_the_work_gives_its_times(slow_steps: Device) -> None:
+    outcome = measured(**{"measure.max_time": 100, "measure.max_warmup": 10})
     inference, _, first_call = outcome.series
     assert inference.samples.tolist() == [0.25] * 6
     assert inference.warmup.tolist() == [0.25, 0.25]
@@ -371,3 +374,95 @@ def test_a_clock_that_moves_only_with_the_work_gives_its_times(monkeypatch: pyte
     assert first_call.samples.tolist() == [0.25]
     assert outcome.state["peak_memory"] is None
     assert outcome.cautions == ()
+
+
+@pytest.mark.parametrize(("rounds", "samples"), [(1, 6), (2, 3), (6, 3)])
+def test_a_slow_case_waits_for_an_interval_in_its_only_round_and_for_less_in_one_of_several(
+    rounds: int, samples: int, slow_steps: Device
+) -> None:
+    slow = {"measure.max_time": 0.5, "measure.min_time": 100, "measure.rounds": rounds}
+    outcome = measured(**slow)
+    assert outcome.stop_reason is StopReason.MAX_TIME
+    assert outcome.series[0].samples.tolist() == [0.25] * samples
+
+
+@pytest.mark.parametrize(("mode", "whole"), [("infer", "inference"), ("train", "total")])
+def test_with_cold_caches_they_are_evicted_before_every_step_untimed(
+    mode: str, whole: str, slow_steps: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evicted: list[float] = []
+
+    def evict() -> None:
+        evicted.append(slow_steps.clock.now())
+        slow_steps.clock.advance(8.0)
+
+    monkeypatch.setattr(Device, "evictor", lambda self: evict)
+    cold = measured(
+        mode=mode, **{"measure.cold_cache": True, "measure.min_sample": 100, "measure.max_time": 99}
+    )
+    times = {each.phase: each for each in cold.series}[whole]
+    steps = 1 + len(times.warmup) + len(times.samples)  # the first call too
+    assert len(evicted) == steps
+    assert set(times.samples) == set(times.warmup) == {0.25}
+    assert times.calls_per_sample == 1  # a second call would find the caches warm
+    evicted.clear()
+    measured(mode=mode, **{"measure.min_sample": 0, "measure.max_time": 99})
+    assert evicted == []
+
+
+def test_the_outcome_says_what_the_process_ran_with() -> None:
+    environment = measured(threads=2).environment
+    assert set(environment) == {"allocator", "threads", "interop_threads", "cpus", "flush_denormal"}
+    assert (environment["threads"], environment["cpus"]) == (2, cpus.text(cpus.usable()))
+    assert environment["flush_denormal"] is False
+    assert measured(flush_denormal=True).environment["flush_denormal"] is True
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="binds processes to CPUs")
+def test_a_case_runs_on_the_cpus_it_asks_for(probe: Any) -> None:
+    before, one = cpus.usable(), min(cpus.usable())
+    probe.seeing = cpus.usable
+    outcome = measured(affinity=[one], **{"model.cls": "probe_of_calls.look", "model.args": []})
+    assert outcome.environment["cpus"] == str(one)
+    assert all(seen == {one} for seen in probe.seen)
+    assert cpus.usable() == before
+
+
+def test_a_cpu_that_is_not_there_is_the_cases_error() -> None:
+    outcome = measured(affinity=[10_000])
+    assert outcome.status is Status.ERROR
+    assert outcome.error is not None
+    assert outcome.error.startswith("affinity=[10000]: CPU 10000 is none of this process's")
+
+
+def test_denormals_are_flushed_for_the_case_and_not_after(probe: Any) -> None:
+    probe.seeing = state.flushes_denormals
+    measured(flush_denormal=True, **{"model.cls": "probe_of_calls.look", "model.args": []})
+    assert set(probe.seen) == {True}
+    assert not state.flushes_denormals()
+
+
+def test_a_case_that_failed_says_what_the_process_ran_with_too() -> None:
+    outcome = measured(threads=2, **{"model.args": [5, 3]})
+    assert outcome.status is Status.ERROR
+    assert outcome.environment["threads"] == 2
+
+
+def test_what_this_machine_cannot_do_skips_the_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "set_flush_denormal", lambda mode: False)
+    outcome = measured(flush_denormal=True)
+    assert (outcome.status, outcome.series) == (Status.SKIPPED, ())
+    assert outcome.error == "flush_denormal=true: this CPU cannot treat denormal numbers as zero"
+    assert outcome.environment == {}  # it did not come so far
+
+
+def test_what_happens_once_is_handed_over_at_once() -> None:
+    """So that a crash later does not lose it."""
+    told: list[Progress] = []
+    outcome = measure_case(config(), told.append)
+    handed = {phase: samples for progress in told for phase, samples in progress.samples.items()}
+    once = {each.phase: each for each in outcome.series if not each.sampled}
+    assert once.keys() == {"prepare", "first_call"} <= handed.keys()
+    for phase, series in once.items():
+        assert handed[phase] == series.samples
+    assert all(progress.stage != "sample" for progress in told if progress.samples.keys() & once.keys())

@@ -143,6 +143,18 @@ def test_what_a_worker_cannot_import_is_the_cases_error(take: Take) -> None:
     assert (record["status"], record["error"]) == ("error", "Cannot import what a worker needs: no torch.")
 
 
+def test_what_happened_once_is_kept_of_a_worker_that_dies_and_is_not_taken_for_samples(take: Take) -> None:
+    def act(watch: Watch) -> Outcome:
+        watch(Progress("warmup", samples={"first_call": array("d", [2.0])}, clock="fake"))
+        sampled(watch)
+        raise WorkerDiedError(9, "")
+
+    first_call, inference = take(cases(1), Workers([act])).records
+    assert (first_call["phase"], list(first_call["samples"])) == ("first_call", [2.0])
+    assert (inference["phase"], list(inference["samples"])) == ("inference", [0.25, 0.5])
+    assert (first_call["status"], inference["status"]) == ("error", "error")
+
+
 def test_samples_of_one_case_do_not_get_into_the_next(take: Take) -> None:
     failed = Outcome(Status.ERROR, error="no")
     records = take(cases(1, 2), Workers([times_out, lambda watch: failed])).records
