@@ -16,6 +16,8 @@ from microbench.catalog import torchvision_models
 from microbench.compose import Plan, from_command_line, from_options
 from microbench.config import Config, validate
 from microbench.errors import UserError
+from microbench.results.record import SCHEMA_VERSION
+from microbench.results.store import Store
 
 CONF = Path(conf.__path__[0])
 FILES = [path.relative_to(CONF).with_suffix("") for path in sorted(CONF.glob("*/*.yaml"))]
@@ -70,9 +72,26 @@ def test_defaults_are_those_of_the_schema() -> None:
     config = composed(model="vgg16")
     schema = Config()
     assert config.measure == schema.measure
-    for key in ("batch_size", "threads", "seed", "isolation", "timeout"):
+    groups = {"model", "device", "mode", "engine", "precision", "optimizer", "measure"}
+    for key in asdict(schema).keys() - groups:
         assert getattr(config, key) == getattr(schema, key), key
     assert (config.device.name, config.mode.name, config.engine.name) == ("auto", "infer", "eager")
+
+
+@pytest.mark.parametrize(("preset", "rounds"), [("quick", 1), ("standard", 6), ("publish", 10)])
+def test_a_preset_says_in_how_many_rounds_it_measures(preset: str, rounds: int) -> None:
+    assert composed(model="vgg16", measure=preset).measure.rounds == rounds
+
+
+@pytest.mark.parametrize("affinity", ["none", "compact", [0], [0, 3]])
+def test_an_affinity_is_a_name_or_a_list_of_cpus(affinity: Any) -> None:
+    assert composed(model="vgg16", affinity=affinity).affinity == affinity
+
+
+@pytest.mark.parametrize("affinity", ["all", [], ["0"], None])
+def test_any_other_affinity_is_the_users_mistake(affinity: Any) -> None:
+    with pytest.raises(UserError, match=r"^affinity=.* is not possible: give none, compact, or a list"):
+        composed(model="vgg16", affinity=affinity)
 
 
 def test_an_option_inside_a_group_is_a_dotted_key_or_a_dictionary() -> None:
@@ -189,6 +208,18 @@ def test_a_sweep_goes_into_dictionaries() -> None:
     assert {case.config.measure.min_time for case in cases} == {0}
 
 
+def test_affinities_can_be_swept_over() -> None:
+    cases = from_options({"model": "vgg16", "affinity": ["none", "compact", [0], [0, 1]]}, sweep=True)
+    assert [case.config.affinity for case in cases] == ["none", "compact", [0], [0, 1]]
+    assert len({case.id for case in cases}) == 4
+
+
+@pytest.mark.parametrize("key", ["schedule_seed", "resume"])
+def test_a_setting_of_the_run_cannot_be_swept_over(key: str) -> None:
+    with pytest.raises(UserError, match=rf"^{key}=1,2 cannot be swept over: a run has one {key}\.$"):
+        from_options({"model": "vgg16", key: ["1", "2"] if key == "resume" else [1, 2]}, sweep=True)
+
+
 @pytest.mark.parametrize("values", [[], ()])
 def test_a_sweep_over_nothing_is_the_users_mistake(values: Any) -> None:
     with pytest.raises(UserError, match="batch_size"):
@@ -301,3 +332,54 @@ class TestCommandLine:
         path = f"hydra.searchpath=[file://{tmp_path}]"
         (case,) = command_line("model=tiny", path).cases
         assert shlex.split(case.command)[3:] == ["model=tiny", path, "device=auto", "threads=null"]
+
+    def test_a_plan_has_its_command(self, command_line: Any) -> None:
+        plan = command_line("model=vgg16", "model.kwargs={a: 1}", "seed=3")
+        assert shlex.split(plan.command) == [
+            *("python", "-m", "microbench", "model=vgg16", "model.kwargs={a: 1}", "seed=3")
+        ]
+        assert not plan.completing
+
+    def test_a_sweep_completes_what_its_folder_holds(self, command_line: Any) -> None:
+        assert command_line("-m", "model=vgg16,dense").completing
+
+
+class TestResume:
+    @pytest.fixture
+    def begun(self, command_line: Any, tmp_path: Path) -> str:
+        """The folder of a sweep that has begun."""
+        command = command_line("-m", "model=vgg16,dense", "batch_size=1", "hydra.sweep.dir=there").command
+        with Store(tmp_path / "begun") as store:
+            store.append([{"schema_version": SCHEMA_VERSION, "run_command": command}])
+        return "begun"
+
+    def test_alone_it_repeats_the_command_that_began_the_run(self, command_line: Any, begun: str) -> None:
+        plan = command_line(f"resume={begun}")
+        assert [(case.config.model.name, case.config.batch_size) for case in plan.cases] == [
+            ("vgg16", 1),
+            ("dense", 1),
+        ]
+        assert (plan.folder, plan.completing) == (Path("begun"), True)
+        assert plan.command == "python -m microbench -m model=vgg16,dense batch_size=1 hydra.sweep.dir=there"
+
+    def test_with_options_it_completes_what_these_describe(self, command_line: Any, begun: str) -> None:
+        plan = command_line("model=vgg16", "batch_size=8", f"resume={begun}")
+        assert [case.config.batch_size for case in plan.cases] == [8]
+        assert (plan.folder, plan.completing) == (Path("begun"), True)
+        assert plan.command == "python -m microbench model=vgg16 batch_size=8"
+
+    def test_it_is_no_part_of_the_cases(self, command_line: Any, begun: str) -> None:
+        (case,) = command_line("model=vgg16", f"resume={begun}").cases
+        (plain,) = command_line("model=vgg16").cases
+        assert case.id == plain.id
+        assert case.command == plain.command
+
+    def test_a_folder_that_is_not_there_is_the_users_mistake(self, command_line: Any, begun: str) -> None:
+        for arguments in (
+            ["resume=begum"],
+            ["model=vgg16", "resume=begum"],
+            ["-m", "model=vgg16", "resume=begum"],
+        ):
+            with pytest.raises(UserError) as caught:
+                command_line(*arguments)
+            assert str(caught.value) == "resume=begum: there is no such folder. Did you mean begun?"
