@@ -7,13 +7,18 @@ import os
 import pkgutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from microbench import verbs as room
 from microbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from microbench.compose import Plan
+    from microbench.results.result import Result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,16 +115,30 @@ def _measure(arguments: Sequence[str]) -> int:
     from microbench.api import new_run_id
     from microbench.compose import from_command_line
     from microbench.reports import terminal
+
+    run_id = new_run_id()
+    plan = from_command_line(arguments, run_id)
+    return 0 if plan is None else carry_out(plan, run_id, terminal.show)
+
+
+def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None], verb: str = "") -> int:
+    """Measure a plan, show what was found, also where it was cut short, and say whether all ended well.
+
+    Args:
+        plan: what to measure.
+        run_id: the run's id, where it is a new one.
+        show: prints a result.
+        verb: the verb that completes the run.
+
+    Raises:
+        UserError, KeyboardInterrupt: what stopped it, with a note on how to complete the run.
+    """
     from microbench.reports.labels import relative
     from microbench.reports.progress import display
     from microbench.results.store import Store
     from microbench.schedule import signals
     from microbench.schedule.runner import Run
 
-    run_id = new_run_id()
-    plan = from_command_line(arguments, run_id)
-    if plan is None:
-        return 0
     observer = display(Console(stderr=True, highlight=False))
     stopped: KeyboardInterrupt | UserError | None = None
     with Store(plan.folder) as store:
@@ -130,11 +149,10 @@ def _measure(arguments: Sequence[str]) -> int:
                 run.measure()
         except (KeyboardInterrupt, UserError) as error:
             stopped = error
-    terminal.show(run.result, _output())
+    show(run.result, _output())
     if stopped is not None:
         if store.written:
-            stopped.add_note(
-                f"What was measured is kept. Complete it: microbench resume={relative(plan.folder)}"
-            )
+            again = " ".join(filter(None, ("microbench", verb, f"resume={relative(plan.folder)}")))
+            stopped.add_note(f"What was measured is kept. Complete it: {again}")
         raise stopped
     return 0 if run.result.ok else 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any, Protocol
 
 import pytest
 
 from microbench.config import Config, ModelConfig
 from microbench.measure.summary import summarize
-from microbench.results.record import Outcome, Record, Series, Status, StopReason, records_of
+from microbench.results.record import Caution, Outcome, Record, Series, Status, StopReason, records_of
 from microbench.schedule.cases import Case
 
 ENVIRONMENT = {
@@ -22,6 +22,111 @@ ENVIRONMENT = {
     "python": "3.12",
     "os": "Linux 6",
 }
+MATMUL = ModelConfig("layer", "matmul", "torch.matmul", input_shape=[64, 64], input_count=2)
+COPY = ModelConfig("layer", "copy", "torch.Tensor.copy_", input_shape=[1000], input_count=2)
+MODELS = {
+    "same": ModelConfig("torchvision", "resnet18", input_shape=[3, 224, 224]),
+    "fp32": MATMUL,
+    "bf16": replace(MATMUL, input_dtype="bfloat16"),
+    "copy": COPY,
+}
+ORDERS = {"same": (0, 1), "fp32": (2,), "bf16": (3,), "copy": (4,)}
+
+
+class Doctored(Protocol):
+    """Makes the records of a doctor's run."""
+
+    def __call__(
+        self,
+        first: Sequence[float],
+        second: Sequence[float],
+        peaks: Mapping[str, Sequence[float]] = ...,
+        within: float = ...,
+        env: Mapping[str, Any] = ...,
+        state: Mapping[str, Any] = ...,
+        cautions: tuple[Caution, ...] = ...,
+        allocator: str = ...,
+    ) -> list[Record]:
+        """The records.
+
+        Args:
+            first: the medians of the case's rounds, in seconds.
+            second: those of its twin.
+            peaks: those of `fp32`, `bf16` and `copy`.
+            within: how far samples scatter around these medians, as a share of them.
+            env: more `env_*` fields, without that prefix.
+            state: what the sensors read.
+            cautions: warnings on each round of the case and its twin.
+            allocator: the option of the case and its twin.
+        """
+        ...
+
+
+@pytest.fixture
+def doctored() -> Doctored:
+    """Makes the records of a doctor's run, as a run makes them."""
+
+    def make(
+        first: Sequence[float],
+        second: Sequence[float],
+        peaks: Mapping[str, Sequence[float]] | None = None,
+        within: float = 0.0,
+        env: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        cautions: tuple[Caution, ...] = (),
+        allocator: str = "system",
+    ) -> list[Record]:
+        rounds = {0: first, 1: second} | {ORDERS[name][0]: each for name, each in (peaks or {}).items()}
+        names = {order: name for name, orders in ORDERS.items() for order in orders}
+        return [
+            record
+            for order, medians in rounds.items()
+            for number, median in enumerate(medians)
+            for record in round_of(
+                Case(config_of(names[order], allocator, len(medians)), (), order, number),
+                Outcome(
+                    series=(series_of(median, within),),
+                    cautions=cautions if order < 2 else (),
+                    state=state or {},
+                ),
+                ENVIRONMENT | dict(env or {}),
+            )
+        ]
+
+    return make
+
+
+def config_of(name: str, allocator: str, rounds: int) -> Config:
+    config = Config(model=MODELS[name], batch_size=1, threads=2, allocator=allocator)
+    config.mode.name, config.device.name = "infer", "cpu"
+    config.engine.name, config.precision.name, config.optimizer.name = "eager", "fp32", "sgd"
+    config.measure.rounds = rounds
+    return config
+
+
+def series_of(median: float, within: float) -> Series:
+    """Forty samples with this median; a median of 0 is a round that failed."""
+    samples = array("d", [median * (1 + within * step) for step in (-1, -0.5, 0.5, 1)] * 10)
+    return Series("inference", "fake", samples, summary=summarize(samples))
+
+
+def round_of(case: Case, outcome: Outcome, env: Mapping[str, Any]) -> list[Record]:
+    """The records of a round; one whose median is 0 has failed."""
+    if not outcome.series[0].samples[0]:
+        outcome = Outcome(Status.ERROR, "it broke", state=outcome.state)
+    identity = {
+        "run_id": "r",
+        "host_id": "h",
+        "case_id": case.id,
+        "started_at": f"{case.order} {case.round}",
+        "round": case.round,
+        "order": case.order,
+        **{f"cfg_{axis}": value for axis, value in case.axes().items()},
+        "config": asdict(case.config),
+        "env_allocator": "glibc 2.36",
+        **{f"env_{name}": value for name, value in env.items()},
+    }
+    return records_of(outcome, identity)
 
 
 class Timed(Protocol):

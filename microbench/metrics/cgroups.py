@@ -24,6 +24,13 @@ def lines_of(controller: str, name: str) -> Iterator[str]:
                     yield text
 
 
+def version() -> int | None:
+    """Which version of control groups grants CPU time and memory here; None where none is to be seen."""
+    if (ROOT / "cgroup.controllers").exists():
+        return 2
+    return 1 if (ROOT / "cpu").is_dir() or (ROOT / "memory").is_dir() else None
+
+
 def cpu_quota() -> float | None:
     """How many CPUs' worth of time the control groups grant this process; None without a limit."""
     second = (limit.split() for limit in lines_of("cpu", "cpu.max"))

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from microbench.metrics import cgroups, cpus
+from microbench.metrics.checkup import checkup
 from microbench.metrics.files import read
 
 PACKAGES = ("microbench", "torch", "torchvision", "numpy", "scipy")
@@ -85,6 +86,7 @@ def environment() -> dict[str, str | int | float | None]:
         "python": platform.python_version(),
         "allocator": allocator(),
         "git": git_commit(),
+        **checkup(),
         **{package: _version(package) for package in PACKAGES},
         **{name.lower(): os.environ.get(name) for name in THREAD_VARIABLES},
     }

@@ -16,17 +16,22 @@ STYLES = {"skipped": "dim"}  # of a status; the others are red
 
 def show_remarks(cases: Sequence[CaseResult], out: Console) -> None:
     """Print errors and warnings, each with the case it is of where there are several."""
+    show_failures(cases, out)
     names = labels(cases)
-    for case, name in zip(cases, names, strict=True):
-        prefix = f"{name}: " if len(cases) > 1 else ""
-        for status, text in _failures(case):
-            style = STYLES.get(status, "red")
-            out.print(f"[{style}]{status}[/{style}]: {escape(prefix + text)}", soft_wrap=True)
     for text, whose in _warnings(cases, names).items():
         prefix = (
             "" if len(cases) == 1 else "all cases: " if len(whose) == len(cases) else f"{'; '.join(whose)}: "
         )
         out.print(f"[yellow]warning[/yellow]: {escape(prefix + text)}", soft_wrap=True)
+
+
+def show_failures(cases: Sequence[CaseResult], out: Console) -> None:
+    """Print what did not end well and why, each with the case it is of where there are several."""
+    for case, name in zip(cases, labels(cases), strict=True):
+        prefix = f"{name}: " if len(cases) > 1 else ""
+        for status, text in _failures(case):
+            style = STYLES.get(status, "red")
+            out.print(f"[{style}]{status}[/{style}]: {escape(prefix + text)}", soft_wrap=True)
 
 
 def _failures(case: CaseResult) -> Iterator[tuple[str, str]]:

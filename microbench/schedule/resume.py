@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -57,11 +58,11 @@ def folder_of(resume: str) -> Path:
     return folder
 
 
-def arguments_of(folder: Path) -> list[str]:
-    """The command line's arguments that began the run of a folder.
+def arguments_of(folder: Path, verb: str = "") -> list[str]:
+    """The command line's arguments that began the run of a folder, behind the verb that began it.
 
     Raises:
-        UserError: the folder has no records, or those of a run from Python.
+        UserError: the folder has no records, or those of a run from Python, or of another verb.
     """
     if not file_of(folder).exists():
         raise UserError(f"resume={folder}: it holds no records yet: give the run's options as well.")
@@ -70,7 +71,12 @@ def arguments_of(folder: Path) -> list[str]:
         raise UserError(
             f"resume={folder}: its records do not say which command began the run: give its options as well."
         )
-    return shlex.split(commands[-1])[len(COMMAND) :]
+    words = shlex.split(commands[-1])[len(COMMAND) :]
+    began = words[0] if words and re.fullmatch(r"[a-z]+", words[0]) else ""
+    if began != verb:
+        command = " ".join(filter(None, ("microbench", began, f"resume={folder}")))
+        raise UserError(f"resume={folder}: the run was begun by another verb: complete it with `{command}`.")
+    return words[1:] if began else words
 
 
 def before(records: Sequence[Record], host_id: str) -> Before | None:

@@ -146,7 +146,7 @@ class Run:
     def _resolved(self, pool: Pool) -> list[Case]:
         """The cases with their devices and threads as they are on this machine."""
         first = {case.config.device.name: case for case in reversed(self.cases)}
-        places = {device: _place(case, pool) for device, case in first.items()}
+        places = {device: find_place(case, pool) for device, case in first.items()}
         self._places = {place.device: place for place in places.values()}
         asked = [(case, places[case.config.device.name]) for case in self.cases]
         return [case.at(place.device, place.threads) for case, place in asked]
@@ -201,7 +201,12 @@ class Run:
         return str(records[0]["status"])
 
 
-def _place(case: Case, pool: Pool) -> Place:
+def find_place(case: Case, pool: Pool) -> Place:
+    """Where a case will run: its device resolved, the machine described.
+
+    Raises:
+        UserError: no worker can be started, or the device cannot be used here.
+    """
     plain = replace(case, config=replace(case.config, allocator="system"))
     try:
         answer = pool.of(plain).ask(Describe(case.config.device.name), lambda progress: None, timeout=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ class Call(nn.Module):
 
 
 def locate(name: str) -> Callable[..., Any]:
-    """The class or function of a dotted name; one without dots is looked up in torch.nn.
+    """The class, function or method of a dotted name; one without dots is looked up in torch.nn.
 
     Raises:
         UserError: there is none; the message gives the nearest names.
@@ -60,13 +60,13 @@ def locate(name: str) -> Callable[..., Any]:
     path, _, last = name.rpartition(".")
     path = path or "torch.nn"
     try:
-        module = import_module(path)
-    except ImportError as error:
+        owner = resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"model.cls={name}: cannot import {path!r} ({first_line(error)}).") from error
-    found = getattr(module, last, None)
+    found = getattr(owner, last, None)
     if not callable(found):
         prefix = name.removesuffix(last)
-        known = [prefix + each for each in dir(module) if callable(getattr(module, each))]
+        known = [prefix + each for each in dir(owner) if callable(getattr(owner, each, None))]
         raise unknown("model.cls", name, known)
     return found  # type: ignore[no-any-return]
 
@@ -99,6 +99,12 @@ def _inputs(config: ModelConfig, batch_size: int, requires_grad: bool) -> tuple[
     return tuple(draw() for _ in range(config.input_count))
 
 
+def works_in_place(module: nn.Module, name: str) -> bool:
+    """Whether a layer overwrites its input: a function or method named as torch's in-place ones are."""
+    is_function = isinstance(module, Call) and not isinstance(module.target, nn.Module)
+    return is_function and name.endswith("_")
+
+
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
     """A layer with standard normal inputs of (batch, *input_shape), or uniform indices.
 
@@ -114,6 +120,8 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
                 f"{first_line(error)}"
             ) from error
         inputs = _inputs(config, batch_size, training and config.input_grad)
+    if training and works_in_place(module, config.cls or ""):
+        raise UserError(f"{config.name} overwrites its input, so it cannot train: use mode=infer.")
     if training and not any(t.requires_grad for t in (*module.parameters(), *inputs)):
         raise UserError(
             f"{config.name} has no parameters, so there is nothing to differentiate: "

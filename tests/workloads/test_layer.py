@@ -53,6 +53,10 @@ class Named(nn.Module):
         return {"out": out, "more": [out * 2, (out.square(), None)], "best": out.argmax(1), "n": 3}
 
 
+class Named_(Named):  # noqa: N801 - a module whose name ends as an in-place function's does
+    pass
+
+
 class Blind(nn.Module):
     """A layer that has parameters, but an output that requires no gradient."""
 
@@ -75,7 +79,7 @@ def test_every_layer_of_the_options_infers(name: str) -> None:
     assert is_finite(output)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "copy"])
 def test_every_layer_of_the_options_trains(name: str) -> None:
     workload = workloads.build(of_file(name), 2, CPU, training=True, seed=0)
     assert workload.module.training
@@ -87,6 +91,39 @@ def test_every_layer_of_the_options_trains(name: str) -> None:
     for tensor in learning:
         assert tensor.grad is not None
         assert is_finite(tensor.grad)
+
+
+@pytest.mark.parametrize("options", [{}, {"input_grad": True}])
+def test_a_layer_that_overwrites_its_input_cannot_train_and_says_so(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"^mine overwrites its input, so it cannot train: use mode=infer\.$"):
+        built(True, cls="torch.Tensor.copy_", input_count=2, **options)
+    with pytest.raises(UserError, match="overwrites its input"):
+        built(True, cls="torch.relu_", **options)
+
+
+def test_a_module_whose_name_ends_like_that_trains() -> None:
+    workload = built(True, cls=f"{__name__}.Named_", call_kwargs={"value": None})
+    assert list(workload.module.parameters())
+
+
+def test_a_copy_copies_into_memory_that_is_there() -> None:
+    workload = workloads.build(of_file("copy"), 1, CPU, training=False, seed=0)
+    target, source = workload.inputs
+    assert not torch.equal(target, source)
+    place = target.data_ptr()
+    with torch.inference_mode():
+        output = eager.prepare(workload, False).call()
+    assert output.data_ptr() == place
+    assert torch.equal(target, source)
+
+
+def test_a_product_is_of_square_matrices_an_item() -> None:
+    workload = workloads.build(of_file("matmul"), 2, CPU, training=False, seed=0)
+    one, other = workload.inputs
+    assert one.shape == other.shape == (2, 512, 512)
+    with torch.inference_mode():
+        output = eager.prepare(workload, False).call()
+    torch.testing.assert_close(output[1], one[1] @ other[1])
 
 
 def test_there_are_layers_to_test() -> None:
@@ -163,6 +200,10 @@ def test_a_class_without_dots_is_one_of_torch_nn() -> None:
     assert locate("torch.nn.functional.relu") is nn.functional.relu
 
 
+def test_a_method_is_found_in_its_class() -> None:
+    assert locate("torch.Tensor.copy_") is Tensor.copy_
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [
@@ -171,6 +212,9 @@ def test_a_class_without_dots_is_one_of_torch_nn() -> None:
         ("torch.nnn.Conv2d", "model.cls=torch.nnn.Conv2d: cannot import 'torch.nnn' ("),
         ("no_such_package.Layer", "model.cls=no_such_package.Layer: cannot import 'no_such_package' ("),
         ("math.pi", "Unknown model.cls 'math.pi'."),
+        ("torch.Tensor.cpy_", "Unknown model.cls 'torch.Tensor.cpy_'. Did you mean torch.Tensor.copy_"),
+        ("torch.Tnesor.copy_", "model.cls=torch.Tnesor.copy_: cannot import 'torch.Tnesor' ("),
+        ("torch..relu", "model.cls=torch..relu: cannot import 'torch.' ("),
     ],
 )
 def test_an_unknown_class_is_the_users_mistake(name: str, line: str) -> None:

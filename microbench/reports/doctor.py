@@ -1,0 +1,221 @@
+"""What `microbench doctor` ends with: the machine, what it tells apart, its peaks, and how to do better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from microbench.reports import units
+from microbench.reports.findings import (
+    Advice,
+    Finding,
+    findings,
+    other_warnings,
+    seen,
+    useful_first,
+)
+from microbench.reports.labels import count, label, machine, relative
+from microbench.reports.remarks import show_failures
+from microbench.results.cases import CaseResult
+from microbench.results.peaks import Peak, peak_of
+from microbench.results.resolution import Resolution, resolution_of
+from microbench.results.result import Result
+
+SAME = (0, 1)  # the places of the case that is measured twice; the peaks come behind
+ROUNDS = (6, 10, 20, 50)
+WANTED = 0.01  # the difference that the rounds are counted for
+MOST_TOLD = 10.0  # differences above it are no longer worth their digits
+FEW_SAMPLES = 0.5  # of the variance: longer rounds help where more of it is from within processes
+DTYPES = {"float32": "fp32", "bfloat16": "bf16"}
+
+
+def show(result: Result, out: Console) -> None:
+    """Print everything that a doctor's run has found so far."""
+    cases = {int(case.first["order"]): case for case in result.cases()}
+    same = [cases[order] for order in SAME if order in cases]
+    peaks = [case for order, case in cases.items() if order not in SAME]
+    if not cases:
+        return
+    out.print(escape(machine(list(cases.values()))), style="dim")
+    resolution = _resolution(same)
+    found = findings(seen(same or peaks))
+    advised = useful_first([*found, *rounds_advice(resolution)])
+    advised += other_warnings(same, advised)
+    _show_findings(found, advised, out)
+    if same:
+        _show_resolution(same[0], resolution, out)
+    if measured := [(case, peak) for case in peaks if (peak := peak_of(case))]:
+        _show_peaks(measured, out)
+    show_failures([*same, *peaks], out)
+    _show_advice(advised, out)
+    path, series = escape(relative(result.path)), len(result.records)
+    out.print(f"\nrecords: {path} ({series} series)", style="dim", soft_wrap=True)
+
+
+def _resolution(same: Sequence[CaseResult]) -> Resolution | None:
+    if len(same) < 2:
+        return None
+    whole = same[0].whole
+    return resolution_of(same[0], same[1], whole.phase) if whole else None
+
+
+def _show_findings(found: Sequence[Finding], advised: Sequence[Finding], out: Console) -> None:
+    """A row a finding: how it is, and which advice there is on it."""
+    number = {each.name: place for place, each in enumerate(advised, 1)}
+    grid = Table.grid(padding=(0, 2))
+    for each in found:
+        value = "[dim]not readable here[/dim]" if each.value is None else escape(each.value)
+        fine = "" if each.value is None else "[green]fine[/green]"
+        verdict = f"[yellow]advice {number[each.name]}[/yellow]" if each.advice else fine
+        grid.add_row(f"  {each.name}", value, verdict)
+    out.print("\n[bold]machine[/bold]")
+    out.print(grid)
+
+
+def _show_resolution(case: CaseResult, resolution: Resolution | None, out: Console) -> None:
+    """What the A/A test says, in one sentence, and what that rests on."""
+    out.print(f"\n[bold]the same thing twice[/bold]: {escape(label(case.first))}")
+    if resolution is None:
+        out.print(_indented("too few rounds ended well to say anything: it takes two of each"))
+        return
+    out.print(_indented(f"[bold]{sentence(resolution)}[/bold]"))
+    for line in facts(resolution):
+        out.print(_indented(line))
+    out.print(rounds_table(resolution))
+
+
+def sentence(resolution: Resolution) -> str:
+    """What the machine tells apart, and what it would take to tell 1 % apart."""
+    smallest = resolution.smallest(resolution.rounds)
+    text = (
+        f"With {count(resolution.rounds, 'round')} this machine tells a difference of {difference(smallest)} "
+        "or more apart"
+    )
+    if smallest <= WANTED:
+        return f"{text}."
+    needed = resolution.rounds_for(WANTED)
+    rounds = f"about {_rounded(needed):,}" if needed else "more than a million"
+    return f"{text}; for {WANTED * 100:.0f} % it would take {rounds} rounds."
+
+
+def _rounded(number: int) -> int:
+    """Two digits of a number: it rests on a spread that is not known to more."""
+    return int(float(f"{number:.2g}"))
+
+
+def difference(share: float) -> str:
+    """A difference between two times as a share of the smaller."""
+    return units.share(share) if share <= MOST_TOLD else f"more than {MOST_TOLD * 100:,.0f} %"
+
+
+def facts(resolution: Resolution) -> Iterator[str]:
+    """What the sentence rests on: the ratio, how sure it is, and where the times spread."""
+    ends = resolution.ratio.interval
+    if ends is not None:
+        verdict = (
+            "as it should"
+            if resolution.holds
+            else "by chance, as in one of 20 such tests, or because something went on: repeat it"
+        )
+        holds = "holds" if resolution.holds else "does not hold"
+        interval = f"95 % interval {ends[0]:.3f} – {ends[1]:.3f}"
+        yield f"ratio of the two {resolution.ratio.value:.3f}, {interval}: {holds} 1, {verdict}"
+    low, high = resolution.uncertainty
+    yield (
+        f"from the spread of {count(resolution.rounds, 'round')}: "
+        f"with 95 % confidence, the smallest difference lies between {difference(low)} and {difference(high)}"
+    )
+    within = "" if resolution.within is None else f", {units.share(resolution.within)} within one"
+    yield f"standard deviation {units.share(resolution.between)} between processes{within}"
+
+
+def rounds_table(resolution: Resolution) -> Table:
+    """The smallest difference by the number of rounds."""
+    numbers = sorted({*ROUNDS, resolution.rounds})
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table.add_column("  rounds")
+    for number in numbers:
+        table.add_column(str(number), justify="right")
+    table.add_row("  tells apart", *(difference(resolution.smallest(number)) for number in numbers))
+    return table
+
+
+def rounds_advice(resolution: Resolution | None) -> list[Finding]:
+    """What longer rounds, or more of them, would do."""
+    if resolution is None or resolution.smallest(resolution.rounds) <= WANTED:
+        return []
+    if resolution.from_within is not None and resolution.from_within > FEW_SAMPLES:
+        share = units.share(resolution.from_within)
+        text = f"{share} of the spread is from rounds being short: lengthen them"
+        return [
+            Finding("rounds", None, Advice(text, "microbench … measure.max_time=20 measure.rel_ci=0.005"))
+        ]
+    more = next((number for number in ROUNDS if number > resolution.rounds), 2 * resolution.rounds)
+    smallest = difference(resolution.smallest(more))
+    text = f"processes differ, however long each is measured: {more} rounds tell {smallest} apart"
+    return [Finding("rounds", None, Advice(text, f"microbench … measure.rounds={more}"))]
+
+
+def _show_peaks(peaks: Sequence[tuple[CaseResult, Peak]], out: Console) -> None:
+    """A row a peak: its rate, the rate's interval, and what was done."""
+    threads = peaks[0][0].first["cfg_threads"]
+    grid = Table.grid(padding=(0, 2))
+    for case, peak in peaks:
+        half_width = peak.estimate.relative_half_width
+        interval = "" if half_width is None else f"±{units.share(half_width)}"
+        grid.add_row(f"  {peak_name(case)}", rate(peak), interval, how(case, peak))
+    out.print(f"\n[bold]peaks[/bold] of {count(threads, 'thread')}, median over rounds")
+    out.print(grid)
+    if note := balance({peak_name(case): peak for case, peak in peaks}):
+        out.print(_indented(note), style="dim")
+
+
+def peak_name(case: CaseResult) -> str:
+    """What is computed, in which number format."""
+    dtype = case.first["config"]["model"]["input_dtype"]
+    return f"{case.first['cfg_model']} {DTYPES.get(dtype, dtype)}"
+
+
+def rate(peak: Peak) -> str:
+    """A rate in thousands of millions a second, such as `86.0 GFLOP/s`."""
+    return f"{units.rate(peak.rate * 1e-9, peak.estimate.relative_half_width)} G{peak.work.unit}/s"
+
+
+def how(case: CaseResult, peak: Peak) -> str:
+    """What one call did."""
+    if peak.work.unit == "FLOP":
+        side = case.first["config"]["model"]["input_shape"][0]
+        return f"{side} x {side} matrices, 2 n³ FLOP a product"
+    return f"{units.memory(peak.work.amount / 2)} into another tensor, bytes read and written"
+
+
+def balance(peaks: Mapping[str, Peak]) -> str | None:
+    """How much arithmetic a layer must do for each byte to be limited by arithmetic; None without peaks."""
+    arithmetic, traffic = peaks.get("matmul fp32"), peaks.get("copy fp32")
+    if arithmetic is None or traffic is None:
+        return None
+    flop = arithmetic.rate / traffic.rate
+    return f"an fp32 layer that does fewer than {flop:.0f} FLOP for each byte it moves waits for memory"
+
+
+def _show_advice(advised: Sequence[Finding], out: Console) -> None:
+    """What to do, the most useful first."""
+    if not advised:
+        out.print("\n[bold]to do better[/bold]: nothing that can be seen from here")
+        return
+    out.print("\n[bold]to do better[/bold], most useful first")
+    for place, each in enumerate(advised, 1):
+        if each.advice:
+            grid = Table.grid(padding=(0, 1))
+            grid.add_row(f"  {place}.", f"{escape(each.name)}: {escape(each.advice.text)}")
+            out.print(grid)
+            if each.advice.command:  # whole on its line, to be copied
+                out.print(f"     [cyan]{escape(each.advice.command)}[/cyan]", soft_wrap=True)
+
+
+def _indented(text: str) -> Padding:
+    return Padding(text, (0, 0, 0, 2), expand=False)
