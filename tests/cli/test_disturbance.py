@@ -74,10 +74,19 @@ def spinning(cpu: int) -> Iterator[None]:
             process.kill()
 
 
+def skip_if_busy() -> None:
+    """Skip where the kernel says, in its own way, that more wants to run than there are CPUs."""
+    load = os.getloadavg()[0]
+    if load > len(os.sched_getaffinity(0)):
+        pytest.skip(f"the machine is busy: load average {load:.1f}")
+
+
 def test_a_quiet_run_is_not_disturbed(tmp_path: Path) -> None:
     record = until(
         lambda record: not codes(record) & DISTURBANCES, "model=dense", "allocator=tuned", folder=tmp_path
     )
+    if "foreign_load" in codes(record):
+        skip_if_busy()
     assert codes(record) & DISTURBANCES == set(), record["warnings"]
     assert record["run_delay"] < 0.1
     assert record["foreign_cpus"] is not None
@@ -110,6 +119,8 @@ def test_two_threads_on_one_cpu_are_oversubscribed_and_no_foreign_load(tmp_path:
     assert "oversubscribed" in codes(record)
     assert "2 threads on the 1 CPU that the process may use" in message(record, "oversubscribed")
     assert "use threads=1" in message(record, "oversubscribed")
+    if "foreign_load" in codes(record):
+        skip_if_busy()
     assert "foreign_load" not in codes(record)
     assert record["run_delay"] > 0.1  # its threads wait, for each other
 
