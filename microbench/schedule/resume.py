@@ -7,6 +7,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -98,25 +99,35 @@ def matched(cases: Sequence[Case], earlier: Before) -> tuple[list[Case], set[tup
     rounds. A case that the earlier run did not come to keeps its place where no other has it, and else gets
     one behind all others.
     """
-    known: dict[Key, list[CaseResult]] = defaultdict(list)
-    for found in earlier.cases:
-        known[_key(found.first["case_id"], found.first["config"])].append(found)
+    there = _pairs(cases, earlier)
+    done = {(order, number) for order, found in there.values() for number in found.measured_rounds}
     taken = {int(found.first["order"]) for found in earlier.cases}
+    behind = count(max([*taken, *(case.order for case in cases)]) + 1)
     placed: list[Case] = []
-    done: set[tuple[int, int]] = set()
-    behind = max([*taken, *(case.order for case in cases)]) + 1
     for case in cases:
-        same = known[_key(case.id, asdict(case.config))]
-        if same:
-            found = same.pop(0)
-            order = int(found.first["order"])
-            done |= {(order, number) for number in found.measured_rounds}
+        if case.order in there:
+            order = there[case.order][0]
         else:
-            order = case.order
-            if order in taken:
-                order, behind = behind, behind + 1
+            order = next(behind) if case.order in taken else case.order
         placed.append(replace(case, order=order))
     return placed, done
+
+
+def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseResult]]:
+    """By a case's place, the place and the result of the same case in the run before.
+
+    Of several alike, such as copies that a sweep repeats, each is paired with the one at its own place.
+    """
+    known: dict[Key, dict[int, CaseResult]] = defaultdict(dict)
+    for found in earlier.cases:
+        known[_key(found.first["case_id"], found.first["config"])][int(found.first["order"])] = found
+    alike = [(case.order, known[_key(case.id, asdict(case.config))]) for case in cases]
+    pairs = {order: (order, same.pop(order)) for order, same in alike if order in same}
+    for order, same in alike:
+        if order not in pairs and same:
+            other = next(iter(same))
+            pairs[order] = other, same.pop(other)
+    return pairs
 
 
 def _key(case_id: str, config: Mapping[str, Any]) -> Key:

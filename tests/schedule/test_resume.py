@@ -250,6 +250,11 @@ class TestMatched:
         assert self.done(some, placed(1, **twice)) == {0: [0, 1], 1: [1, 2]}
         assert self.done(records, placed(1, timeout=(5.0, 6.0, 7.0))) == {0: [0, 1, 2], 1: [0, 1, 2], 2: []}
 
+    def test_of_several_alike_each_goes_on_with_the_one_at_its_own_place(self, take: Take) -> None:
+        twice = {"timeout": (5.0, 6.0)}
+        second = [record for record in self.records(take, 1, **twice) if record["order"] == 1]
+        assert self.done(second, placed(1, **twice)) == {0: [], 1: [0, 1, 2]}
+
     def test_a_new_case_has_its_own_place_where_that_is_free(self, take: Take) -> None:
         records = [record for record in self.records(take, 1, 2, 4) if record["order"] != 1]
         assert self.done(records, placed(1, 2, 4)) == {0: [0, 1, 2], 1: [], 2: [0, 1, 2]}
