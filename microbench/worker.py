@@ -24,7 +24,7 @@ from microbench.measure.sampler import Sampled
 from microbench.measure.stopping import StoppingRule
 from microbench.measure.summary import summarize
 from microbench.measure.warmup import Warmup
-from microbench.metrics import cpus, machine
+from microbench.metrics import cpus
 from microbench.metrics.sensors import Sensors
 from microbench.results.record import Outcome, Place, Progress, Series, Status, Watch
 from microbench.stats.median import LEAST_FOR_INTERVAL
@@ -34,14 +34,13 @@ LEAST_OF_A_ROUND = 3  # samples of a round that is one of several: the interval 
 
 
 def describe(device_name: str) -> Place:
-    """Resolve a device and describe the machine.
+    """Resolve a device and describe it.
 
     Raises:
         UserError: the device cannot be used here.
     """
     device = devices.open_device(device_name)
-    environment = machine.environment() | device.describe()
-    return Place(device.name, cpus.physical_cores(), environment)
+    return Place(device.name, device.describe())
 
 
 def measure_case(config: Config, watch: Watch) -> Outcome:

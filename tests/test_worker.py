@@ -345,10 +345,10 @@ def test_an_optimizer_that_torch_does_not_have_is_named() -> None:
     assert "Adamm" in outcome.error
 
 
-def test_a_place_is_the_device_and_the_machine() -> None:
+def test_a_place_is_the_device_and_what_it_says_of_itself() -> None:
     place = describe("cpu")
-    assert (place.device, place.threads) == ("cpu", cpus.physical_cores())
-    assert {"cpu", "torch", "cpu_capability"} <= set(place.environment)
+    assert place.device == "cpu"
+    assert "cpu_capability" in place.environment
 
 
 @pytest.fixture

@@ -201,12 +201,10 @@ class Place:
 
     Attributes:
         device: the device's name, `auto` resolved.
-        threads: the physical cores this process may use.
         environment: the records' `env_*` fields, without that prefix.
     """
 
     device: str
-    threads: int
     environment: dict[str, str | int | float | None]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from microbench.errors import SkippedError, UserError
 from microbench.host import allocator
-from microbench.metrics import cgroups, machine
+from microbench.metrics import cgroups, cpus, machine
 from microbench.results.record import Heading, Outcome, Place, Progress, Record, Series, Status, records_of
 from microbench.results.result import Result
 from microbench.results.store import Store, read
@@ -144,12 +144,15 @@ class Run:
             pool.close()
 
     def _resolved(self, pool: Pool) -> list[Case]:
-        """The cases with their devices and threads as they are on this machine."""
+        """The cases with their devices and threads as they are on this machine.
+
+        Cores are counted in this process: OpenMP may bind a worker's first thread to one (OMP_PROC_BIND).
+        """
         first = {case.config.device.name: case for case in reversed(self.cases)}
         places = {device: find_place(case, pool) for device, case in first.items()}
         self._places = {place.device: place for place in places.values()}
-        asked = [(case, places[case.config.device.name]) for case in self.cases]
-        return [case.at(place.device, place.threads) for case, place in asked]
+        threads = cpus.physical_cores()
+        return [case.at(places[case.config.device.name].device, threads) for case in self.cases]
 
     def _schedule(self, cases: Sequence[Case]) -> tuple[Schedule, set[tuple[int, int]]]:
         """What to measure in which order, and which (place, round) of it are done already."""
@@ -216,7 +219,7 @@ def find_place(case: Case, pool: Pool) -> Place:
     if answer.user_error is not None:
         raise UserError(answer.user_error)
     place: Place = answer.value
-    return place
+    return replace(place, environment={**machine.environment(), **place.environment})
 
 
 @dataclass

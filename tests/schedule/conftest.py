@@ -11,7 +11,7 @@ from microbench.results.store import Store
 from microbench.schedule import runner
 from microbench.schedule.cases import Case
 
-from .support import Diary, Take
+from .support import CORES, Diary, Take
 
 
 @pytest.fixture
@@ -22,6 +22,7 @@ def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Take:
         planned: Sequence[Case], workers: Any, observer: Any = None, run_id: str = "the-run", **more: Any
     ) -> Result:
         monkeypatch.setattr(runner.Pool, "of", lambda self, case: workers)
+        monkeypatch.setattr(runner.cpus, "physical_cores", lambda: CORES)
         with Store(tmp_path / "run") as store:
             return runner.Run(planned, store, observer or Diary(), run_id, **more).measure()
 

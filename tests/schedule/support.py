@@ -14,7 +14,8 @@ from microbench.results.result import Result
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Answer, Describe, Request
 
-PLACE = Place("cpu", threads=3, environment={"cpu": "Some CPU"})
+PLACE = Place("cpu", environment={"cpu": "Some CPU"})
+CORES = 3  # that this process may use
 SAMPLES = array("d", [0.25, 0.5])
 OK = Outcome(series=(Series("inference", "fake", SAMPLES, summary=summarize(SAMPLES)),), cost={"params": 1})
 Act = Callable[[Watch], Outcome]

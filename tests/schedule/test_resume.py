@@ -16,7 +16,7 @@ from microbench.results.store import FILE_NAME, Store
 from microbench.schedule.cases import Case
 from microbench.schedule.resume import arguments_of, before, folder_of, matched
 
-from .support import OK, PLACE, Scripted, Take, cases
+from .support import CORES, OK, PLACE, Scripted, Take, cases
 
 FAILED = Outcome(Status.TIMEOUT, error="took too long")
 
@@ -27,7 +27,7 @@ def runs(*batches: int, rounds: int = 3, **options: Any) -> list[Case]:
 
 def placed(*batches: int, **options: Any) -> list[Case]:
     """Cases as a run has them, with their device and threads."""
-    return [case.at(PLACE.device, PLACE.threads) for case in runs(*batches, **options)]
+    return [case.at(PLACE.device, CORES) for case in runs(*batches, **options)]
 
 
 class Interrupting(Scripted):

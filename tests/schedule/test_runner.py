@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from array import array
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from microbench.results.result import load
 from microbench.schedule.child import Answer, Describe, Measure, Request
 from microbench.schedule.workers import WorkerDiedError, WorkerTimeoutError
 
-from .support import OK, PLACE, Act, Diary, Take, Workers, cases
+from .support import CORES, OK, Act, Diary, Take, Workers, cases
 
 
 def sampled(watch: Watch) -> None:
@@ -57,7 +60,7 @@ def test_each_cases_records_are_on_disk_before_the_next_begins(take: Take, tmp_p
 
 def test_a_record_says_who_when_where_and_how_to_do_it_again(take: Take) -> None:
     (record,) = take(cases(2), Workers([lambda watch: OK])).records
-    placed = cases(2)[0].at("cpu", PLACE.threads)
+    placed = cases(2)[0].at("cpu", CORES)
     assert (record["run_id"], record["order"], record["round"]) == ("the-run", 0, 0)
     assert record["case_id"] == placed.id
     assert record["host_id"] == machine.host_id()
@@ -222,3 +225,17 @@ def test_the_api_writes_to_a_folder_of_the_run_by_default(
     result = run_one(**QUICK)
     assert result.path == Path("outputs") / result.records[0]["run_id"] / "records.jsonl"
     assert result.path.is_file()
+
+
+def test_threads_that_openmp_binds_do_not_hide_the_other_cores(tmp_path: Path) -> None:
+    """libgomp binds the first thread of a process that it is loaded into to one CPU."""
+    script = (
+        "import microbench, sys; from microbench.metrics.cpus import physical_cores\n"
+        "cores = physical_cores()\n"
+        "result = microbench.run(model='relu', folder=sys.argv[1], "
+        "measure={'rounds': 1, 'max_time': 0.01, 'min_time': 0, 'max_warmup': 0})\n"
+        "record = result.records[0]\n"
+        "assert (record['cfg_threads'], record['env_physical_cores']) == (cores, cores), record['cfg_threads']"
+    )
+    environment = {**os.environ, "OMP_PROC_BIND": "true"}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True, env=environment)
