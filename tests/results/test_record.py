@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from microbench.results.record import (
     SCHEMA_VERSION,
     Caution,
     Outcome,
+    Readings,
     Series,
     Status,
     StopReason,
@@ -97,6 +98,7 @@ def test_a_state_that_is_not_known_is_null(tmp_path: Path) -> None:
     found = replace(outcome(), state={"peak_memory": 0, "cpu_utilization": None})
     total, *_ = round_trip(found, tmp_path)
     assert {key: total[key] for key in STATE} == dict.fromkeys(STATE) | {"peak_memory": 0}
+    assert {total[each.name] for each in fields(Readings)} == {None}
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])

@@ -38,6 +38,9 @@ class Asks:
     def pid(self, watch: Watch) -> int:
         return os.getpid()
 
+    def variable(self, watch: Watch) -> str | None:
+        return os.environ.get("MICROBENCH_TEST")
+
     def reports(self, watch: Watch) -> str:
         for n in range(3):
             watch(Progress("sample", {"total": array("d", [float(n)])}, n=n))
@@ -90,6 +93,20 @@ def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
 def test_each_request_has_a_process_of_its_own(workers: Workers) -> None:
     first, second = (workers.ask(ask("pid"), nothing, None).value for _ in range(2))
     assert len({first, second, os.getpid()}) == 3
+
+
+@pytest.mark.parametrize("kind", [Forked, Spawned])
+def test_workers_have_this_processs_variables_and_those_given(
+    kind: type[Forked] | type[Spawned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROBENCH_TEST", "inherited")
+    for variables, value in (({}, "inherited"), ({"MICROBENCH_TEST": "given"}, "given")):
+        workers = kind(["json"], variables)
+        try:
+            assert workers.ask(ask("variable"), nothing, None).value == value
+        finally:
+            workers.close()
+    assert os.environ["MICROBENCH_TEST"] == "inherited"
 
 
 def test_progress_arrives_in_order_and_before_the_answer(workers: Workers) -> None:
