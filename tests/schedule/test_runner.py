@@ -235,7 +235,7 @@ def test_threads_that_openmp_binds_do_not_hide_the_other_cores(tmp_path: Path) -
         "result = microbench.run(model='relu', folder=sys.argv[1], "
         "measure={'rounds': 1, 'max_time': 0.01, 'min_time': 0, 'max_warmup': 0})\n"
         "record = result.records[0]\n"
-        "assert (record['cfg_threads'], record['env_physical_cores']) == (cores, cores), record['cfg_threads']"
+        "assert (record['cfg_threads'], record['env_physical_cores']) == (cores, cores), record\n"
     )
     environment = {**os.environ, "OMP_PROC_BIND": "true"}
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True, env=environment)
