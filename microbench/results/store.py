@@ -156,12 +156,11 @@ def read(path: Path) -> list[dict[str, Any]]:
     records = [record for line in lines if (record := _parse(line)) is not None]
     if not records and any(line.strip() for line in lines[:-1]):
         raise UserError(f"Cannot read {path}: no line of it is a record (a JSON object).")
-    if other := {
-        version for record in records if (version := record.get("schema_version")) != SCHEMA_VERSION
-    }:
+    versions = [record.get("schema_version") for record in records]
+    if other := [version for version in versions if version != SCHEMA_VERSION]:
+        what = "none of microbench's" if other[0] is None else f"of schema_version {other[0]}"
         raise UserError(
-            f"Cannot read {path}: its records are of schema_version {other.pop()}, and this microbench reads "
-            f"version {SCHEMA_VERSION}."
+            f"Cannot read {path}: its records are {what}, and this microbench reads version {SCHEMA_VERSION}."
         )
     return records
 
