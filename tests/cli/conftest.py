@@ -43,6 +43,24 @@ class StillFine(Fine):
     pass
 
 
+class Noted(Fine):
+    def __init__(self):
+        super().__init__()
+        note_pid()
+
+
+class NotedToo(Noted):
+    pass
+
+
+class DiesInItsSecondProcess(Noted):
+    def forward(self, x):
+        with open(os.environ["PIDS"]) as file:
+            if len(file.readlines()) == 2:
+                os.kill(os.getpid(), 9)
+        return x + 1
+
+
 class Crashes(nn.Module):
     def forward(self, x):
         ctypes.string_at(0)

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,12 @@ from typing import Any
 Record = dict[str, Any]
 
 COMMAND = (sys.executable, "-m", "microbench")
-LEAST = ("measure.min_time=0", "measure.max_warmup=0.05", "measure.min_samples=6")
+LEAST = ("measure.rounds=1", "measure.min_time=0", "measure.max_warmup=0.05", "measure.min_samples=6")
 # One thread, for on a shared machine two that wait for each other take a scheduler's slice at every barrier.
 QUICK = ("threads=1", "measure.max_time=0.05", *LEAST)
 ENDLESS = ("threads=1", "measure.rel_ci=1e-9", "measure.max_samples=100000000", *LEAST)
 PATIENCE = 240  # seconds after which a subprocess hangs for certain
+MARK = "MICROBENCH_TEST"  # a variable that a command hands to every process it starts, and they to theirs
 
 # What a developer's shell may set, and what would change the command's output.
 FOREIGN = (
@@ -68,22 +71,24 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def microbench(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
     """Run the command in a folder, with a pipe for its output, until it ends."""
+    mark = uuid.uuid4().hex
     done = subprocess.run(
         [*COMMAND, *arguments],
         cwd=cwd,
-        env=environment(env),
+        env=environment({MARK: mark, **(env or {})}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
     )
+    assert_none_left(mark)
     return Finished(done.returncode, done.stdout, done.stderr, cwd)
 
 
 def measure(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
-    """Run the command with few samples, and its records in the folder `run`."""
-    return microbench(*arguments, *QUICK, "hydra.run.dir=run", cwd=cwd, env=env)
+    """Run the command with its records in the folder `run`, and few samples unless the arguments say more."""
+    return microbench(*QUICK, "hydra.run.dir=run", *arguments, cwd=cwd, env=env)
 
 
 def records_in(folder: Path) -> list[Record]:
@@ -99,6 +104,24 @@ def by_case(records: list[Record]) -> list[list[Record]]:
     """The records of each case, in the order of the cases."""
     orders = sorted({record["order"] for record in records})
     return [[record for record in records if record["order"] == order] for order in orders]
+
+
+def complete(records: list[Record]) -> list[tuple[int, int]]:
+    """The (place, round) of every turn that ended well with all its records, as often as there is one."""
+    turns: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        key = (record["run_id"], record["started_at"], record["order"], record["round"])
+        turns.setdefault(key, []).append(record)
+    return sorted(
+        (order, number)
+        for (_, _, order, number), of_turn in turns.items()
+        if of_turn[0]["status"] == "ok" and len(of_turn) == of_turn[0]["n_series"]
+    )
+
+
+def measured(err: str) -> int:
+    """How many turns a command's log says that it measured."""
+    return len([line for line in err.splitlines() if line.endswith(": measuring")])
 
 
 def cell(table: str, row: str, column: str) -> str:
@@ -119,6 +142,7 @@ class Started:
 
     process: subprocess.Popen[bytes]
     folder: Path
+    mark: str
 
     @property
     def out(self) -> str:
@@ -129,9 +153,19 @@ class Started:
         return (self.folder / "err").read_text()
 
     def finished(self) -> Finished:
-        """Wait for its end."""
+        """Wait for its end, and for that of every process it started."""
         code = self.process.wait(PATIENCE)
+        assert_none_left(self.mark)
         return Finished(code, self.out, self.err, self.folder)
+
+    def recorded(self, rounds: int) -> None:
+        """Wait until so many rounds of cases are on disk."""
+
+        def there() -> bool:
+            assert self.process.poll() is None, f"it ended: {self.out}{self.err}"
+            return len({record["turn"] for record in records_in(self.folder / "run")}) >= rounds
+
+        wait_until(there)
 
     def sampling(self) -> tuple[int, int]:
         """Wait until a worker has sampled for a while; the process ids of the server and of the worker.
@@ -159,30 +193,38 @@ class Started:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def kill(self) -> None:
-        """Kill it, and the server and its worker with it where they outlive it."""
-        left = [self.process.pid, *children(self.process.pid)]
-        left += [worker for server in left[1:] for worker in children(server)]
-        for pid in left:
-            if alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        """Kill it, and what it started with it where that outlives it."""
+        self.process.kill()
         self.process.wait(PATIENCE)
+        kill_left(self.mark)
 
 
-def start(*arguments: str, cwd: Path) -> Started:
-    """Start the command, its records in the folder `run`."""
+def nothing() -> None:
+    """What a command does before it starts, where a test gives it nothing to do."""
+
+
+def start(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, first: Callable[[], None] = nothing
+) -> Started:
+    """Start the command, its records in the folder `run`, after doing `first` in its process."""
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a job in a shell's background ignores
+        first()
+
+    mark = uuid.uuid4().hex
     with (cwd / "out").open("wb") as out, (cwd / "err").open("wb") as err:
         process = subprocess.Popen(
             [*COMMAND, *arguments, "hydra.run.dir=run"],
             cwd=cwd,
-            env=environment(),
+            env=environment({MARK: mark, **(env or {})}),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
             start_new_session=True,
-            # A job in a shell's background ignores SIGINT, and its children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=prepare,
         )
-    return Started(process, cwd)
+    return Started(process, cwd, mark)
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
@@ -215,3 +257,34 @@ def cpu_seconds(pid: int) -> float:
     """The CPU time a process has taken."""
     fields = _stat(pid)
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def left(mark: str) -> list[int]:
+    """The processes that a command with this mark in its environment has left: it, and all below it."""
+    found = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in found if f"{MARK}={mark}".encode() in _environ(pid)]
+
+
+def _environ(pid: int) -> bytes:
+    """What a process was started with; nothing where it is gone, or has ended, or is another user's."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except (OSError, ProcessLookupError):
+        return b""
+
+
+def assert_none_left(mark: str) -> None:
+    """Hold that nothing of a command is left.
+
+    It may take a moment: a server learns that its parent was killed once it has imported torch.
+    """
+    try:
+        wait_until(lambda: not left(mark), seconds=30)
+    finally:
+        kill_left(mark)
+
+
+def kill_left(mark: str) -> None:
+    for pid in left(mark):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

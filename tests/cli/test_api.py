@@ -12,7 +12,7 @@ import pytest
 
 from .support import PATIENCE, Record, environment, records_in
 
-QUICK = '{"max_time": 0.05, "min_time": 0, "max_warmup": 0.05, "min_samples": 6}'
+QUICK = '{"rounds": 1, "max_time": 0.05, "min_time": 0, "max_warmup": 0.05, "min_samples": 6}'
 
 SCRIPT = f"""
 import json
@@ -45,8 +45,8 @@ print(json.dumps({{
     "loaded is the same": loaded.records == one.records,
     "loaded frame is the same": loaded.to_frame().equals(frame),
     "loaded from both": len(microbench.load(["one", "many/records.jsonl"]).cases()),
-    "cases": [[case[0]["cfg_model"], case[0]["cfg_mode"]] for case in many.cases()],
-    "statuses": [case[0]["status"] for case in many.cases()],
+    "cases": [[case.first["cfg_model"], case.first["cfg_mode"]] for case in many.cases()],
+    "statuses": [case.status for case in many.cases()],
 }}))
 """
 

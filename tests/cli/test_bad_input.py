@@ -26,6 +26,39 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "model=dense precision=fp23": ("Unknown precision 'fp23'. Did you mean fp32?",),
     "model=dense optimizer=adamm": ("Unknown optimizer 'adamm'. Did you mean adam",),
     "model=dense isolation=forkk": ("Unknown isolation 'forkk'. Did you mean fork?", "fork, inline, spawn"),
+    "model=dense allocator=jemallo": (
+        "Unknown allocator 'jemallo'. Did you mean jemalloc, tcmalloc",
+        "system, tcmalloc, tuned",
+    ),
+    "model=dense affinity=compct": (
+        "affinity=compct is not possible: give none, compact, or a list of CPUs",
+    ),
+    "model=dense affinity=[]": ("affinity=[] is not possible: give none, compact, or a list of CPUs",),
+    "model=dense affinity=[-1]": ("affinity=[-1] is not possible",),
+    "model=dense interop_threads=0": ("interop_threads=0 is not possible: give an integer of at least 1",),
+    "model=dense flush_denormal=perhaps": ("flush_denormal=perhaps must be true or false",),
+    "model=dense measure.cold_cache=cold": ("measure.cold_cache=cold must be true or false",),
+    "model=dense measure.rounds=0": ("measure.rounds=0 is not possible: give an integer of at least 1",),
+    "model=dense schedule=interlaced": (
+        "Unknown schedule 'interlaced'. Did you mean interleaved?",
+        "interleaved, sequential",
+    ),
+    "model=dense schedule_seed=-1": ("schedule_seed=-1 is not possible", "or null to draw one"),
+    "model=dense isolation=inline": (
+        "measure.rounds=6 wants fresh processes, which isolation=inline has not: add measure.rounds=1",
+    ),
+    "-m model=dense schedule=interleaved,sequential": (
+        "schedule=interleaved,sequential cannot be swept over: a run has one schedule",
+    ),
+    "-m model=dense schedule_seed=1,2": ("schedule_seed=1,2 cannot be swept over",),
+    "model=dense resume=nosuch": ("resume=nosuch: there is no such folder",),
+    "resume=nosuch": ("resume=nosuch: there is no such folder",),
+    "resume=fil": ("resume=fil: there is no such folder",),
+    "resume=emty": ("resume=emty: there is no such folder. Did you mean empty?",),
+    "resume=": ("resume= names no folder",),
+    "model=dense resume=": ("resume= names no folder",),
+    "resume=empty": ("resume=empty: it holds no records yet: give the run's options as well",),
+    "-m model=dense resume=empty,nosuch": ("resume=empty,nosuch cannot be swept over",),
     "model=dense batch_size=abc": ("batch_size=abc must be an integer",),
     "model=dense batch_size=1.5": ("batch_size=1.5 must be an integer",),
     "model=dense batch_size=null": ("batch_size must be an integer",),
@@ -72,6 +105,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("typed", MISTAKES)
 def test_a_mistake_is_answered_in_one_line_with_what_would_be_right(typed: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "empty").mkdir()
     complaint = microbench(*typed.split(), cwd=tmp_path).complaint
     for words in MISTAKES[typed]:
         assert words in complaint
@@ -87,6 +121,8 @@ def test_a_mistake_is_answered_in_one_line_with_what_would_be_right(typed: str, 
         "-m model=dense batch_size=8,0",
         "-m model=dense,vgg61",
         "-m model=glob(nosuch*)",
+        "-m model=dense schedule=interleaved,sequential",
+        "model=dense resume=nosuch",
     ],
 )
 def test_a_mistake_leaves_no_file_and_no_folder_of_a_run_behind(typed: str, tmp_path: Path) -> None:
@@ -152,7 +188,10 @@ def broken_torch(folder: Path, *arguments: str) -> Finished:
 
 @pytest.mark.parametrize("isolation", ["fork", "spawn", "inline"])
 def test_a_torch_that_cannot_be_imported_is_told_with_the_reason(isolation: str, tmp_path: Path) -> None:
-    assert "libtorch_cpu.so: undefined symbol" in broken_torch(tmp_path, f"isolation={isolation}").complaint
+    assert (
+        "libtorch_cpu.so: undefined symbol"
+        in broken_torch(tmp_path, f"isolation={isolation}", "measure.rounds=1").complaint
+    )
 
 
 def test_hydra_s_own_traceback_is_there_for_who_asks(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,8 +83,11 @@ def test_the_table_says_how_each_case_ended(name: str, faults: Finished, outcome
 
 
 def test_the_log_says_how_each_case_ended(faults: Finished, outcomes: dict[str, Record]) -> None:
-    for place, (name, record) in enumerate(outcomes.items(), start=1):
-        title = f"[{place}/{len(CLASSES)}] {name} infer, batch 8, eager, cpu, model.cls=mine.{name}"
+    assert {record["turn"] for record in outcomes.values()} == set(range(len(CLASSES)))
+    for name, record in outcomes.items():
+        title = (
+            f"[{record['turn'] + 1}/{len(CLASSES)}] {name} infer, batch 8, eager, cpu, model.cls=mine.{name}"
+        )
         assert f"{title}: measuring" in faults.err.splitlines()
         if record["status"] != "ok":
             assert f"{title}: {record['status']}: {record['error']}" in faults.err.splitlines()
@@ -165,11 +169,15 @@ def test_a_killed_worker_s_samples_are_kept_and_the_sweep_goes_on(tmp_path: Path
         sweep.kill()
     assert finished.code == 1
     killed, *others = by_case(finished.records)
-    assert [record["status"] for record in killed] == ["error"]
+    assert [(record["status"], record["phase"]) for record in killed] == [
+        ("error", "prepare"),
+        ("error", "first_call"),
+        ("error", "inference"),
+    ]
     assert killed[0]["error"].startswith("the worker was killed by SIGKILL")
-    assert killed[0]["phase"] == "inference"
-    assert len(killed[0]["samples"]) > 100
-    assert all(seconds > 0 for seconds in killed[0]["samples"])
+    assert [len(record["samples"]) for record in killed[:2]] == [1, 1]
+    assert len(killed[2]["samples"]) > 100
+    assert all(seconds > 0 for record in killed for seconds in record["samples"])
     assert [case[0]["status"] for case in others] == ["ok", "ok"]
     assert "Traceback" not in finished.out + finished.err
 
@@ -178,9 +186,8 @@ class Interrupted:
     """A sweep whose second case was interrupted by Ctrl-C while it was sampled."""
 
     def __init__(self, folder: Path) -> None:
-        sweep = start(
-            "-m", "model=dense", "mode=infer", "measure.max_time=0.05,60,0.06", *ENDLESS, cwd=folder
-        )
+        lengths = "measure.max_time=0.05,60,0.06"
+        sweep = start("-m", "model=dense", "mode=infer", lengths, "schedule=sequential", *ENDLESS, cwd=folder)
         try:
             self.pids = sweep.sampling()
             self.before = records_in(folder / "run")
@@ -207,20 +214,30 @@ def test_a_case_s_records_are_on_disk_before_the_next_case_ends(interrupted: Int
 def test_ctrl_c_ends_with_code_130_and_one_line(interrupted: Interrupted) -> None:
     assert interrupted.finished.code == 130
     assert "Traceback" not in interrupted.finished.err
-    assert interrupted.finished.out == ""
     said = [line for line in interrupted.finished.err.splitlines() if line.startswith("microbench: ")]
     assert said == interrupted.finished.err.splitlines()[-1:]
-    begin, _, path = said[0].rpartition(" ")
-    assert begin == "microbench: interrupted. What was measured is in"
-    assert (interrupted.finished.folder / path).samefile(interrupted.finished.folder / "run/records.jsonl")
+    advice = "What was measured is kept. Complete it: microbench resume=run"
+    assert said == [f"microbench: interrupted. {advice}"]
+
+
+def test_ctrl_c_shows_what_was_measured(interrupted: Interrupted) -> None:
+    shown = interrupted.finished.out
+    assert re.match(r"[\d.]+ (ms|µs) ", cell(shown, "dense 0.05", "inference"))
+    assert cell(shown, "dense 0.05", "status") == "ok"
+    assert (cell(shown, "dense 60.0", "inference"), cell(shown, "dense 60.0", "status")) == ("", "error")
+    assert "error: dense infer, measure.max_time=60.0: interrupted (Ctrl-C)" in shown.splitlines()
 
 
 def test_ctrl_c_keeps_what_was_sampled(interrupted: Interrupted) -> None:
     first, second = by_case(interrupted.finished.records)
     assert first == interrupted.before
-    assert [(record["status"], record["phase"]) for record in second] == [("error", "inference")]
-    assert second[0]["error"] == "interrupted by the user (Ctrl-C)"
-    assert len(second[0]["samples"]) > 100
+    assert [(record["status"], record["phase"]) for record in second] == [
+        ("error", "prepare"),
+        ("error", "first_call"),
+        ("error", "inference"),
+    ]
+    assert {record["error"] for record in second} == {"interrupted (Ctrl-C)"}
+    assert len(second[2]["samples"]) > 100
 
 
 def test_ctrl_c_leaves_no_process_behind(interrupted: Interrupted) -> None:
@@ -229,7 +246,8 @@ def test_ctrl_c_leaves_no_process_behind(interrupted: Interrupted) -> None:
 
 
 def test_a_killed_parent_takes_its_server_and_worker_along(tmp_path: Path) -> None:
-    sweep = start("-m", "model=dense", "mode=infer", "measure.max_time=0.05,60", *ENDLESS, cwd=tmp_path)
+    lengths = "measure.max_time=0.05,60"
+    sweep = start("-m", "model=dense", "mode=infer", lengths, "schedule=sequential", *ENDLESS, cwd=tmp_path)
     pids: tuple[int, ...] = ()
     try:
         pids = sweep.sampling()

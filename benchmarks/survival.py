@@ -1,0 +1,257 @@
+"""Does a sweep survive being killed? Kill it at random moments, complete it, and look for what is lost.
+
+    python benchmarks/survival.py [--times 20] [--seed 0]
+
+A sweep of twelve small cases is started, its parent process killed by SIGKILL, which no program can catch,
+and the very same command given again. After that there must be twelve cases that ended well, no round twice,
+no record of before the kill changed, nothing measured that was there already, and after the kill as after the
+end no process that the sweep has started. The kill comes in turn
+
+- at a moment between the start and a little behind the usual end, all of it covered evenly;
+- as the file of records grows: in the middle of a write, or right behind it;
+- at such a moment, and the last line of the file is cut short besides, as a power failure leaves it.
+
+The exit code is the number of violations. Linux only: it looks for processes in /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from microbench.results.result import load
+from microbench.results.store import FILE_NAME
+
+SWEEP = (
+    "-m",
+    "model=dense,gelu,softmax,layernorm",
+    "batch_size=1,2,3",
+    "mode=infer",
+    "device=cpu",
+    "threads=1",
+    "measure.rounds=1",
+    "measure.min_time=0",
+    "measure.max_time=0.05",
+    "measure.min_samples=6",
+    "measure.max_samples=50",
+    "measure.max_warmup=0.05",
+)
+CASES = 12
+PATIENCE = 120  # seconds after which a sweep hangs, or a process is left for good
+MARK = "MICROBENCH_SURVIVAL"  # a variable that every process of a sweep inherits
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that runs, and the folder of its records.
+
+    Attributes:
+        process: its parent process.
+        folder: where its records go.
+        mark: what all its processes have in their environment.
+    """
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    mark: str
+
+    @property
+    def file(self) -> Path:
+        """The file of its records."""
+        return self.folder / FILE_NAME
+
+    @property
+    def size(self) -> int:
+        """The length of its file in bytes; 0 where there is none."""
+        try:
+            return self.file.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until it has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+
+    def wait_for_growth(self) -> None:
+        """Wait until its file grows, or it has ended, looking without a pause."""
+        before = self.size
+        while self.process.poll() is None and self.size == before:
+            pass
+
+    def kill(self) -> None:
+        """Kill its parent process."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+
+    def left(self) -> list[int]:
+        """The processes of it that there are, in the end also those that take a while to notice."""
+        deadline = time.monotonic() + PATIENCE
+        while (found := list(_marked(self.mark))) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return found
+
+
+def _marked(mark: str) -> Iterator[int]:
+    """The processes that have a mark in their environment."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"{MARK}={mark}".encode() in path.read_bytes():
+                yield int(path.parent.name)
+
+
+def start(folder: Path) -> Sweep:
+    """Start the sweep, or give the same command again."""
+    mark = uuid.uuid4().hex
+    with (folder.parent / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "microbench", *SWEEP, f"hydra.sweep.dir={folder}"],
+            env={**os.environ, MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    return Sweep(process, folder, mark)
+
+
+def at_a_moment(sweep: Sweep, share: float, usual: float) -> str:
+    """Kill it after a share of the seconds it usually takes, and a little more."""
+    moment = 1.05 * share * usual
+    sweep.wait(moment)
+    sweep.kill()
+    return f"after {moment:.2f} s"
+
+
+def in_a_write(sweep: Sweep, share: float, usual: float) -> str:
+    """Kill it as its file grows for the n-th time."""
+    number = 1 + int(share * CASES)
+    for _ in range(number):
+        sweep.wait_for_growth()
+    sweep.kill()
+    return f"in write {number}"
+
+
+def with_a_torn_line(sweep: Sweep, share: float, usual: float) -> str:
+    """Kill it at a moment, and cut the last line of its file short."""
+    told = at_a_moment(sweep, share, usual)
+    text = sweep.file.read_bytes() if sweep.size else b""
+    if not text:
+        return told
+    last = len(text) - text.rstrip(b"\n").rfind(b"\n") - 1
+    cut = 1 + int(share * (last - 1))
+    os.truncate(sweep.file, len(text) - cut)
+    return f"{told}, {cut} bytes cut off"
+
+
+KILLS = (at_a_moment, in_a_write, at_a_moment, with_a_torn_line)
+
+
+def whole_records(file: Path) -> list[dict[str, Any]]:
+    """The records of the lines that are whole."""
+    records = []
+    for line in file.read_bytes().split(b"\n") if file.exists() else ():
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return records
+
+
+def measured(records: Sequence[dict[str, Any]]) -> Counter[tuple[int, int]]:
+    """How often each (case, round) was measured well, with all its records on disk."""
+    turns: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for record in records:
+        key = (record["order"], record["round"], record["run_id"], record["started_at"])
+        turns.setdefault(key, []).append(record)
+    return Counter(
+        (order, number)
+        for (order, number, *_), turn in turns.items()
+        if turn[0]["status"] == "ok" and len(turn) == turn[0]["n_series"]
+    )
+
+
+def violations(before: list[dict[str, Any]], sweep: Sweep) -> Iterator[str]:
+    """What is wrong after a sweep was completed, of which there were these records before."""
+    if (code := sweep.process.returncode) != 0:
+        yield f"it was not completed: exit code {code}"
+        return
+    after, cases = whole_records(sweep.file), load(sweep.folder).cases()
+    if after[: len(before)] != before:
+        yield "records of before the kill are lost"
+    if len(cases) != CASES or not all(case.ok for case in cases):
+        yield f"{len(cases)} cases, {sum(case.ok for case in cases)} of them ok"
+    if twice := [turn for turn, times in measured(after).items() if times > 1]:
+        yield f"measured more than once: {twice}"
+    if len(measured(after)) != CASES:
+        yield f"{len(measured(after))} rounds instead of {CASES}"
+    anew = len({record["started_at"] for record in after[len(before) :]})
+    if anew != CASES - len(measured(before)):
+        yield f"measured {anew} rounds after the kill, where {CASES - len(measured(before))} were missing"
+    if len({record["run_id"] for record in after}) != 1:
+        yield "several runs"
+
+
+def survive(number: int, times: int, draw: random.Random, usual: float) -> list[str]:
+    """Start, kill and complete one sweep; print a line, and return what was wrong."""
+    with tempfile.TemporaryDirectory(prefix="microbench-") as base:
+        folder = Path(base) / "run"
+        share = (number + draw.random()) / times
+        sweep = start(folder)
+        how = KILLS[number % len(KILLS)](sweep, share, usual)
+        found = [f"processes left after the kill: {left}" for left in [sweep.left()] if left]
+        before = whole_records(sweep.file)
+        again = start(folder)
+        again.wait(PATIENCE)
+        again.kill()
+        found += [f"processes left after the end: {left}" for left in [again.left()] if left]
+        found += violations(before, again)
+        log = (Path(base) / "log").read_text()
+    done = len(measured(before))
+    told = f"{done:2} of {CASES} measured, then {CASES - done:2}: {'; '.join(found) or 'ok'}"
+    print(f"{number + 1:3}  killed {how}: {told}", flush=True)
+    if found:
+        print(log, file=sys.stderr)
+    return found
+
+
+def usual_seconds() -> float:
+    """How long the sweep takes when it is left alone."""
+    with tempfile.TemporaryDirectory(prefix="microbench-") as base:
+        began = time.monotonic()
+        if start(Path(base) / "run").process.wait(PATIENCE) != 0:
+            sys.exit("the sweep fails even when it is left alone:\n" + (Path(base) / "log").read_text())
+        return time.monotonic() - began
+
+
+def main() -> int:
+    """Print a line for each kill, and return how many violations there were."""
+    parser = argparse.ArgumentParser(description="Kill sweeps at random moments, and complete them.")
+    parser.add_argument("--times", type=int, default=20, help="how often (default: 20)")
+    parser.add_argument("--seed", type=int, default=0, help="what the moments are drawn from (default: 0)")
+    options = parser.parse_args()
+    draw, usual = random.Random(options.seed), usual_seconds()
+    print(f"a sweep of {CASES} cases takes {usual:.1f} s when it is left alone")
+    found = [each for number in range(options.times) for each in survive(number, options.times, draw, usual)]
+    print(f"{options.times} sweeps killed and completed: {len(found)} violations")
+    return min(len(found), 125)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
