@@ -149,10 +149,14 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None], 
                 run.measure()
         except (KeyboardInterrupt, UserError) as error:
             stopped = error
+    if run.note is not None:
+        print(f"microbench: {run.note}", file=sys.stderr)
     show(run.result, _output())
+    again = " ".join(filter(None, ("microbench", verb, f"resume={relative(plan.folder)}")))
     if stopped is not None:
         if store.written:
-            again = " ".join(filter(None, ("microbench", verb, f"resume={relative(plan.folder)}")))
             stopped.add_note(f"What was measured is kept. Complete it: {again}")
         raise stopped
+    if any(case.failures for case in run.result.cases() if case.status != "skipped"):
+        print(f"microbench: try what failed again: {again}", file=sys.stderr)
     return 0 if run.result.ok else 1

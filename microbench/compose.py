@@ -73,8 +73,9 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         UserError: the command line, or a file it names, describes no case.
     """
     register(run_id)
-    if len(arguments) == 1 and arguments[0].startswith(RESUME):
-        arguments = [*arguments_of(folder_of(arguments[0].removeprefix(RESUME))), *arguments]
+    resumed = next((each.removeprefix(RESUME) for each in arguments if each.startswith(RESUME)), None)
+    if resumed is not None and not any(each.startswith("model=") for each in arguments):
+        arguments = [*arguments_of(folder_of(resumed)), *arguments]
     flags, overrides = split(arguments)
     if PRINTING & flags.keys():
         print_by_hydra(arguments)
@@ -112,6 +113,8 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
         UserError: the options describe no case.
     """
     register(run_id="")
+    for key, _ in _flatten(options):
+        check_key(f"{key}=")
     axes = [
         [f"{key}={as_override(each)}" for each in _values(key, value, sweep)]
         for key, value in _flatten(options)

@@ -59,7 +59,8 @@ class ModelConfig:
         input_shape: shape of one input, without the batch.
         input_count: how many inputs the call takes, all of `input_shape`.
         input_shared: one tensor serves as all inputs (self-attention), instead of one each.
-        input_dtype: float32, or an integer type for indices, drawn from [0, `input_high`).
+        input_dtype: a floating-point type such as float32 or bfloat16, or an integer type for indices, drawn
+            from [0, `input_high`).
         input_high: the exclusive upper bound of index inputs; integers need it.
         input_grad: the input requires a gradient in training (always false for index inputs).
         num_classes: width of a classifier's output.

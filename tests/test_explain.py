@@ -74,7 +74,7 @@ def test_a_misspelt_option_is_answered_with_the_one_that_was_meant(key: str, mea
 
 def test_a_misspelt_group_is_answered_with_its_options() -> None:
     line = complaint({"model": "vgg16", "optimiser.lr": 1})
-    assert line.startswith("Unknown option 'optimiser'. Did you mean optimizer, optimizer.lr, ")
+    assert line.startswith("Unknown option 'optimiser.lr'. Did you mean optimizer.lr, ")
 
 
 def test_an_unknown_model_is_answered_with_the_nearest_and_where_all_are_listed() -> None:

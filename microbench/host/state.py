@@ -98,12 +98,13 @@ def denormals_flushed(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
+    before = flushes_denormals()
     if not torch.set_flush_denormal(True):
         raise SkippedError("flush_denormal=true: this CPU cannot treat denormal numbers as zero")
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(before)
 
 
 def flushes_denormals() -> bool:

@@ -42,8 +42,8 @@ def disturbances(readings: Readings, around: Surroundings) -> Iterator[Caution]:
 
     Those on the machine alone have the same text in each round: a report then says them once.
     """
-    yield from _foreign_load(readings, around)
     yield from _oversubscribed(around)
+    yield from _foreign_load(readings, around)
     yield from _throttled(readings, around)
     yield from _stolen(readings)
     yield from _page_faults(readings, around)

@@ -63,10 +63,10 @@ def oom_kills() -> int | None:
     return next((int(count[1]) for count in counts if count), None)
 
 
-def throttled_seconds() -> float | None:
-    """For how long the quota has kept this process's control groups from running, in seconds of all CPUs.
+def throttled_seconds() -> list[float]:
+    """For how long quotas have kept this process's control group, and each above it, from running.
 
-    None where they do not say. The group that was kept longest counts.
+    In seconds of all CPUs; none of a group that does not say.
     """
     found = []
     for text in lines_of("cpu", "cpu.stat"):
@@ -74,4 +74,4 @@ def throttled_seconds() -> float | None:
             found.append(int(micro[1]) * 1e-6)
         elif nano := re.search(r"^throttled_time (\d+)$", text, re.MULTILINE):
             found.append(int(nano[1]) * 1e-9)
-    return max(found, default=None)
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from microbench.metrics.cpus import CPUS, package
+from microbench.metrics.cpus import CPUS, one_of_each_core, package
 from microbench.metrics.files import number, read
 
 BOOST = CPUS / "cpufreq/boost"
@@ -45,11 +45,11 @@ def clock_rate() -> float | None:
 def thermal_throttles(among: Iterable[int]) -> int | None:
     """How often heat slowed these CPUs or their packages since the machine started; None where not told.
 
-    A package's count is the same at each of its CPUs, and is taken once.
+    A core's count is the same at each of its CPUs, a package's too, and each is taken once.
     """
-    cpus = sorted(among)
-    one_of_each_package = {package(cpu): cpu for cpu in cpus}.values()
-    counts = [number(CPUS / f"cpu{cpu}/thermal_throttle/core_throttle_count") for cpu in cpus]
+    cores = one_of_each_core(among)
+    one_of_each_package = {package(cpu): cpu for cpu in cores}.values()
+    counts = [number(CPUS / f"cpu{cpu}/thermal_throttle/core_throttle_count") for cpu in cores]
     counts += [
         number(CPUS / f"cpu{cpu}/thermal_throttle/package_throttle_count") for cpu in one_of_each_package
     ]

@@ -22,7 +22,7 @@ class _Counts:
 
     times: load.CpuTimes | None
     delays: dict[int, float] | None
-    throttled: float | None
+    throttled: list[float]
     heated: int | None
 
 
@@ -76,7 +76,7 @@ class Sensors:
             run_delay=_run_delay(before, after, usage.seconds),
             foreign_cpus=_foreign_cpus(before, after, usage),
             steal=_steal(before, after),
-            throttled=_increase(before.throttled, after.throttled),
+            throttled=_throttled(before, after),
             thermal_throttles=_increase(before.heated, after.heated),
             cpu_frequency=self._clock_rate,
         )
@@ -96,6 +96,14 @@ class Sensors:
 
 def _increase(before: Number | None, after: Number | None) -> Number | None:
     return None if before is None or after is None else after - before
+
+
+def _throttled(before: _Counts, after: _Counts) -> float | None:
+    """That of the control group which was kept from running for longest."""
+    if len(before.throttled) != len(after.throttled):
+        return None
+    each = zip(before.throttled, after.throttled, strict=True)
+    return max((later - earlier for earlier, later in each), default=None)
 
 
 def _run_delay(before: _Counts, after: _Counts, seconds: float) -> float | None:

@@ -68,6 +68,8 @@ def facts(case: CaseResult) -> str:
         if any(record["phase"] in WHOLE and record["median"] is not None for record in attempt)
     ]
     parts = [count(len(rounds), "round")]
+    if not rounds:  # a crash tore the lines of the whole step
+        return parts[0]
     if memory := peak_memory(case):
         parts.append(f"peak memory {units.memory(memory)}")
     if rounds[0]["calls_per_sample"] > 1:

@@ -11,7 +11,7 @@ from rich.table import Table
 from microbench.reports import units
 from microbench.reports.labels import relative
 from microbench.results.compare import Compared, Row, Suite
-from microbench.results.verdicts import Judgement, Verdict
+from microbench.results.verdicts import Verdict
 
 STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red", Verdict.SAME: "bold", Verdict.INCONCLUSIVE: "dim"}
 WIDTH = 120  # columns of a comparison that is printed as text
@@ -66,7 +66,7 @@ def comparison_table(comparison: Compared) -> Table:
     return table
 
 
-def verdict_text(judged: Row | Judgement) -> str:
+def verdict_text(judged: Row) -> str:
     """The verdict, and the reason for an inconclusive one, with markup."""
     style = STYLES[judged.verdict]
     reason = f": {escape(judged.reason)}" if judged.reason else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -18,8 +18,6 @@ HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 INTEL_DRIVERS = ("intel_pstate", "intel_cpufreq")
 BUSY = 0.1  # CPUs that other processes keep busy, from which on it is worth a word
 LOADED = 0.5  # load average at the start, before a run adds to it
-STOLEN = 0.01  # share of the time
-MANY_FAULTS = 50  # page faults a call
 CLOCK_SHARE = 0.002  # of the shortest sample that a reading of the clock may take
 
 
@@ -54,11 +52,13 @@ class Seen:
         env: the `env_*` fields, without that prefix.
         config: the case's configuration.
         readings: by the name of the record's field, the mean over rounds of what the sensors read.
+        warned: the codes of the warnings that the workers gave: what is judged once is not judged again.
     """
 
     env: Mapping[str, Any]
     config: Mapping[str, Any]
     readings: Mapping[str, float]
+    warned: Collection[str] = ()
 
 
 READINGS = ("foreign_cpus", "steal", "throttled", "page_faults_per_call")
@@ -73,6 +73,7 @@ def seen(cases: Sequence[CaseResult]) -> Seen:
         {key.removeprefix("env_"): value for key, value in first.items() if key.startswith("env_")},
         first["config"],
         {name: fmean(values) for name, values in told.items() if values},
+        {code for case in cases for code in case.warnings},
     )
 
 
@@ -220,9 +221,9 @@ def allocator(this: Seen) -> Finding:
         "keep what is freed",
         "microbench … allocator=tuned",
     )
-    tuned = this.config["allocator"] == "tuned"
-    many = faults is not None and faults > MANY_FAULTS and not tuned
-    return Finding("memory allocator", f"{name}{told}" if name else None, advice if many else None)
+    is_plain = this.config["allocator"] == "system" and str(name).startswith("glibc")
+    matters = is_plain and WarningCode.PAGE_FAULTS in this.warned
+    return Finding("memory allocator", f"{name}{told}" if name else None, advice if matters else None)
 
 
 def clock_source(this: Seen) -> Finding:
@@ -260,9 +261,9 @@ def virtualization(this: Seen) -> Finding:
     if name in (None, "none"):
         return Finding("virtualization", name)
     told = f"virtual machine ({name})" if name != "unnamed" else "virtual machine"
-    stolen = steal > STOLEN
+    stolen = WarningCode.STOLEN in this.warned
     reason = (
-        f"the hypervisor kept {units.share(steal)} of the CPUs' time for others"
+        f"of the time in which the CPUs had work, the hypervisor took {units.share(steal)} for others"
         if stolen
         else "other guests of the same host cannot be seen, nor can what sets the clock rate"
     )

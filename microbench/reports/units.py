@@ -52,6 +52,8 @@ def interval(low: float, high: float, median: float) -> str:
 def share(value: float) -> str:
     """A share such as `0.90 %`, `1.5 %` or `25 %`: fewer decimals the larger it is."""
     percent = value * 100
+    if percent >= 1000:
+        return ">999 %"
     digits = 1 if percent >= 1 else 2
     return f"{percent:.{digits}f} %" if percent < 10 else f"{percent:.0f} %"
 

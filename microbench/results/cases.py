@@ -101,11 +101,6 @@ class CaseResult:
         """The rounds that ended well, with all their records."""
         return [number for number, attempt in self.rounds.items() if is_ok(attempt) and is_whole(attempt)]
 
-    @property
-    def planned_rounds(self) -> int:
-        """How many rounds it was to have."""
-        return int(self.first["config"]["measure"]["rounds"])
-
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """What its rounds say together, by phase; of rounds that failed, nothing is taken."""
@@ -134,6 +129,7 @@ class CaseResult:
                 "spread": each.spread,
                 "rounds": each.rounds,
                 "samples": each.samples,
+                "warnings": list(self.warnings),
             }
             for each in self.estimates.values()
         ]

@@ -138,7 +138,8 @@ def _matches(
     if min(len(works_a), len(works_b)) > 1:
         return
     for one, other in product(works_a, works_b):
-        yield from ((first[i], second[j]) for i, j in zip(one, other, strict=False))
+        newest = zip(reversed(one), reversed(other), strict=False)  # of several runs in a folder, the last
+        yield from reversed([(first[i], second[j]) for i, j in newest])
 
 
 def _differences(keys: Sequence[str], a: Sequence[Settings], b: Sequence[Settings]) -> Iterator[Difference]:
@@ -154,7 +155,9 @@ def _differences(keys: Sequence[str], a: Sequence[Settings], b: Sequence[Setting
 def _left_out(side: str, other: str, cases: Sequence[CaseResult], used: Collection[int]) -> list[str]:
     names = labels(cases)
     unused = [names[index] for index in range(len(cases)) if index not in used]
-    why = f"{other} has none, or several, that agree in everything but what differs"
+    why = (
+        f"{other} has none, or several, that agree in everything but what differs, or a later run has it too"
+    )
     return [f"not compared of {side}, for {why}: {listed(unused)}"] if unused else []
 
 

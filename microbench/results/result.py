@@ -69,7 +69,8 @@ class Result:
         """What the rounds say together: a row a case and phase, times in seconds a call.
 
         Its columns are run_id, case_id, status, the `cfg_*` fields, phase, median, ci_low, ci_high,
-        confidence, spread (standard deviation between rounds over the median), rounds and samples.
+        confidence, spread (standard deviation between rounds over the median), rounds, samples, and the codes
+        of the case's warnings.
         """
         import pandas as pd
 

@@ -39,8 +39,10 @@ class Store:
         self._made_folder = not folder.exists()
         with self._told():
             folder.mkdir(parents=True, exist_ok=True)
-            if self.path.exists() or not os.access(folder, os.W_OK):
+            if self.path.exists():
                 os.close(self._open())
+            else:
+                tempfile.TemporaryFile(dir=folder).close()  # whether a file can be made there
             self.written = self.path.exists() and self.path.stat().st_size > 0
 
     def __enter__(self) -> Store:

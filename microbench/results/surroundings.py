@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from microbench.results.cases import CaseResult
 from microbench.results.pairing import Pair
 from microbench.results.settings import as_given, is_work, meant, settings_of
 from microbench.results.verdicts import are_interleaved
@@ -27,6 +28,10 @@ ASKED_FOR = {"env_gpu": "device.name", "env_allocator": "allocator", "env_thread
 
 SAME = "both sides are the very same measurement: there is nothing to tell apart"
 SEPARATE = "separate runs are not interleaved: what the machine did meanwhile is part of the difference"
+COMPLETED = (
+    "most rounds of the two were measured by different commands that completed the run: they are not "
+    "interleaved, and what the machine did meanwhile is part of the difference"
+)
 SEQUENTIAL = (
     "the run measured case by case (schedule=sequential): what the machine did meanwhile is part of the "
     "difference"
@@ -38,18 +43,24 @@ def warnings_of(pair: Pair, by: str | None) -> Iterator[str]:
     if _is_same(pair):
         yield SAME
         return
+    if shared := len(_rounds_of(pair.a) & _rounds_of(pair.b)):
+        yield f"{shared} of the rounds are the very same measurement on both sides"
     if pair.a.first["run_id"] != pair.b.first["run_id"]:
         yield SEPARATE
     elif not are_interleaved(pair.a, pair.b):
-        yield SEQUENTIAL
+        yield SEQUENTIAL if pair.a.first["schedule"] == "sequential" else COMPLETED
     for name, (a, b) in _differences(pair, by).items():
         yield f"{name} differs: {pair.a_name} has {a}, {pair.b_name} has {b}"
 
 
 def _is_same(pair: Pair) -> bool:
     """Whether the rounds of both were one and the same."""
-    identity = ("run_id", "order", "round", "started_at")
-    return [pair.a.first[key] for key in identity] == [pair.b.first[key] for key in identity]
+    return _rounds_of(pair.a) == _rounds_of(pair.b)
+
+
+def _rounds_of(case: CaseResult) -> set[tuple[str, str]]:
+    """What tells the measuring of each of a case's rounds from all others."""
+    return {(attempt[0]["run_id"], attempt[0]["started_at"]) for attempt in case.rounds.values()}
 
 
 def _differences(pair: Pair, by: str | None) -> dict[str, tuple[str, str]]:

@@ -71,16 +71,27 @@ def contrast(a: CaseResult, b: CaseResult, phase: str) -> Contrast:
     those that failed on one side are left out. Other rounds are not paired.
     """
     first, second = a.estimates[phase].medians, b.estimates[phase].medians
-    common = sorted(first.keys() & second.keys())
+    common = sorted(first.keys() & second.keys() & set(side_by_side(a, b)))
     is_paired = are_interleaved(a, b) and len(common) > 1
     rounds = (common, common) if is_paired else (first, second)
     times = [first[each] for each in rounds[0]], [second[each] for each in rounds[1]]
     return Contrast((paired if is_paired else unpaired)(*times), is_paired, *times)
 
 
+def side_by_side(a: CaseResult, b: CaseResult) -> list[int]:
+    """The rounds that one command measured of both; a run that was completed later has several."""
+    common = a.rounds.keys() & b.rounds.keys()
+    commands = (
+        (each, a.rounds[each][0].get("invocation"), b.rounds[each][0].get("invocation")) for each in common
+    )
+    return [number for number, one, other in commands if one == other]
+
+
 def are_interleaved(a: CaseResult, b: CaseResult) -> bool:
-    """Whether two cases took turns."""
-    return bool(a.first["run_id"] == b.first["run_id"] and a.first["schedule"] == "interleaved")
+    """Whether two cases took turns, in most of their rounds."""
+    if a.first["run_id"] != b.first["run_id"] or a.first["schedule"] != "interleaved":
+        return False
+    return 2 * len(side_by_side(a, b)) > len(a.rounds.keys() & b.rounds.keys())
 
 
 def judge(ratios: Sequence[Ratio], margin: float = MARGIN) -> list[Judgement]:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from microbench.errors import UserError, nearest
-from microbench.results.cases import CaseResult, cases_of
+from microbench.results.cases import CaseResult, cases_of, is_ok
 from microbench.results.record import Record
-from microbench.results.store import file_of, read
+from microbench.results.store import FILE_NAME, file_of, read
 from microbench.schedule.cases import COMMAND, Case
+
+SOFTWARE = ("torch", "torchvision", "python", "microbench", "gpu_driver")
+"""The `env_*` fields, without that prefix, in which the rounds of one run must agree."""
 
 Key = tuple[str, str]
 """A case's id, and how it is measured."""
@@ -51,6 +54,8 @@ def folder_of(resume: str) -> Path:
     if not resume:
         raise UserError("resume= names no folder: give the one that holds the run's records.")
     folder = Path(resume)
+    if folder.name == FILE_NAME and folder.is_file():
+        return folder.parent
     if not folder.is_dir():
         here = [str(path) for path in folder.parent.glob("*/") if folder.parent.is_dir()]
         close = nearest(resume, here)
@@ -67,7 +72,7 @@ def arguments_of(folder: Path, verb: str = "") -> list[str]:
     """
     if not file_of(folder).exists():
         raise UserError(f"resume={folder}: it holds no records yet: give the run's options as well.")
-    commands = [record["run_command"] for record in read(folder)]
+    commands = [record.get("run_command") for record in read(folder)]
     if not commands or not commands[-1]:
         raise UserError(
             f"resume={folder}: its records do not say which command began the run: give its options as well."
@@ -90,6 +95,21 @@ def before(records: Sequence[Record], host_id: str) -> Before | None:
         return None
     run_id = here[-1]["run_id"]
     return Before(cases_of([record for record in here if record["run_id"] == run_id]))
+
+
+def changed(earlier: Before, software: Mapping[str, Any]) -> str | None:
+    """What of the software is not as it was in the run before, by name with both versions; None if nothing.
+
+    Args:
+        earlier: the run before.
+        software: the fields of `SOFTWARE` as they are here and now.
+    """
+    for found in earlier.cases:
+        for attempt in found.rounds.values():
+            for name, value in software.items():
+                if attempt[0].get(name) != value and is_ok(attempt):
+                    return f"{name.removeprefix('env_')} was {attempt[0].get(name)}, and is {value}"
+    return None
 
 
 def matched(cases: Sequence[Case], earlier: Before) -> tuple[list[Case], set[tuple[int, int]]]:

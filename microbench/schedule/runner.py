@@ -13,12 +13,12 @@ from microbench.errors import SkippedError, UserError
 from microbench.host import allocator
 from microbench.metrics import cgroups, cpus, machine
 from microbench.results.record import Heading, Outcome, Place, Progress, Record, Series, Status, records_of
-from microbench.results.result import Result
-from microbench.results.store import Store, read
+from microbench.results.result import Result, load
+from microbench.results.store import Store
 from microbench.schedule import signals
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Describe, Measure
-from microbench.schedule.resume import before, matched
+from microbench.schedule.resume import SOFTWARE, before, changed, matched
 from microbench.schedule.turns import Schedule, schedule_of
 from microbench.schedule.workers import (
     Forked,
@@ -109,6 +109,8 @@ class Run:
         command: the command line that asks for the run; None for one from Python.
         completing: measure only what the store's folder has no records of, as a part of its run.
         records: what has been measured, in this invocation and, completing, before.
+        invocation: tells the rounds measured now from those measured before.
+        note: what there is to say of the records that were there before.
     """
 
     cases: Sequence[Case]
@@ -118,6 +120,8 @@ class Run:
     command: str | None = None
     completing: bool = False
     records: list[Record] = field(default_factory=list)
+    invocation: str = field(default_factory=lambda: secrets.token_hex(4))
+    note: str | None = None
     _places: dict[str, Place] = field(init=False, default_factory=dict)
 
     @property
@@ -156,8 +160,11 @@ class Run:
 
     def _schedule(self, cases: Sequence[Case]) -> tuple[Schedule, set[tuple[int, int]]]:
         """What to measure in which order, and which (place, round) of it are done already."""
-        there = read(self.store.path) if self.completing and self.store.path.exists() else []
+        there = load(self.store.path).records if self.completing and self.store.path.exists() else []
         earlier = before(there, machine.host_id())
+        if earlier is not None and (changes := changed(earlier, self._software())):
+            self.note = f"The run that was there is of other software, and all is measured anew: {changes}."
+            earlier = None
         if earlier is None:
             return schedule_of(cases, secrets.randbelow(2**32)), set()
         self.run_id = earlier.run_id
@@ -170,7 +177,17 @@ class Run:
             for record in attempt
             if record["order"] in wanted
         ]
-        return schedule_of(placed, earlier.seed), done
+        schedule = schedule_of(placed, earlier.seed)
+        all_turns = len(schedule.turns())
+        self.note = f"{len(done)} of {all_turns} rounds were there already." if done else None
+        return schedule, done
+
+    def _software(self) -> dict[str, Any]:
+        """The versions that a run's rounds share: `env_*` fields."""
+        environment = {
+            key: value for place in self._places.values() for key, value in place.environment.items()
+        }
+        return {f"env_{name}": environment.get(name) for name in SOFTWARE}
 
     def _measure(self, schedule: Schedule, done: set[tuple[int, int]], pool: Pool) -> None:
         """Measure every turn that is not done, and drop the others of a case that fails at its first."""
@@ -194,6 +211,7 @@ class Run:
         of_run = {
             "run_id": self.run_id,
             "run_command": self.command,
+            "invocation": self.invocation,
             "turn": turn,
             "schedule": schedule.kind,
             "schedule_seed": schedule.seed,
@@ -246,10 +264,10 @@ class _Turn:
         except KeyboardInterrupt as error:
             interrupt = error
             outcome = Outcome(status=Status.ERROR, error=str(error) or "interrupted (Ctrl-C)")
-        if not outcome.series:
-            outcome = replace(outcome, series=tuple(self.partial.values()))
-        records = records_of(outcome, self._identity(outcome))
         with signals.held():
+            if not outcome.series:
+                outcome = replace(outcome, series=tuple(self.partial.values()))
+            records = records_of(outcome, self._identity(outcome))
             found += records
             store.append(records)
         observer.end(records)

@@ -39,10 +39,10 @@ def raised() -> Iterator[None]:
         yield
         return
     before = {each: signal.getsignal(each) for each in ENDING}
-    for each, handler in before.items():
-        if handler == signal.SIG_DFL:
-            signal.signal(each, _raise)
     try:
+        for each, handler in before.items():
+            if handler == signal.SIG_DFL:
+                signal.signal(each, _raise)
         yield
     finally:
         for each, handler in before.items():
@@ -62,9 +62,9 @@ def held() -> Iterator[None]:
         return
     came: list[int] = []
     before = {each: handler for each in HELD if (handler := signal.getsignal(each)) not in UNTOUCHED}
-    for each in before:
-        signal.signal(each, lambda number, frame: came.append(number))
     try:
+        for each in before:
+            signal.signal(each, lambda number, frame: came.append(number))
         yield
     finally:
         for each, handler in before.items():

@@ -180,10 +180,9 @@ def more_rounds(ratio: Ratio, margin: float, level: float = LEVEL) -> int:
         At least 1; MOST_ROUNDS + 1 stands for more than MOST_ROUNDS.
     """
     enough = max(abs(ratio.log), math.log1p(margin) - abs(ratio.log))
-    there = min(part.rounds for part in ratio.parts)
 
     def settles(more: int) -> bool:
-        parts = tuple(replace(part, rounds=there + more) for part in ratio.parts)
+        parts = tuple(replace(part, rounds=part.rounds + more) for part in ratio.parts)
         return replace(ratio, parts=parts).half_width(level) < enough
 
     return next((more for more in range(1, MOST_ROUNDS + 1) if settles(more)), MOST_ROUNDS + 1)

@@ -40,7 +40,7 @@ def over_rounds(medians: Sequence[float], confidence: float = CONFIDENCE) -> Ove
     Rounds are drawn with replacement and the median of each draw is taken (Efron & Tibshirani, An
     Introduction to the Bootstrap, 1993; for benchmarks Kalibera & Jones, Rigorous Benchmarking in Reasonable
     Time, ISMM 2013). The percentiles are widened for few rounds: Hesterberg, What Teachers Should Know
-    About the Bootstrap, The American Statistician 69 (2015), section 5.2. No draw leaves the range of the
+    About the Bootstrap, The American Statistician 69 (2015). No draw leaves the range of the
     rounds, which misses the true median with probability 2^(1-R): that bounds the confidence.
     """
     values = np.asarray(medians, dtype=np.float64)
@@ -51,4 +51,5 @@ def over_rounds(medians: Sequence[float], confidence: float = CONFIDENCE) -> Ove
     low, high = np.quantile(resampled, (tail, 1 - tail), method="inverted_cdf")
     median = float(np.median(values))
     supported = min(confidence, 1 - 2.0 ** (1 - rounds))
-    return OverRounds(median, float(low), float(high), supported, float(values.std(ddof=1)) / median)
+    spread = float(values.std(ddof=1)) / median if median else 0.0  # a clock may be too coarse for a phase
+    return OverRounds(median, float(low), float(high), supported, spread)

@@ -14,7 +14,7 @@ from microbench.results.record import Readings
 BEFORE: dict[str, Any] = {
     "cpu_times": CpuTimes(busy=100.0, stolen=1.0),
     "run_delays": {1: 0.5},
-    "throttled_seconds": 3.0,
+    "throttled_seconds": [1000.0, 3.0],  # of a group far above, long ago, and of the own one
     "thermal_throttles": 10,
     "page_faults": 1000,
     "involuntary_switches": 5,
@@ -25,7 +25,7 @@ BEFORE: dict[str, Any] = {
 AFTER: dict[str, Any] = {  # two seconds later
     "cpu_times": CpuTimes(busy=106.0, stolen=3.0),
     "run_delays": {1: 1.0, 2: 0.5},
-    "throttled_seconds": 3.25,
+    "throttled_seconds": [1000.0, 3.25],
     "thermal_throttles": 12,
     "page_faults": 2000,
     "involuntary_switches": 9,
@@ -57,7 +57,7 @@ def read(monkeypatch: pytest.MonkeyPatch, calls: int = 100, **changed: Any) -> R
     """The readings where the kernel tells `BEFORE` and `AFTER`; a change is a pair, or None for untold."""
     before, after = dict(BEFORE), dict(AFTER)
     for name, told in changed.items():
-        before[name], after[name] = told or (None, None)
+        before[name], after[name] = told or ((None, None) if name != "throttled_seconds" else ([], []))
     kernel = Kernel(before, after)
     monkeypatch.setattr(load, "allowed_cpus", lambda: {0, 1})
     monkeypatch.setattr(load, "cpu_times", lambda among: kernel.now["cpu_times"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -58,9 +59,10 @@ def on(
     env: dict[str, Any] | None = None,
     readings: dict[str, float] | None = None,
     settings: dict[str, Any] | None = None,
+    warned: Collection[str] = (),
 ) -> dict[str, Finding]:
     """The findings on the quiet machine, but for what is given."""
-    this = Seen(QUIET | (env or {}), SETTINGS | (settings or {}), readings or {})
+    this = Seen(QUIET | (env or {}), SETTINGS | (settings or {}), readings or {}, warned)
     return {each.name: each for each in findings(this)}
 
 
@@ -97,7 +99,6 @@ PROBLEMS: list[tuple[str, dict[str, Any], dict[str, float], str, str | None]] = 
     ("virtualization", {"hypervisor": "unnamed"}, {}, "virtual machine", None),
     ("other load", {"load_average": 2.5}, {}, "load average 2.50 at the start", "top"),
     ("other load", {}, {"foreign_cpus": 0.42}, "others kept 0.42 CPUs busy meanwhile", "top"),
-    ("memory allocator", {}, {"page_faults_per_call": 1234.5}, "1,234 page faults a call", "allocator=tuned"),
     ("transparent huge pages", {"thp": "never"}, {}, "never", "/sys/kernel/mm/transparent_hugepage/enabled"),
     (
         "clock source",
@@ -127,8 +128,7 @@ HARMLESS: list[tuple[str, dict[str, Any], dict[str, float], dict[str, Any]]] = [
     ("hyper-threads", {"smt": True}, {}, {"affinity": "compact"}),
     ("CPU quota", {"cpu_quota": 4.0}, {"throttled": 0.0}, {}),
     ("other load", {"load_average": 3.0}, {"foreign_cpus": 0.01}, {}),  # it had gone when it was measured
-    ("memory allocator", {}, {"page_faults_per_call": 12.0}, {}),
-    ("memory allocator", {}, {"page_faults_per_call": 900.0}, {"allocator": "tuned"}),
+    ("memory allocator", {}, {"page_faults_per_call": 900.0}, {}),  # and no worker has warned of them
     ("transparent huge pages", {"thp": "always"}, {}, {}),
     ("clock source", {"clock_source": "kvm-clock"}, {}, {}),  # it is read as fast
     ("clock source", {"clock_source": "hpet", "clock_sources": "hpet", "clock_cost": 1e-6}, {}, {}),
@@ -162,8 +162,21 @@ def test_without_control_groups_nobody_says_that_there_is_no_quota() -> None:
     assert on({"cgroup_version": None})["CPU quota"].value is None
 
 
-def test_steal_is_the_reason_where_there_is_some() -> None:
-    quiet, robbed = on({"hypervisor": "KVM"}), on({"hypervisor": "KVM"}, {"steal": 0.12})
+def test_another_allocator_is_advised_where_workers_warned_of_the_c_librarys() -> None:
+    faults = {"page_faults_per_call": 1234.5}
+    plain = on(readings=faults, warned={WarningCode.PAGE_FAULTS})["memory allocator"]
+    assert "1,234 page faults a call" in str(plain.value)
+    assert plain.advice is not None
+    assert "allocator=tuned" in str(plain.advice.command)
+    others = ({"settings": {"allocator": "tuned"}}, {"env": {"allocator": "jemalloc"}})
+    for other in others:
+        found = on(readings=faults, warned={WarningCode.PAGE_FAULTS}, **other)
+        assert found["memory allocator"].advice is None
+
+
+def test_steal_is_the_reason_where_workers_warned_of_it() -> None:
+    quiet = on({"hypervisor": "KVM"}, {"steal": 0.001})
+    robbed = on({"hypervisor": "KVM"}, {"steal": 0.12}, warned={WarningCode.STOLEN})
     assert "12 %" in str(robbed["virtualization"].advice)
     assert "%" not in str(quiet["virtualization"].advice)
 
@@ -178,7 +191,7 @@ def test_the_most_useful_advice_comes_first() -> None:
 
 def test_every_finding_with_advice_has_its_place() -> None:
     advised = {name for name, *_ in PROBLEMS}
-    assert advised | {"rounds"} == set(USEFUL_FIRST)
+    assert advised | {"rounds", "memory allocator"} == set(USEFUL_FIRST)
     assert {name for names in SAID_BY.values() for name in names} <= set(USEFUL_FIRST)
 
 
@@ -197,6 +210,6 @@ def test_a_warning_that_no_advice_speaks_of_is_advice_itself(doctored: Any) -> N
     cases = cases_of(doctored([1.0] * 3, [1.0] * 3, cautions=cautions))
     found = [each.advice.text for each in other_warnings(cases, []) if each.advice]
     assert found == ["it drifts (in 6 of 6 rounds)", "it faults (in 6 of 6 rounds)"]
-    allocator = on(readings={"page_faults_per_call": 1234.5})["memory allocator"]
+    allocator = on(warned={WarningCode.PAGE_FAULTS})["memory allocator"]
     assert [each.name for each in other_warnings(cases, [allocator])] == ["drift"]
     assert len(other_warnings(cases, [on()["memory allocator"]])) == 2  # it is fine, and has not said so

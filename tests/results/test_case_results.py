@@ -79,7 +79,6 @@ class TestAttempts:
             ]
         )
         assert case.measured_rounds == [0, 4]
-        assert case.planned_rounds == 6
 
 
 def test_rounds_are_in_order_however_they_were_written(record: MakeRecord) -> None:

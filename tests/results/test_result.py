@@ -129,6 +129,7 @@ def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say(record: M
         "spread",
         "rounds",
         "samples",
+        "warnings",
     ]
     assert frame["phase"].tolist() == ["forward", "total", "inference"]
     assert frame["case_id"].tolist() == ["c", "c", "d"]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -318,6 +319,7 @@ def test_records_that_no_disk_has_room_for_are_told_to_be_lost(
 APPENDS_BEYOND_A_LIMIT = """
 import os, resource, signal, sys
 from pathlib import Path
+from typing import Any
 from microbench.errors import UserError
 from microbench.results.store import Store
 

@@ -162,9 +162,9 @@ class TestMoreRounds:
 
     def test_both_sides_of_separate_runs_get_them(self) -> None:
         ratio = Ratio(0.03, (Part(0.02**2, 3), Part(0.04**2, 5)))
-        rounds = 3 + more_rounds(ratio, 0.01)
-        assert Ratio(0.03, (Part(0.02**2, rounds), Part(0.04**2, rounds))).half_width() < 0.03
-        assert Ratio(0.03, (Part(0.02**2, rounds - 1), Part(0.04**2, rounds - 1))).half_width() >= 0.03
+        more = more_rounds(ratio, 0.01)
+        assert Ratio(0.03, (Part(0.02**2, 3 + more), Part(0.04**2, 5 + more))).half_width() < 0.03
+        assert Ratio(0.03, (Part(0.02**2, 2 + more), Part(0.04**2, 4 + more))).half_width() >= 0.03
 
     def test_a_stricter_level_takes_more(self) -> None:
         ratio = Ratio(0.03, (Part(0.05**2, 6),))
