@@ -147,6 +147,18 @@ class TestRounds:
         assert (row.paired, row.a_rounds, row.b_rounds) == (True, 5, 5)
         assert row.a_time == pytest.approx(stats.gmean([FAST[0], *FAST[2:]]))
 
+    def test_those_that_different_commands_measured_are_not(self, timed: Any) -> None:
+        """A case that was added when the run was completed took no turns with the others."""
+        added = [{**record, "invocation": "later"} for record in timed(SLOW, 1, engine="compile")]
+        compared = compare(result(timed(FAST, 0), added), by="engine")
+        assert not only(compared).paired
+        assert [text for text in compared.warnings if "different commands that completed the run" in text]
+
+    def test_of_several_runs_in_a_folder_the_last_is_compared(self, timed: Any) -> None:
+        before, stale, after = timed(FAST), timed([3.0] * 6, run_id="s"), timed(FAST, run_id="t")
+        row = only(compare(result(before), result(stale, after)))
+        assert row.ratio == pytest.approx(1.0)
+
     def test_with_one_round_in_common_they_are_not_paired(self, timed: Any) -> None:
         run = result(timed([1.0, 1.1, None, None], 0), timed([None, 1.2, 1.2, 1.3], 1, engine="compile"))
         row = only(compare(run, by="engine"))

@@ -377,3 +377,24 @@ class TestArguments:
         (tmp_path / FILE_NAME).write_text(to_json({"schema_version": 2})[:-3])
         with pytest.raises(UserError, match="do not say which command began the run"):
             arguments_of(tmp_path)
+
+
+def test_a_run_of_other_software_is_not_completed_but_measured_anew(
+    take: Take, complete: Completed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(take, runs(1, rounds=3), after=2)
+    here = machine.environment()
+    monkeypatch.setattr(machine, "environment", lambda: {**here, "torch": "99.0"})
+    result, asked = complete(runs(1, rounds=3))
+    assert asked == [1, 1, 1]
+    assert {record["run_id"] for record in result.records} == {"another"}
+    assert {record["env_torch"] for record in result.records} == {"99.0"}
+
+
+def test_each_command_that_measured_a_part_of_a_run_is_told_apart(take: Take, complete: Completed) -> None:
+    interrupted(take, runs(1, rounds=4), after=2)
+    result, _ = complete(runs(1, rounds=4))
+    commands = [attempt[0]["invocation"] for attempt in result.cases()[0].rounds.values()]
+    assert commands[0] == commands[1]
+    assert commands[2] == commands[3]
+    assert commands[0] != commands[2]
