@@ -1,4 +1,4 @@
-"""The store: one JSONL file a run, appended and fsynced as soon as a series exists."""
+"""The store: one JSONL file a run, appended and fsynced as soon as a round has ended."""
 
 from __future__ import annotations
 
