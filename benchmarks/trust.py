@@ -1,6 +1,6 @@
 """Can the verdicts be trusted? How often they are wrong, what they find, how often intervals hold the truth.
 
-    python benchmarks/trust.py [--rounds 40] [--copies 4] [--folder outputs/trust] [WORKLOAD …]
+    python benchmarks/trust.py [--rounds 24] [--copies 5] [--folder outputs/trust] [WORKLOAD …]
 
 Each workload is measured as several copies of one case, interleaved, in many rounds; the records stay in the
 folder, and a second call completes or only reads them. The rounds are cut into blocks of R, each as a user's
@@ -100,8 +100,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--copies", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--copies", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path("outputs/trust"))
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD")
     arguments = parser.parse_args()
