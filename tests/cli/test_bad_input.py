@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,11 +104,30 @@ MISTAKES: dict[str, tuple[str, ...]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def answered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Finished]:
+    """What each mistake that this session asks for is answered with; as many at once as there are CPUs."""
+
+    def answer(typed: str, folder: Path) -> Finished:
+        (folder / "file").write_text("not a folder")
+        (folder / "empty").mkdir()
+        return microbench(*typed.split(), cwd=folder)
+
+    asked = [
+        item.callspec.params["typed"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and "answered" in item.fixturenames
+    ]
+    folders = [tmp_path_factory.mktemp("mistake") for _ in asked]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(asked, pool.map(answer, asked, folders), strict=True))
+
+
 @pytest.mark.parametrize("typed", MISTAKES)
-def test_a_mistake_is_answered_in_one_line_with_what_would_be_right(typed: str, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    (tmp_path / "empty").mkdir()
-    complaint = microbench(*typed.split(), cwd=tmp_path).complaint
+def test_a_mistake_is_answered_in_one_line_with_what_would_be_right(
+    typed: str, answered: dict[str, Finished]
+) -> None:
+    complaint = answered[typed].complaint
     for words in MISTAKES[typed]:
         assert words in complaint
 
