@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,6 +84,17 @@ def run(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=where, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@cache
+def run_all() -> None:
+    """Run every command, as many at once as there are CPUs: none of them is about time."""
+    folder()  # made once, before several ask for it at once
+    written = [each for command in commands() for each in needed(command)]
+    others = [each for each in commands() if each not in written]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for wave in (written, others):
+            list(pool.map(run, dict.fromkeys(wave)))
+
+
 def found_slower(done: subprocess.CompletedProcess[str]) -> bool:
     """Whether a comparison did what `--fail-on slower` asks: noise may make a second run slower in fact."""
     return "--fail-on" in done.args and done.returncode == 1 and "slower" in done.stderr
@@ -90,6 +102,7 @@ def found_slower(done: subprocess.CompletedProcess[str]) -> bool:
 
 @pytest.mark.parametrize("command", commands())
 def test_command_of_the_readme_runs(command: str) -> None:
+    run_all()
     done = run(command)
     assert done.returncode == 0 or found_slower(done), done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
