@@ -13,6 +13,7 @@ from rich.table import Table
 from microbench import catalog, conf
 from microbench.config import Config, value_of
 from microbench.errors import unknown
+from microbench.results.settings import as_given
 
 CONF = Path(conf.__path__[0])
 
@@ -139,7 +140,7 @@ def show_help(out: Console) -> None:
         if group != "model":
             grid.add_row(f"  {group}={_default(group)}", escape(", ".join(options(group))))
     for key, meaning in MEANINGS.items():
-        grid.add_row(f"  {key}={_text(value_of(Config(), key))}", escape(meaning))
+        grid.add_row(f"  {key}={as_given(value_of(Config(), key))}", escape(meaning))
     grid.add_row("  hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>")
     out.print(grid)
     out.print("\n[bold]models[/bold] (torchvision's classifiers, with random weights)")
@@ -150,11 +151,6 @@ def show_help(out: Console) -> None:
         "\nHydra's own: --cfg job shows a configuration, --config-dir DIR adds files, -sc install=bash "
         "completes names; --hydra-help"
     )
-
-
-def _text(value: object) -> str:
-    """A value as it is written on the command line."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _default(group: str) -> str:
