@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from microbench.errors import UserError, unknown
@@ -19,22 +19,38 @@ ISOLATIONS = ("fork", "spawn", "inline")
 SCHEDULES = ("interleaved", "sequential")
 ALLOCATORS = ("system", "tuned", "jemalloc", "tcmalloc")
 AFFINITIES = ("none", "compact")
+LAYOUTS = ("contiguous", "channels_last", "mkldnn")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+CACHES = ("warm", "cold")
+LEVELS = ("disabled", "basic", "extended", "layout", "all")
 
 MARGIN = 0.01  # the share by which a ratio of times may be off 1 and still count as the same
 
-NOT_THE_WORK = ("measure", "isolation", "timeout", "schedule", "schedule_seed", "resume")
+NOT_THE_WORK = (
+    "measure",
+    "isolation",
+    "timeout",
+    "schedule",
+    "schedule_seed",
+    "resume",
+    "verify",
+    "tolerance",
+    "experiment",
+)
 """Settings of how the work is measured, not of the work: left out of `case_id` and of what is compared."""
 
 WORK_OF_MEASURE = ("cold_cache",)
 """Settings under `measure` that are of the work all the same."""
 
-OF_THE_RUN = ("schedule", "schedule_seed", "resume")
+OF_THE_RUN = ("schedule", "schedule_seed", "resume", "experiment")
 """Settings of a whole run, which its cases share."""
 
 WAYS = (
     "device",
     "engine",
     "precision",
+    "layout",
+    "cache_weights",
     "threads",
     "interop_threads",
     "affinity",
@@ -85,9 +101,15 @@ class ModelConfig:
 
 @dataclass
 class DeviceConfig:
-    """Where it runs."""
+    """Where it runs.
+
+    Attributes:
+        name: the module of `devices/`.
+        mkldnn: let torch use oneDNN on the CPU.
+    """
 
     name: str = MISSING
+    mkldnn: bool = True
 
 
 @dataclass
@@ -99,16 +121,62 @@ class ModeConfig:
 
 @dataclass
 class EngineConfig:
-    """How it is executed."""
+    """How it is executed. Which of the options an engine has, OPTIONS_OF says.
+
+    Attributes:
+        name: the module of `engines/`.
+        freeze: torchscript: make parameters constants.
+        optimize: torchscript: fuse for inference too, which implies freezing.
+        backend: compile: the backend's name.
+        mode: compile: one of COMPILE_MODES.
+        freezing: compile and export: make parameters constants.
+        dynamic: compile: compile for any batch size; None lets torch decide.
+        cpp_wrapper: compile: call the kernels from C++.
+        cache: compile and export: one of CACHES; `cold` compiles with empty caches.
+        level: onnxruntime: one of LEVELS, how far it optimizes the graph.
+        copies: onnxruntime: time the copies of inputs and outputs too.
+    """
 
     name: str = MISSING
+    freeze: bool = False
+    optimize: bool = False
+    backend: str = "inductor"
+    mode: str = "default"
+    freezing: bool = False
+    dynamic: bool | None = None
+    cpp_wrapper: bool = False
+    cache: str = "warm"
+    level: str = "all"
+    copies: bool = False
+
+
+OPTIONS_OF = {
+    "torchscript": ("freeze", "optimize"),
+    "compile": ("backend", "mode", "freezing", "dynamic", "cpp_wrapper", "cache"),
+    "export": ("freezing", "cache"),
+    "onnxruntime": ("level", "copies"),
+}
+"""By an engine, its options; the other engines have none."""
 
 
 @dataclass
 class PrecisionConfig:
-    """In which number format."""
+    """In which number format.
+
+    Attributes:
+        name: what the tables call it.
+        cast: the type that parameters and inputs are cast to; None leaves them fp32.
+        autocast: the type that torch.autocast computes in; None does without.
+        tolerance: how far an output may be off eager fp32's, as a share of the largest output, to count as
+            the same answer.
+        gradient_tolerance: how far the gradients of one step may be off, as a share of their norm.
+    """
 
     name: str = MISSING
+    cast: str | None = None
+    autocast: str | None = None
+    tolerance: float = 1e-4
+    gradient_tolerance: float = 1e-3
 
 
 @dataclass
@@ -149,6 +217,24 @@ class MeasureConfig:
 
 
 @dataclass
+class ExperimentConfig:
+    """What a preset adds to the options of its cases. The same for all cases of a run.
+
+    Attributes:
+        name: the preset's name; None without one.
+        reference: the published table to show beside what was measured.
+        ways: alternatives that are no product of axes: a list of overrides for each. A sweep is the product
+            of its axes with the ways.
+        search: try one way after the other instead of all of them.
+    """
+
+    name: str | None = None
+    reference: str | None = None
+    ways: list[list[str]] = field(default_factory=list)
+    search: bool = False
+
+
+@dataclass
 class Config:
     """One case, fully resolved.
 
@@ -161,6 +247,10 @@ class Config:
         optimizer: what the update phase does.
         measure: how precisely.
         batch_size: items in a batch.
+        layout: one of LAYOUTS: how tensors lie in memory.
+        cache_weights: with layout=mkldnn, repack weights once and not in each call.
+        verify: check that the answer is that of eager fp32.
+        tolerance: how far the answer may be off, as a share; None for what `precision` says.
         threads: threads of an operation; None for the physical cores this process may use.
         interop_threads: threads that run operations side by side; None for torch's default.
         affinity: the CPUs to run on: `none` for all there are, `compact` for as many cores as threads, or a
@@ -175,6 +265,7 @@ class Config:
             one case after the other. The same for all cases of a run.
         schedule_seed: what that order is drawn from; None to draw it. The same for all cases of a run.
         resume: the folder of a run to complete; None for a new one. The same for all cases of a run.
+        experiment: what the preset adds that the run began with.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -185,6 +276,10 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     batch_size: int = 8
+    layout: str = "contiguous"
+    cache_weights: bool = True
+    verify: bool = True
+    tolerance: float | None = None
     threads: int | None = None
     interop_threads: int | None = None
     affinity: Any = "none"
@@ -196,6 +291,7 @@ class Config:
     schedule: str = "interleaved"
     schedule_seed: int | None = None
     resume: str | None = None
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
 
 
 def _positive(value: float) -> bool:
@@ -223,6 +319,9 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "affinity": (_is_affinity, "none, compact, or a list of CPUs such as [0,1]"),
     "seed": (_not_negative, "an integer of at least 0"),
     "schedule_seed": (_not_negative, "an integer of at least 0, or null to draw one"),
+    "tolerance": (_positive, "a share above 0 (0.01 is 1 %), or null for the precision's own"),
+    "precision.tolerance": (_positive, "a share above 0 (0.01 is 1 %)"),
+    "precision.gradient_tolerance": (_positive, "a share above 0 (0.01 is 1 %)"),
     "timeout": (_positive, "a number of seconds above 0, or null for none"),
     "model.input_count": (_at_least_one, "an integer of at least 1"),
     "model.input_high": (_at_least_one, "an integer of at least 1"),
@@ -240,7 +339,15 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-NAMES = {"isolation": ISOLATIONS, "schedule": SCHEDULES, "allocator": ALLOCATORS}
+NAMES = {
+    "isolation": ISOLATIONS,
+    "schedule": SCHEDULES,
+    "allocator": ALLOCATORS,
+    "layout": LAYOUTS,
+    "engine.mode": COMPILE_MODES,
+    "engine.cache": CACHES,
+    "engine.level": LEVELS,
+}
 
 
 def value_of(config: Config, key: str) -> Any:
@@ -262,8 +369,28 @@ def validate(config: Config) -> None:
     for key, names in NAMES.items():
         if value_of(config, key) not in names:
             raise unknown(key, value_of(config, key), names)
+    _check_options(config.engine)
+    if not config.cache_weights and config.layout != "mkldnn":
+        raise UserError(
+            f"cache_weights=false is an option of layout=mkldnn: layout={config.layout} has none."
+        )
     if config.isolation == "inline" and config.measure.rounds > 1:
         raise UserError(
             f"measure.rounds={config.measure.rounds} wants fresh processes, which isolation=inline has not: "
             "add measure.rounds=1."
+        )
+
+
+def _check_options(engine: EngineConfig) -> None:
+    """Refuse an option that the engine does not have: it would do nothing."""
+    for option in fields(EngineConfig):
+        value = getattr(engine, option.name)
+        if option.name == "name" or value == option.default or option.name in OPTIONS_OF.get(engine.name, ()):
+            continue
+        owners = " and ".join(
+            f"engine={name}" for name, options in OPTIONS_OF.items() if option.name in options
+        )
+        raise UserError(
+            f"engine.{option.name}={str(value).lower()} is an option of {owners}: engine={engine.name} has "
+            "none of that name."
         )

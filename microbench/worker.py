@@ -6,14 +6,15 @@ import time
 import traceback
 from array import array
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 
 import torch
 
-from microbench import devices, engines, modes, workloads
+from microbench import devices, engines, modes, verify, workloads
 from microbench.config import Config
-from microbench.devices import Device
-from microbench.engines import Program
+from microbench.devices import Device, MemoryMeter
+from microbench.engines import Job, Program
 from microbench.errors import SkippedError, UserError, first_line
 from microbench.host import state
 from microbench.measure import sampler
@@ -26,7 +27,18 @@ from microbench.measure.summary import summarize
 from microbench.measure.warmup import Warmup
 from microbench.metrics import cpus
 from microbench.metrics.sensors import Sensors
-from microbench.results.record import Outcome, Place, Progress, Series, Status, Watch
+from microbench.results.record import (
+    Caution,
+    Check,
+    Outcome,
+    Place,
+    Progress,
+    Series,
+    Status,
+    Verdict,
+    WarningCode,
+    Watch,
+)
 from microbench.stats.median import LEAST_FOR_INTERVAL
 from microbench.workloads import Workload
 
@@ -43,9 +55,12 @@ def describe(device_name: str) -> Place:
     return Place(device.name, device.describe())
 
 
-def measure_case(config: Config, watch: Watch) -> Outcome:
-    """Measure one case. Every failure becomes an outcome with its status and reason; none is raised."""
-    steps = _Steps(config, watch)
+def measure_case(config: Config, watch: Watch, verified: bool = True) -> Outcome:
+    """Measure one case, and check its answer if that is to be `verified`.
+
+    Every failure becomes an outcome with its status and reason; none is raised.
+    """
+    steps = _Steps(config, watch, verified)
     try:
         return steps.run()
     except Exception as error:
@@ -57,9 +72,10 @@ def measure_case(config: Config, watch: Watch) -> Outcome:
 class _Steps:
     """The steps of measuring a case, and which of them is being done."""
 
-    def __init__(self, config: Config, watch: Watch) -> None:
-        self._config, self._watch = config, watch
+    def __init__(self, config: Config, watch: Watch, verified: bool) -> None:
         self._threads = config.threads or cpus.physical_cores()
+        self._config, self._watch = replace(config, threads=self._threads), watch
+        self._verified = verified
         self.doing = ""
         self.workload: Workload | None = None
         self.environment: state.Environment = {}
@@ -68,43 +84,60 @@ class _Steps:
         """Do all steps."""
         with state.prepared(self._config, self._threads) as self.environment:
             device = devices.open_device(self._config.device.name)
-            with device.prepared():
-                return replace(self._measure(device), environment=self.environment)
+            with device.prepared(self._config), ExitStack() as stack:
+                return self._measure(device, stack)
 
     def _begin(self, doing: str, stage: str) -> None:
         self.doing = doing
         self._watch(Progress(stage))
 
-    def _measure(self, device: Device) -> Outcome:
+    def _measure(self, device: Device, stack: ExitStack) -> Outcome:
         config, clock = self._config, device.clock
         mode = modes.find(config.mode.name)
         evict = device.evictor() if config.measure.cold_cache else None
-        memory = device.memory()
+        memory: MemoryMeter = device.memory()
         workload = self._build(device, mode.TRAINING)
         program, prepare = self._prepare(workload, mode.TRAINING)
-        with mode.experiment(workload, program, config.optimizer) as trial:
+        stack.callback(program.close)
+        with mode.experiment(program, config) as trial:
             experiment = trial.experiment if evict is None else _cold(trial.experiment, evict)
             first_call = self._first_call(experiment, clock)
             with sampler.quiet_gc():
                 warmup = sampler.heat(experiment, clock, config.measure.max_warmup)
-                sampled, sensors = self._sample(experiment, device, warmup)
-            peak_memory = memory.peak()
+                sampled, sensors = self._sample(experiment, device, warmup, program)
+            peak_memory = memory.peak() if program.loop is None else program.loop.peak_memory()
             finite = trial.finite()
+        check, unverified = self._verify(device, mode, program)
 
         series = _series(sampled, warmup, experiment.whole, clock.name)
         main = [each for each in series if each.phase in experiment.main]
         readings = sensors.readings(sampled.calls)
         surroundings = sensors.surroundings(self._threads, str(self.environment["allocator"]))
         return Outcome(
+            status=Status.MISMATCH if check.answer is Verdict.MISMATCH else Status.OK,
+            error=check.reason,
             series=(*series, prepare, first_call),
             stop_reason=sampled.stop_reason,
             cautions=(
                 *cautions(warmup, main, self._wanted, finite),
                 *disturbances(readings, surroundings),
+                *unverified,
             ),
             cost={"params": sum(parameter.numel() for parameter in workload.module.parameters())},
             state={"peak_memory": peak_memory, **asdict(readings)},
+            check=check,
         )
+
+    def _verify(self, device: Device, mode: modes.Mode, program: Program) -> tuple[Check, list[Caution]]:
+        """Whether the answer is eager fp32's; a check that fails costs nothing of what was measured."""
+        if not self._verified:
+            return Check(), []
+        self._begin("checking", "verify")
+        try:
+            return verify.verify(self._config, device, mode, program), []
+        except Exception as error:
+            _, message = explain(error, self._config, "checking the answer of", self.workload)
+            return Check(), [Caution(WarningCode.UNVERIFIED, f"{message}; verify=false leaves the check out")]
 
     def _build(self, device: Device, training: bool) -> Workload:
         self._begin("building", "build")
@@ -115,8 +148,9 @@ class _Steps:
     def _prepare(self, workload: Workload, training: bool) -> tuple[Program, Series]:
         self._begin("preparing", "prepare")
         start = time.perf_counter_ns()
-        program = engines.prepare(self._config.engine.name, workload, training)
+        program = engines.prepare(Job(workload, self._config, training))
         seconds = (time.perf_counter_ns() - start) * 1e-9
+        self.environment |= asdict(program.facts)
         return program, self._once("prepare", "perf_counter_ns", seconds)
 
     def _first_call(self, experiment: Experiment, clock: Clock) -> Series:
@@ -131,7 +165,9 @@ class _Steps:
         self._watch(Progress("warmup", samples={phase: samples}, clock=clock))
         return Series(phase, clock, samples, summary=summarize(samples), sampled=False)
 
-    def _sample(self, experiment: Experiment, device: Device, warmup: Warmup) -> tuple[Sampled, Sensors]:
+    def _sample(
+        self, experiment: Experiment, device: Device, warmup: Warmup, program: Program
+    ) -> tuple[Sampled, Sensors]:
         settings = self._config.measure
         rule = StoppingRule(
             settings.rel_ci,
@@ -142,7 +178,8 @@ class _Steps:
             LEAST_FOR_INTERVAL if settings.rounds == 1 else LEAST_OF_A_ROUND,
         )
         calls = sampler.calibrate(experiment, warmup.typical, settings.min_sample)
-        with Sensors() as sensors:
+        loop = program.loop
+        with Sensors() if loop is None else Sensors(loop.pid) as sensors:
             sampled = sampler.sample(experiment, device.clock, rule, calls, self._watch)
         return sampled, sensors
 
@@ -183,6 +220,8 @@ HINTS: dict[type[Exception], str] = {
 def explain(error: Exception, config: Config, doing: str, workload: Workload | None) -> tuple[Status, str]:
     """A failure's status, and one line that says what went wrong and what to do about it."""
     name, message = config.model.name, first_line(error) if str(error) else type(error).__name__
+    if config.engine.name != "eager":
+        name += f" with engine={config.engine.name}"
     if isinstance(error, UserError):
         return Status.ERROR, str(error)
     if isinstance(error, SkippedError):

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from microbench import registry
+from microbench.config import Config
 from microbench.errors import UserError
 from microbench.measure.experiment import Clock
 
@@ -42,8 +43,12 @@ class Device(Protocol):
         """Where tensors go."""
         ...
 
-    def prepared(self) -> AbstractContextManager[None]:
-        """Set the device's state for a case; put back what was there before."""
+    def prepared(self, config: Config) -> AbstractContextManager[None]:
+        """Set the device's state for a case; put back what was there before.
+
+        Raises:
+            UserError: the case sets what this device does not have.
+        """
         ...
 
     def evictor(self) -> Callable[[], object]:

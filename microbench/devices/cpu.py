@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
+from microbench.config import Config
 from microbench.metrics import cpus
 from microbench.metrics.process import PeakMemory
 
@@ -54,9 +55,11 @@ class Device:
         """Where tensors go."""
         return torch.device("cpu")
 
-    def prepared(self) -> AbstractContextManager[None]:
-        """Nothing to set that the host has not."""
-        return nullcontext()
+    @contextmanager
+    def prepared(self, config: Config) -> Iterator[None]:
+        """Let torch use oneDNN, or not."""
+        with torch.backends.mkldnn.flags(enabled=config.device.mkldnn):
+            yield
 
     def evictor(self) -> Evictor:
         """Evicts the CPUs' caches."""

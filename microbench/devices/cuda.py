@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 
+from microbench.config import Config
+from microbench.errors import UserError
+
 
 class EventClock:
     """CUDA events on the current stream: time as it passes there, gaps between kernels included.
@@ -75,13 +78,15 @@ class Device:
         return torch.device("cuda", torch.cuda.current_device())
 
     @contextmanager
-    def prepared(self) -> Iterator[None]:
-        """Set full fp32 products: TF32 is a precision of its own."""
+    def prepared(self, config: Config) -> Iterator[None]:
+        """Let fp32 products be full ones, or TF32 where that is the precision."""
+        if not config.device.mkldnn:
+            raise UserError("device.mkldnn=false is an option of device=cpu: on a GPU nothing uses oneDNN.")
         cudnn: Any = torch.backends.cudnn
         backends: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
         before = [backend.fp32_precision for backend in backends]
         for backend in backends:
-            backend.fp32_precision = "ieee"
+            backend.fp32_precision = "tf32" if config.precision.name == "tf32" else "ieee"
         try:
             yield
         finally:

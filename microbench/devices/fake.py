@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from microbench.config import Config
+
 
 class FakeClock:
     """A clock that stands still until `advance`d."""
@@ -57,7 +59,7 @@ class Device:
         """Where tensors go."""
         return torch.device("cpu")
 
-    def prepared(self) -> AbstractContextManager[None]:
+    def prepared(self, config: Config) -> AbstractContextManager[None]:
         """Leave everything as it is."""
         return nullcontext()
 

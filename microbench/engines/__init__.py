@@ -1,15 +1,96 @@
-"""HOW it is executed: one module an engine, each with `prepare(workload, training) -> Program`."""
+"""HOW it is executed: one module an engine, each with `prepare(job) -> Program` and what it can do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from microbench import registry
+from microbench import formats, registry
+from microbench.config import Config
+from microbench.errors import SkippedError
+from microbench.formats import precision
 from microbench.workloads import Workload
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an engine is asked for.
+
+    Attributes:
+        workload: as it was built: fp32, contiguous, on its device.
+        config: the case's configuration, its device and its number of threads resolved.
+        training: for a training step, or for inference.
+    """
+
+    workload: Workload
+    config: Config
+    training: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How it turned out: `env_*` fields of the records.
+
+    Attributes:
+        engine: the library that runs it, with its version.
+        arithmetic: what multiplies, such as `avx512_bf16`; None where it is not known.
+        conversions: how often a call converts between layouts; None where it need not.
+    """
+
+    engine: str = "torch"
+    arithmetic: str | None = None
+    conversions: int | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one call, or one training step, computes: what is compared with eager fp32.
+
+    Attributes:
+        outputs: the module's outputs; in training the loss, or a layer's outputs.
+        gradients: of the parameters and the inputs that require one, in training.
+    """
+
+    outputs: Sequence[Tensor]
+    gradients: Sequence[Tensor] = ()
+
+
+class Loop(Protocol):
+    """An engine's own measuring loop, in a process of its own.
+
+    Attributes:
+        pid: that process.
+    """
+
+    pid: int
+
+    def step(self, calls: int) -> Sequence[int]:
+        """One sample: the marks that the mode sets, in nanoseconds of `time.perf_counter_ns`."""
+        ...
+
+    def burst(self, calls: int, samples: int) -> Sequence[Sequence[int]]:
+        """So many samples without a break."""
+        ...
+
+    def answer(self) -> Answer:
+        """What one untimed call, or a step from the first weights, computes."""
+        ...
+
+    def peak_memory(self) -> int | None:
+        """Bytes over the level before the module was loaded."""
+        ...
+
+
+def _same(output: Any) -> Any:
+    return output
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -17,15 +98,93 @@ class Program:
     """A workload made ready to run.
 
     Attributes:
-        call: computes the output for the workload's inputs.
+        workload: as it is run: module, inputs and objective in their precision and layout.
+        call: computes the output for the workload's inputs: what is timed.
         parameters: what an optimizer updates.
+        outputs: what `call` returned, as torch's tensors; untimed.
+        loop: the engine's own loop, which is timed instead of `call`.
+        facts: how it turned out.
+        close: frees what outlives a call: processes, sessions, folders.
     """
 
+    workload: Workload
     call: Callable[[], Any]
-    parameters: Sequence[Tensor]
+    parameters: Sequence[Tensor] = ()
+    outputs: Callable[[Any], Any] = _same
+    loop: Loop | None = None
+    facts: Facts = field(default_factory=Facts)
+    close: Callable[[], None] = _nothing
 
 
-def prepare(name: str, workload: Workload, training: bool) -> Program:
-    """Make a workload ready to run by the engine of that name; for training, or in eval mode."""
-    make: Callable[[Workload, bool], Program] = registry.find("engines", name).prepare
-    return make(workload, training)
+class Engine(Protocol):
+    """What a module of this room offers.
+
+    Attributes:
+        TRAINS: whether it can train.
+        PRECISIONS, LAYOUTS, DEVICES: those it can do.
+    """
+
+    TRAINS: bool
+    PRECISIONS: Sequence[str]
+    LAYOUTS: Sequence[str]
+    DEVICES: Sequence[str]
+
+    def prepare(self, job: Job) -> Program:
+        """Make a workload ready to run."""
+        ...
+
+
+ALL_PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "amp_bf16", "amp_fp16")
+ALL_LAYOUTS = ("contiguous", "channels_last", "mkldnn")
+
+
+def prepare(job: Job) -> Program:
+    """Make a workload ready to run by the engine that its configuration names.
+
+    Raises:
+        SkippedError: the engine cannot do that, or not here.
+    """
+    engine: Engine = registry.find("engines", job.config.engine.name)
+    check(engine, job)
+    return engine.prepare(job)
+
+
+def check(engine: Engine, job: Job) -> None:
+    """Raise a SkippedError where a job asks for what an engine cannot do, and say what it can."""
+    config = job.config
+    if job.training and not engine.TRAINS:
+        raise SkippedError(
+            f"engine={config.engine.name} does not train: use mode=infer, or engine=eager or compile"
+        )
+    asked: Mapping[str, tuple[str, Sequence[str]]] = {
+        "device": (config.device.name, engine.DEVICES),
+        "precision": (config.precision.name, engine.PRECISIONS),
+        "layout": (config.layout, engine.LAYOUTS),
+    }
+    for option, (value, able) in asked.items():
+        if value not in able:
+            raise SkippedError(
+                f"engine={config.engine.name} does not do {option}={value}: it can do {', '.join(able)}"
+            )
+
+
+def require(engine: str, *libraries: str) -> None:
+    """Raise a SkippedError with the line that installs an engine's libraries where one of them is missing."""
+    missing = [library for library in libraries if find_spec(library) is None]
+    if missing:
+        raise SkippedError(
+            f"engine={engine} needs {' and '.join(missing)}: pip install 'microbench[{engine}]'"
+        )
+
+
+def dressed(job: Job) -> tuple[Workload, Facts]:
+    """A job's workload in its precision and layout, and what is known of how torch computes it.
+
+    Raises:
+        SkippedError: it cannot be brought into that form.
+    """
+    config = job.config
+    workload, conversions = formats.dressed(job.workload, config, job.training)
+    workload.module.train(job.training)
+    arithmetic = precision.arithmetic(config.precision, config.device.name)
+    return workload, Facts(arithmetic=arithmetic, conversions=conversions)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from microbench.engines import Program
-from microbench.workloads import Workload
+from microbench.engines import ALL_LAYOUTS, ALL_PRECISIONS, Job, Program, dressed
+
+TRAINS = True
+PRECISIONS = ALL_PRECISIONS
+LAYOUTS = ALL_LAYOUTS
+DEVICES = ("cpu", "cuda")
 
 
-def prepare(workload: Workload, training: bool) -> Program:
+def prepare(job: Job) -> Program:
     """Call the module on its inputs, in train or eval mode."""
-    module = workload.module.train(training)
-    return Program(partial(module, *workload.inputs), list(module.parameters()))
+    workload, facts = dressed(job)
+    module = workload.module
+    return Program(workload, partial(module, *workload.inputs), list(module.parameters()), facts=facts)

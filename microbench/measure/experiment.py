@@ -15,6 +15,10 @@ Step = Callable[[Marker, int], Sequence[Mark]]
 """One observation: do the work of so many calls and return the marks set at the phases' borders."""
 
 
+Burst = Callable[[int, int], Sequence[Sequence[Mark]]]
+"""As many observations of so many calls as the second number says, without a break between them."""
+
+
 class Clock(Protocol):
     """A device's clock.
 
@@ -46,6 +50,7 @@ class Experiment:
         whole: the phase that spans the step; warm-up and display follow it.
         mergeable: several calls may make one sample.
         before: what to do before each sample, untimed; None for nothing.
+        burst: makes many observations at once, where another process makes them; None for one by one.
     """
 
     step: Step
@@ -54,3 +59,4 @@ class Experiment:
     whole: str
     mergeable: bool = False
     before: Callable[[], object] | None = None
+    burst: Burst | None = None

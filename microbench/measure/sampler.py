@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import math
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from microbench.measure.experiment import Clock, Experiment
+from microbench.measure.experiment import Clock, Experiment, Mark
 from microbench.measure.stopping import StoppingRule
 from microbench.measure.warmup import Warmup, warm_up
 from microbench.results.record import Progress, StopReason, Watch
@@ -42,8 +42,21 @@ def observe(experiment: Experiment, clock: Clock, calls: int = 1) -> dict[str, f
     """One sample of each phase, in seconds per call."""
     if experiment.before is not None:
         experiment.before()
-    times = clock.seconds(experiment.step(clock.mark, calls))
+    return _times(experiment, clock, calls, experiment.step(clock.mark, calls))
+
+
+def _times(experiment: Experiment, clock: Clock, calls: int, marks: Sequence[Mark]) -> dict[str, float]:
+    times = clock.seconds(marks)
     return {phase: (times[last] - times[first]) / calls for phase, (first, last) in experiment.phases.items()}
+
+
+def _observe_many(experiment: Experiment, clock: Clock, calls: int, most: int) -> Iterator[dict[str, float]]:
+    """One sample; of an experiment that makes many at once, at most so many."""
+    if experiment.burst is None or experiment.before is not None:
+        yield observe(experiment, clock, calls)
+        return
+    for marks in experiment.burst(calls, most):
+        yield _times(experiment, clock, calls, marks)
 
 
 def heat(experiment: Experiment, clock: Clock, longest: float) -> Warmup:
@@ -65,12 +78,13 @@ def sample(experiment: Experiment, clock: Clock, rule: StoppingRule, calls: int,
     """Sample until `rule` says stop, reporting to `watch` between samples."""
     samples = {phase: array("d") for phase in experiment.phases}
     reporter = _Reporter(experiment, clock, rule, calls, samples, watch)
-    start = reported = clock.now()
+    start = reported = now = clock.now()
     n, check = 0, rule.next_check(0)
     while True:
-        for phase, seconds in observe(experiment, clock, calls).items():
-            samples[phase].append(seconds)
-        n += 1
+        for times in _observe_many(experiment, clock, calls, _most(n, check, rule, now - start)):
+            for phase, seconds in times.items():
+                samples[phase].append(seconds)
+            n += 1
         now = clock.now()
         reason = rule.limit(n, now - start)
         if reason is None and n >= check:
@@ -82,6 +96,12 @@ def sample(experiment: Experiment, clock: Clock, rule: StoppingRule, calls: int,
         if now - reported >= REPORT_EVERY:
             reporter.report(n, now - start)
             reported = clock.now()
+
+
+def _most(n: int, check: int, rule: StoppingRule, elapsed: float) -> int:
+    """How many samples may be taken before the rule, or the display, wants to look at them again."""
+    typical = elapsed / n if n else math.inf
+    return max(1, min(check - n, rule.max_samples - n, int(REPORT_EVERY / typical) if typical else check - n))
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """WHICH phases are timed: one module a mode.
 
-Each has `TRAINING`, whether it needs gradients, and `experiment(workload, program, optimizer)`, a context
-manager that gives the experiment to sample and, once it is sampled, says whether its results are finite.
+Each has `TRAINING`, whether it needs gradients; `experiment(program, config)`, a context manager that gives
+the experiment to sample and, once it is sampled, says whether its results are finite; and `answer(program)`,
+what a call or a step computes.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any, Protocol
 import torch
 
 from microbench import registry
-from microbench.config import OptimizerConfig
-from microbench.engines import Program
-from microbench.measure.experiment import Experiment
-from microbench.workloads import Workload, tensors
+from microbench.config import Config
+from microbench.engines import Answer, Loop, Program
+from microbench.measure.experiment import Experiment, Step
+from microbench.workloads import tensors
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,12 @@ class Mode(Protocol):
 
     TRAINING: bool
 
-    def experiment(
-        self, workload: Workload, program: Program, optimizer: OptimizerConfig
-    ) -> AbstractContextManager[Trial]:
+    def experiment(self, program: Program, config: Config) -> AbstractContextManager[Trial]:
         """The phases to time, as long as the context lasts."""
+        ...
+
+    def answer(self, program: Program) -> Answer:
+        """What one call, or one step, computes; untimed, and nothing is updated."""
         ...
 
 
@@ -54,3 +57,13 @@ def find(name: str) -> Mode:
 def is_finite(output: Any) -> bool:
     """Whether no tensor in an output, however nested, holds a NaN or an infinity."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors(output))
+
+
+def step_of(loop: Loop) -> Step:
+    """A step that an engine's own loop takes, with the marks that it sets."""
+    return lambda mark, calls: loop.step(calls)
+
+
+def is_finite_answer(answer: Answer) -> bool:
+    """Whether nothing of an answer is a NaN or an infinity."""
+    return is_finite((*answer.outputs, *answer.gradients))

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
+from typing import Any
 
 import torch
 
-from microbench.config import OptimizerConfig
-from microbench.engines import Program
-from microbench.measure.experiment import Experiment, Mark, Marker
-from microbench.modes import Trial, is_finite
-from microbench.workloads import Workload
+from microbench.config import Config
+from microbench.engines import Answer, Program
+from microbench.measure.experiment import Experiment, Mark, Marker, Step
+from microbench.modes import Trial, is_finite_answer, step_of
+from microbench.workloads import tensors
 
 TRAINING = False
 
 
 @contextmanager
-def experiment(workload: Workload, program: Program, optimizer: OptimizerConfig) -> Iterator[Trial]:
+def experiment(program: Program, config: Config) -> Iterator[Trial]:
     """One phase, `inference`; calls may be merged into a sample."""
-    call = program.call
+    loop = program.loop
+    with torch.inference_mode():
+        yield Trial(
+            Experiment(
+                step_of_calls(program.call) if loop is None else step_of(loop),
+                {"inference": (0, 1)},
+                main=("inference",),
+                whole="inference",
+                mergeable=True,
+                burst=None if loop is None else loop.burst,
+            ),
+            finite=lambda: is_finite_answer(answer(program)),
+        )
+
+
+def step_of_calls(call: Callable[[], Any]) -> Step:
+    """A step of so many calls, timed together."""
 
     def step(mark: Marker, calls: int) -> tuple[Mark, Mark]:
         if calls == 1:
@@ -33,8 +50,12 @@ def experiment(workload: Workload, program: Program, optimizer: OptimizerConfig)
             call()
         return start, mark()
 
+    return step
+
+
+def answer(program: Program) -> Answer:
+    """What the call puts out."""
+    if program.loop is not None:
+        return program.loop.answer()
     with torch.inference_mode():
-        yield Trial(
-            Experiment(step, {"inference": (0, 1)}, main=("inference",), whole="inference", mergeable=True),
-            finite=lambda: is_finite(call()),
-        )
+        return Answer(tuple(tensors(program.outputs(program.call()))))

@@ -11,12 +11,12 @@ import torch
 import torch._dynamo  # torch imports it with the first optimizer (1.3 s): here the server does, once for all
 from torch import Tensor
 
-from microbench.config import OptimizerConfig
-from microbench.engines import Program
+from microbench.config import Config, OptimizerConfig
+from microbench.engines import Answer, Program
 from microbench.errors import UserError, first_line, unknown
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
-from microbench.modes import Trial, is_finite
-from microbench.workloads import Objective, Workload
+from microbench.modes import Trial, is_finite, is_finite_answer, step_of
+from microbench.workloads import Objective, tensors
 
 TRAINING = True
 
@@ -24,34 +24,98 @@ Update = tuple[Callable[[], Any], Callable[[], None]]
 """The update phase's two calls, made straight from the step as in a loop written by hand."""
 
 
+SCALE = (
+    1024.0  # of a loss whose float16 gradients would else vanish, where one step is computed to be compared
+)
+
+
 @contextmanager
-def experiment(workload: Workload, program: Program, optimizer: OptimizerConfig) -> Iterator[Trial]:
+def experiment(program: Program, config: Config) -> Iterator[Trial]:
     """The phases of a training step.
 
     `loss` is a phase where the objective is one (models, not layers), `update` where there are parameters;
-    without them `total` ends with the backward pass.
+    without them `total` ends with the backward pass. A loss under autocast to float16 is scaled.
     """
-    call, objective = program.call, workload.objective
-    inputs = [tensor for tensor in workload.inputs if tensor.requires_grad]
-    update = make_update(optimizer, program.parameters, inputs)
-    step = (
-        step_with_loss(call, objective, update)
-        if objective.is_loss
-        else step_of_layer(call, objective, update)
-    )
+    objective, loop = program.workload.objective, program.loop
     names = ["forward", "loss", "backward", "update"]
     if not objective.is_loss:
         names.remove("loss")
     if not program.parameters:
         names.remove("update")
     phases = {name: (index, index + 1) for index, name in enumerate(names)} | {"total": (0, len(names))}
+    step, burst = (make_step(program, config), None) if loop is None else (step_of(loop), loop.burst)
 
     def finite() -> bool:
-        output = call()
+        if loop is not None:
+            return is_finite_answer(loop.answer())
+        output = program.outputs(program.call())
         return is_finite(output) and is_finite(objective(output))
 
     with torch.enable_grad():
-        yield Trial(Experiment(step, phases, main=("forward", "backward", "total"), whole="total"), finite)
+        yield Trial(
+            Experiment(step, phases, main=("forward", "backward", "total"), whole="total", burst=burst),
+            finite,
+        )
+
+
+def make_step(program: Program, config: Config) -> Step:
+    """The step of a model or of a layer, with its optimizer.
+
+    Raises:
+        UserError: torch.optim does not have the optimizer.
+    """
+    objective = program.workload.objective
+    inputs = [tensor for tensor in program.workload.inputs if tensor.requires_grad]
+    if not objective.is_loss:
+        return step_of_layer(
+            program.call, objective, make_update(config.optimizer, program.parameters, inputs)
+        )
+    if not is_scaled(config):
+        return step_with_loss(
+            program.call, objective, make_update(config.optimizer, program.parameters, inputs)
+        )
+    scaler = torch.amp.GradScaler(config.device.name)
+    update = make_update(config.optimizer, program.parameters, inputs, scaler)
+    return step_with_loss(program.call, Scaled(objective, scaler), update)
+
+
+def is_scaled(config: Config) -> bool:
+    """Whether the loss is scaled: float16 has too few exponents for the gradients of a usual one."""
+    return config.precision.autocast == "float16"
+
+
+class Scaled:
+    """An objective whose loss is scaled before the backward pass."""
+
+    def __init__(self, objective: Objective, scaler: torch.amp.GradScaler) -> None:
+        self._objective, self._scaler = objective, scaler
+        self.is_loss = objective.is_loss
+
+    def __call__(self, output: Any) -> Any:
+        """The loss."""
+        return self._objective(output)
+
+    def backward(self, root: Any) -> None:
+        """Backpropagate from the scaled loss."""
+        self._objective.backward(self._scaler.scale(root))
+
+
+def answer(program: Program) -> Answer:
+    """The loss of a step, or a layer's outputs, and the gradients; they are dropped again."""
+    if program.loop is not None:
+        return program.loop.answer()
+    objective = program.workload.objective
+    with torch.enable_grad():
+        root = objective(program.outputs(program.call()))
+        objective.backward(root * SCALE if objective.is_loss else root)
+    scale = SCALE if objective.is_loss else 1.0
+    wanted = [*program.parameters, *(each for each in program.workload.inputs if each.requires_grad)]
+    gradients = tuple(
+        torch.zeros_like(tensor) if tensor.grad is None else tensor.grad / scale for tensor in wanted
+    )
+    for tensor in wanted:
+        tensor.grad = None
+    return Answer(tuple(tensor.detach().clone() for tensor in tensors(root)), gradients)
 
 
 def step_with_loss(call: Callable[[], Any], objective: Objective, update: Update) -> Step:
@@ -117,8 +181,16 @@ def make_optimizer(config: OptimizerConfig, parameters: Sequence[Tensor]) -> tor
     return optimizer
 
 
-def make_update(config: OptimizerConfig, parameters: Sequence[Tensor], inputs: Sequence[Tensor]) -> Update:
-    """What ends a step: the optimizer's step, and every gradient dropped, the inputs' too."""
+def make_update(
+    config: OptimizerConfig,
+    parameters: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    scaler: torch.amp.GradScaler | None = None,
+) -> Update:
+    """What ends a step: the optimizer's step, with its gradients unscaled, and every gradient dropped.
+
+    The inputs' gradients are dropped too.
+    """
 
     def drop_input_gradients() -> None:
         for tensor in inputs:
@@ -132,4 +204,10 @@ def make_update(config: OptimizerConfig, parameters: Sequence[Tensor], inputs: S
         optimizer.zero_grad()
         drop_input_gradients()
 
-    return optimizer.step, drop_all_gradients if inputs else optimizer.zero_grad
+    def advance_scaled() -> None:
+        assert scaler is not None
+        scaler.step(optimizer)
+        scaler.update()
+
+    advance = optimizer.step if scaler is None else advance_scaled
+    return advance, drop_all_gradients if inputs else optimizer.zero_grad

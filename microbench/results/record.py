@@ -24,10 +24,20 @@ class Status(StrEnum):
     """How a case ended."""
 
     OK = "ok"
+    MISMATCH = "mismatch"
     OOM = "oom"
     ERROR = "error"
     TIMEOUT = "timeout"
     SKIPPED = "skipped"
+
+
+class Verdict(StrEnum):
+    """Whether a case computes what eager fp32 computes."""
+
+    SAME = "same"
+    MISMATCH = "mismatch"
+    REFERENCE = "reference"
+    OFF = "off"
 
 
 class StopReason(StrEnum):
@@ -55,6 +65,7 @@ class WarningCode(StrEnum):
     FREQUENCY_SCALING = "frequency_scaling"
     THERMAL = "thermal"
     ON_BATTERY = "on_battery"
+    UNVERIFIED = "unverified"
 
 
 @dataclass(frozen=True)
@@ -150,6 +161,34 @@ class Readings:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What a case computed beside what eager fp32 computes of the same weights and inputs: record fields.
+
+    Attributes:
+        answer: a Verdict: within tolerance or not, the case is plain eager fp32 itself, or the check was off;
+            None where it was not done: in rounds after the first, and where it failed.
+        error_abs: the largest absolute error of an output (in training: of the loss, or a layer's outputs).
+        error_rel: the largest error relative to the largest value of the same output.
+        top1_agreement: the share of the batch for which a classifier's first choice is the same.
+        gradient_error: the norm of the gradients' differences over the norm of the gradients.
+        tolerance: what `error_rel` may be.
+        reason: what is off, in words; None where nothing is. It becomes the record's error.
+    """
+
+    answer: Verdict | None = None
+    error_abs: float | None = None
+    error_rel: float | None = None
+    top1_agreement: float | None = None
+    gradient_error: float | None = None
+    tolerance: float | None = None
+    reason: str | None = None
+
+    def fields(self) -> dict[str, str | float | None]:
+        """The record's fields."""
+        return {key: value for key, value in vars(self).items() if key != "reason"}
+
+
+@dataclass(frozen=True)
 class Series:
     """The ordered samples of one phase of one case, each in seconds per call, and the phase's warm-up.
 
@@ -182,6 +221,7 @@ class Outcome:
         cost: `params`, the number of parameters.
         state: peak memory in bytes, and the fields of `Readings`.
         environment: `env_*` fields, without that prefix, as they turned out in the worker.
+        check: whether the answer is eager fp32's.
     """
 
     status: Status = Status.OK
@@ -193,6 +233,7 @@ class Outcome:
     cost: Mapping[str, float | None] = field(default_factory=dict)
     state: Mapping[str, float | None] = field(default_factory=dict)
     environment: Mapping[str, str | int | float | None] = field(default_factory=dict)
+    check: Check = field(default_factory=Check)
 
 
 @dataclass(frozen=True)
@@ -315,6 +356,7 @@ def records_of(outcome: Outcome, identity: Mapping[str, Any]) -> list[Record]:
         "warnings": [{"code": item.code.value, "message": item.message} for item in outcome.cautions],
         "params": None,
         **outcome.cost,
+        **outcome.check.fields(),
     }
     sampling = {
         "stop_reason": outcome.stop_reason and outcome.stop_reason.value,

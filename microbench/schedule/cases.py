@@ -113,6 +113,8 @@ class Case:
             "engine": config.engine.name,
             "precision": config.precision.name,
             "optimizer": config.optimizer.name,
+            "layout": config.layout,
+            "cache_weights": config.cache_weights,
             "batch_size": config.batch_size,
             "input_shape": "x".join(map(str, config.model.input_shape)),
             "threads": config.threads,
@@ -123,4 +125,5 @@ class Case:
             "cold_cache": config.measure.cold_cache,
             "seed": config.seed,
             "isolation": config.isolation,
+            "verify": config.verify,
         }

@@ -26,15 +26,16 @@ class Describe:
 
 @dataclass(frozen=True)
 class Measure:
-    """Ask for a case's outcome."""
+    """Ask for a case's outcome, and whether its answer is to be checked."""
 
     config: Config
+    verified: bool
 
     def run(self, watch: Watch) -> Any:
         """The outcome."""
         from microbench import worker
 
-        return worker.measure_case(self.config, watch)
+        return worker.measure_case(self.config, watch, self.verified)
 
 
 Request = Describe | Measure

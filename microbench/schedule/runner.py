@@ -30,7 +30,16 @@ from microbench.schedule.workers import (
 )
 
 UNKNOWN: Mapping[str, None] = dict.fromkeys(
-    ("allocator", "threads", "interop_threads", "cpus", "flush_denormal")
+    (
+        "allocator",
+        "threads",
+        "interop_threads",
+        "cpus",
+        "flush_denormal",
+        "engine",
+        "arithmetic",
+        "conversions",
+    )
 )
 """What a worker says of its environment (`host.state`), where it did not live to say it."""
 
@@ -282,7 +291,7 @@ class _Turn:
 
         timeout, killed = self.case.config.timeout, cgroups.oom_kills()
         try:
-            answer = pool.of(self.case).ask(Measure(self.case.config), watch, timeout)
+            answer = pool.of(self.case).ask(Measure(self.case.config, self.case.round == 0), watch, timeout)
         except SkippedError as error:
             return Outcome(Status.SKIPPED, str(error))
         except WorkerTimeoutError:

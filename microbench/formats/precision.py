@@ -1,0 +1,104 @@
+"""Number formats: casting, autocast, and what computes them here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from microbench.config import PrecisionConfig
+from microbench.errors import SkippedError
+from microbench.formats import mkldnn
+from microbench.workloads import Objective, Workload
+
+
+class Autocast(nn.Module):
+    """A module called under torch.autocast."""
+
+    def __init__(self, module: nn.Module, device: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.device, self.dtype = module, device, dtype
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Call the module."""
+        with torch.autocast(self.device, self.dtype):
+            return self.module(*inputs)
+
+
+class AutocastObjective:
+    """An objective computed under torch.autocast, its backward pass without, as torch's guide has it."""
+
+    def __init__(self, objective: Objective, device: str, dtype: torch.dtype) -> None:
+        self._objective, self._device, self._dtype = objective, device, dtype
+        self.is_loss, self.backward = objective.is_loss, objective.backward
+
+    def __call__(self, output: Any) -> Any:
+        """What the objective gives."""
+        with torch.autocast(self._device, self._dtype):
+            return self._objective(output)
+
+
+def apply(workload: Workload, precision: PrecisionConfig, device: str) -> Workload:
+    """The workload in that precision: parameters and inputs cast, or module and objective under autocast.
+
+    Raises:
+        SkippedError: torch does not compute in it on this device.
+    """
+    if precision.name == "int8":
+        raise SkippedError("precision=int8 is quantized by engine=openvino; torch's own engines do not")
+    if precision.name == "tf32" and device != "cuda":
+        raise SkippedError(
+            f"precision=tf32 is a format of NVIDIA GPUs, and device={device}: use precision=fp32"
+        )
+    if precision.cast is not None:
+        return cast(workload, getattr(torch, precision.cast))
+    if precision.autocast is not None:
+        dtype = getattr(torch, precision.autocast)
+        module = Autocast(workload.module, device, dtype).train(workload.module.training)
+        return replace(
+            workload, module=module, objective=AutocastObjective(workload.objective, device, dtype)
+        )
+    return workload
+
+
+def cast(workload: Workload, dtype: torch.dtype) -> Workload:
+    """The workload with its floating-point parameters and inputs of that type; shared inputs stay shared."""
+    done: dict[int, Tensor] = {}
+    for tensor in workload.inputs:
+        if id(tensor) not in done:
+            as_cast = tensor.detach().to(dtype) if tensor.is_floating_point() else tensor
+            done[id(tensor)] = as_cast.requires_grad_(tensor.requires_grad)
+    return replace(
+        workload,
+        module=workload.module.to(dtype),
+        inputs=tuple(done[id(tensor)] for tensor in workload.inputs),
+    )
+
+
+def arithmetic(precision: PrecisionConfig, device: str) -> str | None:
+    """What multiplies in torch's own engines: an extension of the CPU, or an emulation; None where unknown.
+
+    oneDNN computes bf16 and fp16 on CPUs that have instructions for them; elsewhere, or with oneDNN switched
+    off, torch's kernels convert to fp32 and back.
+    """
+    format_ = precision.cast or precision.autocast
+    if device != "cpu":
+        return None
+    if format_ is None:
+        return "fp32"
+    name, has = {"bfloat16": ("bf16", _has_bf16), "float16": ("fp16", _has_fp16)}[format_]
+    if not mkldnn.is_usable():
+        return f"{name} emulated in fp32"
+    return next((instructions for instructions, there in has() if there), f"{name} emulated in fp32")
+
+
+def _has_bf16() -> list[tuple[str, bool]]:
+    has = torch.cpu.get_capabilities()
+    return [("amx_bf16", bool(has.get("amx_bf16"))), ("avx512_bf16", bool(has.get("avx512_bf16")))]
+
+
+def _has_fp16() -> list[tuple[str, bool]]:
+    has = torch.cpu.get_capabilities()
+    return [("amx_fp16", bool(has.get("amx_fp16"))), ("avx512_fp16", bool(has.get("avx512_fp16")))]
