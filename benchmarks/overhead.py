@@ -18,7 +18,7 @@ from typing import cast
 
 import torch
 
-from microbench.config import OptimizerConfig
+from microbench.config import Config
 from microbench.devices.cpu import HostClock
 from microbench.engines import Program
 from microbench.measure.experiment import Experiment
@@ -59,12 +59,12 @@ def main() -> int:
     """Print the overhead of each phase and return 1 if one is above the limit."""
     vars(no_loss).update(is_loss=True, backward=lambda root: None)
     workload = Workload("nothing", torch.nn.Identity(), (), cast(Objective, no_loss))
-    program = Program(nothing, [])
+    program, config = Program(workload, nothing), Config()
     clock = HostClock()
     above: dict[str, list[float]] = {}
     with ExitStack() as stack, quiet_gc():
-        inference = stack.enter_context(infer.experiment(workload, program, OptimizerConfig())).experiment
-        training = stack.enter_context(train.experiment(workload, program, OptimizerConfig())).experiment
+        inference = stack.enter_context(infer.experiment(program, config)).experiment
+        training = stack.enter_context(train.experiment(program, config)).experiment
         cases = (("one call", inference, 1), ("each of 16 calls", inference, 16), ("one step", training, 1))
         for _ in range(ROUNDS):
             for name, experiment, calls in cases:

@@ -85,7 +85,7 @@ class _Steps:
         with state.prepared(self._config, self._threads) as self.environment:
             device = devices.open_device(self._config.device.name)
             with device.prepared(self._config), ExitStack() as stack:
-                return self._measure(device, stack)
+                return replace(self._measure(device, stack), environment=self.environment)
 
     def _begin(self, doing: str, stage: str) -> None:
         self.doing = doing

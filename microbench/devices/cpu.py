@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -58,8 +59,12 @@ class Device:
     @contextmanager
     def prepared(self, config: Config) -> Iterator[None]:
         """Let torch use oneDNN, or not."""
-        with torch.backends.mkldnn.flags(enabled=config.device.mkldnn):
+        onednn: Any = torch.backends.mkldnn
+        before, onednn.enabled = onednn.enabled, config.device.mkldnn
+        try:
             yield
+        finally:
+            onednn.enabled = before
 
     def evictor(self) -> Evictor:
         """Evicts the CPUs' caches."""

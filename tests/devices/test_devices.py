@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from microbench import devices
+from microbench.config import Config, DeviceConfig, PrecisionConfig
 from microbench.devices import cpu, cuda, fake
 from microbench.errors import UserError
 from microbench.metrics import cpus
@@ -129,12 +130,21 @@ def tf32() -> Iterator[list[str]]:
         backend.fp32_precision = precision
 
 
+def of(device: str, precision: str = "fp32", mkldnn: bool = True) -> Config:
+    return Config(device=DeviceConfig(device, mkldnn), precision=PrecisionConfig(precision))
+
+
+@pytest.mark.parametrize(
+    ("precision", "products"), [("fp32", "ieee"), ("bf16", "ieee"), ("amp_fp16", "ieee"), ("tf32", "tf32")]
+)
 @pytest.mark.parametrize("fails", [False, True])
-def test_products_on_the_gpu_are_in_full_fp32_while_prepared(fails: bool, tf32: list[str]) -> None:
+def test_products_on_the_gpu_are_in_full_fp32_or_in_tf32_while_prepared(
+    precision: str, products: str, fails: bool, tf32: list[str]
+) -> None:
     assert fp32_precisions() == tf32
     try:
-        with cuda.Device().prepared():
-            assert fp32_precisions() == ["ieee"] * 3
+        with cuda.Device().prepared(of("cuda", precision)):
+            assert fp32_precisions() == [products] * 3
             if fails:
                 raise KeyError
     except KeyError:
@@ -143,10 +153,29 @@ def test_products_on_the_gpu_are_in_full_fp32_while_prepared(fails: bool, tf32: 
 
 
 @pytest.mark.parametrize("device", [cpu.Device, fake.Device])
-def test_on_the_host_there_is_nothing_to_prepare(device: type[devices.Device], tf32: list[str]) -> None:
+def test_on_the_host_no_products_on_a_gpu_are_touched(device: type[devices.Device], tf32: list[str]) -> None:
     threads = torch.get_num_threads()
-    with device().prepared():
+    with device().prepared(of("cpu")):
         assert (fp32_precisions(), torch.get_num_threads()) == (tf32, threads)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
+def test_torch_uses_onednn_or_not_while_prepared(
+    asked: bool, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onednn: Any = torch.backends.mkldnn
+    monkeypatch.setattr(onednn, "enabled", before)
+    with pytest.raises(KeyError), cpu.Device().prepared(of("cpu", mkldnn=asked)):  # noqa: PT012
+        assert onednn.enabled is asked
+        raise KeyError
+    assert onednn.enabled is before
+
+
+def test_without_onednn_a_gpu_would_do_nothing_else() -> None:
+    line = r"^device\.mkldnn=false is an option of device=cpu: on a GPU nothing uses oneDNN\.$"
+    with pytest.raises(UserError, match=line), cuda.Device().prepared(of("cuda", mkldnn=False)):
+        pass
 
 
 class TestEvictor:

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from microbench.config import OptimizerConfig
+from microbench.config import Config, PrecisionConfig
 from microbench.devices.fake import FakeClock
-from microbench.engines import eager
+from microbench.engines import Job, eager
 from microbench.measure.sampler import calibrate, observe
 from microbench.modes import Trial, find, infer, is_finite
 from microbench.workloads import Workload
 from microbench.workloads.layer import OnesGradient
 
 CALL = 0.25
-NO_OPTIMIZER = OptimizerConfig()
+CONFIG = Config(precision=PrecisionConfig("fp32"))
+CONFIG.device.name = "cpu"
 
 
 class Recorder(nn.Module):
@@ -51,7 +52,7 @@ def clock() -> FakeClock:
 @contextmanager
 def trial_of(module: nn.Module, value: Tensor) -> Iterator[Trial]:
     workload = Workload("toy", module, (value,), OnesGradient())
-    with infer.experiment(workload, eager.prepare(workload, False), NO_OPTIMIZER) as trial:
+    with infer.experiment(eager.prepare(Job(workload, CONFIG, False)), CONFIG) as trial:
         yield trial
 
 

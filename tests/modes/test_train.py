@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from microbench.compose import from_options
-from microbench.config import OptimizerConfig
+from microbench.config import Config, OptimizerConfig, PrecisionConfig
 from microbench.devices.fake import FakeClock
-from microbench.engines import Program, eager
+from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.measure.experiment import Experiment
 from microbench.measure.sampler import calibrate, observe
@@ -23,6 +23,8 @@ from microbench.workloads.layer import OnesGradient
 # Powers of two: every sum of some of them tells which ones they are.
 FORWARD, LOSS, BACKWARD, STEP, ZERO_GRAD = 1.0, 2.0, 4.0, 8.0, 16.0
 SGD = OptimizerConfig(name="sgd", cls="SGD", lr=0.5, kwargs={})
+CONFIG = Config(precision=PrecisionConfig("fp32"), optimizer=SGD)
+CONFIG.device.name = "cpu"
 
 
 class TickingClock(FakeClock):
@@ -111,7 +113,7 @@ def trial_of(
     """The trial of training a module eagerly, with its input."""
     value = torch.tensor([3.0, 5.0], requires_grad=input_grad)
     workload = Workload("toy", module, (value,), objective)
-    with train.experiment(workload, eager.prepare(workload, True), SGD) as trial:
+    with train.experiment(eager.prepare(Job(workload, CONFIG, True)), CONFIG) as trial:
         yield trial, value
 
 
@@ -330,8 +332,8 @@ def test_a_program_that_takes_no_parameters_from_the_module_updates_none(clock: 
     toy = Toy(clock)
     value = torch.ones(2)
     workload = Workload("toy", toy, (value,), OnesGradient())
-    program = Program(lambda: toy(value), [])
-    with train.experiment(workload, program, SGD) as trial:
+    program = Program(workload, lambda: toy(value))
+    with train.experiment(program, CONFIG) as trial:
         assert "update" not in trial.experiment.phases
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from microbench import conf, workloads
 from microbench.compose import from_options
-from microbench.config import ModelConfig
-from microbench.engines import eager
+from microbench.config import Config, ModelConfig, PrecisionConfig
+from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.modes import is_finite
 from microbench.workloads import Workload, tensors
@@ -26,12 +26,18 @@ LAYERS = [
     if yaml.safe_load(path.read_text())["source"] == "layer" and path.stem != "layer"
 ]
 CPU = torch.device("cpu")
+CONFIG = Config(precision=PrecisionConfig("fp32"))
+CONFIG.device.name = "cpu"
 
 
 def built(training: bool = False, batch_size: int = 2, seed: int = 0, **options: Any) -> Workload:
     """A layer, by the settings of a model's configuration."""
     settings = {"source": "layer", "name": "mine", "input_shape": [4]} | options
     return workloads.build(ModelConfig(**settings), batch_size, CPU, training, seed)
+
+
+def eagerly(workload: Workload, training: bool) -> Program:
+    return eager.prepare(Job(workload, CONFIG, training))
 
 
 @cache
@@ -74,7 +80,7 @@ def test_every_layer_of_the_options_infers(name: str) -> None:
     workload = workloads.build(of_file(name), 2, CPU, training=False, seed=0)
     assert not workload.module.training
     with torch.inference_mode():
-        output = eager.prepare(workload, False).call()
+        output = eagerly(workload, False).call()
     assert next(tensors(output)).shape[0] == 2
     assert is_finite(output)
 
@@ -83,7 +89,7 @@ def test_every_layer_of_the_options_infers(name: str) -> None:
 def test_every_layer_of_the_options_trains(name: str) -> None:
     workload = workloads.build(of_file(name), 2, CPU, training=True, seed=0)
     assert workload.module.training
-    program = eager.prepare(workload, True)
+    program = eagerly(workload, True)
     output = program.call()
     workload.objective.backward(workload.objective(output))
     learning = [*program.parameters, *(each for each in workload.inputs if each.requires_grad)]
@@ -112,7 +118,7 @@ def test_a_copy_copies_into_memory_that_is_there() -> None:
     assert not torch.equal(target, source)
     place = target.data_ptr()
     with torch.inference_mode():
-        output = eager.prepare(workload, False).call()
+        output = eagerly(workload, False).call()
     assert output.data_ptr() == place
     assert torch.equal(target, source)
 
@@ -122,7 +128,7 @@ def test_a_product_is_of_square_matrices_an_item() -> None:
     one, other = workload.inputs
     assert one.shape == other.shape == (2, 512, 512)
     with torch.inference_mode():
-        output = eager.prepare(workload, False).call()
+        output = eagerly(workload, False).call()
     torch.testing.assert_close(output[1], one[1] @ other[1])
 
 
@@ -182,14 +188,14 @@ def test_keyword_arguments_go_to_the_constructor_and_to_the_call() -> None:
         input_count=3,
         input_shared=True,
     )
-    output, weights = eager.prepare(workload, False).call()
+    output, weights = eagerly(workload, False).call()
     assert tuple(output.shape) == (2, 3, 4)  # batch first
     assert weights is None
 
 
 def test_a_function_is_called_with_its_arguments() -> None:
     workload = built(cls="torch.nn.functional.leaky_relu", args=[0.5], kwargs={"inplace": False})
-    output = eager.prepare(workload, False).call()
+    output = eagerly(workload, False).call()
     value = workload.inputs[0]
     assert torch.equal(output, torch.where(value > 0, value, value * 0.5))
 
@@ -268,7 +274,7 @@ def test_ones_give_the_gradient_of_the_outputs_sum() -> None:
     workload = built(True, cls="torch.nn.Conv1d", args=[3, 5, 3], input_shape=[3, 8], input_grad=True)
     learning = [*workload.module.parameters(), *workload.inputs]
 
-    output = eager.prepare(workload, True).call()
+    output = eagerly(workload, True).call()
     workload.objective.backward(workload.objective(output))
     found = [tensor.grad for tensor in learning]
     expected = torch.autograd.grad(workload.module(*workload.inputs).sum(), learning)
@@ -279,7 +285,7 @@ def test_ones_give_the_gradient_of_the_outputs_sum() -> None:
 def test_ones_give_the_gradient_of_the_sum_of_several_outputs() -> None:
     workload = built(True, cls="torch.nn.LSTM", args=[4, 3], kwargs={"batch_first": True}, input_shape=[5, 4])
     learning = list(workload.module.parameters())
-    output = eager.prepare(workload, True).call()
+    output = eagerly(workload, True).call()
     workload.objective.backward(workload.objective(output))
     out, (hidden, cell) = workload.module(*workload.inputs)
     expected = torch.autograd.grad(out.sum() + hidden.sum() + cell.sum(), learning)
@@ -330,7 +336,7 @@ def test_a_layer_whose_output_is_a_dictionary_trains() -> None:
     learning = list(workload.module.parameters())
     for _ in range(2):
         workload.module.zero_grad(set_to_none=True)
-        output = eager.prepare(workload, True).call()
+        output = eagerly(workload, True).call()
         workload.objective.backward(workload.objective(output))
         out = workload.module(*workload.inputs)["out"]
         expected = torch.autograd.grad(out.sum() + (out * 2).sum() + out.square().sum(), learning)
@@ -341,6 +347,6 @@ def test_a_layer_whose_output_is_a_dictionary_trains() -> None:
 @pytest.mark.parametrize("kind", ["tensor", "tuple", "dict", "nothing"])
 def test_an_output_that_requires_no_gradient_is_the_users_mistake(kind: str) -> None:
     workload = built(True, cls=f"{__name__}.Blind", args=[kind])
-    output = eager.prepare(workload, True).call()
+    output = eagerly(workload, True).call()
     with pytest.raises(UserError, match=r"requires? (a|no) gradient"):
         workload.objective.backward(workload.objective(output))

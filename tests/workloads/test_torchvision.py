@@ -8,13 +8,15 @@ from torch import Tensor
 
 from microbench import workloads
 from microbench.compose import from_options
-from microbench.config import ModelConfig
-from microbench.engines import eager
+from microbench.config import Config, ModelConfig, PrecisionConfig
+from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.workloads import Workload
 from microbench.workloads.torchvision import CrossEntropy
 
 CPU = torch.device("cpu")
+CONFIG = Config(precision=PrecisionConfig("fp32"))
+CONFIG.device.name = "cpu"
 LOGITS = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
 CLASSES = torch.tensor([2, 0])
 
@@ -31,6 +33,10 @@ def cross_entropy(logits: Tensor, classes: Tensor) -> float:
 def built(name: str = "resnet18", training: bool = True, seed: int = 0, num_classes: int = 10) -> Workload:
     config = ModelConfig("torchvision", name, input_shape=[3, 32, 32], num_classes=num_classes)
     return workloads.build(config, 2, CPU, training, seed)
+
+
+def eagerly(workload: Workload, training: bool) -> Program:
+    return eager.prepare(Job(workload, CONFIG, training))
 
 
 def test_the_loss_is_the_cross_entropy_of_the_classes() -> None:
@@ -55,7 +61,7 @@ def test_googlenet_trains_with_both_auxiliary_losses() -> None:
     (case,) = from_options(quickly, sweep=False)
     workload = workloads.build(case.config.model, 2, CPU, training=True, seed=0)
     with torch.no_grad():
-        output = eager.prepare(workload, True).call()
+        output = eagerly(workload, True).call()
         loss = workload.objective(output)
     classes = workload.objective._targets  # type: ignore[attr-defined]
     assert classes.shape == (2,)
@@ -75,7 +81,7 @@ def test_a_model_is_built_with_its_images_classes_and_mode() -> None:
 
 def test_every_parameter_gets_its_gradient_from_the_loss() -> None:
     workload = built()
-    program = eager.prepare(workload, True)
+    program = eagerly(workload, True)
     loss = workload.objective(program.call())
     workload.objective.backward(loss)
     expected = torch.autograd.grad(
