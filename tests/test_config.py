@@ -1,20 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from microbench.config import (
     ALLOCATORS,
+    CACHES,
+    COMPILE_MODES,
     ISOLATIONS,
+    LAYOUTS,
+    LEVELS,
     NAMES,
     NOT_THE_WORK,
     OF_THE_RUN,
+    OPTIONS_OF,
     RULES,
     SCHEDULES,
     WAYS,
     WORK_OF_MEASURE,
     Config,
+    EngineConfig,
     ModelConfig,
     validate,
     value_of,
@@ -32,6 +39,9 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
     ),
     "seed": ([-1], [0]),
     "schedule_seed": ([-1], [0, None]),
+    "tolerance": ([0.0, -1e-9, float("nan"), float("inf")], [1e-9, 2.0, None]),
+    "precision.tolerance": ([0.0, -0.1], [1e-9]),
+    "precision.gradient_tolerance": ([0.0, -0.1], [1e-9]),
     "timeout": ([0.0, -1.0, float("nan"), float("inf")], [0.5, None]),
     "model.input_count": ([0], [1]),
     "model.input_high": ([0], [1]),
@@ -106,14 +116,73 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_that_are_allowed(
 
 
 def test_every_option_of_names_is_tested_here() -> None:
-    assert NAMES == {"isolation": ISOLATIONS, "schedule": SCHEDULES, "allocator": ALLOCATORS}
+    assert NAMES == {
+        "isolation": ISOLATIONS,
+        "schedule": SCHEDULES,
+        "allocator": ALLOCATORS,
+        "layout": LAYOUTS,
+        "engine.mode": COMPILE_MODES,
+        "engine.cache": CACHES,
+        "engine.level": LEVELS,
+    }
+
+
+def engine_with(key: str) -> str:
+    """An engine that has the option at `engine.<option>`; eager, which has none, for any other key."""
+    option = key.removeprefix("engine.")
+    return next((engine for engine, options in OPTIONS_OF.items() if option in options), "eager")
 
 
 @pytest.mark.parametrize(("key", "name"), [(key, name) for key, names in NAMES.items() for name in names])
 def test_every_name_is_allowed(key: str, name: str) -> None:
     config = config_with(key, name)
+    config.engine.name = engine_with(key)
     config.measure.rounds = 1
     validate(config)
+
+
+# For each option of an engine, another value than the default.
+OTHER = {
+    "freeze": True,
+    "optimize": True,
+    "backend": "eager",
+    "mode": "max-autotune",
+    "freezing": True,
+    "dynamic": False,
+    "cpp_wrapper": True,
+    "cache": "cold",
+    "level": "basic",
+    "copies": True,
+}
+
+
+def test_every_option_of_an_engine_belongs_to_one() -> None:
+    owned = {option for options in OPTIONS_OF.values() for option in options}
+    assert {option.name for option in fields(EngineConfig)} - {"name"} == owned
+    assert set(OTHER) == owned
+
+
+@pytest.mark.parametrize(("option", "value"), OTHER.items())
+def test_an_engine_takes_its_own_options_and_refuses_those_of_others(option: str, value: Any) -> None:
+    for engine in (*OPTIONS_OF, "eager"):
+        config = config_with(f"engine.{option}", value)
+        config.engine.name = engine
+        if option in OPTIONS_OF.get(engine, ()):
+            validate(config)
+        else:
+            with pytest.raises(UserError, match=rf"^engine\.{option}=\S+ is an option of engine=") as caught:
+                validate(config)
+            assert str(caught.value).endswith(f"engine={engine} has none of that name.")
+
+
+@pytest.mark.parametrize("layout", sorted({*LAYOUTS} - {"mkldnn"}))
+def test_only_the_layout_of_onednn_caches_weights(layout: str) -> None:
+    config = config_with("cache_weights", False)
+    config.layout = "mkldnn"
+    validate(config)
+    config.layout = layout
+    with pytest.raises(UserError, match=rf"option of layout=mkldnn: layout={layout} has none\.$"):
+        validate(config)
 
 
 @pytest.mark.parametrize("rounds", [2, 6])

@@ -159,6 +159,8 @@ def test_the_axes_are_flat_fields(records: list[Record]) -> None:
         "engine": "eager",
         "precision": "fp32",
         "optimizer": "sgd",
+        "layout": "contiguous",
+        "cache_weights": True,
         "batch_size": 8,
         "input_shape": "1024",
         "threads": 1,
@@ -169,6 +171,7 @@ def test_the_axes_are_flat_fields(records: list[Record]) -> None:
         "cold_cache": False,
         "seed": 0,
         "isolation": "fork",
+        "verify": True,
     }
 
 

@@ -60,6 +60,9 @@ HOW = {
     "schedule",
     "schedule_seed",
     "resume",
+    "verify",
+    "tolerance",
+    *(key for key in leaves(config()) if key.startswith("experiment.")),
     *(key for key in leaves(config()) if key.startswith("measure.") and key != "measure.cold_cache"),
 }
 
