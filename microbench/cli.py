@@ -153,10 +153,11 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None], 
         print(f"microbench: {run.note}", file=sys.stderr)
     show(run.result, _output())
     again = " ".join(filter(None, ("microbench", verb, f"resume={relative(plan.folder)}")))
+    is_search = run.result.is_search
     if stopped is not None:
-        if store.written:
+        if store.written and not is_search:
             stopped.add_note(f"What was measured is kept. Complete it: {again}")
         raise stopped
-    if any(case.failures for case in run.result.cases() if case.status != "skipped"):
+    if not is_search and any(case.failures for case in run.result.cases() if case.status != "skipped"):
         print(f"microbench: try what failed again: {again}", file=sys.stderr)
     return 0 if run.result.ok else 1

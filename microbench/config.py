@@ -225,13 +225,15 @@ class ExperimentConfig:
         reference: the published table to show beside what was measured.
         ways: alternatives that are no product of axes: a list of overrides for each. A sweep is the product
             of its axes with the ways.
-        search: try one way after the other instead of all of them.
+        search: look for the fastest of the ways: drop losers early, and give rounds to those that lead.
+        budget: seconds that a search may take.
     """
 
     name: str | None = None
     reference: str | None = None
     ways: list[list[str]] = field(default_factory=list)
     search: bool = False
+    budget: float = 300.0
 
 
 @dataclass
@@ -322,6 +324,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "tolerance": (_positive, "a share above 0 (0.01 is 1 %), or null for the precision's own"),
     "precision.tolerance": (_positive, "a share above 0 (0.01 is 1 %)"),
     "precision.gradient_tolerance": (_positive, "a share above 0 (0.01 is 1 %)"),
+    "experiment.budget": (_positive, "a number of seconds above 0"),
     "timeout": (_positive, "a number of seconds above 0, or null for none"),
     "model.input_count": (_at_least_one, "an integer of at least 1"),
     "model.input_high": (_at_least_one, "an integer of at least 1"),

@@ -19,7 +19,12 @@ from microbench.reports.phases import time_and_interval
 from microbench.results.cases import WHOLE, estimate_of
 from microbench.results.record import Heading, Progress, Record
 
-STAGES = {"build": "building", "prepare": "preparing", "warmup": "warming up"}
+STAGES = {
+    "build": "building",
+    "prepare": "preparing",
+    "warmup": "warming up",
+    "verify": "checking the answer",
+}
 
 
 class Silent:
@@ -117,7 +122,8 @@ def title(heading: Heading) -> str:
     axes = heading.axes
     about = [f"{axes['model']} {axes['mode']}", f"batch {axes['batch_size']}", axes["engine"], axes["device"]]
     rounds = [f"round {heading.round + 1} of {heading.rounds}"] if heading.rounds > 1 else []
-    return f"[{heading.turn + 1}/{heading.turns}] {', '.join([*about, *heading.settings, *rounds])}"
+    place = f"{heading.turn + 1}" + (f"/{heading.turns}" if heading.turns else "")
+    return f"[{place}] {', '.join([*about, *heading.settings, *rounds])}"
 
 
 def state(progress: Progress) -> str:

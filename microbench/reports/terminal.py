@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 
 from microbench.reports.case import show_case
 from microbench.reports.labels import machine, relative
-from microbench.reports.remarks import show_remarks
+from microbench.reports.reference import show_reference
+from microbench.reports.remarks import show_failures, show_remarks
 from microbench.reports.sweep import UNLIMITED, interval_note, sweep_table
+from microbench.results.cases import CaseResult
 from microbench.results.result import Result
 
 
@@ -28,6 +31,23 @@ def show(result: Result, out: Console) -> None:
     if not cases:
         return
     out.print(escape(machine(cases)), style="dim")
+    if result.is_search:
+        from microbench.reports.search import show_search
+
+        show_failures(cases, out)
+        show_search(cases, out)
+    else:
+        _show_cases(cases, out)
+    show_reference(cases, out)
+    out.print(
+        f"records: {escape(relative(result.path))} ({len(result.records)} series)",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def _show_cases(cases: Sequence[CaseResult], out: Console) -> None:
+    """Print one case, or the table of a sweep, with its warnings and its alternatives ranked."""
     if len(cases) == 1:
         show_case(cases[0], out)
     else:
@@ -39,8 +59,3 @@ def show(result: Result, out: Console) -> None:
         from microbench.reports.ranking import show_ranking  # brings scipy, which one case does without
 
         show_ranking(cases, out)
-    out.print(
-        f"records: {escape(relative(result.path))} ({len(result.records)} series)",
-        style="dim",
-        soft_wrap=True,
-    )

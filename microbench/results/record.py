@@ -16,6 +16,9 @@ from typing import Any
 
 SCHEMA_VERSION = 2
 
+SEARCH = "search"
+"""The schedule of a run that looked for the fastest way."""
+
 Record = dict[str, Any]
 """One line of a run's file, as `records_of` makes it."""
 
@@ -257,7 +260,7 @@ class Heading:
         axes: the case's `cfg_*` fields, without that prefix.
         settings: the options that tell it from the run's other cases.
         turn: its place among all rounds of all cases, from 0.
-        turns: how many these are.
+        turns: how many these are; None where that is not known yet.
         round: the round's number, from 0.
         rounds: how many rounds the case has.
     """
@@ -265,7 +268,7 @@ class Heading:
     axes: Mapping[str, Any]
     settings: Sequence[str]
     turn: int
-    turns: int
+    turns: int | None
     round: int = 0
     rounds: int = 1
 

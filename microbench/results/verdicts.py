@@ -8,9 +8,13 @@ from enum import StrEnum
 
 from microbench.config import MARGIN
 from microbench.results.cases import CaseResult, Estimate
+from microbench.results.record import SEARCH
 from microbench.stats.ratio import LEVEL, MOST_ROUNDS, Ratio, adjusted, more_rounds, paired, unpaired
 
 MORE_THAN_MOST = f">{MOST_ROUNDS} more rounds"
+IN_TURN = ("interleaved", SEARCH)
+"""The schedules in which a round of every case comes before any has its next."""
+
 ONE_ROUND = "one round says nothing of how processes differ: measure.rounds=6"
 
 
@@ -89,7 +93,7 @@ def side_by_side(a: CaseResult, b: CaseResult) -> list[int]:
 
 def are_interleaved(a: CaseResult, b: CaseResult) -> bool:
     """Whether two cases took turns, in most of their rounds."""
-    if a.first["run_id"] != b.first["run_id"] or a.first["schedule"] != "interleaved":
+    if a.first["run_id"] != b.first["run_id"] or a.first["schedule"] not in IN_TURN:
         return False
     return 2 * len(side_by_side(a, b)) > len(a.rounds.keys() & b.rounds.keys())
 

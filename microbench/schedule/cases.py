@@ -71,17 +71,24 @@ class Case:
 
     @property
     def command(self) -> str:
-        """The command line that measures this case again, here or elsewhere."""
+        """The command line that measures this case again, here or elsewhere; alone, where a search tried it."""
         dropped = {*RESOLVED, *OF_THE_RUN}
         given = [each for each in self.overrides if each.partition("=")[0] not in dropped]
+        if self.config.experiment.search:
+            given = [each for each in given if not each.lstrip("+").startswith(("experiment", "tolerance="))]
+            given.append(
+                f"tolerance={self.config.tolerance:g}" if self.config.tolerance else "tolerance=null"
+            )
         resolved = [f"device={self.config.device.name}", f"threads={self.config.threads or 'null'}"]
         return command_of([*given, *resolved])
 
     @property
     def settings(self) -> list[str]:
         """The options that lead to it, but for those that every title shows."""
-        shown = ("model", "mode", "batch_size", "engine", "device", *OF_THE_RUN)
-        return [each for each in self.overrides if "=" in each and each.partition("=")[0] not in shown]
+        shown = ("model", "mode", "batch_size", "engine", "device", "hydra.mode", *OF_THE_RUN)
+        keys = [each.partition("=")[0].lstrip("+") for each in self.overrides]
+        given = zip(keys, self.overrides, strict=True)
+        return [each for key, each in given if "=" in each and key not in shown]
 
     def at(self, device: str, threads: int) -> Case:
         """This case with its device and its default number of threads resolved."""

@@ -9,16 +9,28 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from microbench.config import Config
 from microbench.errors import SkippedError, UserError
 from microbench.host import allocator
 from microbench.metrics import cgroups, cpus, machine
-from microbench.results.record import Heading, Outcome, Place, Progress, Record, Series, Status, records_of
+from microbench.results.record import (
+    SEARCH,
+    Heading,
+    Outcome,
+    Place,
+    Progress,
+    Record,
+    Series,
+    Status,
+    records_of,
+)
 from microbench.results.result import Result, load
 from microbench.results.store import Store
 from microbench.schedule import signals
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Describe, Measure
 from microbench.schedule.resume import SOFTWARE, before, changed, matched
+from microbench.schedule.search import Search
 from microbench.schedule.turns import Schedule, schedule_of
 from microbench.schedule.workers import (
     Forked,
@@ -95,6 +107,19 @@ class Pool:
         self._workers.clear()
 
 
+def _renew(pool: Pool, last: Case | None, case: Case) -> None:
+    """Give a round servers of its own."""
+    if last is not None and (case.round != last.round or case.order == last.order):
+        pool.close()
+
+
+def _too_long(config: Config) -> str:
+    """What to say of a case that ran out of time."""
+    if config.experiment.search:
+        return f"the search had {config.timeout:.0f} s left for it: raise experiment.budget"
+    return f"took longer than timeout={config.timeout:g} (seconds); raise it"
+
+
 def preloads(case: Case) -> list[str]:
     """The modules that a case's worker needs: imported once, before any is forked."""
     config = case.config
@@ -150,8 +175,11 @@ class Run:
         """
         pool = Pool()
         try:
-            schedule, done = self._schedule(self._resolved(pool))
-            self._measure(schedule, done, pool)
+            cases = self._resolved(pool)
+            if self.cases[0].config.experiment.search:
+                self._search(cases, pool)
+            else:
+                self._measure(*self._schedule(cases), pool)
             return self.result
         finally:
             pool.close()
@@ -205,15 +233,31 @@ class Run:
         for index, case in enumerate(turns):
             if (case.order, case.round) in done or case.order in failed:
                 continue
-            if last is not None and (case.round != last.round or case.order == last.order):
-                pool.close()
+            _renew(pool, last, case)
             last = case
             if self._take(case, index, len(turns), schedule, pool) == Status.OK:
                 succeeded.add(case.order)
             elif case.order not in succeeded:
                 failed.add(case.order)
 
-    def _take(self, case: Case, turn: int, turns: int, schedule: Schedule, pool: Pool) -> str:
+    def _search(self, cases: Sequence[Case], pool: Pool) -> None:
+        """Measure what the search for the fastest of the cases asks for; the first is the baseline.
+
+        Raises:
+            UserError: the folder holds records already.
+        """
+        if self.store.written:
+            raise UserError(f"{self.store.path} is there already: give a search a folder of its own.")
+        config = cases[0].config
+        schedule = schedule_of(cases, secrets.randbelow(2**32))
+        search = Search(cases[0], cases[1:], config.experiment.budget, schedule.seed, self.records)
+        last = None
+        for index, case in enumerate(search.turns()):
+            _renew(pool, last, case)
+            last = case
+            self._take(case, index, None, replace(schedule, kind=SEARCH), pool)
+
+    def _take(self, case: Case, turn: int, turns: int | None, schedule: Schedule, pool: Pool) -> str:
         """Measure one round of a case, and say how it ended."""
         shared = set.intersection(*(set(each.overrides) for each in self.cases))
         settings = [each for each in case.settings if each not in shared]
@@ -295,7 +339,7 @@ class _Turn:
         except SkippedError as error:
             return Outcome(Status.SKIPPED, str(error))
         except WorkerTimeoutError:
-            return Outcome(Status.TIMEOUT, f"took longer than timeout={timeout:g} (seconds); raise it")
+            return Outcome(Status.TIMEOUT, _too_long(self.case.config))
         except WorkerDiedError as error:
             status = Status.OOM if cgroups.oom_kills() != killed else Status.ERROR
             return Outcome(status, error.reason, traceback=error.log or None)

@@ -1,0 +1,90 @@
+"""The end of a search: the fastest way, its command line and its speedup, and what else was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from microbench.reports import units
+from microbench.reports.comparison import interval_text, ratio_text
+from microbench.reports.labels import count
+from microbench.results.cases import CaseResult
+from microbench.results.search import Found, Tried, found
+
+NOTE = (
+    "speedup: over plain eager fp32, from rounds in turn with it, which first rounds are not; without an "
+    "interval, of first rounds alone. error: of the largest output. prepare: before the first call"
+)
+
+
+def show_search(cases: Sequence[CaseResult], out: Console) -> None:
+    """Print what a search found; nothing where plain eager was not measured, over which speedups are."""
+    search = found(cases)
+    if search is None:
+        return
+    out.print(search_table(search))
+    out.print(NOTE, style="dim", soft_wrap=True)
+    out.print()
+    for line in answer(search):
+        out.print(line, soft_wrap=True)
+    out.print()
+
+
+def search_table(search: Found) -> Table:
+    """A row a way: those of the final, those that were dropped, and those that could not be measured."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("way")
+    for name in ("time", "speedup", "95 % interval", "error", "prepare", "rounds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for each in search.ways:
+        style = "bold" if each is search.winner else "dim" if each.time is None else None
+        table.add_row(escape(each.way), *_cells(each), _remark(each, search), style=style)
+    return table
+
+
+def _cells(each: Tried) -> tuple[str, ...]:
+    prepare = each.case.estimates.get("prepare")
+    error = each.checked["error_rel"]
+    return (
+        "" if each.time is None else units.time(each.time),
+        *_speedup(each),
+        "" if error is None else f"{error:.1e}",
+        "" if prepare is None else units.time(prepare.median),
+        str(len(each.case.rounds)),
+    )
+
+
+def _speedup(each: Tried) -> tuple[str, str]:
+    if each.speedup is None:
+        return "", ""
+    ends = each.speedup.interval or (None, None)
+    value = each.speedup.value
+    return ratio_text(value, *ends), "" if ends[0] is None else interval_text(value, *ends)
+
+
+def _remark(each: Tried, search: Found) -> str:
+    if each is search.baseline:
+        return "plain eager"
+    return "" if each.time is not None else each.case.status
+
+
+def answer(search: Found) -> list[str]:
+    """The fastest way in words, and the command line that measures it again."""
+    winner = search.winner
+    if winner is search.baseline:
+        return ["[bold]fastest[/bold]: plain eager; nothing that was tried is faster"]
+    speedup, interval = _speedup(winner)
+    if winner.speedup is None or winner.speedup.interval is None or winner.speedup.interval[0] <= 1:
+        return [
+            f"[bold]fastest[/bold]: perhaps {escape(winner.way)}, but it cannot be told from plain eager: "
+            "raise experiment.budget"
+        ]
+    text = f"[bold]fastest[/bold]: {escape(winner.way)}: {speedup} times as fast as plain eager"
+    text += f" (95 % interval {interval}, {count(winner.finals, 'round')} in turn)"
+    if (error := winner.checked["error_rel"]) is not None:
+        text += f"; off by {error:.1e} of the largest output, allowed {winner.checked['tolerance']:g}"
+    return [text, f"  {escape(winner.case.first['command'])}"]

@@ -1,0 +1,104 @@
+"""What a search for the fastest way found: the ways it tried, and how each compares with plain eager."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import geometric_mean
+
+from microbench.results.cases import WHOLE, CaseResult, Estimate
+from microbench.results.record import Record
+from microbench.results.verdicts import contrast
+from microbench.stats.ratio import Ratio
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A way that was tried.
+
+    Attributes:
+        case: the case.
+        way: its settings, such as `engine=openvino, precision=bf16`.
+        time: the geometric mean of its rounds in seconds per call, of those of the final where it was in it;
+            None where it was not measured or has another answer.
+        speedup: how many times as fast as plain eager, over the final's rounds; by its first round alone, and
+            without an interval, where it was not in the final.
+        finals: rounds of the final.
+    """
+
+    case: CaseResult
+    way: str
+    time: float | None
+    speedup: Ratio | None
+    finals: int
+
+    @property
+    def checked(self) -> Record:
+        """A record of its first round, in which its answer was checked."""
+        return self.case.rounds[min(self.case.rounds)][0]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        baseline: plain eager.
+        ways: those that were tried, the baseline too; the finalists first, then by their times.
+    """
+
+    baseline: Tried
+    ways: list[Tried]
+
+    @property
+    def winner(self) -> Tried:
+        """The fastest of the final; plain eager where nothing was faster, or nothing else was measured."""
+        return self.ways[0]
+
+
+def found(cases: Sequence[CaseResult]) -> Found | None:
+    """What the cases of a search say; the first is the baseline. None where that was not measured."""
+    tried = [_tried(case, cases[0]) for case in cases]
+    if tried[0].time is None:
+        return None
+    ways = sorted(tried, key=lambda each: (each.time is None, not each.finals, each.time or math.inf))
+    return Found(tried[0], ways)
+
+
+USUAL = {"layout": "contiguous", "allocator": "system", "cache_weights": True}
+"""Axes that a way's name leaves out where they have these values."""
+
+
+def way_of(record: Record) -> str:
+    """What a way is called, such as `openvino bf16, 2 threads, allocator=tuned`."""
+    parts = [f"{record['cfg_engine']} {record['cfg_precision']}", f"{record['cfg_threads']} threads"]
+    parts += [
+        f"{axis}={record[f'cfg_{axis}']}" for axis, usual in USUAL.items() if record[f"cfg_{axis}"] != usual
+    ]
+    return ", ".join(parts)
+
+
+def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
+    finals, way = _finals(case), way_of(case.first)
+    shown = case if finals is None else finals
+    estimate = whole_of(shown)
+    if estimate is None or not case.ok or min(estimate.medians.values()) <= 0:
+        return Tried(case, way, None, None, 0)
+    against = baseline if finals is None else _finals(baseline)
+    speedup = None
+    if against is not None and case is not baseline and whole_of(against) is not None:
+        speedup = contrast(shown, against, estimate.phase).ratio
+    number = 0 if finals is None else estimate.rounds
+    return Tried(case, way, geometric_mean(estimate.medians.values()), speedup, number)
+
+
+def whole_of(case: CaseResult) -> Estimate | None:
+    """The estimate of the phase that spans a case's step."""
+    return next((case.estimates[phase] for phase in WHOLE if phase in case.estimates), None)
+
+
+def _finals(case: CaseResult) -> CaseResult | None:
+    """A case with the rounds after the first, which selected; None where it has no others."""
+    rounds = {number: attempt for number, attempt in case.rounds.items() if number > 0}
+    return CaseResult(rounds) if rounds else None
