@@ -85,7 +85,7 @@ def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
     estimate = whole_of(shown)
     if estimate is None or not case.ok or min(estimate.medians.values()) <= 0:
         return Tried(case, way, None, None, 0)
-    against = baseline if finals is None else _finals(baseline)
+    against = _first(baseline) if finals is None else _finals(baseline)
     speedup = None
     if against is not None and case is not baseline and whole_of(against) is not None:
         speedup = contrast(shown, against, estimate.phase).ratio
@@ -96,6 +96,11 @@ def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
 def whole_of(case: CaseResult) -> Estimate | None:
     """The estimate of the phase that spans a case's step."""
     return next((case.estimates[phase] for phase in WHOLE if phase in case.estimates), None)
+
+
+def _first(case: CaseResult) -> CaseResult | None:
+    """A case with the round that selected alone."""
+    return CaseResult({0: case.rounds[0]}) if 0 in case.rounds else None
 
 
 def _finals(case: CaseResult) -> CaseResult | None:

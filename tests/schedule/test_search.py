@@ -17,7 +17,7 @@ BUDGET = 100.0
 
 @dataclass
 class Machine:
-    """Runs a search without measuring: each way has a time, and a turn takes `cost` seconds of a fake clock."""
+    """Runs a search without measuring: each way has a time, and a turn so many seconds of a fake clock."""
 
     timed: Callable[..., list[Record]]
     times: Mapping[str, float | None]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from microbench.results.cases import cases_of
+from microbench.results.record import Record, Status
+from microbench.results.search import Found, found
+
+SETTINGS = {"schedule": "search", "measure__rounds": 8}
+
+
+@pytest.fixture
+def search(timed: Any) -> Any:
+    """What a search found, given each way's rounds: the first of a way is that which selected."""
+
+    def make(**ways: list[float | None]) -> Found | None:
+        records: list[Record] = []
+        for order, (engine, times) in enumerate(ways.items()):
+            records += timed(times, order=order, engine=engine, **SETTINGS)
+        return found(cases_of(records))
+
+    return make
+
+
+def test_the_fastest_of_the_final_wins_however_fast_a_first_round_was(search: Any) -> None:
+    answer = search(eager=[4.0, 4.0, 4.0], lucky=[0.1], compile=[1.0, 1.0, 1.0], export=[0.9, 1.1, 1.1])
+
+    assert [each.way.split()[0] for each in answer.ways] == ["compile", "export", "eager", "lucky"]
+    assert answer.winner.case.first["cfg_engine"] == "compile"
+
+
+def test_a_speedup_rests_on_the_final_alone(search: Any) -> None:
+    answer = search(eager=[100.0, 4.0, 6.0], compile=[1.0, 2.0, 2.0])
+
+    assert answer.winner.speedup.value == pytest.approx(math.sqrt(2.0 * 3.0))
+    assert answer.winner.time == pytest.approx(2.0)
+    assert answer.winner.finals == 2
+    assert answer.winner.speedup.interval is not None
+
+
+def test_rounds_of_the_final_are_paired(search: Any) -> None:
+    """The machine's speed changes from round to round; the ratio does not."""
+    answer = search(eager=[4.0, 4.0, 8.0, 16.0], compile=[1.0, 1.0, 2.0, 4.0])
+
+    assert answer.winner.speedup.interval == pytest.approx((4.0, 4.0))
+
+
+def test_a_way_outside_the_final_has_a_speedup_without_an_interval(search: Any) -> None:
+    answer = search(eager=[4.0, 8.0, 8.0], compile=[1.0, 2.0, 2.0], export=[2.0])
+    dropped = answer.ways[-1]
+
+    assert dropped.speedup.value == pytest.approx(2.0)
+    assert dropped.speedup.interval is None
+    assert dropped.finals == 0
+
+
+def test_plain_eager_wins_where_nothing_is_faster(search: Any) -> None:
+    answer = search(eager=[1.0, 1.0, 1.0], compile=[1.1, 1.1, 1.1])
+
+    assert answer.winner is answer.baseline
+
+
+def test_plain_eager_wins_where_nothing_else_was_measured(search: Any) -> None:
+    answer = search(eager=[1.0], compile=[None])
+
+    assert answer.winner is answer.baseline
+    assert answer.ways[1].time is None
+
+
+def test_a_way_with_another_answer_cannot_win(timed: Any) -> None:
+    wrong = timed([0.1], order=1, engine="wrong", **SETTINGS)
+    records = timed([4.0], engine="eager", **SETTINGS)
+    answer = found(cases_of([*records, *({**each, "status": Status.MISMATCH} for each in wrong)]))
+
+    assert answer is not None
+    assert answer.winner is answer.baseline
+    assert answer.ways[1].time is None
+
+
+def test_nothing_is_found_where_plain_eager_was_not_measured(search: Any) -> None:
+    assert search(eager=[None], compile=[1.0]) is None
