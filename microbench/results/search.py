@@ -19,7 +19,7 @@ class Tried:
 
     Attributes:
         case: the case.
-        way: its settings, such as `engine=openvino, precision=bf16`.
+        way: its settings, such as `openvino bf16`.
         time: the geometric mean of its rounds in seconds per call, of those of the final where it was in it;
             None where it was not measured or has another answer.
         speedup: how many times as fast as plain eager, over the final's rounds; by its first round alone, and
@@ -66,21 +66,20 @@ def found(cases: Sequence[CaseResult]) -> Found | None:
     return Found(tried[0], ways)
 
 
-USUAL = {"layout": "contiguous", "allocator": "system", "cache_weights": True}
-"""Axes that a way's name leaves out where they have these values."""
+AXES = ("layout", "cache_weights", "threads", "affinity", "allocator")
+"""What a way's name says besides its engine and precision, where plain eager has another value."""
 
 
-def way_of(record: Record) -> str:
-    """What a way is called, such as `openvino bf16, 2 threads, allocator=tuned`."""
-    parts = [f"{record['cfg_engine']} {record['cfg_precision']}", f"{record['cfg_threads']} threads"]
-    parts += [
-        f"{axis}={record[f'cfg_{axis}']}" for axis, usual in USUAL.items() if record[f"cfg_{axis}"] != usual
+def way_of(record: Record, plain: Record) -> str:
+    """What a way is called, such as `openvino bf16, allocator=tuned`."""
+    axes = [
+        f"{axis}={record[f'cfg_{axis}']}" for axis in AXES if record[f"cfg_{axis}"] != plain[f"cfg_{axis}"]
     ]
-    return ", ".join(parts)
+    return ", ".join([f"{record['cfg_engine']} {record['cfg_precision']}", *axes])
 
 
 def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
-    finals, way = _finals(case), way_of(case.first)
+    finals, way = _finals(case), way_of(case.first, baseline.first)
     shown = case if finals is None else finals
     estimate = whole_of(shown)
     if estimate is None or not case.ok or min(estimate.medians.values()) <= 0:
