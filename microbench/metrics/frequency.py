@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from microbench.metrics.cpus import CPUS, one_of_each_core, package
-from microbench.metrics.files import number, read
+from microbench.metrics.files import number, of_process, read
 
 BOOST = CPUS / "cpufreq/boost"
 NO_TURBO = CPUS / "intel_pstate/no_turbo"
@@ -33,9 +33,12 @@ def boosts() -> bool | None:
     return None
 
 
-def clock_rate() -> float | None:
-    """The rate, in Hz, of the CPU that this process's first thread last ran on; None where not told."""
-    fields = (read(PROCESS) or "").rpartition(")")[2].split()
+def clock_rate(pid: int | None = None) -> float | None:
+    """The rate, in Hz, of the CPU that a process's first thread last ran on; None where not told.
+
+    Of this process without the process's id.
+    """
+    fields = (read(of_process(PROCESS, pid)) or "").rpartition(")")[2].split()
     if len(fields) <= PROCESSOR:
         return None
     kilohertz = number(CPUS / f"cpu{fields[PROCESSOR]}/cpufreq/scaling_cur_freq")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from microbench.metrics.files import read
+from microbench.metrics.files import of_process, read
 
 STAT = Path("/proc/stat")
 TASKS = Path("/proc/self/task")
@@ -50,21 +50,21 @@ def _ticks(stat: str) -> Iterator[tuple[int, list[int]]]:
             yield int(name[3:]), [int(count) for count in counts[:8]]
 
 
-def threads() -> list[int]:
-    """The ids of this process's threads; none where the kernel does not say."""
+def threads(pid: int | None = None) -> list[int]:
+    """The ids of a process's threads, this one's without its id; none where the kernel does not say."""
     try:
-        return [int(path.name) for path in TASKS.iterdir()]
+        return [int(path.name) for path in of_process(TASKS, pid).iterdir()]
     except OSError:
         return []
 
 
-def allowed_cpus() -> set[int]:
-    """The CPUs that any of this process's threads may run on.
+def allowed_cpus(pid: int | None = None) -> set[int]:
+    """The CPUs that any of a process's threads may run on; of this process without its id.
 
     An OpenMP library that binds its threads (OMP_PROC_BIND) binds the first one too, to a single CPU.
     """
     found: set[int] = set()
-    for thread in threads():
+    for thread in threads(pid):
         try:
             found |= os.sched_getaffinity(thread)
         except OSError:  # it has ended
@@ -72,22 +72,23 @@ def allowed_cpus() -> set[int]:
     return found
 
 
-def run_delays() -> dict[int, float] | None:
-    """For how long each of this process's threads has been ready to run without a CPU, in seconds, by its id.
+def run_delays(pid: int | None = None) -> dict[int, float] | None:
+    """For how long each of a process's threads has been ready to run without a CPU, in seconds, by its id.
 
-    None where the kernel does not say. The second number of Linux's /proc/PID/task/TID/schedstat, see its
-    Documentation/scheduler/sched-stats.rst; a kernel that does not count says 0 of the first, too.
+    Of this process without the process's id. None where the kernel does not say. The second number of
+    Linux's /proc/PID/task/TID/schedstat, see its Documentation/scheduler/sched-stats.rst; a kernel that does
+    not count says 0 of the first, too.
     """
-    found = {thread: _schedstat(thread) for thread in threads()}
+    found = {thread: _schedstat(of_process(TASKS, pid) / str(thread)) for thread in threads(pid)}
     told = {thread: numbers for thread, numbers in found.items() if numbers is not None}
     if not any(ran for ran, _ in told.values()):
         return None
     return {thread: waited * 1e-9 for thread, (_, waited) in told.items()}
 
 
-def _schedstat(thread: int) -> tuple[int, int] | None:
+def _schedstat(thread: Path) -> tuple[int, int] | None:
     """Nanoseconds that a thread ran, and waited to run; None where it has ended, or nothing is told."""
-    numbers = (read(TASKS / str(thread) / "schedstat") or "").split()
+    numbers = (read(thread / "schedstat") or "").split()
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 3 else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
@@ -26,39 +27,46 @@ class _Counts:
     heated: int | None
 
 
-def _counts(among: set[int]) -> _Counts:
+def _counts(among: set[int], pid: int | None) -> _Counts:
     return _Counts(
         load.cpu_times(among),
-        load.run_delays(),
+        load.run_delays(pid),
         cgroups.throttled_seconds(),
         frequency.thermal_throttles(among),
     )
 
 
 class Sensors:
-    """Reads what the process uses and what disturbs it, between entering and leaving it.
+    """Reads what a process uses and what disturbs it, between entering and leaving it.
+
+    Args:
+        pid: the process; None for this one.
 
     Attributes:
         cpus: the CPUs that the process's threads may run on.
     """
 
-    def __init__(self) -> None:
-        self.cpus = load.allowed_cpus() or cpus.usable()
-        self._usage = Usage()
+    def __init__(self, pid: int | None = None) -> None:
+        self._pid = pid
+        self.cpus = load.allowed_cpus(pid) or cpus.usable()
+        self._usage = Usage(pid)
+        self._ours = [self._usage] if pid is None else [self._usage, Usage()]
 
     def __enter__(self) -> Sensors:
         """Read the counts that the readings begin with."""
-        self._before = _counts(self.cpus)
-        self._usage.__enter__()
+        self._before = _counts(self.cpus, self._pid)
+        for usage in self._ours:
+            usage.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Read the counts that the readings end with."""
-        self._usage.__exit__(kind, error, trace)
-        self._after = _counts(self.cpus)
-        self._clock_rate = frequency.clock_rate()
+        for usage in self._ours:
+            usage.__exit__(kind, error, trace)
+        self._after = _counts(self.cpus, self._pid)
+        self._clock_rate = frequency.clock_rate(self._pid)
 
     def readings(self, calls: int) -> Readings:
         """What was read, of so many calls. Measures what a page fault costs where there were many."""
@@ -74,7 +82,7 @@ class Sensors:
             cpu_utilization=usage.cpu_seconds / usage.seconds,
             system_utilization=usage.system_seconds / usage.seconds,
             run_delay=_run_delay(before, after, usage.seconds),
-            foreign_cpus=_foreign_cpus(before, after, usage),
+            foreign_cpus=_foreign_cpus(before, after, self._ours),
             steal=_steal(before, after),
             throttled=_throttled(before, after),
             thermal_throttles=_increase(before.heated, after.heated),
@@ -112,11 +120,15 @@ def _run_delay(before: _Counts, after: _Counts, seconds: float) -> float | None:
     return load.waited_between(before.delays, after.delays) / seconds
 
 
-def _foreign_cpus(before: _Counts, after: _Counts, usage: Usage) -> float | None:
-    """The kernel counts a CPU's time in ticks and a process's exactly: the difference may fall below 0."""
+def _foreign_cpus(before: _Counts, after: _Counts, ours: Sequence[Usage]) -> float | None:
+    """How many CPUs others kept busy: not the process, nor this one, where it waits for that.
+
+    The kernel counts a CPU's time in ticks and a process's exactly: the difference may fall below 0.
+    """
     if before.times is None or after.times is None:
         return None
-    return max(0.0, after.times.busy - before.times.busy - usage.cpu_seconds) / usage.seconds
+    own = sum(usage.cpu_seconds for usage in ours)
+    return max(0.0, after.times.busy - before.times.busy - own) / ours[0].seconds
 
 
 def _steal(before: _Counts, after: _Counts) -> float | None:

@@ -56,6 +56,16 @@ def test_the_clock_rate_is_that_of_the_cpu_the_process_ran_on_in_hertz(cpu_files
     assert frequency.clock_rate() == 2.6e9
 
 
+def test_the_clock_rate_of_another_process_is_that_of_its_cpu(
+    cpu_files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microbench.metrics.files.PROCESSES", cpu_files.root)
+    cpu_files.write("9/stat", "9 (x) S " + " ".join(["0"] * 35) + " 1 0 0")
+    cpu_files.write("cpu1/cpufreq/scaling_cur_freq", 3_000_000)
+    assert frequency.clock_rate(9) == 3e9
+    assert frequency.clock_rate(8) is None
+
+
 def test_times_that_heat_slowed_a_package_count_once(cpu_files: Files) -> None:
     for cpu in CPUS:
         cpu_files.write(f"cpu{cpu}/topology/physical_package_id", cpu // 2)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -156,6 +158,22 @@ def test_the_cpus_of_a_process_are_those_of_all_its_threads(
         (tasks.root / str(thread)).mkdir()
     monkeypatch.setattr(os, "sched_getaffinity", affinity)
     assert load.allowed_cpus() == {0, 1, 2}
+
+
+@linux
+def test_of_another_process_its_own_threads_are_told() -> None:
+    """A process bound to one CPU, which spins on it, and whose waiting for it is counted."""
+    cpu = min(os.sched_getaffinity(0))
+    script = f"import os; os.sched_setaffinity(0, [{cpu}]); print(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        found = load.threads(other.pid), load.allowed_cpus(other.pid), run_delays(other.pid)
+        other.kill()
+    assert found[0] == [other.pid]
+    assert found[1] == {cpu}
+    assert found[2] is not None
+    assert list(found[2]) == [other.pid]
 
 
 @linux

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import mmap
+import os
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from microbench.metrics import process
-from microbench.metrics.process import PeakMemory, Usage, page_fault_cost
+from microbench.metrics.process import PeakMemory, Usage, Used, page_fault_cost, used
+
+from .support import Files
 
 MIB = 2**20
 SIZE = 64 * MIB
@@ -126,6 +131,66 @@ def test_usage_tells_the_kernels_time_from_the_programs() -> None:
             pass
     assert usage.cpu_seconds >= 0.05
     assert 0 <= usage.system_seconds <= usage.cpu_seconds
+
+
+BUSY = """
+import mmap, sys, threading
+print("ready", flush=True)
+sys.stdin.readline()
+def work():
+    sum(range(4_000_000))
+    memory = mmap.mmap(-1, 64 * 2**20)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    memory[:: mmap.PAGESIZE] = bytes(len(memory) // mmap.PAGESIZE)
+threads = [threading.Thread(target=work) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+
+@linux
+def test_what_another_process_uses_is_told_of_all_its_threads_and_not_of_this_one() -> None:
+    pages = 2 * SIZE // mmap.PAGESIZE
+    command = [sys.executable, "-c", BUSY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as busy:
+        assert busy.stdin is not None
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        meter, idle = PeakMemory(busy.pid), PeakMemory()
+        with Usage(busy.pid) as usage, Usage() as own:
+            busy.stdin.write("\n")
+            busy.stdin.flush()
+            busy.stdout.readline()
+        peaks = meter.peak(), idle.peak()
+        busy.stdin.write("\n")
+    assert pages <= usage.page_faults < 1.5 * pages
+    assert own.page_faults < pages / 4
+    assert usage.cpu_seconds > 0.02 > own.cpu_seconds
+    assert peaks[0] is not None
+    assert peaks[1] is not None
+    assert peaks[0] > 60 * MIB > peaks[1]
+
+
+STATUS_OF_THREAD = "Name:\tx\nvoluntary_ctxt_switches:\t900\nnonvoluntary_ctxt_switches:\t{}\n"
+
+
+def test_the_kernels_counts_of_another_process_are_read_in_their_units(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microbench.metrics.files.PROCESSES", files.root)
+    monkeypatch.setattr(os, "sysconf", {"SC_CLK_TCK": 100}.__getitem__)
+    files.write("7/stat", "7 (a) b) S 1 1 1 0 -1 0 4096 55 9 8 250 50 7 7 20 0 2")  # utime, stime: 250, 50
+    files.write("7/task/7/status", STATUS_OF_THREAD.format(3))
+    files.write("7/task/8/status", STATUS_OF_THREAD.format(40))
+    assert used(7) == Used(user=2.5, system=0.5, page_faults=4096, involuntary_switches=43)
+
+
+def test_a_process_that_has_ended_has_used_nothing(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("microbench.metrics.files.PROCESSES", files.root)
+    assert used(7) == Used(0.0, 0.0, 0, 0)
 
 
 @pytest.fixture

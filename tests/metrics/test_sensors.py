@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from microbench.metrics import cgroups, frequency, load, power, sensors
+from microbench.metrics import cgroups, frequency, load, power, process, sensors
 from microbench.metrics.load import CpuTimes
+from microbench.metrics.process import Used
 from microbench.metrics.sensors import MANY_FAULTS, Sensors
 from microbench.results.record import Readings
 
@@ -59,12 +60,12 @@ def read(monkeypatch: pytest.MonkeyPatch, calls: int = 100, **changed: Any) -> R
     for name, told in changed.items():
         before[name], after[name] = told or ((None, None) if name != "throttled_seconds" else ([], []))
     kernel = Kernel(before, after)
-    monkeypatch.setattr(load, "allowed_cpus", lambda: {0, 1})
+    monkeypatch.setattr(load, "allowed_cpus", lambda pid: {0, 1})
     monkeypatch.setattr(load, "cpu_times", lambda among: kernel.now["cpu_times"])
-    monkeypatch.setattr(load, "run_delays", lambda: kernel.now["run_delays"])
+    monkeypatch.setattr(load, "run_delays", lambda pid: kernel.now["run_delays"])
     monkeypatch.setattr(cgroups, "throttled_seconds", lambda: kernel.now["throttled_seconds"])
     monkeypatch.setattr(frequency, "thermal_throttles", lambda among: kernel.now["thermal_throttles"])
-    monkeypatch.setattr(frequency, "clock_rate", lambda: 2.5e9)
+    monkeypatch.setattr(frequency, "clock_rate", lambda pid: 2.5e9)
     monkeypatch.setattr("resource.getrusage", kernel.usage)
     monkeypatch.setattr("time.perf_counter", lambda: kernel.now["wall"])
     monkeypatch.setattr(sensors, "page_fault_cost", lambda: 1e-3)
@@ -135,7 +136,7 @@ def test_page_faults_take_no_more_than_all_of_the_time(monkeypatch: pytest.Monke
 
 
 def test_surroundings_are_of_the_cpus_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "allowed_cpus", lambda: {2, 5})
+    monkeypatch.setattr(load, "allowed_cpus", lambda pid: {2, 5})
     monkeypatch.setattr(cgroups, "cpu_quota", lambda: 1.5)
     monkeypatch.setattr(frequency, "governors", lambda among: [f"of {sorted(among)}"])
     monkeypatch.setattr(frequency, "boosts", lambda: False)
@@ -150,6 +151,38 @@ def test_surroundings_are_of_the_cpus_that_the_process_may_use(monkeypatch: pyte
         "boosts": False,
         "on_battery": True,
     }
+
+
+def test_of_another_process_its_own_is_read_and_this_ones_work_is_not_foreign(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other takes 0.5 CPU seconds of the six, this one takes three."""
+    other = [Used(1.0, 0.0, 100, 1), Used(1.25, 0.25, 700, 3)]
+    kernel = Kernel(dict(BEFORE), dict(AFTER))
+    asked = []
+
+    def by_process(pid: int | None) -> Any:
+        asked.append(pid)
+        return kernel.now["run_delays"]
+
+    monkeypatch.setattr(load, "allowed_cpus", lambda pid: {0, 1} if pid == 7 else set())
+    monkeypatch.setattr(load, "cpu_times", lambda among: kernel.now["cpu_times"])
+    monkeypatch.setattr(load, "run_delays", by_process)
+    monkeypatch.setattr(frequency, "clock_rate", lambda pid: 1e9 if pid == 7 else None)
+    monkeypatch.setattr(process, "_used_by", lambda pid: other.pop(0))
+    monkeypatch.setattr("resource.getrusage", kernel.usage)
+    monkeypatch.setattr("time.perf_counter", lambda: kernel.now["wall"])
+    monkeypatch.setattr(sensors, "page_fault_cost", lambda: 1e-4)
+    with Sensors(7) as found:
+        kernel.turn()
+    readings = found.readings(calls=10)
+    assert asked == [7, 7]
+    assert found.cpus == {0, 1}
+    assert (readings.cpu_utilization, readings.system_utilization) == (0.25, 0.125)
+    assert (readings.page_faults_per_call, readings.involuntary_switches) == (60.0, 2)
+    assert readings.page_fault_share == pytest.approx(600 * 1e-4 / 0.5)
+    assert readings.foreign_cpus == pytest.approx((6.0 - 3.0 - 0.5) / 2.0)
+    assert readings.cpu_frequency == 1e9
 
 
 def test_the_sensors_of_this_machine_read_without_an_error() -> None:
