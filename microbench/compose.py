@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, is_dataclass
-from itertools import product
 from pathlib import Path
 from threading import RLock
 from typing import Any, cast
@@ -21,13 +20,15 @@ from typing import Any, cast
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from microbench import catalog
+from microbench.axes import NO_PRESET, PRESET, Axes, Preset, axes_of, combined
 from microbench.config import Config, validate
 from microbench.errors import UserError, first_line
-from microbench.explain import explain, missing_key, schema_keys, unknown_key
+from microbench.explain import explain, missing_key, no_plus, schema_keys, unknown_key
+from microbench.results import reference
 from microbench.schedule.cases import Case, command_of
 from microbench.schedule.resume import arguments_of, folder_of
 from microbench.schedule.turns import check_agreed
@@ -35,6 +36,7 @@ from microbench.schedule.turns import check_agreed
 MULTIRUN = {"-m", "--multirun"}
 CONFIG_DIR = {"-cd", "--config-dir"}
 PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
+BEGINS_A_PRESET = re.compile(r"\+|hydra\.(mode|sweeper)\b")  # what may lead to a sweep without -m
 PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is measured
 FREE = re.compile(r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs)[.=]")
 RESUME = "resume="
@@ -83,11 +85,10 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
     if strange := sorted(flags.keys() - MULTIRUN - CONFIG_DIR):
         raise UserError(f"Unknown flag {strange[0]}. See `microbench --help`.")
     folder = next((value or "" for flag, value in flags.items() if flag in CONFIG_DIR), None)
-    sweep = bool(MULTIRUN & flags.keys())
     for override in overrides:
         check_key(override)
     with composing():
-        tasks = expand(overrides) if sweep else [tuple(overrides)]
+        tasks, sweep = _tasks(overrides, folder, bool(MULTIRUN & flags.keys()))
         composed = [_compose(task, folder) for task in tasks]
         kept = ("--config-dir", str(Path(folder).resolve())) if folder else ()
         cases = [
@@ -113,16 +114,56 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
         UserError: the options describe no case.
     """
     register(run_id="")
-    for key, _ in _flatten(options):
-        check_key(f"{key}=")
-    axes = [
-        [f"{key}={as_override(each)}" for each in _values(key, value, sweep)]
-        for key, value in _flatten(options)
-    ]
+    given = dict(_given(options, sweep))
     with composing():
-        cases = [case(_compose(task), task, order) for order, task in enumerate(product(*axes))]
+        preset = _preset(given, None) if PRESET in given else NO_PRESET
+        tasks = combined(given, preset if sweep or preset.sweeps else NO_PRESET)
+        if len(tasks) > 1 and not sweep:
+            raise UserError(f"{given[PRESET][0]} has {len(tasks)} cases: call microbench.sweep.")
+        cases = [case(_compose(task), task, order) for order, task in enumerate(tasks)]
     check_agreed(cases)
     return cases
+
+
+def _given(options: Mapping[str, Any], sweep: bool) -> Iterator[tuple[str, list[str]]]:
+    """By each option's key, the overrides that keyword arguments stand for."""
+    for key, value in _flatten(options):
+        name = "+" + PRESET if key == PRESET else key
+        check_key(f"{name}=")
+        yield key.lstrip("+"), [f"{name}={as_override(each)}" for each in _values(key, value, sweep)]
+
+
+def _tasks(
+    overrides: Sequence[str], folder: str | None, multirun: bool
+) -> tuple[list[tuple[str, ...]], bool]:
+    """The overrides of each case that a command line asks for, and whether it is a sweep."""
+    begun = [each for each in overrides if BEGINS_A_PRESET.match(each)]
+    if not multirun and not begun and folder is None:
+        return [tuple(overrides)], False
+    given = axes_of(overrides)
+    preset = _preset(given, folder) if begun or folder is not None else NO_PRESET
+    if not multirun and not preset.sweeps:
+        return [tuple(overrides)], False
+    return combined(given, preset), True
+
+
+def _preset(given: Axes, folder: str | None) -> Preset:
+    """What is swept over besides what is given, as Hydra's configuration has it, with the preset in it.
+
+    Raises:
+        UserError: several presets are given, or its axes have a key that no configuration has.
+    """
+    if len(given.get(PRESET, ())) > 1:
+        raise UserError(f"A run has one preset: give one of {', '.join(given[PRESET])}.")
+    fixed = [values[0] for values in given.values() if len(values) == 1]
+    loader = GlobalHydra.instance().config_loader()
+    with _reading(folder):
+        config = loader.load_configuration("config", _for_hydra(fixed, folder), RunMode.MULTIRUN)
+    params = dict(config.hydra.sweeper.get("params") or {})
+    ways = [list(way) for way in config.experiment.ways]
+    for override in (*(f"{key}=" for key in params), *(each for way in ways for each in way)):
+        check_key(override)
+    return Preset(params, ways, config.hydra.mode is RunMode.MULTIRUN, config.experiment.search)
 
 
 def check_key(override: str) -> None:
@@ -135,6 +176,8 @@ def check_key(override: str) -> None:
     ours = key.partition(".")[0] != "hydra" and not FREE.match(f"{key}.")
     if plain and ours and key not in SCHEMA:
         raise unknown_key(key)
+    if re.match(rf"(\+\+)?{PRESET}=", override):
+        raise no_plus(override.partition("=")[2])
 
 
 @contextmanager
@@ -167,33 +210,32 @@ def _own_hydra() -> Iterator[None]:
             instance.hydra = theirs
 
 
-def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every combination of the values that Hydra's sweep grammar (`a,b`, `range`, `glob`) lists."""
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    axes: dict[str, list[str]] = {}
-    for override in parser.parse_overrides(list(overrides)):
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            axes[key] = [str(override.input_line)]
-        elif override.is_discrete_sweep():
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            raise UserError(f"{override.input_line} names no values to sweep over: write {key}=a,b.")
-        if not axes[key]:
-            raise UserError(f"{override.input_line} matches nothing: see `microbench list`.")
-    return list(product(*axes.values()))
-
-
 def _compose(task: Sequence[str], folder: str | None = None) -> DictConfig:
-    overrides = [f"++{each}" if FREE.match(each) else each for each in task]
+    with _reading(folder):
+        return hydra.compose("config", overrides=_for_hydra(task, folder), return_hydra_config=True)
+
+
+@contextmanager
+def _reading(folder: str | None) -> Iterator[None]:
+    """Tell of a file that is no text."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UserError(f"Cannot read {_not_text(folder)}: it is not UTF-8 text.") from error
+
+
+def _for_hydra(overrides: Sequence[str], folder: str | None) -> list[str]:
+    """The overrides as Hydra wants them, and the folder of a user's own files among its places to search.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    found = [f"++{each}" if FREE.match(each) else each for each in overrides]
     if folder is not None:
         if not folder or not Path(folder).is_dir():
             raise UserError(f"--config-dir {folder}: there is no such folder.")
-        overrides.append(f"hydra.searchpath=[{as_override(f'file://{Path(folder).resolve()}')}]")
-    try:
-        return hydra.compose("config", overrides=overrides, return_hydra_config=True)
-    except UnicodeDecodeError as error:
-        raise UserError(f"Cannot read {_not_text(folder)}: it is not UTF-8 text.") from error
+        found.append(f"hydra.searchpath=[{as_override(f'file://{Path(folder).resolve()}')}]")
+    return found
 
 
 def _not_text(folder: str | None) -> str:
@@ -215,6 +257,8 @@ def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
     for key in _keys(config):
         if key not in SCHEMA:
             raise unknown_key(key)
+    preset = config.experiment
+    preset.name = preset.name or config.hydra.runtime.choices.get(PRESET)
     work = config.copy()
     with open_dict(work):
         del work["hydra"]
@@ -222,6 +266,8 @@ def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
         raise missing_key(key)
     resolved = cast(Config, OmegaConf.to_object(work))
     validate(resolved)
+    if preset.reference is not None:
+        reference.load(preset.reference)
     if not resolved.model.name and resolved.model.cls:
         resolved.model.name = resolved.model.cls.rpartition(".")[2]
     return Case(resolved, overrides, order)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -12,6 +13,7 @@ import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from microbench import conf
 from microbench.config import Config
 from microbench.errors import UserError, first_line, nearest, unknown
 
@@ -79,6 +81,13 @@ def unknown_key(key: str) -> UserError:
     names = [prefix + each for each in nearest(name, within)] or nearest(key, known) or nearest(name, known)
     hint = f" Did you mean {', '.join(names)}?" if names else ""
     return UserError(f"Unknown option {key!r}.{hint} All options: `microbench --cfg job model=resnet18`")
+
+
+def no_plus(name: str) -> UserError:
+    """The error for a preset that is given without the plus: Hydra adds it to its list of options."""
+    known = [path.stem for path in (Path(conf.__path__[0]) / "experiment").glob("*.yaml")]
+    meant = name if name in known else next(iter(nearest(name, known)), name)
+    return UserError(f"A preset is added to the options: write +experiment={meant}.")
 
 
 def missing_key(key: str) -> UserError:

@@ -20,7 +20,11 @@ from microbench.results.record import SCHEMA_VERSION
 from microbench.results.store import Store
 
 CONF = Path(conf.__path__[0])
-FILES = [path.relative_to(CONF).with_suffix("") for path in sorted(CONF.glob("*/*.yaml"))]
+FILES = [
+    path.relative_to(CONF).with_suffix("")
+    for path in sorted(CONF.glob("*/*.yaml"))
+    if path.parent.name != "experiment"  # these are of all groups: see test_experiments.py
+]
 LAYER = {"model": "layer", "model.cls": "torch.nn.GELU", "model.input_shape": [4]}
 NEEDED = {("model", "layer"): {key: value for key, value in LAYER.items() if key != "model"}}
 
@@ -64,7 +68,8 @@ def test_every_model_of_torchvision_is_an_option(name: str) -> None:
 
 def test_every_group_of_options_is_tested_here() -> None:
     assert {file.parent.name for file in FILES} == {path.name for path in CONF.iterdir() if path.is_dir()} - {
-        "__pycache__"
+        "__pycache__",
+        "experiment",
     }
 
 

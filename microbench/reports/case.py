@@ -70,7 +70,7 @@ def facts(case: CaseResult) -> str:
     parts = [count(len(rounds), "round")]
     if not rounds:  # a crash tore the lines of the whole step
         return parts[0]
-    if memory := peak_memory(case):
+    if memory := case.peak_memory:
         parts.append(f"peak memory {units.memory(memory)}")
     if rounds[0]["calls_per_sample"] > 1:
         parts.append(f"{rounds[0]['calls_per_sample']} calls a sample")
@@ -79,17 +79,6 @@ def facts(case: CaseResult) -> str:
     if first_call := case.estimates.get("first_call"):
         parts.append(f"first call {units.time(first_call.median)}")
     return " · ".join(parts)
-
-
-def peak_memory(case: CaseResult) -> float | None:
-    """The median over rounds of the peak memory in bytes; None where it is not known."""
-    peaks = [
-        record["peak_memory"]
-        for attempt in case.rounds.values()
-        for record in attempt
-        if record["phase"] in WHOLE and record["peak_memory"] is not None
-    ]
-    return median(peaks) if peaks else None
 
 
 def _stops(reasons: Counter[str]) -> str:

@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.reports import phases, units
-from microbench.reports.case import peak_memory
 from microbench.reports.labels import count, items
 from microbench.results.cases import PHASES, WHOLE, CaseResult, Estimate
 from microbench.results.naming import varying
@@ -106,8 +105,7 @@ def _cell(phase: str, write: Callable[[CaseResult, Estimate], str]) -> Callable[
 
 
 def _memory(case: CaseResult, estimate: Estimate) -> str:
-    memory = peak_memory(case)
-    return "" if memory is None else units.memory(memory)
+    return "" if case.peak_memory is None else units.memory(case.peak_memory)
 
 
 def interval_note(cases: Sequence[CaseResult]) -> str | None:

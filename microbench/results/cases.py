@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 
 from microbench.results.record import Record, Status, WarningCode
 
@@ -138,6 +139,17 @@ class CaseResult:
     def whole(self) -> Estimate | None:
         """The estimate of the phase that spans its step; None where none was measured."""
         return next((self.estimates[phase] for phase in WHOLE if phase in self.estimates), None)
+
+    @property
+    def peak_memory(self) -> float | None:
+        """The median over rounds of the peak memory in bytes; None where it is not known."""
+        peaks = [
+            record["peak_memory"]
+            for attempt in self.rounds.values()
+            for record in attempt
+            if record["phase"] in WHOLE and record["peak_memory"] is not None
+        ]
+        return median(peaks) if peaks else None
 
     @cached_property
     def warnings(self) -> dict[str, list[str]]:

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import TypeVar
 
-from microbench.config import OF_THE_RUN
 from microbench.errors import UserError, unknown
 from microbench.results.cases import CaseResult
 from microbench.results.naming import labels, varying
 from microbench.results.settings import (
+    DEFAULTS,
     FOLLOWING,
     Settings,
     as_given,
+    is_of_the_run,
     is_work,
     keys_by,
     settings_of,
@@ -25,7 +26,7 @@ from microbench.results.settings import (
 
 Key = TypeVar("Key", bound=Hashable)
 
-NOT_OF_A_ROUND = (*OF_THE_RUN, "timeout", "measure.rounds")
+NOT_OF_A_ROUND = (*filter(is_of_the_run, DEFAULTS), "timeout", "measure.rounds")
 """Settings that do not change what a round measures."""
 
 MOST_NAMES = 4  # in one line

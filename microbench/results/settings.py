@@ -34,6 +34,11 @@ def is_work(key: str) -> bool:
     return group not in NOT_THE_WORK or (group == "measure" and name in WORK_OF_MEASURE)
 
 
+def is_of_the_run(key: str) -> bool:
+    """Whether a setting is of a whole run, which its cases share."""
+    return key.partition(".")[0] in OF_THE_RUN
+
+
 def work_of(case: CaseResult) -> Settings:
     """The settings of a case's work."""
     return {key: value for key, value in settings_of(case).items() if is_work(key)}
@@ -57,7 +62,7 @@ def meant(name: str, keys: Iterable[str]) -> set[str]:
 
 def varying_keys(settings: Sequence[Settings]) -> list[str]:
     """The settings that are not the same in all cases; those of a whole run do not count."""
-    keys = dict.fromkeys(key for each in settings for key in each if key not in OF_THE_RUN)
+    keys = dict.fromkeys(key for each in settings for key in each if not is_of_the_run(key))
     return [key for key in keys if len({each.get(key) for each in settings}) > 1]
 
 

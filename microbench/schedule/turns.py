@@ -6,8 +6,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from microbench.config import OF_THE_RUN, value_of
+from microbench.config import value_of
 from microbench.errors import UserError
+from microbench.results.settings import DEFAULTS, is_of_the_run
 from microbench.schedule.cases import Case
 
 
@@ -51,7 +52,7 @@ def check_agreed(cases: Sequence[Case]) -> None:
     Raises:
         UserError: they do.
     """
-    for key in OF_THE_RUN:
+    for key in filter(is_of_the_run, DEFAULTS):
         values = list(dict.fromkeys(str(value_of(case.config, key)) for case in cases))
         if len(values) > 1:
             raise UserError(f"{key}={','.join(values)} cannot be swept over: a run has one {key}.")

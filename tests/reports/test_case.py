@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from microbench.reports.case import case_table, facts, peak_memory, show_case
+from microbench.reports.case import case_table, facts, show_case
 from microbench.results.record import Record, StopReason
 
 from .support import INFER, TRAIN, MakeCase, Rendered, case_of, over_rounds, rows
@@ -148,5 +148,5 @@ class TestFacts:
         assert facts(case_of(*records)).startswith("2 rounds · ")
 
     def test_a_memory_that_no_round_knows_is_not_known(self, make_case: MakeCase) -> None:
-        assert peak_memory(case_of(*make_case(INFER, peak_memory=None))) is None
-        assert peak_memory(case_of(*make_case(INFER, peak_memory=0))) == 0
+        assert case_of(*make_case(INFER, peak_memory=None)).peak_memory is None
+        assert case_of(*make_case(INFER, peak_memory=0)).peak_memory == 0

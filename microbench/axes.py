@@ -1,0 +1,126 @@
+"""The axes of a sweep, and the cases that they span: those of the command line, and those of a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+
+from microbench.errors import UserError
+
+PRESET = "experiment"
+"""The group of options that presets are in."""
+
+PLAIN = ("engine=eager", "precision=fp32", "layout=contiguous")
+"""The way that a search compares all others with."""
+
+Axes = Mapping[str, Sequence[str]]
+"""By an option's key, the overrides to choose one from."""
+
+Way = Mapping[str, str]
+"""By an option's key, the override of an alternative."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset sweeps over.
+
+    Attributes:
+        params: the axes, as `hydra.sweeper.params` has them.
+        ways: alternatives that are no product, as `experiment.ways` has them.
+        sweeps: it is a sweep without -m.
+        searches: it is a search for the fastest of its ways.
+    """
+
+    params: Mapping[str, str]
+    ways: Sequence[Sequence[str]]
+    sweeps: bool = False
+    searches: bool = False
+
+
+NO_PRESET = Preset({}, ())
+
+
+def axes_of(overrides: Iterable[str]) -> dict[str, list[str]]:
+    """The axes that overrides name in Hydra's sweep grammar: `a,b`, `range`, `glob`, or one value.
+
+    Raises:
+        UserError: an override names no values, or a pattern matches none.
+        OverrideParseException: it is no override.
+    """
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    axes: dict[str, list[str]] = {}
+    for override in parser.parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            values = [str(override.input_line)]
+        elif override.is_discrete_sweep():
+            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise UserError(f"{override.input_line} names no values to sweep over: write {key}=a,b.")
+        if not values:
+            raise UserError(f"{override.input_line} matches nothing: see `microbench list`.")
+        axes[key.lstrip("+")] = values
+    return axes
+
+
+def combined(given: Axes, preset: Preset = NO_PRESET) -> list[tuple[str, ...]]:
+    """The overrides of each case: the product of the axes with the preset's ways.
+
+    What is given replaces an axis of the preset that has its key; the ways replace one that has the key of
+    any of them.
+
+    Raises:
+        UserError: the preset's axes or ways are no overrides.
+    """
+    ways = _left(given, [way for each in preset.ways for way in _alternatives(each)])
+    params = _read([f"{key}={value}" for key, value in preset.params.items()], "hydra.sweeper.params")
+    keys = {key for way in ways for key in way}
+    axes = {key: values for key, values in (params | dict(given)).items() if key not in keys}
+    front = {key: axes.pop(key) for key in (PRESET,) if key in axes}
+    tasks = list(product(*(front | axes).values()))
+    return [(*task, *way.values()) for task in tasks for way in ways or [{}]]
+
+
+def _alternatives(way: Sequence[str]) -> list[Way]:
+    """The ways that one with lists of values stands for."""
+    axes = _read(way, "experiment.ways")
+    if not axes:
+        raise UserError("experiment.ways: a way is empty: name what it sets, such as layout=contiguous.")
+    return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+
+def _left(given: Axes, ways: Sequence[Way]) -> list[Way]:
+    """The ways that say of their options what is given of them.
+
+    None where something is given that no way says, and none where all of a way is given: there is nothing
+    left to choose then, so that the options of one case lead to that case alone.
+    """
+    wanted = {key: {_value(each) for each in given[key]} for way in ways for key in way if key in given}
+    left = [
+        way
+        for way in ways
+        if all(key in way and _value(way[key]) in values for key, values in wanted.items())
+    ]
+    for key, values in wanted.items():
+        if {_value(way[key]) for way in left} != values:
+            return []
+    is_one = all(len(values) == 1 for values in wanted.values())
+    return [] if is_one and any(way.keys() == wanted.keys() for way in left) else left
+
+
+def _value(override: str) -> str:
+    """An override's value as Hydra understands it: `True` is `true`."""
+    return repr(OverridesParser.create().parse_override(override).value())
+
+
+def _read(overrides: Sequence[str], where: str) -> dict[str, list[str]]:
+    """The axes of a part of a preset, whose mistakes are told with the part's name."""
+    try:
+        return axes_of(overrides)
+    except OverrideParseException as error:
+        raise UserError(f"{where}: cannot read {error.override!r}: write key=value.") from error

@@ -1,0 +1,137 @@
+"""What a run measured beside what others have published of the same work on their machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_uppercase
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from microbench.errors import UserError
+from microbench.reports import units
+from microbench.results import reference
+from microbench.results.cases import CaseResult
+from microbench.results.naming import varying
+from microbench.results.reference import Cell, Row
+
+Origin = tuple[str, str]
+
+PER = {"variant": "speedup", "workload": "× {}", "quantity": "× {}"}
+"""What the ratio over a baseline is called, by what the baseline is."""
+
+MEANINGS = {
+    "variant": "speedup: how many times faster, or smaller, than {} on the same machine",
+    "workload": "× {0}: how many times what {0} takes on the same machine",
+    "quantity": "× {0}: how many times what {0} takes on the same machine",
+}
+
+
+def show_reference(cases: Sequence[CaseResult], out: Console) -> None:
+    """Print the measured cases beside the published table that their preset names; nothing without one."""
+    named = [case.first["config"].get("experiment", {}).get("reference") for case in cases]
+    for name in dict.fromkeys(filter(None, named)):
+        try:
+            table = reference.load(name)
+        except UserError as error:  # the records are of another version
+            out.print(escape(str(error)), style="dim")
+            continue
+        own = [case for case, reference_name in zip(cases, named, strict=True) if reference_name == name]
+        _show(own, table, out)
+
+
+def _show(cases: Sequence[CaseResult], table: reference.Table, out: Console) -> None:
+    rows = reference.rows(cases, table)
+    origins = list(dict.fromkeys(origin for row in rows for origin in row.published))
+    out.print(f"\n[bold]beside the figures that {escape(table.figures[0].source)} has published[/bold]")
+    if not origins:
+        out.print(escape(f"none of them is of these cases: {contents(table)}"), style="dim", soft_wrap=True)
+        out.print()
+        return
+    letters = dict(zip(origins, ascii_uppercase, strict=False)) if len(origins) > 1 else {origins[0]: ""}
+    for origin, letter in letters.items():
+        out.print(escape(f"{letter or 'published'}: {machine(origin)}"), soft_wrap=True)
+    out.print(reference_table(rows, table, letters))
+    for text in notes(table, rows):
+        out.print(escape(text), style="dim", soft_wrap=True)
+    out.print()
+
+
+def machine(origin: Origin) -> str:
+    """What figures were measured on, and with which software."""
+    device, software = origin
+    return f"{device}, {software or 'software not stated'}"
+
+
+def contents(table: reference.Table) -> str:
+    """What a table has figures of."""
+    models = dict.fromkeys(filter(None, (table.model(each.workload) for each in table.figures)))
+    batches = sorted({each.batch_size for each in table.figures})
+    return f"they are of {', '.join(models)} at batch {', '.join(map(str, batches))}"
+
+
+def reference_table(rows: Sequence[Row], table: reference.Table, letters: dict[Origin, str]) -> Table:
+    """A row a case and quantity: the figure of here, and each published one, with its ratio."""
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    settings = _settings(rows)
+    part, name = table.baseline
+    several = len(table.variants) > 1 or any(row.variant is None for row in rows)
+    for header in ("model", *settings, *(["published as"] if several else []), "phase"):
+        found.add_column(header)
+    for header in ("here", *(letter or "published" for letter in letters.values())):
+        found.add_column(header, justify="right", no_wrap=True)
+        found.add_column(PER[part].format(name), justify="right", no_wrap=True)
+    for row in rows:
+        cells = [_cells(row.published.get(origin), row.quantity) for origin in letters]
+        found.add_row(
+            escape(row.case.first["cfg_model"]),
+            *(escape(values[id(row.case)]) for values in settings.values()),
+            *([escape(row.variant or "–")] if several else []),
+            row.quantity,
+            *(_cells(row.measured, row.quantity) if row.measured else (row.case.status, "")),
+            *(text for pair in cells for text in pair),
+        )
+    return found
+
+
+def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
+    """What tells the rows' cases apart, and their batch: by the setting's name, and by a case's identity."""
+    cases = list({id(row.case): row.case for row in rows}.values())
+    found = {"batch_size": [str(case.first["cfg_batch_size"]) for case in cases], **varying(cases)}
+    return {
+        name: {id(case): value for case, value in zip(cases, values, strict=True)}
+        for name, values in found.items()
+    }
+
+
+def _cells(cell: Cell | None, quantity: str) -> tuple[str, str]:
+    """A figure and its ratio, as they are written."""
+    if cell is None:
+        return "–", ""
+    return _written(cell.value, quantity), "" if cell.ratio is None else _ratio(cell.ratio)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if 0.1 <= value < 100 else f"{value:.3g}"
+
+
+def _written(value: float, quantity: str) -> str:
+    """A value in the unit of its quantity; the table's column of phases names that of a rate."""
+    what = quantity.partition(" ")[2]
+    if what == "memory":
+        return units.memory(value)
+    return units.rate(value) if what else units.time(value)
+
+
+def notes(table: reference.Table, rows: Sequence[Row]) -> list[str]:
+    """How to read the table, and what has no figure in it."""
+    part, name = table.baseline
+    found = [f"other machines than this one: compare ratios, not times. {MEANINGS[part].format(name)}"]
+    found += table.notes
+    there = {row.case.first["cfg_model"] for row in rows if row.published}
+    for model in dict.fromkeys(row.case.first["cfg_model"] for row in rows):
+        batches = sorted({each.batch_size for each in table.figures if table.model(each.workload) == model})
+        if batches and model not in there:
+            found.append(f"{model} was published at batch {', '.join(map(str, batches))}")
+    return found
