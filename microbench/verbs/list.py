@@ -22,6 +22,7 @@ HELP = """\
 
 [bold]usage[/bold]  microbench model=NAME \\[option=value …]       measure one case
        microbench -m model=A,B option=V,W …       measure every combination
+       microbench +experiment=NAME \\[option=V …]   run a preset, beside published figures
        microbench compare A B | A --by OPTION     tell real differences from luck
        microbench doctor                          what this machine can measure, and how to do better
        microbench list \\[KIND]                    print what there is to choose from
@@ -31,6 +32,7 @@ HELP = """\
   microbench -m model=vgg16,resnet50 batch_size=1,8 mode=train,infer
   microbench -m 'model=glob(vgg*)' mode=infer
   microbench model=layer model.cls=torch.nn.GELU 'model.args=[]' 'model.input_shape=[1024]'
+  microbench +experiment=layer_phases model=dense,batchnorm
 """
 
 MEANINGS = {
@@ -100,6 +102,13 @@ def names(kind: str) -> list[str]:
     return options(kind.removesuffix("s"))
 
 
+def description(experiment: str) -> str:
+    """What a preset is, as its file begins."""
+    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return next(text for text in comments if text and not text.startswith("@")).rstrip(".:")
+
+
 def main(kinds: Sequence[str]) -> int:
     """`microbench list [KIND …]`: print what there is to choose from."""
     from microbench.reports.terminal import console
@@ -109,16 +118,26 @@ def main(kinds: Sequence[str]) -> int:
 
 
 def show_list(kinds: Iterable[str], out: Console) -> None:
-    """Print the names of the given kinds, or of all; one a line for one kind in a pipe."""
+    """Print the names of the given kinds, or of all; one a line for one kind in a pipe.
+
+    Presets have what they are beside their name.
+    """
     chosen = list(kinds) or list(KINDS)
     for kind in chosen:
         names(kind)
     if len(chosen) == 1 and not out.is_terminal:
-        out.print("\n".join(names(chosen[0])), soft_wrap=True)
+        out.print(escape("\n".join(_lines(chosen[0]))), soft_wrap=True)
         return
     for kind in chosen:
         out.print(f"[bold]{kind}[/bold]")
         out.print(_grid(kind))
+
+
+def _lines(kind: str) -> list[str]:
+    """The names of a kind as they are, a line each; those of presets with what they are."""
+    found = names(kind)
+    width = max(map(len, found))
+    return [f"{name:{width}}  {description(name)}" for name in found] if kind == "experiments" else found
 
 
 def _grid(kind: str) -> Table:
@@ -126,6 +145,9 @@ def _grid(kind: str) -> Table:
     if kind == "models":
         for family, members in catalog.families(names(kind)).items():
             grid.add_row(f"  {family}", escape(", ".join(members)))
+    elif kind == "experiments":
+        for name in names(kind):
+            grid.add_row(f"  {name}", escape(description(name)))
     else:
         grid.add_row("", escape(", ".join(names(kind))))
     return grid
@@ -137,12 +159,14 @@ def show_help(out: Console) -> None:
     out.print("[bold]options[/bold], with their defaults")
     grid = Table.grid(padding=(0, 2))
     for group in groups():
-        if group != "model":
+        if group not in ("model", "experiment"):
             grid.add_row(f"  {group}={_default(group)}", escape(", ".join(options(group))))
     for key, meaning in MEANINGS.items():
         grid.add_row(f"  {key}={as_given(value_of(Config(), key))}", escape(meaning))
     grid.add_row("  hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>")
     out.print(grid)
+    out.print("\n[bold]experiments[/bold], presets to add: +experiment=NAME")
+    out.print(_grid("experiments"))
     out.print("\n[bold]models[/bold] (torchvision's classifiers, with random weights)")
     out.print(_grid("models"))
     out.print("\n[bold]layers[/bold], and model=layer for any other of torch.nn")
