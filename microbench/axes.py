@@ -62,6 +62,8 @@ def axes_of(overrides: Iterable[str]) -> dict[str, list[str]]:
             values = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
             raise UserError(f"{override.input_line} names no values to sweep over: write {key}=a,b.")
+        if override.is_hydra_override() and len(values) > 1:
+            raise UserError(f"{override.input_line} cannot be swept over: it is Hydra's own.")
         if not values:
             raise UserError(f"{override.input_line} matches nothing: see `microbench list`.")
         axes[key.lstrip("+")] = values
@@ -89,8 +91,9 @@ def combined(given: Axes, preset: Preset = NO_PRESET) -> list[tuple[str, ...]]:
 def _alternatives(way: Sequence[str]) -> list[Way]:
     """The ways that one with lists of values stands for."""
     axes = _read(way, "experiment.ways")
-    if not axes:
-        raise UserError("experiment.ways: a way is empty: name what it sets, such as layout=contiguous.")
+    if not axes or PRESET in axes:
+        what = f"names another preset, {axes[PRESET][0]}" if axes else "is empty"
+        raise UserError(f"experiment.ways: a way {what}: name what it sets, such as layout=contiguous.")
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 

@@ -26,6 +26,7 @@ TYPE_NAMES: dict[Any, str] = {
     dict: "a dictionary, such as {stride: 2}",
 }
 GROUPS = {item.name for item in fields(Config) if is_dataclass(get_type_hints(Config)[item.name])}
+WAYS = "experiment.ways must be a list of lists of options, such as [[layout=contiguous],[layout=mkldnn]]."
 EXAMPLES = {"model.source": "layer", "model.cls": "torch.nn.GELU", "model.input_shape": "[1024]"}
 
 
@@ -80,6 +81,8 @@ def unknown_key(key: str) -> UserError:
     within = [each.removeprefix(prefix) for each in known if dot and each.startswith(prefix)]
     names = [prefix + each for each in nearest(name, within)] or nearest(key, known) or nearest(name, known)
     hint = f" Did you mean {', '.join(names)}?" if names else ""
+    if group == "experiment" and name in GROUPS | {"hydra", "defaults"} | set(known):
+        hint = " A preset's file begins with `# @package _global_`."
     return UserError(f"Unknown option {key!r}.{hint} All options: `microbench --cfg job model=resnet18`")
 
 
@@ -97,6 +100,8 @@ def missing_key(key: str) -> UserError:
 
 
 def _bad_value(error: Any) -> UserError | None:
+    if isinstance(error.full_key, int) or str(error.full_key).startswith("experiment.ways"):
+        return UserError(WAYS)  # a number alone is the place in a list of lists, and there is no other
     if not error.full_key:
         return None
     expected = _expected(error.full_key) if isinstance(error, ValidationError) else None
