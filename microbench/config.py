@@ -125,8 +125,8 @@ class EngineConfig:
 
     Attributes:
         name: the module of `engines/`.
-        freeze: torchscript: make parameters constants.
-        optimize: torchscript: fuse for inference too, which implies freezing.
+        freeze: torchscript and libtorch: make parameters constants.
+        optimize: torchscript and libtorch: fuse for inference too, which implies freezing.
         backend: compile: the backend's name.
         mode: compile: one of COMPILE_MODES.
         freezing: compile and export: make parameters constants.
@@ -152,6 +152,7 @@ class EngineConfig:
 
 OPTIONS_OF = {
     "torchscript": ("freeze", "optimize"),
+    "libtorch": ("freeze", "optimize"),
     "compile": ("backend", "mode", "freezing", "dynamic", "cpp_wrapper", "cache"),
     "export": ("freezing", "cache"),
     "onnxruntime": ("level", "copies"),

@@ -100,7 +100,7 @@ class _Steps:
         program, prepare = self._prepare(workload, mode.TRAINING)
         stack.callback(program.close)
         with mode.experiment(program, config) as trial:
-            experiment = trial.experiment if evict is None else _cold(trial.experiment, evict)
+            experiment = trial.experiment if evict is None else _cold(trial.experiment, evict, program)
             first_call = self._first_call(experiment, clock)
             with sampler.quiet_gc():
                 warmup = sampler.heat(experiment, clock, config.measure.max_warmup)
@@ -189,9 +189,12 @@ class _Steps:
         return Wanted(settings.rel_ci, settings.max_warmup, settings.rounds)
 
 
-def _cold(experiment: Experiment, evict: Callable[[], object]) -> Experiment:
-    """The experiment with the caches evicted before each sample; calls are not merged then."""
-    return replace(experiment, before=evict, mergeable=False)
+def _cold(experiment: Experiment, evict: Callable[[], object], program: Program) -> Experiment:
+    """The experiment with the caches evicted before each sample; calls are not merged then.
+
+    A program's own loop evicts them itself, from the threads that it computes with.
+    """
+    return replace(experiment, before=evict if program.loop is None else None, mergeable=False)
 
 
 def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[Series, ...]:

@@ -28,12 +28,16 @@ class HostClock:
         return [(mark - marks[0]) * 1e-9 for mark in marks]
 
 
+def evicting_bytes() -> int:
+    """How much memory to rewrite to drive everything else out of the CPUs' caches."""
+    return 2 * (cpus.last_level_cache() or UNKNOWN_CACHE)
+
+
 class Evictor:
     """Drives what lies in the CPUs' caches out of them: all threads rewrite twice as much memory."""
 
     def __init__(self) -> None:
-        size = 2 * (cpus.last_level_cache() or UNKNOWN_CACHE)
-        self._buffer = torch.zeros(size // 4)
+        self._buffer = torch.zeros(evicting_bytes() // 4)
 
     def __call__(self) -> None:
         """Rewrite it."""

@@ -1,0 +1,77 @@
+"""LibTorch: the traced module in a C++ program, without Python."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from microbench.devices.cpu import evicting_bytes
+from microbench.engines import Job, Program, dressed
+from microbench.engines.libtorch import build, optimizers, traced
+from microbench.engines.libtorch.loop import ProgramLoop
+from microbench.errors import SkippedError
+from microbench.host import allocator
+
+TRAINS = True
+PRECISIONS = ("fp32", "bf16", "fp16")
+LAYOUTS = ("contiguous", "channels_last")
+DEVICES = ("cpu",)
+
+
+def prepare(job: Job) -> Program:
+    """Trace the module, start the program that runs it, and wait until it has loaded it.
+
+    The program is built first where it is not there yet.
+
+    Raises:
+        SkippedError: it cannot be built here, or cannot run the module.
+    """
+    settings = _settings(job)
+    program = build.program()
+    workload, facts = dressed(job)
+    with tempfile.TemporaryDirectory(prefix="microbench-") as name:
+        folder = Path(name)
+        settings["parameters"] = traced.write(workload, job.training, folder)
+        torch.save(settings, folder / "settings.pt")
+        loop = ProgramLoop(program, folder, workload, job.training)
+    return Program(
+        workload,
+        partial(loop.step, 1),
+        list(workload.module.parameters()),
+        loop=loop,
+        facts=replace(facts, engine=f"libtorch {torch.__version__}"),
+        close=loop.close,
+    )
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """What the program is to know, but for the names of the parameters.
+
+    Raises:
+        UserError, SkippedError: it cannot train with this optimizer, or a module so optimized.
+    """
+    config, engine = job.config, job.config.engine
+    if job.training and (engine.freeze or engine.optimize):
+        raise SkippedError("engine.freeze and engine.optimize are for inference: use mode=infer")
+    tuned = config.allocator == "tuned"
+    return {
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "mkldnn": config.device.mkldnn,
+        "flush_denormal": config.flush_denormal,
+        "share_memory": allocator.SHARED if tuned else None,
+        "keep_memory": allocator.KEPT if tuned else None,
+        "evict": evicting_bytes() if config.measure.cold_cache else 0,
+        "training": job.training,
+        "freeze": engine.freeze,
+        "optimize": engine.optimize,
+        "is_loss": job.workload.objective.is_loss,
+        "seed": config.seed,
+        "optimizer": config.optimizer.cls,
+        "optimizer_options": optimizers.options_of(config.optimizer) if job.training else {},
+    }

@@ -1,0 +1,126 @@
+"""The program's build: once for each of its sources, the compiler and the torch it is linked with."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from microbench.errors import SkippedError, first_line
+
+SOURCES = Path(__file__).parent
+TORCH = Path(torch.__file__).parent
+HEADERS = (TORCH / "include", TORCH / "include/torch/csrc/api/include")
+LIBRARIES = TORCH / "lib"
+
+
+class CompileError(Exception):
+    """The compiler refused the program."""
+
+
+def program() -> Path:
+    """The program, which is built where it is not there yet: it takes about 15 seconds.
+
+    It lies in the user's cache folder, under a name made of everything that it is built from. It is complete
+    whenever it is there, and of several that build it at once, one does.
+
+    Raises:
+        SkippedError: it cannot be built here; the message says what is missing.
+        CompileError: the compiler refused it.
+    """
+    command = _command(_compiler())
+    path = _cache() / _identity(command) / "program"
+    if not path.exists():
+        with _locked(path.parent):
+            if not path.exists():
+                _compile(command, path)
+    return path
+
+
+def _compiler() -> str:
+    """The C++ compiler, where all that it needs is there.
+
+    Raises:
+        SkippedError: something is not.
+    """
+    if sys.platform != "linux":
+        raise SkippedError("engine=libtorch needs Linux: use engine=torchscript")
+    wanted = os.environ.get("CXX") or "g++"
+    found = shutil.which(wanted)
+    if found is None:
+        raise SkippedError(
+            f"engine=libtorch needs the C++ compiler {wanted}: `apt install g++`, or `conda install -c "
+            "conda-forge gxx` (the variable CXX names another)"
+        )
+    if not (HEADERS[1] / "torch/torch.h").exists():
+        raise SkippedError(
+            f"engine=libtorch needs torch's C++ headers, which {TORCH} has not: install torch with pip"
+        )
+    return found
+
+
+def _command(compiler: str) -> list[str]:
+    """The compiler's call, but for what it is to write."""
+    return [
+        compiler,
+        "-O2",
+        "-std=c++20",
+        f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
+        *(f"-isystem{folder}" for folder in HEADERS),
+        str(SOURCES / "program.cpp"),
+        f"-L{LIBRARIES}",
+        f"-Wl,-rpath,{LIBRARIES}",
+        "-ltorch_cpu",
+        "-lc10",
+    ]
+
+
+def _identity(command: Sequence[str]) -> str:
+    """What tells this program from one that is built of something else."""
+    sources = [path.read_text() for path in sorted(SOURCES.iterdir()) if path.suffix in (".cpp", ".h")]
+    parts = [*command, str(torch.__version__), *sources]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "microbench/libtorch"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep others from building in this folder, which is made.
+
+    Raises:
+        SkippedError: it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise SkippedError(
+            f"engine=libtorch cannot write to {folder} ({error.strerror}): set XDG_CACHE_HOME to a folder of "
+            "your own"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(command: Sequence[str], path: Path) -> None:
+    """Build it beside its place, and put it there once it is complete."""
+    made = path.with_suffix(".new")
+    done = subprocess.run(
+        [*command, "-o", str(made)], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        errors = (line for line in done.stderr.splitlines() if "error" in line)
+        raise CompileError(f"{command[0]} does not compile it: {next(errors, first_line(done.stderr))}")
+    made.replace(path)

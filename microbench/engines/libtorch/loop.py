@@ -1,0 +1,90 @@
+"""The program's measuring loop, as the modes and the sampler see it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from microbench.engines import Answer
+from microbench.engines.libtorch import traced
+from microbench.engines.libtorch.process import Process, ProgramError
+from microbench.errors import SkippedError
+from microbench.metrics.process import PeakMemory
+from microbench.workloads import Workload
+
+UNKNOWN = "Unknown builtin op: "  # as LibTorch begins the refusal of an operation it does not have
+
+
+class ProgramLoop:
+    """The loop of a program that has loaded its case.
+
+    Args:
+        program: the executable.
+        folder: where the case lies; it may be deleted afterwards.
+        workload: as it is run.
+        training: for training steps, or for inference.
+
+    Attributes:
+        pid: the program's process id.
+
+    Raises:
+        SkippedError: LibTorch does not have an operation that the module needs.
+        ProgramError: it failed.
+    """
+
+    def __init__(self, program: Path, folder: Path, workload: Workload, training: bool) -> None:
+        self._workload, self._training = workload, training
+        self._process = Process(program, folder)
+        self.pid = self._process.pid
+        self._memory = PeakMemory(self.pid)
+        try:
+            self._process.ask("load")
+        except ProgramError as error:
+            self.close()
+            if UNKNOWN in str(error):
+                raise SkippedError(f"engine=libtorch cannot load the module: {error}") from error
+            raise
+
+    def step(self, calls: int) -> list[int]:
+        """One sample of so many calls: its marks."""
+        return self._process.ask(f"sample {calls} 1")
+
+    def burst(self, calls: int, samples: int) -> list[list[int]]:
+        """So many samples: the marks of each."""
+        marks = self._process.ask(f"sample {calls} {samples}")
+        each = len(marks) // samples
+        return [marks[start : start + each] for start in range(0, len(marks), each)]
+
+    def answer(self) -> Answer:
+        """What a call computes; in training, a step from the weights that the workload's module has.
+
+        That module is traced again, for what it does may have been changed: whether it drops values.
+        """
+        with tempfile.TemporaryDirectory(prefix="microbench-") as name:
+            folder = Path(name)
+            if self._training:
+                traced.write_module(self._workload, True, folder)
+            self._process.ask(f"answer {folder}")
+            return Answer(**_read(folder / "answer.pt"))
+
+    def weights(self) -> list[torch.Tensor]:
+        """The parameters as the program has them now, in the order of the module's."""
+        with tempfile.TemporaryDirectory(prefix="microbench-") as name:
+            self._process.ask(f"weights {name}")
+            return _read(Path(name, "weights.pt"))["weights"]
+
+    def peak_memory(self) -> int | None:
+        """Bytes over the level before the module was loaded; None where the kernel does not say."""
+        return self._memory.peak()
+
+    def close(self) -> None:
+        """End the program."""
+        self._process.close()
+
+
+def _read(path: Path) -> dict[str, list[torch.Tensor]]:
+    """Lists of tensors that the program wrote, with types that only a whole unpickler knows."""
+    found: dict[str, list[torch.Tensor]] = torch.load(path, weights_only=False)
+    return found

@@ -1,0 +1,93 @@
+"""The program's process, and the lines that are exchanged with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+GRACE = 5.0  # seconds it has to end by itself
+
+
+class ProgramError(RuntimeError):
+    """The program could not do what it was asked for, or has ended."""
+
+
+class Process:
+    """The running program; it ends with this process, at the latest.
+
+    Args:
+        program: what to start.
+        folder: where its case lies.
+
+    Attributes:
+        pid: its process id.
+
+    Raises:
+        ProgramError: it could not set what the case asks for.
+    """
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._process = subprocess.Popen(
+            [program, folder, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        self.pid = self._process.pid
+        try:
+            self._reply("starting")
+        except ProgramError:
+            self.close()
+            raise
+
+    def ask(self, command: str) -> list[int]:
+        """Give it a command, and sleep until it has been obeyed.
+
+        Returns:
+            The numbers of its answer.
+
+        Raises:
+            ProgramError: it failed, or has ended; one line says why.
+        """
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # its end of the output says so, too
+            self._process.stdin.write(command + "\n")
+            self._process.stdin.flush()
+        return self._reply(command)
+
+    def _reply(self, doing: str) -> list[int]:
+        assert self._process.stdout is not None
+        word, _, rest = self._process.stdout.readline().partition(" ")
+        if word.strip() == "ok":
+            return [int(number) for number in rest.split()]
+        if word == "error":
+            raise ProgramError(rest.strip())
+        raise ProgramError(f"the libtorch program {self._end()} (doing: {doing})")
+
+    def _end(self) -> str:
+        """How it ended, and its last words."""
+        code = self._process.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        self._log.seek(0)
+        words = self._log.read().decode(errors="replace").strip().splitlines()
+        return f"{how}: {words[-1].strip()}" if words else how
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._log.close()

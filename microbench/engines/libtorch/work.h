@@ -1,0 +1,201 @@
+// What is timed: calls of a module, or training steps, with marks at the borders of their phases.
+
+#pragma once
+
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/script.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "files.h"
+#include "host.h"
+#include "optimizer.h"
+
+using Marks = std::vector<int64_t>;
+
+// One case. Its files may be deleted once it is made.
+class Work {
+ public:
+  virtual ~Work() = default;
+
+  // One sample of so many calls: appends its marks.
+  virtual void sample(int64_t calls, Marks& marks) = 0;
+
+  // What one untimed call, or one step of the module in a folder, computes.
+  virtual Lists answer(const std::string& folder) = 0;
+
+  // The parameters that are trained, as they are now.
+  virtual Tensors weights() = 0;
+};
+
+inline torch::jit::Module module_in(const std::string& folder) {
+  return torch::jit::load(folder + "/module.pt");
+}
+
+inline std::vector<c10::IValue> inputs_in(const std::string& folder) {
+  return Fields(folder + "/inputs.pt").at("inputs").toListRef().vec();
+}
+
+class Inference : public Work {
+ public:
+  Inference(const std::string& folder, const Fields& settings)
+      : module_(module_in(folder)), inputs_(inputs_in(folder)) {
+    if (settings.at("freeze").toBool()) module_ = torch::jit::freeze(module_);
+    if (settings.at("optimize").toBool()) module_ = torch::jit::optimize_for_inference(module_);
+  }
+
+  void sample(int64_t calls, Marks& marks) override {
+    const c10::InferenceMode guard;
+    marks.push_back(now());
+    for (int64_t call = 0; call < calls; ++call) module_.forward(inputs_);
+    marks.push_back(now());
+  }
+
+  Lists answer(const std::string&) override {
+    const c10::InferenceMode guard;
+    return lists({{"outputs", tensors_of(module_.forward(inputs_))}});
+  }
+
+  Tensors weights() override { return {}; }
+
+ private:
+  torch::jit::Module module_;
+  std::vector<c10::IValue> inputs_;
+};
+
+// A module's parameters in the order of the names, which have each of them once.
+inline Tensors parameters_of(const torch::jit::Module& module, const c10::IValue& names) {
+  std::unordered_map<std::string, at::Tensor> known;
+  for (const auto& each : module.named_parameters()) known.emplace(each.name, each.value);
+  Tensors found;
+  for (const c10::IValue& name : names.toListRef()) found.push_back(known.at(name.toStringRef()));
+  return found;
+}
+
+class Training : public Work {
+ public:
+  Training(const std::string& folder, const Fields& settings)
+      : names_(settings.at("parameters")),
+        seed_(settings.at("seed").toInt()),
+        module_(module_in(folder)),
+        parameters_(parameters_of(module_, names_)),
+        inputs_(inputs_in(folder)) {
+    for (const c10::IValue& each : inputs_) {
+      if (each.toTensor().requires_grad()) leaves_.push_back(each.toTensor());
+    }
+    if (settings.at("is_loss").toBool()) objective_ = torch::jit::load(folder + "/objective.pt");
+    if (!parameters_.empty()) {
+      const Fields options(settings.at("optimizer_options"));
+      optimizer_ = make_optimizer(settings.at("optimizer").toStringRef(), parameters_, options);
+    }
+  }
+
+  // Marks the start, and the ends of forward, loss (where there is one), backward and update. What a step
+  // computed lives until the next one replaces it.
+  void sample(int64_t, Marks& marks) override {
+    marks.push_back(now());
+    output_ = module_.forward(inputs_);
+    marks.push_back(now());
+    if (objective_) {
+      loss_ = objective_->forward({output_}).toTensor();
+      marks.push_back(now());
+      loss_.backward();
+    } else {
+      backward_from(output_);
+    }
+    marks.push_back(now());
+    update();
+    marks.push_back(now());
+  }
+
+  // The first step is only observed by the executor; the second runs what it made of that, as is timed.
+  Lists answer(const std::string& folder) override {
+    torch::jit::Module module = module_in(folder);
+    const Tensors parameters = parameters_of(module, names_);
+    compute(module);
+    drop_gradients(parameters);
+    const Tensors roots = tensors_of(compute(module));
+    Lists found = lists({{"outputs", detached(roots)}, {"gradients", gradients_of(parameters)}});
+    drop_gradients(parameters);
+    return found;
+  }
+
+  Tensors weights() override { return detached(parameters_); }
+
+ private:
+  // The loss, or a layer's outputs; the gradients are left where they belong. A loss is scaled, for small
+  // gradients vanish in float16.
+  c10::IValue compute(torch::jit::Module& module) {
+    torch::manual_seed(seed_);
+    c10::IValue root = module.forward(inputs_);
+    if (objective_) {
+      root = objective_->forward({root});
+      (root.toTensor() * SCALE).backward();
+    } else {
+      backward_from(root);
+    }
+    return root;
+  }
+
+  // From ones of every output that requires a gradient; they are made once.
+  void backward_from(const c10::IValue& output) {
+    Tensors roots;
+    for (const at::Tensor& each : tensors_of(output)) {
+      if (each.requires_grad()) roots.push_back(each);
+    }
+    if (ones_.empty()) {
+      for (const at::Tensor& root : roots) ones_.push_back(at::ones_like(root));
+    }
+    torch::autograd::backward(roots, ones_);
+  }
+
+  void update() {
+    if (optimizer_) {
+      optimizer_->step();
+      optimizer_->zero_grad();
+    }
+    drop_gradients({});
+  }
+
+  // Those of the inputs, and of these parameters.
+  void drop_gradients(const Tensors& parameters) {
+    for (const Tensors& each : {parameters, leaves_}) {
+      for (const at::Tensor& tensor : each) tensor.mutable_grad().reset();
+    }
+  }
+
+  // Those of these parameters, and of the inputs, without the scale.
+  Tensors gradients_of(const Tensors& parameters) {
+    const double scale = objective_ ? SCALE : 1.0;
+    Tensors found;
+    for (const Tensors& each : {parameters, leaves_}) {
+      for (const at::Tensor& tensor : each) {
+        if (tensor.grad().defined()) found.push_back(tensor.grad() / scale);
+      }
+    }
+    return found;
+  }
+
+  static constexpr double SCALE = 1024.0;
+
+  c10::IValue names_;
+  uint64_t seed_;
+  torch::jit::Module module_;
+  Tensors parameters_;
+  std::vector<c10::IValue> inputs_;
+  Tensors leaves_;
+  std::optional<torch::jit::Module> objective_;
+  Optimizer optimizer_;
+  Tensors ones_;
+  c10::IValue output_;
+  at::Tensor loss_;
+};
+
+inline std::unique_ptr<Work> load(const std::string& folder, const Fields& settings) {
+  if (settings.at("training").toBool()) return std::make_unique<Training>(folder, settings);
+  return std::make_unique<Inference>(folder, settings);
+}
