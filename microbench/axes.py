@@ -76,16 +76,35 @@ def combined(given: Axes, preset: Preset = NO_PRESET) -> list[tuple[str, ...]]:
     What is given replaces an axis of the preset that has its key; the ways replace one that has the key of
     any of them.
 
+    A search has plain eager before all ways, whatever is given.
+
     Raises:
-        UserError: the preset's axes or ways are no overrides.
+        UserError: the preset's axes or ways are no overrides, or a search is for several works.
     """
     ways = _left(given, [way for each in preset.ways for way in _alternatives(each)])
     params = _read([f"{key}={value}" for key, value in preset.params.items()], "hydra.sweeper.params")
     keys = {key for way in ways for key in way}
     axes = {key: values for key, values in (params | dict(given)).items() if key not in keys}
     front = {key: axes.pop(key) for key in (PRESET,) if key in axes}
+    if preset.searches:
+        return _searched(front | axes, ways)
     tasks = list(product(*(front | axes).values()))
     return [(*task, *way.values()) for task in tasks for way in ways or [{}]]
+
+
+def _searched(axes: Axes, ways: Sequence[Way]) -> list[tuple[str, ...]]:
+    """The overrides of plain eager, and of each way to compare with it.
+
+    Raises:
+        UserError: an axis that no way has has several values.
+    """
+    plain = {each.partition("=")[0]: each for each in PLAIN}
+    several = next((key for key, values in axes.items() if len(values) > 1 and key not in plain), None)
+    if several is not None:
+        raise UserError(f"A search is for one work: give one {several}, not {len(axes[several])}.")
+    work = [values[0] for key, values in axes.items() if key not in plain]
+    tried = list(product(*(values for key, values in axes.items() if key in plain)))
+    return [(*work, *PLAIN), *((*work, *each, *way.values()) for each in tried for way in ways or [{}])]
 
 
 def _alternatives(way: Sequence[str]) -> list[Way]:

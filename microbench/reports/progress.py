@@ -122,6 +122,8 @@ def title(heading: Heading) -> str:
     axes = heading.axes
     about = [f"{axes['model']} {axes['mode']}", f"batch {axes['batch_size']}", axes["engine"], axes["device"]]
     rounds = [f"round {heading.round + 1} of {heading.rounds}"] if heading.rounds > 1 else []
+    if heading.turns is None:
+        rounds = [f"final, round {heading.round}"] if heading.round else ["first round"]
     place = f"{heading.turn + 1}" + (f"/{heading.turns}" if heading.turns else "")
     return f"[{place}] {', '.join([*about, *heading.settings, *rounds])}"
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from microbench.reports import units
 from microbench.reports.comparison import interval_text, ratio_text
 from microbench.reports.labels import count
+from microbench.reports.remarks import show_remarks
 from microbench.results.cases import CaseResult
 from microbench.results.search import Found, Tried, found
 
@@ -30,6 +31,9 @@ def show_search(cases: Sequence[CaseResult], out: Console) -> None:
     out.print()
     for line in answer(search):
         out.print(line, soft_wrap=True)
+    show_remarks(
+        [search.baseline.case, search.winner.case][: 1 if search.winner is search.baseline else 2], out
+    )
     out.print()
 
 

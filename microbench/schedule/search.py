@@ -76,7 +76,7 @@ class Search:
     def _final(self, leaders: list[Case]) -> Iterator[Case]:
         """Rounds of the baseline and the leaders in turn, while there is time; who falls behind leaves."""
         draw = random.Random(self.seed)
-        for number in range(1, self.baseline.rounds + 1):
+        for number in range(1, 1 + max(self.baseline.rounds, LEAST_ROUNDS)):
             among = [self.baseline, *leaders]
             late = number > LEAST_ROUNDS and self.now() + self._cost(among) > self._end
             if late or not leaders:
