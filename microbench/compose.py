@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from copy import deepcopy
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from threading import RLock
@@ -20,6 +21,7 @@ from typing import Any, cast
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -27,7 +29,7 @@ from microbench import catalog
 from microbench.axes import NO_PRESET, PRESET, Axes, Preset, axes_of, combined
 from microbench.config import Config, validate
 from microbench.errors import UserError, first_line
-from microbench.explain import explain, missing_key, no_plus, schema_keys, unknown_key
+from microbench.explain import GROUPS, explain, missing_key, no_plus, schema_keys, unknown_key
 from microbench.results import reference
 from microbench.schedule.cases import Case, command_of
 from microbench.schedule.resume import arguments_of, folder_of
@@ -89,7 +91,7 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         check_key(override)
     with composing():
         tasks, sweep = _tasks(overrides, folder, bool(MULTIRUN & flags.keys()))
-        composed = [_compose(task, folder) for task in tasks]
+        composed = _composed(tasks, folder)
         kept = ("--config-dir", str(Path(folder).resolve())) if folder else ()
         cases = [
             case(config, (*kept, *(each for each in task if not each.startswith(PLACES))), order)
@@ -116,11 +118,12 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
     register(run_id="")
     given = dict(_given(options, sweep))
     with composing():
-        preset = _preset(given, None) if PRESET in given else NO_PRESET
+        preset = preset_of(given, None) if PRESET in given else NO_PRESET
         tasks = combined(given, preset if sweep or preset.sweeps else NO_PRESET)
         if len(tasks) > 1 and not sweep:
             raise UserError(f"{given[PRESET][0]} has {len(tasks)} cases: call microbench.sweep.")
-        cases = [case(_compose(task), task, order) for order, task in enumerate(tasks)]
+        configs = zip(_composed(tasks), tasks, strict=True)
+        cases = [case(config, task, order) for order, (config, task) in enumerate(configs)]
     check_agreed(cases)
     return cases
 
@@ -141,13 +144,13 @@ def _tasks(
     if not multirun and not begun and folder is None:
         return [tuple(overrides)], False
     given = axes_of(overrides)
-    preset = _preset(given, folder) if begun or folder is not None else NO_PRESET
+    preset = preset_of(given, folder) if begun or folder is not None else NO_PRESET
     if not multirun and not preset.sweeps:
         return [tuple(overrides)], False
     return combined(given, preset), True
 
 
-def _preset(given: Axes, folder: str | None) -> Preset:
+def preset_of(given: Axes, folder: str | None) -> Preset:
     """What is swept over besides what is given, as Hydra's configuration has it, with the preset in it.
 
     Raises:
@@ -208,6 +211,32 @@ def _own_hydra() -> Iterator[None]:
                 yield
         finally:
             instance.hydra = theirs
+
+
+def _composed(tasks: Sequence[Sequence[str]], folder: str | None = None) -> list[DictConfig]:
+    """The configuration of each of at least one task.
+
+    Hydra takes some 60 ms for one, so that those that differ in single values alone share its work: it composes
+    the options that have files, and the values are set in a copy, as Hydra itself would.
+    """
+    shared: dict[tuple[str, ...], DictConfig] = {}
+    found = [_compose(tasks[0], folder)]
+    for task in tasks[1:]:
+        values = [each for each in task if _is_value(each)]
+        files = tuple(each for each in task if each not in values)
+        if files not in shared:
+            shared[files] = _compose(files, folder)
+        config = deepcopy(shared[files])
+        for override in OverridesParser.create().parse_overrides(values):
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        found.append(config)
+    return found
+
+
+def _is_value(override: str) -> bool:
+    """Whether an override sets a single value of the schema, not an option that has a file."""
+    key, is_given, _ = override.partition("=")
+    return bool(is_given) and key in SCHEMA - GROUPS and not FREE.match(override)
 
 
 def _compose(task: Sequence[str], folder: str | None = None) -> DictConfig:

@@ -8,12 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import yaml
 
 from microbench import conf
 from microbench.catalog import torchvision_models
-from microbench.compose import Plan, from_command_line, from_options
+from microbench.compose import Plan, composing, from_command_line, from_options
+from microbench.compose import case as case_of
 from microbench.config import Config, validate
 from microbench.errors import UserError
 from microbench.results.record import SCHEMA_VERSION
@@ -217,6 +219,27 @@ def test_affinities_can_be_swept_over() -> None:
     cases = from_options({"model": "vgg16", "affinity": ["none", "compact", [0], [0, 1]]}, sweep=True)
     assert [case.config.affinity for case in cases] == ["none", "compact", [0], [0, 1]]
     assert len({case.id for case in cases}) == 4
+
+
+def test_a_case_of_a_sweep_is_what_it_is_alone() -> None:
+    """The cases of a sweep share what Hydra composes of the same files."""
+    options: dict[str, Any] = {
+        "model": ["vgg16", "layer"],
+        "model.cls": "torch.nn.GELU",
+        "model.input_shape": [[4]],
+        "model.kwargs": [{"a": 1}],
+        "device.mkldnn": False,
+        "optimizer": "adam",
+        "measure": "quick",
+        "measure.rel_ci": [0.1, 0.2],
+        "affinity": [[0, 1]],
+        "timeout": None,
+    }
+    for case in from_options(options, sweep=True):
+        overrides = [each.replace("model.kwargs=", "++model.kwargs=") for each in case.overrides]
+        with composing():
+            alone = hydra.compose("config", overrides=overrides, return_hydra_config=True)
+        assert case.config == case_of(alone, case.overrides, case.order).config
 
 
 @pytest.mark.parametrize("key", ["schedule_seed", "resume"])
