@@ -24,8 +24,8 @@
 std::string told(const std::string& message) {
   const std::string raised = "\nRuntimeError: ";
   const size_t found = message.rfind(raised);
-  const size_t begin = found == std::string::npos ? 0 : found + raised.size();
-  return message.substr(begin, message.find('\n', begin) - begin);
+  const size_t begin = message.find_first_not_of(" \n", found == std::string::npos ? 0 : found + raised.size());
+  return begin == std::string::npos ? "no message" : message.substr(begin, message.find('\n', begin) - begin);
 }
 
 // Standard output becomes standard error, for what a library prints is no answer; answers keep the old one.

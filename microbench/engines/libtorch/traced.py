@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from microbench.errors import SkippedError, first_line
 from microbench.workloads import Objective, Workload
@@ -29,7 +30,7 @@ def write(workload: Workload, training: bool, folder: Path) -> list[str]:
     if training and workload.objective.is_loss:
         with unchanged(module):
             output = module(*workload.inputs)
-        _save(_trace(_Loss(workload.objective), (output,)), folder / "objective.pt")
+        _save(_trace(_Loss(workload.objective, module), (output,)), folder / "objective.pt")
     return [name for name, _ in module.named_parameters()]
 
 
@@ -37,7 +38,7 @@ def write_module(workload: Workload, training: bool, folder: Path) -> nn.Module:
     """Write `module.pt`: what the module does in train or eval mode.
 
     Returns:
-        What was traced: the module, or one that leaves out what is not there of its outputs.
+        What was traced: the module, or where that cannot be, one that puts out its tensors in a row.
 
     Raises:
         SkippedError: it works, but cannot be traced.
@@ -46,8 +47,8 @@ def write_module(workload: Workload, training: bool, folder: Path) -> nn.Module:
     with unchanged(module), torch.set_grad_enabled(training):
         try:
             traced = _trace(module, inputs)
-        except RuntimeError as error:
-            module = _Present(module)  # tracing stops at an output that is None
+        except Exception as error:
+            module = _Flat(module)
             module(*inputs)  # what fails untraced, too, is no matter of this engine's
             traced = _trace_or_skip(module, inputs, error)
     _save(traced, folder / "module.pt")
@@ -57,7 +58,7 @@ def write_module(workload: Workload, training: bool, folder: Path) -> nn.Module:
 def _trace_or_skip(module: nn.Module, inputs: tuple[Tensor, ...], first: Exception) -> torch.jit.ScriptModule:
     try:
         return _trace(module, inputs)
-    except RuntimeError as error:
+    except Exception as error:
         raise SkippedError(
             f"engine=libtorch runs traced modules, and this one cannot be traced: {first_line(first)}"
         ) from error
@@ -84,37 +85,38 @@ def _no_warnings() -> Iterator[None]:
         yield
 
 
-class _Present(nn.Module):
-    """A module without the outputs that are None, as attention's are that was not asked for its weights."""
+class _Flat(nn.Module):
+    """A module that puts out its tensors in a row: tracing stops at None, and at other things."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
         self.train(module.training)
 
-    def forward(self, *inputs: Tensor) -> Any:
-        """What is there of the module's output."""
-        return _present(self.module(*inputs))
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The tensors of the module's output; how they lay in it is kept."""
+        self._leaves, self._form = tree_flatten(self.module(*inputs))
+        return tuple(leaf for leaf in self._leaves if isinstance(leaf, Tensor))
 
-
-def _present(output: Any) -> Any:
-    if isinstance(output, Mapping):
-        return {name: _present(each) for name, each in output.items() if each is not None}
-    if isinstance(output, (tuple, list)):
-        return tuple(_present(each) for each in output if each is not None)
-    return output
+    def restored(self, flat: Sequence[Tensor]) -> Any:
+        """The output that these tensors were in."""
+        tensors = iter(flat)
+        return tree_unflatten(
+            [next(tensors) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves], self._form
+        )
 
 
 class _Loss(nn.Module):
-    """An objective as a module."""
+    """An objective as a module, of what a traced module puts out."""
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, module: nn.Module) -> None:
         super().__init__()
         self._objective: Callable[[Any], Any] = objective
+        self._restored = module.restored if isinstance(module, _Flat) else None
 
     def forward(self, output: Any) -> Any:
         """The loss."""
-        return self._objective(output)
+        return self._objective(output if self._restored is None else self._restored(output))
 
 
 @contextmanager
