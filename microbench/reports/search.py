@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,8 +10,7 @@ from microbench.reports import units
 from microbench.reports.comparison import interval_text, ratio_text
 from microbench.reports.labels import count
 from microbench.reports.remarks import show_remarks
-from microbench.results.cases import CaseResult
-from microbench.results.search import Found, Tried, found
+from microbench.results.search import Found, Tried
 
 NOTE = (
     "speedup: over plain eager fp32, from rounds in turn with it, which first rounds are not; without an "
@@ -21,19 +18,15 @@ NOTE = (
 )
 
 
-def show_search(cases: Sequence[CaseResult], out: Console) -> None:
-    """Print what a search found; nothing where plain eager was not measured, over which speedups are."""
-    search = found(cases)
-    if search is None:
-        return
+def show_search(search: Found, out: Console) -> None:
+    """Print what a search found: a table of the ways, the fastest, its command, and what disturbed it."""
     out.print(search_table(search))
     out.print(NOTE, style="dim", soft_wrap=True)
     out.print()
     for line in answer(search):
         out.print(line, soft_wrap=True)
-    show_remarks(
-        [search.baseline.case, search.winner.case][: 1 if search.winner is search.baseline else 2], out
-    )
+    told = [search.baseline, *([] if search.winner is search.baseline else [search.winner])]
+    show_remarks([each.case for each in told], out)
     out.print()
 
 

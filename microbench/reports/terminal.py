@@ -35,7 +35,8 @@ def show(result: Result, out: Console) -> None:
         from microbench.reports.search import show_search
 
         show_failures(cases, out)
-        show_search(cases, out)
+        if (search := result.search()) is not None:
+            show_search(search, out)
     else:
         _show_cases(cases, out)
     show_reference(cases, out)

@@ -15,6 +15,8 @@ from microbench.results.record import SEARCH, Record, Status
 if TYPE_CHECKING:
     import pandas as pd
 
+    from microbench.results.search import Found
+
 NEEDED = frozenset(
     ("run_id", "case_id", "order", "round", "started_at", "status", "phase", "median", "config")
 )
@@ -47,6 +49,12 @@ class Result:
     def is_search(self) -> bool:
         """Whether it is the result of a search for the fastest way."""
         return bool(self.records) and self.records[0].get("schedule") == SEARCH
+
+    def search(self) -> Found | None:
+        """What a search for the fastest way found; None for another run, and where plain eager failed."""
+        from microbench.results.search import found  # brings scipy
+
+        return found(self.cases()) if self.is_search else None
 
     def cases(self) -> list[CaseResult]:
         """The cases, each with its rounds, in the order of the runs and of their places in these."""

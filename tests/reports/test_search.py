@@ -9,6 +9,7 @@ from rich.console import Console
 
 from microbench.reports.search import show_search
 from microbench.results.cases import cases_of
+from microbench.results.search import found
 
 CHECKED = {"answer": "same", "error_rel": 0.0123, "tolerance": 0.02}
 Shown = Callable[..., str]
@@ -25,7 +26,9 @@ def shown(timed: Any) -> Shown:
             made = timed(times, order=order, engine=engine, precision=precision, schedule="search")
             records += [{**each, **(CHECKED if order else {}), "command": f"run {way}"} for each in made]
         out = Console(file=StringIO(), width=200)
-        show_search(cases_of(records), out)
+        search = found(cases_of(records))
+        assert search is not None
+        show_search(search, out)
         return out.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
     return show
