@@ -28,16 +28,14 @@ from microbench.measure.warmup import Warmup
 from microbench.metrics import cpus
 from microbench.metrics.sensors import Sensors
 from microbench.results.record import (
-    Caution,
-    Check,
     Outcome,
     Place,
     Progress,
     Series,
     Status,
-    Verdict,
-    WarningCode,
     Watch,
+    unverified,
+    with_check,
 )
 from microbench.stats.median import LEAST_FOR_INTERVAL
 from microbench.workloads import Workload
@@ -85,7 +83,7 @@ class _Steps:
         with state.prepared(self._config, self._threads) as self.environment:
             device = devices.open_device(self._config.device.name)
             with device.prepared(self._config), ExitStack() as stack:
-                return replace(self._measure(device, stack), environment=self.environment)
+                return self._measure(device, stack)
 
     def _begin(self, doing: str, stage: str) -> None:
         self.doing = doing
@@ -107,37 +105,33 @@ class _Steps:
                 sampled, sensors = self._sample(experiment, device, warmup, program)
             peak_memory = memory.peak() if program.loop is None else program.loop.peak_memory()
             finite = trial.finite()
-        check, unverified = self._verify(device, mode, program)
 
         series = _series(sampled, warmup, experiment.whole, clock.name)
         main = [each for each in series if each.phase in experiment.main]
         readings = sensors.readings(sampled.calls)
         surroundings = sensors.surroundings(self._threads, str(self.environment["allocator"]))
-        return Outcome(
-            status=Status.MISMATCH if check.answer is Verdict.MISMATCH else Status.OK,
-            error=check.reason,
+        outcome = Outcome(
             series=(*series, prepare, first_call),
             stop_reason=sampled.stop_reason,
             cautions=(
                 *cautions(warmup, main, self._wanted, finite),
                 *disturbances(readings, surroundings),
-                *unverified,
             ),
             cost={"params": sum(parameter.numel() for parameter in workload.module.parameters())},
             state={"peak_memory": peak_memory, **asdict(readings)},
-            check=check,
+            environment=self.environment,
         )
+        return self._checked(outcome, device, mode, program) if self._verified else outcome
 
-    def _verify(self, device: Device, mode: modes.Mode, program: Program) -> tuple[Check, list[Caution]]:
-        """Whether the answer is eager fp32's; a check that fails costs nothing of what was measured."""
-        if not self._verified:
-            return Check(), []
-        self._begin("checking", "verify")
+    def _checked(self, outcome: Outcome, device: Device, mode: modes.Mode, program: Program) -> Outcome:
+        """The outcome, and whether the answer is eager fp32's; a check that fails costs nothing of it."""
+        self.doing = "checking the answer of"
+        self._watch(Progress("verify", outcome=outcome))
         try:
-            return verify.verify(self._config, device, mode, program), []
+            check = verify.verify(self._config, device, mode, program)
         except Exception as error:
-            _, message = explain(error, self._config, "checking the answer of", self.workload)
-            return Check(), [Caution(WarningCode.UNVERIFIED, f"{message}; verify=false leaves the check out")]
+            return unverified(outcome, explain(error, self._config, self.doing, self.workload)[1])
+        return with_check(outcome, check)
 
     def _build(self, device: Device, training: bool) -> Workload:
         self._begin("building", "build")

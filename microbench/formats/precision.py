@@ -14,6 +14,10 @@ from microbench.formats import mkldnn
 from microbench.workloads import Objective, Workload
 
 
+DEVICES = {"tf32": ("cuda",)}
+"""The devices that have a precision; any may have the others."""
+
+
 class Autocast(nn.Module):
     """A module called under torch.autocast."""
 
@@ -48,7 +52,7 @@ def apply(workload: Workload, precision: PrecisionConfig, device: str) -> Worklo
     """
     if precision.name == "int8":
         raise SkippedError("precision=int8 is quantized by engine=openvino; torch's own engines do not")
-    if precision.name == "tf32" and device != "cuda":
+    if device not in DEVICES.get(precision.name, (device,)):
         raise SkippedError(
             f"precision=tf32 is a format of NVIDIA GPUs, and device={device}: use precision=fp32"
         )

@@ -10,7 +10,7 @@ import json
 import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -39,6 +39,7 @@ class Verdict(StrEnum):
 
     SAME = "same"
     MISMATCH = "mismatch"
+    UNCLEAR = "unclear"
     REFERENCE = "reference"
     OFF = "off"
 
@@ -168,14 +169,16 @@ class Check:
     """What a case computed beside what eager fp32 computes of the same weights and inputs: record fields.
 
     Attributes:
-        answer: a Verdict: within tolerance or not, the case is plain eager fp32 itself, or the check was off;
-            None where it was not done: in rounds after the first, and where it failed.
+        answer: a Verdict: within tolerance, or not, or eager fp32's own answer is too sensitive to tell; the
+            case is plain eager fp32 itself; or the check was off. None where it was not done: in rounds after
+            the first, and where it failed.
         error_abs: the largest absolute error of an output (in training: of the loss, or a layer's outputs).
         error_rel: the largest error relative to the largest value of the same output.
         top1_agreement: the share of the batch for which a classifier's first choice is the same.
         gradient_error: the norm of the gradients' differences over the norm of the gradients.
         tolerance: what `error_rel` may be.
-        reason: what is off, in words; None where nothing is. It becomes the record's error.
+        gradient_tolerance: what `gradient_error` may be.
+        reason: what is off, in words; None where nothing is.
     """
 
     answer: Verdict | None = None
@@ -184,11 +187,12 @@ class Check:
     top1_agreement: float | None = None
     gradient_error: float | None = None
     tolerance: float | None = None
+    gradient_tolerance: float | None = None
     reason: str | None = None
 
     def fields(self) -> dict[str, str | float | None]:
-        """The record's fields."""
-        return {key: value for key, value in vars(self).items() if key != "reason"}
+        """The record's fields; an error without bounds is None."""
+        return {key: _plain(value) for key, value in vars(self).items() if key != "reason"}
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,24 @@ class Outcome:
     check: Check = field(default_factory=Check)
 
 
+def with_check(outcome: Outcome, check: Check) -> Outcome:
+    """An outcome whose answer was checked: one that is not the same is no good, whatever it took."""
+    if check.answer is Verdict.MISMATCH:
+        return replace(outcome, status=Status.MISMATCH, error=check.reason, check=check)
+    checked = replace(outcome, check=check)
+    return checked if check.reason is None else _doubted(checked, check.reason)
+
+
+def unverified(outcome: Outcome, reason: str) -> Outcome:
+    """An outcome whose answer could not be checked, and why."""
+    return _doubted(outcome, f"{reason}; verify=false leaves the check out")
+
+
+def _doubted(outcome: Outcome, reason: str) -> Outcome:
+    caution = Caution(WarningCode.UNVERIFIED, reason)
+    return replace(outcome, cautions=(*outcome.cautions, caution))
+
+
 @dataclass(frozen=True)
 class Place:
     """Where cases will run.
@@ -278,7 +300,7 @@ class Progress:
     """How far the sampling of a case has come: for the display, and so that a crash loses nothing.
 
     Attributes:
-        stage: what the worker is doing: build, prepare, warmup or sample.
+        stage: what the worker is doing: build, prepare, warmup, sample or verify.
         samples: by phase, the samples taken since the last report, in seconds per call.
         phase: the phase that the figures below are of.
         n: samples so far.
@@ -287,6 +309,7 @@ class Progress:
         eta: seconds the sampling may still take.
         clock: what the samples were read on.
         calls_per_sample: how many calls one sample spans.
+        outcome: all that was measured, before the answer is checked: it stands if that ends the process.
     """
 
     stage: str
@@ -298,6 +321,7 @@ class Progress:
     eta: float | None = None
     clock: str = ""
     calls_per_sample: int = 1
+    outcome: Outcome | None = None
 
 
 Watch = Callable[[Progress], None]

@@ -23,6 +23,7 @@ from microbench.results.record import (
     Series,
     Status,
     records_of,
+    unverified,
 )
 from microbench.results.result import Result, load
 from microbench.results.store import Store
@@ -303,6 +304,7 @@ class _Turn:
     of_run: Mapping[str, Any]
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     partial: dict[str, Series] = field(default_factory=dict)
+    measured: Outcome | None = None
 
     def take(self, pool: Pool, store: Store, observer: Observer, found: list[Record]) -> list[Record]:
         """Measure the case and store its records, adding them to those `found` before.
@@ -339,17 +341,24 @@ class _Turn:
         except SkippedError as error:
             return Outcome(Status.SKIPPED, str(error))
         except WorkerTimeoutError:
-            return Outcome(Status.TIMEOUT, _too_long(self.case.config))
+            return self._cut_short(Outcome(Status.TIMEOUT, _too_long(self.case.config)))
         except WorkerDiedError as error:
             status = Status.OOM if cgroups.oom_kills() != killed else Status.ERROR
-            return Outcome(status, error.reason, traceback=error.log or None)
+            return self._cut_short(Outcome(status, error.reason, traceback=error.log or None))
         if answer.user_error is not None:
             return Outcome(Status.ERROR, answer.user_error)
         outcome: Outcome = answer.value
         return outcome
 
+    def _cut_short(self, outcome: Outcome) -> Outcome:
+        """The outcome of a worker that did not answer: all that it measured, if it ended at the check."""
+        if self.measured is None:
+            return outcome
+        return unverified(self.measured, f"Checking the answer failed: {outcome.error}")
+
     def _keep(self, progress: Progress) -> None:
         """Hold on to samples as they come, in case the worker does not live to summarize them."""
+        self.measured = progress.outcome
         for phase, fresh in progress.samples.items():
             if phase not in self.partial:
                 calls = progress.calls_per_sample

@@ -1,0 +1,40 @@
+"""IS IT RIGHT: whether a way of running a workload computes what eager fp32 computes."""
+
+from __future__ import annotations
+
+from microbench.config import Config
+from microbench.devices import Device
+from microbench.engines import Program
+from microbench.modes import Mode
+from microbench.results.record import Check, Verdict
+from microbench.verify.errors import Errors, errors_of, shapes_differ, top1_agreement
+from microbench.verify.judging import judged
+from microbench.verify.reference import Reference, answer_of, is_reference, rounding
+
+
+def verify(config: Config, device: Device, mode: Mode, program: Program) -> Check:
+    """Compare what a program computes with what eager fp32 computes of the same weights and inputs.
+
+    In training that is the loss, or a layer's outputs, and all gradients of one step. What drops values at
+    random drops none in either. Where they are too far apart, eager fp32 is run once more, to learn how far
+    rounding alone, or other random numbers, move its own answer.
+
+    Returns:
+        The errors, what they may be, and the verdict.
+    """
+    if not config.verify:
+        return Check(Verdict.OFF)
+    if is_reference(config):
+        return Check(Verdict.REFERENCE)
+    reference = Reference(config, device, mode)
+    wanted = reference.answer(restoring=program)
+    found = answer_of(mode, program, config.seed)
+    if reason := shapes_differ(found, wanted):
+        return Check(Verdict.MISMATCH, reason=reason)
+
+    def moved() -> Errors:
+        return errors_of(reference.answer(nudge=rounding(config.precision), draw=1), wanted)
+
+    is_model = program.workload.objective.is_loss
+    agreement = top1_agreement(found, wanted) if is_model and not mode.TRAINING else None
+    return judged(errors_of(found, wanted), moved, config, agreement, is_loss=is_model and mode.TRAINING)

@@ -1,0 +1,118 @@
+"""Whether an answer is the same, as far as it can be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from microbench.config import Config
+from microbench.results.record import Check, Verdict
+from microbench.verify.errors import Errors
+
+SLACK = 4.0
+"""How many times as far as rounding moves eager fp32's answer another one may be off: to find that out, only
+weights and inputs are rounded, and a lower precision rounds what every layer puts out."""
+
+CLEAR = 0.5
+"""A share that no answer may be off that counts as the same."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of an answer.
+
+    Attributes:
+        name: what it is.
+        of: what errors are shares of.
+        error: how far it is off.
+        tolerance: how far it may be off in any case.
+        moved: how far rounding moves eager fp32's; None where that was not asked.
+        is_strict: the tolerance was given for this case: nothing beyond it is allowed.
+    """
+
+    name: str
+    of: str
+    error: float
+    tolerance: float
+    moved: float | None
+    is_strict: bool
+
+    @property
+    def allowed(self) -> float:
+        """How far it may be off."""
+        if self.moved is None or self.is_strict:
+            return self.tolerance
+        return max(self.tolerance, min(SLACK * self.moved, CLEAR))
+
+    @property
+    def verdict(self) -> Verdict:
+        """The same, or not, or unclear where rounding moves eager fp32's own too far to tell."""
+        if self.error <= self.allowed:
+            return Verdict.SAME
+        return Verdict.UNCLEAR if SLACK * (self.moved or 0.0) > CLEAR else Verdict.MISMATCH
+
+    def told(self) -> str:
+        """How far it is off."""
+        if math.isinf(self.error):
+            return f"{self.name} not finite, or not zero, where eager fp32's is"
+        return f"{self.name} off eager fp32's by {self.error:.2g} of {self.of} (allowed: {self.allowed:.2g})"
+
+
+def judged(
+    found: Errors,
+    moved: Callable[[], Errors],
+    config: Config,
+    agreement: float | None = None,
+    is_loss: bool = False,
+) -> Check:
+    """The verdict on an answer.
+
+    Args:
+        found: how far it is off.
+        moved: says how far rounding moves eager fp32's own answer; asked only where `found` is beyond what
+            the precision, or the case, allows.
+        config: the case's configuration.
+        agreement: see `Check.top1_agreement`.
+        is_loss: the output is a loss.
+    """
+    parts = _parts(found, None, config, is_loss)
+    if any(part.verdict is not Verdict.SAME for part in parts):
+        parts = _parts(found, moved(), config, is_loss)
+    verdicts = [part.verdict for part in parts]
+    worst = next((each for each in (Verdict.MISMATCH, Verdict.UNCLEAR) if each in verdicts), Verdict.SAME)
+    return Check(
+        answer=worst,
+        error_abs=found.absolute,
+        error_rel=found.relative,
+        top1_agreement=agreement,
+        gradient_error=found.gradients,
+        tolerance=parts[0].allowed,
+        gradient_tolerance=parts[1].allowed if len(parts) > 1 else None,
+        reason=_reason(worst, [part for part in parts if part.verdict is worst], config),
+    )
+
+
+def _parts(found: Errors, moved: Errors | None, config: Config, is_loss: bool) -> list[_Part]:
+    precision, given = config.precision, config.tolerance
+    name, of = ("the loss is", "its value") if is_loss else ("the output is", "its largest value")
+    is_strict, shift = given is not None, None if moved is None else moved.relative
+    parts = [_Part(name, of, found.relative, given or precision.tolerance, shift, is_strict)]
+    if found.gradients is not None:
+        allowed, shift = given or precision.gradient_tolerance, None if moved is None else moved.gradients
+        parts.append(_Part("the gradients are", "their norm", found.gradients, allowed, shift, is_strict))
+    return parts
+
+
+def _reason(verdict: Verdict, parts: Sequence[_Part], config: Config) -> str | None:
+    """What is off, and of an unclear answer why it cannot be told."""
+    if verdict is Verdict.SAME:
+        return None
+    told = " and ".join(part.told() for part in parts)
+    if verdict is Verdict.MISMATCH:
+        return told
+    moves = " and ".join(f"{part.moved:.2g}" for part in parts)
+    return (
+        f"{told}; but eager fp32's own move by {moves} when weights and inputs are rounded as in "
+        f"{config.precision.name} and random numbers are drawn anew: the same or not cannot be told"
+    )

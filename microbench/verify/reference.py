@@ -1,0 +1,152 @@
+"""Eager fp32 on the same weights and inputs: what every other way of running a workload is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from microbench import workloads
+from microbench.config import Config, DeviceConfig, EngineConfig, PrecisionConfig
+from microbench.devices import Device
+from microbench.engines import Answer, Job, Program, eager
+from microbench.modes import Mode
+from microbench.workloads import Workload
+
+SUMS = 2.0**-20
+"""How far fp32 is off, relatively, where sums of hundreds of products are taken in another order: what one sum
+is rounded by, 2^-24, times about the square root of their number (Higham, Accuracy and Stability of Numerical
+Algorithms, 2002, section 2.8).
+"""
+
+ROUNDING = {"tf32": 2.0**-11, "int8": 2.0**-8}
+"""Half the distance between 1 and the next larger number, in the formats that are no type of torch's."""
+
+
+def reference_config(config: Config) -> Config:
+    """The configuration of plain eager fp32 for the same work."""
+    return replace(
+        config,
+        engine=EngineConfig("eager"),
+        precision=PrecisionConfig("fp32"),
+        layout="contiguous",
+        cache_weights=True,
+        device=DeviceConfig(config.device.name),
+    )
+
+
+def is_reference(config: Config) -> bool:
+    """Whether a case is plain eager fp32 itself, whatever its tolerances are."""
+    given, plain = config.precision, reference_config(config)
+    own = replace(plain.precision, tolerance=given.tolerance, gradient_tolerance=given.gradient_tolerance)
+    return config == replace(plain, precision=own)
+
+
+def rounding(precision: PrecisionConfig) -> float:
+    """How far a number is off, relatively, when it is rounded to a precision; in fp32, when it was summed."""
+    if name := precision.cast or precision.autocast:
+        return torch.finfo(getattr(torch, name)).eps / 2
+    return ROUNDING.get(precision.name, SUMS)
+
+
+def answer_of(mode: Mode, program: Program, seed: int) -> Answer:
+    """What a program computes; what draws random numbers all the same draws those of the seed."""
+    torch.manual_seed(seed)
+    with quieted(program.workload.module) if mode.TRAINING else nullcontext():
+        return mode.answer(program)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Plain eager fp32 of a case's work.
+
+    Attributes:
+        config: the case's configuration.
+        device: where it runs.
+        mode: what is computed there.
+    """
+
+    config: Config
+    device: Device
+    mode: Mode
+
+    def answer(self, restoring: Program | None = None, nudge: float = 0.0, draw: int = 0) -> Answer:
+        """What it computes of weights and inputs that are built again, from the same seed, for the purpose.
+
+        Nothing of them outlives the call.
+
+        Args:
+            restoring: a program that is to have these weights and inputs too, before they are used.
+            nudge: change every weight and input by a random share of up to this much.
+            draw: which random numbers to draw meanwhile; the same ones for the same number.
+        """
+        plain, training = reference_config(self.config), self.mode.TRAINING
+        with self.device.prepared(plain):
+            workload = workloads.build(
+                plain.model, plain.batch_size, self.device.torch_device(), training, plain.seed
+            )
+            if restoring is not None:
+                put_back(restoring, workload, training)
+            if nudge:
+                shift(workload, nudge)
+            return answer_of(self.mode, eager.prepare(Job(workload, plain, training)), plain.seed + draw)
+
+
+@torch.no_grad()
+def put_back(program: Program, fresh: Workload, training: bool) -> None:
+    """Give a program the inputs that its workload was built with, and after training the weights too.
+
+    Measuring may have changed them: a layer may work in place, and training updates parameters and buffers.
+    An engine that measures by a loop of its own puts back by itself.
+    """
+    if program.loop is not None:
+        return
+    pairs = list(zip(program.workload.inputs, fresh.inputs, strict=True))
+    if training:
+        pairs += zip(program.parameters, fresh.module.parameters(), strict=True)
+        pairs += zip(program.workload.module.buffers(), fresh.module.buffers(), strict=True)
+    for old, new in pairs:
+        old.copy_(new.to_mkldnn() if old.is_mkldnn else new)
+
+
+@torch.no_grad()
+def shift(workload: Workload, share: float) -> None:
+    """Change every parameter and input by a random share of up to so much, or as its own type rounds."""
+    inputs = {id(tensor): tensor for tensor in workload.inputs}
+    for tensor in filter(Tensor.is_floating_point, (*workload.module.parameters(), *inputs.values())):
+        most = max(share, torch.finfo(tensor.dtype).eps / 2)
+        tensor.mul_(1 + torch.empty_like(tensor).uniform_(-most, most))
+
+
+QUIET_IN_EVAL = frozenset(
+    (
+        *("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"),
+        *("RReLU", "StochasticDepth", "DropPath"),
+    )
+)
+"""Classes that draw in training, and do nothing but what they do on average when they are evaluated."""
+
+
+@contextmanager
+def quieted(module: nn.Module) -> Iterator[None]:
+    """Let the modules that drop values at random drop none; then let them be as they were.
+
+    Classes are told by their names, which modules of TorchScript keep.
+    """
+    found: list[tuple[nn.Module, str, object]] = []
+    for each in module.modules():
+        if getattr(each, "original_name", type(each).__name__) in QUIET_IN_EVAL:
+            found.append((each, "training", False))
+        elif isinstance(each, (nn.MultiheadAttention, nn.RNNBase)):
+            found.append((each, "dropout", 0.0))
+    before = [getattr(each, name) for each, name, _ in found]
+    try:
+        for each, name, quiet in found:
+            setattr(each, name, quiet)
+        yield
+    finally:
+        for (each, name, _), value in zip(found, before, strict=True):
+            setattr(each, name, value)
