@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.errors import UserError
-from microbench.reports import units
+from microbench.reports import phases, units
 from microbench.results import reference
 from microbench.results.cases import CaseResult
 from microbench.results.naming import varying
@@ -89,7 +89,7 @@ def reference_table(rows: Sequence[Row], table: reference.Table, letters: dict[O
             *(escape(values[id(row.case)]) for values in settings.values()),
             *([escape(row.variant or "–")] if several else []),
             row.quantity,
-            *(_cells(row.measured, row.quantity) if row.measured else (row.case.status, "")),
+            *_measured(row),
             *(text for pair in cells for text in pair),
         )
     return found
@@ -103,6 +103,15 @@ def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
         name: {id(case): value for case, value in zip(cases, values, strict=True)}
         for name, values in found.items()
     }
+
+
+def _measured(row: Row) -> tuple[str, str]:
+    """The figure of here, a time with its interval, and its ratio; how a case ended that has none."""
+    if row.measured is None:
+        return row.case.status, ""
+    text, ratio = _cells(row.measured, row.quantity)
+    estimate = row.case.estimates.get(row.quantity)
+    return text if estimate is None else phases.time_and_interval(estimate), ratio
 
 
 def _cells(cell: Cell | None, quantity: str) -> tuple[str, str]:
