@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -175,6 +179,25 @@ def require(engine: str, *libraries: str) -> None:
         raise SkippedError(
             f"engine={engine} needs {' and '.join(missing)}: pip install 'microbench[{engine}]'"
         )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep a library's warnings, log lines and progress bars to itself; what it raises is raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def counted(layers: Mapping[str, int]) -> str:
+    """What computes the layers, as text: its name, or where there are several, how many layers each does."""
+    ranked = sorted(layers.items(), key=lambda item: -item[1])
+    return ranked[0][0] if len(ranked) == 1 else ", ".join(f"{name} {count}" for name, count in ranked)
 
 
 def dressed(job: Job) -> tuple[Workload, Facts]:

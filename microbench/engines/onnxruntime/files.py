@@ -1,0 +1,101 @@
+"""A module as ONNX files: exported, quantized, and as a session has optimized it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from microbench.engines import counted
+from microbench.errors import SkippedError, first_line
+from microbench.formats import calibration
+from microbench.workloads import Workload
+
+QUANTIZED = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm", "QAttention")
+FLOATING = ("Conv", "MatMul", "Gemm", "Attention", "LSTM", "GRU", "RNN")
+"""What the names of the operators that multiply have in them."""
+
+
+def export(workload: Workload, folder: Path) -> Path:
+    """Write a module, with its weights in a file of their own: one can have no more than 2 GB.
+
+    Raises:
+        SkippedError: it works, but cannot be exported.
+    """
+    path = folder / "module.onnx"
+    try:
+        with torch.no_grad():
+            program = torch.onnx.export(workload.module, workload.inputs, dynamo=True, verbose=False)
+        program.save(path, external_data=True)  # type: ignore[union-attr]
+    except Exception as error:
+        workload.module(*workload.inputs)  # what fails in eager mode, too, is no matter of this engine's
+        raise SkippedError(f"engine=onnxruntime cannot export this module: {cause(error)}") from error
+    return path
+
+
+def cause(error: BaseException) -> str:
+    """The first line of what led to an error: the exporter's own says how to report it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
+
+
+class Feeds:
+    """The inputs that int8's ranges are taken from, one call's after the other."""
+
+    def __init__(self, names: list[str], workload: Workload, seed: int) -> None:
+        self._names, self._batches = names, calibration.batches(workload.inputs, seed)
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The inputs of a call, by name; None after the last."""
+        batch = next(self._batches, None)
+        if batch is None:
+            return None
+        return {name: tensor.numpy() for name, tensor in zip(self._names, batch, strict=True)}
+
+
+def quantize(path: Path, workload: Workload, seed: int) -> Path:
+    """Write a module with its weights in int8, scaled by channel, and its activations in uint8."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_static
+
+    names = [each.name for each in onnx.load(path, load_external_data=False).graph.input]
+    written = path.with_name("quantized.onnx")
+    quantize_static(
+        path,
+        written,
+        Feeds(names, workload, seed),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    return written
+
+
+def optimized(path: Path) -> Path:
+    """Where a session writes what it made of a module."""
+    return path.with_name("optimized.onnx")
+
+
+def arithmetic(path: Path) -> str:
+    """In which formats the operators of an optimized module multiply, and how many in each.
+
+    Raises:
+        SkippedError: none in int8.
+    """
+    import onnx
+
+    nodes = onnx.load(optimized(path), load_external_data=False).graph.node
+    counts = Counter(filter(None, (format_of(node.op_type) for node in nodes)))
+    if "int8" not in counts:
+        raise SkippedError("engine=onnxruntime computes nothing of this module in precision=int8")
+    return counted(counts)
+
+
+def format_of(operator: str) -> str | None:
+    """In which format an operator multiplies; None where it does not."""
+    if any(name in operator for name in QUANTIZED):
+        return "int8"
+    return "fp32" if any(name in operator for name in FLOATING) else None

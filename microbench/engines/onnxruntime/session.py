@@ -1,0 +1,127 @@
+"""A session of ONNX Runtime, and its runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from microbench.config import Config
+from microbench.engines.onnxruntime.files import optimized
+from microbench.errors import SkippedError
+from microbench.workloads import Workload
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # importing it would start telemetry: a thread
+try:
+    import onnxruntime
+except ImportError:
+    onnxruntime = None
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+LEVELS = {
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "layout": "ORT_ENABLE_LAYOUT",
+    "all": "ORT_ENABLE_ALL",
+}
+
+TYPES = {
+    "tensor(float)": (torch.float32, 1),
+    "tensor(int32)": (torch.int32, 6),
+    "tensor(int64)": (torch.int64, 7),
+    "tensor(bool)": (torch.bool, 9),
+    "tensor(float16)": (torch.float16, 10),
+    "tensor(double)": (torch.float64, 11),
+    "tensor(bfloat16)": (torch.bfloat16, 16),
+}
+"""By ONNX Runtime's name of a type: torch's type, and ONNX's number of it (`TensorProto.DataType`)."""
+
+ERRORS = 3  # the least severity that is logged
+
+Run = tuple[Callable[[], Any], Callable[[Any], list[Tensor]]]
+"""What computes the output, and what turns that into torch's tensors."""
+
+
+def load(path: Path, config: Config) -> Any:
+    """A session that runs a module as the configuration asks for."""
+    provider, settings = PROVIDERS[config.device.name], {}
+    if provider == "CUDAExecutionProvider":
+        settings["use_tf32"] = str(int(config.precision.name == "tf32"))
+    return onnxruntime.InferenceSession(path, options(path, config), providers=[(provider, settings)])
+
+
+def options(path: Path, config: Config) -> Any:
+    """The options of a session. That of a quantized module writes what it made of it."""
+    made = onnxruntime.SessionOptions()
+    made.log_severity_level = ERRORS
+    made.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[config.engine.level])
+    made.intra_op_num_threads = config.threads
+    if config.interop_threads is not None and config.interop_threads > 1:
+        made.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+        made.inter_op_num_threads = config.interop_threads
+    if config.flush_denormal:
+        made.add_session_config_entry("session.set_denormal_as_zero", "1")
+    if config.precision.name == "int8":
+        made.optimized_model_filepath = str(optimized(path))
+    return made
+
+
+def is_there(device: str) -> bool:
+    """Whether the provider of a device is installed."""
+    return PROVIDERS[device] in onnxruntime.get_available_providers()
+
+
+def name(session: Any) -> str:
+    """The library with its version, and the provider that runs the session."""
+    return f"onnxruntime {onnxruntime.__version__}, {session.get_providers()[0]}"
+
+
+def bound(session: Any, workload: Workload) -> Run:
+    """Runs on tensors that are bound once: nothing is copied.
+
+    Raises:
+        SkippedError: the shape of an output is not known before.
+    """
+    binding = session.io_binding()
+    outputs = [empty(each, workload.inputs[0].device) for each in session.get_outputs()]
+    for each, tensor in zip(session.get_inputs(), workload.inputs, strict=True):
+        binding.bind_input(*place(each, tensor))
+    for each, tensor in zip(session.get_outputs(), outputs, strict=True):
+        binding.bind_output(*place(each, tensor))
+    return partial(session.run_with_iobinding, binding), lambda _: outputs
+
+
+def empty(output: Any, device: torch.device) -> Tensor:
+    """A tensor for an output.
+
+    Raises:
+        SkippedError: its shape is not known.
+    """
+    if not all(isinstance(size, int) for size in output.shape):
+        raise SkippedError(
+            "engine=onnxruntime binds outputs before they are computed, and the shape of one depends on "
+            "values: use engine.copies=true"
+        )
+    dtype, _ = TYPES[output.type]
+    return torch.empty(output.shape, dtype=dtype, device=device)
+
+
+def place(value: Any, tensor: Tensor) -> tuple[Any, ...]:
+    """Where an input or output lies: name, device and its index, type, shape, address."""
+    _, number = TYPES[value.type]
+    device = tensor.device
+    return value.name, device.type, device.index or 0, number, list(tensor.shape), tensor.data_ptr()
+
+
+def copying(session: Any, workload: Workload) -> Run:
+    """Runs that take NumPy arrays and return new ones."""
+    names = [each.name for each in session.get_inputs()]
+    feeds = {name: tensor.cpu().numpy() for name, tensor in zip(names, workload.inputs, strict=True)}
+    return partial(session.run, None, feeds), lambda arrays: [torch.as_tensor(each) for each in arrays]

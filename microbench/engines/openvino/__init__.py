@@ -1,0 +1,58 @@
+"""OpenVINO: the traced module, compiled for the CPU."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from microbench.engines import Facts, Job, Program, quiet, require
+from microbench.engines.openvino import compiling, model
+from microbench.engines.openvino.library import nncf, openvino
+from microbench.errors import SkippedError
+
+TRAINS = False
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+LAYOUTS = ("contiguous",)
+DEVICES = ("cpu",)
+
+
+def prepare(job: Job) -> Program:
+    """Convert the module, compile it, and bind its inputs, so that a call copies nothing.
+
+    Raises:
+        SkippedError: a library is missing, or cannot do here what is asked for.
+    """
+    require("openvino", "openvino")
+    config, workload = job.config, job.workload
+    is_int8 = config.precision.name == "int8"
+    if is_int8 and nncf is None:
+        raise SkippedError("precision=int8 needs nncf: pip install 'microbench[int8]'")
+    settings = compiling.settings(config)
+    with quiet():
+        converted = model.convert(workload)
+        if is_int8:
+            converted = model.quantize(converted, workload.inputs, config.seed)
+        compiled = openvino.Core().compile_model(converted, "CPU", settings)
+    facts = Facts(f"openvino {version()}", compiling.arithmetic(compiled, config.precision.name))
+    return Program(workload, call_of(compiled, workload.inputs), outputs=outputs, facts=facts)
+
+
+def version() -> str:
+    """OpenVINO's version, without the build."""
+    return str(openvino.__version__).partition("-")[0]
+
+
+def call_of(compiled: Any, inputs: tuple[Tensor, ...]) -> partial[Any]:
+    """A call on inputs that are bound once, in torch's memory; it returns views of OpenVINO's outputs."""
+    request = compiled.create_infer_request()
+    for port, array in zip(compiled.inputs, model.arrays(inputs), strict=True):
+        request.set_tensor(port, openvino.Tensor(array, shared_memory=True))
+    return partial(request.infer, share_outputs=True)
+
+
+def outputs(found: Any) -> list[Tensor]:
+    """What a call returned, as torch's tensors of their own memory."""
+    return [torch.tensor(array) for array in found.values()]

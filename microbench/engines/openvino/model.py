@@ -1,0 +1,80 @@
+"""A module as OpenVINO's model: converted, and quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from microbench.engines.openvino.library import nncf, openvino
+from microbench.errors import SkippedError, first_line
+from microbench.formats import calibration
+from microbench.workloads import Workload, tensors
+
+UNKNOWN = "-- No conversion rule"  # begins the line of a long message that says why
+ATTENTION = ("ScaledDotProductAttention", "Softmax")  # operations of attention; classifiers have no others
+
+
+class Flat(nn.Module):
+    """A module that puts out its tensors in a row: tracing stops at None, and at other things."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.eval()
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The tensors of the module's output."""
+        return tuple(tensors(self.module(*inputs)))
+
+
+def convert(workload: Workload) -> Any:
+    """The model of a module for inputs of exactly these shapes.
+
+    The module is traced, as OpenVINO itself does: torch.export would take LSTM layers apart.
+
+    Raises:
+        SkippedError: the module works, but cannot be converted.
+    """
+    try:
+        with torch.no_grad():
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                Flat(workload.module), workload.inputs, check_trace=False, strict=False
+            )
+            model = openvino.convert_model(traced, example_input=workload.inputs)
+    except Exception as error:
+        workload.module(*workload.inputs)  # what fails in eager mode, too, is no matter of this engine's
+        raise SkippedError(f"engine=openvino cannot convert this module: {reason(error)}") from error
+    shapes = [list(tensor.shape) for tensor in workload.inputs]
+    model.reshape(dict(zip(model.inputs, shapes, strict=True)))
+    return model
+
+
+def reason(error: Exception) -> str:
+    """The line of an error that says why."""
+    lines = (line for line in str(error).splitlines() if line.startswith(UNKNOWN))
+    return first_line(next(lines, error))
+
+
+def quantize(model: Any, inputs: Sequence[Tensor], seed: int) -> Any:
+    """The model with what can be of it in int8: weights scaled by channel, activations by tensor."""
+    batches = [arrays(batch) for batch in calibration.batches(inputs, seed)]
+    return nncf.quantize(
+        model,
+        nncf.Dataset(batches),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(batches),
+        model_type=nncf.ModelType.TRANSFORMER if attends(model) else None,
+    )
+
+
+def attends(model: Any) -> bool:
+    """Whether there is attention in a model, for which there are rules of its own."""
+    return any(operation.get_type_name() in ATTENTION for operation in model.get_ops())
+
+
+def arrays(inputs: Sequence[Tensor]) -> list[Any]:
+    """Inputs as NumPy arrays in the same memory."""
+    return [tensor.detach().numpy() for tensor in inputs]

@@ -1,0 +1,38 @@
+"""TensorRT, through torch_tensorrt: the exported module compiled for an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from microbench.engines import Facts, Job, Program, dressed, quiet, require
+
+TRAINS = False
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+LAYOUTS = ("contiguous",)
+DEVICES = ("cuda",)
+
+
+def prepare(job: Job) -> Program:
+    """Compile the module in its own precision; what TensorRT has no operator for stays torch's.
+
+    The library is imported here, and not before workers are forked, for it may start CUDA.
+
+    Raises:
+        SkippedError: torch_tensorrt is missing.
+    """
+    require("tensorrt", "torch_tensorrt")
+    workload, _ = dressed(job)
+    with quiet(), torch.no_grad():
+        import torch_tensorrt
+
+        module = torch_tensorrt.compile(
+            workload.module,
+            ir="dynamo",
+            inputs=list(workload.inputs),
+            disable_tf32=job.config.precision.name != "tf32",
+            min_block_size=1,  # a layer alone is compiled, too
+        )
+    facts = Facts(f"torch_tensorrt {torch_tensorrt.__version__}")
+    return Program(workload, partial(module, *workload.inputs), facts=facts)
