@@ -16,7 +16,7 @@ from torch import Tensor
 from microbench import formats, registry
 from microbench.config import Config
 from microbench.errors import SkippedError
-from microbench.formats import precision
+from microbench.formats import arithmetic
 from microbench.workloads import Workload
 
 
@@ -209,5 +209,5 @@ def dressed(job: Job) -> tuple[Workload, Facts]:
     config = job.config
     workload, conversions = formats.dressed(job.workload, config, job.training)
     workload.module.train(job.training)
-    arithmetic = precision.arithmetic(config.precision, config.device.name)
-    return workload, Facts(arithmetic=arithmetic, conversions=conversions)
+    multiplies = arithmetic.of(config.precision, config.device.name)
+    return workload, Facts(arithmetic=multiplies, conversions=conversions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from microbench import formats
 from microbench.engines import ALL_LAYOUTS, ALL_PRECISIONS, Job, Program, dressed
 
 TRAINS = True
@@ -16,4 +17,10 @@ def prepare(job: Job) -> Program:
     """Call the module on its inputs, in train or eval mode."""
     workload, facts = dressed(job)
     module = workload.module
-    return Program(workload, partial(module, *workload.inputs), list(module.parameters()), facts=facts)
+    return Program(
+        workload,
+        partial(module, *workload.inputs),
+        list(module.parameters()),
+        outputs=formats.dense,
+        facts=facts,
+    )

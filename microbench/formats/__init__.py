@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from microbench.config import Config
+from microbench.errors import SkippedError
 from microbench.formats import layout, precision
+from microbench.formats.trial import dense
 from microbench.workloads import Workload
+
+__all__ = ["dense", "dressed"]
 
 
 def dressed(workload: Workload, config: Config, training: bool) -> tuple[Workload, int | None]:
@@ -17,5 +21,10 @@ def dressed(workload: Workload, config: Config, training: bool) -> tuple[Workloa
     Raises:
         SkippedError: it cannot be brought into that form here.
     """
+    if config.layout == "mkldnn" and config.precision.autocast:
+        raise SkippedError(
+            f"layout=mkldnn does not do precision={config.precision.name}: torch.autocast casts no tensor in "
+            "it; use precision=bf16"
+        )
     cast = precision.apply(workload, config.precision, config.device.name)
     return layout.apply(cast, config.layout, config.cache_weights, training)

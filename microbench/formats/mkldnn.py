@@ -1,37 +1,144 @@
-"""oneDNN, and its blocked layout."""
+"""oneDNN, and its blocked layout for a workload."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch.utils import mkldnn
+from torch import Tensor, nn
 
 from microbench.errors import SkippedError
-from microbench.workloads import Workload
+from microbench.formats.blocked import ANCHORS, Blocked, blocked
+from microbench.formats.trial import is_convertible
+from microbench.workloads import Workload, tensors
 
-
-def apply(workload: Workload, cache_weights: bool, training: bool) -> tuple[Workload, int]:
-    """The workload with blocked inputs, and how often a call converts between layouts.
-
-    Raises:
-        SkippedError: it is to be trained, or torch has no oneDNN here.
-    """
-    if training:
-        raise SkippedError("layout=mkldnn is for inference: use mode=infer")
-    if not is_usable():
-        raise SkippedError("layout=mkldnn needs a torch built with oneDNN")
-    module = (
-        mkldnn.to_mkldnn(  # type: ignore[no-untyped-call]
-            workload.module.eval()
-        )
-        if cache_weights
-        else workload.module
-    )
-    inputs = tuple(tensor.to_mkldnn() for tensor in workload.inputs)
-    return replace(workload, module=module, inputs=inputs), 0
+BATCH = 2  # of the example that a module is tried out on: fewer than two items cannot be normalized
 
 
 def is_usable() -> bool:
     """Whether torch has oneDNN, and may use it."""
-    return bool(torch.backends.mkldnn.enabled and torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    onednn: Any = torch.backends.mkldnn
+    return bool(onednn.is_available() and onednn.enabled)
+
+
+def apply(workload: Workload, cache_weights: bool, training: bool) -> tuple[Workload, int]:
+    """The workload in the blocked layout, and how often a call converts between layouts.
+
+    Inputs come blocked, and outputs stay so, but for those that a loss takes.
+
+    Raises:
+        SkippedError: there is no oneDNN here, or torch cannot bring the workload into its layout.
+    """
+    check(workload, cache_weights, training)
+    module = _module(workload, cache_weights and not training, training)
+    laid = {id(tensor): _laid(tensor) for tensor in workload.inputs}
+    inputs = tuple(laid[id(tensor)] for tensor in workload.inputs)
+    objective = workload.objective if workload.objective.is_loss else Ones()
+    return replace(workload, module=module, inputs=inputs, objective=objective), module.conversions
+
+
+def _module(workload: Workload, packs: bool, training: bool) -> Blocked:
+    """The module in the layout, tried out on a part of the batch if it takes one."""
+
+    def of(batch: int | None) -> Blocked:
+        part = replace(workload, inputs=tuple(tensor[:batch] for tensor in workload.inputs))
+        return blocked(part, training, packed if packs else _as_it_is, dense_output)
+
+    workload.module.train(training)
+    dense_output = training and workload.objective.is_loss
+    try:
+        return of(BATCH)
+    except SkippedError:
+        raise
+    except Exception:
+        return of(None)
+
+
+def check(workload: Workload, cache_weights: bool, training: bool) -> None:
+    """Raise a SkippedError where torch has no such layout for a workload."""
+    if any(tensor.device.type != "cpu" for tensor in workload.inputs):
+        raise SkippedError("layout=mkldnn is oneDNN's, for the CPU: use device=cpu")
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        raise SkippedError("layout=mkldnn needs a torch built with oneDNN")
+    if not is_usable():
+        raise SkippedError("layout=mkldnn is oneDNN's, and device.mkldnn=false switches it off")
+    if (training or not cache_weights) and not all(map(_is_fp32, workload.module.parameters())):
+        told = "to train" if training else "with cache_weights=false"
+        raise SkippedError(
+            f"layout=mkldnn {told} is for precision=fp32: torch takes other weights packed only"
+        )
+
+
+def _is_fp32(parameter: Tensor) -> bool:
+    return parameter.dtype == torch.float32
+
+
+def _as_it_is(part: nn.Module) -> nn.Module:
+    return part
+
+
+def packed(part: nn.Module) -> nn.Module:
+    """A part with its weights as torch.utils.mkldnn has them, which is how torch takes them in any precision.
+
+    Those of convolutions and linear layers are brought into the layout; those of normalizations are fp32.
+    """
+    if isinstance(part, ANCHORS):
+        bias = None if part.bias is None else part.bias.detach().float().to_mkldnn()
+        return _with(part, {"weight": _packed_weight(part), "bias": bias})
+    if isinstance(part, nn.modules.batchnorm._BatchNorm):
+        return _with(part, {name: each.detach().float() for name, each in part.state_dict().items()})
+    return part
+
+
+def _with(part: nn.Module, weights: dict[str, Tensor | None]) -> nn.Module:
+    """A part like it with these weights, which no optimizer sees."""
+    twin = copy.copy(part)
+    twin._parameters, twin._buffers = {}, {**part._parameters, **part._buffers, **weights}
+    return twin
+
+
+def _packed_weight(part: nn.Module) -> Tensor:
+    """A weight as torch's packing function leaves it; a linear layer's is not packed further."""
+    weight: Tensor = part.get_parameter("weight").detach().to_mkldnn()
+    if not isinstance(part, (nn.Conv2d, nn.Conv3d)) or isinstance(part.padding, str):
+        return weight
+    functions: Any = torch._C._nn
+    name = f"mkldnn_reorder_conv{weight.dim() - 2}d_weight"
+    reordered: Tensor = getattr(functions, name)(
+        weight, part.padding, part.stride, part.dilation, part.groups
+    )
+    return reordered
+
+
+def _laid(tensor: Tensor) -> Tensor:
+    if not is_convertible(tensor):
+        return tensor
+    return tensor.detach().to_mkldnn().requires_grad_(tensor.requires_grad)
+
+
+class Ones:
+    """The gradient of the sum of every output, in that output's layout: where a layer's backward starts."""
+
+    is_loss = False
+
+    def __init__(self) -> None:
+        self._ones: dict[bool, list[Tensor]] = {}
+
+    def __call__(self, output: Any) -> Any:
+        """The output itself."""
+        return output
+
+    def backward(self, root: Any) -> None:
+        """Backpropagate ones; they are made at the first call with outputs in that layout, and reused."""
+        outputs = [each for each in tensors(root) if each.requires_grad]
+        is_blocked = any(each.is_mkldnn for each in outputs)
+        if is_blocked not in self._ones:
+            self._ones[is_blocked] = [_ones_like(each) for each in outputs]
+        torch.autograd.backward(outputs, self._ones[is_blocked])
+
+
+def _ones_like(tensor: Tensor) -> Tensor:
+    ones = torch.ones(tensor.shape, dtype=tensor.dtype)
+    return ones.to_mkldnn() if tensor.is_mkldnn else ones

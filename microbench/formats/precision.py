@@ -1,4 +1,4 @@
-"""Number formats: casting, autocast, and what computes them here."""
+"""Number formats: casting and autocast."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from microbench.config import PrecisionConfig
 from microbench.errors import SkippedError
-from microbench.formats import mkldnn
 from microbench.workloads import Objective, Workload
-
 
 DEVICES = {"tf32": ("cuda",)}
 """The devices that have a precision; any may have the others."""
@@ -79,30 +77,3 @@ def cast(workload: Workload, dtype: torch.dtype) -> Workload:
         module=workload.module.to(dtype),
         inputs=tuple(done[id(tensor)] for tensor in workload.inputs),
     )
-
-
-def arithmetic(precision: PrecisionConfig, device: str) -> str | None:
-    """What multiplies in torch's own engines: an extension of the CPU, or an emulation; None where unknown.
-
-    oneDNN computes bf16 and fp16 on CPUs that have instructions for them; elsewhere, or with oneDNN switched
-    off, torch's kernels convert to fp32 and back.
-    """
-    format_ = precision.cast or precision.autocast
-    if device != "cpu":
-        return None
-    if format_ is None:
-        return "fp32"
-    name, has = {"bfloat16": ("bf16", _has_bf16), "float16": ("fp16", _has_fp16)}[format_]
-    if not mkldnn.is_usable():
-        return f"{name} emulated in fp32"
-    return next((instructions for instructions, there in has() if there), f"{name} emulated in fp32")
-
-
-def _has_bf16() -> list[tuple[str, bool]]:
-    has = torch.cpu.get_capabilities()
-    return [("amx_bf16", bool(has.get("amx_bf16"))), ("avx512_bf16", bool(has.get("avx512_bf16")))]
-
-
-def _has_fp16() -> list[tuple[str, bool]]:
-    has = torch.cpu.get_capabilities()
-    return [("amx_fp16", bool(has.get("amx_fp16"))), ("avx512_fp16", bool(has.get("avx512_fp16")))]

@@ -111,7 +111,8 @@ def answer(program: Program) -> Answer:
     scale = SCALE if objective.is_loss else 1.0
     wanted = [*program.parameters, *(each for each in program.workload.inputs if each.requires_grad)]
     gradients = tuple(
-        torch.zeros_like(tensor) if tensor.grad is None else tensor.grad / scale for tensor in wanted
+        torch.zeros_like(tensor) if tensor.grad is None else tensor.grad.to_dense() / scale
+        for tensor in wanted
     )
     for tensor in wanted:
         tensor.grad = None

@@ -1,0 +1,77 @@
+"""What computes a number format here."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from microbench.config import PrecisionConfig
+from microbench.formats import mkldnn
+from microbench.metrics.files import read
+
+X86 = ("x86_64", "AMD64")
+CPUINFO = Path("/proc/cpuinfo")
+
+INSTRUCTIONS = {
+    "bfloat16": ("amx_bf16", "avx512_bf16"),
+    "float16": ("amx_fp16", "avx512_fp16"),
+}
+"""The instructions that multiply a format on x86, best first, as the kernel and torch call them."""
+
+NEEDED = {
+    "avx512_bf16": "AVX512_CORE_BF16",
+    "avx512_fp16": "AVX512_CORE_FP16",
+    "amx_bf16": "AVX512_CORE_AMX",
+    "amx_fp16": "AVX512_CORE_AMX_FP16",
+}
+"""What oneDNN calls having them."""
+
+LIMITS = (
+    ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"),
+    ("AVX512_CORE_BF16",),
+    ("AVX512_CORE_FP16", "AVX10_1_512"),
+    ("AVX512_CORE_AMX", "AVX10_1_512_AMX"),
+    ("AVX512_CORE_AMX_FP16", "AVX10_1_512_AMX_FP16"),
+)
+"""What ONEDNN_MAX_CPU_ISA limits oneDNN to, from least to most; each has all of those before it."""
+
+
+def of(precision: PrecisionConfig, device: str) -> str | None:
+    """What multiplies in torch's own engines: an extension of the CPU, or fp32; None where it is not known.
+
+    oneDNN multiplies bf16 and fp16 where the CPU has instructions for them, and may use them. Elsewhere it,
+    or torch without it, converts them to fp32 and back.
+    """
+    format_ = precision.cast or precision.autocast
+    if device != "cpu" or platform.machine() not in X86:
+        return None
+    if format_ is None:
+        return "fp32"
+    if mkldnn.is_usable():
+        for instructions in INSTRUCTIONS[format_]:
+            if instructions in available() and is_allowed(instructions):
+                return instructions
+    return f"{format_} emulated in fp32"
+
+
+@cache
+def available() -> frozenset[str]:
+    """The CPU's instructions, by the names that the kernel and torch have for them."""
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.12 has it not
+    flags = re.search(r"^flags\s*:(.*)$", read(CPUINFO) or "", re.MULTILINE)
+    return frozenset(name for name, has in told.items() if has is True) | frozenset(
+        flags[1].split() if flags else ()
+    )
+
+
+def is_allowed(instructions: str) -> bool:
+    """Whether the environment lets oneDNN use some instructions."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
+    ranks = {name: rank for rank, names in enumerate(LIMITS) for name in names}
+    return ranks.get(limit, len(LIMITS)) >= ranks[NEEDED[instructions]]

@@ -1,0 +1,188 @@
+"""A module in oneDNN's blocked layout, as far as torch computes in it, with conversions around the rest.
+
+Each node of the module's graph is tried out once, on dense and on blocked copies of the same example. It runs
+blocked where torch can do that and computes the same, gradients included in training; else it runs dense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx import Node
+
+from microbench.errors import SkippedError, first_line
+from microbench.formats.tracing import Root, traced
+from microbench.formats.trial import Trial, attempt, is_convertible
+from microbench.workloads import Workload
+
+ANCHORS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+"""Parts for which a dense input is converted; all others take their inputs as they come."""
+
+Pack = Callable[[nn.Module], nn.Module]
+
+
+class Blocked(nn.Module):
+    """A module that takes blocked inputs: its parameters are those of the module, its call that of a graph.
+
+    Attributes:
+        module: the module as it was.
+        conversions: how often a call converts between layouts.
+    """
+
+    def __init__(self, module: nn.Module, graph: fx.GraphModule, conversions: int) -> None:
+        super().__init__()
+        self.module, self.conversions = module, conversions
+        self._run = graph.forward  # and not the graph, which would be a part with the same parameters
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run the graph."""
+        return self._run(*inputs)
+
+
+def blocked(workload: Workload, training: bool, pack: Pack, dense_output: bool) -> Blocked:
+    """A workload's module in the blocked layout.
+
+    Args:
+        workload: the module, in train or eval mode, with dense inputs; a small batch is enough.
+        training: gradients have to be right too.
+        pack: brings a part's weights into the layout, once.
+        dense_output: the call converts its outputs.
+
+    Raises:
+        SkippedError: torch.fx cannot trace the module, or torch computes nothing of it in the layout.
+    """
+    root, inputs = Root(workload.module), workload.inputs
+    plan = _Plan(root, training, pack)
+    with torch.random.fork_rng(devices=()):
+        plan.make(traced(root, workload.name, len(inputs)), inputs, dense_output)
+    if not plan.computes:
+        why = f" ({plan.refusal})" if plan.refusal else ""
+        raise SkippedError(f"layout=mkldnn: torch computes nothing of {workload.name} in it{why}")
+    return Blocked(workload.module, fx.GraphModule(plan.parts, plan.graph), plan.conversions)
+
+
+class _Plan:
+    """The graph to run, made node by node from the traced one.
+
+    Attributes:
+        graph: the graph.
+        parts: the modules and tensors that it names.
+        conversions: how many of its nodes convert between layouts.
+        computes: something in it computes in the blocked layout.
+        refusal: the first that does not, and why.
+    """
+
+    def __init__(self, root: Root, training: bool, pack: Pack) -> None:
+        self.graph, self.conversions = fx.Graph(), 0
+        self.parts: dict[str, Any] = {}
+        self._root, self._training, self._pack = root, training, cache(pack)
+        self._examples: dict[Node, Any] = {}  # by a traced node, a dense example of its value
+        self._homes: dict[Node, Node] = {}  # by a traced node, the new one that has its value
+        self._twins: dict[Node, Node] = {}  # by a new node, the one with its value in the other layout
+        self._blocked: set[Node] = set()  # the new nodes whose values are blocked
+        self.refusal = ""
+        self.computes = False
+
+    def make(self, graph: fx.Graph, inputs: Sequence[Tensor], dense_output: bool) -> None:
+        """Bring all nodes into their layouts."""
+        examples, users = iter(inputs), {node: len(node.users) for node in graph.nodes}
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                self._begin(node, next(examples))
+            elif node.op == "get_attr":
+                self._begin(node, _resolve(self._root, node.target))
+            elif node.op == "output":
+                self.graph.node_copy(node, self._dense if dense_output else self._homes.__getitem__)
+            else:
+                self._place(node)
+            for each in node.all_input_nodes:
+                users[each] -= 1
+                if not users[each]:
+                    del self._examples[each]
+
+    def _begin(self, node: Node, example: Any) -> None:
+        """Take over an input or an attribute; inputs come blocked."""
+        new = self._homes[node] = self.graph.node_copy(node)
+        self._examples[node] = example
+        if node.op == "get_attr":
+            self.parts[str(node.target)] = example
+        elif is_convertible(example):
+            self._blocked.add(new)
+
+    def _place(self, node: Node) -> None:
+        """Take over a call, blocked or dense."""
+        part = _resolve(self._root, node.target) if node.op == "call_module" else None
+        plain = attempt(node, part, self._examples, self._training)
+        packed, trial = self._try_blocked(node, part, plain)
+        new = self.graph.node_copy(node, self._dense if trial is None else self._as_blocked)
+        if part is not None:
+            new.target = f"{node.target}{'_packed' if packed is not part else ''}"
+            self.parts[new.target] = packed
+        if trial is not None and isinstance(trial.output, Tensor) and trial.output.is_mkldnn:
+            self._blocked.add(new)
+            self.computes = True
+        self._keep(node, new, plain)
+
+    def _keep(self, node: Node, new: Node, plain: Trial) -> None:
+        """Note where a call's value is found; from now on what it changed in place is found there too."""
+        example = plain.output.detach() if isinstance(plain.output, Tensor) else plain.output
+        for each in (node, *plain.changed):
+            if plain.changed.get(each, plain.output) is not plain.output:
+                raise SkippedError(
+                    f"layout=mkldnn: {_name(node, None)} changes a tensor that it does not return"
+                )
+            self._examples[each], self._homes[each] = example, new
+
+    def _try_blocked(
+        self, node: Node, part: nn.Module | None, plain: Trial
+    ) -> tuple[nn.Module | None, Trial | None]:
+        """What a call comes to blocked, and its part for that; no trial where it is to run dense."""
+        inputs = [each for each in node.all_input_nodes if each.op != "get_attr"]
+        is_anchor = isinstance(part, ANCHORS) and any(is_convertible(self._examples[each]) for each in inputs)
+        if not is_anchor and not any(self._homes[each] in self._blocked for each in inputs):
+            return part, None
+        try:
+            packed = part if part is None else self._pack(part)
+            trial = attempt(node, packed, self._examples, self._training, blocked=True)
+            if trial.agrees(plain):
+                return packed, trial
+            why = "it computes something else there"
+        except Exception as error:  # what torch does not have for blocked tensors may fail in any way
+            why = first_line(error).partition(". ")[0]
+        self.refusal = self.refusal or f"{_name(node, part)}: {why}"
+        return part, None
+
+    def _dense(self, node: Node) -> Node:
+        """The new node with a traced node's value, dense."""
+        home = self._homes[node]
+        return self._converted(home, "to_dense") if home in self._blocked else home
+
+    def _as_blocked(self, node: Node) -> Node:
+        """The new node with a traced node's value, blocked if it is a tensor that can be."""
+        home = self._homes[node]
+        if home in self._blocked or node.op == "get_attr" or not is_convertible(self._examples[node]):
+            return home
+        return self._converted(home, "to_mkldnn")
+
+    def _converted(self, home: Node, method: str) -> Node:
+        """The node that converts a node's value; there is one at most."""
+        if home not in self._twins:
+            self._twins[home] = self.graph.call_method(method, (home,))
+            self.conversions += 1
+        return self._twins[home]
+
+
+def _resolve(root: nn.Module, name: Any) -> Any:
+    """The part or attribute of a dotted name."""
+    found: Any = root
+    for each in str(name).split("."):
+        found = getattr(found, each)
+    return found
+
+
+def _name(node: Node, part: nn.Module | None) -> str:
+    return type(part).__name__ if part is not None else getattr(node.target, "__name__", str(node.target))
