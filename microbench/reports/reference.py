@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import product
 from string import ascii_uppercase
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from microbench.errors import UserError
 from microbench.reports import phases, units
+from microbench.reports.sweep import UNLIMITED
 from microbench.results import reference
 from microbench.results.cases import CaseResult
 from microbench.results.naming import varying
@@ -18,14 +20,13 @@ from microbench.results.reference import Cell, Row
 
 Origin = tuple[str, str]
 
-PER = {"variant": "speedup", "workload": "× {}", "quantity": "× {}"}
+EXTRAS = (("interval", "name"), ("interval",), ())
+"""What is shown besides, the fullest first."""
+
+RATIOS = {"variant": "speedup"}
 """What the ratio over a baseline is called, by what the baseline is."""
 
-MEANINGS = {
-    "variant": "speedup: how many times faster, or smaller, than {} on the same machine",
-    "workload": "× {0}: how many times what {0} takes on the same machine",
-    "quantity": "× {0}: how many times what {0} takes on the same machine",
-}
+MEANINGS = {"speedup": "how many times faster, or smaller, than {}", "ratio": "how many times what {} takes"}
 
 
 def show_reference(cases: Sequence[CaseResult], out: Console) -> None:
@@ -52,7 +53,8 @@ def _show(cases: Sequence[CaseResult], table: reference.Table, out: Console) -> 
     letters = dict(zip(origins, ascii_uppercase, strict=False)) if len(origins) > 1 else {origins[0]: ""}
     for origin, letter in letters.items():
         out.print(escape(f"{letter or 'published'}: {machine(origin)}"), soft_wrap=True)
-    out.print(reference_table(rows, table, letters))
+    for found in _that_fit(rows, table, letters, out):
+        out.print(found)
     for text in notes(table, rows):
         out.print(escape(text), style="dim", soft_wrap=True)
     out.print()
@@ -71,28 +73,47 @@ def contents(table: reference.Table) -> str:
     return f"they are of {', '.join(models)} at batch {', '.join(map(str, batches))}"
 
 
-def reference_table(rows: Sequence[Row], table: reference.Table, letters: dict[Origin, str]) -> Table:
+def _that_fit(
+    rows: Sequence[Row], table: reference.Table, letters: Mapping[Origin, str], out: Console
+) -> list[Table]:
+    """The table; on a narrow terminal several, each with some of the published figures, or with less."""
+    limits = out.options.update(max_width=UNLIMITED)
+    found: list[Table] = []
+    for extras, most in product(EXTRAS, range(len(letters), 0, -1)):
+        parts = [list(letters.items())[start : start + most] for start in range(0, len(letters), most)]
+        found = [reference_table(rows, table, dict(part), extras) for part in parts]
+        if all(out.measure(each, options=limits).maximum <= out.width for each in found):
+            break
+    return found
+
+
+def reference_table(
+    rows: Sequence[Row], table: reference.Table, letters: Mapping[Origin, str], extras: Container[str]
+) -> Table:
     """A row a case and quantity: the figure of here, and each published one, with its ratio."""
     found = Table(box=None, pad_edge=False, header_style="bold")
     settings = _settings(rows)
-    part, name = table.baseline
-    several = len(table.variants) > 1 or any(row.variant is None for row in rows)
-    for header in ("model", *settings, *(["published as"] if several else []), "phase"):
-        found.add_column(header)
+    named = "name" in extras and (len(table.variants) > 1 or any(row.variant is None for row in rows))
+    for header in ("model", *settings, *(["published as"] if named else []), "phase"):
+        found.add_column(header, overflow="fold")
     for header in ("here", *(letter or "published" for letter in letters.values())):
         found.add_column(header, justify="right", no_wrap=True)
-        found.add_column(PER[part].format(name), justify="right", no_wrap=True)
+        found.add_column(_ratio_name(table), justify="right", no_wrap=True)
     for row in rows:
         cells = [_cells(row.published.get(origin), row.quantity) for origin in letters]
         found.add_row(
             escape(row.case.first["cfg_model"]),
             *(escape(values[id(row.case)]) for values in settings.values()),
-            *([escape(row.variant or "–")] if several else []),
+            *([escape(row.variant or "–")] if named else []),
             row.quantity,
-            *_measured(row),
+            *_measured(row, extras),
             *(text for pair in cells for text in pair),
         )
     return found
+
+
+def _ratio_name(table: reference.Table) -> str:
+    return RATIOS.get(table.baseline[0], "ratio")
 
 
 def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
@@ -105,13 +126,15 @@ def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
     }
 
 
-def _measured(row: Row) -> tuple[str, str]:
+def _measured(row: Row, extras: Container[str]) -> tuple[str, str]:
     """The figure of here, a time with its interval, and its ratio; how a case ended that has none."""
     if row.measured is None:
         return row.case.status, ""
     text, ratio = _cells(row.measured, row.quantity)
     estimate = row.case.estimates.get(row.quantity)
-    return text if estimate is None else phases.time_and_interval(estimate), ratio
+    if estimate is None:
+        return text, ratio
+    return (phases.time_and_interval if "interval" in extras else phases.time)(estimate), ratio
 
 
 def _cells(cell: Cell | None, quantity: str) -> tuple[str, str]:
@@ -135,9 +158,9 @@ def _written(value: float, quantity: str) -> str:
 
 def notes(table: reference.Table, rows: Sequence[Row]) -> list[str]:
     """How to read the table, and what has no figure in it."""
-    part, name = table.baseline
-    found = [f"other machines than this one: compare ratios, not times. {MEANINGS[part].format(name)}"]
-    found += table.notes
+    ratio = _ratio_name(table)
+    meaning = f"{ratio}: {MEANINGS[ratio].format(table.baseline[1])} on the same machine"
+    found = [f"other machines than this one: compare ratios, not times. {meaning}", *table.notes]
     there = {row.case.first["cfg_model"] for row in rows if row.published}
     for model in dict.fromkeys(row.case.first["cfg_model"] for row in rows):
         batches = sorted({each.batch_size for each in table.figures if table.model(each.workload) == model})

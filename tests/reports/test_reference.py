@@ -86,6 +86,18 @@ def test_several_machines_are_told_apart_by_letters(make_case: MakeCase, shown: 
     assert any(line.startswith("published total is forward and backward") for line in lines)
 
 
+def test_on_a_narrow_terminal_the_published_figures_are_below_each_other(
+    make_case: MakeCase, rendered: Rendered
+) -> None:
+    found = cases(make_case(TRAIN, model="vgg16", batch_size=8, experiment=PHASES))
+    lines = rendered(using=partial(show_reference, found), width=90)
+    headers = [line.split()[3:] for line in lines if line.startswith("model ")]
+    assert headers[0] == ["here", "ratio", "A", "ratio", "B", "ratio"]
+    assert headers[1] == ["here", "ratio", "C", "ratio", "D", "ratio"]
+    assert max(map(len, lines[5:15])) <= 90
+    assert not any("…" in line for line in lines)
+
+
 def test_memory_is_written_in_bytes(make_case: MakeCase, shown: Any) -> None:
     options = {"model": "resnet18", "mode": "infer", "batch_size": 1, "experiment": TIMING}
     lines = shown(make_case(INFER, peak_memory=220 * 2**20, **options))
