@@ -108,6 +108,7 @@ class Program:
         outputs: what `call` returned, as torch's tensors; untimed.
         loop: the engine's own loop, which is timed instead of `call`.
         facts: how it turned out.
+        renewed: makes `call` anew, of the module as it is then; None where `call` follows the module.
         close: frees what outlives a call: processes, sessions, folders.
     """
 
@@ -117,6 +118,7 @@ class Program:
     outputs: Callable[[Any], Any] = _same
     loop: Loop | None = None
     facts: Facts = field(default_factory=Facts)
+    renewed: Callable[[], Callable[[], Any]] | None = None
     close: Callable[[], None] = _nothing
 
 

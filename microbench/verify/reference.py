@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,8 +54,13 @@ def rounding(precision: PrecisionConfig) -> float:
 
 def answer_of(mode: Mode, program: Program, seed: int) -> Answer:
     """What a program computes; what draws random numbers all the same draws those of the seed."""
-    torch.manual_seed(seed)
-    with quieted(program.workload.module) if mode.TRAINING else nullcontext():
+    if not mode.TRAINING:
+        torch.manual_seed(seed)
+        return mode.answer(program)
+    with quieted(program.workload.module):
+        if program.renewed is not None:  # what it was made of drew random numbers
+            program = replace(program, call=program.renewed())
+        torch.manual_seed(seed)
         return mode.answer(program)
 
 

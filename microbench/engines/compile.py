@@ -1,0 +1,118 @@
+"""torch.compile: the module captured by TorchDynamo, and compiled by one of its backends."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+
+import torch
+import torch._dynamo
+from torch._dynamo.utils import counters
+
+from microbench.config import EngineConfig
+from microbench.engines import ALL_PRECISIONS, Facts, Job, Program, dressed, quiet
+from microbench.errors import SkippedError, unknown
+from microbench.graphs import failures, inductor
+from microbench.graphs.rehearsal import rehearse
+
+TRAINS = True
+PRECISIONS = ALL_PRECISIONS
+LAYOUTS = ("contiguous", "channels_last")
+DEVICES = ("cpu", "cuda")
+
+INDUCTOR = "inductor"
+OF_INDUCTOR = {"mode": "default", "freezing": False, "cpp_wrapper": False, "cache": "warm"}
+"""Options that other backends do not have, and what leaves them out."""
+USUAL = ("aot_eager", "eager")  # debugging backends that are measured, to tell a compiler's parts apart
+
+
+def prepare(job: Job) -> Program:
+    """Compile the module, and call it once, so that its graphs are captured and their code is built.
+
+    Raises:
+        UserError: there is no such backend.
+        SkippedError: it cannot do this here, or compiles nothing.
+        CompileError: it failed.
+    """
+    options = job.config.engine
+    check(job)
+    workload, facts = dressed(job)
+    torch._dynamo.reset()
+    counters.clear()
+    with ExitStack() as stack:
+        stack.callback(torch._dynamo.reset)
+        stack.enter_context(inductor.compiling(options, inductor.is_on_cpu(job.workload)))
+        compiled = torch.compile(
+            workload.module, backend=options.backend, mode=mode_of(options), dynamic=options.dynamic
+        )
+        call = partial(compiled, *workload.inputs)
+        with quiet(), failures.told(f"engine.backend={options.backend}", workload, job.training):
+            rehearse(call, workload, job.training)
+        check_compiled(job)
+        inductor.end_processes()
+        close = stack.pop_all().close
+    return Program(
+        workload,
+        call,
+        list(workload.module.parameters()),
+        facts=facts_of(facts, options.backend),
+        close=close,
+    )
+
+
+def mode_of(options: EngineConfig) -> str | None:
+    """The mode for torch.compile, which hands any but None to the backend."""
+    return options.mode if options.backend == INDUCTOR else None
+
+
+def check(job: Job) -> None:
+    """Refuse what is known not to work, before anything is compiled.
+
+    Raises:
+        UserError: there is no such backend.
+        SkippedError: this backend, device or mode does not do that.
+    """
+    options = job.config.engine
+    if options.backend not in torch._dynamo.list_backends(exclude_tags=()):
+        raise unknown("engine.backend", options.backend, [*torch._dynamo.list_backends(), *USUAL])
+    if options.backend == INDUCTOR:
+        inductor.require_compiler("compile")
+    elif given := next(
+        (name for name, value in OF_INDUCTOR.items() if getattr(options, name) != value), None
+    ):
+        raise SkippedError(
+            f"engine.{given} is an option of engine.backend=inductor: {options.backend} has none"
+        )
+    if job.training and options.freezing:
+        raise SkippedError(
+            "engine.freezing=true makes the parameters constants, which cannot train: use mode=infer, or "
+            "engine.freezing=false"
+        )
+    if inductor.is_on_cpu(job.workload) and (
+        options.mode == "reduce-overhead" or options.backend == "cudagraphs"
+    ):
+        given = "mode=reduce-overhead" if options.backend == INDUCTOR else "backend=cudagraphs"
+        raise SkippedError(f"engine.{given} records CUDA graphs: on the CPU it does nothing")
+
+
+def check_compiled(job: Job) -> None:
+    """Raise a SkippedError where the compiled call is the eager one, or that of the default mode."""
+    options, breaks = job.config.engine, counters["graph_break"]
+    if not counters["stats"]["unique_graphs"]:
+        why = failures.break_reason(next(iter(breaks))) if breaks else "there is nothing to capture"
+        raise SkippedError(f"torch.compile leaves {job.workload.name} as it is: {why}")
+    tuned = counters["inductor"]["cpp_templated_kernel_counter"]
+    if inductor.is_on_cpu(job.workload) and options.mode.startswith("max-autotune") and not tuned:
+        more = "" if options.freezing or job.training else "; with engine.freezing=true also linear layers"
+        raise SkippedError(
+            f"engine.mode={options.mode} comes to the kernels of engine.mode=default: on the CPU it tunes "
+            f"products of batches of matrices{more}"
+        )
+
+
+def facts_of(facts: Facts, backend: str) -> Facts:
+    """What is known of how the module is run: by which backend, and in how many pieces."""
+    breaks = sum(counters["graph_break"].values())
+    pieces = f", {breaks} graph break{'s' * (breaks > 1)}" if breaks else ""
+    return replace(facts, engine=backend + pieces)

@@ -1,0 +1,71 @@
+"""torch.export: the module as one graph, compiled ahead of time by AOTInductor into a library, and loaded."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._inductor
+import torch.export
+
+from microbench.engines import ALL_PRECISIONS, Job, Program, dressed, quiet
+from microbench.errors import SkippedError
+from microbench.graphs import failures, inductor
+from microbench.workloads import Workload
+
+TRAINS = False
+PRECISIONS = ALL_PRECISIONS
+LAYOUTS = ("contiguous", "channels_last")
+DEVICES = ("cpu", "cuda")
+
+
+def prepare(job: Job) -> Program:
+    """Export the module, compile it into a package in a temporary folder, and load that.
+
+    Raises:
+        SkippedError: the module cannot be exported, or there is no C++ compiler.
+        CompileError: compiling it failed.
+    """
+    inductor.require_compiler("export")
+    workload, facts = dressed(job)
+    program = exported(workload)
+    with ExitStack() as stack:
+        folder = stack.enter_context(inductor.folder("export"))
+        with (
+            quiet(),
+            failures.told("AOTInductor", workload, training=False),
+            inductor.compiling(job.config.engine, inductor.is_on_cpu(workload)),
+        ):
+            loaded = load(program, folder / "module.pt2")
+        stack.callback(unload, loaded)
+        close = stack.pop_all().close
+    return Program(
+        workload, partial(loaded, *workload.inputs), facts=replace(facts, engine="aotinductor"), close=close
+    )
+
+
+def exported(workload: Workload) -> torch.export.ExportedProgram:
+    """The module as one graph.
+
+    Raises:
+        SkippedError: it works, but cannot be exported.
+    """
+    what = f"torch.export cannot make one graph of {workload.name}"
+    with quiet(), failures.told(what, workload, training=False, kind=SkippedError), torch.no_grad():
+        return torch.export.export(workload.module, workload.inputs)
+
+
+def load(program: torch.export.ExportedProgram, path: Path) -> Any:
+    """Compile a graph into a package at that path, and load its library."""
+    with torch.no_grad():
+        package = torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+        return torch._inductor.aoti_load_package(package)
+
+
+def unload(loaded: Any) -> None:
+    """Let go of a package's library, of which its loader keeps a copy in a temporary folder."""
+    loaded.loader = None

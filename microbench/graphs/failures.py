@@ -1,0 +1,62 @@
+"""Failures of capturing and compiling, told in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from microbench.errors import SkippedError, UserError, first_line
+from microbench.graphs.rehearsal import same_random_numbers, unchanged
+from microbench.workloads import Workload
+
+
+class CompileError(RuntimeError):
+    """A compiler failed on a module that works without it."""
+
+
+@contextmanager
+def told(
+    what: str, workload: Workload, training: bool, kind: type[Exception] = CompileError
+) -> Iterator[None]:
+    """Tell a failure in one line; where the workload's module fails by itself, that is what is raised.
+
+    Args:
+        what: what is done, such as `engine.backend=inductor`.
+        workload: what it is done with.
+        training: whether it is to be trained.
+        kind: what is raised; a SkippedError in any case where a library is missing.
+    """
+    try:
+        yield
+    except (SkippedError, UserError):
+        raise
+    except Exception as error:
+        _call_plainly(workload, training)
+        cause = getattr(error, "inner_exception", None) or error
+        text = f"{what}: {reason(cause)}"
+        raise (SkippedError if isinstance(cause, ImportError) else kind)(text) from error
+
+
+def _call_plainly(workload: Workload, training: bool) -> None:
+    with unchanged(workload.module), same_random_numbers(workload), torch.set_grad_enabled(training):
+        workload.module(*workload.inputs)
+
+
+def reason(error: BaseException) -> str:
+    """The line of an error that says most: of a C++ compiler's output the first error."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    if fatal := next((line for line in lines if "error: " in line), None):
+        return fatal
+    name = type(error).__name__
+    return f"{name}: {first_line(error)}" if str(error).strip() else name
+
+
+def break_reason(told: str) -> str:
+    """Why a graph broke: of the text that TorchDynamo keeps of a break, the explanation."""
+    lines = [line.strip() for line in told.splitlines()]
+    explained = next(
+        (line.partition(": ")[2] for line in lines if line.startswith("Explanation: ")), lines[0]
+    )
+    return explained.rpartition("Reason: ")[2].rstrip(".")

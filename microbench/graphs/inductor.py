@@ -1,0 +1,123 @@
+"""torch's compiler: what it needs, its caches, its settings, and the processes it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import torch._inductor.async_compile
+import torch._inductor.codecache
+import torch._inductor.compile_fx
+import torch._inductor.cpp_builder
+import torch._inductor.exc
+import torch._inductor.utils
+
+from microbench.config import EngineConfig
+from microbench.errors import SkippedError
+from microbench.workloads import Workload
+
+
+def require_compiler(engine: str) -> None:
+    """Raise a SkippedError where there is no C++ compiler."""
+    try:
+        torch._inductor.cpp_builder.get_cpp_compiler()
+    except torch._inductor.exc.InvalidCxxCompiler as error:
+        asked = f"CXX={os.environ['CXX']} is none" if os.environ.get("CXX") else "there is none here"
+        raise SkippedError(
+            f"engine={engine} needs a C++ compiler, and {asked}: install g++ (apt install g++), or name one "
+            "with the variable CXX"
+        ) from error
+
+
+@contextmanager
+def compiling(options: EngineConfig, on_cpu: bool) -> Iterator[None]:
+    """Compile with an engine's options while the context lasts.
+
+    On the CPU, where kernels are of C++, the processes that compile for Triton are not started.
+    """
+    with ExitStack() as stack:
+        stack.callback(end_processes)
+        if options.cache == "cold":
+            stack.enter_context(cold())
+        if on_cpu:
+            stack.enter_context(variable("TORCH_WARM_POOL", "0"))
+        stack.enter_context(torch._inductor.config.patch(settings_of(options)))
+        yield
+
+
+def is_on_cpu(workload: Workload) -> bool:
+    """Whether all of a workload's inputs lie on the CPU."""
+    return all(tensor.device.type == "cpu" for tensor in workload.inputs)
+
+
+@contextmanager
+def folder(name: str) -> Iterator[Path]:
+    """A temporary folder, which goes when the context ends."""
+    with TemporaryDirectory(prefix=f"microbench-{name}-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+def settings_of(options: EngineConfig) -> dict[str, Any]:
+    """What an engine's options are in torch._inductor.config.
+
+    The number of threads is spelled out, for torch 2.11 takes code from its caches that was generated for
+    another number.
+    """
+    return {
+        "freezing": options.freezing,
+        "cpp_wrapper": options.cpp_wrapper,
+        "cpp.threads": torch.get_num_threads(),
+    }
+
+
+@contextmanager
+def variable(name: str, value: str) -> Iterator[None]:
+    """Give an environment variable a value, and then the one it had."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
+
+
+@contextmanager
+def cold() -> Iterator[None]:
+    """Compile with empty caches, in a folder of their own, which goes when the context ends.
+
+    Precompiled headers are among them, which torch keeps outside its caches: else the first case on a machine
+    would make them, and the others find them.
+    """
+    with (
+        folder("cold") as path,
+        _headers_in(path / "headers"),
+        torch._inductor.utils.fresh_cache(dir=str(path)),
+    ):
+        yield
+
+
+@contextmanager
+def _headers_in(folder: Path) -> Iterator[None]:
+    codecache, names = torch._inductor.codecache, ("_HEADER_DIR", "_HEADER_LOCK_DIR")
+    before = {name: getattr(codecache, name) for name in names}
+    codecache._precompile_header.cache_clear()
+    try:
+        for name, path in zip(names, (folder, folder / "locks"), strict=True):
+            setattr(codecache, name, str(path))
+        yield
+    finally:
+        codecache._precompile_header.cache_clear()
+        for name, path in before.items():
+            setattr(codecache, name, path)
+
+
+def end_processes() -> None:
+    """End the processes that compile, so that none idles, or still starts, beside what is timed."""
+    torch._inductor.async_compile.shutdown_compile_workers()

@@ -1,0 +1,56 @@
+"""Calls before the first, which make an engine compile what it runs, and leave no other trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from microbench.workloads import Workload
+
+
+def rehearse(call: Callable[[], Any], workload: Workload, training: bool, times: int = 1) -> None:
+    """Call as the mode will, in training with the backward pass, and undo what that changes.
+
+    Put back are the module's buffers, such as the running statistics of batch normalization, and the random
+    numbers; gradients are dropped.
+    """
+    with unchanged(workload.module), same_random_numbers(workload):
+        for _ in range(times):
+            (_step if training else _infer)(call, workload)
+
+
+def _infer(call: Callable[[], Any], workload: Workload) -> None:
+    with torch.inference_mode():
+        call()
+
+
+def _step(call: Callable[[], Any], workload: Workload) -> None:
+    with torch.enable_grad():
+        workload.objective.backward(workload.objective(call()))
+    for tensor in (*workload.module.parameters(), *workload.inputs):
+        tensor.grad = None
+
+
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """Put back the buffers of a module that trains, in place."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()] if module.training else []
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
+
+
+@contextmanager
+def same_random_numbers(workload: Workload) -> Iterator[None]:
+    """Let the random numbers of the CPU and of the workload's device go on as if none had been drawn."""
+    devices = {tensor.device for tensor in (*workload.inputs, *workload.module.parameters())}
+    others = sorted({device for device in devices if device.type != "cpu"}, key=str)
+    with torch.random.fork_rng(others, device_type=others[0].type if others else "cpu"):
+        yield
