@@ -11,7 +11,17 @@ import pytest
 
 from microbench.config import Config, ModelConfig
 from microbench.measure.summary import summarize
-from microbench.results.record import Caution, Outcome, Record, Series, Status, StopReason, records_of
+from microbench.results.record import (
+    Caution,
+    Check,
+    Outcome,
+    Record,
+    Series,
+    Status,
+    StopReason,
+    records_of,
+    with_check,
+)
 from microbench.schedule.cases import Case
 
 ENVIRONMENT = {
@@ -140,6 +150,7 @@ class Timed(Protocol):
         schedule: str = ...,
         env: Mapping[str, Any] = ...,
         error: tuple[Status, str] = ...,
+        check: Check = ...,
         **settings: Any,
     ) -> list[Record]:
         """The records.
@@ -151,6 +162,7 @@ class Timed(Protocol):
             schedule: interleaved or sequential.
             env: more `env_*` fields, and `host_id`.
             error: how rounds failed, and what was said of it.
+            check: what came of checking the answer, in the first round.
             settings: of the configuration; a group by its option's name, one in a group as `group__name`.
         """
         ...
@@ -167,6 +179,7 @@ def timed() -> Timed:
         schedule: str = "interleaved",
         env: Mapping[str, Any] | None = None,
         error: tuple[Status, str] = (Status.ERROR, "it broke"),
+        check: Check | None = None,
         **settings: Any,
     ) -> list[Record]:
         phases = times if isinstance(times, Mapping) else {"inference": times}
@@ -184,6 +197,8 @@ def timed() -> Timed:
                     if median is not None
                 )
                 outcome = Outcome(series=tuple(series), stop_reason=StopReason.REL_CI)
+            if check is not None and number == 0:
+                outcome = with_check(outcome, check)
             found += records_of(outcome, identity_of(case, run_id, schedule, env or {}))
         return found
 

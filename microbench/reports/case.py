@@ -10,8 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.reports import phases, units
+from microbench.reports.answers import answer_text, arithmetic
 from microbench.reports.labels import count, items, label
 from microbench.results.cases import WHOLE, CaseResult
+
+LEAST_PREPARE = 0.1  # of the time until the first answer: a shorter preparation is not shown
 
 STOP_TEXTS = {
     "rel_ci": "the interval is narrow enough (measure.rel_ci)",
@@ -28,14 +31,20 @@ def show_case(case: CaseResult, out: Console) -> None:
     out.print(
         f"[bold]{escape(label(first))}[/bold], input {shape}" + (f" {dtype}" if dtype != "float32" else "")
     )
-    if phases.shown(case.estimates):
+    if phases.shown(case.estimates or case.discarded):
         out.print(case_table(case))
         out.print(facts(case), style="dim")
+        if text := answer_facts(case):
+            out.print(escape(text), style="dim", soft_wrap=True)
 
 
 def case_table(case: CaseResult) -> Table:
-    """A row a phase: median, interval, its half-width as a share, spread between rounds, rate, samples."""
-    shown = [case.estimates[phase] for phase in phases.shown(case.estimates)]
+    """A row a phase: median, interval, its half-width as a share, spread between rounds, rate, samples.
+
+    Medians of a case that computes something else than eager fp32 are struck out, and it has no rate.
+    """
+    estimates, is_good = case.estimates or case.discarded, bool(case.estimates)
+    shown = [estimates[phase] for phase in phases.shown(estimates)]
     several = any(estimate.rounds > 1 for estimate in shown)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("phase")
@@ -47,13 +56,13 @@ def case_table(case: CaseResult) -> Table:
         share, spread = estimate.relative_half_width, estimate.spread
         table.add_row(
             estimate.phase,
-            phases.time(estimate),
+            phases.time(estimate) if is_good else phases.struck(phases.time(estimate)),
             units.interval(estimate.low, estimate.high, estimate.median)
             if estimate.low is not None and estimate.high is not None
             else "too few samples",
             units.share(share) if share is not None else "",
             *([units.share(spread) if spread is not None else ""] if several else []),
-            phases.rate(case, estimate) if estimate.phase in WHOLE else "",
+            phases.rate(case, estimate) if is_good and estimate.phase in WHOLE else "",
             str(estimate.samples),
             style="bold" if estimate.phase in WHOLE else None,
         )
@@ -61,7 +70,7 @@ def case_table(case: CaseResult) -> Table:
 
 
 def facts(case: CaseResult) -> str:
-    """Rounds, memory, why the sampling stopped, warm-up and first call, on one line."""
+    """Rounds, memory, why the sampling stopped, warm-up, preparation and first call, on one line."""
     rounds = [
         next(record for phase in WHOLE for record in attempt if record["phase"] == phase)
         for attempt in case.rounds.values()
@@ -76,9 +85,24 @@ def facts(case: CaseResult) -> str:
         parts.append(f"{rounds[0]['calls_per_sample']} calls a sample")
     parts.append(f"stopped: {_stops(Counter(record['stop_reason'] for record in rounds))}")
     parts.append(f"warm-up {count(round(median(len(record['warmup']) for record in rounds)), 'step')}")
-    if first_call := case.estimates.get("first_call"):
+    estimates = case.estimates or case.discarded
+    prepare, first_call = estimates.get("prepare"), estimates.get("first_call")
+    if prepare and first_call and prepare.median >= LEAST_PREPARE * (prepare.median + first_call.median):
+        parts.append(f"prepare {units.time(prepare.median)}")
+    if first_call:
         parts.append(f"first call {units.time(first_call.median)}")
     return " · ".join(parts)
+
+
+def answer_facts(case: CaseResult) -> str:
+    """On one line whether the answer is eager fp32's, and what computed it; empty for eager fp32 itself."""
+    conversions = case.first.get("env_conversions")
+    parts = [
+        answer_text(case),
+        None if conversions is None else f"{count(conversions, 'layout conversion')} a call",
+        arithmetic(case) and f"arithmetic {arithmetic(case)}",
+    ]
+    return " · ".join(filter(None, parts))
 
 
 def _stops(reasons: Counter[str]) -> str:

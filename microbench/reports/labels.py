@@ -33,11 +33,17 @@ def machine(cases: Sequence[CaseResult]) -> str:
         f"{env['cpu']}, {count(env['physical_cores'], 'core')}",
         count(threads.pop(), "thread") if len(threads) == 1 else None,
         f"torch {env['torch']}",
+        *sorted({case.first["env_engine"] for case in cases if not is_torch(case.first)}),
         f"Python {env['python']}",
         f"{allocators.pop()} malloc" if len(allocators) == 1 else None,
         env["os"],
     ]
     return " · ".join(str(part) for part in parts if part)
+
+
+def is_torch(record: Record) -> bool:
+    """Whether torch itself ran a case, or it is not known what did."""
+    return str(record.get("env_engine") or "torch").partition(" ")[0] == "torch"
 
 
 def label(record: Record) -> str:

@@ -22,6 +22,11 @@ def time(estimate: Estimate) -> str:
     return units.time(estimate.median, estimate.half_width)
 
 
+def struck(text: str) -> str:
+    """A text that does not count, with markup: struck out, and between tildes for where nothing is styled."""
+    return f"[strike]~{text}~[/strike]"
+
+
 def time_and_interval(estimate: Estimate) -> str:
     """The median and half its interval's width as a share of it."""
     share = estimate.relative_half_width

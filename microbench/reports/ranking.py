@@ -9,9 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.config import MARGIN
-from microbench.reports import units
+from microbench.reports import phases, units
 from microbench.reports.comparison import interval_text, ratio_text
-from microbench.results.cases import CaseResult
+from microbench.results.cases import WHOLE, CaseResult
+from microbench.results.payoff import PayOff, first_answer
 from microbench.results.ranking import Place, Ranking, rankings
 from microbench.results.verdicts import ONE_ROUND, Judgement, Verdict
 
@@ -31,17 +32,53 @@ def ranking_table(found: Sequence[Ranking]) -> Table:
     """Below each work a row a way: its place, its time, how many times the fastest's that is, the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", no_wrap=True)
-    for name in ("time", "ratio", "95 % interval"):
+    costs = ("first answer", "pays off after") if _of_engines(found) else ()
+    for name in ("time", "ratio", "95 % interval", *costs):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for ranking in found:
         table.add_row(escape(ranking.name), style="bold")
         for number, place in enumerate(ranking.places, 1):
+            *numbers, verdict = _over_fastest(place, ranking)
+            more = _costs(place, ranking) if costs else ()
             way = f"{number}  {escape(place.way)}"
-            table.add_row(way, units.time(place.time or 0), *_over_fastest(place, ranking))
+            table.add_row(way, units.time(place.time or 0), *numbers, *more, verdict)
         for place in ranking.unmeasured:
-            table.add_row(f"–  {escape(place.way)}", "", "", "", place.case.status, style="dim")
+            blank = ("", "", *("" for _ in costs))
+            table.add_row(
+                f"–  {escape(place.way)}", _discarded(place), *blank, place.case.status, style="dim"
+            )
     return table
+
+
+def _of_engines(found: Sequence[Ranking]) -> bool:
+    """Whether engines are compared, which differ in what they do before the first answer."""
+    return any(len(ranking.engines) > 1 for ranking in found)
+
+
+def _costs(place: Place, ranking: Ranking) -> tuple[str, str]:
+    """The cells of the time until the first answer, and after how many calls that has paid off."""
+    first = first_answer(place.case) if len(ranking.engines) > 1 else None
+    return "" if first is None else units.time(first), pay_off_text(place.pay_off, ranking.phase)
+
+
+def pay_off_text(found: PayOff | None, phase: str) -> str:
+    """After how many calls, or steps of training, a way has made up for its preparation."""
+    if found is None:
+        return ""
+    if found.is_told is False:
+        return "cannot be told"
+    if found.calls is None:
+        return "never"
+    about = "about " if found.is_told is None else ""
+    noun = "call" if phase == "inference" else "step"
+    return f"{about}{found.calls:,} {noun}{'' if found.calls == 1 else 's'}"
+
+
+def _discarded(place: Place) -> str:
+    """The time of one that computes something else than eager fp32."""
+    found = [place.case.discarded[phase] for phase in WHOLE if phase in place.case.discarded]
+    return phases.struck(units.time(found[0].median)) if found else ""
 
 
 def _over_fastest(place: Place, ranking: Ranking) -> tuple[str, str, str]:
@@ -69,7 +106,12 @@ def note(found: Sequence[Ranking]) -> str:
         "times: geometric means over rounds; ratio: over the fastest, above 1 is slower; "
         f"same: within ±{units.share(MARGIN)}"
     )
+    if _of_engines(found):
+        text += (
+            "; first answer: prepare and first_call; pays off after: so many calls, the first included, take "
+            "no longer in all than with engine=eager, otherwise as much alike as there is"
+        )
     if ONE_ROUND not in reasons:
         return text
     one = ONE_ROUND[0].upper() + ONE_ROUND[1:]
-    return one if reasons == {ONE_ROUND} else f"{text}. {one}"
+    return one if reasons == {ONE_ROUND} and not _of_engines(found) else f"{text}. {one}"

@@ -10,23 +10,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.reports import phases, units
+from microbench.reports.answers import arithmetic, error_of, error_text
 from microbench.reports.labels import count, items
 from microbench.results.cases import PHASES, WHOLE, CaseResult, Estimate
 from microbench.results.naming import varying
+from microbench.results.record import Verdict
 
 UNLIMITED = 1000  # characters: wider than any table
+
+EXTRAS = ("interval", "error", "rate", "memory", "arithmetic")
+"""What is left out on a narrow terminal, the last first."""
 
 
 @dataclass
 class Row:
-    """A row: the phases of a model's cases of all modes, each with its case, and how these ended by mode."""
+    """A row: the phases of a model's cases of all modes, each with its case; how these ended, by mode."""
 
     phases: dict[str, tuple[CaseResult, Estimate]] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
+    cases: list[CaseResult] = field(default_factory=list)
 
     def add(self, case: CaseResult) -> None:
-        """Put a case's phases in."""
-        self.phases |= {phase: (case, estimate) for phase, estimate in case.estimates.items()}
+        """Put a case's phases in, those that do not count too."""
+        found = {**case.discarded, **case.estimates}
+        self.phases |= {phase: (case, estimate) for phase, estimate in found.items()}
+        self.cases.append(case)
         self.statuses[case.first["cfg_mode"]] = status(case)
 
     def estimates(self) -> dict[str, Estimate]:
@@ -61,8 +69,8 @@ def sweep_table(cases: Sequence[CaseResult], out: Console) -> Table:
     """
     settings = varying(cases)
     rows = sweep_rows(cases, settings)
-    for extras in (("interval", "rate", "memory"), ("interval", "rate"), ("interval",), ()):
-        table = _table(list(settings), rows, extras)
+    for number in range(len(EXTRAS), -1, -1):
+        table = _table(list(settings), rows, EXTRAS[:number])
         if out.measure(table, options=out.options.update(max_width=UNLIMITED)).maximum <= out.width:
             break
     return table
@@ -88,13 +96,16 @@ def _columns(
     ]
     wholes = [phase for phase in WHOLE if phase in shown]
     time = phases.time_and_interval if "interval" in extras else phases.time
-    columns = [(phase, _cell(phase, lambda case, estimate: time(estimate))) for phase in shown]
+    columns = [(phase, _cell(phase, _time(phase, time))) for phase in shown]
     nouns = {items(case.first) for row in rows.values() for case, _ in row.phases.values()}
     noun = nouns.pop() if len(nouns) == 1 else "items"
     if "rate" in extras:
-        columns += [(f"{phase} {noun}/s", _cell(phase, phases.rate)) for phase in wholes]
+        columns += [(f"{phase} {noun}/s", _cell(phase, _rate)) for phase in wholes]
     if "memory" in extras:
         columns += [(f"{phase} memory", _cell(phase, _memory)) for phase in wholes]
+    for name, write in (("error", _error), ("arithmetic", _arithmetic)):
+        if name in extras and any(map(write, rows.values())):
+            columns.append((name, write))
     if any(status != "ok" for row in rows.values() for status in row.statuses.values()):
         columns.append(("status", lambda row: ", ".join(dict.fromkeys(row.statuses.values()))))
     return columns
@@ -102,6 +113,26 @@ def _columns(
 
 def _cell(phase: str, write: Callable[[CaseResult, Estimate], str]) -> Callable[[Row], str]:
     return lambda row: write(*row.phases[phase]) if phase in row.phases else ""
+
+
+def _time(phase: str, write: Callable[[Estimate], str]) -> Callable[[CaseResult, Estimate], str]:
+    """Writes a phase's time, struck out where the case computes something else than eager fp32."""
+    return lambda case, estimate: (
+        write(estimate) if phase in case.estimates else phases.struck(write(estimate))
+    )
+
+
+def _rate(case: CaseResult, estimate: Estimate) -> str:
+    return phases.rate(case, estimate) if case.estimates else ""
+
+
+def _error(row: Row) -> str:
+    errors = [error for case in row.cases if (error := error_of(case)) is not None]
+    return error_text(max(errors)) if errors else ""
+
+
+def _arithmetic(row: Row) -> str:
+    return ", ".join(dict.fromkeys(filter(None, map(arithmetic, row.cases))))
 
 
 def _memory(case: CaseResult, estimate: Estimate) -> str:
@@ -119,6 +150,18 @@ def interval_note(cases: Sequence[CaseResult]) -> str | None:
         for (is_one, level), rounds in sorted(found.items())
     ]
     return f"±: half of {', or '.join(texts)}, as a share of the median" if texts else None
+
+
+def error_note(cases: Sequence[CaseResult]) -> str | None:
+    """What the error in the table is, or that answers were not checked; None where there is no error."""
+    compared = [case for case in cases if error_of(case) is not None]
+    if not compared:
+        is_off = any(case.checked.get("answer") == Verdict.OFF for case in cases)
+        return "answers: not checked (verify=false)" if is_off else None
+    text = "error: of the outputs beside eager fp32's, as a share of the largest"
+    if any(case.checked["gradient_error"] is not None for case in compared):
+        text += "; in training of the gradients too, as a share of their norm, whichever is larger"
+    return text
 
 
 def _over(rounds: Collection[int]) -> str:

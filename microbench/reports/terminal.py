@@ -12,7 +12,7 @@ from microbench.reports.case import show_case
 from microbench.reports.labels import machine, relative
 from microbench.reports.reference import show_reference
 from microbench.reports.remarks import show_failures, show_remarks
-from microbench.reports.sweep import UNLIMITED, interval_note, sweep_table
+from microbench.reports.sweep import UNLIMITED, error_note, interval_note, sweep_table
 from microbench.results.cases import CaseResult
 from microbench.results.result import Result
 
@@ -53,7 +53,7 @@ def _show_cases(cases: Sequence[CaseResult], out: Console) -> None:
         show_case(cases[0], out)
     else:
         out.print(sweep_table(cases, out))
-        if note := interval_note(cases):
+        for note in filter(None, (interval_note(cases), error_note(cases))):
             out.print(note, style="dim", soft_wrap=True)
     show_remarks(cases, out)
     if len(cases) > 1:

@@ -15,6 +15,9 @@ PHASES = ("forward", "loss", "backward", "update", "total", "inference")
 WHOLE = ("total", "inference")
 """Those that span a whole step."""
 
+ANSWER = ("answer", "error_abs", "error_rel", "top1_agreement", "gradient_error")
+"""Of the fields that say whether an answer is eager fp32's, those that a summary has."""
+
 WIDE = 0.1  # half an interval over rounds, as a share of the median, that is worth a word
 
 Attempt = Sequence[Record]
@@ -105,12 +108,26 @@ class CaseResult:
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """What its rounds say together, by phase; of rounds that failed, nothing is taken."""
+        return self._estimates(Status.OK)
+
+    @cached_property
+    def discarded(self) -> dict[str, Estimate]:
+        """What the rounds say whose answer is not eager fp32's: to be shown as that, not to be relied on."""
+        return self._estimates(Status.MISMATCH)
+
+    def _estimates(self, status: Status) -> dict[str, Estimate]:
         found: dict[str, list[Record]] = {}
         for attempt in self.rounds.values():
             for record in attempt:
-                if record["status"] == Status.OK and record["median"] is not None:
+                if record["status"] == status and record["median"] is not None:
                     found.setdefault(record["phase"], []).append(record)
         return {phase: estimate_of(records) for phase, records in found.items()}
+
+    @property
+    def checked(self) -> Record:
+        """A record of the round in which its answer was checked, which is one of them; else `first`."""
+        records = (attempt[0] for attempt in self.rounds.values())
+        return next((record for record in records if record.get("answer") is not None), self.first)
 
     def rows(self) -> list[Record]:
         """A mapping a phase: what the case is, and what its rounds say."""
@@ -130,6 +147,7 @@ class CaseResult:
                 "spread": each.spread,
                 "rounds": each.rounds,
                 "samples": each.samples,
+                **{key: self.checked.get(key) for key in ANSWER},
                 "warnings": list(self.warnings),
             }
             for each in self.estimates.values()

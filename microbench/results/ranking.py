@@ -9,6 +9,7 @@ from statistics import geometric_mean
 from microbench.config import MARGIN, WAYS
 from microbench.results.cases import CaseResult, Estimate
 from microbench.results.naming import labels, varying
+from microbench.results.payoff import PayOff, pay_off
 from microbench.results.settings import meant, without, work_of
 from microbench.results.verdicts import Judgement, contrast, is_comparable, judge
 from microbench.stats.ratio import Ratio
@@ -24,6 +25,8 @@ class Place:
         way: the settings that tell it from the others of its ranking, such as `allocator=tuned`.
         ratio: its time over the fastest's; None for the fastest, and for one that was not measured.
         judgement: the verdict on that ratio; None where there is none.
+        pay_off: when it has made up for its preparation; None where the engines are the same, for eager, and
+            where there is no eager one.
     """
 
     case: CaseResult
@@ -31,6 +34,7 @@ class Place:
     way: str
     ratio: Ratio | None = None
     judgement: Judgement | None = None
+    pay_off: PayOff | None = None
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,18 @@ class Ranking:
         name: what tells the work from the others that are ranked.
         phase: the phase whose time counts.
         places: those that were measured, the fastest first.
-        unmeasured: those that failed or were skipped, in the run's order.
+        unmeasured: those that failed, were skipped, or compute something else, in the run's order.
     """
 
     name: str
     phase: str
     places: list[Place]
     unmeasured: list[Place]
+
+    @property
+    def engines(self) -> set[str]:
+        """The engines of those that were measured."""
+        return {place.case.first["cfg_engine"] for place in self.places}
 
 
 def rankings(cases: Sequence[CaseResult], margin: float = MARGIN) -> list[Ranking]:
@@ -83,10 +92,14 @@ def _ranking(
     verdicts: Iterator[tuple[Ratio, Judgement]],
 ) -> Ranking:
     ways = _ways(group)
-    places = [Place(order[0], _time(order[0]), ways[id(order[0])])]
-    places += [Place(case, _time(case), ways[id(case)], *next(verdicts)) for case in order[1:]]
+    phase = _phase(order[0])
+    judged = [(None, None), *(next(verdicts) for _ in order[1:])]
+    places = [
+        Place(case, _time(case), ways[id(case)], *verdict, pay_off(case, order, phase))
+        for case, verdict in zip(order, judged, strict=True)
+    ]
     unmeasured = [Place(case, None, ways[id(case)]) for case in group if not _is_measured(case)]
-    return Ranking(name, _phase(order[0]), places, unmeasured)
+    return Ranking(name, phase, places, unmeasured)
 
 
 def _what(case: CaseResult) -> frozenset[tuple[str, str]]:

@@ -64,7 +64,8 @@ class Result:
         """The median of a phase over its rounds in seconds, for a result of one case.
 
         Raises:
-            KeyError: the result has not exactly one case, or that phase could not be measured.
+            KeyError: the result has not exactly one case, or that phase could not be measured, or the case
+                computes something else than eager fp32 does.
         """
         cases = self.cases()
         if len(cases) != 1:
@@ -72,7 +73,8 @@ class Result:
         estimates = cases[0].estimates
         if phase not in estimates:
             why = cases[0].first["error"] or f"measured phases: {', '.join(sorted(estimates))}"
-            raise KeyError(f"phase {phase!r} was not measured: {why}")
+            what = "has no median that counts" if phase in cases[0].discarded else "was not measured"
+            raise KeyError(f"phase {phase!r} {what}: {why}")
         return estimates[phase].median
 
     def to_frame(self) -> pd.DataFrame:
@@ -85,8 +87,9 @@ class Result:
         """What the rounds say together: a row a case and phase, times in seconds a call.
 
         Its columns are run_id, case_id, status, the `cfg_*` fields, phase, median, ci_low, ci_high,
-        confidence, spread (standard deviation between rounds over the median), rounds, samples, and the codes
-        of the case's warnings.
+        confidence, spread (standard deviation between rounds over the median), rounds, samples, answer,
+        error_abs, error_rel, top1_agreement, gradient_error, and the codes of the case's warnings. Cases that
+        failed, or compute something else than eager fp32 does, have no rows.
         """
         import pandas as pd
 

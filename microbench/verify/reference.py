@@ -17,7 +17,7 @@ from microbench.modes import Mode
 from microbench.workloads import Workload
 
 SUMS = 2.0**-20
-"""How far fp32 is off, relatively, where sums of hundreds of products are taken in another order: what one sum
+"""How far fp32 is off, relatively, where hundreds of products are summed in another order: what one sum
 is rounded by, 2^-24, times about the square root of their number (Higham, Accuracy and Stability of Numerical
 Algorithms, 2002, section 2.8).
 """

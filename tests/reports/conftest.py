@@ -13,6 +13,7 @@ from microbench.config import Config, ModelConfig
 from microbench.measure.summary import summarize
 from microbench.results.record import (
     Caution,
+    Check,
     Outcome,
     Record,
     Series,
@@ -20,6 +21,7 @@ from microbench.results.record import (
     StopReason,
     Summary,
     records_of,
+    with_check,
 )
 from microbench.schedule.cases import Case
 
@@ -54,9 +56,12 @@ def make_case() -> MakeCase:
         warmup: int = 5,
         peak_memory: int | None = 3 * 2**29,
         malloc: str = "glibc",
+        check: Check | None = None,
+        env: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> list[Record]:
         shape, dtype = settings.pop("input_shape", [3, 224, 224]), settings.pop("input_dtype", "float32")
+        engine, precision = settings.pop("engine", "eager"), settings.pop("precision", "fp32")
         config = Config(
             model=ModelConfig(source=source, name=model, input_shape=shape, input_dtype=dtype),
             batch_size=settings.pop("batch_size", 8),
@@ -64,7 +69,8 @@ def make_case() -> MakeCase:
             **settings,
         )
         config.mode.name, config.device.name = mode, "cpu"
-        config.engine.name, config.precision.name, config.optimizer.name = "eager", "fp32", "sgd"
+        config.engine.name, config.optimizer.name = engine, "sgd"
+        config.precision.name = precision
         config.measure.rounds = rounds
         case = Case(config, (), order, round)
         times, warm = array("d", [1.0] * 40), array("d", [1.0] * warmup)
@@ -74,6 +80,8 @@ def make_case() -> MakeCase:
         )
         state = {"peak_memory": peak_memory}
         outcome = Outcome(Status(status), error, None, series, stop_reason, cautions, {}, state)
+        if check is not None:
+            outcome = with_check(outcome, check)
         identity = {
             "run_id": "r",
             "host_id": "h",
@@ -85,6 +93,7 @@ def make_case() -> MakeCase:
             "config": asdict(config),
             **{f"env_{name}": value for name, value in ENVIRONMENT.items()},
             "env_allocator": malloc,
+            **{f"env_{name}": value for name, value in (env or {}).items()},
         }
         return records_of(outcome, identity)
 

@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 
 from microbench.reports.case import case_table, facts, show_case
-from microbench.results.record import Record, StopReason
+from microbench.results.cases import CaseResult
+from microbench.results.record import Check, Record, StopReason, Verdict
 
 from .support import INFER, TRAIN, MakeCase, Rendered, case_of, over_rounds, rows
 
@@ -150,3 +151,69 @@ class TestFacts:
     def test_a_memory_that_no_round_knows_is_not_known(self, make_case: MakeCase) -> None:
         assert case_of(*make_case(INFER, peak_memory=None)).peak_memory is None
         assert case_of(*make_case(INFER, peak_memory=0)).peak_memory == 0
+
+
+def lines_of(case: CaseResult, rendered: Rendered) -> list[str]:
+    return rendered(using=partial(show_case, case))
+
+
+SAME = Check(Verdict.SAME, 0.5, 0.0031, 1.0, tolerance=0.02)
+
+
+class TestAnswer:
+    def test_it_is_said_how_far_it_is_off_and_how_far_it_may_be(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        case = case_of(*make_case(INFER, mode="infer", precision="bf16", check=SAME))
+        assert lines_of(case, rendered)[-1] == (
+            "answer: same as eager fp32's, output to 3.1e-03 of its largest value (allowed 0.02), "
+            "top-1 agrees in 100 %"
+        )
+
+    def test_of_training_it_is_the_loss_and_the_gradients(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        check = Check(Verdict.SAME, 0.5, 0.0031, None, 0.047, 0.02, 0.05)
+        env = {"arithmetic": "avx512_bf16"}
+        case = case_of(*make_case(TRAIN, precision="bf16", check=check, env=env))
+        assert lines_of(case, rendered)[-1] == (
+            "answer: same as eager fp32's, loss to 3.1e-03 of its value (allowed 0.02), gradients to 4.7e-02 "
+            "of their norm (allowed 0.05) · arithmetic avx512_bf16"
+        )
+        layer = {phase: TRAIN[phase] for phase in ("forward", "backward", "total")}
+        case = case_of(*make_case(layer, source="layer", check=check))
+        assert "output to 3.1e-03 of its largest value" in lines_of(case, rendered)[-1]
+
+    def test_one_that_is_the_same_to_the_bit_is_equal(self, make_case: MakeCase, rendered: Rendered) -> None:
+        check = Check(Verdict.SAME, 0.0, 0.0, tolerance=1e-4)
+        case = case_of(*make_case(INFER, mode="infer", check=check, layout="mkldnn", env={"conversions": 1}))
+        assert lines_of(case, rendered)[-1] == "answer: equal to eager fp32's · 1 layout conversion a call"
+
+    def test_one_that_was_not_checked_says_so(self, make_case: MakeCase, rendered: Rendered) -> None:
+        case = case_of(*make_case(INFER, mode="infer", check=Check(Verdict.OFF)))
+        assert lines_of(case, rendered)[-1] == "answer: not checked (verify=false)"
+
+    def test_of_eager_fp32_itself_there_is_nothing_to_say(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        plain = lines_of(case_of(*make_case(INFER, mode="infer")), rendered)
+        made = make_case(INFER, mode="infer", check=Check(Verdict.REFERENCE), env={"arithmetic": "fp32"})
+        assert lines_of(case_of(*made), rendered) == plain
+
+    def test_the_times_of_a_wrong_one_are_struck_out(self, make_case: MakeCase, rendered: Rendered) -> None:
+        wrong = Check(Verdict.MISMATCH, 0.5, 0.3, reason="the output is off")
+        case = case_of(*make_case(INFER | {"first_call": (0.25, None)}, mode="infer", check=wrong))
+        (row,) = rows(rendered(case_table(case))).values()
+        assert row["median"] == "~8.0 ms~"
+        assert row["images/s"] == ""
+        assert "first call 250 ms" in lines_of(case, rendered)[-1]
+        (phase,) = case_table(case).columns[1].cells
+        assert phase == "[strike]~8.0 ms~[/strike]"
+
+
+@pytest.mark.parametrize(("prepare", "shown"), [(0.5, True), (0.0278, True), (0.0277, False), (1e-5, False)])
+def test_a_preparation_is_shown_where_it_is_a_tenth_of_the_time_to_the_first_answer(
+    prepare: float, shown: bool, make_case: MakeCase
+) -> None:
+    records = make_case(INFER | {"prepare": (prepare, None), "first_call": (0.25, None)}, mode="infer")
+    assert ("prepare " in facts(case_of(*records))) is shown

@@ -15,8 +15,9 @@ from rich.console import Console
 import microbench
 from microbench.reports import terminal
 from microbench.reports.comparison import interval_text, ratio_text, sentence, show_comparison
-from microbench.reports.ranking import show_ranking
-from microbench.results.record import Record, Status
+from microbench.reports.ranking import pay_off_text, show_ranking
+from microbench.results.payoff import PayOff
+from microbench.results.record import Check, Record, Status, Verdict
 from microbench.results.result import Result
 
 SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
@@ -173,6 +174,41 @@ class TestRanking:
             "cannot be told apart from the fastest: one round each",
         ]  # fmt: skip
         assert lines[6] == "One round says nothing of how processes differ: measure.rounds=6"
+
+    def test_engines_are_ranked_with_what_they_take_until_the_first_answer(self, timed: Any) -> None:
+        phases = [
+            {"inference": times, "prepare": [prepare] * 6, "first_call": [0.5] * 6}
+            for times, prepare in ((SLOW, 0.5), (FAST, 20.5), ([each * 2 for each in SLOW], 1.5))
+        ]
+        engines = ("eager", "compile", "torchscript")
+        made = [timed(each, order, engine=engines[order]) for order, each in enumerate(phases)]
+        wrong = timed([0.1], 3, engine="export", check=Check(Verdict.MISMATCH, reason="the output is off"))
+        lines = printed(lambda out: show_ranking(result(*made, wrong).cases(), out))
+        assert cells(lines[2]) == [
+            "time", "ratio", "95 % interval", "first answer", "pays off after", "verdict",
+        ]  # fmt: skip
+        assert [cells(line) for line in lines[4:8]] == [
+            ["1", "engine=compile", "1.00 s", "21.0 s", "101 calls", "fastest"],
+            ["2", "engine=eager", "1.20 s", "1.199", "1.191 to 1.207", "1.00 s", "slower"],
+            ["3", "engine=torchscript", "2.41 s", "2.398", "2.383 to 2.413", "2.00 s", "never", "slower"],
+            ["–", "engine=export", "~100 ms~", "mismatch"],
+        ]
+        assert "first answer: prepare and first_call; pays off after: so many calls" in lines[8]
+
+    @pytest.mark.parametrize(
+        ("found", "phase", "text"),
+        [
+            (None, "inference", ""),
+            (PayOff(12345, is_told=True), "total", "12,345 steps"),
+            (PayOff(1, is_told=None), "inference", "about 1 call"),
+            (PayOff(None, is_told=None), "inference", "never"),
+            (PayOff(12, is_told=False), "inference", "cannot be told"),
+        ],
+    )
+    def test_when_it_pays_off_is_said_in_calls_or_steps(
+        self, found: PayOff | None, phase: str, text: str
+    ) -> None:
+        assert pay_off_text(found, phase) == text
 
     def test_a_sweep_ends_with_it_and_the_place_of_the_records(self, timed: Any) -> None:
         run = result(timed(SLOW, 0), timed(FAST, 1, allocator="tuned"))

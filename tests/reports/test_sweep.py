@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from microbench.reports.sweep import interval_note, sweep_table
-from microbench.results.record import Record
+from microbench.reports.sweep import error_note, interval_note, sweep_table
+from microbench.results.record import Check, Record, Verdict
 
 from .support import INFER, TRAIN, MakeCase, Rendered, case_of, cases, cells, over_rounds, rows
 
@@ -122,6 +124,69 @@ class TestStatus:
         other = make_case(INFER, mode="infer", order=1, batch_size=1)
         table = sweep([[*good, second, third], other], rendered)
         assert [cells(line)[-1] for line in table[1:]] == ["ok, 2 of 3 rounds failed", "ok"]
+
+
+def way(make_case: MakeCase, order: int, check: Check | None = None, **settings: Any) -> list[Record]:
+    return make_case(INFER, mode="infer", order=order, check=check, **settings)
+
+
+class TestAnswers:
+    SAME = Check(Verdict.SAME, 0.5, 0.0031, tolerance=0.02)
+    WRONG = Check(Verdict.MISMATCH, 0.5, 0.25, tolerance=0.02, reason="the output is off")
+
+    def test_errors_are_a_column_where_answers_were_compared(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        plain = way(make_case, 0, Check(Verdict.REFERENCE))
+        lines = sweep([plain, way(make_case, 1, self.SAME, precision="bf16")], rendered)
+        assert cells(lines[0])[-1] == "error"
+        assert [cells(line)[-1] for line in lines[1:]] == ["1.50 GiB", "3.1e-03"]
+        assert "error" not in sweep([plain, way(make_case, 1, threads=1)], rendered)[0]
+
+    def test_in_training_the_larger_error_counts(self, make_case: MakeCase, rendered: Rendered) -> None:
+        trained = Check(Verdict.SAME, 0.5, 0.001, None, 0.047, 0.02, 0.05)
+        made = [way(make_case, 0, self.SAME), make_case(TRAIN, order=1, check=trained)]
+        (row,) = rows(sweep(made, rendered)).values()
+        assert row["error"] == "4.7e-02"
+
+    def test_the_times_of_a_wrong_one_are_struck_out_and_it_has_no_rate(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        made = [way(make_case, 0), way(make_case, 1, self.WRONG, model="wrong")]
+        row = rows(sweep(made, rendered))["wrong"]
+        assert row["inference"] == "~8.0 ms ±5.0 %~"
+        assert (row["inference images/s"], row["error"], row["status"]) == ("", "2.5e-01", "mismatch")
+
+    def test_an_error_without_bounds_is_infinite(self, make_case: MakeCase, rendered: Rendered) -> None:
+        check = Check(Verdict.MISMATCH, math.inf, math.inf, reason="it is not finite")
+        table = sweep([way(make_case, 0), way(make_case, 1, check, threads=1)], rendered)
+        assert cells(table[2])[-2:] == ["inf", "mismatch"]
+
+    def test_what_computed_another_precision_is_a_column(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        made = [
+            way(make_case, 0, env={"arithmetic": "fp32"}),
+            way(make_case, 1, precision="bf16", env={"arithmetic": "avx512_bf16"}),
+        ]
+        lines = sweep(made, rendered)
+        assert cells(lines[0])[-1] == "arithmetic"
+        assert [cells(line)[-1] for line in lines[1:]] == ["1.50 GiB", "avx512_bf16"]
+        assert "arithmetic" not in sweep(made[:1], rendered)[0]
+
+    def test_the_note_says_what_the_error_is(self, make_case: MakeCase) -> None:
+        plain, same = way(make_case, 0, Check(Verdict.REFERENCE)), way(make_case, 1, self.SAME, threads=1)
+        told = "error: of the outputs beside eager fp32's, as a share of the largest"
+        assert error_note(cases(plain, same)) == told
+        trained = make_case(TRAIN, order=2, check=Check(Verdict.SAME, 0.5, 0.001, None, 0.047, 0.02, 0.05))
+        assert (error_note(cases(plain, trained)) or "").startswith(
+            f"{told}; in training of the gradients too"
+        )
+        assert error_note(cases(plain)) is None
+
+    def test_answers_that_were_not_checked_are_noted(self, make_case: MakeCase) -> None:
+        made = [way(make_case, order, Check(Verdict.OFF), threads=order + 1) for order in (0, 1)]
+        assert error_note(cases(*made)) == "answers: not checked (verify=false)"
 
 
 class TestColumns:

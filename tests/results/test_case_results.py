@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from microbench.results.cases import CaseResult, cases_of, estimate_of, is_whole
-from microbench.results.record import Record
+from microbench.results.record import Check, Record, Verdict
 from microbench.stats.rounds import over_rounds
 
 MakeRecord = Callable[..., Record]
+WRONG = Check(Verdict.MISMATCH, 0.25, 0.5, tolerance=0.1, reason="the output is off")
 
 
 def only(records: list[Record]) -> CaseResult:
@@ -113,6 +115,33 @@ class TestOutcome:
     def test_a_skipped_case_is_neither_ok_nor_measured(self, record: MakeRecord) -> None:
         case = only([record(None, None, "skipped", error="no library")])
         assert (case.status, case.ok, case.measured_rounds) == ("skipped", False, [])
+
+
+class TestAnswer:
+    def test_what_a_wrong_answer_took_is_kept_apart(self, timed: Any) -> None:
+        case = only(timed({"forward": [1.0], "total": [2.0]}, check=WRONG))
+        assert (case.status, case.ok, case.measured_rounds) == ("mismatch", False, [])
+        assert (case.estimates, case.whole) == ({}, None)
+        assert {phase: each.median for phase, each in case.discarded.items()} == {
+            "forward": 1.0,
+            "total": 2.0,
+        }
+        assert case.failures[0]["error"] == "the output is off"
+        assert case.rows() == []
+
+    def test_what_the_first_round_found_is_the_cases(self, timed: Any) -> None:
+        records = timed([1.0, 1.0, 1.0], check=Check(Verdict.SAME, 0.25, 0.5, tolerance=1.0))
+        assert [record["answer"] for record in records] == ["same", None, None]
+        case = only(records)
+        assert (case.checked["answer"], case.checked["error_rel"]) == ("same", 0.5)
+        (row,) = case.rows()
+        assert (row["answer"], row["error_abs"], row["error_rel"]) == ("same", 0.25, 0.5)
+        assert case.discarded == {}
+
+    def test_records_that_know_of_no_answer_have_none(self, record: MakeRecord) -> None:
+        case = only([record("total", 1.0)])
+        assert case.checked == case.first
+        assert case.rows()[0]["answer"] is None
 
 
 class TestEstimates:

@@ -12,12 +12,13 @@ from microbench.config import NOT_THE_WORK, WAYS, Config
 from microbench.errors import UserError
 from microbench.results.compare import Compared, Row, compare
 from microbench.results.ranking import Ranking, rankings
-from microbench.results.record import Record, Status
+from microbench.results.record import Check, Record, Status, Verdict
 from microbench.results.result import Result
 from microbench.results.verdicts import ONE_ROUND, judge
 from microbench.stats.ratio import Part, Ratio
 
 SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
+WRONG = Check(Verdict.MISMATCH, reason="the output is off")
 NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
 
 
@@ -420,6 +421,15 @@ class TestFailures:
         assert only(compared).b == "tuned"
         assert compared.remarks == ["jemalloc: dense infer: skipped: not installed"]
 
+    def test_a_case_with_a_wrong_answer_is_not_compared_and_it_is_said(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed([0.1], 1, engine="compile", check=WRONG))
+        told = "Nothing to compare: compile: dense infer: mismatch: the output is off."
+        assert complaint(run, by="engine") == told
+        others = timed(FAST, 2, seed=1), timed(SLOW, 3, seed=1, engine="compile")
+        compared = compare(result(run.records, *others), by="engine")
+        assert len(compared.rows) == 1
+        assert compared.remarks == ["compile: dense infer, seed=0: mismatch: the output is off"]
+
     def test_nothing_but_failures_is_told(self, timed: Any) -> None:
         failed = result(timed([None], run_id="s"))
         assert (
@@ -561,6 +571,17 @@ class TestRanking:
         assert [(each.way, each.case.status) for each in ranking.unmeasured] == [
             ("allocator=tcmalloc", "skipped")
         ]
+
+    def test_one_with_a_wrong_answer_cannot_win(self, timed: Any) -> None:
+        run = result(
+            timed(FAST, 0), timed(SLOW, 1, allocator="tuned"), timed([0.1], 2, engine="compile", check=WRONG)
+        )
+        (ranking,) = rankings(run.cases())
+        assert [way for way, _ in places(ranking)] == [
+            "engine=eager, allocator=system",
+            "engine=eager, allocator=tuned",
+        ]
+        assert [each.case.status for each in ranking.unmeasured] == ["mismatch"]
 
     def test_a_work_with_one_measured_way_is_not_ranked(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed([None], 1, allocator="tuned"), timed(SLOW, 2, batch_size=1))

@@ -13,15 +13,19 @@ from microbench.measure.summary import summarize
 from microbench.results.record import (
     SCHEMA_VERSION,
     Caution,
+    Check,
     Outcome,
     Readings,
     Series,
     Status,
     StopReason,
     Summary,
+    Verdict,
     WarningCode,
     records_of,
     to_json,
+    unverified,
+    with_check,
 )
 from microbench.results.store import Store, read
 
@@ -73,6 +77,43 @@ def test_a_record_is_one_series_and_comes_back_as_it_was(tmp_path: Path) -> None
     assert (total["phase"], total["metric"], total["unit"], total["clock"]) == ("total", "time", "s", "fake")
     assert (prepare["phase"], prepare["clock"], prepare["n"]) == ("prepare", "perf_counter_ns", 1)
     assert (forward["phase"], forward["calls_per_sample"]) == ("forward", 7)
+
+
+def test_every_record_has_what_came_of_checking_the_answer(tmp_path: Path) -> None:
+    check = Check(Verdict.SAME, 0.5, 0.25, 1.0, 0.125, 0.3, 0.4)
+    for record in round_trip(with_check(outcome(), check), tmp_path):
+        assert (record["status"], record["error"], record["answer"]) == ("ok", None, "same")
+        assert (record["error_abs"], record["error_rel"], record["top1_agreement"]) == (0.5, 0.25, 1.0)
+        assert (record["gradient_error"], record["tolerance"], record["gradient_tolerance"]) == (
+            0.125,
+            0.3,
+            0.4,
+        )
+
+
+def test_an_error_without_bounds_is_null_in_the_file_and_before(tmp_path: Path) -> None:
+    wrong = with_check(outcome(), Check(Verdict.MISMATCH, math.inf, math.inf, reason="it is not finite"))
+    assert records_of(wrong, IDENTITY)[0]["error_rel"] is None
+    record = round_trip(wrong, tmp_path)[0]
+    assert (record["error_abs"], record["error_rel"]) == (None, None)
+    assert (record["status"], record["error"], record["answer"]) == (
+        "mismatch",
+        "it is not finite",
+        "mismatch",
+    )
+    assert record["samples"] == SAMPLES.tolist()
+
+
+def test_an_answer_that_cannot_be_told_is_a_warning() -> None:
+    (record, *_) = records_of(with_check(outcome(), Check(Verdict.UNCLEAR, reason="why not")), IDENTITY)
+    assert (record["status"], record["answer"]) == ("ok", "unclear")
+    assert record["warnings"][-1] == {"code": "unverified", "message": "why not"}
+
+
+def test_an_answer_that_could_not_be_checked_is_a_warning_that_says_how_to_do_without() -> None:
+    (record, *_) = records_of(unverified(outcome(), "no memory"), IDENTITY)
+    assert (record["status"], record["answer"], len(record["warnings"])) == ("ok", None, 2)
+    assert record["warnings"][-1]["message"] == "no memory; verify=false leaves the check out"
 
 
 def test_records_of_a_case_share_what_is_the_cases(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from microbench.errors import UserError
-from microbench.results.record import Record
+from microbench.results.record import Check, Record, Verdict
 from microbench.results.result import Result, load
 from microbench.results.store import FILE_NAME, Store
 
@@ -99,6 +100,15 @@ def test_cases_are_those_of_a_run_and_a_place_with_their_rounds(record: MakeReco
     assert [case.rounds for case in cases] == [{0: first, 1: again}, {0: second}, {0: elsewhere}]
 
 
+def test_a_wrong_answer_has_no_median_that_counts_and_says_why(timed: Any) -> None:
+    wrong = result(*timed([1.0], check=Check(Verdict.MISMATCH, reason="the output is off")))
+    assert not wrong.ok
+    with pytest.raises(KeyError, match="'inference' has no median that counts: the output is off"):
+        wrong.median("inference")
+    assert wrong.summary().empty
+    assert wrong.to_frame()["median"].tolist() == [1.0]
+
+
 def test_a_frame_has_a_row_a_series_and_a_column_a_field(trained: Result) -> None:
     frame = trained.to_frame()
     assert list(frame["phase"]) == ["forward", "total", "loss"]
@@ -129,6 +139,11 @@ def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say(record: M
         "spread",
         "rounds",
         "samples",
+        "answer",
+        "error_abs",
+        "error_rel",
+        "top1_agreement",
+        "gradient_error",
         "warnings",
     ]
     assert frame["phase"].tolist() == ["forward", "total", "inference"]
