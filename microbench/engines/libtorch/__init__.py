@@ -22,9 +22,13 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 LAYOUTS = ("contiguous", "channels_last")
 DEVICES = ("cpu",)
 
+REHEARSALS = {"infer": 2, "train": 3}
+"""Calls until optimized code runs: TorchScript watches a graph's first call and optimizes it at the second,
+and meets that of the backward pass one step later."""
+
 
 def prepare(job: Job) -> Program:
-    """Trace the module, start the program that runs it, and wait until it has loaded it.
+    """Trace the module, start the program that runs it, and wait until it has loaded and optimized it.
 
     The program is built first where it is not there yet.
 
@@ -36,9 +40,10 @@ def prepare(job: Job) -> Program:
     workload, facts = dressed(job)
     with tempfile.TemporaryDirectory(prefix="microbench-") as name:
         folder = Path(name)
-        settings["parameters"] = traced.write(workload, job.training, folder)
+        module = traced.write(workload, job.training, folder)
+        settings["parameters"] = [name for name, _ in module.named_parameters()]
         torch.save(settings, folder / "settings.pt")
-        loop = ProgramLoop(program, folder, workload, job.training)
+        loop = ProgramLoop(program, folder, replace(workload, module=module), job.training)
     return Program(
         workload,
         partial(loop.step, 1),
@@ -68,6 +73,7 @@ def _settings(job: Job) -> dict[str, Any]:
         "keep_memory": allocator.KEPT if tuned else None,
         "evict": evicting_bytes() if config.measure.cold_cache else 0,
         "training": job.training,
+        "rehearsals": REHEARSALS["train" if job.training else "infer"],
         "freeze": engine.freeze,
         "optimize": engine.optimize,
         "is_loss": job.workload.objective.is_loss,

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from microbench.engines import Answer
 from microbench.engines.libtorch import traced
@@ -23,7 +24,7 @@ class ProgramLoop:
     Args:
         program: the executable.
         folder: where the case lies; it may be deleted afterwards.
-        workload: as it is run.
+        workload: as it was traced.
         training: for training steps, or for inference.
 
     Attributes:
@@ -36,6 +37,7 @@ class ProgramLoop:
 
     def __init__(self, program: Path, folder: Path, workload: Workload, training: bool) -> None:
         self._workload, self._training = workload, training
+        self._numbers = numbers_of(workload.module)
         self._process = Process(program, folder)
         self.pid = self._process.pid
         self._memory = PeakMemory(self.pid)
@@ -58,13 +60,16 @@ class ProgramLoop:
         return [marks[start : start + each] for start in range(0, len(marks), each)]
 
     def answer(self) -> Answer:
-        """What a call computes; in training, a step from the weights that the workload's module has.
+        """What a call computes of the first inputs; in training, a step with the first weights, too.
 
-        That module is traced again, for what it does may have been changed: whether it drops values.
+        The module is traced again where it does something else by now, as one that no longer drops values.
         """
         with tempfile.TemporaryDirectory(prefix="microbench-") as name:
             folder = Path(name)
-            if self._training:
+            traced.write_inputs(self._workload, folder)
+            if self._training and numbers_of(self._workload.module) == self._numbers:
+                traced.write_state(self._workload, folder)
+            elif self._training:
                 traced.write_module(self._workload, True, folder)
             self._process.ask(f"answer {folder}")
             return Answer(**_read(folder / "answer.pt"))
@@ -82,6 +87,14 @@ class ProgramLoop:
     def close(self) -> None:
         """End the program."""
         self._process.close()
+
+
+def numbers_of(module: nn.Module) -> list[dict[str, float]]:
+    """What else than tensors a module's parts are set to: training or not, how much they drop."""
+    return [
+        {name: value for name, value in vars(each).items() if isinstance(value, (int, float))}
+        for each in module.modules()
+    ]
 
 
 def _read(path: Path) -> dict[str, list[torch.Tensor]]:

@@ -5,7 +5,7 @@
 //
 //   load             loads the case; its files may be deleted then
 //   sample C N       takes N samples of C calls without a break; answers with all marks, in nanoseconds
-//   answer FOLDER    writes answer.pt: what one untimed call, or one step of the module there, computes
+//   answer FOLDER    writes answer.pt: what one untimed call, or one step, computes of what is there
 //   weights FOLDER   writes weights.pt: the parameters that are trained, as they are now
 
 #include <cstdio>

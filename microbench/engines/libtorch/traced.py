@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +17,28 @@ from microbench.errors import SkippedError, first_line
 from microbench.workloads import Objective, Workload
 
 
-def write(workload: Workload, training: bool, folder: Path) -> list[str]:
+def write(workload: Workload, training: bool, folder: Path) -> nn.Module:
     """Write a workload's files: `module.pt`, `inputs.pt` and, where training has a loss, `objective.pt`.
-
-    Returns:
-        The names of the module's parameters there, in their order.
-
-    Raises:
-        SkippedError: the module works, but cannot be traced.
-    """
-    module = write_module(workload, training, folder)
-    torch.save({"inputs": list(workload.inputs)}, folder / "inputs.pt")
-    if training and workload.objective.is_loss:
-        with unchanged(module):
-            output = module(*workload.inputs)
-        _save(_trace(_Loss(workload.objective, module), (output,)), folder / "objective.pt")
-    return [name for name, _ in module.named_parameters()]
-
-
-def write_module(workload: Workload, training: bool, folder: Path) -> nn.Module:
-    """Write `module.pt`: what the module does in train or eval mode.
 
     Returns:
         What was traced: the module, or where that cannot be, one that puts out its tensors in a row.
 
     Raises:
-        SkippedError: it works, but cannot be traced.
+        SkippedError: the module works, but cannot be traced.
     """
+    module = write_module(workload, training, folder)
+    write_inputs(workload, folder)
+    if training and workload.objective.is_loss:
+        with unchanged(workload):
+            output = module(*workload.inputs)
+        _save(_trace(_Loss(workload.objective, module), (output,)), folder / "objective.pt")
+    return module
+
+
+def write_module(workload: Workload, training: bool, folder: Path) -> nn.Module:
+    """Write `module.pt`: what the module does in train or eval mode; see `write`."""
     module, inputs = workload.module, workload.inputs
-    with unchanged(module), torch.set_grad_enabled(training):
+    with unchanged(workload), torch.set_grad_enabled(training):
         try:
             traced = _trace(module, inputs)
         except Exception as error:
@@ -53,6 +47,19 @@ def write_module(workload: Workload, training: bool, folder: Path) -> nn.Module:
             traced = _trace_or_skip(module, inputs, error)
     _save(traced, folder / "module.pt")
     return module
+
+
+def write_inputs(workload: Workload, folder: Path) -> None:
+    """Write `inputs.pt`: the inputs of one call."""
+    torch.save({"inputs": list(workload.inputs)}, folder / "inputs.pt")
+
+
+def write_state(workload: Workload, folder: Path) -> None:
+    """Write `state.pt`: the parameters and buffers that the module has, by their names."""
+    module = workload.module
+    state = dict(chain(module.named_parameters(), module.named_buffers()))
+    values = [value.detach() for value in state.values()]
+    torch.save({"names": list(state), "values": values}, folder / "state.pt")
 
 
 def _trace_or_skip(module: nn.Module, inputs: tuple[Tensor, ...], first: Exception) -> torch.jit.ScriptModule:
@@ -120,10 +127,10 @@ class _Loss(nn.Module):
 
 
 @contextmanager
-def unchanged(module: nn.Module) -> Iterator[None]:
-    """Put back the buffers that a call changes, such as the running statistics of batch normalization."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+def unchanged(workload: Workload) -> Iterator[None]:
+    """Put back what a call changes: running statistics, and inputs that a layer overwrites."""
+    before = [(tensor, tensor.clone()) for tensor in (*workload.module.buffers(), *workload.inputs)]
     yield
     with torch.no_grad():
-        for buffer, value in before:
-            buffer.copy_(value)
+        for tensor, value in before:
+            tensor.copy_(value)

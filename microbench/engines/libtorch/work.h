@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/script.h>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,7 +26,7 @@ class Work {
   // One sample of so many calls: appends its marks.
   virtual void sample(int64_t calls, Marks& marks) = 0;
 
-  // What one untimed call, or one step of the module in a folder, computes.
+  // What one untimed call, or one step, computes of what is in a folder: first inputs, weights and buffers.
   virtual Lists answer(const std::string& folder) = 0;
 
   // The parameters that are trained, as they are now.
@@ -46,6 +47,8 @@ class Inference : public Work {
       : module_(module_in(folder)), inputs_(inputs_in(folder)) {
     if (settings.at("freeze").toBool()) module_ = torch::jit::freeze(module_);
     if (settings.at("optimize").toBool()) module_ = torch::jit::optimize_for_inference(module_);
+    const c10::InferenceMode guard;
+    for (int64_t left = settings.at("rehearsals").toInt(); left > 0; --left) module_.forward(inputs_);
   }
 
   void sample(int64_t calls, Marks& marks) override {
@@ -55,7 +58,8 @@ class Inference : public Work {
     marks.push_back(now());
   }
 
-  Lists answer(const std::string&) override {
+  Lists answer(const std::string& folder) override {
+    inputs_ = inputs_in(folder);
     const c10::InferenceMode guard;
     return lists({{"outputs", tensors_of(module_.forward(inputs_))}});
   }
@@ -66,6 +70,17 @@ class Inference : public Work {
   torch::jit::Module module_;
   std::vector<c10::IValue> inputs_;
 };
+
+// Gives a module the parameters and buffers that a file has, by their names.
+inline void put_back(const torch::jit::Module& module, const Fields& state) {
+  const at::NoGradGuard guard;
+  const Tensors values = tensors_of(state.at("values"));
+  std::unordered_map<std::string, at::Tensor> first;
+  size_t place = 0;
+  for (const c10::IValue& name : state.at("names").toListRef()) first.emplace(name.toStringRef(), values[place++]);
+  for (const auto& each : module.named_parameters()) each.value.copy_(first.at(each.name));
+  for (const auto& each : module.named_buffers()) each.value.copy_(first.at(each.name));
+}
 
 // A module's parameters in the order of the names, which have each of them once.
 inline Tensors parameters_of(const torch::jit::Module& module, const c10::IValue& names) {
@@ -81,6 +96,7 @@ class Training : public Work {
   Training(const std::string& folder, const Fields& settings)
       : names_(settings.at("parameters")),
         seed_(settings.at("seed").toInt()),
+        rehearsals_(settings.at("rehearsals").toInt()),
         module_(module_in(folder)),
         parameters_(parameters_of(module_, names_)),
         inputs_(inputs_in(folder)) {
@@ -92,6 +108,7 @@ class Training : public Work {
       const Fields options(settings.at("optimizer_options"));
       optimizer_ = make_optimizer(settings.at("optimizer").toStringRef(), parameters_, options);
     }
+    rehearse(module_, parameters_);
   }
 
   // Marks the start, and the ends of forward, loss (where there is one), backward and update. What a step
@@ -112,21 +129,42 @@ class Training : public Work {
     marks.push_back(now());
   }
 
-  // The first step is only observed by the executor; the second runs what it made of that, as is timed.
+  // A module in the folder does something else than the one that is timed, which is then left as it is.
   Lists answer(const std::string& folder) override {
+    if (!std::filesystem::exists(folder + "/module.pt")) {
+      put_back(module_, Fields(folder + "/state.pt"));
+      return answer(module_, parameters_);
+    }
     torch::jit::Module module = module_in(folder);
     const Tensors parameters = parameters_of(module, names_);
-    compute(module);
-    drop_gradients(parameters);
+    rehearse(module, parameters);
+    return answer(module, parameters);
+  }
+
+  Tensors weights() override { return detached(parameters_); }
+
+ private:
+  // Takes the steps in which the executor watches a module, and optimizes it; buffers are put back.
+  void rehearse(torch::jit::Module& module, const Tensors& parameters) {
+    Tensors buffers, before;
+    for (const at::Tensor& each : module.buffers()) {
+      buffers.push_back(each);
+      before.push_back(each.clone());
+    }
+    for (int64_t left = rehearsals_; left > 0; --left) {
+      compute(module);
+      drop_gradients(parameters);
+    }
+    for (size_t place = 0; place < buffers.size(); ++place) buffers[place].copy_(before[place]);
+  }
+
+  Lists answer(torch::jit::Module& module, const Tensors& parameters) {
     const Tensors roots = tensors_of(compute(module));
     Lists found = lists({{"outputs", detached(roots)}, {"gradients", gradients_of(parameters)}});
     drop_gradients(parameters);
     return found;
   }
 
-  Tensors weights() override { return detached(parameters_); }
-
- private:
   // The loss, or a layer's outputs; the gradients are left where they belong. A loss is scaled, for small
   // gradients vanish in float16.
   c10::IValue compute(torch::jit::Module& module) {
@@ -168,13 +206,14 @@ class Training : public Work {
     }
   }
 
-  // Those of these parameters, and of the inputs, without the scale.
+  // Those of these parameters, and of the inputs, without the scale; zeros where there is none.
   Tensors gradients_of(const Tensors& parameters) {
     const double scale = objective_ ? SCALE : 1.0;
     Tensors found;
     for (const Tensors& each : {parameters, leaves_}) {
       for (const at::Tensor& tensor : each) {
-        if (tensor.grad().defined()) found.push_back(tensor.grad() / scale);
+        const at::Tensor gradient = tensor.grad();
+        found.push_back(gradient.defined() ? gradient.to_dense() / scale : at::zeros_like(tensor));
       }
     }
     return found;
@@ -184,6 +223,7 @@ class Training : public Work {
 
   c10::IValue names_;
   uint64_t seed_;
+  int64_t rehearsals_;
   torch::jit::Module module_;
   Tensors parameters_;
   std::vector<c10::IValue> inputs_;
