@@ -7,10 +7,15 @@ import pty
 import re
 import subprocess
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
+
+from microbench.config import Config
+from microbench.results.naming import flat
+from microbench.verbs.list import MEANINGS
 
 from .support import COMMAND, PATIENCE, QUICK, Finished, environment, microbench, records_in
 
@@ -25,6 +30,12 @@ def test_help_gives_usage_and_examples(helped: Finished) -> None:
     assert helped.err == ""
     assert "microbench model=NAME [option=value …]" in helped.out
     assert "microbench model=vgg16 device=cpu mode=train" in helped.out
+
+
+def test_every_option_of_a_case_has_a_meaning() -> None:
+    explained = {"model", "optimizer", "precision", "experiment"}  # by their files
+    keys = {key for key in flat(asdict(Config())) if key.partition(".")[0] not in explained}
+    assert set(MEANINGS) == {key for key in keys if not key.endswith(".name")}
 
 
 @pytest.mark.parametrize("family", ["alexnet", "resnet", "vgg", "swin_transformer", "vision_transformer"])

@@ -126,6 +126,34 @@ def test_a_worker_the_kernel_killed_for_memory_is_out_of_memory(
     assert list(record["samples"]) == [0.25, 0.5]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            WorkerDiedError(9, ""),
+            "the worker was killed by SIGKILL; the kernel sends it when memory runs out",
+        ),
+        (WorkerTimeoutError(), "took longer than timeout=1800 (seconds)"),
+    ],
+)
+def test_a_worker_that_ends_while_it_checks_the_answer_keeps_all_that_it_measured(
+    error: Exception, told: str, take: Take
+) -> None:
+    def act(watch: Watch) -> Outcome:
+        sampled(watch)
+        watch(Progress("verify", outcome=OK))
+        raise error
+
+    result = take(cases(1), Workers([act]))
+    (record,) = result.records
+    assert (record["status"], record["error"], record["answer"]) == ("ok", None, None)
+    assert record["median"] == OK.series[0].summary.median
+    (warning,) = record["warnings"]
+    assert warning["code"] == "unverified"
+    assert warning["message"].startswith(f"Checking the answer failed: {told}")
+    assert result.ok
+
+
 def test_a_worker_that_dies_before_it_samples_is_a_record_too(take: Take) -> None:
     def act(watch: Watch) -> Outcome:
         raise WorkerDiedError(3 << 8, "")
