@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from microbench.engines import counted
+from microbench.engines.onnxruntime.library import onnx, quantization
 from microbench.errors import SkippedError, first_line
 from microbench.formats import calibration
 from microbench.workloads import Workload
@@ -58,18 +59,15 @@ class Feeds:
 
 def quantize(path: Path, workload: Workload, seed: int) -> Path:
     """Write a module with its weights in int8, scaled by channel, and its activations in uint8."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_static
-
     names = [each.name for each in onnx.load(path, load_external_data=False).graph.input]
     written = path.with_name("quantized.onnx")
-    quantize_static(
+    quantization.quantize_static(
         path,
         written,
         Feeds(names, workload, seed),
         per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
     )
     return written
 
@@ -85,8 +83,6 @@ def arithmetic(path: Path) -> str:
     Raises:
         SkippedError: none in int8.
     """
-    import onnx
-
     nodes = onnx.load(optimized(path), load_external_data=False).graph.node
     counts = Counter(filter(None, (format_of(node.op_type) for node in nodes)))
     if "int8" not in counts:

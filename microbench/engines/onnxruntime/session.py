@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,14 +12,9 @@ from torch import Tensor
 
 from microbench.config import Config
 from microbench.engines.onnxruntime.files import optimized
+from microbench.engines.onnxruntime.library import onnxruntime
 from microbench.errors import SkippedError
 from microbench.workloads import Workload
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # importing it would start telemetry: a thread
-try:
-    import onnxruntime
-except ImportError:
-    onnxruntime = None
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -54,7 +48,11 @@ def load(path: Path, config: Config) -> Any:
     provider, settings = PROVIDERS[config.device.name], {}
     if provider == "CUDAExecutionProvider":
         settings["use_tf32"] = str(int(config.precision.name == "tf32"))
-    return onnxruntime.InferenceSession(path, options(path, config), providers=[(provider, settings)])
+    made = onnxruntime.InferenceSession(path, options(path, config), providers=[(provider, settings)])
+    torch.set_flush_denormal(
+        config.flush_denormal
+    )  # the first session sets it in this thread
+    return made
 
 
 def options(path: Path, config: Config) -> Any:

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from microbench import config as options
+from microbench import engines
+from microbench.config import Config, EngineConfig, PrecisionConfig
+from microbench.engines import Job, Program, onnxruntime
+from microbench.engines.onnxruntime import session
+from microbench.errors import SkippedError
+from microbench.host.state import denormals_flushed
+from microbench.workloads import Workload, tensors
+from microbench.workloads.layer import OnesGradient
+
+
+def configured(precision: str = "fp32", device: str = "cpu", **engine: Any) -> Config:
+    config = Config(
+        precision=PrecisionConfig(precision), engine=EngineConfig("onnxruntime", **engine), threads=1
+    )
+    config.device.name = device
+    return config
+
+
+def prepared(module: nn.Module, *inputs: Tensor, config: Config | None = None) -> Program:
+    workload = Workload("tiny", module.eval(), inputs, OnesGradient())
+    return engines.prepare(Job(workload, config or configured(), training=False))
+
+
+def output(program: Program) -> list[Tensor]:
+    """A copy of what a call puts out."""
+    return [tensor.clone() for tensor in tensors(program.outputs(program.call()))]
+
+
+def wanted(program: Program) -> list[Tensor]:
+    """What eager mode puts out."""
+    with torch.no_grad():
+        return list(tensors(program.workload.module(*program.workload.inputs)))
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where temporary files go."""
+    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("temporary"))
+    yield Path(tempfile.tempdir)
+    tempfile.tempdir = before
+
+
+@pytest.fixture(scope="module")
+def program(folder: Path) -> Program:
+    return prepared(net(), torch.randn(2, 3, 8, 8))
+
+
+def test_it_computes_what_eager_mode_computes(program: Program) -> None:
+    torch.testing.assert_close(output(program), wanted(program))
+
+
+def test_the_facts_name_library_version_and_provider(program: Program) -> None:
+    library, provider = program.facts.engine.split(", ")
+    assert library.startswith("onnxruntime 1.")
+    assert provider == "CPUExecutionProvider"
+    assert program.facts.arithmetic == "fp32"
+
+
+def test_no_file_is_left(program: Program, folder: Path) -> None:
+    assert output(program)
+    assert list(folder.rglob("*.onnx*")) == []
+
+
+def test_inputs_and_outputs_are_bound_where_they_lie(program: Program) -> None:
+    before, (images,) = output(program), program.workload.inputs
+    addresses = [tensor.data_ptr() for tensor in program.outputs(program.call())]
+    images.mul_(2)
+    after = output(program)
+    assert not torch.allclose(before[0], after[0])
+    torch.testing.assert_close(after, wanted(program))
+    assert [tensor.data_ptr() for tensor in program.outputs(program.call())] == addresses
+
+
+def test_with_copies_a_call_takes_and_gives_arrays() -> None:
+    program = prepared(net(), torch.randn(2, 3, 8, 8), config=configured(copies=True))
+    assert [type(array) for array in program.call()] == [np.ndarray]
+    assert program.call()[0].ctypes.data != program.call()[0].ctypes.data
+    torch.testing.assert_close(output(program), wanted(program))
+
+
+@pytest.mark.filterwarnings("error")  # of which torch's exporter has some for an LSTM
+def test_several_outputs_come_in_their_order_and_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    program = prepared(nn.LSTM(6, 4, batch_first=True), torch.randn(2, 5, 6))
+    assert [tuple(tensor.shape) for tensor in output(program)] == [(2, 5, 4), (1, 2, 4), (1, 2, 4)]
+    torch.testing.assert_close(output(program), wanted(program))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_int8_is_computed_and_near() -> None:
+    program = prepared(net(), torch.randn(2, 3, 8, 8), config=configured("int8"))
+    (found,), (exact,) = output(program), wanted(program)
+    error = (found - exact).abs().max() / exact.abs().max()
+    assert 1e-4 < error < 5e-2
+    assert program.facts.arithmetic == "int8"
+
+
+def test_quantizing_needs_the_optimizer_of_graphs() -> None:
+    """It fuses what is quantized; without it all is converted to fp32 and back."""
+    with pytest.raises(SkippedError, match="computes nothing of this module in precision=int8"):
+        prepared(nn.Linear(4, 4), torch.randn(2, 4), config=configured("int8", level="disabled"))
+
+
+class Decomposed(nn.Module):
+    """Something that there is no ONNX for."""
+
+    def forward(self, matrix: Tensor) -> Any:
+        return torch.linalg.svd(matrix)
+
+
+def test_what_cannot_be_exported_is_skipped_with_the_reason() -> None:
+    with pytest.raises(SkippedError, match=r"engine=onnxruntime cannot export this module: .*linalg_svd"):
+        prepared(Decomposed(), torch.randn(3, 3))
+
+
+def test_what_fails_in_eager_mode_too_fails_as_there() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        prepared(nn.Linear(4, 4), torch.randn(2, 3))
+
+
+class Found(nn.Module):
+    """An output whose shape depends on values."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.nonzero(values)
+
+
+def test_an_output_of_unknown_shape_cannot_be_bound() -> None:
+    with pytest.raises(SkippedError, match=r"use engine\.copies=true"):
+        prepared(Found(), torch.tensor([0.0, 1.0, 2.0]))
+
+
+class Half(nn.Module):
+    """Makes denormal numbers of the smallest normal ones."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values * 0.5
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_denormals_are_flushed_on_every_thread_where_that_is_asked_for(flush: bool) -> None:
+    tiny = torch.full((1 << 20,), torch.finfo(torch.float32).tiny)
+    config = replace(configured(), threads=2, flush_denormal=flush)
+    with denormals_flushed(flush):
+        (halves,) = output(prepared(Half(), tiny, config=config))
+    assert bool((halves == 0).all()) is flush
+    assert bool((halves == 0).any()) is flush
+
+
+def test_a_session_has_the_threads_of_the_configuration(tmp_path: Path) -> None:
+    made = session.options(tmp_path, replace(configured(level="basic"), threads=3, interop_threads=2))
+    assert (made.intra_op_num_threads, made.inter_op_num_threads) == (3, 2)
+    assert made.execution_mode.name == "ORT_PARALLEL"
+    assert made.graph_optimization_level.name == "ORT_ENABLE_BASIC"
+
+
+def test_one_operation_at_a_time_is_the_default(tmp_path: Path) -> None:
+    assert session.options(tmp_path, configured()).execution_mode.name == "ORT_SEQUENTIAL"
+
+
+def test_every_level_is_one_of_the_library(tmp_path: Path) -> None:
+    assert tuple(session.LEVELS) == options.LEVELS
+    for level in options.LEVELS:
+        session.options(tmp_path, configured(level=level))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (configured("bf16"), "does not do precision=bf16: it can do fp32, tf32, fp16, int8"),
+        (configured("fp16"), "does not do precision=fp16 on device=cpu: it can do fp32, int8"),
+        (configured("int8", "cuda"), "does not do precision=int8 on device=cuda: it can do fp32, tf32, fp16"),
+        (replace(configured(), layout="channels_last"), "does not do layout=channels_last"),
+    ],
+)
+def test_what_it_does_not_compute_is_skipped(config: Config, message: str) -> None:
+    with pytest.raises(SkippedError, match=f"engine=onnxruntime {message}"):
+        prepared(nn.Linear(2, 2), torch.randn(1, 2), config=config)
+
+
+def test_without_the_gpus_provider_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(SkippedError, match=r"no CUDAExecutionProvider here: .*pip install onnxruntime-gpu"):
+        onnxruntime.check(configured(device="cuda"))
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", "onnx", "onnxscript"])
+def test_without_a_library_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(SkippedError, match=rf"needs {library}: pip install 'microbench\[onnxruntime\]'"):
+        prepared(nn.Linear(2, 2), torch.randn(1, 2))

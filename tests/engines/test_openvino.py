@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from microbench import engines
+from microbench.config import Config, EngineConfig, PrecisionConfig
+from microbench.engines import Job, Program, openvino
+from microbench.engines.openvino import compiling, model
+from microbench.errors import SkippedError
+from microbench.host.state import denormals_flushed
+from microbench.workloads import Workload, tensors
+from microbench.workloads.layer import OnesGradient
+
+
+def configured(precision: str = "fp32") -> Config:
+    config = Config(precision=PrecisionConfig(precision), engine=EngineConfig("openvino"), threads=1)
+    config.device.name = "cpu"
+    return config
+
+
+def workload_of(module: nn.Module, *inputs: Tensor) -> Workload:
+    return Workload("tiny", module.eval(), inputs, OnesGradient())
+
+
+def prepared(module: nn.Module, *inputs: Tensor, config: Config | None = None) -> Program:
+    return engines.prepare(Job(workload_of(module, *inputs), config or configured(), training=False))
+
+
+def output(program: Program) -> list[Tensor]:
+    """What a call puts out."""
+    return list(tensors(program.outputs(program.call())))
+
+
+def wanted(program: Program) -> list[Tensor]:
+    """What eager mode puts out."""
+    with torch.no_grad():
+        return list(tensors(program.workload.module(*program.workload.inputs)))
+
+
+def error(program: Program) -> float:
+    """How far the first output is off eager mode's, as a share of the largest value."""
+    found, exact = output(program)[0], wanted(program)[0]
+    return float((found - exact).abs().max() / exact.abs().max())
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)
+    )
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return prepared(net(), torch.randn(2, 3, 8, 8))
+
+
+def test_fp32_is_fp32_whatever_the_cpu_has(program: Program) -> None:
+    """Left to itself OpenVINO computes in bf16 on CPUs that have it, which is off by 1e-3."""
+    assert error(program) < 1e-5
+    assert program.facts.arithmetic == "fp32"
+
+
+def test_the_facts_name_library_and_version(program: Program) -> None:
+    library, version = program.facts.engine.split(" ")
+    assert library == "openvino"
+    assert all(part.isdigit() for part in version.split("."))
+
+
+def test_inputs_are_bound_where_they_lie(program: Program) -> None:
+    (before,), (images,) = output(program), program.workload.inputs
+    images.mul_(2)
+    (after,) = output(program)
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close([after], wanted(program))
+
+
+def test_outputs_outlive_the_next_call(program: Program) -> None:
+    (first,) = output(program)
+    kept = first.clone()
+    program.workload.inputs[0].mul_(2)
+    assert not torch.equal(output(program)[0], kept)
+    assert torch.equal(first, kept)
+
+
+def test_bf16_is_what_computes_or_it_is_skipped() -> None:
+    if not torch.cpu.get_capabilities().get("avx512_bf16"):
+        pytest.skip("this CPU has no bf16")
+    program = prepared(net(), torch.randn(2, 3, 8, 8), config=configured("bf16"))
+    assert 1e-4 < error(program) < 2e-2
+    assert program.facts.arithmetic in ("amx_bf16", "avx512_bf16")
+
+
+def test_int8_is_calibrated_and_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    program = prepared(net(), torch.randn(2, 3, 8, 8), config=configured("int8"))
+    assert 1e-4 < error(program) < 5e-2
+    assert program.facts.arithmetic in ("amx_int8", "avx512_vnni", "int8")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.filterwarnings("error")  # of which tracing has some
+def test_several_outputs_come_in_their_order() -> None:
+    program = prepared(nn.LSTM(6, 4, batch_first=True), torch.randn(2, 5, 6))
+    assert [tuple(tensor.shape) for tensor in output(program)] == [(2, 5, 4), (1, 2, 4), (1, 2, 4)]
+    torch.testing.assert_close(output(program), wanted(program))
+
+
+class Among(nn.Module):
+    """Outputs in a dictionary, among what is no tensor; inputs that are one tensor, and indices."""
+
+    def forward(self, left: Tensor, right: Tensor, indices: Tensor) -> dict[str, Any]:
+        return {"sum": left + right, "nothing": None, "several": (left[indices], 3)}
+
+
+def test_inputs_and_outputs_may_be_of_any_number_and_form() -> None:
+    shared = torch.randn(4, 3)
+    program = prepared(Among(), shared, shared, torch.tensor([2, 0]))
+    torch.testing.assert_close(output(program), [shared + shared, shared[[2, 0]]])
+
+
+class Decomposed(nn.Module):
+    """Something that OpenVINO has no operation for."""
+
+    def forward(self, matrix: Tensor) -> Any:
+        return torch.linalg.svd(matrix)
+
+
+def test_what_cannot_be_converted_is_skipped_with_the_reason() -> None:
+    with pytest.raises(SkippedError, match=r"engine=openvino cannot convert this module: .*linalg_svd"):
+        prepared(Decomposed(), torch.randn(3, 3))
+
+
+def test_what_fails_in_eager_mode_too_fails_as_there() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        prepared(nn.Linear(4, 4), torch.randn(2, 3))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_precision_that_nothing_is_computed_in_is_skipped(precision: str) -> None:
+    with pytest.raises(SkippedError, match=f"precision={precision}"):
+        prepared(nn.ReLU(), torch.randn(4), config=configured(precision))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (configured("amp_bf16"), "does not do precision=amp_bf16"),
+        (replace(configured(), device=replace(Config().device, name="cuda")), "does not do device=cuda"),
+        (replace(configured(), layout="mkldnn"), "does not do layout=mkldnn"),
+    ],
+)
+def test_what_it_cannot_do_is_skipped(config: Config, message: str) -> None:
+    with pytest.raises(SkippedError, match=f"engine=openvino {message}"):
+        prepared(nn.ReLU(), torch.randn(4), config=config)
+
+
+def able(monkeypatch: pytest.MonkeyPatch, *capabilities: str) -> None:
+    """Let the CPU be one that computes in these formats."""
+    core = SimpleNamespace(get_property=lambda device, name: list(capabilities))
+    monkeypatch.setattr(compiling, "openvino", SimpleNamespace(Core=lambda: core))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_what_the_cpu_does_not_compute_in_is_skipped(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    able(monkeypatch, "FP32", "INT8")
+    with pytest.raises(SkippedError, match=f"does not compute in precision={precision} on this CPU"):
+        compiling.hint(precision)
+
+
+def test_what_is_not_quantized_is_computed_in_the_fastest_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    able(monkeypatch, "FP32", "INT8")
+    assert compiling.hint("int8") == "f32"
+    able(monkeypatch, "FP32", "BF16", "INT8")
+    assert compiling.hint("int8") == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_", "kernel", "has", "name"),
+    [
+        ("Convolution", "f32", "jit_avx512_f32", "avx512_bf16", "fp32"),
+        ("Convolution", "bf16", "brgconv_avx512_1x1_bf16", "avx512_bf16", "avx512_bf16"),
+        ("FullyConnected", "bf16", "brgemm_avx512_amx_bf16", "amx_bf16", "amx_bf16"),
+        ("Convolution", "u8", "brgconv_avx512_1x1_I8", "avx512_vnni", "avx512_vnni"),
+        ("Convolution", "u8", "jit_avx512_I8", "avx512_f", "int8"),
+        ("Convolution", "i8", "jit_avx2_I8", "avx512_vnni", "int8"),
+        ("MatMul", "f16", "brgemm_avx512_f16", "avx512_fp16", "avx512_fp16"),
+        ("RNNSeq", "bf16", "ref_any_bf16", "avx512_bf16", "bf16"),
+        ("Gather", "i8", "jit_avx512_i8", "avx512_vnni", "int8"),
+    ],
+)
+def test_what_multiplies_is_told_by_a_layers_kernel(
+    monkeypatch: pytest.MonkeyPatch, kind: str, type_: str, kernel: str, has: str, name: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True})
+    layer = {"layerType": kind, "runtimePrecision": type_, "primitiveType": kernel}
+    assert compiling.multiplier(layer) == name
+
+
+@pytest.mark.filterwarnings("ignore")  # of the tracer
+def test_attention_is_recognized() -> None:
+    queries = torch.randn(2, 5, 8)
+    assert model.attends(model.convert(workload_of(nn.TransformerEncoderLayer(8, 2, 16), queries)))
+    assert not model.attends(model.convert(workload_of(nn.Linear(8, 8), queries)))
+
+
+class Half(nn.Module):
+    """Makes denormal numbers of the smallest normal ones."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values * 0.5
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_denormals_are_flushed_on_every_thread_where_that_is_asked_for(flush: bool) -> None:
+    tiny = torch.full((1 << 20,), torch.finfo(torch.float32).tiny)
+    config = replace(configured(), threads=2, flush_denormal=flush)
+    with denormals_flushed(flush):
+        (halves,) = output(prepared(Half(), tiny, config=config))
+    assert bool((halves == 0).all()) is flush
+    assert bool((halves == 0).any()) is flush
+
+
+def test_it_uses_the_threads_of_the_configuration() -> None:
+    assert compiling.settings(replace(configured(), threads=3))["INFERENCE_NUM_THREADS"] == 3
+
+
+def test_without_the_library_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(SkippedError, match=r"needs openvino: pip install 'microbench\[openvino\]'"):
+        prepared(nn.ReLU(), torch.randn(4))
+
+
+def test_without_what_quantizes_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "nncf", None)
+    with pytest.raises(SkippedError, match=r"precision=int8 needs nncf: pip install 'microbench\[int8\]'"):
+        prepared(nn.ReLU(), torch.randn(4), config=configured("int8"))

@@ -1,0 +1,46 @@
+"""What the engines share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+import pytest
+
+from microbench.engines import counted, quiet
+
+
+def fail_with_noise() -> None:
+    """Say something in every way there is, and fail."""
+    warnings.warn("something", stacklevel=1)
+    print("progress")
+    print("progress", file=sys.stderr)
+    logging.getLogger("library").error("something")
+    raise ZeroDivisionError
+
+
+@pytest.mark.filterwarnings("error")
+def test_quiet_keeps_what_is_said_and_raises_what_is_raised(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ZeroDivisionError), quiet():
+        fail_with_noise()
+    assert capsys.readouterr() == ("", "")
+    assert caplog.records == []
+
+
+def test_after_quiet_all_is_said_again(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with quiet():
+        pass
+    print("result")
+    logging.getLogger("library").error("something")
+    assert capsys.readouterr().out == "result\n"
+    assert len(caplog.records) == 1
+
+
+def test_one_way_of_multiplying_is_told_by_its_name_and_several_with_their_layers() -> None:
+    assert counted({"avx512_vnni": 53}) == "avx512_vnni"
+    assert counted({"fp32": 1, "avx512_vnni": 53}) == "avx512_vnni 53, fp32 1"

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import torch
+
+from microbench.formats.calibration import batches
+
+
+def test_the_first_batch_is_the_given_inputs() -> None:
+    images, weights = torch.randn(2, 3), torch.randn(4)
+    first, *_ = batches((images, weights), seed=0)
+    assert [tensor.data_ptr() for tensor in first] == [images.data_ptr(), weights.data_ptr()]
+
+
+def test_the_others_are_the_same_values_in_other_orders() -> None:
+    indices = torch.arange(100).view(4, 25)
+    _, *others = batches((indices,), seed=0, count=3)
+    assert len(others) == 2
+    for (shuffled,) in others:
+        assert shuffled.shape == indices.shape
+        assert not torch.equal(shuffled, indices)
+        assert torch.equal(shuffled.flatten().sort().values, indices.flatten())
+
+
+def test_the_seed_says_which() -> None:
+    values = torch.arange(100)
+
+    def second(seed: int) -> list[int]:
+        return [*batches((values,), seed)][1][0].tolist()
+
+    assert second(1) == second(1) != second(2)
+
+
+def test_inputs_that_require_gradients_are_drawn_from_too() -> None:
+    for (tensor,) in batches((torch.randn(3, requires_grad=True),), seed=0):
+        assert not tensor.requires_grad
