@@ -216,6 +216,28 @@ def rows(cases: Sequence[CaseResult], table: Table) -> list[Row]:
     ]
 
 
+def flat(row: Row) -> list[dict[str, Any]]:
+    """A row as mappings, one for each published figure; one without where there is none."""
+    first = row.case.first
+    own = {
+        "model": first["cfg_model"],
+        "batch_size": first["cfg_batch_size"],
+        "variant": row.variant,
+        "case_id": first["case_id"],
+        "status": row.case.status,
+        "quantity": row.quantity,
+        **_columns("measured", row.measured),
+    }
+    return [
+        own | {"device": device, "software": software, **_columns("published", cell)}
+        for (device, software), cell in row.published.items()
+    ] or [own | {"device": None, "software": None, **_columns("published", None)}]
+
+
+def _columns(name: str, cell: Cell | None) -> dict[str, float | None]:
+    return {name: cell.value if cell else None, f"{name}_ratio": cell.ratio if cell else None}
+
+
 def _name(case: CaseResult) -> tuple[str, int]:
     return case.first["cfg_model"], case.first["cfg_batch_size"]
 

@@ -95,6 +95,27 @@ class Result:
 
         return pd.DataFrame([row for case in self.cases() for row in case.rows()])
 
+    def published(self, name: str) -> pd.DataFrame:
+        """The figures of a published table beside those measured: a row a case, quantity and machine.
+
+        Its columns are model, batch_size, variant (as the table calls it), case_id, status, quantity,
+        measured, measured_ratio, and device, software, published, published_ratio, which are missing where
+        nothing was published. Figures are in seconds, in 1/s or in bytes; ratios are over the table's
+        baseline on the same machine.
+
+        Args:
+            name: the table, such as `poros`; all there are: `microbench/reference/`.
+
+        Raises:
+            UserError: there is no such table.
+        """
+        import pandas as pd
+
+        from microbench.results import reference
+
+        rows = reference.rows(self.cases(), reference.load(name))
+        return pd.DataFrame([each for row in rows for each in reference.flat(row)])
+
 
 def load(paths: Iterable[Path | str] | Path | str) -> Result:
     """The result in one or several record files or run folders, concatenated.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from microbench.results import reference
 from microbench.results.cases import CaseResult, cases_of
 from microbench.results.record import Record, Status
 from microbench.results.reference import Cell, Row
+from microbench.results.result import Result
 from microbench.verbs.list import layers
 
 XEON = ("Intel Xeon Platinum 8180 @ 2.50GHz", "torch 1.2.0 / torchvision 0.4.0")
@@ -218,3 +220,19 @@ class TestRows:
     def test_a_quantity_that_was_not_measured_has_none(self, timed: Timed) -> None:
         found = rows("torchvision_pretrained_timing", timed([1.0], **RESNET))  # no sensor read its memory
         assert [row.quantity for row in found] == ["inference"]
+
+
+class TestFrame:
+    def test_a_result_has_them_as_a_frame(self, timed: Timed, tmp_path: Path) -> None:
+        made = [*timed([0.3], 0, **RESNEXT), *timed([None], 1, **RESNEXT, **MKLDNN)]
+        frame = Result(made, tmp_path).published("convnet_benchmark_pytorch")
+        assert frame["quantity"].tolist() == ["inference", "inference images/s", "inference"]
+        assert frame["status"].tolist() == ["ok", "ok", "error"]
+        assert frame["measured"].isna().tolist() == [False, False, True]
+        assert frame["published"].tolist() == pytest.approx([0.09252, 10.81, 0.03235])
+        assert set(frame["device"]) == {XEON[0]}
+
+    def test_what_was_not_published_is_missing_in_it(self, timed: Timed, tmp_path: Path) -> None:
+        frame = Result(timed([0.3], **RESNET), tmp_path).published("convnet_benchmark_pytorch")
+        assert frame["published"].isna().all()
+        assert frame["measured_ratio"].tolist() == [1, 1]
