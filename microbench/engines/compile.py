@@ -24,6 +24,7 @@ DEVICES = ("cpu", "cuda")
 INDUCTOR = "inductor"
 OF_INDUCTOR = {"mode": "default", "freezing": False, "cpp_wrapper": False, "cache": "warm"}
 """Options that other backends do not have, and what leaves them out."""
+RECORDING = (("mode", "reduce-overhead"), ("backend", "cudagraphs"))  # what does nothing on the CPU
 USUAL = ("aot_eager", "eager")  # debugging backends that are measured, to tell a compiler's parts apart
 
 
@@ -89,11 +90,9 @@ def check(job: Job) -> None:
             "engine.freezing=true makes the parameters constants, which cannot train: use mode=infer, or "
             "engine.freezing=false"
         )
-    if inductor.is_on_cpu(job.workload) and (
-        options.mode == "reduce-overhead" or options.backend == "cudagraphs"
-    ):
-        given = "mode=reduce-overhead" if options.backend == INDUCTOR else "backend=cudagraphs"
-        raise SkippedError(f"engine.{given} records CUDA graphs: on the CPU it does nothing")
+    recording = [f"{name}={value}" for name, value in RECORDING if getattr(options, name) == value]
+    if recording and inductor.is_on_cpu(job.workload):
+        raise SkippedError(f"engine.{recording[0]} records CUDA graphs: on the CPU it does nothing")
 
 
 def check_compiled(job: Job) -> None:
