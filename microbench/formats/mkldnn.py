@@ -85,7 +85,7 @@ def packed(part: nn.Module) -> nn.Module:
     Those of convolutions and linear layers are brought into the layout; those of normalizations are fp32.
     """
     if isinstance(part, ANCHORS):
-        bias = None if part.bias is None else part.bias.detach().float().to_mkldnn()
+        bias = None if part.bias is None else part.bias.detach().to_mkldnn()
         return _with(part, {"weight": _packed_weight(part), "bias": bias})
     if isinstance(part, nn.modules.batchnorm._BatchNorm):
         return _with(part, {name: each.detach().float() for name, each in part.state_dict().items()})

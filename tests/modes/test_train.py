@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -321,6 +323,78 @@ def test_a_nan_in_the_output_or_the_loss_is_found(where: str, clock: FakeClock) 
             assert trial.finite()
             value[0] = torch.nan
         assert not trial.finite()
+
+
+class TestScaledLoss:
+    """Under autocast to float16 the loss is scaled, and the gradients are unscaled before the update."""
+
+    @pytest.fixture
+    def scaled(
+        self, clock: FakeClock, gradients: list[list[Tensor]], monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[tuple[Trial, Toy]]:
+        precision = PrecisionConfig("amp_fp16", autocast="float16")
+        monkeypatch.setattr(sys.modules[__name__], "CONFIG", replace(CONFIG, precision=precision))
+        toy = Toy(clock)
+        with trial_of(toy, SlowLoss(clock)) as (trial, _):
+            yield trial, toy
+
+    def test_the_update_is_that_of_the_unscaled_gradient(
+        self, scaled: tuple[Trial, Toy], clock: FakeClock, gradients: list[list[Tensor]]
+    ) -> None:
+        trial, toy = scaled
+        trial.experiment.step(clock.mark, 1)
+        assert toy.weight is not None
+        assert [gradient.tolist() for gradient in gradients[0]] == [[3.0, 5.0]]
+        assert toy.weight.tolist() == [1.0 - 0.5 * 3.0, 2.0 - 0.5 * 5.0]
+        assert toy.weight.grad is None
+
+    def test_backward_starts_from_the_scaled_loss(self, scaled: tuple[Trial, Toy], clock: FakeClock) -> None:
+        trial, toy = scaled
+        found: list[Tensor] = []
+        assert toy.weight is not None
+        toy.weight.register_hook(found.append)
+        trial.experiment.step(clock.mark, 1)
+        (gradient,) = found
+        scale = gradient[0].item() / 3.0
+        assert scale >= 1024
+        assert gradient.tolist() == [3.0 * scale, 5.0 * scale]
+
+    def test_a_step_whose_gradients_overflow_updates_nothing_and_the_next_is_scaled_less(
+        self, scaled: tuple[Trial, Toy], clock: FakeClock, gradients: list[list[Tensor]]
+    ) -> None:
+        trial, toy = scaled
+        assert toy.weight is not None
+        found: list[Tensor] = []
+        handle = toy.weight.register_hook(lambda gradient: gradient * torch.inf)
+        trial.experiment.step(clock.mark, 1)
+        handle.remove()
+        assert toy.weight.tolist() == [1.0, 2.0]
+        assert gradients == []
+        toy.weight.register_hook(found.append)
+        trial.experiment.step(clock.mark, 1)
+        assert found[0][0].item() == 3.0 * 32768  # half of the 65536 that torch begins with
+        assert len(gradients) == 1
+
+    def test_scaling_the_loss_is_a_part_of_backward_and_scaling_back_of_update(
+        self, scaled: tuple[Trial, Toy], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trial, _ = scaled
+        for name, seconds in (("scale", 64.0), ("unscale_", 128.0), ("update", 256.0)):
+            monkeypatch.setattr(torch.amp.GradScaler, name, slowed(name, clock, seconds))
+        times = observe(trial.experiment, clock)
+        assert times["backward"] == BACKWARD + 64
+        assert times["update"] == STEP + ZERO_GRAD + 128 + 256
+
+
+def slowed(name: str, clock: FakeClock, seconds: float) -> Any:
+    """A method of torch's scaler that takes time."""
+    method = getattr(torch.amp.GradScaler, name)
+
+    def call(self: torch.amp.GradScaler, *arguments: Any) -> Any:
+        clock.advance(seconds)
+        return method(self, *arguments)
+
+    return call
 
 
 def test_the_mode_of_that_name_trains() -> None:

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from microbench.config import PrecisionConfig
+from microbench.formats import arithmetic, mkldnn
+
+PRECISIONS = {
+    "fp32": PrecisionConfig("fp32"),
+    "bf16": PrecisionConfig("bf16", cast="bfloat16"),
+    "amp_bf16": PrecisionConfig("amp_bf16", autocast="bfloat16"),
+    "fp16": PrecisionConfig("fp16", cast="float16"),
+}
+EMULATED = "bfloat16 emulated in fp32"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No limits from the environment, and nothing of the CPU that is remembered."""
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    arithmetic.available.cache_clear()
+    yield
+    arithmetic.available.cache_clear()
+
+
+def let_the_cpu_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str) -> None:
+    """Let the kernel tell of these instructions, and torch of none, as torch 2.11 does."""
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\nbugs\t\t: none\n")
+    monkeypatch.setattr(arithmetic, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("flags", "bf16", "fp16"),
+    [
+        ("avx2", EMULATED, "float16 emulated in fp32"),
+        ("avx2 avx512_bf16", "avx512_bf16", "float16 emulated in fp32"),
+        ("avx2 avx512_bf16 avx512_fp16 amx_bf16", "amx_bf16", "avx512_fp16"),
+        ("amx_bf16 amx_fp16 avx512_fp16", "amx_bf16", "amx_fp16"),
+    ],
+)
+def test_the_best_instructions_that_the_cpu_has_multiply(
+    flags: str, bf16: str, fp16: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    let_the_cpu_have(monkeypatch, tmp_path, flags)
+    assert arithmetic.of(PRECISIONS["bf16"], "cpu") == arithmetic.of(PRECISIONS["amp_bf16"], "cpu") == bf16
+    assert arithmetic.of(PRECISIONS["fp16"], "cpu") == fp16
+    assert arithmetic.of(PRECISIONS["fp32"], "cpu") == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("limit", "bf16"),
+    [
+        ("AVX2", EMULATED),
+        ("avx512_core", EMULATED),
+        ("AVX512_CORE_BF16", "avx512_bf16"),
+        ("AVX10_1_512", "avx512_bf16"),
+        ("AVX512_CORE_AMX", "amx_bf16"),
+        ("DEFAULT", "amx_bf16"),
+        ("", "amx_bf16"),
+    ],
+)
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_the_environment_may_keep_onednn_from_using_them(
+    name: str, limit: str, bf16: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    let_the_cpu_have(monkeypatch, tmp_path, "avx512_bf16 avx512_fp16 amx_bf16")
+    monkeypatch.setenv(name, limit)
+    assert arithmetic.of(PRECISIONS["bf16"], "cpu") == bf16
+
+
+def test_without_onednn_torch_converts_to_fp32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    let_the_cpu_have(monkeypatch, tmp_path, "avx512_bf16")
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    assert arithmetic.of(PRECISIONS["bf16"], "cpu") == EMULATED
+
+
+def test_of_other_processors_and_of_gpus_it_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    let_the_cpu_have(monkeypatch, tmp_path, "avx512_bf16")
+    assert arithmetic.of(PRECISIONS["bf16"], "cuda") is None
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert arithmetic.of(PRECISIONS["bf16"], "cpu") is None
+
+
+MULTIPLY = """
+import torch
+from microbench.config import PrecisionConfig
+from microbench.formats import arithmetic, mkldnn
+torch.nn.Linear(64, 64).bfloat16()(torch.ones(4, 64, dtype=torch.bfloat16))
+print("told", arithmetic.of(PrecisionConfig("bf16", cast="bfloat16"), "cpu"))
+"""
+
+
+ONEDNN = {"avx512_bf16": "avx512_core_bf16", "amx_bf16": "amx", EMULATED: ""}
+"""What oneDNN's log calls what multiplies."""
+
+
+@pytest.mark.skipif(not mkldnn.is_usable(), reason="torch has no oneDNN here")
+def test_what_is_told_is_what_onednn_says_of_its_products() -> None:
+    environment = os.environ | {"ONEDNN_VERBOSE": "1", "OMP_NUM_THREADS": "1"}
+    lines = subprocess.check_output([sys.executable, "-c", MULTIPLY], env=environment, text=True).splitlines()
+    (told,) = (line.removeprefix("told ") for line in lines if line.startswith("told "))
+    kernels = [line.split(",matmul,")[1].split(",")[0] for line in lines if ",exec,cpu,matmul," in line]
+    assert kernels or told == EMULATED
+    for native in filter(None, ONEDNN.values()):
+        assert all((native in kernel) == (native == ONEDNN[told]) for kernel in kernels)
