@@ -1,4 +1,4 @@
-"""Engines that compile, from the command line: workers are forked from a server that has imported the compiler."""
+"""Engines that compile, from the command line: in workers forked from a server that holds the compiler."""
 
 from __future__ import annotations
 
