@@ -51,11 +51,13 @@ class Search:
         """Each case with its round, one at a time."""
         self._end = self.now() + self.budget
         yield from self._timed(self.baseline)
-        yield from self._try_all(self.ways, until=self._end - (1 - FIRST_PART) * self.budget)
+        yield from self._try_all(self.ways, self._end - (1 - FIRST_PART) * self.budget, least=0.0)
         leaders = self._leaders()
         if leaders:
             spare = LEAST_ROUNDS * self._cost([self.baseline, *leaders])
-            yield from self._try_all(self._variations(leaders[0]), until=self._end - spare)
+            yield from self._try_all(
+                self._variations(leaders[0]), self._end - spare, least=self._cost(leaders[:1])
+            )
             yield from self._final(self._affordable(self._leaders()))
 
     def _timed(self, case: Case) -> Iterator[Case]:
@@ -64,11 +66,11 @@ class Search:
         yield case
         self._costs[case.order] = self.now() - start
 
-    def _try_all(self, cases: Sequence[Case], until: float) -> Iterator[Case]:
-        """One round each, as long as there is time; what takes longer than that is cut off."""
+    def _try_all(self, cases: Sequence[Case], until: float, least: float) -> Iterator[Case]:
+        """One round each, as long as there is more than the `least` time; what takes longer is cut off."""
         for case in cases:
             remaining = until - self.now()
-            if remaining <= 0:
+            if remaining <= least:
                 return
             limit = min(case.config.timeout or remaining, remaining)
             yield from self._timed(replace(case, config=replace(case.config, timeout=limit)))
