@@ -25,10 +25,12 @@ from microbench.engines.libtorch.loop import ProgramLoop
 from microbench.engines.libtorch.process import Process, ProgramError
 from microbench.errors import SkippedError, UserError
 from microbench.host.state import denormals_flushed, threads_set
+from microbench.metrics import cgroups
 from microbench.metrics.load import threads
 from microbench.metrics.process import Usage
 from microbench.modes import infer, train
 from microbench.verify.reference import quieted
+from microbench.worker import is_out_of_memory
 from microbench.workloads import Objective, Workload
 from microbench.workloads.layer import OnesGradient
 from microbench.workloads.torchvision import CrossEntropy
@@ -437,8 +439,22 @@ def test_a_program_that_was_killed_is_told_so(prepare: Prepare) -> None:
     loop = prepare(nn.Linear(2, 2), torch.ones(1, 2)).loop
     assert loop is not None
     os.kill(loop.pid, signal.SIGKILL)
-    with pytest.raises(ProgramError, match=r"^the libtorch program was killed by SIGKILL"):
+    with pytest.raises(ProgramError, match=r"^the libtorch program was killed by SIGKILL") as caught:
         loop.step(1)
+    assert not is_out_of_memory(caught.value)
+
+
+def test_a_program_that_the_kernel_killed_for_want_of_memory_has_run_out_of_it(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = [3, 4]
+    monkeypatch.setattr(cgroups, "oom_kills", lambda: kills.pop(0))
+    loop = prepare(nn.Linear(2, 2), torch.ones(1, 2)).loop
+    assert loop is not None
+    os.kill(loop.pid, signal.SIGKILL)
+    with pytest.raises(ProgramError) as caught:
+        loop.step(1)
+    assert is_out_of_memory(caught.value)
 
 
 def test_the_program_ends_when_it_is_closed(prepare: Prepare) -> None:

@@ -9,11 +9,17 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from microbench.metrics import cgroups
+
 GRACE = 5.0  # seconds it has to end by itself
 
 
 class ProgramError(RuntimeError):
     """The program could not do what it was asked for, or has ended."""
+
+
+class ProgramMemoryError(ProgramError, MemoryError):
+    """The kernel killed the program for want of memory."""
 
 
 class Process:
@@ -31,6 +37,7 @@ class Process:
     """
 
     def __init__(self, program: Path, folder: Path) -> None:
+        self._kills = cgroups.oom_kills()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
             [program, folder, str(os.getpid())],
@@ -68,15 +75,18 @@ class Process:
             return [int(number) for number in rest.split()]
         if word == "error":
             raise ProgramError(rest.strip())
-        raise ProgramError(f"the libtorch program {self._end()} (doing: {doing})")
+        raise self._end(doing)
 
-    def _end(self) -> str:
-        """How it ended, and its last words."""
+    def _end(self, doing: str) -> ProgramError:
+        """How it ended, with its last words."""
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
         self._log.seek(0)
         words = self._log.read().decode(errors="replace").strip().splitlines()
-        return f"{how}: {words[-1].strip()}" if words else how
+        last = f": {words[-1].strip()}" if words else ""
+        is_oom = code == -signal.SIGKILL and cgroups.oom_kills() != self._kills
+        kind = ProgramMemoryError if is_oom else ProgramError
+        return kind(f"the libtorch program {how} (doing: {doing}){last}")
 
     def close(self) -> None:
         """End it."""

@@ -1,0 +1,92 @@
+"""Does the C++ loop of engine=libtorch measure what Python's loop does of the same traced module?
+
+    python benchmarks/native_loop.py [--rounds 10] [--seconds 3] [MODEL …]
+
+Each round runs engine=torchscript and engine=libtorch in fresh processes, in an order drawn anew, one image a
+call. The ratio of a round is libtorch's median over torchscript's; printed are the geometric mean of the
+rounds' ratios and its 95 % interval (Student's t over the logarithms). The first row is a module that does
+nothing: the difference there is what a call from Python costs more than one from C++. `expected` is what the
+ratio is if that is all that differs, and an interval that holds it shows nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from fidelity import interval
+
+import microbench
+
+PYTHON, CPP = "torchscript", "libtorch"
+NOTHING = {"model": "layer", "model.cls": "torch.nn.Identity", "model.input_shape": [[1]]}
+
+
+def medians(options: Mapping[str, Any], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """By engine, its rounds' medians of a call in seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = microbench.sweep(
+            folder=folder,
+            engine=[PYTHON, CPP],
+            mode="infer",
+            device="cpu",
+            batch_size=1,
+            verify=False,
+            measure={
+                "rounds": rounds,
+                "rel_ci": 1e-9,
+                "max_time": seconds,
+                "max_warmup": seconds,
+                "max_samples": 1_000_000,
+            },
+            **options,
+        )
+    found: dict[str, list[float]] = {PYTHON: [], CPP: []}
+    for record in sorted(result.records, key=lambda record: record["round"]):
+        if record["error"]:
+            raise SystemExit(record["error"])
+        if record["phase"] == "inference":
+            found[record["cfg_engine"]].append(record["median"])
+    return found
+
+
+def row(name: str, found: Mapping[str, list[float]], overhead: float) -> bool:
+    """Print what was found of a model; whether its interval holds the expected ratio."""
+    ratio, low, high = interval([cpp / python for python, cpp in zip(found[PYTHON], found[CPP], strict=True)])
+    python, cpp = median(found[PYTHON]), median(found[CPP])
+    expected = 1 - overhead / python
+    holds = low <= expected <= high
+    print(
+        f"{name:18} {python * 1e6:12.1f} {cpp * 1e6:12.1f} {ratio:6.3f}  {low:.3f} to {high:.3f}"
+        f"  {expected:9.5f}  {'same' if holds else 'differs'}",
+        flush=True,
+    )
+    return holds
+
+
+def main() -> int:
+    """Print a row a model; return how many intervals do not hold the expected ratio."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of sampling, a round and engine")
+    parser.add_argument("models", nargs="*", default=["resnet50"], metavar="MODEL")
+    arguments = parser.parse_args()
+    nothing = medians(NOTHING, arguments.rounds, min(1.0, arguments.seconds))
+    overhead = median(nothing[PYTHON]) - median(nothing[CPP])
+    print(f"{'model':18} {PYTHON + ' µs':>12} {CPP + ' µs':>12} {'ratio':>6}  95 % interval   expected")
+    row("nothing", nothing, overhead)
+    found = (
+        row(model, medians({"model": model}, arguments.rounds, arguments.seconds), overhead)
+        for model in arguments.models
+    )
+    return sum(not holds for holds in found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
