@@ -1,0 +1,53 @@
+"""The search for the fastest way, as a command."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from .support import Finished, microbench, records_in
+
+SEARCH = ("+experiment=fastest", "mode=infer", "batch_size=1", "threads=1", "allocator=system")
+SHORT = ("measure.max_time=0.05", "measure.min_time=0", "measure.max_warmup=0.05", "measure.rounds=2")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A search among eager's layouts, in little time."""
+    few = ("model=conv3x3_2", "engine=eager", "precision=fp32", "experiment.budget=5")
+    return microbench(*SEARCH, *SHORT, *few, "hydra.run.dir=run", cwd=tmp_path_factory.mktemp("search"))
+
+
+def test_a_search_tries_plain_eager_and_the_ways_that_have_what_is_given(searched: Finished) -> None:
+    assert searched.code == 0, searched
+    tried = {(each["cfg_engine"], each["cfg_precision"], each["cfg_layout"]) for each in searched.records}
+    assert tried == {("eager", "fp32", layout) for layout in ("contiguous", "channels_last", "mkldnn")}
+
+
+def test_it_ends_with_the_fastest_way(searched: Finished) -> None:
+    assert "fastest: " in searched.out
+
+
+def test_the_command_of_a_way_measures_it_again_without_a_search(searched: Finished, tmp_path: Path) -> None:
+    way = next(each for each in searched.records if each["cfg_layout"] == "mkldnn")
+    _, _, _, *arguments = shlex.split(way["command"])
+    again = microbench(*arguments, "hydra.run.dir=run", "measure.rounds=1", cwd=tmp_path)
+
+    assert again.code == 0, again
+    (case_id,) = {each["case_id"] for each in records_in(again.folder / "run")}
+    assert case_id == way["case_id"]
+
+
+def test_a_search_is_for_one_model(tmp_path: Path) -> None:
+    refused = microbench(*SEARCH, "model=dense,relu", cwd=tmp_path)
+
+    assert refused.complaint == "microbench: A search is for one work: give one model, not 2."
+
+
+def test_a_search_wants_a_folder_of_its_own(searched: Finished) -> None:
+    again = microbench(*SEARCH, "model=dense", "hydra.run.dir=run", cwd=searched.folder)
+
+    assert again.code == 1
+    assert "give a search a folder of its own" in again.err
