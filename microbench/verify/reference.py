@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,11 +54,8 @@ def rounding(precision: PrecisionConfig) -> float:
 
 def answer_of(mode: Mode, program: Program, seed: int) -> Answer:
     """What a program computes; what draws random numbers all the same draws those of the seed."""
-    if not mode.TRAINING:
-        torch.manual_seed(seed)
-        return mode.answer(program)
-    with quieted(program.workload.module):
-        if program.renewed is not None:  # what it was made of drew random numbers
+    with quieted(program.workload.module) if mode.TRAINING else nullcontext(False) as drops:
+        if drops and program.renewed is not None:
             program = replace(program, call=program.renewed())
         torch.manual_seed(seed)
         return mode.answer(program)
@@ -136,8 +133,8 @@ QUIET_IN_EVAL = frozenset(
 
 
 @contextmanager
-def quieted(module: nn.Module) -> Iterator[None]:
-    """Let the modules that drop values at random drop none; then let them be as they were.
+def quieted(module: nn.Module) -> Iterator[bool]:
+    """Let the modules that drop values at random drop none; say whether there are any; then put that back.
 
     Classes are told by their names, which modules of TorchScript keep.
     """
@@ -145,13 +142,13 @@ def quieted(module: nn.Module) -> Iterator[None]:
     for each in module.modules():
         if getattr(each, "original_name", type(each).__name__) in QUIET_IN_EVAL:
             found.append((each, "training", False))
-        elif isinstance(each, (nn.MultiheadAttention, nn.RNNBase)):
+        elif isinstance(each, (nn.MultiheadAttention, nn.RNNBase)) and each.dropout:
             found.append((each, "dropout", 0.0))
     before = [getattr(each, name) for each, name, _ in found]
     try:
         for each, name, quiet in found:
             setattr(each, name, quiet)
-        yield
+        yield bool(found)
     finally:
         for (each, name, _), value in zip(found, before, strict=True):
             setattr(each, name, value)

@@ -1,0 +1,57 @@
+"""What these tests share: tiny cases, and the programs that engines make of them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+from microbench import devices, engines, modes, workloads
+from microbench.compose import from_options
+from microbench.config import Config, value_of
+from microbench.devices import Device
+from microbench.engines import Job, Program
+from microbench.modes import Mode
+from microbench.results.record import Check
+from microbench.verify import verify
+
+
+@cache
+def _tiny() -> Config:
+    options = {
+        "model": "layer",
+        "model.cls": "torch.nn.Linear",
+        "model.args": [4, 3],
+        "model.input_shape": [4],
+        "device": "cpu",
+        "threads": 1,
+        "batch_size": 2,
+    }
+    (case,) = from_options(options, sweep=False)
+    return case.config
+
+
+def config(mode: str = "infer", **options: Any) -> Config:
+    """A linear layer on the CPU, with these values at dotted keys, whose dots are double underscores."""
+    found = deepcopy(_tiny())
+    found.mode.name = mode
+    for key, value in options.items():
+        *path, last = key.split("__")
+        setattr(value_of(found, ".".join(path)) if path else found, last, value)
+    return found
+
+
+def parts(of: Config) -> tuple[Device, Mode]:
+    return devices.open_device("cpu"), modes.find(of.mode.name)
+
+
+def program(of: Config) -> Program:
+    """What the case's engine makes of its workload."""
+    device, mode = parts(of)
+    workload = workloads.build(of.model, of.batch_size, device.torch_device(), mode.TRAINING, of.seed)
+    return engines.prepare(Job(workload, of, mode.TRAINING))
+
+
+def checked(of: Config, ready: Program | None = None) -> Check:
+    """What comes of checking the answer of a program; by default the one that the case's engine makes."""
+    return verify(of, *parts(of), ready or program(of))
