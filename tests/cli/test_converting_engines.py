@@ -1,4 +1,4 @@
-"""Engines of other libraries, from the command line: workers are forked from a server that has imported them."""
+"""Engines of other libraries, from the command line: workers are forked from a server that imported them."""
 
 from __future__ import annotations
 
