@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from microbench import formats, registry
-from microbench.config import Config
+from microbench.config import Config, EngineConfig
 from microbench.errors import SkippedError
 from microbench.formats import arithmetic
 from microbench.workloads import Workload
@@ -128,6 +128,8 @@ class Engine(Protocol):
     Attributes:
         TRAINS: whether it can train.
         PRECISIONS, LAYOUTS, DEVICES: those it can do.
+
+    One that computes without torch's kernels says `USES_TORCH = False`.
     """
 
     TRAINS: bool
@@ -171,6 +173,21 @@ def check(engine: Engine, job: Job) -> None:
         if value not in able:
             raise SkippedError(
                 f"engine={config.engine.name} does not do {option}={value}: it can do {', '.join(able)}"
+            )
+    if not config.device.mkldnn:
+        check_without_onednn(engine, config.engine)
+
+
+def check_without_onednn(engine: Engine, config: EngineConfig) -> None:
+    """Raise a SkippedError where device.mkldnn=false would do nothing."""
+    if not getattr(engine, "USES_TORCH", True):
+        raise SkippedError(
+            f"engine={config.name} has kernels of its own, which device.mkldnn=false leaves alone"
+        )
+    for option in ("freezing", "optimize"):
+        if getattr(config, option):
+            raise SkippedError(
+                f"engine.{option}=true makes graphs that call oneDNN, device.mkldnn=false or not"
             )
 
 

@@ -14,6 +14,7 @@ TRAINS = False
 PRECISIONS = ("fp32", "tf32", "fp16", "int8")
 LAYOUTS = ("contiguous",)
 DEVICES = ("cpu", "cuda")
+USES_TORCH = False
 
 ABLE = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32", "fp16")}
 """By a device, the precisions that its provider computes in."""

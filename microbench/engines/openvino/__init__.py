@@ -17,6 +17,7 @@ TRAINS = False
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 LAYOUTS = ("contiguous",)
 DEVICES = ("cpu",)
+USES_TORCH = False
 
 
 def prepare(job: Job) -> Program:

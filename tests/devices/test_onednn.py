@@ -1,0 +1,70 @@
+"""device.mkldnn=false: what it switches off, and where it would do nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from microbench import devices, engines, registry
+from microbench.compose import from_options
+from microbench.engines import Job
+from microbench.errors import SkippedError
+from microbench.formats import mkldnn
+from microbench.workloads import Workload
+from microbench.workloads.layer import OnesGradient
+
+ONEDNN = "aten::mkldnn_convolution"
+
+
+def job(**options: Any) -> Job:
+    """A convolution large enough for oneDNN."""
+    (case,) = from_options(
+        {"model": "dense", "mode": "infer", "device": "cpu", "threads": 1, **options}, False
+    )
+    module = nn.Conv2d(16, 16, 3).eval()
+    return Job(Workload("mine", module, (torch.randn(4, 16, 12, 12),), OnesGradient()), case.config, False)
+
+
+@pytest.mark.skipif(not mkldnn.is_usable(), reason="torch has no oneDNN here")
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("engine", ["eager", "torchscript"])
+def test_convolutions_are_onednns_or_not(engine: str, layout: str, asked: bool) -> None:
+    of = job(engine=engine, layout=layout, **{"device.mkldnn": asked})
+    with devices.open_device("cpu").prepared(of.config), torch.inference_mode():
+        call = engines.prepare(of).call
+        with torch.autograd.profiler.profile() as profile:
+            call()
+    assert (ONEDNN in {event.name for event in profile.function_events}) is asked
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"engine": "openvino"},
+            "engine=openvino has kernels of its own, which device.mkldnn=false leaves alone",
+        ),
+        (
+            {"engine": "onnxruntime"},
+            "engine=onnxruntime has kernels of its own, which device.mkldnn=false leaves alone",
+        ),
+        (
+            {"engine": "torchscript", "engine.optimize": True},
+            "engine.optimize=true makes graphs that call oneDNN, device.mkldnn=false or not",
+        ),
+        (
+            {"engine": "compile", "engine.freezing": True},
+            "engine.freezing=true makes graphs that call oneDNN, device.mkldnn=false or not",
+        ),
+    ],
+)
+def test_where_it_would_do_nothing_the_case_is_skipped(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(SkippedError) as caught:
+        engines.prepare(job(**options, **{"device.mkldnn": False}))
+    assert str(caught.value) == line
+    on = job(**options)
+    engines.check(registry.find("engines", on.config.engine.name), on)
