@@ -25,6 +25,7 @@ INDUCTOR = "inductor"
 OF_INDUCTOR = {"mode": "default", "freezing": False, "cpp_wrapper": False, "cache": "warm"}
 """Options that other backends do not have, and what leaves them out."""
 RECORDING = (("mode", "reduce-overhead"), ("backend", "cudagraphs"))  # what does nothing on the CPU
+REHEARSALS = 3  # calls until CUDA graphs are replayed: one warms up, one records
 USUAL = ("aot_eager", "eager")  # debugging backends that are measured, to tell a compiler's parts apart
 
 
@@ -36,20 +37,20 @@ def prepare(job: Job) -> Program:
         SkippedError: it cannot do this here, or compiles nothing.
         CompileError: it failed.
     """
-    options = job.config.engine
+    options, on_cpu = job.config.engine, inductor.is_on_cpu(job.workload)
     check(job)
     workload, facts = dressed(job)
     torch._dynamo.reset()
     counters.clear()
     with ExitStack() as stack:
         stack.callback(torch._dynamo.reset)
-        stack.enter_context(inductor.compiling(options, inductor.is_on_cpu(job.workload)))
+        stack.enter_context(inductor.compiling(options, on_cpu))
         compiled = torch.compile(
             workload.module, backend=options.backend, mode=mode_of(options), dynamic=options.dynamic
         )
         call = partial(compiled, *workload.inputs)
         with quiet(), failures.told(f"engine.backend={options.backend}", workload, job.training):
-            rehearse(call, workload, job.training)
+            rehearse(call, workload, job.training, 1 if on_cpu else REHEARSALS)
         check_compiled(job)
         inductor.end_processes()
         close = stack.pop_all().close
