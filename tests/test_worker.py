@@ -23,11 +23,13 @@ from microbench.measure import warmup
 from microbench.measure.summary import summarize
 from microbench.metrics import cpus
 from microbench.results.record import (
+    Check,
     Outcome,
     Progress,
     Readings,
     Status,
     StopReason,
+    Verdict,
     WarningCode,
     records_of,
 )
@@ -467,3 +469,78 @@ def test_what_happens_once_is_handed_over_at_once() -> None:
     for phase, series in once.items():
         assert handed[phase] == series.samples
     assert all(progress.stage != "sample" for progress in told if progress.samples.keys() & once.keys())
+
+
+class TestAnswer:
+    """What becomes of a case that computes something else, planted as an engine of its own."""
+
+    @pytest.fixture(autouse=True)
+    def _planted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        (tmp_path / "scaled.py").write_text(SCALED)
+        monkeypatch.setattr(engines, "__path__", [*engines.__path__, str(tmp_path)])
+        yield
+        sys.modules.pop("microbench.engines.scaled", None)
+
+    @pytest.mark.parametrize("mode", ["train", "infer"])
+    def test_a_wrong_answer_is_a_mismatch_that_keeps_all_that_was_measured(self, mode: str) -> None:
+        outcome = measured(mode=mode, **{"engine.name": "scaled"})
+        assert outcome.status == Status.MISMATCH
+        assert outcome.error is not None
+        assert outcome.error.startswith("the output is off eager fp32's by 0.05 of its largest value")
+        assert outcome.check.answer == Verdict.MISMATCH
+        assert all(series.summary is not None for series in outcome.series)
+        assert outcome.environment["engine"] == "scaled 1.0"
+
+    def test_it_is_checked_in_the_round_that_is_to_be_and_no_other(self) -> None:
+        case = config(**{"engine.name": "scaled"})
+        later = measure_case(case, lambda progress: None, verified=False)
+        assert (later.status, later.check.answer) == (Status.OK, None)
+
+    def test_a_check_that_fails_costs_nothing_of_what_was_measured(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        build, built = workloads.build, []
+
+        def once(*arguments: Any) -> Any:
+            if built:
+                raise MemoryError
+            built.append(True)
+            return build(*arguments)
+
+        monkeypatch.setattr(workloads, "build", once)
+        outcome = measured(**{"engine.name": "scaled"})
+        assert (outcome.status, outcome.error, outcome.check.answer) == (Status.OK, None, None)
+        assert outcome.series[0].summary is not None
+        (caution,) = [each for each in outcome.cautions if each.code is WarningCode.UNVERIFIED]
+        assert caution.message.startswith(
+            "Checking the answer of Linear with engine=scaled ran out of memory"
+        )
+        assert caution.message.endswith("; verify=false leaves the check out")
+
+    def test_all_that_was_measured_is_handed_over_before_the_check(self) -> None:
+        told: list[Progress] = []
+        outcome = measure_case(config(**{"engine.name": "scaled"}), told.append)
+        assert (told[-1].stage, told[-1].outcome) == (
+            "verify",
+            replace(outcome, status=Status.OK, error=None, check=Check()),
+        )
+
+
+SCALED = """
+from dataclasses import replace
+
+from microbench.engines import ALL_LAYOUTS, ALL_PRECISIONS, Program, dressed
+
+TRAINS, PRECISIONS, LAYOUTS, DEVICES = True, ALL_PRECISIONS, ALL_LAYOUTS, ("cpu",)
+
+
+def prepare(job):
+    workload, facts = dressed(job)
+    module = workload.module
+    return Program(
+        workload,
+        lambda: module(*workload.inputs) * 1.05,
+        list(module.parameters()),
+        facts=replace(facts, engine="scaled 1.0"),
+    )
+"""
