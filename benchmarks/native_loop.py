@@ -1,6 +1,6 @@
 """Does the C++ loop of engine=libtorch measure what Python's loop does of the same traced module?
 
-    python benchmarks/native_loop.py [--rounds 10] [--seconds 3] [MODEL …]
+    python benchmarks/native_loop.py [--rounds 10] [--seconds 3] [--threads N] [MODEL …]
 
 Each round runs engine=torchscript and engine=libtorch in fresh processes, in an order drawn anew, one image a
 call. The ratio of a round is libtorch's median over torchscript's; printed are the geometric mean of the
@@ -21,12 +21,13 @@ from typing import Any
 from fidelity import interval
 
 import microbench
+from microbench.metrics.cpus import physical_cores
 
 PYTHON, CPP = "torchscript", "libtorch"
 NOTHING = {"model": "layer", "model.cls": "torch.nn.Identity", "model.input_shape": [[1]]}
 
 
-def medians(options: Mapping[str, Any], rounds: int, seconds: float) -> dict[str, list[float]]:
+def medians(options: Mapping[str, Any], rounds: int, seconds: float, threads: int) -> dict[str, list[float]]:
     """By engine, its rounds' medians of a call in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         result = microbench.sweep(
@@ -35,6 +36,7 @@ def medians(options: Mapping[str, Any], rounds: int, seconds: float) -> dict[str
             mode="infer",
             device="cpu",
             batch_size=1,
+            threads=threads,
             verify=False,
             measure={
                 "rounds": rounds,
@@ -75,16 +77,15 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=3.0, help="of sampling, a round and engine")
+    parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("models", nargs="*", default=["resnet50"], metavar="MODEL")
     arguments = parser.parse_args()
-    nothing = medians(NOTHING, arguments.rounds, min(1.0, arguments.seconds))
+    settings = arguments.rounds, arguments.seconds, arguments.threads
+    nothing = medians(NOTHING, *settings)
     overhead = median(nothing[PYTHON]) - median(nothing[CPP])
     print(f"{'model':18} {PYTHON + ' µs':>12} {CPP + ' µs':>12} {'ratio':>6}  95 % interval   expected")
     row("nothing", nothing, overhead)
-    found = (
-        row(model, medians({"model": model}, arguments.rounds, arguments.seconds), overhead)
-        for model in arguments.models
-    )
+    found = [row(model, medians({"model": model}, *settings), overhead) for model in arguments.models]
     return sum(not holds for holds in found)
 
 

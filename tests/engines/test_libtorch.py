@@ -102,7 +102,7 @@ class Outputs(nn.Module):
         self.dense, self.arrange = nn.Linear(6, 4), arrange
 
     def forward(self, first: Tensor, second: Tensor) -> Any:
-        return self.arrange(self.dense(first), first * second)
+        return self.arrange(self.dense(first), second + 1)
 
 
 def net() -> tuple[Net, Tensor]:
@@ -285,6 +285,33 @@ def test_a_tensor_that_serves_as_several_inputs_stays_one(prepare: Prepare) -> N
     module = Outputs(lambda first, second: first.sum() + second)
     wanted = by_eager(module, value, value, objective=OnesGradient())
     assert_same(answer_of(prepare(module, value, value, training=True)), wanted)
+
+
+def test_a_parameter_that_serves_twice_stays_one(prepare: Prepare) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+            self.second.weight = self.first.weight
+
+        def forward(self, value: Tensor) -> Any:
+            return self.second(torch.tanh(self.first(value)))
+
+    torch.manual_seed(0)
+    module, value = Tied(), torch.randn(3, 6)
+    wanted = by_eager(module, value, objective=OnesGradient())
+    loop = prepare(module, value, training=True, optimizer=OptimizerConfig("sgd", "SGD", lr=0.5)).loop
+    assert isinstance(loop, ProgramLoop)
+    loop.step(1)
+    for found, before, gradient in zip(loop.weights(), module.parameters(), wanted.gradients, strict=True):
+        torch.testing.assert_close(found, before.detach() - 0.5 * gradient)
+    assert_same(loop.answer(), wanted)
+
+
+def test_where_nothing_requires_a_gradient_there_is_nothing_to_train(prepare: Prepare) -> None:
+    module = Outputs(lambda first, second: (first + second).detach())
+    with pytest.raises(ProgramError, match=r"^nothing in the output requires a gradient"):
+        prepare(module, torch.randn(3, 6), torch.randn(3, 4), training=True)
 
 
 def test_what_has_no_parameters_has_no_update(prepare: Prepare) -> None:

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -33,8 +34,22 @@ class Work {
   virtual Tensors weights() = 0;
 };
 
+// Makes parameters that share their memory one again: they were before they were saved.
+inline void tie(torch::jit::Module& module) {
+  std::unordered_map<const void*, at::Tensor> known;
+  for (torch::jit::Module part : module.modules()) {
+    for (const auto& parameter : part.named_parameters(/*recurse=*/false)) {
+      if (parameter.value.numel() == 0) continue;
+      const auto [first, is_new] = known.emplace(parameter.value.data_ptr(), parameter.value);
+      if (!is_new && first->second.sizes() == parameter.value.sizes()) part.setattr(parameter.name, first->second);
+    }
+  }
+}
+
 inline torch::jit::Module module_in(const std::string& folder) {
-  return torch::jit::load(folder + "/module.pt");
+  torch::jit::Module module = torch::jit::load(folder + "/module.pt");
+  tie(module);
+  return module;
 }
 
 inline std::vector<c10::IValue> inputs_in(const std::string& folder) {
@@ -75,11 +90,13 @@ class Inference : public Work {
 inline void put_back(const torch::jit::Module& module, const Fields& state) {
   const at::NoGradGuard guard;
   const Tensors values = tensors_of(state.at("values"));
-  std::unordered_map<std::string, at::Tensor> first;
+  std::unordered_map<std::string, at::Tensor> now;
+  for (const auto& each : module.named_parameters()) now.emplace(each.name, each.value);
+  for (const auto& each : module.named_buffers()) now.emplace(each.name, each.value);
   size_t place = 0;
-  for (const c10::IValue& name : state.at("names").toListRef()) first.emplace(name.toStringRef(), values[place++]);
-  for (const auto& each : module.named_parameters()) each.value.copy_(first.at(each.name));
-  for (const auto& each : module.named_buffers()) each.value.copy_(first.at(each.name));
+  for (const c10::IValue& name : state.at("names").toListRef()) {
+    now.at(name.toStringRef()).copy_(values[place++]);
+  }
 }
 
 // A module's parameters in the order of the names, which have each of them once.
@@ -154,6 +171,7 @@ class Training : public Work {
     for (int64_t left = rehearsals_; left > 0; --left) {
       compute(module);
       drop_gradients(parameters);
+      drop_gradients(leaves_);
     }
     for (size_t place = 0; place < buffers.size(); ++place) buffers[place].copy_(before[place]);
   }
@@ -162,6 +180,7 @@ class Training : public Work {
     const Tensors roots = tensors_of(compute(module));
     Lists found = lists({{"outputs", detached(roots)}, {"gradients", gradients_of(parameters)}});
     drop_gradients(parameters);
+    drop_gradients(leaves_);
     return found;
   }
 
@@ -185,6 +204,9 @@ class Training : public Work {
     for (const at::Tensor& each : tensors_of(output)) {
       if (each.requires_grad()) roots.push_back(each);
     }
+    if (roots.empty()) {
+      throw std::runtime_error("nothing in the output requires a gradient, so the layer cannot train");
+    }
     if (ones_.empty()) {
       for (const at::Tensor& root : roots) ones_.push_back(at::ones_like(root));
     }
@@ -196,14 +218,11 @@ class Training : public Work {
       optimizer_->step();
       optimizer_->zero_grad();
     }
-    drop_gradients({});
+    drop_gradients(leaves_);
   }
 
-  // Those of the inputs, and of these parameters.
-  void drop_gradients(const Tensors& parameters) {
-    for (const Tensors& each : {parameters, leaves_}) {
-      for (const at::Tensor& tensor : each) tensor.mutable_grad().reset();
-    }
+  static void drop_gradients(const Tensors& tensors) {
+    for (const at::Tensor& each : tensors) each.mutable_grad().reset();
   }
 
   // Those of these parameters, and of the inputs, without the scale; zeros where there is none.
