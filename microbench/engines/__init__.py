@@ -129,7 +129,8 @@ class Engine(Protocol):
         TRAINS: whether it can train.
         PRECISIONS, LAYOUTS, DEVICES: those it can do.
 
-    One that computes without torch's kernels says `USES_TORCH = False`.
+    One that computes without torch's kernels says `USES_TORCH = False`; one for a device that few have says in
+    `NEEDS` what it takes.
     """
 
     TRAINS: bool
@@ -171,8 +172,9 @@ def check(engine: Engine, job: Job) -> None:
     }
     for option, (value, able) in asked.items():
         if value not in able:
+            needs = f"; it needs {engine.NEEDS}" if option == "device" and hasattr(engine, "NEEDS") else ""
             raise SkippedError(
-                f"engine={config.engine.name} does not do {option}={value}: it can do {', '.join(able)}"
+                f"engine={config.engine.name} does not do {option}={value}: it can do {', '.join(able)}{needs}"
             )
     if not config.device.mkldnn:
         check_without_onednn(engine, config.engine)

@@ -12,6 +12,7 @@ TRAINS = False
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 LAYOUTS = ("contiguous",)
 DEVICES = ("cuda",)
+NEEDS = "an NVIDIA GPU, and pip install 'microbench[tensorrt]'"
 
 
 def prepare(job: Job) -> Program:

@@ -75,10 +75,7 @@ class Case:
         dropped = {*RESOLVED, *OF_THE_RUN}
         given = [each for each in self.overrides if each.partition("=")[0] not in dropped]
         if self.config.experiment.search:
-            given = [each for each in given if not each.lstrip("+").startswith(("experiment", "tolerance="))]
-            given.append(
-                f"tolerance={self.config.tolerance:g}" if self.config.tolerance else "tolerance=null"
-            )
+            given = [each for each in given if not each.lstrip("+").startswith("experiment")]
         resolved = [f"device={self.config.device.name}", f"threads={self.config.threads or 'null'}"]
         return command_of([*given, *resolved])
 
