@@ -68,14 +68,14 @@ def _compiler() -> str:
 
 
 def _command(compiler: str) -> list[str]:
-    """The compiler's call, but for what it is to write."""
+    """The compiler's call in the sources' folder, but for what it is to write."""
     return [
         compiler,
         "-O2",
         "-std=c++20",
         f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
         *(f"-isystem{folder}" for folder in HEADERS),
-        str(SOURCES / "program.cpp"),
+        "program.cpp",
         f"-L{LIBRARIES}",
         f"-Wl,-rpath,{LIBRARIES}",
         "-ltorch_cpu",
@@ -91,7 +91,8 @@ def _identity(command: Sequence[str]) -> str:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "microbench/libtorch"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return folder.absolute() / "microbench/libtorch"
 
 
 @contextmanager
@@ -118,7 +119,12 @@ def _compile(command: Sequence[str], path: Path) -> None:
     """Build it beside its place, and put it there once it is complete."""
     made = path.with_suffix(".new")
     done = subprocess.run(
-        [*command, "-o", str(made)], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        [*command, "-o", str(made)],
+        cwd=SOURCES,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         errors = (line for line in done.stderr.splitlines() if "error" in line)
