@@ -216,8 +216,8 @@ def _own_hydra() -> Iterator[None]:
 def _composed(tasks: Sequence[Sequence[str]], folder: str | None = None) -> list[DictConfig]:
     """The configuration of each of at least one task.
 
-    Hydra takes some 60 ms for one, so that those that differ in single values alone share its work: it composes
-    the options that have files, and the values are set in a copy, as Hydra itself would.
+    Hydra takes some 60 ms for one, so that those that differ in single values alone share its work: it
+    composes the options that have files, and the values are set in a copy, as Hydra itself would.
     """
     shared: dict[tuple[str, ...], DictConfig] = {}
     found = [_compose(tasks[0], folder)]

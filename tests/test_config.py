@@ -42,6 +42,7 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
     "tolerance": ([0.0, -1e-9, float("nan"), float("inf")], [1e-9, 2.0, None]),
     "precision.tolerance": ([0.0, -0.1], [1e-9]),
     "precision.gradient_tolerance": ([0.0, -0.1], [1e-9]),
+    "experiment.budget": ([0.0, -1.0, float("inf")], [60.0]),
     "timeout": ([0.0, -1.0, float("nan"), float("inf")], [0.5, None]),
     "model.input_count": ([0], [1]),
     "model.input_high": ([0], [1]),

@@ -129,8 +129,8 @@ class Engine(Protocol):
         TRAINS: whether it can train.
         PRECISIONS, LAYOUTS, DEVICES: those it can do.
 
-    One that computes without torch's kernels says `USES_TORCH = False`; one for a device that few have says in
-    `NEEDS` what it takes.
+    One that computes without torch's kernels says `USES_TORCH = False`; one for a device that few have says
+    what it takes, in `NEEDS`.
     """
 
     TRAINS: bool
@@ -172,10 +172,9 @@ def check(engine: Engine, job: Job) -> None:
     }
     for option, (value, able) in asked.items():
         if value not in able:
-            needs = f"; it needs {engine.NEEDS}" if option == "device" and hasattr(engine, "NEEDS") else ""
-            raise SkippedError(
-                f"engine={config.engine.name} does not do {option}={value}: it can do {', '.join(able)}{needs}"
-            )
+            text = f"engine={config.engine.name} does not do {option}={value}: it can do {', '.join(able)}"
+            needs = getattr(engine, "NEEDS", None) if option == "device" else None
+            raise SkippedError(text if needs is None else f"{text}; it needs {needs}")
     if not config.device.mkldnn:
         check_without_onednn(engine, config.engine)
 

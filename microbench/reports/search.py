@@ -20,6 +20,10 @@ NOTE = (
 
 def show_search(search: Found, out: Console) -> None:
     """Print what a search found: a table of the ways, the fastest, its command, and what disturbed it."""
+    for each in search.ways:
+        if each.time is None:
+            status, error = each.case.status, each.case.first["error"]
+            out.print(f"[dim]{status}: {escape(each.way)}: {escape(error)}[/dim]", soft_wrap=True)
     out.print(search_table(search))
     out.print(NOTE, style="dim", soft_wrap=True)
     out.print()

@@ -34,8 +34,10 @@ def show(result: Result, out: Console) -> None:
     if result.is_search:
         from microbench.reports.search import show_search
 
-        show_failures(cases, out)
-        if (search := result.search()) is not None:
+        search = result.search()
+        if search is None:
+            show_failures(cases, out)
+        else:
             show_search(search, out)
     else:
         _show_cases(cases, out)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import geometric_mean
 
+from microbench.config import EngineConfig
 from microbench.results.cases import WHOLE, CaseResult, Estimate
 from microbench.results.record import Record
+from microbench.results.settings import as_given
 from microbench.results.verdicts import contrast
 from microbench.stats.ratio import Ratio
 
@@ -75,7 +77,13 @@ def way_of(record: Record, plain: Record) -> str:
     axes = [
         f"{axis}={record[f'cfg_{axis}']}" for axis in AXES if record[f"cfg_{axis}"] != plain[f"cfg_{axis}"]
     ]
-    return ", ".join([f"{record['cfg_engine']} {record['cfg_precision']}", *axes])
+    options = record["config"]["engine"]
+    given = [
+        f"engine.{name}={as_given(options[name])}"
+        for name, usual in vars(EngineConfig()).items()
+        if name != "name" and options.get(name, usual) != usual
+    ]
+    return ", ".join([f"{record['cfg_engine']} {record['cfg_precision']}", *given, *axes])
 
 
 def _tried(case: CaseResult, baseline: CaseResult) -> Tried:

@@ -71,7 +71,7 @@ class Case:
 
     @property
     def command(self) -> str:
-        """The command line that measures this case again, here or elsewhere; alone, where a search tried it."""
+        """The command line that measures this case again, here or elsewhere: alone, if a search tried it."""
         dropped = {*RESOLVED, *OF_THE_RUN}
         given = [each for each in self.overrides if each.partition("=")[0] not in dropped]
         if self.config.experiment.search:
