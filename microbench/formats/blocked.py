@@ -122,7 +122,7 @@ class _Plan:
         if part is not None:
             new.target = f"{node.target}{'_packed' if packed is not part else ''}"
             self.parts[new.target] = packed
-        if trial is not None and isinstance(trial.output, Tensor) and trial.output.is_mkldnn:
+        if trial is not None and trial.is_blocked:
             self._blocked.add(new)
             self.computes = True
         self._keep(node, new, plain)
@@ -148,9 +148,14 @@ class _Plan:
         try:
             packed = part if part is None else self._pack(part)
             trial = attempt(node, packed, self._examples, self._training, blocked=True)
-            if trial.agrees(plain):
+            if not trial.agrees(plain):
+                why = "it computes something else there"
+            elif trial.is_blocked and not is_convertible(
+                plain.output
+            ):  # the next would be tried on dense ones
+                why = "what it puts out cannot be converted"
+            else:
                 return packed, trial
-            why = "it computes something else there"
         except Exception as error:  # what torch does not have for blocked tensors may fail in any way
             why = first_line(error).partition(". ")[0]
         self.refusal = self.refusal or f"{_name(node, part)}: {why}"

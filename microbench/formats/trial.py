@@ -50,6 +50,11 @@ class Trial:
     changed: Mapping[Node, Tensor]
     gradients: Sequence[Tensor | None]
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether there is a blocked tensor in the output."""
+        return any(tensor.is_mkldnn for tensor in tensors(self.output))
+
     def agrees(self, other: Trial) -> bool:
         """Whether another trial came to the same."""
         mine, others = list(tensors(self.output)), list(tensors(other.output))

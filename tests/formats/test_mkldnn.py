@@ -58,6 +58,31 @@ def double(value: Tensor) -> Tensor:
     return torch.cat([value[:, :4], value.chunk(2, 1)[1]], 1) * 2
 
 
+def windows(value: Tensor) -> Tensor:
+    six = value.reshape(value.shape[0], 8, 2, 4, 2, 4).permute(0, 2, 4, 3, 5, 1)  # blocked ones have five
+    return six.reshape(value.shape)
+
+
+class Whole(nn.Module):
+    """A part that cannot be traced, with several outputs."""
+
+    def forward(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.relu(value), value if len(list(value.shape)) else -value
+
+
+Whole.__module__ = "torch.nn.mine"  # torch.fx does not look into the parts of torch.nn
+
+
+class TakesSecond(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = Whole()
+
+    def forward(self, value: Tensor) -> Tensor:
+        second: Tensor = self.whole(value)[1]
+        return second.permute(0, 1, 3, 2)
+
+
 def in_place(value: Tensor) -> Tensor:
     clamped = functional.relu6(value, inplace=True)
     return value + clamped  # both are clamped
@@ -87,6 +112,8 @@ def test_a_network_runs_in_the_layout_from_end_to_end(cached: bool) -> None:
         (nn.GroupNorm(2, 8), 2),
         (double, 2),
         (in_place, 2),
+        (windows, 2),
+        (TakesSecond(), 2),
         (lambda value: torch.relu_(value) + value, 0),
         (lambda value: value * nn.functional.adaptive_avg_pool2d(value, 1), 3),  # nothing is broadcast
         (lambda value: value.reshape(value.shape[0], 8, 4, -1), 0),

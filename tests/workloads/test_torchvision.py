@@ -12,7 +12,7 @@ from microbench.config import Config, ModelConfig, PrecisionConfig
 from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.workloads import Workload
-from microbench.workloads.torchvision import CrossEntropy
+from microbench.workloads.torchvision import CrossEntropy, build
 
 CPU = torch.device("cpu")
 CONFIG = Config(precision=PrecisionConfig("fp32"))
@@ -106,3 +106,11 @@ def test_the_seed_decides_weights_images_and_classes() -> None:
 def test_an_unknown_source_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"^Unknown workload 'torchvison'\. Did you mean torchvision\?"):
         workloads.build(ModelConfig("torchvison", "x", input_shape=[1]), 1, CPU, False, 0)
+
+
+def test_no_output_is_zero_for_weights_that_torchvision_leaves_at_zero() -> None:
+    vit = ModelConfig("torchvision", "vit_b_16", input_shape=[3, 32, 32], kwargs={"image_size": 32})
+    workload = build(vit, 1, CPU, False)
+
+    with torch.no_grad():
+        assert workload.module(*workload.inputs).abs().min() > 0

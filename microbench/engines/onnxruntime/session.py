@@ -49,9 +49,7 @@ def load(path: Path, config: Config) -> Any:
     if provider == "CUDAExecutionProvider":
         settings["use_tf32"] = str(int(config.precision.name == "tf32"))
     made = onnxruntime.InferenceSession(path, options(path, config), providers=[(provider, settings)])
-    torch.set_flush_denormal(
-        config.flush_denormal
-    )  # the first session sets it in this thread
+    torch.set_flush_denormal(config.flush_denormal)  # the first session sets it in this thread
     return made
 
 
