@@ -64,7 +64,7 @@ def windows(value: Tensor) -> Tensor:
 
 
 class Whole(nn.Module):
-    """A part that cannot be traced, with several outputs."""
+    """A part of several outputs, which is not looked into."""
 
     def forward(self, value: Tensor) -> tuple[Tensor, Tensor]:
         return torch.relu(value), value if len(list(value.shape)) else -value
