@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 FEW = ["measure.rounds=1", "measure.max_samples=2", "measure.max_warmup=0"]
+SHORT = ["experiment.budget=1", "model=squeezenet1_1"]  # a search lasts as long as it may
 TWICE = ["measure.rounds=2"]  # doctor compares processes
 MAKE = [
     "make",
@@ -58,8 +59,8 @@ def as_run_here(command: str) -> tuple[list[str], Path]:
             return pip, ROOT
         case ["python", "-m", "microbench", *rest] | ["microbench", *rest]:
             few = FEW if measures(rest) else []
-            twice = TWICE if rest[0] == "doctor" else []
-            return [sys.executable, "-m", "microbench", *rest, *few, *twice], folder()
+            more = TWICE if rest[0] == "doctor" else SHORT if "+experiment=fastest" in rest else []
+            return [sys.executable, "-m", "microbench", *rest, *few, *more], folder()
     raise AssertionError(f"the README has a command this test cannot run: {command}")
 
 
