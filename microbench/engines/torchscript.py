@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from microbench.config import EngineConfig
 from microbench.engines import ALL_PRECISIONS, Job, Program, dressed, quiet
 from microbench.errors import SkippedError, first_line
+from microbench.graphs.flat import Flat
 from microbench.graphs.rehearsal import rehearse, same_random_numbers, unchanged
 from microbench.workloads import Workload, tensors
 
@@ -22,19 +23,6 @@ DEVICES = ("cpu", "cuda")
 REHEARSALS = {"infer": 2, "train": 3}
 """Calls until optimized code runs: TorchScript watches a graph's first call and optimizes it at the second,
 and meets that of the backward pass one step later."""
-
-
-class Flat(nn.Module):
-    """A module that puts out its tensors in a row: tracing stops at None, and at other things."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self.train(module.training)
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The tensors of the module's output."""
-        return tuple(tensors(self.module(*inputs)))
 
 
 def prepare(job: Job) -> Program:

@@ -54,9 +54,9 @@ def reason(error: BaseException) -> str:
 
 
 def break_reason(told: str) -> str:
-    """Why a graph broke: of the text that TorchDynamo keeps of a break, the explanation."""
+    """Why a graph broke: of the text that TorchDynamo keeps of a break, the explanation's first sentence."""
     lines = [line.strip() for line in told.splitlines()]
     explained = next(
         (line.partition(": ")[2] for line in lines if line.startswith("Explanation: ")), lines[0]
     )
-    return explained.rpartition("Reason: ")[2].rstrip(".")
+    return explained.rpartition("Reason: ")[2].partition(". ")[0].rstrip(".")

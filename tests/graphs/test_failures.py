@@ -65,6 +65,6 @@ def test_of_other_errors_the_first_line_is_told(error: Exception, line: str) -> 
 
 
 def test_why_a_graph_broke_is_the_explanation_that_torch_gives() -> None:
-    text = "Unsupported call\n  Explanation: Dynamo breaks here. Reason: no LSTM.\n  Hint: none\n"
+    text = "Unsupported call\n  Explanation: Dynamo breaks here. Reason: no LSTM. Set it.\n  Hint: none\n"
     assert break_reason(text) == "no LSTM"
     assert break_reason("call_function f") == "call_function f"

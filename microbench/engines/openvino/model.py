@@ -6,28 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from microbench.engines.openvino.library import nncf, openvino
 from microbench.errors import SkippedError, first_line
 from microbench.formats import calibration
-from microbench.workloads import Workload, tensors
+from microbench.graphs.flat import Flat
+from microbench.workloads import Workload
 
 UNKNOWN = "-- No conversion rule"  # begins the line of a long message that says why
 ATTENTION = ("ScaledDotProductAttention", "Softmax")  # operations of attention; classifiers have no others
-
-
-class Flat(nn.Module):
-    """A module that puts out its tensors in a row: tracing stops at None, and at other things."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self.eval()
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The tensors of the module's output."""
-        return tuple(tensors(self.module(*inputs)))
 
 
 def convert(workload: Workload) -> Any:
