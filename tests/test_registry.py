@@ -15,7 +15,12 @@ def test_an_options_code_is_the_module_of_its_name() -> None:
     ("room", "name", "line"),
     [
         ("modes", "tran", "Unknown mode 'tran'. Did you mean train? Allowed: infer, train."),
-        ("engines", "eagre", "Unknown engine 'eagre'. Did you mean eager? Allowed: eager."),
+        (
+            "engines",
+            "eagre",
+            "Unknown engine 'eagre'. Did you mean eager? Allowed: compile, eager, export, libtorch, "
+            "onnxruntime, openvino, tensorrt, torchscript.",
+        ),
         (
             "workloads",
             "layers",

@@ -15,7 +15,10 @@ import pytest
 
 from .support import Record, measure
 
-pytestmark = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells of disturbances")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells of disturbances"),
+]
 
 # Long enough for what the kernel counts in hundredths of a second.
 LONGER = ("measure.min_time=0.3", "measure.max_time=0.6")

@@ -11,6 +11,8 @@ import pytest
 
 from microbench.schedule.signals import ENDING, HELD, EndedError, held, raised
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(autouse=True)
 def _handlers_as_before() -> Iterator[None]:
