@@ -24,7 +24,7 @@ RANKS = {
     0: {"", "cli", "axes", "compose", "explain", "catalog", "verbs", "api", "__main__"},
     1: {"schedule"},
     2: {"worker", "verify"},
-    3: {"modes", "engines", "graphs", "formats", "devices", "workloads", "host", "metrics"},
+    3: {"profile", "modes", "engines", "graphs", "formats", "devices", "workloads", "host", "metrics"},
     4: {"measure"},
     5: {"results"},
     6: {"stats"},

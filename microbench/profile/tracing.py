@@ -1,0 +1,176 @@
+"""Runs a module once and notes every call of its modules and of torch's operators.
+
+Nothing is attached to the module: for the time of the run, `nn.Module.__call__` is another function. A hook
+would be seen by the module, and `nn.TransformerEncoderLayer` runs other kernels where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from microbench.profile import counts
+from microbench.profile.calls import Call, dtype_of, shapes
+from microbench.profile.counts import Counts
+from microbench.results.layers import Kind
+
+
+def trace(module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Call:
+    """Call the module once, and return that call with all calls within it.
+
+    The caller says, with its context, whether gradients are enabled and whether tensors are fake.
+
+    Raises:
+        Exception: what the module raises; the call that did has been noted in `FailedAt`.
+    """
+    tracer = Tracer(module)
+    with tracer.watching():
+        module(*args, **(kwargs or {}))
+    return tracer.root
+
+
+class FailedAt(Exception):  # noqa: N818 - it goes with the error that it explains
+    """Which call failed: the cause is what the module raised."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call.name)
+        self.call = call
+
+
+class Names:
+    """What modules are called: their dotted names within one that is profiled."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self._names: dict[nn.Module, list[str]] = {}
+        for name, module in root.named_modules(remove_duplicate=False):
+            self._names.setdefault(module, []).append(name)
+
+    def of(self, module: nn.Module, within: str) -> str:
+        """The module's name; of several, that which lies in the module that calls it, if one does."""
+        names = self._names.get(module)
+        if names is None:  # made while it runs, or kept where torch does not look
+            return join(within, f"({type(module).__name__})")
+        return next((name for name in names if name.startswith(f"{within}.")), names[0])
+
+
+def join(owner: str, name: str) -> str:
+    """The dotted name of something within a module."""
+    return f"{owner}.{name}" if owner else name
+
+
+class Tracer:
+    """Notes calls while a module runs."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._names = Names(module)
+        self._open: list[Call] = []
+        self._root: Call | None = None
+
+    @property
+    def root(self) -> Call:
+        """The call of the module itself."""
+        assert self._root is not None, "nothing has run"
+        return self._root
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note what is called within."""
+        with calling(self._call), _Operators(self._function):
+            yield
+
+    def _call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        call = self._begin(module, args, kwargs)
+        try:
+            output = original(module, *args, **kwargs)
+        except Exception as error:
+            if not isinstance(error.__cause__, FailedAt):
+                raise error from FailedAt(call)
+            raise
+        finally:
+            self._open.pop()
+        self._end(call, args, kwargs, output)
+        return output
+
+    def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> Call:
+        within = self._open[-1].name if self._open else ""
+        name = self._names.of(module, within)
+        call = Call(name, Kind.MODULE, type_name(module), module, shapes((args, kwargs)))
+        if self._open:
+            self._open[-1].inner.append(call)
+        elif self._root is None:
+            self._root = call
+        self._open.append(call)
+        return call
+
+    def _end(self, call: Call, args: Any, kwargs: Any, output: Any) -> None:
+        """Say what a call was: one that called other modules is the sum of these and of its functions."""
+        assert call.module is not None
+        call.out_shapes = shapes(output)
+        call.dtype = dtype_of(output, args, kwargs)
+        if any(each.kind is not Kind.FUNCTION for each in call.inner):
+            call.kind = Kind.CONTAINER
+            return
+        known = counts.of_module(call.module, args, kwargs, output)
+        call.counts = sum((each.counts for each in call.inner), Counts()) if known is None else known
+        call.inner = []
+
+    def _function(self, function: OpOverload, args: Any, kwargs: Any, output: Any) -> None:
+        if not self._open:
+            return
+        owner = self._open[-1]
+        kind = function.overloadpacket.__name__
+        call = Call(join(owner.name, kind), Kind.FUNCTION, kind, None, shapes((args, kwargs)))
+        call.out_shapes, call.dtype = shapes(output), dtype_of(output, args, kwargs)
+        call.counts = counts.of_function(function, args, kwargs, output)
+        owner.inner.append(call)
+
+
+def type_name(module: nn.Module) -> str:
+    """The name of a module's class; of a scripted one, that of its original."""
+    return str(getattr(module, "original_name", None) or type(module).__name__)
+
+
+@contextmanager
+def calling(call: Callable[..., Any]) -> Iterator[None]:
+    """Have every call of a module go through `call(original, module, *args, **kwargs)`."""
+    original = nn.Module.__call__
+
+    def through(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return call(original, module, *args, **kwargs)
+
+    nn.Module.__call__ = through  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__call__ = original  # type: ignore[method-assign]
+
+
+class _Operators(TorchDispatchMode):
+    """Tells of every operator that runs, after it has."""
+
+    def __init__(self, tell: Callable[[OpOverload, Any, Any, Any], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.namespace == "prim":
+            return func(*args, **kwargs)
+        if _is_composite(func):
+            with self:
+                output = func.decompose(*args, **kwargs)
+            if output is not NotImplemented:
+                return output
+        output = func(*args, **kwargs)
+        self._tell(func, args, kwargs, output)
+        return output
+
+
+def _is_composite(func: OpOverload) -> bool:
+    """Whether an operator is made of others, and has no kernel of its own."""
+    return bool(func._can_decompose())
