@@ -150,11 +150,11 @@ def calling(call: Callable[..., Any]) -> Iterator[None]:
         nn.Module.__call__ = original  # type: ignore[method-assign]
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tells of every operator that runs, after it has."""
 
     def __init__(self, tell: Callable[[OpOverload, Any, Any, Any], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._tell = tell
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

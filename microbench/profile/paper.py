@@ -1,0 +1,81 @@
+"""Runs a module on paper: with tensors that have a shape and a type, and no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from microbench.profile.calls import Call
+from microbench.profile.tracing import trace
+
+INITIALIZERS = [
+    name for name, each in vars(nn.init).items() if name.endswith("_") and callable(each) and name[0] != "_"
+]
+
+
+@contextmanager
+def blank() -> Iterator[None]:
+    """Let modules that are made within keep whatever their weights' memory holds: none of it is touched.
+
+    The functions of `torch.nn.init` do nothing meanwhile; what initializes otherwise still does.
+    """
+    before = {name: getattr(nn.init, name) for name in INITIALIZERS}
+    for name in INITIALIZERS:
+        setattr(nn.init, name, _untouched)
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(nn.init, name, function)
+
+
+def _untouched(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return tensor
+
+
+@contextmanager
+def left_as_it_was(module: nn.Module) -> Iterator[None]:
+    """Put back a module's buffers and each of its modules' train or eval state, whatever happens."""
+    training = {each: each.training for each in module.modules()}
+    buffers = [(each, each.detach().clone()) for each in module.buffers()]
+    try:
+        yield
+    finally:
+        for each, was in training.items():
+            each.training = was
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
+def trace_on_paper(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Call:
+    """The module's calls, found with fake tensors; for real where it does what these cannot.
+
+    They cannot tell a value, as code does that branches on one or turns one into a number.
+
+    Raises:
+        Exception: what the module raises on these inputs.
+    """
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            fake_args, fake_kwargs = fake(mode, (tuple(args), dict(kwargs or {})))
+            return trace(module, fake_args, fake_kwargs)
+    except Exception:
+        return trace(module, args, kwargs)
+
+
+def fake(mode: FakeTensorMode, values: Any) -> Any:
+    """Values, however nested, with fake tensors in the place of their tensors."""
+    return torch.utils._pytree.tree_map_only(torch.Tensor, _faker(mode), values)
+
+
+def _faker(mode: FakeTensorMode) -> Callable[[torch.Tensor], torch.Tensor]:
+    def convert(tensor: torch.Tensor) -> torch.Tensor:
+        return mode.from_tensor(tensor).requires_grad_(tensor.requires_grad)
+
+    return convert
