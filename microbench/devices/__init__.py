@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
 from typing import Protocol
 
 import torch
@@ -21,6 +23,45 @@ class MemoryMeter(Protocol):
 
     def peak(self) -> int | None:
         """Bytes so far; None where the device cannot tell."""
+        ...
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much memory was allocated at a note, over the level at the ledger's beginning, in bytes.
+
+    Attributes:
+        allocated: at the note; below 0 where more has been freed than allocated.
+        peak: the most since the note before, both ends included.
+    """
+
+    allocated: int
+    peak: int
+
+
+class Ledger(Protocol):
+    """Follows how much memory is allocated between entering and leaving it, as a context manager."""
+
+    def __enter__(self) -> Ledger:
+        """Begin: the level is 0 here.
+
+        Raises:
+            UserError: memory cannot be followed just now.
+        """
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+        ...
+
+    def note(self) -> None:
+        """Ask for the level at this point in time."""
+        ...
+
+    def levels(self) -> list[Level]:
+        """What was asked for, in the order of the notes; after the end only."""
         ...
 
 
@@ -57,6 +98,10 @@ class Device(Protocol):
 
     def memory(self) -> MemoryMeter:
         """A meter that starts now."""
+        ...
+
+    def ledger(self) -> Ledger:
+        """Follows memory from note to note."""
         ...
 
     def describe(self) -> dict[str, str | int | float | None]:

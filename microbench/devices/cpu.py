@@ -1,15 +1,21 @@
-"""The CPU: a clock of nanoseconds, resident memory."""
+"""The CPU: a clock of nanoseconds, resident memory, what torch allocates."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import torch
+from torch._C._profiler import _ExtraFields_Allocation, _ProfilerEvent, _RecordFunctionFast
+from torch.autograd.profiler import profile
 
 from microbench.config import Config
+from microbench.devices import Level
+from microbench.errors import UserError
 from microbench.metrics import cpus
 from microbench.metrics.process import PeakMemory
 
@@ -42,6 +48,106 @@ class Evictor:
     def __call__(self) -> None:
         """Rewrite it."""
         self._buffer.add_(1.0)
+
+
+class ProfiledLedger:
+    """Follows what torch allocates on the host, by its profiler's record of every allocation.
+
+    Counted is what passes through torch's CPU allocator, to the byte: not what libraries such as oneDNN take
+    for themselves, nor how many pages the system has handed out for it. Memory that was allocated before the
+    beginning is not known to the profiler, and its being freed is not counted; nor are allocations of threads
+    that the work starts by itself.
+    """
+
+    NOTE = "microbench.note"
+
+    def __init__(self) -> None:
+        self._profile = profile(profile_memory=True)
+        self._note = _RecordFunctionFast(
+            self.NOTE
+        )  # unlike record_function, no operator to be seen or traced
+
+    def __enter__(self) -> ProfiledLedger:
+        """Begin to record.
+
+        Raises:
+            UserError: torch's profiler is running, and there can be but one.
+        """
+        if torch._C._autograd._profiler_enabled():
+            raise UserError(
+                "Memory cannot be followed while torch's profiler is running: end that first, or leave "
+                "memory out."
+            )
+        with _silent_profiler():
+            self._profile.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the recording."""
+        self._profile.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+
+    def note(self) -> None:
+        """Leave a mark in the record: a microsecond's work."""
+        with self._note:
+            pass
+
+    def levels(self) -> list[Level]:
+        """What the record says; takes some microseconds an allocation."""
+        results = self._profile.kineto_results
+        assert results is not None, "the ledger has not ended"
+        return levels_between(_changes(results.experimental_event_tree()))
+
+
+@contextmanager
+def _silent_profiler() -> Iterator[None]:
+    """Keep the profiler's library, which reads this variable when it starts, from logging to stderr."""
+    name = "KINETO_LOG_LEVEL"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "99"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def _changes(roots: Iterable[_ProfilerEvent]) -> Iterator[int | None]:
+    """By how many bytes each recorded event changes the level, in order of time; None is a note."""
+    sizes: dict[int, int] = {}  # of what lies at an address
+    for event in sorted(_walk(roots), key=lambda each: each.start_time_ns):
+        fields = event.typed[1]
+        if event.name == ProfiledLedger.NOTE:
+            yield None
+        elif isinstance(fields, _ExtraFields_Allocation) and fields.device.type == "cpu":
+            if fields.alloc_size > 0:
+                sizes[fields.ptr] = fields.alloc_size
+            yield fields.alloc_size if fields.alloc_size > 0 else -sizes.pop(fields.ptr, 0)
+
+
+def _walk(roots: Iterable[_ProfilerEvent]) -> Iterator[_ProfilerEvent]:
+    """All events of a tree, however deep."""
+    waiting = list(roots)
+    while waiting:
+        event = waiting.pop()
+        yield event
+        waiting.extend(event.children)
+
+
+def levels_between(changes: Iterable[int | None]) -> list[Level]:
+    """The level at each None among changes of it, and the peak since the one before."""
+    found = []
+    level = peak = 0
+    for change in changes:
+        if change is None:
+            found.append(Level(level, peak))
+            peak = level
+        else:
+            level += change
+            peak = max(peak, level)
+    return found
 
 
 class Device:
@@ -77,6 +183,10 @@ class Device:
     def memory(self) -> PeakMemory:
         """A meter of resident memory."""
         return PeakMemory()
+
+    def ledger(self) -> ProfiledLedger:
+        """Follows torch's allocations on the host."""
+        return ProfiledLedger()
 
     def describe(self) -> dict[str, str | int | float | None]:
         """The widest vector instructions that torch uses here."""

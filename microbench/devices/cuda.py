@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import torch
 
 from microbench.config import Config
+from microbench.devices import Level
 from microbench.errors import UserError
 
 
@@ -57,6 +59,38 @@ class AllocatorPeak:
         return max(0, torch.cuda.max_memory_allocated() - self._level)
 
 
+class AllocatorLedger:
+    """Follows what the caching allocator has handed out, by its own counters.
+
+    They change when a tensor is made or dropped on the host, so the GPU need not be waited for. Each note
+    begins a peak of its own: an `AllocatorPeak` of the same time would miss what came before.
+    """
+
+    def __init__(self) -> None:
+        self._levels: list[Level] = []
+
+    def __enter__(self) -> AllocatorLedger:
+        """Begin."""
+        self._start = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left to end."""
+
+    def note(self) -> None:
+        """Read the counters."""
+        allocated, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        self._levels.append(Level(allocated - self._start, peak - self._start))
+
+    def levels(self) -> list[Level]:
+        """What the counters said."""
+        return list(self._levels)
+
+
 class Device:
     """The current CUDA device."""
 
@@ -102,6 +136,10 @@ class Device:
     def memory(self) -> AllocatorPeak:
         """A meter of the caching allocator."""
         return AllocatorPeak()
+
+    def ledger(self) -> AllocatorLedger:
+        """Follows the caching allocator."""
+        return AllocatorLedger()
 
     def describe(self) -> dict[str, str | int | float | None]:
         """The GPU, its memory in bytes, its driver and CUDA's version."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 
 import torch
 
 from microbench.config import Config
+from microbench.devices import Level
 
 
 class FakeClock:
@@ -43,6 +45,30 @@ class FakeMemory:
         return None
 
 
+class FakeLedger:
+    """Follows memory that is always as full as at first."""
+
+    def __init__(self) -> None:
+        self._notes = 0
+
+    def __enter__(self) -> FakeLedger:
+        """Nothing to begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to end."""
+
+    def note(self) -> None:
+        """Ask for the level."""
+        self._notes += 1
+
+    def levels(self) -> list[Level]:
+        """Zeros."""
+        return [Level(0, 0)] * self._notes
+
+
 class Device:
     """Computes on the CPU and reads a fake clock."""
 
@@ -70,6 +96,10 @@ class Device:
     def memory(self) -> FakeMemory:
         """A meter that measures nothing."""
         return FakeMemory()
+
+    def ledger(self) -> FakeLedger:
+        """Follows nothing."""
+        return FakeLedger()
 
     def describe(self) -> dict[str, str | int | float | None]:
         """Nothing to say."""
