@@ -23,6 +23,7 @@ LAYOUTS = ("contiguous", "channels_last", "mkldnn")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 CACHES = ("warm", "cold")
 LEVELS = ("disabled", "basic", "extended", "layout", "all")
+EACH = ("train", "infer")
 
 MARGIN = 0.01  # the share by which a ratio of times may be off 1 and still count as the same
 
@@ -81,6 +82,8 @@ class ModelConfig:
         input_grad: the input requires a gradient in training (always false for index inputs).
         num_classes: width of a classifier's output.
         aux_weight: weight of each auxiliary classifier's loss in the training loss.
+        part: one layer instead of the whole: a submodule's dotted name, with `:1` behind it for its second
+            call; None for the whole.
     """
 
     source: str = MISSING
@@ -97,6 +100,7 @@ class ModelConfig:
     input_grad: bool = False
     num_classes: int = 1000
     aux_weight: float = 0.0
+    part: str | None = None
 
 
 @dataclass
@@ -114,9 +118,15 @@ class DeviceConfig:
 
 @dataclass
 class ModeConfig:
-    """Which experiment."""
+    """Which experiment.
+
+    Attributes:
+        name: the module of `modes/`, or `layers`, which stands for a case for each layer of the model.
+        each: layers: one of EACH, the mode of those cases.
+    """
 
     name: str = MISSING
+    each: str = "train"
 
 
 @dataclass
@@ -351,6 +361,7 @@ NAMES = {
     "engine.mode": COMPILE_MODES,
     "engine.cache": CACHES,
     "engine.level": LEVELS,
+    "mode.each": EACH,
 }
 
 
@@ -374,6 +385,7 @@ def validate(config: Config) -> None:
         if value_of(config, key) not in names:
             raise unknown(key, value_of(config, key), names)
     _check_options(config.engine)
+    _check_layers(config)
     if not config.cache_weights and config.layout != "mkldnn":
         raise UserError(
             f"cache_weights=false is an option of layout=mkldnn: layout={config.layout} has none."
@@ -383,6 +395,23 @@ def validate(config: Config) -> None:
             f"measure.rounds={config.measure.rounds} wants fresh processes, which isolation=inline has not: "
             "add measure.rounds=1."
         )
+
+
+def _check_layers(config: Config) -> None:
+    """Refuse what makes no sense with `mode=layers`, or without it."""
+    if config.mode.name != "layers":
+        if config.mode.each != ModeConfig.each:
+            raise UserError(
+                f"mode.each={config.mode.each} is an option of mode=layers: mode={config.mode.name} has none "
+                "of that name."
+            )
+    elif config.model.part is not None:
+        raise UserError(
+            f"mode=layers takes the whole model apart: leave out model.part={config.model.part}, or give "
+            f"mode={config.mode.each} to measure it alone."
+        )
+    elif config.experiment.search:
+        raise UserError("A search is for one work, and mode=layers has many: give mode=train or mode=infer.")
 
 
 def _check_options(engine: EngineConfig) -> None:

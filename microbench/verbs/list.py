@@ -63,6 +63,7 @@ MEANINGS = {
     "engine.cache": "compile, export: keep what was compiled before (warm), or compile it again (cold)",
     "engine.level": "onnxruntime: how far the graph is optimized: disabled, basic, extended, layout, all",
     "engine.copies": "onnxruntime: time the copies of inputs and outputs too",
+    "mode.each": "layers: measure each layer in mode train or infer",
     "measure.rounds": "fresh processes that each measure the case; the interval is over them",
     "measure.rel_ci": "stop a round once its median's 95 % interval is within ± this share of it",
     "measure.min_time": "shortest time spent sampling, in seconds",
