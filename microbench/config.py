@@ -24,6 +24,25 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 CACHES = ("warm", "cold")
 LEVELS = ("disabled", "basic", "extended", "layout", "all")
 EACH = ("train", "infer")
+VIEWS = ("calls", "leaves", "tree", "types", "root")
+
+PROFILE = "profile"
+"""The mode whose options are OPTIONS_OF_PROFILE."""
+
+OPTIONS_OF_PROFILE = (
+    "mode.training",
+    "view",
+    "columns",
+    "depth",
+    "functions",
+    "timing",
+    "memory",
+    "trace",
+    "energy.multiply",
+    "energy.on_chip",
+    "energy.dram",
+    "energy.hit_rate",
+)
 
 MARGIN = 0.01  # the share by which a ratio of times may be off 1 and still count as the same
 
@@ -37,6 +56,11 @@ NOT_THE_WORK = (
     "verify",
     "tolerance",
     "experiment",
+    "view",
+    "columns",
+    "depth",
+    "trace",
+    "energy",
 )
 """Settings of how the work is measured, not of the work: left out of `case_id` and of what is compared."""
 
@@ -123,10 +147,13 @@ class ModeConfig:
     Attributes:
         name: the module of `modes/`, or `layers`, which stands for a case for each layer of the model.
         each: layers: one of EACH, the mode of those cases.
+        training: profile: the forward pass of a training step instead of inference, and the backward pass's
+            arithmetic.
     """
 
     name: str = MISSING
     each: str = "train"
+    training: bool = False
 
 
 @dataclass
@@ -248,6 +275,23 @@ class ExperimentConfig:
 
 
 @dataclass
+class EnergyConfig:
+    """What a profile's estimate of energy takes operations to cost, in pJ; sources: docs/profile.md.
+
+    Attributes:
+        multiply: of a multiply-accumulate; None for what the number format is taken to cost.
+        on_chip: of an access to 32 bits in a cache.
+        dram: of an access to 32 bits in memory.
+        hit_rate: the share of accesses that a cache answers.
+    """
+
+    multiply: float | None = None
+    on_chip: float = 5.0
+    dram: float = 640.0
+    hit_rate: float = 0.8
+
+
+@dataclass
 class Config:
     """One case, fully resolved.
 
@@ -279,6 +323,14 @@ class Config:
         schedule_seed: what that order is drawn from; None to draw it. The same for all cases of a run.
         resume: the folder of a run to complete; None for a new one. The same for all cases of a run.
         experiment: what the preset adds that the run began with.
+        view: profile: one of VIEWS, how its calls are summed up.
+        columns: profile: the columns to show; `~name` leaves one of the usual ones out.
+        depth: profile: how deep the tree is shown; None for all of it.
+        functions: profile: torch's operators outside the innermost modules are rows too.
+        timing: profile: time the calls; without, it is done on paper alone.
+        memory: profile: follow the memory that the calls allocate.
+        trace: profile: write a trace for Perfetto or chrome://tracing too.
+        energy: profile: what the estimate of energy assumes.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -305,6 +357,19 @@ class Config:
     schedule_seed: int | None = None
     resume: str | None = None
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    view: str = "calls"
+    columns: list[str] = field(default_factory=list)
+    depth: int | None = None
+    functions: bool = True
+    timing: bool = True
+    memory: bool = True
+    trace: bool = False
+    energy: EnergyConfig = field(default_factory=EnergyConfig)
+
+    @property
+    def on_paper(self) -> bool:
+        """Whether nothing is measured: the case is a profile of what calls cost on paper."""
+        return self.mode.name == PROFILE and not self.timing
 
 
 def _positive(value: float) -> bool:
@@ -341,6 +406,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model.input_high": (_at_least_one, "an integer of at least 1"),
     "model.num_classes": (_at_least_one, "an integer of at least 1"),
     "model.input_shape": (lambda shape: all(size >= 1 for size in shape), "a list of sizes of at least 1"),
+    "depth": (_not_negative, "an integer of at least 0, or null for the whole tree"),
+    "energy.multiply": (_not_negative, "a number of pJ of at least 0, or null for the number format's own"),
+    "energy.on_chip": (_not_negative, "a number of pJ of at least 0"),
+    "energy.dram": (_not_negative, "a number of pJ of at least 0"),
+    "energy.hit_rate": (lambda share: 0 <= share <= 1, "a share from 0 to 1"),
     "optimizer.lr": (_not_negative, "a number of at least 0"),
     "measure.rounds": (_at_least_one, "an integer of at least 1"),
     "measure.rel_ci": (lambda share: 0 < share < 1, "a share between 0 and 1, both excluded (0.01 is 1 %)"),
@@ -353,6 +423,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+DEFAULTS = Config()
+
 NAMES = {
     "isolation": ISOLATIONS,
     "schedule": SCHEDULES,
@@ -362,6 +434,7 @@ NAMES = {
     "engine.cache": CACHES,
     "engine.level": LEVELS,
     "mode.each": EACH,
+    "view": VIEWS,
 }
 
 
@@ -386,6 +459,7 @@ def validate(config: Config) -> None:
             raise unknown(key, value_of(config, key), names)
     _check_options(config.engine)
     _check_layers(config)
+    _check_profile(config)
     if not config.cache_weights and config.layout != "mkldnn":
         raise UserError(
             f"cache_weights=false is an option of layout=mkldnn: layout={config.layout} has none."
@@ -412,6 +486,26 @@ def _check_layers(config: Config) -> None:
         )
     elif config.experiment.search:
         raise UserError("A search is for one work, and mode=layers has many: give mode=train or mode=infer.")
+
+
+def _check_profile(config: Config) -> None:
+    """Refuse an option of `mode=profile` with another mode, or with what leaves it nothing to do."""
+    if config.mode.name != PROFILE:
+        for key in OPTIONS_OF_PROFILE:
+            if (value := value_of(config, key)) != value_of(DEFAULTS, key):
+                raise UserError(
+                    f"{key}={_spelled(value)} is an option of mode=profile: mode={config.mode.name} has none "
+                    "of that name."
+                )
+    elif config.depth is not None and config.view != "tree":
+        raise UserError(f"depth={config.depth} is an option of view=tree: view={config.view} has no depth.")
+    elif config.trace and not config.timing:
+        raise UserError("trace=true traces a call, which timing=false leaves out.")
+
+
+def _spelled(value: Any) -> str:
+    """A value as it is given on a command line."""
+    return f"[{','.join(value)}]" if isinstance(value, list) else str(value).lower()
 
 
 def _check_options(engine: EngineConfig) -> None:

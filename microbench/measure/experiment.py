@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Mark = Any
@@ -46,6 +46,7 @@ class Experiment:
     Attributes:
         step: the work.
         phases: each phase's first and last mark, as indices into what `step` returns.
+        inner: parts of the step that are sampled for who asks for them, in the same way: they are no phases.
         main: the phases whose intervals the stopping rule watches.
         whole: the phase that spans the step; warm-up and display follow it.
         mergeable: several calls may make one sample.
@@ -60,3 +61,4 @@ class Experiment:
     mergeable: bool = False
     before: Callable[[], object] | None = None
     burst: Burst | None = None
+    inner: Mapping[str, tuple[int, int]] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from microbench.measure.experiment import Clock, Experiment, Mark
 from microbench.measure.stopping import StoppingRule
@@ -26,11 +26,13 @@ class Sampled:
         samples: by phase, in order, in seconds per call.
         calls_per_sample: how many calls one sample spans.
         stop_reason: which rule ended the sampling.
+        inner: the samples of the experiment's inner parts, in the same way.
     """
 
     samples: Mapping[str, array[float]]
     calls_per_sample: int
     stop_reason: StopReason
+    inner: Mapping[str, array[float]] = field(default_factory=dict)
 
     @property
     def calls(self) -> int:
@@ -47,7 +49,8 @@ def observe(experiment: Experiment, clock: Clock, calls: int = 1) -> dict[str, f
 
 def _times(experiment: Experiment, clock: Clock, calls: int, marks: Sequence[Mark]) -> dict[str, float]:
     times = clock.seconds(marks)
-    return {phase: (times[last] - times[first]) / calls for phase, (first, last) in experiment.phases.items()}
+    spans = {**experiment.phases, **experiment.inner}
+    return {name: (times[last] - times[first]) / calls for name, (first, last) in spans.items()}
 
 
 def _observe_many(experiment: Experiment, clock: Clock, calls: int, most: int) -> Iterator[dict[str, float]]:
@@ -77,13 +80,15 @@ def calibrate(experiment: Experiment, typical: float, min_sample: float) -> int:
 def sample(experiment: Experiment, clock: Clock, rule: StoppingRule, calls: int, watch: Watch) -> Sampled:
     """Sample until `rule` says stop, reporting to `watch` between samples."""
     samples = {phase: array("d") for phase in experiment.phases}
+    inner = {name: array("d") for name in experiment.inner}
+    columns = {**samples, **inner}
     reporter = _Reporter(experiment, clock, rule, calls, samples, watch)
     start = reported = now = clock.now()
     n, check = 0, rule.next_check(0)
     while True:
         for times in _observe_many(experiment, clock, calls, _most(n, check, rule, now - start)):
             for phase, seconds in times.items():
-                samples[phase].append(seconds)
+                columns[phase].append(seconds)
             n += 1
         now = clock.now()
         reason = rule.limit(n, now - start)
@@ -92,7 +97,7 @@ def sample(experiment: Experiment, clock: Clock, rule: StoppingRule, calls: int,
             if rule.precise([samples[phase] for phase in experiment.main], n, now - start):
                 reason = StopReason.REL_CI
         if reason is not None:
-            return Sampled(samples, calls, reason)
+            return Sampled(samples, calls, reason, inner)
         if now - reported >= REPORT_EVERY:
             reporter.report(n, now - start)
             reported = clock.now()

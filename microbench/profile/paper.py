@@ -64,9 +64,9 @@ def trace_on_paper(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, 
     try:
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             fake_args, fake_kwargs = fake(mode, (tuple(args), dict(kwargs or {})))
-            return trace(module, fake_args, fake_kwargs)
+            return trace(module, lambda: module(*fake_args, **fake_kwargs))
     except Exception:
-        return trace(module, args, kwargs)
+        return trace(module, lambda: module(*args, **(kwargs or {})))
 
 
 def fake(mode: FakeTensorMode, values: Any) -> Any:

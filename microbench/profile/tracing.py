@@ -6,7 +6,7 @@ would be seen by the module, and `nn.TransformerEncoderLayer` runs other kernels
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,17 +20,17 @@ from microbench.profile.counts import Counts
 from microbench.results.layers import Kind
 
 
-def trace(module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Call:
-    """Call the module once, and return that call with all calls within it.
+def trace(module: nn.Module, call: Callable[[], Any]) -> Call:
+    """Let `call` call the module once, and return that call with all calls within it.
 
     The caller says, with its context, whether gradients are enabled and whether tensors are fake.
 
     Raises:
-        Exception: what the module raises; the call that did has been noted in `FailedAt`.
+        Exception: what the module raises; its cause is a `FailedAt`.
     """
     tracer = Tracer(module)
     with tracer.watching():
-        module(*args, **(kwargs or {}))
+        call()
     return tracer.root
 
 
@@ -80,7 +80,7 @@ class Tracer:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Note what is called within."""
-        with calling(self._call), _Operators(self._function):
+        with calling(self._call), Operators(self._function):
             yield
 
     def _call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -119,15 +119,15 @@ class Tracer:
         call.counts = sum((each.counts for each in call.inner), Counts()) if known is None else known
         call.inner = []
 
-    def _function(self, function: OpOverload, args: Any, kwargs: Any, output: Any) -> None:
-        if not self._open:
-            return
-        owner = self._open[-1]
-        kind = function.overloadpacket.__name__
-        call = Call(join(owner.name, kind), Kind.FUNCTION, kind, None, shapes((args, kwargs)))
-        call.out_shapes, call.dtype = shapes(output), dtype_of(output, args, kwargs)
-        call.counts = counts.of_function(function, args, kwargs, output)
-        owner.inner.append(call)
+    def _function(self, function: OpOverload, args: Any, kwargs: Any) -> Any:
+        output = function(*args, **kwargs)
+        if self._open:
+            owner, kind = self._open[-1], function.overloadpacket.__name__
+            call = Call(join(owner.name, kind), Kind.FUNCTION, kind, None, shapes((args, kwargs)))
+            call.out_shapes, call.dtype = shapes(output), dtype_of(output, args, kwargs)
+            call.counts = counts.of_function(function, args, kwargs, output)
+            owner.inner.append(call)
+        return output
 
 
 def type_name(module: nn.Module) -> str:
@@ -150,12 +150,12 @@ def calling(call: Callable[..., Any]) -> Iterator[None]:
         nn.Module.__call__ = original  # type: ignore[method-assign]
 
 
-class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Tells of every operator that runs, after it has."""
+class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Has every operator that has a kernel of its own go through `run(operator, args, kwargs)`."""
 
-    def __init__(self, tell: Callable[[OpOverload, Any, Any, Any], None]) -> None:
+    def __init__(self, run: Callable[[OpOverload, Any, Any], Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._tell = tell
+        self._run = run
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -166,9 +166,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 output = func.decompose(*args, **kwargs)
             if output is not NotImplemented:
                 return output
-        output = func(*args, **kwargs)
-        self._tell(func, args, kwargs, output)
-        return output
+        return self._run(func, args, kwargs)
 
 
 def _is_composite(func: OpOverload) -> bool:

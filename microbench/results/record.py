@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
+from microbench.results.layers import NO_LAYER, Layer
+
 SCHEMA_VERSION = 2
 
 SEARCH = "search"
@@ -200,7 +202,8 @@ class Series:
     """The ordered samples of one phase of one case, each in seconds per call, and the phase's warm-up.
 
     A phase that happens once (prepare, first_call) is not `sampled`: the rule that stopped the sampling and
-    the process's counters during it are not its own.
+    the process's counters during it are not its own. What is of a single layer says of which; it may be of
+    another metric than time, in that metric's unit.
     """
 
     phase: str
@@ -212,6 +215,7 @@ class Series:
     sampled: bool = True
     metric: str = "time"
     unit: str = "s"
+    layer: Layer | None = None
 
 
 @dataclass(frozen=True)
@@ -364,6 +368,7 @@ def _series_fields(series: Series | None) -> dict[str, Any]:
         "calls_per_sample": series.calls_per_sample,
         "samples": series.samples.tolist(),
         "warmup": series.warmup.tolist(),
+        **(series.layer.fields() if series.layer is not None else {}),
     }
 
 
@@ -382,6 +387,7 @@ def records_of(outcome: Outcome, identity: Mapping[str, Any]) -> list[Record]:
         "n_series": len(outcome.series),
         "warnings": [{"code": item.code.value, "message": item.message} for item in outcome.cautions],
         "params": None,
+        **NO_LAYER,
         **outcome.cost,
         **outcome.check.fields(),
     }

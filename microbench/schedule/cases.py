@@ -66,8 +66,8 @@ class Case:
 
     @property
     def rounds(self) -> int:
-        """In how many fresh processes it is to be measured."""
-        return self.config.measure.rounds
+        """In how many fresh processes it is to be measured: in one where nothing is."""
+        return 1 if self.config.on_paper else self.config.measure.rounds
 
     @property
     def command(self) -> str:
