@@ -70,9 +70,15 @@ Build = Callable[[ModelConfig, int, torch.device, bool], Workload]
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool, seed: int) -> Workload:
     """Build a workload with random weights and inputs, drawn from `seed`.
 
+    Where the configuration names a part of a model, that part is the workload.
+
     Raises:
         UserError: the configuration describes no workload.
     """
     torch.manual_seed(seed)
+    if config.part is not None:
+        from microbench.profile import parts  # which builds the whole by the functions of this room
+
+        return parts.build(config, batch_size, device, training, seed)
     make: Build = registry.find("workloads", config.source).build
     return make(config, batch_size, device, training)
