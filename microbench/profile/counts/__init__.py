@@ -1,41 +1,21 @@
-"""What a call costs on paper: arithmetic and traffic of memory, by rules for modules and for functions."""
+"""What a call costs on paper: arithmetic and traffic of memory, by rules for modules and for functions.
+
+A subject's file has its formulas and, in `MODULES` and `OPERATORS`, the types and operators that they
+hold for; `modules` and `operators` put these tables together.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from torch._ops import OpOverload
 
+from microbench.profile.counts import executed, modules, operators
+from microbench.profile.counts.amount import Counts
 
-@dataclass(frozen=True)
-class Counts:
-    """What one call costs on paper.
-
-    Attributes:
-        flops: floating-point operations of the forward pass.
-        macc: multiply-accumulates of the forward pass.
-        mem_r: bytes read.
-        mem_w: bytes written.
-        backward: floating-point operations of the backward pass; 0 where nothing requires a gradient.
-    """
-
-    flops: int = 0
-    macc: int = 0
-    mem_r: int = 0
-    mem_w: int = 0
-    backward: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.flops + other.flops,
-            self.macc + other.macc,
-            self.mem_r + other.mem_r,
-            self.mem_w + other.mem_w,
-            self.backward + other.backward,
-        )
+__all__ = ["Counts", "of_function", "of_module"]
 
 
 def of_module(
@@ -45,9 +25,11 @@ def of_module(
 
     Gradients are counted where gradients are enabled and the inputs or parameters require one.
     """
-    return None
+    if modules.known_type(module) is None:
+        return None
+    return modules.count(module, executed.of_module(module, args, kwargs, output))
 
 
 def of_function(function: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Counts:
     """What a call of one of torch's operators costs, such as `aten.add.Tensor`; views cost nothing."""
-    return Counts()
+    return operators.count(function, executed.of_operator(function, args, kwargs, output))

@@ -1,0 +1,120 @@
+"""Operators and activations that treat every element alike.
+
+One operation each, of whatever kind: an addition, a comparison, an exponential, an activation. Selecting,
+logic and arithmetic on integers are none. Operands that are broadcast are counted as the result's elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from microbench.profile.counts.amount import Counts, each, needs_gradient
+from microbench.profile.counts.executed import Executed, Rule, shared
+from microbench.workloads import tensors
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """The rule of such an operator.
+
+    Attributes:
+        flops: of one element of the result.
+        backward: of one element, for each operand that requires a gradient: the derivative and its product
+            with the gradient; 1 where the derivative is a constant or an operand, 0 where it is 1.
+    """
+
+    flops: int = 1
+    backward: int = 2
+
+    def __call__(self, call: Executed) -> Counts:
+        """Count it: nothing, where there are only integers."""
+        given = list(tensors(call.arguments))
+        if not any(each.is_floating_point() or each.is_complex() for each in (*given, call.result)):
+            return Counts()
+        elements = call.result.numel()
+        wanted = [operand for operand in given if needs_gradient(operand)]
+        # An operand that was broadcast gets the sum of its elements' gradients.
+        sums = sum(elements - operand.numel() for operand in wanted)
+        return each(elements, self.flops, backward=self.backward * elements * len(wanted) + max(sums, 0))
+
+
+def sum_of_scaled(call: Executed) -> Counts:
+    """X ± αy: 2, unless α is 1."""
+    scaled = call.get("alpha") not in (None, 1)
+    return Elementwise(flops=1 + scaled, backward=int(scaled))(call)
+
+
+def prelu(call: Executed) -> Counts:
+    """1 per element; backward 1 for the input, 2 for the weight: the product, and its sum."""
+    elements = call.result.numel()
+    data, weight = call.input, call["weight"] if call.module is None else call.module.weight
+    backward = elements * needs_gradient(data) + 2 * elements * needs_gradient(weight)
+    return each(elements, backward=backward)
+
+
+def glu(call: Executed) -> Counts:
+    """A · σ(b): 2 per output; backward 1 for a, 3 for b."""
+    elements = call.result.numel()
+    return each(elements, flops=2, backward=4 * elements * needs_gradient(call.input))
+
+
+ADDED = Elementwise(backward=0)
+SCALED = Elementwise(backward=1)
+PIECEWISE_LINEAR = Elementwise(backward=1)
+SMOOTH = Elementwise(backward=2)
+SELECTED = Elementwise(flops=0, backward=1)
+COMPARED = Elementwise(backward=0)
+LOGIC = Elementwise(flops=0, backward=0)
+
+MODULES: Mapping[type[nn.Module], Rule] = {
+    nn.ReLU: PIECEWISE_LINEAR,
+    nn.ReLU6: PIECEWISE_LINEAR,
+    nn.LeakyReLU: PIECEWISE_LINEAR,
+    nn.RReLU: PIECEWISE_LINEAR,
+    nn.PReLU: prelu,
+    nn.Threshold: PIECEWISE_LINEAR,
+    nn.Hardtanh: PIECEWISE_LINEAR,
+    nn.Hardsigmoid: PIECEWISE_LINEAR,
+    nn.Hardshrink: PIECEWISE_LINEAR,
+    nn.Softshrink: PIECEWISE_LINEAR,
+    nn.Hardswish: SMOOTH,
+    nn.ELU: SMOOTH,
+    nn.CELU: SMOOTH,
+    nn.SELU: SMOOTH,
+    nn.GELU: SMOOTH,
+    nn.SiLU: SMOOTH,
+    nn.Mish: SMOOTH,
+    nn.Sigmoid: SMOOTH,
+    nn.LogSigmoid: SMOOTH,
+    nn.Softplus: SMOOTH,
+    nn.Softsign: SMOOTH,
+    nn.Tanh: SMOOTH,
+    nn.Tanhshrink: SMOOTH,
+    nn.GLU: glu,
+}
+
+OPERATORS: Mapping[str, Rule] = {
+    **shared("add sub rsub", sum_of_scaled),
+    **shared("mul neg abs square", SCALED),
+    **shared(
+        "relu relu6 hardtanh leaky_relu threshold hardsigmoid hardshrink softshrink clamp "
+        "clamp_min clamp_max rrelu_with_noise maximum minimum fmax fmin exp",
+        PIECEWISE_LINEAR,
+    ),
+    **shared("hardswish log_sigmoid_forward rrelu_with_noise_functional", SMOOTH),
+    **shared("eq ne lt le gt ge", COMPARED),
+    **shared("floor ceil round trunc sign sgn heaviside", COMPARED),
+    **shared("where masked_fill _masked_scale", SELECTED),
+    **shared("logical_and logical_or logical_xor logical_not", LOGIC),
+    **shared("isnan isinf isfinite isposinf isneginf signbit equal", LOGIC),
+    **shared("addcmul addcdiv xlogy special_xlog1py", Elementwise(flops=2)),
+    **shared("lerp hypot", Elementwise(flops=3)),
+    **shared("native_dropout _fused_dropout", SCALED),
+    "addr": Elementwise(flops=2),
+    "prelu": prelu,
+    "_prelu_kernel": prelu,
+    "glu": glu,
+}

@@ -1,0 +1,87 @@
+"""A call as the rules see it: its arguments by name, and what came out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+from torch._ops import OpOverload
+
+from microbench.profile.counts.amount import Counts
+from microbench.workloads import tensors
+
+
+@dataclass(frozen=True)
+class Executed:
+    """One executed call of a module or of an operator.
+
+    Attributes:
+        arguments: what it was given, by the names of `forward`'s parameters or of the operator's schema,
+            defaults included.
+        output: what it returned.
+        module: the module; None for an operator.
+    """
+
+    arguments: Mapping[str, Any]
+    output: Any
+    module: Any = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def get(self, name: str) -> Any:
+        """An argument; None where there is none of that name."""
+        return self.arguments.get(name)
+
+    @property
+    def input(self) -> Tensor:
+        """The first tensor that it was given."""
+        return next(tensors(self.arguments))
+
+    @property
+    def result(self) -> Tensor:
+        """The first tensor that it returned."""
+        return next(tensors(self.output))
+
+
+Rule = Callable[[Executed], Counts]
+
+AnyRule = TypeVar("AnyRule")
+
+
+def shared(names: str, rule: AnyRule) -> dict[str, AnyRule]:
+    """Part of a table of rules: one for several operators, whose names are parted by blanks."""
+    return dict.fromkeys(names.split(), rule)
+
+
+def of_module(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Executed:
+    """A module's call."""
+    bound = _signature(type(module).forward).bind(module, *args, **kwargs)
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    arguments.pop("self")
+    return Executed(arguments, output, module)
+
+
+@cache
+def _signature(forward: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(forward)
+
+
+def of_operator(
+    function: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any
+) -> Executed:
+    """An operator's call."""
+    declared = function._schema.arguments
+    arguments = {each.name: each.default_value for each in declared if each.has_default_value()}
+    arguments |= {each.name: value for each, value in zip(declared, args, strict=False)}
+    return Executed(arguments | dict(kwargs), output)
+
+
+def distinct(values: Iterable[Tensor]) -> list[Tensor]:
+    """Each tensor once, however often it is given."""
+    return list({id(tensor): tensor for tensor in values}.values())

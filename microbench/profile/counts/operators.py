@@ -1,0 +1,69 @@
+"""The rules of torch's operators: from an operator's name to what a call of it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch._ops import OpOverload
+
+from microbench.profile.counts import (
+    attention,
+    convolution,
+    elementwise,
+    embedding,
+    interpolation,
+    losses,
+    movement,
+    normalization,
+    pooling,
+    products,
+    recurrent,
+    reductions,
+    traffic,
+)
+from microbench.profile.counts.amount import NOTHING, Counts
+from microbench.profile.counts.executed import Executed, Rule
+
+#: Arithmetic; besides, tensors are read and outputs are written.
+ARITHMETIC: Mapping[str, Rule] = {
+    **convolution.OPERATORS,
+    **products.OPERATORS,
+    **normalization.OPERATORS,
+    **elementwise.OPERATORS,
+    **reductions.OPERATORS,
+    **pooling.OPERATORS,
+    **interpolation.OPERATORS,
+    **recurrent.OPERATORS,
+    **attention.OPERATORS,
+    **losses.OPERATORS,
+}
+
+#: Arithmetic and traffic.
+WHOLE: Mapping[str, Rule] = {
+    **movement.OPERATORS,
+    **embedding.OPERATORS,
+}
+
+
+def count(function: OpOverload, call: Executed) -> Counts:
+    """What a call costs; of an operator without a rule, its traffic, and 1 per element if it is pointwise."""
+    if traffic.is_view(function):
+        return NOTHING
+    name = plain_name(function)
+    if name in WHOLE:
+        return WHOLE[name](call)
+    return _arithmetic(function, name, call) + traffic.of_operator(function, call)
+
+
+def _arithmetic(function: OpOverload, name: str, call: Executed) -> Counts:
+    rule = ARITHMETIC.get(name)
+    if rule is None and torch.Tag.pointwise in function.tags:
+        rule = elementwise.SMOOTH
+    return NOTHING if rule is None else rule(call)
+
+
+def plain_name(function: OpOverload) -> str:
+    """An operator's name, the same in place; with their library's, of those that are not torch's own."""
+    name = function._schema.name.removeprefix("aten::")
+    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
