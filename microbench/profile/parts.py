@@ -62,6 +62,7 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         UserError: there is no such part, or nothing of it to differentiate in training.
     """
     assert config.part is not None
+    config = replace(config, part=config.part.removesuffix(":0"))
     use, weights = _find(config, batch_size, training)
     name, module = f"{config.name} {config.part or '(whole)'}", use.module
     if training and (reason := untrainable(use)):
@@ -124,13 +125,10 @@ def _named(found: Iterable[Use], config: ModelConfig) -> Use:
     name, _, number = part.partition(":")
     calls = sum(use.name == name for use in known.values())
     if number and calls:
-        most = f"{name} (its first call)" + (f" to {name}:{calls - 1}" if calls > 1 else "")
-        raise UserError(f"model.part={part}: {config.name} calls {name} {_times(calls)}: {most}.")
+        allowed = f"{name} for its first call, to {name}:{calls - 1}" if calls > 1 else name
+        times = f"{calls} times" if calls > 1 else "once"
+        raise UserError(f"model.part={part}: {config.name} calls {name} {times}: give {allowed}.")
     raise unknown(f"model.part of {config.name}", part, filter(None, known))
-
-
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number} times"
 
 
 def untrainable(use: Use) -> str | None:
