@@ -12,12 +12,12 @@ from microbench.config import Config
 from microbench.profile.parts import arranged, on_paper, recorded, untrainable
 from microbench.profile.tracing import type_name
 from microbench.profile.uses import Form, Use
-from microbench.results.layerwise import Layer
+from microbench.results.layerwise import DistinctLayer
 
 PLAIN = (type(None), bool, int, float, complex, str, torch.dtype)
 
 
-def layers_of(config: Config) -> list[Layer]:
+def layers_of(config: Config) -> list[DistinctLayer]:
     """The distinct layers that a case's model calls, in the order of their first calls.
 
     A layer is a module that calls no other. Alike are those of one type whose arguments, parameters' shapes
@@ -36,14 +36,14 @@ def layers_of(config: Config) -> list[Layer]:
     return [_layer(*group[0], len(group), training) for group in groups.values()]
 
 
-def _layer(index: int, use: Use, count: int, training: bool) -> Layer:
-    return Layer(
+def _layer(index: int, use: Use, count: int, training: bool) -> DistinctLayer:
+    return DistinctLayer(
         part=use.part,
         name=use.name,
         index=index,
         type=type_name(use.module),
         arguments=arguments(use.module),
-        inputs=", ".join("x".join(map(str, form.shape)) or "scalar" for form in arranged(use)[1]),
+        in_shape=", ".join(str(form.shape) for form in arranged(use)[1]),
         count=count,
         unmeasured=_unmeasured(use, training),
     )

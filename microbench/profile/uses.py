@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from microbench.profile import paper
 from microbench.profile.tracing import Names, calling
 from microbench.workloads import Workload, tensors
 
@@ -106,8 +107,12 @@ def uses(workload: Workload, training: bool, until: str | None = None, fake: boo
         Exception: what the model raises.
     """
     recorder = _Recorder(workload.module, until)
-    with FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext() as mode:
-        given = [each if mode is None else mode.from_tensor(each) for each in workload.inputs]
+    with ExitStack() as stack:
+        stack.enter_context(paper.left_as_it_was(workload.module))
+        given = workload.inputs
+        if fake:
+            mode = stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+            given = paper.fake(mode, given)
         recorder.know(given, workload.inputs)
         with torch.set_grad_enabled(training), calling(recorder.call), suppress(_EndedError):
             workload.module(*given)

@@ -40,7 +40,7 @@ def varying(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
     """
     first = [case.first for case in cases]
     values = {
-        axis.removeprefix("cfg_"): [str(record[axis]) for record in first]
+        axis.removeprefix("cfg_"): [str(record.get(axis)) for record in first]
         for axis in first[0]
         if axis.startswith("cfg_") and axis not in ("cfg_model", "cfg_mode", "cfg_input_shape")
     }

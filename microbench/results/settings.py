@@ -14,7 +14,7 @@ from microbench.results.naming import flat
 Settings = Mapping[str, str]
 """A configuration's values as text, by dotted key."""
 
-AXIS_KEYS = {"input_shape": "model.input_shape", "cold_cache": "measure.cold_cache"}
+AXIS_KEYS = {"part": "model.part", "input_shape": "model.input_shape", "cold_cache": "measure.cold_cache"}
 """The settings of the axes that are called otherwise."""
 
 FOLLOWING = {"affinity": "threads"}

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from microbench.config import NOT_THE_WORK, OF_THE_RUN, WORK_OF_MEASURE, Config
+from microbench.results.layerwise import DistinctLayer
+from microbench.results.record import Outcome
 
 RESOLVED = ("device", "threads")
 """Settings whose default depends on the machine: a case's command spells them out."""
@@ -45,12 +47,16 @@ class Case:
         overrides: the options that lead to it on a command line.
         order: its place in the run, from 0.
         round: in which fresh process it is measured, from 0.
+        layer: which layer of a model it is, where it was found by taking a model apart.
+        known: how it ends, where that is known without measuring it.
     """
 
     config: Config
     overrides: tuple[str, ...] = ()
     order: int = 0
     round: int = 0
+    layer: DistinctLayer | None = None
+    known: Outcome | None = None
 
     @property
     def id(self) -> str:
@@ -112,6 +118,7 @@ class Case:
         config = self.config
         return {
             "model": config.model.name,
+            "part": config.model.part,
             "mode": config.mode.name,
             "device": config.device.name,
             "engine": config.engine.name,

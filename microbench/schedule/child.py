@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 from microbench.config import Config
 from microbench.errors import UserError, first_line
-from microbench.results.record import Progress, Watch
+from microbench.results.record import Outcome, Progress, Watch
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,25 @@ class Measure:
         return worker.measure_case(self.config, watch, self.verified)
 
 
-Request = Describe | Measure
+@dataclass(frozen=True)
+class Extract:
+    """Ask for the layers of a case's model."""
+
+    config: Config
+
+    def run(self, watch: Watch) -> Any:
+        """The layers, or the outcome that says why they cannot be told."""
+        from microbench import worker
+        from microbench.profile import extraction
+
+        try:
+            return extraction.layers_of(self.config)
+        except Exception as error:
+            status, message = worker.explain(error, self.config, "finding the layers of", None)
+            return Outcome(status, message, traceback.format_exc())
+
+
+Request = Describe | Measure | Extract
 
 
 @dataclass(frozen=True)

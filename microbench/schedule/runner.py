@@ -13,6 +13,7 @@ from microbench.config import Config
 from microbench.errors import SkippedError, UserError
 from microbench.host import allocator
 from microbench.metrics import cgroups, cpus, machine
+from microbench.results.layerwise import fields_of
 from microbench.results.record import (
     SEARCH,
     Heading,
@@ -29,7 +30,8 @@ from microbench.results.result import Result, load
 from microbench.results.store import Store
 from microbench.schedule import signals
 from microbench.schedule.cases import Case
-from microbench.schedule.child import Describe, Measure
+from microbench.schedule.child import Describe, Extract, Measure
+from microbench.schedule.layers import Extracted, expanded, stands_for_layers
 from microbench.schedule.resume import SOFTWARE, before, changed, matched
 from microbench.schedule.search import Search
 from microbench.schedule.turns import Schedule, schedule_of
@@ -123,12 +125,13 @@ def _too_long(config: Config) -> str:
 
 def preloads(case: Case) -> list[str]:
     """The modules that a case's worker needs: imported once, before any is forked."""
-    config = case.config
+    config, is_of_layers = case.config, stands_for_layers(case)
     return [
         "microbench.worker",
         f"microbench.workloads.{config.model.source}",
         f"microbench.engines.{config.engine.name}",
-        f"microbench.modes.{config.mode.name}",
+        f"microbench.modes.{config.mode.each if is_of_layers else config.mode.name}",
+        *(["microbench.profile.parts"] if is_of_layers or config.model.part is not None else []),
     ]
 
 
@@ -176,7 +179,7 @@ class Run:
         """
         pool = Pool()
         try:
-            cases = self._resolved(pool)
+            cases = expanded(self._resolved(pool), lambda case: find_layers(case, pool))
             if self.cases[0].config.experiment.search:
                 self._search(cases, pool)
             else:
@@ -294,6 +297,22 @@ def find_place(case: Case, pool: Pool) -> Place:
     return replace(place, environment={**machine.environment(), **place.environment})
 
 
+def find_layers(case: Case, pool: Pool) -> Extracted:
+    """The layers of a case's model; where they cannot be found, how that ended."""
+    try:
+        answer = pool.of(case).ask(Extract(case.config), lambda progress: None, case.config.timeout)
+    except SkippedError as error:
+        return Outcome(Status.SKIPPED, str(error))
+    except WorkerTimeoutError:
+        return Outcome(Status.TIMEOUT, _too_long(case.config))
+    except WorkerDiedError as error:
+        return Outcome(Status.ERROR, error.reason, traceback=error.log or None)
+    if answer.user_error is not None:
+        return Outcome(Status.ERROR, answer.user_error)
+    found: Extracted = answer.value
+    return found
+
+
 @dataclass
 class _Turn:
     """One case's turn in one round."""
@@ -315,7 +334,7 @@ class _Turn:
         observer.begin(self.heading)
         interrupt: KeyboardInterrupt | None = None
         try:
-            outcome = self._measure(pool, observer)
+            outcome = self.case.known or self._measure(pool, observer)
         except KeyboardInterrupt as error:
             interrupt = error
             outcome = Outcome(status=Status.ERROR, error=str(error) or "interrupted (Ctrl-C)")
@@ -383,5 +402,6 @@ class _Turn:
             "command": self.case.command,
             **{f"cfg_{axis}": value for axis, value in self.case.axes().items()},
             "config": asdict(self.case.config),
+            **fields_of(self.case.layer),
             **{f"env_{name}": value for name, value in environment.items()},
         }
