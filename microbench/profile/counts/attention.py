@@ -27,7 +27,7 @@ from microbench.profile.counts.amount import (
 )
 from microbench.profile.counts.executed import Executed, Rule, shared
 from microbench.profile.counts.normalization import normalized
-from microbench.profile.counts.reductions import softmaxed
+from microbench.profile.counts.reductions import mean, softmaxed
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,10 @@ def projected(
         learned=learned,
         biased=shape.biased,
     )
-    mean = heads.scores if averaged else 0
-    return total((inward, attended(heads, inside, mask=mask, dropout=dropout), outward, each(mean)))
+    parts = [inward, attended(heads, inside, mask=mask, dropout=dropout), outward]
+    if averaged:
+        parts.append(mean(heads.scores, heads.scores // shape.heads))
+    return total(parts)
 
 
 def _projection(rows: int, given: int, made: int, *, sought: bool, learned: bool, biased: bool) -> Counts:

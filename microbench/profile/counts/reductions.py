@@ -25,6 +25,16 @@ def reduced(call: Executed, *, each: int, once: int = 0, macc: int = 1, backward
     )
 
 
+def mean(n: int, results: int, *, sought: bool = False) -> Counts:
+    """Inner products with 1 / n, 2n − r; backward, a quotient for each."""
+    return Counts(flops=2 * n - results, macc=n, backward=n if sought else 0)
+
+
+def averaged(call: Executed) -> Counts:
+    """The mean over some dimensions, or all."""
+    return mean(call.input.numel(), call.result.numel(), sought=needs_gradient(call.input))
+
+
 def softmax(call: Executed) -> Counts:
     """For each of the rows: highest n − 1, differences n, exponentials n, sum n − 1, quotients n.
 
@@ -65,7 +75,6 @@ def _dimension(module: nn.Module, dimensions: int) -> int:
 
 
 summed: Rule = partial(reduced, each=1, once=-1, backward=0)
-averaged: Rule = partial(reduced, each=2, once=-1)
 highest: Rule = partial(reduced, each=1, once=-1)
 length: Rule = partial(reduced, each=2, backward=2)
 spread: Rule = partial(reduced, each=5, once=-1, macc=3, backward=3)
