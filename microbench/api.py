@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from microbench.config import MARGIN
-from microbench.errors import UserError
+from microbench.errors import UserError, unknown
 from microbench.results.result import Result, load
 from microbench.schedule.cases import Case
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from microbench.reports.comparison import Comparison
+    from microbench.reports.profile import ProfileTable
+    from microbench.results.energy import EnergyModel
 
 Measured = Result | Path | str | Iterable[Path | str]
 """A result, or where it lies: a run's folder or its file of records, or several of these."""
@@ -85,6 +91,74 @@ def compare(
 
     second = None if b is None else _result(b)
     return Comparison(**vars(comparing.compare(_result(a), second, by, baseline, margin, phase)))
+
+
+def stat(
+    model: nn.Module,
+    inputs: Any = None,
+    *,
+    input_shape: Sequence[Any] | None = None,
+    batch_size: int = 1,
+    device: str | torch.device | None = None,
+    timing: bool = False,
+    memory: bool = False,
+    training: bool = False,
+    view: str = "calls",
+    columns: Sequence[str] = (),
+    depth: int | None = None,
+    functions: bool = True,
+    energy: Mapping[str, float] | None = None,
+) -> ProfileTable:
+    """Where a module's arithmetic, memory and time go, call by call; printed, it is a table.
+
+        print(microbench.stat(resnet50(), input_shape=(3, 224, 224)))
+        microbench.stat(model, inputs=(ids, mask), timing=True, view="types").to_frame()
+
+    The module runs in this process, on paper alone unless `timing` or `memory` is asked for, and is left as
+    it was: attributes, buffers, hooks, train or eval state, gradients.
+
+    Args:
+        model: any module; a compiled one has no layers to see.
+        inputs: what to call it with: a tuple of arguments, a dictionary of keyword arguments, or one
+            argument.
+        input_shape: instead, the sizes of a standard normal input without its batch, or a list of several.
+        batch_size: items in that batch.
+        device: where to; by default where the module is. Elsewhere, a copy of it is profiled.
+        timing: time every call too.
+        memory: follow the memory that calls allocate too.
+        training: the forward pass of a training step instead of inference, and the backward pass's FLOP.
+        view: calls (in order), leaves (by module), tree, types or root.
+        columns: the columns to print, see docs/profile.md; `~name` leaves one of the usual ones out.
+        depth: how deep the tree goes.
+        functions: show torch's operators outside the innermost modules too.
+        energy: what its estimate assumes: multiply, on_chip and dram in pJ, hit_rate.
+
+    Raises:
+        UserError: what cannot be profiled, or fails on these inputs, and where.
+    """
+    from microbench.profile import stat as profiling
+    from microbench.reports.profile import ProfileTable
+    from microbench.results.columns import check
+    from microbench.results.profile import VIEWS
+
+    if view not in VIEWS:
+        raise unknown("view", view, VIEWS)
+    asked = [columns] if isinstance(columns, str) else list(columns)
+    check(asked)
+    wanted = profiling.Wanted(timing, memory, training)
+    found = profiling.stat(model, inputs, input_shape, batch_size, device, wanted)
+    found = replace(found, functions=functions, energy=_assumed(energy or {}))
+    return ProfileTable(**vars(found), shown=view, columns=asked, depth=depth)
+
+
+def _assumed(energy: Mapping[str, float]) -> EnergyModel:
+    from microbench.results.energy import EnergyModel
+
+    known = [item.name for item in fields(EnergyModel)]
+    for name in energy:
+        if name not in known:
+            raise unknown("energy constant", name, known)
+    return EnergyModel(**energy)
 
 
 def _result(measured: Measured) -> Result:

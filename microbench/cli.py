@@ -114,11 +114,33 @@ def _measure(arguments: Sequence[str]) -> int:
     """Measure what Hydra's overrides describe, show it, and say whether every case ended well."""
     from microbench.api import new_run_id
     from microbench.compose import from_command_line
-    from microbench.reports import terminal
 
     run_id = new_run_id()
-    plan = from_command_line(arguments, run_id)
-    return 0 if plan is None else carry_out(plan, run_id, terminal.show)
+    show, rest = _shown(arguments)
+    plan = from_command_line(rest, run_id)
+    return 0 if plan is None else carry_out(plan, run_id, show)
+
+
+def _shown(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], None], list[str]]:
+    """What shows the result, and the arguments without those that say so.
+
+    Raises:
+        UserError: several formats are asked for.
+    """
+    from microbench.reports import export, terminal
+    from microbench.reports.remarks import show_remarks
+
+    asked = [each for each in dict.fromkeys(arguments) if each in export.FORMATS]
+    if len(asked) > 1:
+        raise UserError(f"Give one of {' and '.join(asked)}.")
+    if not asked:
+        return terminal.show, list(arguments)
+
+    def show(result: Result, out: Console) -> None:
+        export.FORMATS[asked[0]](export.rows(result), sys.stdout)
+        show_remarks(result.cases(), Console(stderr=True, highlight=False))
+
+    return show, [each for each in arguments if each not in export.FORMATS]
 
 
 def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None], verb: str = "") -> int:

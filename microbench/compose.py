@@ -30,7 +30,7 @@ from microbench.axes import NO_PRESET, PRESET, Axes, Preset, axes_of, combined
 from microbench.config import Config, validate
 from microbench.errors import UserError, first_line
 from microbench.explain import GROUPS, explain, missing_key, no_plus, schema_keys, unknown_key
-from microbench.results import reference
+from microbench.results import columns, reference
 from microbench.schedule.cases import Case, command_of
 from microbench.schedule.resume import arguments_of, folder_of
 from microbench.schedule.turns import check_agreed
@@ -42,6 +42,7 @@ BEGINS_A_PRESET = re.compile(r"\+|hydra\.(mode|sweeper)\b")  # what may lead to 
 PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is measured
 FREE = re.compile(r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs)[.=]")
 RESUME = "resume="
+COLUMNS = "columns"
 LOCK = RLock()
 SCHEMA = frozenset(schema_keys(Config))
 
@@ -87,6 +88,7 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
     if strange := sorted(flags.keys() - MULTIRUN - CONFIG_DIR):
         raise UserError(f"Unknown flag {strange[0]}. See `microbench --help`.")
     folder = next((value or "" for flag, value in flags.items() if flag in CONFIG_DIR), None)
+    overrides = [listed(each) for each in overrides]
     for override in overrides:
         check_key(override)
     with composing():
@@ -297,6 +299,7 @@ def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
     validate(resolved)
     if preset.reference is not None:
         reference.load(preset.reference)
+    columns.check(resolved.columns)
     if not resolved.model.name and resolved.model.cls:
         resolved.model.name = resolved.model.cls.rpartition(".")[2]
     return Case(resolved, overrides, order)
@@ -336,6 +339,15 @@ def split(arguments: Sequence[str]) -> tuple[dict[str, str | None], list[str]]:
             overrides.append(argument)
             flag = None
     return flags, overrides
+
+
+def listed(override: str) -> str:
+    """An override of the columns as Hydra reads a list: it knows no `~` in one, and a single name is none."""
+    key, _, value = override.partition("=")
+    if key != COLUMNS:
+        return override
+    names = [name.strip(" '\"") for name in value.strip("[] ").split(",") if name.strip()]
+    return f"{key}={as_override(names)}"
 
 
 def print_by_hydra(arguments: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from microbench.measure.summary import summarize
 from microbench.measure.warmup import Warmup
 from microbench.metrics import cpus
 from microbench.metrics.sensors import Sensors
+from microbench.modes import Findings
 from microbench.results.record import (
     Outcome,
     Place,
@@ -92,10 +93,13 @@ class _Steps:
     def _measure(self, device: Device, stack: ExitStack) -> Outcome:
         config, clock = self._config, device.clock
         mode = modes.find(config.mode.name)
+        if config.on_paper:
+            return self._on_paper(device)
+        training = mode.TRAINING or config.mode.training
         evict = device.evictor() if config.measure.cold_cache else None
         memory: MemoryMeter = device.memory()
-        workload = self._build(device, mode.TRAINING)
-        program, prepare = self._prepare(workload, mode.TRAINING)
+        workload = self._build(device, training)
+        program, prepare = self._prepare(workload, training)
         stack.callback(program.close)
         with mode.experiment(program, config) as trial:
             experiment = trial.experiment if evict is None else _cold(trial.experiment, evict, program)
@@ -105,23 +109,42 @@ class _Steps:
                 sampled, sensors = self._sample(experiment, device, warmup, program)
             peak_memory = memory.peak() if program.loop is None else program.loop.peak_memory()
             finite = trial.finite()
+            findings = Findings() if trial.findings is None else trial.findings(sampled, device)
 
+        self.environment |= findings.environment
         series = _series(sampled, warmup, experiment.whole, clock.name)
         main = [each for each in series if each.phase in experiment.main]
         readings = sensors.readings(sampled.calls)
         surroundings = sensors.surroundings(self._threads, str(self.environment["allocator"]))
         outcome = Outcome(
-            series=(*series, prepare, first_call),
+            series=(*series, *findings.series, prepare, first_call),
             stop_reason=sampled.stop_reason,
             cautions=(
                 *cautions(warmup, main, self._wanted, finite),
                 *disturbances(readings, surroundings),
             ),
-            cost={"params": sum(parameter.numel() for parameter in workload.module.parameters())},
-            state={"peak_memory": peak_memory, **asdict(readings)},
+            cost=_cost(workload),
+            state={"peak_memory": peak_memory, **asdict(readings), **findings.state},
             environment=self.environment,
         )
-        return self._checked(outcome, device, mode, program) if self._verified else outcome
+        verified = self._verified and training == mode.TRAINING
+        return self._checked(outcome, device, mode, program) if verified else outcome
+
+    def _on_paper(self, device: Device) -> Outcome:
+        """A profile of a workload whose weights are never filled, let alone computed with."""
+        from microbench.modes import profile
+        from microbench.profile.paper import blank
+
+        with blank():
+            workload = self._build(device, self._config.mode.training)
+        self._begin("the first call of", "prepare")
+        job = Job(workload, self._config, self._config.mode.training)
+        form, _ = engines.dressed(job)
+        return Outcome(
+            series=tuple(profile.on_paper(form, self._config)),
+            cost=_cost(workload),
+            environment=self.environment,
+        )
 
     def _checked(self, outcome: Outcome, device: Device, mode: modes.Mode, program: Program) -> Outcome:
         """The outcome, and whether the answer is eager fp32's; a check that fails costs nothing of it."""
@@ -183,6 +206,10 @@ class _Steps:
         return Wanted(settings.rel_ci, settings.max_warmup, settings.rounds)
 
 
+def _cost(workload: Workload) -> dict[str, float | None]:
+    return {"params": sum(parameter.numel() for parameter in workload.module.parameters())}
+
+
 def _cold(experiment: Experiment, evict: Callable[[], object], program: Program) -> Experiment:
     """The experiment with the caches evicted before each sample; calls are not merged then.
 
@@ -216,7 +243,8 @@ HINTS: dict[type[Exception], str] = {
 
 def explain(error: Exception, config: Config, doing: str, workload: Workload | None) -> tuple[Status, str]:
     """A failure's status, and one line that says what went wrong and what to do about it."""
-    name, message = config.model.name, first_line(error) if str(error) else type(error).__name__
+    name = f"{config.model.name} {config.model.part or ''}".rstrip()
+    message = first_line(error) if str(error) else type(error).__name__
     if config.engine.name != "eager":
         name += f" with engine={config.engine.name}"
     if isinstance(error, UserError):

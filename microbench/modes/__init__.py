@@ -1,23 +1,26 @@
 """WHICH phases are timed: one module a mode.
 
 Each has `TRAINING`, whether it needs gradients; `experiment(program, config)`, a context manager that gives
-the experiment to sample and, once it is sampled, says whether its results are finite; and `answer(program)`,
-what a call or a step computes.
+the experiment to sample and, once it is sampled, says what it found; and `answer(program)`, what a call or a
+step computes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 
 from microbench import registry
 from microbench.config import Config
+from microbench.devices import Device
 from microbench.engines import Answer, Loop, Program
 from microbench.measure.experiment import Experiment, Step
+from microbench.measure.sampler import Sampled
+from microbench.results.record import Series
 from microbench.workloads import tensors
 
 
@@ -28,10 +31,27 @@ class Trial:
     Attributes:
         experiment: what to sample.
         finite: computes once more, untimed, and says whether every output and loss is finite.
+        findings: what the samples say beyond the phases' times; None where that is all.
     """
 
     experiment: Experiment
     finite: Callable[[], bool]
+    findings: Callable[[Sampled, Device], Findings] | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a mode finds besides the times of its phases.
+
+    Attributes:
+        series: series of its own.
+        state: fields of the sampled records.
+        environment: `env_*` fields, without that prefix.
+    """
+
+    series: Sequence[Series] = ()
+    state: Mapping[str, float | None] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Mode(Protocol):
@@ -52,6 +72,14 @@ def find(name: str) -> Mode:
     """The mode of that name."""
     mode: Mode = registry.find("modes", name)
     return mode
+
+
+def infer(program: Program) -> Answer:
+    """What a call of a program puts out, in inference."""
+    if program.loop is not None:
+        return program.loop.answer()
+    with torch.inference_mode():
+        return Answer(tuple(tensors(program.outputs(program.call()))))
 
 
 def is_finite(output: Any) -> bool:

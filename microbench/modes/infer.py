@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from microbench.config import Config
-from microbench.engines import Answer, Program
+from microbench.engines import Program
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.modes import Trial, is_finite_answer, step_of
-from microbench.workloads import tensors
+from microbench.modes import infer as answer
+
+__all__ = ["TRAINING", "answer", "experiment"]
 
 TRAINING = False
 
@@ -51,11 +53,3 @@ def step_of_calls(call: Callable[[], Any]) -> Step:
         return start, mark()
 
     return step
-
-
-def answer(program: Program) -> Answer:
-    """What the call puts out."""
-    if program.loop is not None:
-        return program.loop.answer()
-    with torch.inference_mode():
-        return Answer(tuple(tensors(program.outputs(program.call()))))

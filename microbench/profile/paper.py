@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import torch
@@ -40,17 +41,39 @@ def _untouched(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
 
 @contextmanager
 def left_as_it_was(module: nn.Module) -> Iterator[None]:
-    """Put back a module's buffers and each of its modules' train or eval state, whatever happens."""
-    training = {each: each.training for each in module.modules()}
+    """Put back all that a call may change in a module, whatever happens.
+
+    That is each of its modules' attributes, train or eval state and hooks among them, the members of those
+    that are lists, dictionaries or sets, and its buffers' values: a cache that it fills holds fake tensors else.
+    """
+    attributes = [(each.__dict__, dict(each.__dict__)) for each in module.modules()]
+    members = [
+        (value, copy(value))
+        for _, before in attributes
+        for value in before.values()
+        if isinstance(value, (dict, list, set))
+    ]
     buffers = [(each, each.detach().clone()) for each in module.buffers()]
     try:
         yield
     finally:
-        for each, was in training.items():
-            each.training = was
+        for now, before in attributes:
+            now.clear()
+            now.update(before)
+        for value, before_members in members:
+            _refill(value, before_members)
         with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
+            for buffer, contents in buffers:
+                buffer.copy_(contents)
+
+
+def _refill(container: Any, members: Any) -> None:
+    """Make a container hold these members again."""
+    container.clear()
+    if isinstance(container, list):
+        container.extend(members)
+    else:
+        container.update(members)
 
 
 def trace_on_paper(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Call:

@@ -15,7 +15,7 @@ from microbench.devices import Device, Level
 from microbench.measure.summary import summarize
 from microbench.profile.calls import Call
 from microbench.profile.timing import CallTimes, Passes
-from microbench.results.layers import TIMED, UNITS, Kind, Layer, Row, cost_of, costs_of
+from microbench.results.layers import TIMED, UNITS, Kind, Layer, Row, cost_of, row_of
 from microbench.results.record import Series
 
 
@@ -41,14 +41,12 @@ class Study:
     Attributes:
         root: the calls, with what they cost on paper.
         training: gradients were enabled, so that the backward pass was counted.
-        seconds: samples of the untouched module; None where nothing was timed.
-        times: by call, its samples.
-        memory: by call, the memory around it.
+        times: by call, its samples; None where nothing was timed.
+        memory: by call, the memory around it; None where it was not followed.
     """
 
     root: Call
     training: bool = False
-    seconds: array[float] | None = None
     times: Mapping[Call, CallTimes] | None = None
     memory: Mapping[Call, CallMemory] | None = None
 
@@ -77,7 +75,7 @@ class Study:
                 yield "backward", "flops", _once(counts.backward)
         if self.times is not None:
             yield phase, "lat", self.times[call].lat
-            if call.inner:
+            if call.kind is Kind.CONTAINER:
                 yield phase, "net_lat", self.times[call].net_lat
         if self.memory is not None:
             for metric in ("alloc", "peak", "total"):
@@ -102,15 +100,10 @@ class Study:
 
     def rows(self) -> list[Row]:
         """A row for each call."""
-        return [
-            Row(
-                layer,
-                costs_of(
-                    {cost_of(phase, metric): median(samples) for phase, metric, samples in self.figures(call)}
-                ),
-            )
-            for call, layer in self.layers()
-        ]
+        return [row_of(layer, self._medians(call)) for call, layer in self.layers()]
+
+    def _medians(self, call: Call) -> dict[str, float]:
+        return {cost_of(phase, metric): median(samples) for phase, metric, samples in self.figures(call)}
 
 
 def phase_of(training: bool) -> str:

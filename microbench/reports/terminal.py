@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
+from microbench.config import PROFILE
 from microbench.reports.case import show_case
 from microbench.reports.labels import machine, relative
+from microbench.reports.profile import show_profile_case
 from microbench.reports.reference import show_reference
 from microbench.reports.remarks import show_failures, show_remarks
 from microbench.reports.sweep import UNLIMITED, error_note, interval_note, sweep_table
@@ -50,15 +52,19 @@ def show(result: Result, out: Console) -> None:
 
 
 def _show_cases(cases: Sequence[CaseResult], out: Console) -> None:
-    """Print one case, or the table of a sweep, with its warnings and its alternatives ranked."""
-    if len(cases) == 1:
-        show_case(cases[0], out)
-    else:
-        out.print(sweep_table(cases, out))
-        for note in filter(None, (interval_note(cases), error_note(cases))):
+    """Print profiles, and one case or the table of a sweep, with warnings and the alternatives ranked."""
+    others = [case for case in cases if case.first["cfg_mode"] != PROFILE]
+    for case in cases:
+        if case not in others:
+            show_profile_case(case, out)
+    if len(others) == 1:
+        show_case(others[0], out)
+    elif others:
+        out.print(sweep_table(others, out))
+        for note in filter(None, (interval_note(others), error_note(others))):
             out.print(note, style="dim", soft_wrap=True)
     show_remarks(cases, out)
-    if len(cases) > 1:
+    if len(others) > 1:
         from microbench.reports.ranking import show_ranking  # brings scipy, which one case does without
 
-        show_ranking(cases, out)
+        show_ranking(others, out)

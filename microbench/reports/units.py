@@ -5,6 +5,18 @@ from __future__ import annotations
 import math
 
 TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+PREFIXES = (
+    (1e15, "P"),
+    (1e12, "T"),
+    (1e9, "G"),
+    (1e6, "M"),
+    (1e3, "k"),
+    (1.0, ""),
+    (1e-3, "m"),
+    (1e-6, "µ"),
+    (1e-9, "n"),
+    (1e-12, "p"),
+)
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
@@ -71,3 +83,13 @@ def memory(size: float) -> str:
             return f"{size:.0f} {name}" if name == "B" or size >= 100 else f"{size:.1f} {name}"
         size /= 1024
     return f"{size:.2f} GiB"
+
+
+def scaled(value: float, unit: str) -> str:
+    """A number of a unit to three digits with a decimal prefix, such as `21.3 MFLOP` or `4.5 µJ`."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g} {unit}".rstrip()
+    factor, prefix = next((each for each in PREFIXES if abs(value) >= 0.9995 * each[0]), PREFIXES[-1])
+    number = value / factor
+    digits = 0 if isinstance(value, int) and factor == 1 else decimals(number, None)
+    return f"{number:.{digits}f} {prefix}{unit}".rstrip()

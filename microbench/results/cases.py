@@ -119,7 +119,7 @@ class CaseResult:
         found: dict[str, list[Record]] = {}
         for attempt in self.rounds.values():
             for record in attempt:
-                if record["status"] == status and record["median"] is not None:
+                if record["status"] == status and record["median"] is not None and is_of_phase(record):
                     found.setdefault(record["phase"], []).append(record)
         return {phase: estimate_of(records) for phase, records in found.items()}
 
@@ -134,7 +134,7 @@ class CaseResult:
         kept = {
             key: value
             for key, value in self.first.items()
-            if key in ("run_id", "case_id", "status") or key.startswith("cfg_")
+            if key in ("run_id", "case_id", "status") or key.startswith(("cfg_", "layer"))
         }
         return [
             {
@@ -206,6 +206,11 @@ def estimate_of(records: Sequence[Record]) -> Estimate:
     over = over_rounds(list(medians.values()))
     ends = over.low, over.high
     return Estimate(phase, medians, over.median, *ends, over.confidence, over.spread, samples)
+
+
+def is_of_phase(record: Record) -> bool:
+    """Whether a record is of a phase's time, and not of one of the calls within it."""
+    return record["metric"] == "time" and record.get("layer_order") is None
 
 
 def is_ok(attempt: Attempt) -> bool:

@@ -143,7 +143,7 @@ def rows_of(attempts: Iterable[Sequence[Record]]) -> list[Row]:
                 _, figures = found.setdefault(record["layer_order"], (_layer(record), {}))
                 figures.setdefault(cost_of(record["phase"], record["metric"]), []).append(record["median"])
     return [
-        Row(layer, costs_of({name: median(values) for name, values in figures.items()}))
+        row_of(layer, {name: median(values) for name, values in figures.items()})
         for _, (layer, figures) in sorted(found.items())
     ]
 
@@ -153,9 +153,15 @@ def cost_of(phase: str, metric: str) -> str:
     return "backward" if phase == "backward" else metric
 
 
-def costs_of(figures: Mapping[str, float]) -> Costs:
-    """Costs of their names and figures: all but times are whole numbers."""
-    return Costs(**{name: value if name in TIMED else int(value) for name, value in figures.items()})  # type: ignore[arg-type]
+def row_of(layer: Layer, figures: Mapping[str, float]) -> Row:
+    """The row of a call, of its costs' names and figures: all but times are whole numbers.
+
+    A call with none within it takes by itself what it takes.
+    """
+    costs = {name: value if name in TIMED else int(value) for name, value in figures.items()}
+    if layer.kind is not Kind.CONTAINER and "lat" in costs:
+        costs["net_lat"] = costs["lat"]
+    return Row(layer, Costs(**costs))  # type: ignore[arg-type]
 
 
 def _layer(record: Record) -> Layer:

@@ -15,6 +15,7 @@ from microbench.results.record import SEARCH, Record, Status
 if TYPE_CHECKING:
     import pandas as pd
 
+    from microbench.results.profile import Profile
     from microbench.results.search import Found
 
 NEEDED = frozenset(
@@ -76,6 +77,21 @@ class Result:
             what = "has no median that counts" if phase in cases[0].discarded else "was not measured"
             raise KeyError(f"phase {phase!r} {what}: {why}")
         return estimates[phase].median
+
+    def profile(self) -> Profile:
+        """The profile of a result of one case with mode=profile.
+
+        Raises:
+            KeyError: the result is of something else, or the case failed.
+        """
+        from microbench.results.profile import profile_of
+
+        cases = self.cases()
+        found = profile_of(cases[0]) if len(cases) == 1 else None
+        if found is None:
+            what = f"{len(cases)} cases" if len(cases) != 1 else cases[0].first["error"] or "no mode=profile"
+            raise KeyError(f"there is no one profile: {what}")
+        return found
 
     def to_frame(self) -> pd.DataFrame:
         """The records as a pandas data frame: a row a series, a column a field."""

@@ -1,0 +1,80 @@
+"""Profiling: a call of the module, untouched, and beside it every call that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from microbench.config import Config
+from microbench.devices import Device
+from microbench.engines import Program
+from microbench.errors import SkippedError
+from microbench.measure.sampler import Sampled
+from microbench.modes import Findings, Trial, is_finite
+from microbench.modes import infer as answer
+from microbench.profile.paper import trace_on_paper
+from microbench.profile.peaks import peaks
+from microbench.profile.study import Study, measure_memory, phase_of
+from microbench.profile.timing import Passes, call_times, marking
+from microbench.profile.tracing import trace
+from microbench.results.record import Series
+from microbench.workloads import Workload
+
+__all__ = ["TRAINING", "answer", "experiment", "on_paper"]
+
+TRAINING = False
+
+
+@contextmanager
+def experiment(program: Program, config: Config) -> Iterator[Trial]:
+    """One phase, `inference`, or `forward` of a training step, and each call that it makes.
+
+    Raises:
+        SkippedError: the engine does not call the module's layers one by one.
+    """
+    check(config)
+    training, call = config.mode.training, program.call
+    with torch.set_grad_enabled(True) if training else torch.inference_mode():
+        root = trace(program.workload.module, call)
+        passes = Passes(call, root, phase_of(training))
+
+        def findings(sampled: Sampled, device: Device) -> Findings:
+            cost = marking(device.clock, device.torch_device())
+            study = Study(
+                root,
+                training,
+                call_times(root, sampled.inner, cost),
+                measure_memory(call, root, device) if config.memory else None,
+            )
+            found = peaks(device, config)
+            return Findings(study.series(device.clock.name), {}, {"peaks": found.plain()})
+
+        yield Trial(passes.experiment(), lambda: is_finite(call()), findings)
+
+
+def check(config: Config) -> None:
+    """Refuse an engine that does not call a module's layers one by one.
+
+    Raises:
+        SkippedError: it is one.
+    """
+    if config.engine.name != "eager":
+        raise SkippedError(
+            f"engine={config.engine.name} runs no layers one by one: use engine=eager, or mode=layers, which "
+            "measures each layer by itself"
+        )
+
+
+def on_paper(workload: Workload, config: Config) -> Sequence[Series]:
+    """What the calls of a workload are and cost on paper; nothing is computed.
+
+    Raises:
+        SkippedError: the engine does not call them one by one.
+    """
+    check(config)
+    training = config.mode.training
+    with torch.set_grad_enabled(training):
+        root = trace_on_paper(workload.module, workload.inputs)
+    return Study(root, training).series(clock="")

@@ -1,0 +1,188 @@
+"""Profiles any module in this process, and leaves it as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from microbench import devices
+from microbench.config import Config, DeviceConfig
+from microbench.errors import UserError, first_line
+from microbench.measure import sampler
+from microbench.measure.stopping import StoppingRule
+from microbench.profile.calls import Call
+from microbench.profile.paper import left_as_it_was, trace_on_paper
+from microbench.profile.peaks import peaks
+from microbench.profile.study import Study, measure_memory, phase_of
+from microbench.profile.timing import Passes, call_times, marking
+from microbench.profile.tracing import FailedAt, trace
+from microbench.results.profile import Profile
+from microbench.results.roofline import Peaks
+from microbench.workloads import tensors
+
+RULE = StoppingRule(rel_ci=0.02, min_time=0.5, max_time=5.0, min_samples=10, max_samples=10_000)
+LONGEST_WARMUP = 3.0  # seconds
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a module is called with."""
+
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be found out: times, memory, and whether of a training step's forward pass."""
+
+    timing: bool = False
+    memory: bool = False
+    training: bool = False
+
+
+def stat(
+    model: nn.Module,
+    inputs: Any,
+    input_shape: Sequence[Any] | None,
+    batch_size: int,
+    device: str | torch.device | None,
+    wanted: Wanted,
+) -> Profile:
+    """The profile of a module; see `microbench.stat`.
+
+    Raises:
+        UserError: it cannot be profiled, or it fails on these inputs; what failed where.
+    """
+    check(model)
+    if device is not None and (place := torch.device(device)) != home(model):
+        model = deepcopy(model).to(place)
+    arguments = arguments_of(model, inputs, input_shape, batch_size)
+    with left_as_it_was(model), torch.set_grad_enabled(wanted.training):
+        model.train(wanted.training)
+        try:
+            return _profile(model, arguments, wanted, batch_size)
+        except UserError:
+            raise
+        except Exception as error:
+            raise failure(error, arguments) from error
+
+
+def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, batch_size: int) -> Profile:
+    def call() -> Any:
+        return model(*arguments.args, **arguments.kwargs)
+
+    name = type(model).__name__
+    if not wanted.timing and not wanted.memory:
+        study = Study(trace_on_paper(model, arguments.args, arguments.kwargs), wanted.training)
+        return Profile(study.rows(), name, batch_size, wanted.training)
+    device = devices.open_device((home(model) or torch.device("cpu")).type)
+    root = trace(model, call)
+    memory = measure_memory(call, root, device) if wanted.memory else None
+    if not wanted.timing:
+        return Profile(Study(root, wanted.training, memory=memory).rows(), name, batch_size, wanted.training)
+    passes = Passes(call, root, phase_of(wanted.training))
+    sampled = _sampled(passes, device)
+    times = call_times(root, sampled.inner, marking(device.clock, device.torch_device()))
+    return Profile(
+        Study(root, wanted.training, times, memory).rows(),
+        name,
+        batch_size,
+        wanted.training,
+        seconds=median(sampled.samples[phase_of(wanted.training)]),
+        peaks=_peaks(device),
+    )
+
+
+def _sampled(passes: Passes, device: devices.Device) -> sampler.Sampled:
+    experiment = passes.experiment()
+    with sampler.quiet_gc():
+        sampler.heat(experiment, device.clock, LONGEST_WARMUP)
+        return sampler.sample(experiment, device.clock, RULE, 1, lambda progress: None)
+
+
+def _peaks(device: devices.Device) -> Peaks:
+    return peaks(device, Config(device=DeviceConfig(device.name)))
+
+
+def check(model: Any) -> None:
+    """Refuse what is no module, or none whose layers run one by one.
+
+    Raises:
+        UserError: it is one of these.
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model must be a torch.nn.Module, not {_kind(model)}.")
+    if hasattr(model, "_orig_mod"):
+        raise UserError("A compiled module runs no layers one by one: profile the original, model._orig_mod.")
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        raise UserError("The module is lazy, and its shapes are not known yet: call it once before.")
+
+
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+
+
+def home(model: nn.Module) -> torch.device | None:
+    """Where a module's parameters and buffers are; None where it has none."""
+    first = next((*model.parameters(), *model.buffers()).__iter__(), None)
+    return None if first is None else first.device
+
+
+def arguments_of(
+    model: nn.Module, inputs: Any, input_shape: Sequence[Any] | None, batch_size: int
+) -> Arguments:
+    """What to call the module with: inputs that are given, or standard normal ones of a shape.
+
+    Raises:
+        UserError: neither is given, or both, or they are not where the module is.
+    """
+    if (inputs is None) == (input_shape is None):
+        raise UserError("Give inputs=TENSORS, or input_shape=SIZES without the batch, such as (3, 224, 224).")
+    if inputs is None:
+        return Arguments(_drawn(model, input_shape or (), batch_size))
+    found = (
+        Arguments(inputs)
+        if isinstance(inputs, tuple)
+        else Arguments(kwargs=inputs)
+        if isinstance(inputs, Mapping) and all(isinstance(key, str) for key in inputs)
+        else Arguments((inputs,))
+    )
+    place = home(model)
+    for tensor in tensors((tuple(found.args), dict(found.kwargs))):
+        if place is not None and tensor.device != place:
+            raise UserError(
+                f"An input is on {tensor.device} and the module on {place}: move it there with "
+                f"inputs.to({str(place)!r})."
+            )
+    return found
+
+
+def _drawn(model: nn.Module, input_shape: Sequence[Any], batch_size: int) -> tuple[torch.Tensor, ...]:
+    """Standard normal inputs of a shape, or of several, in the number format of the module's parameters."""
+    several = bool(input_shape) and not isinstance(input_shape[0], int)
+    shapes = input_shape if several else [input_shape]
+    for shape in shapes:
+        if not all(isinstance(size, int) and size > 0 for size in shape):
+            raise UserError(f"input_shape={input_shape} is not possible: give sizes of at least 1.")
+    formats = [each.dtype for each in model.parameters() if each.is_floating_point()]
+    dtype = formats[0] if formats else torch.get_default_dtype()
+    return tuple(torch.randn(batch_size, *shape, device=home(model), dtype=dtype) for shape in shapes)
+
+
+def failure(error: Exception, arguments: Arguments) -> UserError:
+    """What failed, where, and on what: one line."""
+    message = f"{type(error).__name__}: {first_line(error)}"
+    if not isinstance(error.__cause__, FailedAt):
+        return UserError(f"The profile failed: {message}")
+    call: Call = error.__cause__.call
+    where = f"{call.name} ({call.type})" if call.name else call.type
+    given = ", ".join(str(tuple(shape)) for shape in call.in_shapes) or "no tensors"
+    return UserError(f"{where} failed on input {given}: {message}")

@@ -1,0 +1,64 @@
+"""A result as rows for other programs: CSV, or a line of JSON each, in SI units."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from microbench.results import columns
+from microbench.results.cases import CaseResult
+from microbench.results.naming import varying
+from microbench.results.profile import profile_of
+from microbench.results.record import to_json
+from microbench.results.result import Result
+
+
+def rows(result: Result) -> list[dict[str, Any]]:
+    """A row a case and phase, as `Result.summary` has them; of profiles, a row an entry of their view."""
+    cases = result.cases()
+    settings = varying(cases) if len(cases) > 1 else {}
+    found: list[dict[str, Any]] = []
+    for place, case in enumerate(cases):
+        telling = {"model": case.first["cfg_model"]} if len(cases) > 1 else {}
+        telling |= {name: values[place] for name, values in settings.items()}
+        profiled = list(_profile_rows(case))
+        found += [{**telling, **row} for row in profiled] if profiled else case.rows()
+    return found
+
+
+def _profile_rows(case: CaseResult) -> Iterator[dict[str, Any]]:
+    profile = profile_of(case)
+    if profile is None:
+        return
+    config = case.first["config"]
+    shown = columns.chosen(profile, config["view"], config["columns"] or [columns.ALL])
+    for entry in profile.view(config["view"], config["depth"]):
+        yield columns.values(entry, profile, shown)
+
+
+def write_csv(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+    """Write a header and a line a row; what is not known is left empty, lists are JSON."""
+    names = list(dict.fromkeys(name for row in found for name in row))
+    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    for row in found:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def write_json(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+    """Write an object a line; what is not known is null."""
+    for row in found:
+        file.write(to_json(row) + "\n")
+
+
+FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]], TextIO], None]] = {
+    "--csv": write_csv,
+    "--json": write_json,
+}
+"""By the flag that asks for it, what writes rows in a format."""

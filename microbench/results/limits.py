@@ -1,0 +1,51 @@
+"""How near calls come to what the machine's peaks allow, one by one or several together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from microbench.results.layers import Row
+from microbench.results.roofline import Bound, Peaks, Roof, roof
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the peaks say of calls; None where a peak that it takes was not measured, or no time.
+
+    Attributes:
+        ceiling: FLOP/s at best; of several calls, all their FLOP over the least time they take one by one.
+        reached: that least time over the time they take.
+        bound: what most of that least time goes into: compute, memory or overhead.
+    """
+
+    ceiling: float | None = None
+    reached: float | None = None
+    bound: str | None = None
+
+
+def limits(rows: Sequence[Row], peaks: Peaks | None) -> Limits:
+    """What the peaks say of calls, none of which lies within another."""
+    if peaks is None or not rows:
+        return Limits()
+    roofs = [_roof(row, peaks) for row in rows]
+    least: defaultdict[Bound, float] = defaultdict(float)
+    for each in roofs:
+        if each.bound is None:
+            return Limits(ceiling=each.ceiling if len(rows) == 1 else None)
+        least[each.bound] += each.least[each.bound]
+    seconds, together = sum(row.costs.net_lat or 0.0 for row in rows), sum(least.values())
+    return Limits(
+        ceiling=roofs[0].ceiling if len(rows) == 1 else _flops(rows) / together,
+        reached=together / seconds if seconds > 0 else None,
+        bound=max(least, key=lambda bound: least[bound]).value,
+    )
+
+
+def _roof(row: Row, peaks: Peaks) -> Roof:
+    return roof(row.costs.flops or 0, row.costs.mem_rw or 0, row.layer.dtype, peaks)
+
+
+def _flops(rows: Sequence[Row]) -> int:
+    return sum(row.costs.flops or 0 for row in rows)

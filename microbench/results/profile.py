@@ -1,0 +1,265 @@
+"""A model's profile: its calls, and the views that sum them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from microbench.errors import unknown
+from microbench.results.cases import CaseResult, Estimate
+from microbench.results.energy import EnergyModel, estimate
+from microbench.results.layers import MEMORY, OVERHEAD, TIMED, Costs, Kind, Layer, Row, rows_of
+from microbench.results.limits import Limits, limits
+from microbench.results.roofline import Peaks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of a view.
+
+    Attributes:
+        layer: which call; of several, the first, with what they have in common.
+        costs: what it stands for costs, together.
+        parts: the calls that it stands for: those of modules without others in them, and of functions.
+    """
+
+    layer: Layer
+    costs: Costs
+    parts: Sequence[Row]
+
+    @property
+    def intensity(self) -> float | None:
+        """FLOP per byte read or written; None without bytes."""
+        flops, size = self.costs.flops, self.costs.mem_rw
+        return flops / size if flops is not None and size else None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a model's calls are and cost.
+
+    Attributes:
+        rows: every call, in the order in which they begin.
+        name: the model's name.
+        batch_size: items in a batch; None where it is not known.
+        training: the calls are those of a training step's forward pass.
+        seconds: what the untouched model takes; None where nothing was timed.
+        peaks: what the machine reaches at best; None where it was not measured.
+        energy: what operations and accesses are taken to cost.
+        joules: measured energy of a call of the model; None where it cannot be read.
+        functions: calls of torch's operators are rows too.
+    """
+
+    rows: Sequence[Row]
+    name: str = ""
+    batch_size: int | None = None
+    training: bool = False
+    seconds: float | None = None
+    peaks: Peaks | None = None
+    energy: EnergyModel = field(default_factory=EnergyModel)
+    joules: float | None = None
+    functions: bool = True
+
+    @property
+    def calls(self) -> list[Row]:
+        """The calls that cost something by themselves, in their order: none lies within another."""
+        return [row for row in self.rows if self.shows(row)]
+
+    def shows(self, row: Row) -> bool:
+        """Whether a row is one of `calls`."""
+        return row.layer.kind is Kind.MODULE or (row.layer.kind is Kind.FUNCTION and self.functions)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the calls were timed."""
+        return self.seconds is not None
+
+    @property
+    def overhead(self) -> float | None:
+        """Seconds of the untouched model that are in none of the calls; None where nothing was timed.
+
+        It falls below 0 where a call by itself takes longer than among the others.
+        """
+        if self.seconds is None:
+            return None
+        return self.seconds - sum(row.costs.net_lat or 0.0 for row in self.calls)
+
+    def limits(self, entry: Entry) -> Limits:
+        """How near an entry's calls come to what the machine's peaks allow."""
+        return limits(entry.parts, self.peaks) if self.timed else Limits()
+
+    def energy_of(self, entry: Entry) -> float | None:
+        """An estimate of the energy that an entry's calls take, in pJ."""
+        if not entry.parts:
+            return None
+        return sum(
+            estimate(row.costs.macc or 0, row.costs.mem_rw or 0, row.layer.dtype, self.energy)
+            for row in entry.parts
+        )
+
+    def view(self, name: str, depth: int | None = None) -> list[Entry]:
+        """The entries of a view, one of `VIEWS`; what lies deeper than `depth` is left out of the tree."""
+        return [
+            entry
+            for entry in VIEWS[name](self)
+            if name != "tree" or depth is None or entry.layer.depth <= depth
+        ]
+
+    def frame(
+        self, view: str = "calls", columns: Sequence[str] = (), depth: int | None = None
+    ) -> pd.DataFrame:
+        """A view as a pandas data frame: a row an entry, figures in the units of `columns.COLUMNS`.
+
+        Args:
+            view: one of `VIEWS`.
+            columns: which; empty for those that are usual in this view, `all` for every one.
+            depth: how deep the tree goes.
+
+        Raises:
+            UserError: there is no such view or column.
+        """
+        import pandas as pd
+
+        from microbench.results import columns as known
+
+        if view not in VIEWS:
+            raise unknown("view", view, VIEWS)
+        shown = known.chosen(self, view, columns)
+        return pd.DataFrame(
+            [known.values(each, self, shown) for each in self.view(view, depth)], columns=shown
+        )
+
+    @property
+    def rest(self) -> Entry | None:
+        """The entry of what is in none of the calls; None where nothing was timed."""
+        if self.overhead is None:
+            return None
+        layer = Layer(OVERHEAD, None, len(self.rows), 1, Kind.OVERHEAD, "")
+        return Entry(layer, Costs(lat=self.overhead, net_lat=self.overhead), ())
+
+    @property
+    def total(self) -> Entry:
+        """The whole model: the sums of its calls, its parameters counted once, and its untouched time."""
+        root, calls = self.rows[0], self.calls
+        costs = replace(_of_its_own(summed(calls), root.costs), lat=self.seconds, net_lat=self.seconds)
+        return Entry(replace(root.layer, index=None), costs, calls)
+
+
+def _calls(profile: Profile) -> list[Entry]:
+    return [Entry(row.layer, row.costs, (row,)) for row in profile.calls]
+
+
+def _leaves(profile: Profile) -> list[Entry]:
+    return _grouped(profile.calls, lambda row: row.layer.name)
+
+
+def _types(profile: Profile) -> list[Entry]:
+    """By type, the one that takes the longest first; on paper, the one with the most arithmetic."""
+    groups = _grouped(profile.calls, lambda row: (row.layer.kind, row.layer.type))
+    entries = [
+        replace(each, layer=replace(each.layer, name="", in_shape="", out_shape="")) for each in groups
+    ]
+    return sorted(entries, key=lambda entry: (-(entry.costs.lat or 0), -(entry.costs.flops or 0)))
+
+
+def _tree(profile: Profile) -> list[Entry]:
+    """Every module with the sums of all that it calls."""
+    found = []
+    for place, row in enumerate(profile.rows):
+        if row.layer.kind is Kind.CONTAINER:
+            parts = [each for each in _within(profile.rows, place) if profile.shows(each)]
+            found.append(Entry(row.layer, _of_its_own(summed(parts), row.costs), parts))
+        elif profile.shows(row):
+            found.append(Entry(row.layer, row.costs, (row,)))
+    return found
+
+
+def _of_its_own(sums: Costs, costs: Costs) -> Costs:
+    """What is within a module, with what is known of the module itself: a parameter is counted once."""
+    own = {name: getattr(costs, name) for name in ("params", *TIMED, *MEMORY)}
+    return replace(sums, **own)
+
+
+def _within(rows: Sequence[Row], place: int) -> Iterator[Row]:
+    """The calls within the one at a place."""
+    for row in rows[place + 1 :]:
+        if row.layer.depth <= rows[place].layer.depth:
+            return
+        yield row
+
+
+def _root(profile: Profile) -> list[Entry]:
+    return [profile.total]
+
+
+VIEWS: dict[str, Callable[[Profile], list[Entry]]] = {
+    "calls": _calls,
+    "leaves": _leaves,
+    "tree": _tree,
+    "types": _types,
+    "root": _root,
+}
+"""Ways to look at a profile: each call in its order; each module's calls together; every module with what it
+calls; all calls of one type together; the whole model."""
+
+
+def _grouped(rows: Iterable[Row], key: Callable[[Row], object]) -> list[Entry]:
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return [Entry(group[0].layer, summed(group), group) for group in groups.values()]
+
+
+def summed(rows: Sequence[Row]) -> Costs:
+    """What calls cost together: sums, the largest peak, the level at the end, a module's parameters once."""
+    by_name = {(row.layer.name, row.layer.type): row for row in rows}
+    sums = {
+        item.name: _sum(getattr(row.costs, item.name) for row in rows)
+        for item in fields(Costs)
+        if item.name not in ("params", *MEMORY)
+    }
+    peaks = [row.costs.mem_peak for row in rows if row.costs.mem_peak is not None]
+    return Costs(
+        **sums,
+        params=_sum(row.costs.params for row in by_name.values()),
+        mem_alloc=_sum(row.costs.mem_alloc for row in rows),
+        mem_peak=max(peaks, default=None),
+        mem_total=rows[-1].costs.mem_total if rows else None,
+    )
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    """The sum of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def profile_of(case: CaseResult) -> Profile | None:
+    """The profile that a case measured; None where it is none, or failed before it was one."""
+    attempts = [attempt for number, attempt in case.rounds.items() if number in case.measured_rounds]
+    rows = rows_of(attempts)
+    if not rows:
+        return None
+    first, config = case.first, case.first["config"]
+    peaks = first.get("env_peaks")
+    return Profile(
+        rows,
+        name=first["cfg_model"],
+        batch_size=first["cfg_batch_size"],
+        training=config["mode"]["training"],
+        seconds=_seconds(case.estimates),
+        peaks=None if peaks is None else Peaks.from_plain(peaks),
+        energy=EnergyModel(**config["energy"]),
+        joules=first.get("joules"),
+        functions=config["functions"],
+    )
+
+
+def _seconds(estimates: Mapping[str, Estimate]) -> float | None:
+    """The time of the untouched module, where it was measured."""
+    found = estimates.get("inference") or estimates.get("forward")
+    return None if found is None else found.median
