@@ -74,7 +74,7 @@ def find(name: str) -> Mode:
     return mode
 
 
-def infer(program: Program) -> Answer:
+def answer_of_call(program: Program) -> Answer:
     """What a call of a program puts out, in inference."""
     if program.loop is not None:
         return program.loop.answer()

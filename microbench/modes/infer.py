@@ -13,7 +13,7 @@ from microbench.config import Config
 from microbench.engines import Program
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.modes import Trial, is_finite_answer, step_of
-from microbench.modes import infer as answer
+from microbench.modes import answer_of_call as answer
 
 __all__ = ["TRAINING", "answer", "experiment"]
 

@@ -13,7 +13,7 @@ from microbench.engines import Program
 from microbench.errors import SkippedError
 from microbench.measure.sampler import Sampled
 from microbench.modes import Findings, Trial, is_finite
-from microbench.modes import infer as answer
+from microbench.modes import answer_of_call as answer
 from microbench.profile.paper import trace_on_paper
 from microbench.profile.peaks import peaks
 from microbench.profile.study import Study, measure_memory, phase_of
