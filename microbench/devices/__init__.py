@@ -96,6 +96,10 @@ class Device(Protocol):
         """Makes the buffers to drive everything out of the device's caches; a call does it."""
         ...
 
+    def cache(self) -> int:
+        """Bytes of the device's last level of cache, assumed where it does not say."""
+        ...
+
     def memory(self) -> MemoryMeter:
         """A meter that starts now."""
         ...

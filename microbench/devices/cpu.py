@@ -36,7 +36,12 @@ class HostClock:
 
 def evicting_bytes() -> int:
     """How much memory to rewrite to drive everything else out of the CPUs' caches."""
-    return 2 * (cpus.last_level_cache() or UNKNOWN_CACHE)
+    return 2 * cache_bytes()
+
+
+def cache_bytes() -> int:
+    """How much the last level of the CPUs' caches holds."""
+    return cpus.last_level_cache() or UNKNOWN_CACHE
 
 
 class Evictor:
@@ -179,6 +184,10 @@ class Device:
     def evictor(self) -> Evictor:
         """Evicts the CPUs' caches."""
         return Evictor()
+
+    def cache(self) -> int:
+        """Bytes of the last level of cache of the CPUs it may use."""
+        return cache_bytes()
 
     def memory(self) -> PeakMemory:
         """A meter of resident memory."""

@@ -129,9 +129,12 @@ class Device:
 
     def evictor(self) -> Callable[[], object]:
         """Evicts the GPU's L2 cache: zeroes twice as much memory, ahead of the sample in its stream."""
-        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        buffer = torch.empty(2 * properties.L2_cache_size, dtype=torch.uint8, device=self.torch_device())
+        buffer = torch.empty(2 * self.cache(), dtype=torch.uint8, device=self.torch_device())
         return buffer.zero_
+
+    def cache(self) -> int:
+        """Bytes of the L2 cache."""
+        return int(torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size)
 
     def memory(self) -> AllocatorPeak:
         """A meter of the caching allocator."""

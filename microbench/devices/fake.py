@@ -93,6 +93,10 @@ class Device:
         """Nothing to evict."""
         return lambda: None
 
+    def cache(self) -> int:
+        """None to speak of."""
+        return 0
+
     def memory(self) -> FakeMemory:
         """A meter that measures nothing."""
         return FakeMemory()

@@ -40,12 +40,12 @@ class Peaks:
     bandwidths: tuple[tuple[int, float], ...]
     call_seconds: float
 
-    def as_json(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Any) -> Peaks:
+    def from_plain(cls, data: Any) -> Peaks:
         """From plain data.
 
         Raises:

@@ -119,8 +119,8 @@ def test_a_call_faster_than_the_peaks_reaches_more_than_all_and_one_without_time
 
 
 @pytest.mark.parametrize("peaks", [PEAKS, replace(PEAKS, bf16=None, bf16_by="")])
-def test_peaks_come_back_from_json_as_they_were(peaks: Peaks) -> None:
-    assert Peaks.from_json(json.loads(json.dumps(peaks.as_json()))) == peaks
+def test_peaks_come_back_from_plain_as_they_were(peaks: Peaks) -> None:
+    assert Peaks.from_plain(json.loads(json.dumps(peaks.plain()))) == peaks
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_peaks_come_back_from_json_as_they_were(peaks: Peaks) -> None:
         None,
         [],
         {},
-        PEAKS.as_json() | {"fp32": "fast"},
-        PEAKS.as_json() | {"fp32": -1.0},
-        PEAKS.as_json() | {"call_seconds": None},
-        PEAKS.as_json() | {"bandwidths": [[1]]},
-        PEAKS.as_json() | {"bandwidths": 3},
-        PEAKS.as_json() | {"bandwidths": [[1024, float("nan")]]},
+        PEAKS.plain() | {"fp32": "fast"},
+        PEAKS.plain() | {"fp32": -1.0},
+        PEAKS.plain() | {"call_seconds": None},
+        PEAKS.plain() | {"bandwidths": [[1]]},
+        PEAKS.plain() | {"bandwidths": 3},
+        PEAKS.plain() | {"bandwidths": [[1024, float("nan")]]},
     ],
 )
 def test_what_is_no_json_of_peaks_is_refused(broken: Any) -> None:
     with pytest.raises(ValueError, match=r"peak|could not convert|unpack"):
-        Peaks.from_json(broken)
+        Peaks.from_plain(broken)

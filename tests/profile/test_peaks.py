@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from microbench.config import Config, DeviceConfig, PrecisionConfig
+from microbench.devices import cpu, fake
+from microbench.devices.fake import FakeClock
+from microbench.profile import kept, peaks
+from microbench.results.roofline import Peaks
+
+CPU = torch.device("cpu")
+MIB = 2**20
+FOUND = Peaks(1e11, 4e11, "conv3x3", "matmul", ((2**18, 8e10), (2**27, 1e10)), 2e-6)
+
+
+def config(precision: str = "fp32") -> Config:
+    return Config(device=DeviceConfig("cpu"), precision=PrecisionConfig(precision))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "microbench/peaks.json"
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The devices whose peaks were measured, each in no time, and undisturbed."""
+    names: list[str] = []
+
+    def measure(device: Any) -> Peaks:
+        names.append(device.name)
+        return replace(FOUND, call_seconds=len(names) * 1e-6)
+
+    monkeypatch.setattr(peaks, "measure", measure)
+    monkeypatch.setattr(peaks, "disturbed", lambda sensors: False)
+    return names
+
+
+def taking(clock: FakeClock, *seconds: float) -> Callable[[], None]:
+    """A call that takes each of these times in turn, and the last ever after."""
+    left = list(seconds)
+    return lambda: clock.advance(left.pop(0) if len(left) > 1 else left[0])
+
+
+def test_the_fastest_of_many_calls_counts() -> None:
+    clock = FakeClock()
+    call = taking(clock, 9.0, 0.5, 0.25, 0.125, 0.5)
+    assert peaks.fastest(clock, call, lasting=3.0) == 0.125
+
+
+def test_a_first_call_does_not_count_for_it_may_prepare() -> None:
+    clock = FakeClock()
+    assert peaks.fastest(clock, taking(clock, 2**-10, 0.5), lasting=1.0) == 0.5
+
+
+def test_short_calls_are_timed_several_at_once() -> None:
+    clock, calls = FakeClock(), 0
+    marks = []
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+        clock.advance(2**-19)
+
+    def mark() -> float:
+        marks.append(calls)
+        return clock.time
+
+    clock.mark = mark  # type: ignore[method-assign]
+    assert peaks.fastest(clock, call, lasting=0.001) == 2**-19
+    assert marks[-1] - marks[-2] == 11  # of some 2 µs each, to make 20 µs
+
+
+def test_arithmetic_is_that_of_the_fastest_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+
+    def slow(draw: object) -> Iterator[peaks.Work]:
+        yield peaks.Work(lambda: clock.advance(0.5), 1e9)
+
+    def quick(draw: object) -> Iterator[peaks.Work]:
+        yield peaks.Work(lambda: clock.advance(0.25), 1e9)
+
+    def none(draw: object) -> Iterator[peaks.Work]:
+        raise NotImplementedError("no kernel")
+        yield
+
+    monkeypatch.setattr(peaks, "PROBES", (none, slow, quick, slow))
+    assert peaks.arithmetic(clock, CPU, torch.float32) == (4e9, "quick")
+    monkeypatch.setattr(peaks, "PROBES", (none,))
+    assert peaks.arithmetic(clock, CPU, torch.float32) == (None, "")
+
+
+def test_work_is_enlarged_until_a_call_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, done = FakeClock(), []
+
+    def growing(draw: object) -> Iterator[peaks.Work]:
+        for size in (1, 4, 16, 64, 256):
+            done.append(size)
+            yield peaks.Work(lambda size=size: clock.advance(size * 2**-13), size)  # type: ignore[misc]
+
+    monkeypatch.setattr(peaks, "PROBES", (growing,))
+    assert peaks.arithmetic(clock, CPU, torch.float32) == (2**13, "growing")
+    assert done == [1, 4, 16, 64]  # 64 take 8 ms, 16 less than 2
+
+
+@pytest.mark.parametrize("probe", peaks.PROBES)
+def test_a_probe_does_as_many_operations_as_it_says(probe: Any) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    first = next(probe(peaks.Draw(CPU, torch.float32)))
+    with FlopCounterMode(display=False) as counter:
+        first.call()
+    counted = counter.get_total_flops()
+    assert counted == first.amount
+
+
+def test_memory_is_copied_at_doubling_sizes_up_to_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fastest(clock: object, call: Callable[[], Any], lasting: float) -> float:
+        tensor = call()
+        asked.append(tensor.numel() * 4)
+        return 1.0 if tensor.numel() > 1 else 0.5  # the one that only reads is faster
+
+    monkeypatch.setattr(peaks, "fastest", fastest)
+    found = list(peaks.bandwidths(FakeClock(), CPU, 3 * MIB // 2))
+    assert found == [(size, 2.0 * size) for size in (MIB // 4, MIB // 2, MIB, 3 * MIB // 2)]
+    assert asked[::2] == [size // 2 for size, _ in found]  # one half is copied over the other
+    assert asked[1::2] == [4] * len(found)  # a sum
+
+
+@pytest.mark.parametrize(
+    ("cache", "memory", "limit", "most"),
+    [
+        (32 * MIB, 2**36, None, 128 * MIB),
+        (32 * MIB, 2**29, None, 64 * MIB),
+        (32 * MIB, 2**36, 2**28, 32 * MIB),
+        (32 * MIB, None, None, 128 * MIB),
+        (0, 2**36, None, peaks.LEAST_BYTES),
+    ],
+)
+def test_the_last_size_is_beyond_the_caches_within_the_memory(
+    cache: int, memory: int | None, limit: int | None, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peaks.machine, "memory", lambda: memory)
+    monkeypatch.setattr(peaks.cgroups, "memory_limit", lambda: limit)
+    assert peaks.largest(cache) == most
+
+
+def test_measuring_finds_every_peak_and_leaves_torchs_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peaks, "LONG", 1e-5)
+    monkeypatch.setattr(peaks, "LASTING", dict.fromkeys(peaks.LASTING, 0.0))
+    monkeypatch.setattr(peaks, "largest", lambda cache: MIB)
+    random, grad = torch.get_rng_state(), torch.is_grad_enabled()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = peaks.measure(cpu.Device())
+        assert torch.is_autocast_enabled("cpu")
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.is_grad_enabled() == grad
+    assert found.fp32 is not None
+    assert {found.fp32_by, found.bf16_by} <= {probe.__name__ for probe in peaks.PROBES} | {""}
+    sizes = [size for size, _ in found.bandwidths]
+    assert sizes[0] == peaks.LEAST_BYTES
+    assert sizes == sorted(set(sizes))
+    assert Peaks.from_plain(json.loads(json.dumps(found.plain()))) == found
+
+
+def test_on_a_clock_that_stands_still_nothing_is_known() -> None:
+    found = peaks.measure(fake.Device())
+    assert (found.fp32, found.bf16, found.bandwidths) == (None, None, ())
+
+
+class TestKept:
+    def ask(self, precision: str = "fp32", refresh: bool = False) -> Peaks:
+        return peaks.peaks(cpu.Device(), config(precision), refresh)
+
+    @pytest.fixture(autouse=True)
+    def _measured(self, cache: Path, measured: list[str]) -> None:
+        self.cache, self.names = cache, measured
+
+    def test_peaks_are_measured_once(self) -> None:
+        assert self.ask() == self.ask()
+        assert self.names == ["cpu"]
+
+    def test_or_again_when_asked_to(self) -> None:
+        first, second = self.ask(), self.ask(refresh=True)
+        assert first != second
+        assert self.ask() == second
+        assert len(self.names) == 2
+
+    def test_what_other_work_disturbed_is_not_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(peaks, "disturbed", lambda sensors: True)
+        assert self.ask() != self.ask()
+        assert not self.cache.exists()
+
+    def test_each_number_of_threads_has_its_own(self) -> None:
+        before = torch.get_num_threads()
+        try:
+            for count in (1, 2, 1, 2):
+                torch.set_num_threads(count)
+                self.ask()
+        finally:
+            torch.set_num_threads(before)
+        assert len(self.names) == 2
+
+    def test_so_have_tf32_and_torch_without_onednn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for precision in ("fp32", "bf16", "tf32", "tf32"):
+            self.ask(precision)
+        assert len(self.names) == 2  # bf16's are among those of fp32
+        monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+        self.ask()
+        assert len(self.names) == 3
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            ("microbench.metrics.machine.host_id", lambda: "another"),
+            ("microbench.metrics.cpus.usable", lambda: {0}),
+            ("microbench.metrics.cgroups.cpu_quota", lambda: 0.5),
+            ("microbench.devices.cpu.Device.describe", lambda self: {"cpu_capability": "DEFAULT"}),
+            ("torch.__version__", "3.0"),
+        ],
+    )
+    def test_so_has_every_machine(self, change: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ask()
+        monkeypatch.setattr(*change)
+        self.ask()
+        self.ask()
+        assert len(self.names) == 2
+        monkeypatch.undo()
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "{",
+            "[]",
+            "{}",
+            "3",
+            "null",
+            '[{"of": {}}]',
+            "[1, null, []]",
+            "\ud800",
+            '[{"of": 1, "peaks": 2}]',
+        ],
+    )
+    def test_a_broken_file_is_replaced(self, text: str) -> None:
+        self.cache.parent.mkdir(parents=True)
+        self.cache.write_bytes(text.encode("utf-8", "surrogatepass"))
+        first = self.ask()
+        assert self.ask() == first
+        assert self.names == ["cpu"]
+
+    def test_broken_peaks_in_a_whole_file_are_measured_again(self) -> None:
+        self.ask()
+        entries = json.loads(self.cache.read_text())
+        entries[0]["peaks"]["fp32"] = "fast"
+        self.cache.write_text(json.dumps(entries))
+        self.ask()
+        self.ask()
+        assert len(self.names) == 2
+        assert len(json.loads(self.cache.read_text())) == 1
+
+    def test_where_nothing_can_be_written_peaks_are_measured_each_time(self) -> None:
+        self.cache.parent.write_text("a file where the folder would be")
+        self.ask()
+        self.ask()
+        assert len(self.names) == 2
+
+    def test_nor_is_a_user_without_a_home_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def home() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", home)
+        self.ask()
+        assert self.names == ["cpu"]
+
+    def test_only_whole_files_are_ever_seen_and_none_is_left_over(self) -> None:
+        def write(number: int) -> None:
+            for _ in range(20):
+                kept.write({"number": number}, FOUND)
+                json.loads(self.cache.read_text())
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert [path.name for path in self.cache.parent.iterdir()] == ["peaks.json"]
+        assert any(kept.read({"number": number}) == FOUND for number in range(3))
+
+
+def test_without_a_folder_for_caches_it_lies_in_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert kept.place() == Path.home() / ".cache/microbench/peaks.json"
