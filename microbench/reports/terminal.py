@@ -11,11 +11,13 @@ from rich.markup import escape
 from microbench.config import PROFILE
 from microbench.reports.case import show_case
 from microbench.reports.labels import machine, relative
+from microbench.reports.layerwise import show_layerwise
 from microbench.reports.profile import show_profile_case
 from microbench.reports.reference import show_reference
 from microbench.reports.remarks import show_failures, show_remarks
 from microbench.reports.sweep import UNLIMITED, error_note, interval_note, sweep_table
 from microbench.results.cases import CaseResult
+from microbench.results.layerwise import layerwise
 from microbench.results.result import Result
 
 
@@ -52,7 +54,15 @@ def show(result: Result, out: Console) -> None:
 
 
 def _show_cases(cases: Sequence[CaseResult], out: Console) -> None:
-    """Print profiles, and one case or the table of a sweep, with warnings and the alternatives ranked."""
+    """Print profiles, models layer by layer, and of the rest one case or a sweep's table and ranking.
+
+    Each with its warnings.
+    """
+    models, cases = layerwise(cases)
+    if models:
+        show_layerwise(models, out)
+    if not cases:
+        return
     others = [case for case in cases if case.first["cfg_mode"] != PROFILE]
     for case in cases:
         if case not in others:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from microbench.config import WAYS
+from microbench.results.cases import CaseResult
+from microbench.results.naming import labels, varying
+from microbench.results.record import Record
+from microbench.results.settings import Settings, meant, without, work_of
+
+PART = "model.part"
 
 
 @dataclass(frozen=True)
@@ -46,3 +54,165 @@ FIELDS = {
 def fields_of(layer: DistinctLayer | None) -> Mapping[str, Any]:
     """The fields of the records of a layer's case; of another case's, all are None."""
     return {key: None if layer is None else getattr(layer, name) for key, name in FIELDS.items()}
+
+
+PHASES_OF = {"train": ("forward", "backward"), "infer": ("inference",)}
+"""By the mode, the phases in which a model's time is that of its layers: loss and update are the model's."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer of a model.
+
+    Attributes:
+        record: what it is: a record of it.
+        cases: its case in each way of running it; None where there is none yet.
+    """
+
+    record: Record
+    cases: Sequence[CaseResult | None]
+
+    @property
+    def count(self) -> int:
+        """How often the model calls it."""
+        return int(self.record["layer_count"])
+
+
+@dataclass(frozen=True)
+class Layerwise:
+    """A model beside its layers.
+
+    Attributes:
+        name: what tells it from the others of the run.
+        mode: train or infer.
+        ways: what the ways of running it are called: one, with no name, or several.
+        wholes: the model's own case in each way; None where there is none yet.
+        rows: the layers, the one on which the first way spends the most time first.
+        unmeasured: the layers that no way has measured, in the order of the model.
+    """
+
+    name: str
+    mode: str
+    ways: Sequence[str]
+    wholes: Sequence[CaseResult | None]
+    rows: Sequence[Row]
+    unmeasured: Sequence[Row]
+
+    @property
+    def phases(self) -> Sequence[str]:
+        """The phases that are compared."""
+        return PHASES_OF[self.mode]
+
+    def whole(self, way: int, *phases: str) -> float | None:
+        """The model's time in seconds, of some phases or of all that are compared."""
+        return time_of(self.wholes[way], phases or self.phases)
+
+    def sum(self, way: int, *phases: str) -> float | None:
+        """What the layers' times come to, each as often as it is called; None where none is known."""
+        times = [time_of(row.cases[way], phases or self.phases) for row in self.rows]
+        pairs = zip(self.rows, times, strict=True)
+        found = [row.count * time for row, time in pairs if time is not None]
+        return sum(found) if found else None
+
+    def missing(self, way: int) -> int:
+        """How many layers have no time there that others have."""
+        return sum(time_of(row.cases[way], self.phases) is None for row in self.rows)
+
+    def fastest(self, row: Row) -> int | None:
+        """The way that takes a layer the least time; None where there is nothing to choose from."""
+        times = [time_of(case, self.phases) for case in row.cases]
+        known = [time for time in times if time is not None]
+        return times.index(min(known)) if len(known) > 1 else None
+
+
+def time_of(case: CaseResult | None, phases: Sequence[str]) -> float | None:
+    """The sum of some phases' medians in seconds; None where one of them is not known."""
+    if case is None or not all(phase in case.estimates for phase in phases):
+        return None
+    return sum(case.estimates[phase].median for phase in phases)
+
+
+def is_layer(case: CaseResult) -> bool:
+    """Whether a case is a layer that was found by taking a model apart."""
+    return case.first.get("layer_count") is not None
+
+
+def layerwise(cases: Sequence[CaseResult]) -> tuple[list[Layerwise], list[CaseResult]]:
+    """Models beside their layers, and the cases that are neither."""
+    groups: dict[Hashable, list[CaseResult]] = {}
+    for case in cases:
+        groups.setdefault(_what(case), []).append(case)
+    apart = [group for group in groups.values() if any(map(is_layer, group))]
+    taken = {id(case) for group in apart for case in group}
+    names = _names([group[0] for group in apart])
+    found = [_layerwise(name, group) for name, group in zip(names, apart, strict=True)]
+    return found, [case for case in cases if id(case) not in taken]
+
+
+def _what(case: CaseResult) -> Hashable:
+    """What is the same for a model and its layers, however they are run."""
+    work = work_of(case)
+    first = case.first
+    return first["run_id"], first["host_id"], without(work, {PART, *_ways_of(work)})
+
+
+def _how(case: CaseResult) -> frozenset[tuple[str, str]]:
+    """The way in which a case is run."""
+    work = work_of(case)
+    return without(work, work.keys() - _ways_of(work))
+
+
+def _ways_of(work: Settings) -> set[str]:
+    return {key for way in WAYS for key in meant(way, work)}
+
+
+def _layerwise(name: str, group: Sequence[CaseResult]) -> Layerwise:
+    hows = list(dict.fromkeys(map(_how, group)))
+    found = {(case.first["cfg_part"], hows.index(_how(case))): case for case in group}
+    columns = range(len(hows))
+    records = {case.first["cfg_part"]: case.first for case in group if is_layer(case)}
+    rows = [
+        Row(record, [found.get((part, way)) for way in columns])
+        for part, record in sorted(records.items(), key=lambda item: item[1]["layer_index"])
+    ]
+    mode = str(group[0].first["cfg_mode"])
+    spent = {id(row): _spent(row, PHASES_OF[mode]) for row in rows}
+    return Layerwise(
+        name,
+        mode,
+        _ways([next(case for case in group if _how(case) == how) for how in hows]),
+        [found.get((None, way)) for way in columns],
+        sorted((row for row in rows if spent[id(row)]), key=lambda row: spent[id(row)], reverse=True),
+        [row for row in rows if not spent[id(row)]],
+    )
+
+
+def _spent(row: Row, phases: Sequence[str]) -> float:
+    """The time that the first way that has one spends on a layer; 0 where none has."""
+    times = (time_of(case, phases) for case in row.cases)
+    return row.count * next((time for time in times if time is not None), 0.0)
+
+
+def _ways(first: Sequence[CaseResult]) -> list[str]:
+    """What tells ways apart, by a case of each: the value of what varies, or all settings that do."""
+    settings = {name: values for name, values in varying(first).items() if not _is_part(name)}
+    if len(settings) == 1:
+        return list(next(iter(settings.values())))
+    return [
+        ", ".join(f"{name}={values[index]}" for name, values in settings.items())
+        for index, _ in enumerate(first)
+    ]
+
+
+def _names(first: Sequence[CaseResult]) -> list[str]:
+    """What each model is called, by a case of each."""
+    if not first:
+        return []
+    ways = {key.rpartition(".")[2] for key in WAYS}
+    settings = varying(first)
+    telling = {name: each for name, each in settings.items() if not _is_part(name) and name not in ways}
+    return labels(first, telling)
+
+
+def _is_part(setting: str) -> bool:
+    return setting in ("part", PART)
