@@ -59,6 +59,7 @@ NOT_THE_WORK = (
     "view",
     "columns",
     "depth",
+    "functions",
     "trace",
     "energy",
 )
@@ -326,7 +327,7 @@ class Config:
         view: profile: one of VIEWS, how its calls are summed up.
         columns: profile: the columns to show; `~name` leaves one of the usual ones out.
         depth: profile: how deep the tree is shown; None for all of it.
-        functions: profile: torch's operators outside the innermost modules are rows too.
+        functions: profile: show torch's operators outside the innermost modules too.
         timing: profile: time the calls; without, it is done on paper alone.
         memory: profile: follow the memory that the calls allocate.
         trace: profile: write a trace for Perfetto or chrome://tracing too.

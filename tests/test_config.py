@@ -9,6 +9,7 @@ from microbench.config import (
     ALLOCATORS,
     CACHES,
     COMPILE_MODES,
+    EACH,
     ISOLATIONS,
     LAYOUTS,
     LEVELS,
@@ -16,8 +17,11 @@ from microbench.config import (
     NOT_THE_WORK,
     OF_THE_RUN,
     OPTIONS_OF,
+    OPTIONS_OF_PROFILE,
+    PROFILE,
     RULES,
     SCHEDULES,
+    VIEWS,
     WAYS,
     WORK_OF_MEASURE,
     Config,
@@ -48,6 +52,11 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
     "model.input_high": ([0], [1]),
     "model.num_classes": ([0], [1]),
     "model.input_shape": ([[0], [3, -1, 224]], [[1], []]),
+    "depth": ([-1], [0, 3, None]),
+    "energy.multiply": ([-0.1, float("inf")], [0.0, 4.5, None]),
+    "energy.on_chip": ([-0.1], [0.0]),
+    "energy.dram": ([-1.0, float("nan")], [0.0]),
+    "energy.hit_rate": ([-0.1, 1.1, float("nan")], [0.0, 1.0]),
     "optimizer.lr": ([-1e-9, float("nan")], [0.0]),
     "measure.rounds": ([0, -1], [1, 10]),
     "measure.rel_ci": ([0.0, 1.0, -0.1, float("nan")], [0.5, 1e-9]),
@@ -60,10 +69,20 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
 }
 
 
+def mode_with(key: str) -> str:
+    """A mode that has the option at a key."""
+    if key == "mode.each":
+        return "layers"
+    return PROFILE if key in OPTIONS_OF_PROFILE else "infer"
+
+
 def config_with(key: str, value: Any) -> Config:
     """A usable configuration but for this value."""
     config = Config(model=ModelConfig(source="layer", cls="torch.nn.GELU", input_shape=[4]))
     config.optimizer.lr = 0.1
+    config.mode.name = mode_with(key)
+    if key == "depth":
+        config.view = "tree"
     *path, last = key.split(".")
     setattr(value_of(config, ".".join(path)) if path else config, last, value)
     return config
@@ -125,7 +144,57 @@ def test_every_option_of_names_is_tested_here() -> None:
         "engine.mode": COMPILE_MODES,
         "engine.cache": CACHES,
         "engine.level": LEVELS,
+        "mode.each": EACH,
+        "view": VIEWS,
     }
+
+
+# For each option of a profile: a value that is not its default.
+OF_A_PROFILE: dict[str, Any] = {
+    "mode.training": True,
+    "view": "types",
+    "columns": ["name"],
+    "depth": 2,
+    "functions": False,
+    "timing": False,
+    "memory": False,
+    "trace": True,
+    "energy.multiply": 1.0,
+    "energy.on_chip": 1.0,
+    "energy.dram": 1.0,
+    "energy.hit_rate": 0.5,
+}
+
+
+def test_every_option_of_a_profile_is_tested_here() -> None:
+    assert set(OF_A_PROFILE) == set(OPTIONS_OF_PROFILE)
+
+
+@pytest.mark.parametrize(("key", "value"), OF_A_PROFILE.items())
+def test_a_profile_takes_its_options_and_other_modes_refuse_them(key: str, value: Any) -> None:
+    config = config_with(key, value)
+    validate(config)
+    config.mode.name = "train"
+    with pytest.raises(UserError, match=rf"^{key}=\S+ is an option of mode=profile: mode=train has none"):
+        if key == "depth":
+            config.view = "calls"
+        validate(config)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"depth": 1}, "depth=1 is an option of view=tree: view=calls has no depth."),
+        ({"trace": True, "timing": False}, "trace=true traces a call, which timing=false leaves out."),
+    ],
+)
+def test_options_of_a_profile_that_would_do_nothing_are_refused(given: dict[str, Any], told: str) -> None:
+    config = config_with("view", "calls")
+    for key, value in given.items():
+        setattr(config, key, value)
+    with pytest.raises(UserError) as caught:
+        validate(config)
+    assert str(caught.value) == told
 
 
 def engine_with(key: str) -> str:

@@ -210,7 +210,7 @@ def estimate_of(records: Sequence[Record]) -> Estimate:
 
 def is_of_phase(record: Record) -> bool:
     """Whether a record is of a phase's time, and not of one of the calls within it."""
-    return record["metric"] == "time" and record.get("layer_order") is None
+    return record.get("metric", "time") == "time" and record.get("layer_order") is None
 
 
 def is_ok(attempt: Attempt) -> bool:

@@ -612,7 +612,7 @@ class TestRanking:
         assert places(among[0])[1] == ("allocator=tuned", "inconclusive")
 
     def test_every_setting_is_of_the_work_of_how_it_is_done_or_of_how_it_is_measured(self) -> None:
-        what = {"model", "mode", "optimizer", "batch_size", "seed"}
+        what = {"model", "mode", "optimizer", "batch_size", "seed", "timing", "memory"}
         ways = {way for way in WAYS if "." not in way}
         kinds = (what, ways, {*NOT_THE_WORK})
         assert sorted(each for kind in kinds for each in kind) == sorted(
