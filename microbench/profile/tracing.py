@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
+from torch._C import DispatchKey
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -163,7 +165,7 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         if _is_composite(func):
             with self:
-                output = func.decompose(*args, **kwargs)
+                output = func._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
             if output is not NotImplemented:
                 return output
         return self._run(func, args, kwargs)
@@ -171,4 +173,6 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _is_composite(func: OpOverload) -> bool:
     """Whether an operator is made of others, and has no kernel of its own."""
-    return bool(func._can_decompose())
+    # Python's decompositions, which `_can_decompose` knows too, are for compilers: they are not what runs.
+    key = DispatchKey.CompositeImplicitAutograd.name
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key))
