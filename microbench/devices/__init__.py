@@ -26,6 +26,28 @@ class MemoryMeter(Protocol):
         ...
 
 
+class EnergyMeter(Protocol):
+    """Measures the energy that a device takes between entering and leaving it, as a context manager.
+
+    Everything that ran on the device meanwhile is in it.
+    """
+
+    def __enter__(self) -> EnergyMeter:
+        """Begin."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+        ...
+
+    @property
+    def joules(self) -> float | None:
+        """What was measured, once it has ended; None where the device cannot tell."""
+        ...
+
+
 @dataclass(frozen=True)
 class Level:
     """How much memory was allocated at a note, over the level at the ledger's beginning, in bytes.
@@ -106,6 +128,10 @@ class Device(Protocol):
 
     def ledger(self) -> Ledger:
         """Follows memory from note to note."""
+        ...
+
+    def energy(self) -> EnergyMeter:
+        """A meter of energy."""
         ...
 
     def describe(self) -> dict[str, str | int | float | None]:

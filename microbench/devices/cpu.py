@@ -17,6 +17,7 @@ from microbench.config import Config
 from microbench.devices import Level
 from microbench.errors import UserError
 from microbench.metrics import cpus
+from microbench.metrics.energy import Meter
 from microbench.metrics.process import PeakMemory
 
 UNKNOWN_CACHE = 64 * 2**20  # bytes to assume of the last level of cache where the kernel does not say
@@ -196,6 +197,10 @@ class Device:
     def ledger(self) -> ProfiledLedger:
         """Follows torch's allocations on the host."""
         return ProfiledLedger()
+
+    def energy(self) -> Meter:
+        """A meter of the processors' own counters."""
+        return Meter()
 
     def describe(self) -> dict[str, str | int | float | None]:
         """The widest vector instructions that torch uses here."""

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from microbench.config import Config
 from microbench.devices import Level
 from microbench.errors import UserError
+
+Answer = TypeVar("Answer")
 
 
 class EventClock:
@@ -91,6 +93,34 @@ class AllocatorLedger:
         return list(self._levels)
 
 
+class CountedEnergy:
+    """Measures the energy of the current device, board and memory included, by its own counter.
+
+    That moves some tens of times a second: what is measured should last a second or more. GPUs before Volta
+    and parts of a GPU (MIG) have none.
+    """
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+        self._after: int | None = None
+
+    def __enter__(self) -> CountedEnergy:
+        """Begin, once the GPU has done what it was given before."""
+        self._before, self._after = _millijoules(), None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End, once the GPU has done what it was given."""
+        self._after = _millijoules()
+
+    @property
+    def joules(self) -> float | None:
+        """What was measured; None where the GPU has no counter."""
+        return None if self._before is None or self._after is None else (self._after - self._before) * 1e-3
+
+
 class Device:
     """The current CUDA device."""
 
@@ -144,6 +174,10 @@ class Device:
         """Follows the caching allocator."""
         return AllocatorLedger()
 
+    def energy(self) -> CountedEnergy:
+        """A meter of the GPU's own counter."""
+        return CountedEnergy()
+
     def describe(self) -> dict[str, str | int | float | None]:
         """The GPU, its memory in bytes, its driver and CUDA's version."""
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
@@ -158,10 +192,31 @@ class Device:
 def _driver() -> str | None:
     import pynvml
 
+    return _ask_nvml(lambda: str(pynvml.nvmlSystemGetDriverVersion()))
+
+
+def _millijoules() -> int | None:
+    """What the current device has taken since its driver was loaded, all work done; None without a counter.
+
+    NVML numbers all GPUs and torch those that it may see (CUDA_VISIBLE_DEVICES): their UUIDs tell them apart.
+    """
+    import pynvml
+
+    torch.cuda.synchronize()
+    uuid = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+    return _ask_nvml(
+        lambda: int(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid)))
+    )
+
+
+def _ask_nvml(question: Callable[[], Answer]) -> Answer | None:
+    """What NVIDIA's management library answers; None where it cannot."""
+    import pynvml
+
     try:
         pynvml.nvmlInit()
         try:
-            return str(pynvml.nvmlSystemGetDriverVersion())
+            return question()
         finally:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError:

@@ -45,6 +45,21 @@ class FakeMemory:
         return None
 
 
+class FakeEnergy:
+    """A meter that measures nothing."""
+
+    joules: float | None = None
+
+    def __enter__(self) -> FakeEnergy:
+        """Nothing to begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to end."""
+
+
 class FakeLedger:
     """Follows memory that is always as full as at first."""
 
@@ -104,6 +119,10 @@ class Device:
     def ledger(self) -> FakeLedger:
         """Follows nothing."""
         return FakeLedger()
+
+    def energy(self) -> FakeEnergy:
+        """A meter that measures nothing."""
+        return FakeEnergy()
 
     def describe(self) -> dict[str, str | int | float | None]:
         """Nothing to say."""
