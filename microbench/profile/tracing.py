@@ -174,5 +174,4 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _is_composite(func: OpOverload) -> bool:
     """Whether an operator is made of others, and has no kernel of its own."""
     # Python's decompositions, which `_can_decompose` knows too, are for compilers: they are not what runs.
-    key = DispatchKey.CompositeImplicitAutograd.name
-    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key))
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func._name, "CompositeImplicitAutograd"))

@@ -98,10 +98,10 @@ MODULES: Mapping[type[nn.Module], Rule] = {
 
 OPERATORS: Mapping[str, Rule] = {
     **shared("add sub rsub", sum_of_scaled),
-    **shared("mul neg abs square", SCALED),
+    **shared("mul neg abs square exp", SCALED),
     **shared(
         "relu relu6 hardtanh leaky_relu threshold hardsigmoid hardshrink softshrink clamp "
-        "clamp_min clamp_max rrelu_with_noise maximum minimum fmax fmin exp",
+        "clamp_min clamp_max rrelu_with_noise maximum minimum fmax fmin",
         PIECEWISE_LINEAR,
     ),
     **shared("hardswish log_sigmoid_forward rrelu_with_noise_functional", SMOOTH),

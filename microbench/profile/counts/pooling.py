@@ -18,11 +18,11 @@ def highest(results: int, window: int, *, sought: bool) -> Counts:
 
 
 def average(results: int, window: int, *, sought: bool) -> Counts:
-    """An inner product with 1 / window, 2 · window − 1; backward, one quotient and window additions."""
+    """An inner product with 1 / window, 2 · window − 1; backward, window elements get their share."""
     return Counts(
         flops=results * (2 * window - 1),
         macc=results * window,
-        backward=results * (window + 1) if sought else 0,
+        backward=results * window if sought else 0,
     )
 
 
