@@ -138,7 +138,7 @@ def stat(
     """
     from microbench.profile import stat as profiling
     from microbench.reports.profile import ProfileTable
-    from microbench.results.columns import check
+    from microbench.results.columns import check, chosen
     from microbench.results.profile import VIEWS
 
     if view not in VIEWS:
@@ -148,6 +148,7 @@ def stat(
     wanted = profiling.Wanted(timing, memory, training)
     found = profiling.stat(model, inputs, input_shape, batch_size, device, wanted)
     found = replace(found, functions=functions, energy=_assumed(energy or {}))
+    chosen(found, view, asked)
     return ProfileTable(**vars(found), shown=view, columns=asked, depth=depth)
 
 

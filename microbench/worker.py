@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 
@@ -29,11 +30,13 @@ from microbench.metrics import cpus
 from microbench.metrics.sensors import Sensors
 from microbench.modes import Findings
 from microbench.results.record import (
+    Caution,
     Outcome,
     Place,
     Progress,
     Series,
     Status,
+    WarningCode,
     Watch,
     unverified,
     with_check,
@@ -54,12 +57,12 @@ def describe(device_name: str) -> Place:
     return Place(device.name, device.describe())
 
 
-def measure_case(config: Config, watch: Watch, verified: bool = True) -> Outcome:
-    """Measure one case, and check its answer if that is to be `verified`.
+def measure_case(config: Config, watch: Watch, verified: bool = True, trace: Path | None = None) -> Outcome:
+    """Measure one case, check its answer if that is to be `verified`, and write a `trace` if one is wanted.
 
     Every failure becomes an outcome with its status and reason; none is raised.
     """
-    steps = _Steps(config, watch, verified)
+    steps = _Steps(config, watch, verified, trace)
     try:
         return steps.run()
     except Exception as error:
@@ -71,10 +74,10 @@ def measure_case(config: Config, watch: Watch, verified: bool = True) -> Outcome
 class _Steps:
     """The steps of measuring a case, and which of them is being done."""
 
-    def __init__(self, config: Config, watch: Watch, verified: bool) -> None:
+    def __init__(self, config: Config, watch: Watch, verified: bool, trace: Path | None) -> None:
         self._threads = config.threads or cpus.physical_cores()
         self._config, self._watch = replace(config, threads=self._threads), watch
-        self._verified = verified
+        self._verified, self._trace = verified, trace
         self.doing = ""
         self.workload: Workload | None = None
         self.environment: state.Environment = {}
@@ -110,6 +113,7 @@ class _Steps:
             peak_memory = memory.peak() if program.loop is None else program.loop.peak_memory()
             finite = trial.finite()
             findings = Findings() if trial.findings is None else trial.findings(sampled, device)
+            traced = self._traced(program)
 
         self.environment |= findings.environment
         series = _series(sampled, warmup, experiment.whole, clock.name)
@@ -122,13 +126,27 @@ class _Steps:
             cautions=(
                 *cautions(warmup, main, self._wanted, finite),
                 *disturbances(readings, surroundings),
+                *traced,
             ),
             cost=_cost(workload),
             state={"peak_memory": peak_memory, **asdict(readings), **findings.state},
             environment=self.environment,
+            trace=None if self._trace is None or traced else str(self._trace),
         )
         verified = self._verified and training == mode.TRAINING
         return self._checked(outcome, device, mode, program) if verified else outcome
+
+    def _traced(self, program: Program) -> list[Caution]:
+        """Write the trace that is wanted; a warning where that fails, for what was measured stands."""
+        if self._trace is None:
+            return []
+        from microbench.profile.chrome import write_trace
+
+        try:
+            write_trace(program.workload.module, program.call, self._trace)
+        except OSError as error:
+            return [Caution(WarningCode.NO_TRACE, f"no trace could be written: {error.strerror}")]
+        return []
 
     def _on_paper(self, device: Device) -> Outcome:
         """A profile of a workload whose weights are never filled, let alone computed with."""

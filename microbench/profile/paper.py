@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -79,17 +80,39 @@ def _refill(container: Any, members: Any) -> None:
 def trace_on_paper(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Call:
     """The module's calls, found with fake tensors; for real where it does what these cannot.
 
-    They cannot tell a value, as code does that branches on one or turns one into a number.
+    These cannot tell a value, which code asks for that branches on one or turns one into a number.
 
     Raises:
         Exception: what the module raises on these inputs.
     """
+
+    def real() -> Call:
+        return trace(module, lambda: module(*args, **(kwargs or {})))
+
+    if has_hooks(module):
+        return real()
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        with _silent(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
             fake_args, fake_kwargs = fake(mode, (tuple(args), dict(kwargs or {})))
             return trace(module, lambda: module(*fake_args, **fake_kwargs))
     except Exception:
-        return trace(module, lambda: module(*args, **(kwargs or {})))
+        return real()
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a user has hung hooks on a module, or on one in it: what they keep should not be fake."""
+    return any(each._forward_hooks or each._forward_pre_hooks for each in module.modules())
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep torch from logging what fake tensors fail at: it is tried for real then."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def fake(mode: FakeTensorMode, values: Any) -> Any:

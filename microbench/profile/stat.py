@@ -62,8 +62,7 @@ def stat(
         UserError: it cannot be profiled, or it fails on these inputs; what failed where.
     """
     check(model)
-    if device is not None and (place := torch.device(device)) != home(model):
-        model = deepcopy(model).to(place)
+    model = placed(model, device)
     arguments = arguments_of(model, inputs, input_shape, batch_size)
     with left_as_it_was(model), torch.set_grad_enabled(wanted.training):
         model.train(wanted.training)
@@ -83,7 +82,7 @@ def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, batch_size:
     if not wanted.timing and not wanted.memory:
         study = Study(trace_on_paper(model, arguments.args, arguments.kwargs), wanted.training)
         return Profile(study.rows(), name, batch_size, wanted.training)
-    device = devices.open_device((home(model) or torch.device("cpu")).type)
+    device = open_device(home(model))
     root = trace(model, call)
     memory = measure_memory(call, root, device) if wanted.memory else None
     if not wanted.timing:
@@ -99,6 +98,31 @@ def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, batch_size:
         seconds=median(sampled.samples[phase_of(wanted.training)]),
         peaks=_peaks(device),
     )
+
+
+def open_device(place: torch.device | None) -> devices.Device:
+    """The device that a module runs on.
+
+    Raises:
+        UserError: nothing can be measured there.
+    """
+    if place is not None and place.type == "meta":
+        raise UserError("The module is on meta, where nothing is computed: leave out timing and memory.")
+    return devices.open_device("cpu" if place is None else place.type)
+
+
+def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
+    """The module, or a copy of it where that is to be elsewhere.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if device is None:
+        return model
+    name, _, index = str(device).partition(":")
+    usable = devices.open_device(name).torch_device()
+    place = torch.device(name, int(index)) if index.isdigit() else usable
+    return model if place == home(model) else deepcopy(model).to(place)
 
 
 def _sampled(passes: Passes, device: devices.Device) -> sampler.Sampled:
@@ -147,7 +171,7 @@ def arguments_of(
     if (inputs is None) == (input_shape is None):
         raise UserError("Give inputs=TENSORS, or input_shape=SIZES without the batch, such as (3, 224, 224).")
     if inputs is None:
-        return Arguments(_drawn(model, input_shape or (), batch_size))
+        return Arguments(_drawn(model, input_shape, batch_size))
     found = (
         Arguments(inputs)
         if isinstance(inputs, tuple)
@@ -165,16 +189,27 @@ def arguments_of(
     return found
 
 
-def _drawn(model: nn.Module, input_shape: Sequence[Any], batch_size: int) -> tuple[torch.Tensor, ...]:
+def _drawn(model: nn.Module, input_shape: Any, batch_size: int) -> tuple[torch.Tensor, ...]:
     """Standard normal inputs of a shape, or of several, in the number format of the module's parameters."""
-    several = bool(input_shape) and not isinstance(input_shape[0], int)
-    shapes = input_shape if several else [input_shape]
-    for shape in shapes:
-        if not all(isinstance(size, int) and size > 0 for size in shape):
-            raise UserError(f"input_shape={input_shape} is not possible: give sizes of at least 1.")
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size} is not possible: give an integer of at least 1.")
+    shapes = [input_shape] if _is_shape(input_shape) else list(input_shape) if _is_list(input_shape) else []
+    if not shapes or not all(_is_shape(shape) for shape in shapes):
+        raise UserError(
+            f"input_shape={input_shape!r} is not possible: give sizes of at least 1 without the batch, such as "
+            "(3, 224, 224), or a list of such shapes."
+        )
     formats = [each.dtype for each in model.parameters() if each.is_floating_point()]
     dtype = formats[0] if formats else torch.get_default_dtype()
     return tuple(torch.randn(batch_size, *shape, device=home(model), dtype=dtype) for shape in shapes)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (tuple, list))
+
+
+def _is_shape(value: Any) -> bool:
+    return _is_list(value) and all(isinstance(size, int) and size > 0 for size in value)
 
 
 def failure(error: Exception, arguments: Arguments) -> UserError:
@@ -184,5 +219,5 @@ def failure(error: Exception, arguments: Arguments) -> UserError:
         return UserError(f"The profile failed: {message}")
     call: Call = error.__cause__.call
     where = f"{call.name} ({call.type})" if call.name else call.type
-    given = ", ".join(str(tuple(shape)) for shape in call.in_shapes) or "no tensors"
-    return UserError(f"{where} failed on input {given}: {message}")
+    given = ", ".join(str(tuple(shape)) for shape in call.in_shapes)
+    return UserError(f"{where} failed {f'on input {given}' if given else 'without a tensor'}: {message}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from microbench.reports import units
 from microbench.reports.case import facts
+from microbench.reports.labels import relative
 from microbench.results import columns as known
 from microbench.results.cases import CaseResult
 from microbench.results.layers import OVERHEAD, Kind
@@ -100,7 +102,11 @@ def show_profile_case(case: CaseResult, out: Console) -> None:
     if profile.timed:
         out.print(facts(case), style="dim", soft_wrap=True)
     if trace := first.get("trace"):
-        out.print(f"trace: {escape(trace)}, to open in https://ui.perfetto.dev", style="dim", soft_wrap=True)
+        out.print(
+            f"trace: {escape(relative(Path(trace)))}, to open in https://ui.perfetto.dev",
+            style="dim",
+            soft_wrap=True,
+        )
 
 
 def show_profile(
@@ -169,8 +175,9 @@ def _cells(entry: Entry, profile: Profile, shown: Sequence[str], view: str) -> l
     if entry.layer.kind is Kind.FUNCTION and "type" in cells:
         cells["type"] += "()"
     if view == "tree" and "name" in cells:
-        own = entry.layer.name.rpartition(".")[2] or profile.name or "(model)"
-        cells["name"] = INDENT * entry.layer.depth + own
+        cells["name"] = INDENT * entry.layer.depth + entry.layer.name.rpartition(".")[2]
+    if cells.get("name") == "":
+        cells["name"] = profile.name
     return [escape(cells[name]) for name in shown]
 
 

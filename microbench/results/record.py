@@ -72,6 +72,7 @@ class WarningCode(StrEnum):
     THERMAL = "thermal"
     ON_BATTERY = "on_battery"
     UNVERIFIED = "unverified"
+    NO_TRACE = "no_trace"
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,7 @@ class Outcome:
         state: peak memory in bytes, and the fields of `Readings`.
         environment: `env_*` fields, without that prefix, as they turned out in the worker.
         check: whether the answer is eager fp32's.
+        trace: the file that a trace was written to.
     """
 
     status: Status = Status.OK
@@ -245,6 +247,7 @@ class Outcome:
     state: Mapping[str, float | None] = field(default_factory=dict)
     environment: Mapping[str, str | int | float | None] = field(default_factory=dict)
     check: Check = field(default_factory=Check)
+    trace: str | None = None
 
 
 def with_check(outcome: Outcome, check: Check) -> Outcome:
@@ -388,6 +391,7 @@ def records_of(outcome: Outcome, identity: Mapping[str, Any]) -> list[Record]:
         "warnings": [{"code": item.code.value, "message": item.message} for item in outcome.cautions],
         "params": None,
         **NO_LAYER,
+        "trace": outcome.trace,
         **outcome.cost,
         **outcome.check.fields(),
     }

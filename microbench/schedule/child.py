@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from microbench.config import Config
@@ -27,16 +28,23 @@ class Describe:
 
 @dataclass(frozen=True)
 class Measure:
-    """Ask for a case's outcome, and whether its answer is to be checked."""
+    """Ask for a case's outcome.
+
+    Attributes:
+        config: the case.
+        verified: its answer is to be checked.
+        trace: where a trace of it goes; None for none.
+    """
 
     config: Config
     verified: bool
+    trace: Path | None = None
 
     def run(self, watch: Watch) -> Any:
         """The outcome."""
         from microbench import worker
 
-        return worker.measure_case(self.config, watch, self.verified)
+        return worker.measure_case(self.config, watch, self.verified, self.trace)
 
 
 @dataclass(frozen=True)

@@ -334,7 +334,7 @@ class _Turn:
         observer.begin(self.heading)
         interrupt: KeyboardInterrupt | None = None
         try:
-            outcome = self.case.known or self._measure(pool, observer)
+            outcome = self.case.known or self._measure(pool, store, observer)
         except KeyboardInterrupt as error:
             interrupt = error
             outcome = Outcome(status=Status.ERROR, error=str(error) or "interrupted (Ctrl-C)")
@@ -349,14 +349,17 @@ class _Turn:
             raise interrupt
         return records
 
-    def _measure(self, pool: Pool, observer: Observer) -> Outcome:
+    def _measure(self, pool: Pool, store: Store, observer: Observer) -> Outcome:
         def watch(progress: Progress) -> None:
             self._keep(progress)
             observer.progress(progress)
 
-        timeout, killed = self.case.config.timeout, cgroups.oom_kills()
+        config, is_first = self.case.config, self.case.round == 0
+        trace = store.path.with_name(f"trace-{self.case.id}.json").resolve()
+        request = Measure(config, is_first, trace if config.trace and is_first else None)
+        timeout, killed = config.timeout, cgroups.oom_kills()
         try:
-            answer = pool.of(self.case).ask(Measure(self.case.config, self.case.round == 0), watch, timeout)
+            answer = pool.of(self.case).ask(request, watch, timeout)
         except SkippedError as error:
             return Outcome(Status.SKIPPED, str(error))
         except WorkerTimeoutError:
