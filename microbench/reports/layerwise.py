@@ -32,7 +32,8 @@ def show_layerwise(found: Sequence[Layerwise], out: Console) -> None:
     cases = [case for model in found for case in cases_of(model)]
     if interval := interval_note(cases):
         out.print(interval, style="dim", soft_wrap=True)
-    show_failures([case for case in cases if case.status != "skipped" or is_whole(case)], out)
+    left_out = {id(case) for model in found for row in left_out_of(model) for case in row.cases}
+    show_failures([case for case in cases if id(case) not in left_out], out)
     for warning in warnings(cases):
         out.print(f"[yellow]warning[/yellow]: {escape(warning)}", soft_wrap=True)
 
@@ -49,9 +50,9 @@ def cases_of(model: Layerwise) -> list[CaseResult]:
     return [case for case in (*model.wholes, *rows) if case is not None]
 
 
-def is_whole(case: CaseResult) -> bool:
-    """Whether a case is a model's own."""
-    return case.first["cfg_part"] is None
+def left_out_of(model: Layerwise) -> list[Row]:
+    """The layers that are not to be measured in any way: a line below the table says why."""
+    return [row for row in model.unmeasured if all(case and case.status == "skipped" for case in row.cases)]
 
 
 def layers_table(model: Layerwise) -> Table:
@@ -67,7 +68,7 @@ def layers_table(model: Layerwise) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in model.rows:
         first = row.record
-        what = map(escape, (first["layer"] or first["cfg_model"], type_text(first), shape_text(first)))
+        what = map(escape, (first["cfg_part"] or first["cfg_model"], type_text(first), shape_text(first)))
         table.add_row(*what, str(row.count), *_cells(row, model))
     table.add_section()
     for name, cells in _ends(model):
@@ -167,9 +168,10 @@ def notes(model: Layerwise) -> Iterator[str]:
     for way, name in enumerate(model.ways):
         if number := model.missing(way):
             where = f" of {name}" if name else ""
-            yield f"the sum{where} lacks {number} layers that have no time there"
+            what = "layer that has a time elsewhere" if number == 1 else "layers that have a time elsewhere"
+            yield f"the sum{where} lacks {number} {what}"
     left_out: Counter[tuple[str, str]] = Counter()
-    for row in model.unmeasured:
+    for row in left_out_of(model):
         left_out[row.record["layer_type"], str(row.record["error"])] += row.count
     for (kind, reason), count in left_out.items():
         yield f"{kind} ({count} {'call' if count == 1 else 'calls'}): {reason.partition(' (')[0]}"
