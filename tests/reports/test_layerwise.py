@@ -85,7 +85,7 @@ class TestOneWay:
             *("conv", "Conv2d(3, 8, kernel_size=(3, 3))", "1x3x8x8", "3", "10.0 ms", "20.0 ms"),
             *("90.0 ms ±2.0 %", "30 %"),
         ]
-        assert row(lines, "act:1")[-2:] == ["30.0 ms ±2.0 %", "10 %"]
+        assert row(lines, "act:1")[-2:] == ["30.0 ms ±2.0 %", "10.0 %"]
         assert row(lines, "sum of layers") == ["sum of layers", "40.0 ms", "80.0 ms", "120 ms", "40 %"]
         assert row(lines, "whole model") == ["whole model", "100 ms", "200 ms", "300 ms"]
         assert row(lines, "sum / whole") == ["sum / whole", "0.40", "0.40", "0.40"]
