@@ -16,6 +16,7 @@ from microbench.modes import Findings, Trial, is_finite
 from microbench.modes import answer_of_call as answer
 from microbench.profile.paper import trace_on_paper
 from microbench.profile.peaks import peaks
+from microbench.profile.power import joules_per_call
 from microbench.profile.study import Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.profile.tracing import trace
@@ -48,8 +49,11 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
                 call_times(root, sampled.inner, cost),
                 measure_memory(call, root, device) if config.memory else None,
             )
-            found = peaks(device, config)
-            return Findings(study.series(device.clock.name), {}, {"peaks": found.plain()})
+            return Findings(
+                study.series(device.clock.name),
+                {"joules": joules_per_call(call, device)},
+                {"peaks": peaks(device, config).plain()},
+            )
 
         yield Trial(passes.experiment(), lambda: is_finite(call()), findings)
 

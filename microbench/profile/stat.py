@@ -20,6 +20,7 @@ from microbench.measure.stopping import StoppingRule
 from microbench.profile.calls import Call
 from microbench.profile.paper import left_as_it_was, trace_on_paper
 from microbench.profile.peaks import peaks
+from microbench.profile.power import joules_per_call
 from microbench.profile.study import Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.profile.tracing import FailedAt, trace
@@ -97,6 +98,7 @@ def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, batch_size:
         wanted.training,
         seconds=median(sampled.samples[phase_of(wanted.training)]),
         peaks=_peaks(device),
+        joules=joules_per_call(call, device),
     )
 
 

@@ -231,7 +231,7 @@ class Outcome:
         stop_reason: which rule ended the sampling.
         cautions: warnings on what was measured.
         cost: `params`, the number of parameters.
-        state: peak memory in bytes, and the fields of `Readings`.
+        state: peak memory in bytes, joules a call, and the fields of `Readings`.
         environment: `env_*` fields, without that prefix, as they turned out in the worker.
         check: whether the answer is eager fp32's.
         trace: the file that a trace was written to.
@@ -354,7 +354,9 @@ def to_json(record: Mapping[str, Any]) -> str:
 
 
 _NO_SUMMARY: dict[str, None] = dict.fromkeys(item.name for item in fields(Summary))
-_NO_STATE: dict[str, None] = dict.fromkeys(("peak_memory", *(item.name for item in fields(Readings))))
+_NO_STATE: dict[str, None] = dict.fromkeys(
+    ("peak_memory", "joules", *(item.name for item in fields(Readings)))
+)
 
 
 def _series_fields(series: Series | None) -> dict[str, Any]:

@@ -54,6 +54,7 @@ UNKNOWN: Mapping[str, None] = dict.fromkeys(
         "engine",
         "arithmetic",
         "conversions",
+        "peaks",
     )
 )
 """What a worker says of its environment (`host.state`), where it did not live to say it."""
