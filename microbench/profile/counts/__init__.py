@@ -14,6 +14,7 @@ from torch._ops import OpOverload
 
 from microbench.profile.counts import executed, modules, operators
 from microbench.profile.counts.amount import Counts
+from microbench.workloads import tensors
 
 __all__ = ["Counts", "of_function", "of_module"]
 
@@ -21,11 +22,12 @@ __all__ = ["Counts", "of_function", "of_module"]
 def of_module(
     module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any
 ) -> Counts | None:
-    """What a call of a module costs; None where no rule knows the module's type.
+    """What a call of a module costs; None where no rule knows the module's type, and its operators tell.
 
+    They do too where examples are nested, each of its own length.
     Gradients are counted where gradients are enabled and the inputs or parameters require one.
     """
-    if modules.known_type(module) is None:
+    if modules.known_type(module) is None or any(each.is_nested for each in tensors((args, kwargs))):
         return None
     return modules.count(module, executed.of_module(module, args, kwargs, output))
 

@@ -12,7 +12,7 @@ find the scores anew is not counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -213,18 +213,29 @@ def multi_head(call: Executed) -> Counts:
 
 def multi_head_operator(call: Executed) -> Counts:
     """The kernel that runs nn.MultiheadAttention in eval."""
-    return projected(
-        _kernel_shape(call, call["query"], call["key"], call["num_head"]),
-        _NOT_SOUGHT,
-        learned=False,
-        mask=call["mask"] is not None,
-        averaged=call["need_weights"] and call["average_attn_weights"],
+    return total(
+        projected(
+            _kernel_shape(call, query, key, call["num_head"]),
+            _NOT_SOUGHT,
+            learned=False,
+            mask=call["mask"] is not None,
+            averaged=call["need_weights"] and call["average_attn_weights"],
+        )
+        for query, key in zip(examples(call["query"]), examples(call["key"]), strict=True)
     )
 
 
 def encoder_layer_operator(call: Executed) -> Counts:
     """The kernel that runs nn.TransformerEncoderLayer in eval: attention, two linear layers, two norms."""
-    rows = call["src"]
+    return total(_encoded(call, rows) for rows in examples(call["src"]))
+
+
+def examples(batch: Tensor) -> Sequence[Tensor]:
+    """A batch as it is; of a nested one, whose examples are of different lengths, each as a batch of one."""
+    return [each.unsqueeze(0) for each in batch.unbind()] if batch.is_nested else [batch]
+
+
+def _encoded(call: Executed, rows: Tensor) -> Counts:
     made, given = call["ffn_weight_1"].shape
     count, elements = rows.shape[:-1].numel(), rows.numel()
     attention = projected(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
@@ -23,20 +23,40 @@ def inner(one: Tensor, other: Tensor, result: Tensor, bias: Tensor | None = None
 
 
 def bilinear(call: Executed) -> Counts:
-    """R outputs x₁ᵀ A x₂ (+ b): x₁ᵀ A, of in1 · in2 products in in2 sums, then in2 products with x₂."""
+    """R outputs x₁ᵀ A x₂ (+ b), as `contracted_twice`."""
     module, results = call.module, call.result.numel()
-    first, second = call["input1"], call["input2"]
-    length, sums = module.in1_features, module.in2_features
-    contracted = product(results * length * sums, results * sums, (first, module.weight))
-    if not needs_gradient(first, module.weight):
-        return contracted + product(results * sums, results, (second,), module.bias)
-    # The gradient of x1' A itself is a product as well, without a sum.
-    outer = results * sums
-    return (
-        contracted
-        + product(results * sums, results, (second,), module.bias)
-        + Counts(backward=outer, backward_products=outer)
-    )
+    lengths = (module.in1_features, module.in2_features)
+    return contracted_twice(call["input1"], call["input2"], module.weight, module.bias, results, lengths)
+
+
+def trilinear(call: Executed) -> Counts:
+    """The operator of it: operands get dimensions of length 1 to be broadcast, and two are summed over."""
+    one, matrix, other = (_expanded(call[f"i{number}"], call[f"expand{number}"]) for number in (1, 2, 3))
+    shape = [max(lengths) for lengths in zip(one, matrix, other, strict=True)]
+    first, second = (shape[dimension] for dimension in call["sumdim"])
+    return contracted_twice(call["i1"], call["i3"], call["i2"], None, call.result.numel(), (first, second))
+
+
+def _expanded(tensor: Tensor, dimensions: Sequence[int]) -> list[int]:
+    shape = list(tensor.shape)
+    for dimension in dimensions:
+        shape.insert(dimension, 1)
+    return shape
+
+
+def contracted_twice(
+    one: Tensor, other: Tensor, matrix: Tensor, bias: Tensor | None, results: int, lengths: tuple[int, int]
+) -> Counts:
+    """R outputs x₁ᵀ A x₂ (+ b) of lengths n₁ and n₂: R · n₂ sums of n₁ products, then R sums of n₂.
+
+    Backward: of both products, the gradient of what is between them included, which is no sum.
+    """
+    first, second = lengths
+    between = results * second
+    counts = product(between * first, between, (one, matrix)) + product(between, results, (other,), bias)
+    if needs_gradient(one, matrix):
+        counts += Counts(backward=between, backward_products=between)
+    return counts
 
 
 def matrices(first: str, second: str, bias: str | None = None) -> Rule:
@@ -83,6 +103,7 @@ OPERATORS: Mapping[str, Rule] = {
     "linear": matrices("input", "weight", "bias"),
     "mkldnn_linear": matrices("self", "weight", "bias"),
     "_addmm_activation": activated,
+    "_trilinear": trilinear,
     "_int_mm": matrices("self", "mat2"),
     "_scaled_mm": matrices("self", "mat2", "bias"),
 }
