@@ -6,10 +6,10 @@ logic and arithmetic on integers are none. Operands that are broadcast are count
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from microbench.profile.counts.amount import Counts, each, needs_gradient
 from microbench.profile.counts.executed import Executed, Rule, shared
@@ -23,22 +23,26 @@ class Elementwise:
     Attributes:
         flops: of one element of the result.
         backward: of one element, for each operand that requires a gradient: the derivative and its product
-            with the gradient; 1 where the derivative is a constant or an operand, 0 where it is 1.
+            with the gradient; 1 where the derivative is a constant or an operand, 0 where it is 1; None where
+            there is none.
     """
 
     flops: int = 1
-    backward: int = 2
+    backward: int | None = 2
 
     def __call__(self, call: Executed) -> Counts:
         """Count it: nothing, where there are only integers."""
         given = list(tensors(call.arguments))
         if not any(each.is_floating_point() or each.is_complex() for each in (*given, call.result)):
             return Counts()
-        elements = call.result.numel()
-        wanted = [operand for operand in given if needs_gradient(operand)]
+        return each(call.result.numel(), self.flops, backward=self._gradients(call.result.numel(), given))
+
+    def _gradients(self, elements: int, operands: Sequence[Tensor]) -> int:
+        if self.backward is None:
+            return 0
+        wanted = [operand.numel() for operand in operands if needs_gradient(operand)]
         # An operand that was broadcast gets the sum of its elements' gradients.
-        sums = sum(elements - operand.numel() for operand in wanted)
-        return each(elements, self.flops, backward=self.backward * elements * len(wanted) + max(sums, 0))
+        return sum(self.backward * elements + max(elements - own, 0) for own in wanted)
 
 
 def sum_of_scaled(call: Executed) -> Counts:
@@ -61,13 +65,12 @@ def glu(call: Executed) -> Counts:
     return each(elements, flops=2, backward=4 * elements * needs_gradient(call.input))
 
 
-ADDED = Elementwise(backward=0)
 SCALED = Elementwise(backward=1)
 PIECEWISE_LINEAR = Elementwise(backward=1)
 SMOOTH = Elementwise(backward=2)
 SELECTED = Elementwise(flops=0, backward=1)
-COMPARED = Elementwise(backward=0)
-LOGIC = Elementwise(flops=0, backward=0)
+COMPARED = Elementwise(backward=None)
+LOGIC = Elementwise(flops=0, backward=None)
 
 MODULES: Mapping[type[nn.Module], Rule] = {
     nn.ReLU: PIECEWISE_LINEAR,

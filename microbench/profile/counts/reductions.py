@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from math import log2, prod
 
-from torch import nn
+from torch import Tensor, nn
 
 from microbench.profile.counts.amount import Counts, needs_gradient
 from microbench.profile.counts.executed import Executed, Rule, shared
@@ -80,6 +81,27 @@ length: Rule = partial(reduced, each=2, backward=2)
 spread: Rule = partial(reduced, each=5, once=-1, macc=3, backward=3)
 along: Rule = partial(reduced, each=1, backward=1)
 
+
+def transformed(call: Executed) -> Counts:
+    """Fourier's transform of n numbers along dimensions of length m in all: 5 n log₂ m, of reals half."""
+    longer = max(call.input, call.result, key=Tensor.numel)
+    length = prod(longer.shape[dimension] for dimension in call["dim"])
+    real = not (call.input.is_complex() and call.result.is_complex())
+    flops = round(5 * longer.numel() * log2(max(length, 1)) / (2 if real else 1))
+    return Counts(flops=flops, macc=flops // 2, backward=flops if needs_gradient(call.input) else 0)
+
+
+def distances(call: Executed) -> Counts:
+    """Each distance of two rows of m: differences m, powers m, their sum m − 1, a root."""
+    results, length = call.result.numel(), call.input.shape[-1]
+    wanted = [each for each in (call["x1"], call["x2"]) if needs_gradient(each)]
+    return Counts(
+        flops=3 * results * length,
+        macc=2 * results * length,
+        backward=3 * results * length * len(wanted),
+    )
+
+
 MODULES: Mapping[type[nn.Module], Rule] = {
     nn.Softmax: softmax,
     nn.Softmax2d: softmax,
@@ -97,6 +119,8 @@ OPERATORS: Mapping[str, Rule] = {
     **shared("cumsum cumprod cummax cummin _cummax_helper _cummin_helper", along),
     "logsumexp": partial(reduced, each=4, once=0, macc=2, backward=3),
     "logcumsumexp": partial(reduced, each=4, once=0, macc=2, backward=3),
+    **shared("_fft_c2c _fft_r2c _fft_c2r", transformed),
+    "_cdist_forward": distances,
     "softmax": softmax,
     "_softmax": softmax,
     "_safe_softmax": softmax,
