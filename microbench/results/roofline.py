@@ -63,6 +63,16 @@ class Peaks:
         except (KeyError, TypeError) as error:
             raise ValueError(f"these are no peaks: {error}") from error
 
+    def best(self, other: Peaks) -> Peaks:
+        """The better of each of two measurements."""
+        fp32, fp32_by = max((self.fp32 or 0.0, self.fp32_by), (other.fp32 or 0.0, other.fp32_by))
+        bf16, bf16_by = max((self.bf16 or 0.0, self.bf16_by), (other.bf16 or 0.0, other.bf16_by))
+        rates = dict(self.bandwidths)
+        for size, rate in other.bandwidths:
+            rates[size] = max(rate, rates.get(size, 0.0))
+        call_seconds = min(self.call_seconds, other.call_seconds)
+        return Peaks(fp32 or None, bf16 or None, fp32_by, bf16_by, tuple(sorted(rates.items())), call_seconds)
+
     def arithmetic(self, dtype: str) -> float | None:
         """FLOP/s at best in a number format such as `float32`; None where none was measured for it.
 

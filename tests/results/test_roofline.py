@@ -118,6 +118,38 @@ def test_a_call_faster_than_the_peaks_reaches_more_than_all_and_one_without_time
     assert found.reached(0.0) is None
 
 
+def test_of_two_measurements_the_better_of_each_peak_counts() -> None:
+    other = Peaks(
+        fp32=90 * GIGA,
+        bf16=500 * GIGA,
+        fp32_by="matmul",
+        bf16_by="linear",
+        bandwidths=((256 * KIB, 90 * GIGA), (1024 * KIB, 30 * GIGA), (2048 * KIB, 20 * GIGA)),
+        call_seconds=1e-6,
+    )
+    both = Peaks(
+        fp32=100 * GIGA,
+        bf16=500 * GIGA,
+        fp32_by="conv3x3",
+        bf16_by="linear",
+        bandwidths=(
+            (256 * KIB, 90 * GIGA),
+            (1024 * KIB, 40 * GIGA),
+            (2048 * KIB, 20 * GIGA),
+            (65536 * KIB, 10 * GIGA),
+        ),
+        call_seconds=1e-6,
+    )
+    assert PEAKS.best(other) == other.best(PEAKS) == both
+    assert PEAKS.best(PEAKS) == PEAKS
+
+
+def test_what_neither_measured_is_not_known() -> None:
+    without = replace(PEAKS, bf16=None, bf16_by="")
+    assert without.best(without) == without
+    assert without.best(PEAKS) == PEAKS
+
+
 @pytest.mark.parametrize("peaks", [PEAKS, replace(PEAKS, bf16=None, bf16_by="")])
 def test_peaks_come_back_from_plain_as_they_were(peaks: Peaks) -> None:
     assert Peaks.from_plain(json.loads(json.dumps(peaks.plain()))) == peaks
