@@ -135,20 +135,25 @@ def mark_modules(call: Callable[[], Any], mark: Marker, marks: list[Mark]) -> No
 def mark_functions(
     call: Callable[[], Any], mark: Marker, marks: list[Mark], innermost: Sequence[bool]
 ) -> None:
-    """Call a module with a mark before and after each operator outside its innermost modules."""
-    turn, inside = iter(innermost), 0
+    """Call a module with a mark before and after each operator in it, but for those in innermost modules.
+
+    Args:
+        call: calls it.
+        mark: sets a mark.
+        marks: where the marks go.
+        innermost: for each call of a module, in their order, whether it is one of an innermost one.
+    """
+    turn, within = iter(innermost), [False]  # of what is called: whether its operators have marks
 
     def entered(original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        nonlocal inside
-        is_innermost = next(turn, False)
-        inside += is_innermost
+        within.append(not next(turn, True))
         try:
             return original(module, *args, **kwargs)
         finally:
-            inside -= is_innermost
+            within.pop()
 
     def operator(func: Any, args: Any, kwargs: Any) -> Any:
-        if inside:
+        if not within[-1]:
             return func(*args, **kwargs)
         start = mark()
         output = func(*args, **kwargs)
@@ -160,23 +165,30 @@ def mark_functions(
         call()
 
 
+class _Additions(nn.Module):
+    """Adds one to one, again and again."""
+
+    def forward(self, one: torch.Tensor) -> None:
+        for _ in range(CALIBRATION):
+            one.add(one)
+
+
 def marking(clock: Clock, device: torch.device) -> Marking:
     """Measure what marks cost: with calls of a module, and of an operator, that compute next to nothing."""
-    nothing, one = nn.Identity(), torch.ones(1, device=device)
+    nothing, many, one = nn.Identity(), _Additions(), torch.ones(1, device=device)
 
     def identities() -> None:
         for _ in range(CALIBRATION):
             nothing(one)
 
     def additions() -> None:
-        for _ in range(CALIBRATION):
-            one.add(one)
+        many(one)
 
     bare, marked, read = _calibrated(
         clock, identities, lambda mark, marks: mark_modules(identities, mark, marks)
     )
     bare_operator, _, read_operator = _calibrated(
-        clock, additions, lambda mark, marks: mark_functions(additions, mark, marks, ())
+        clock, additions, lambda mark, marks: mark_functions(additions, mark, marks, [False])
     )
     return Marking(read - bare, marked - bare, max(0.0, read_operator - bare_operator))
 

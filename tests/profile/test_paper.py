@@ -1,0 +1,110 @@
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from microbench.profile.paper import blank, left_as_it_was, trace_on_paper
+
+
+def test_a_model_made_blank_is_profiled_without_memory_for_its_weights() -> None:
+    """1.6 GB of weights, in an interpreter of its own: its peak of memory grows by less than a tenth."""
+    script = """
+import resource
+import torch
+from torch import nn
+from microbench.profile.paper import blank, trace_on_paper
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+with torch.no_grad():
+    small = nn.Linear(8, 8)
+    trace_on_paper(small, (torch.ones(1, 8),))
+    before = peak()
+    with blank():
+        large = nn.Linear(20_000, 20_000)
+    root = trace_on_paper(large, (torch.ones(1, 20_000),))
+print(root.counts.macc, (peak() - before) * 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    macc, grown = map(int, done.stdout.split())
+    assert macc == 20_000 * 20_001
+    assert grown < 160e6
+
+
+def test_weights_are_drawn_again_afterwards() -> None:
+    with blank():
+        pass
+    assert nn.Linear(64, 64).weight.std() > 0.01
+
+
+class Asks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.ReLU(), nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.a(x) if x.sum().item() > 0 else self.b(x)
+
+
+def test_a_module_that_asks_for_a_value_is_run_for_real() -> None:
+    def types(x: Tensor) -> list[str]:
+        return [call.type for call, depth in trace_on_paper(Asks(), (x,)).walk() if call.module and depth]
+
+    assert types(torch.ones(2)) == ["ReLU"]
+    assert types(-torch.ones(2)) == ["Sigmoid"]
+
+
+def test_what_fails_on_paper_and_for_real_is_told_once_and_torch_logs_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        trace_on_paper(nn.Linear(4, 4), (torch.ones(1, 5),))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_hook_of_the_users_sees_real_tensors() -> None:
+    model, seen = nn.Linear(2, 2), []
+    model.register_forward_hook(lambda module, args, output: seen.append(type(output)))
+    trace_on_paper(model, (torch.ones(1, 2),))
+    assert seen == [Tensor]
+
+
+class Keeps(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.cache: dict[str, Tensor] = {}
+        self.seen: list[Tensor] = []
+        self.last: Tensor | None = None
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        self.cache["y"], self.last = y, y
+        self.seen.append(y)
+        self.count = self.count + 1
+        if self.training:
+            raise ArithmeticError("half way")
+        return y
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_module_is_left_as_it_was_whatever_happens(fails: bool) -> None:
+    model = Keeps().eval()
+    model.norm.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    members = set(vars(model))
+    try:
+        with left_as_it_was(model):
+            model.train(fails)
+            model.norm.train()
+            model(torch.randn(4, 3))
+    except ArithmeticError:
+        assert fails
+    assert (model.training, model.norm.training) == (False, True)
+    assert (model.cache, model.seen, model.last, set(vars(model))) == ({}, [], None, members)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
