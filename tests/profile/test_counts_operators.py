@@ -174,6 +174,14 @@ def test_of_a_table_only_what_is_looked_up_is_read(look_up: Callable[[Tensor, Te
     assert count(look_up, rand(100, 5), torch.tensor([3, 3])) == Counts(mem_r=rows + 2 * 8, mem_w=rows)
 
 
+def test_in_place_only_what_is_stored_is_written() -> None:
+    def store(data: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+        return data.index_copy_(0, index, rows)
+
+    given = count(store, rand(100, 5), torch.tensor([1]), rand(1, 5))
+    assert given == Counts(mem_r=8 + 5 * FLOAT, mem_w=5 * FLOAT)
+
+
 def test_an_operator_without_a_rule_costs_its_traffic() -> None:
     given = count(lambda x: torch.linalg.inv_ex(x, check_errors=False)[0], rand(5, 5))
     assert given.flops == 0

@@ -51,6 +51,12 @@ def sum_of_scaled(call: Executed) -> Counts:
     return Elementwise(flops=1 + scaled, backward=int(scaled))(call)
 
 
+def accumulated(call: Executed) -> Counts:
+    """Elements of one tensor are added to chosen elements of another: 1 each."""
+    source = call.get("src") if call.get("src") is not None else call["source"]
+    return each(source.numel(), backward=0)
+
+
 def prelu(call: Executed) -> Counts:
     """1 per element; backward 1 for the input, 2 for the weight: the product, and its sum."""
     elements = call.result.numel()
@@ -107,7 +113,7 @@ OPERATORS: Mapping[str, Rule] = {
         "clamp_min clamp_max rrelu_with_noise maximum minimum fmax fmin",
         PIECEWISE_LINEAR,
     ),
-    **shared("hardswish log_sigmoid_forward rrelu_with_noise_functional", SMOOTH),
+    **shared("gelu silu mish hardswish log_sigmoid_forward copysign", SMOOTH),
     **shared("eq ne lt le gt ge", COMPARED),
     **shared("floor ceil round trunc sign sgn heaviside", COMPARED),
     **shared("where masked_fill _masked_scale", SELECTED),
@@ -116,6 +122,7 @@ OPERATORS: Mapping[str, Rule] = {
     **shared("addcmul addcdiv xlogy special_xlog1py", Elementwise(flops=2)),
     **shared("lerp hypot", Elementwise(flops=3)),
     **shared("native_dropout _fused_dropout", SCALED),
+    **shared("scatter_add index_add scatter_reduce index_reduce", accumulated),
     "addr": Elementwise(flops=2),
     "prelu": prelu,
     "_prelu_kernel": prelu,

@@ -49,6 +49,7 @@ OPERATORS: Mapping[str, Rule] = {
     "huber_loss": Loss(flops=4, backward=3),
     "soft_margin_loss": Loss(flops=4, backward=4),
     "binary_cross_entropy": Loss(flops=6, backward=4),
+    "binary_cross_entropy_with_logits": Loss(flops=6, backward=3),
     "nll_loss_forward": picked,
     "nll_loss2d_forward": picked,
 }

@@ -8,7 +8,7 @@ from torch import nn
 
 from microbench.profile.counts.amount import Counts
 from microbench.profile.counts.executed import Executed, shared
-from microbench.profile.counts.traffic import copied, looked_up, nothing, through, written
+from microbench.profile.counts.traffic import copied, looked_up, nothing, stored, through, written
 
 Traffic = Callable[[Executed], Counts]
 
@@ -37,8 +37,8 @@ OPERATORS: Mapping[str, Traffic] = {
     # Memory is set aside, or seen in another way, and not touched.
     **shared(
         "empty empty_like empty_strided empty_permuted new_empty new_empty_strided _unsafe_view "
-        "_reshape_alias resize set lift sym_size sym_numel is_same_size _local_scalar_dense item "
-        "record_stream _assert_async _assert_tensor_metadata",
+        "_reshape_alias unsafe_split unsafe_split_with_sizes resize set lift sym_size sym_numel "
+        "is_same_size _local_scalar_dense item record_stream _assert_async _assert_tensor_metadata",
         nothing,
     ),
     # Only the output's memory is touched.
@@ -60,5 +60,6 @@ OPERATORS: Mapping[str, Traffic] = {
         through,
     ),
     **shared("index _unsafe_index index_select gather take", looked_up),
+    **shared("index_put _index_put_impl index_copy", stored),
     "copy": copied,
 }

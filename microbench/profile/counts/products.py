@@ -78,6 +78,14 @@ def summed_over_batch(call: Executed) -> Counts:
     return product(pairs * result.numel() * length, result.numel(), (one, call["batch2"]), added)
 
 
+def grouped(call: Executed) -> Counts:
+    """Products of several pairs of matrices, whose rows, or columns, may lie one after another in one."""
+    one, other, result = call["self"], call["mat2"], call.result
+    shared_sources = one.dim() == 3 and other.dim() == 2
+    multiplications = one.numel() * other.shape[-1] // (one.shape[0] if shared_sources else 1)
+    return product(multiplications, result.numel(), (one, other), call.get("bias"))
+
+
 def activated(call: Executed) -> Counts:
     """A product of matrices with a bias, then an activation."""
     results = call.result.numel()
@@ -104,6 +112,7 @@ OPERATORS: Mapping[str, Rule] = {
     "mkldnn_linear": matrices("self", "weight", "bias"),
     "_addmm_activation": activated,
     "_trilinear": trilinear,
+    "_grouped_mm": grouped,
     "_int_mm": matrices("self", "mat2"),
     "_scaled_mm": matrices("self", "mat2", "bias"),
 }

@@ -76,6 +76,14 @@ def copied(call: Executed) -> Counts:
     return Counts(mem_r=size(call["src"]), mem_w=size(call.result))
 
 
+def stored(call: Executed) -> Counts:
+    """Indices and values are read, and in place only as much is written; else all is copied besides."""
+    _, *given = tensors(call.arguments)
+    if call.result is not call["self"]:
+        return through(call)
+    return Counts(mem_r=sizes(given), mem_w=size(given[-1]))
+
+
 def looked_up(call: Executed) -> Counts:
     """Indices are read, and of the table, the first tensor given, only what they point at."""
     _, *indices = tensors(call.arguments)
