@@ -52,7 +52,7 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
             return Findings(
                 study.series(device.clock.name),
                 {"joules": joules_per_call(call, device)},
-                {"peaks": peaks(device, config).plain()},
+                {"peaks": peaks(device).plain()},
             )
 
         yield Trial(passes.experiment(), lambda: is_finite(call()), findings)

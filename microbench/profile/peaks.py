@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from microbench.config import Config
 from microbench.devices import Device
 from microbench.measure.disturbances import disturbances
 from microbench.measure.experiment import Clock
@@ -35,18 +35,17 @@ PASSING = {WarningCode.FOREIGN_LOAD, WarningCode.STOLEN, WarningCode.THROTTLED, 
 """What makes peaks lower than they are at other times."""
 
 
-def peaks(device: Device, config: Config, refresh: bool = False) -> Peaks:
+def peaks(device: Device, refresh: bool = False) -> Peaks:
     """What the device reaches at best with torch's present threads, measured or as measured before.
 
     Takes some three seconds the first time; then it is read from a file, see `kept`. What was measured while
     other work disturbed it is not kept.
 
     Args:
-        device: where; in the state that a case has it in.
-        config: whose precision says whether fp32 products may be TF32 ones.
+        device: where; in the state that the run has it in.
         refresh: measure again.
     """
-    identity = identity_of(device, config)
+    identity = identity_of(device)
     found = None if refresh else kept.read(identity)
     if found is None:
         with Sensors() as sensors:
@@ -62,7 +61,7 @@ def disturbed(sensors: Sensors) -> bool:
     return any(each.code in PASSING for each in disturbances(sensors.readings(calls=1), around))
 
 
-def identity_of(device: Device, config: Config) -> Mapping[str, str | int | float | bool | None]:
+def identity_of(device: Device) -> Mapping[str, str | int | float | bool | None]:
     """What peaks depend on: whoever differs in it has its own."""
     return {
         "method": METHOD,
@@ -74,8 +73,19 @@ def identity_of(device: Device, config: Config) -> Mapping[str, str | int | floa
         "threads": torch.get_num_threads(),
         "cpus": cpus.text(cpus.usable()),
         "cpu_quota": cgroups.cpu_quota(),
-        "tf32": config.precision.name == "tf32",
         "mkldnn": bool(torch.backends.mkldnn.enabled),
+        **fp32_products(),
+    }
+
+
+def fp32_products() -> Mapping[str, str]:
+    """In what precision each library may compute products in fp32: in full, or in TF32 or bf16."""
+    backends: Any = torch.backends
+    return {
+        "cuda_products": backends.cuda.matmul.fp32_precision,
+        "cudnn_products": backends.cudnn.conv.fp32_precision,
+        "mkldnn_products": backends.mkldnn.matmul.fp32_precision,
+        "mkldnn_convolutions": backends.mkldnn.conv.fp32_precision,
     }
 
 

@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from microbench import devices
-from microbench.config import Config, DeviceConfig
 from microbench.errors import UserError, first_line
 from microbench.measure import sampler
 from microbench.measure.stopping import StoppingRule
@@ -25,7 +24,6 @@ from microbench.profile.study import Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.profile.tracing import FailedAt, trace
 from microbench.results.profile import Profile
-from microbench.results.roofline import Peaks
 from microbench.workloads import tensors
 
 RULE = StoppingRule(rel_ci=0.02, min_time=0.5, max_time=5.0, min_samples=10, max_samples=10_000)
@@ -97,7 +95,7 @@ def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, batch_size:
         batch_size,
         wanted.training,
         seconds=median(sampled.samples[phase_of(wanted.training)]),
-        peaks=_peaks(device),
+        peaks=peaks(device),
         joules=joules_per_call(call, device),
     )
 
@@ -132,10 +130,6 @@ def _sampled(passes: Passes, device: devices.Device) -> sampler.Sampled:
     with sampler.quiet_gc():
         sampler.heat(experiment, device.clock, LONGEST_WARMUP)
         return sampler.sample(experiment, device.clock, RULE, 1, lambda progress: None)
-
-
-def _peaks(device: devices.Device) -> Peaks:
-    return peaks(device, Config(device=DeviceConfig(device.name)))
 
 
 def check(model: Any) -> None:

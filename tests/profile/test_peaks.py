@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from microbench.config import Config, DeviceConfig, PrecisionConfig
 from microbench.devices import cpu, fake
 from microbench.devices.fake import FakeClock
 from microbench.profile import kept, peaks
@@ -19,10 +18,6 @@ from microbench.results.roofline import Peaks
 CPU = torch.device("cpu")
 MIB = 2**20
 FOUND = Peaks(1e11, 4e11, "conv3x3", "matmul", ((2**18, 8e10), (2**27, 1e10)), 2e-6)
-
-
-def config(precision: str = "fp32") -> Config:
-    return Config(device=DeviceConfig("cpu"), precision=PrecisionConfig(precision))
 
 
 @pytest.fixture
@@ -186,8 +181,8 @@ def test_on_a_clock_that_stands_still_nothing_is_known() -> None:
 
 
 class TestKept:
-    def ask(self, precision: str = "fp32", refresh: bool = False) -> Peaks:
-        return peaks.peaks(cpu.Device(), config(precision), refresh)
+    def ask(self, refresh: bool = False) -> Peaks:
+        return peaks.peaks(cpu.Device(), refresh)
 
     @pytest.fixture(autouse=True)
     def _measured(self, cache: Path, measured: list[str]) -> None:
@@ -218,13 +213,23 @@ class TestKept:
             torch.set_num_threads(before)
         assert len(self.names) == 2
 
-    def test_so_have_tf32_and_torch_without_onednn(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for precision in ("fp32", "bf16", "tf32", "tf32"):
-            self.ask(precision)
-        assert len(self.names) == 2  # bf16's are among those of fp32
-        monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
-        self.ask()
-        assert len(self.names) == 3
+    @pytest.mark.parametrize("which", ["cuda.matmul", "cudnn.conv", "mkldnn.matmul", "mkldnn.conv"])
+    def test_so_have_fp32_products_that_may_be_in_another_precision(self, which: str) -> None:
+        library, _, operation = which.partition(".")
+        state = getattr(getattr(torch.backends, library), operation)
+        before = state.fp32_precision
+        try:
+            for state.fp32_precision in ("ieee", "tf32", "ieee", "tf32"):
+                self.ask()
+        finally:
+            state.fp32_precision = before
+        assert len(self.names) == 2
+
+    def test_so_has_torch_without_onednn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for enabled in (True, False, True, False):
+            monkeypatch.setattr(torch.backends.mkldnn, "enabled", enabled)
+            self.ask()
+        assert len(self.names) == 2
 
     @pytest.mark.parametrize(
         "change",
