@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import pairwise
 from typing import Any
@@ -93,7 +93,8 @@ def measure(device: Device) -> Peaks:
     """Measure all peaks; the fastest of many calls of each probe, for a peak is no typical value."""
     place = device.torch_device()
     with torch.inference_mode(), torch.autocast(place.type, enabled=False):
-        return reduce(Peaks.best, [_pass(device.clock, place, device.cache()) for _ in range(PASSES)])
+        found = reduce(Peaks.best, [_pass(device.clock, place, device.cache()) for _ in range(PASSES)])
+    return replace(found, bandwidths=evened(found.bandwidths))
 
 
 def _pass(clock: Clock, place: torch.device, cache: int) -> Peaks:
@@ -214,6 +215,15 @@ def bandwidths(clock: Clock, place: torch.device, most: int) -> Iterator[tuple[i
         rates = [_rate(clock, Work(call, size), LASTING["memory"]) for call in ways]
         if rate := max((each for each in rates if each is not None), default=None):
             yield size, rate
+
+
+def evened(rates: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    """Bandwidths by ascending bytes, each as fast as a larger one shows: who can move more can move less."""
+    found, least = [], math.inf
+    for size, rate in reversed(rates):
+        least = min(least, size / rate)
+        found.append((size, size / least))
+    return tuple(reversed(found))
 
 
 def _doubled(least: int, most: int) -> Iterator[int]:

@@ -132,6 +132,12 @@ def test_memory_is_moved_at_doubling_sizes_up_to_the_most(monkeypatch: pytest.Mo
     assert asked[1::2] == [4] * len(found)  # a sum
 
 
+def test_a_size_that_was_disturbed_is_as_fast_as_a_larger_one_shows() -> None:
+    rates = ((1, 8.0), (2, 0.001), (4, 4.0), (8, 0.5))  # 4 bytes take a second, so 2 need no longer
+    assert peaks.evened(rates) == ((1, 8.0), (2, 2.0), (4, 4.0), (8, 0.5))
+    assert peaks.evened(()) == ()
+
+
 @pytest.mark.parametrize(
     ("cache", "memory", "limit", "most"),
     [
