@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from microbench.profile import counts
 from microbench.profile.counts import Counts
+from microbench.profile.counts.operators import ARITHMETIC, WHOLE
 from microbench.profile.tracing import trace
 
 FLOAT = 4  # bytes
@@ -213,6 +215,28 @@ def test_backward_of_every_element(function: Callable[[Tensor], Tensor], backwar
 def test_a_broadcast_operands_gradient_is_a_sum() -> None:
     assert count(torch.add, rand(4, 6), rand(6, gradient=True)).backward == 24 - 6
     assert count(torch.mul, rand(4, 6), rand(6, gradient=True)).backward == 24 + 24 - 6
+
+
+@pytest.mark.parametrize("projection", [0, 2])
+def test_the_kernel_of_a_whole_lstm_costs_what_the_module_does(projection: int) -> None:
+    lstm = torch.nn.LSTM(3, 5, num_layers=2, bidirectional=True, proj_size=projection)
+    data, state, cell = rand(7, 2, 3), torch.zeros(4, 2, projection or 5), torch.zeros(4, 2, 5)
+    mode, flags = 2, (5, projection, 2, False, 0.0, True, True, [], None)
+    arguments = (data, list(lstm.parameters()), 4, None, state, cell, mode, *flags)
+    output = lstm(data)
+    kernel = counts.of_function(torch.ops.aten._cudnn_rnn.default, arguments, {}, (output[0], *output[1]))
+    module = counts.of_module(lstm, (data,), {}, output)
+    assert module is not None
+    assert (kernel.flops, kernel.macc, kernel.backward) == (module.flops, module.macc, module.backward)
+
+
+def test_every_operator_has_one_rule_and_is_one_of_torchs() -> None:
+    known = {
+        schema.name.removeprefix("aten::").removesuffix("_") for schema in torch._C._jit_get_all_schemas()
+    }
+    tables = [ARITHMETIC, WHOLE]
+    assert not set(ARITHMETIC) & set(WHOLE)
+    assert {name.removesuffix("_") for table in tables for name in table if "::" not in name} <= known
 
 
 def test_attention_has_two_products_and_a_softmax_of_every_row() -> None:
