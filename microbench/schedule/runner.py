@@ -126,13 +126,13 @@ def _too_long(config: Config) -> str:
 
 def preloads(case: Case) -> list[str]:
     """The modules that a case's worker needs: imported once, before any is forked."""
-    config, is_of_layers = case.config, stands_for_layers(case)
+    config = case.config
+    mode = config.mode.each if stands_for_layers(case) else config.mode.name
     return [
         "microbench.worker",
         f"microbench.workloads.{config.model.source}",
         f"microbench.engines.{config.engine.name}",
-        f"microbench.modes.{config.mode.each if is_of_layers else config.mode.name}",
-        *(["microbench.profile.parts"] if is_of_layers or config.model.part is not None else []),
+        f"microbench.modes.{mode}",
     ]
 
 
