@@ -217,6 +217,7 @@ def test_a_broadcast_operands_gradient_is_a_sum() -> None:
     assert count(torch.mul, rand(4, 6), rand(6, gradient=True)).backward == 24 + 24 - 6
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("projection", [0, 2])
 def test_the_kernel_of_a_whole_lstm_costs_what_the_module_does(projection: int) -> None:
     lstm = torch.nn.LSTM(3, 5, num_layers=2, bidirectional=True, proj_size=projection)

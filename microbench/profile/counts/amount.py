@@ -49,7 +49,7 @@ def needs_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in tensors)
 
 
-def each(elements: int, flops: int = 1, backward: int = 0) -> Counts:
+def per_element(elements: int, flops: int = 1, backward: int = 0) -> Counts:
     """So many operations on every element.
 
     An instruction does a multiplication and an addition: macc is half of the operations, rounded up.
@@ -77,7 +77,7 @@ def product(
     if bias is None:
         return products
     summed = results - bias.numel() if needs_gradient(bias) else 0
-    return products + each(results, backward=max(summed, 0))
+    return products + per_element(results, backward=max(summed, 0))
 
 
 def inner_products(multiplications: int, results: int, gradients: Sequence[int]) -> Counts:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from microbench.profile.counts.amount import Counts, each, product
+from microbench.profile.counts.amount import Counts, per_element, product
 from microbench.profile.counts.executed import Executed, Rule
 
 
@@ -48,12 +48,12 @@ def transposed_operator(call: Executed) -> Counts:
 
 def activated(call: Executed) -> Counts:
     """A convolution, then max(0, x)."""
-    return operator(call) + each(call.result.numel())
+    return operator(call) + per_element(call.result.numel())
 
 
 def added_and_activated(call: Executed) -> Counts:
     """A convolution, then max(0, x + αz)."""
-    return operator(call) + each(call.result.numel(), flops=2) + each(call.result.numel())
+    return operator(call) + per_element(call.result.numel(), flops=2) + per_element(call.result.numel())
 
 
 MODULES: Mapping[type[nn.Module], Rule] = {

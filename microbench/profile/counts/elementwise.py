@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from microbench.profile.counts.amount import Counts, each, needs_gradient
+from microbench.profile.counts.amount import Counts, needs_gradient, per_element
 from microbench.profile.counts.executed import Executed, Rule, shared
 from microbench.workloads import tensors
 
@@ -35,7 +35,8 @@ class Elementwise:
         given = list(tensors(call.arguments))
         if not any(each.is_floating_point() or each.is_complex() for each in (*given, call.result)):
             return Counts()
-        return each(call.result.numel(), self.flops, backward=self._gradients(call.result.numel(), given))
+        elements = call.result.numel()
+        return per_element(elements, self.flops, backward=self._gradients(elements, given))
 
     def _gradients(self, elements: int, operands: Sequence[Tensor]) -> int:
         if self.backward is None:
@@ -54,7 +55,7 @@ def sum_of_scaled(call: Executed) -> Counts:
 def accumulated(call: Executed) -> Counts:
     """Elements of one tensor are added to chosen elements of another: 1 each."""
     source = call.get("src") if call.get("src") is not None else call["source"]
-    return each(source.numel(), backward=0)
+    return per_element(source.numel(), backward=0)
 
 
 def prelu(call: Executed) -> Counts:
@@ -62,13 +63,13 @@ def prelu(call: Executed) -> Counts:
     elements = call.result.numel()
     data, weight = call.input, call["weight"] if call.module is None else call.module.weight
     backward = elements * needs_gradient(data) + 2 * elements * needs_gradient(weight)
-    return each(elements, backward=backward)
+    return per_element(elements, backward=backward)
 
 
 def glu(call: Executed) -> Counts:
     """A · σ(b): 2 per output; backward 1 for a, 3 for b."""
     elements = call.result.numel()
-    return each(elements, flops=2, backward=4 * elements * needs_gradient(call.input))
+    return per_element(elements, flops=2, backward=4 * elements * needs_gradient(call.input))
 
 
 SCALED = Elementwise(backward=1)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from microbench.profile.counts import (
-    attention,
     convolution,
     elementwise,
     embedding,
@@ -18,6 +17,7 @@ from microbench.profile.counts import (
     recurrent,
     reductions,
     traffic,
+    transformer,
 )
 from microbench.profile.counts.amount import Counts
 from microbench.profile.counts.executed import Executed, Rule
@@ -31,7 +31,7 @@ ARITHMETIC: Mapping[type[nn.Module], Rule] = {
     **reductions.MODULES,
     **pooling.MODULES,
     **recurrent.MODULES,
-    **attention.MODULES,
+    **transformer.MODULES,
 }
 
 #: Arithmetic and traffic.

@@ -21,6 +21,7 @@ from microbench.profile.counts import (
     recurrent,
     reductions,
     traffic,
+    transformer,
 )
 from microbench.profile.counts.amount import NOTHING, Counts
 from microbench.profile.counts.executed import Executed, Rule
@@ -36,6 +37,7 @@ ARITHMETIC: Mapping[str, Rule] = {
     **interpolation.OPERATORS,
     **recurrent.OPERATORS,
     **attention.OPERATORS,
+    **transformer.OPERATORS,
     **losses.OPERATORS,
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from microbench.profile.counts.amount import Counts, each, needs_gradient, product
+from microbench.profile.counts.amount import Counts, needs_gradient, per_element, product
 from microbench.profile.counts.executed import Executed, Rule
 
 
@@ -89,7 +89,7 @@ def grouped(call: Executed) -> Counts:
 def activated(call: Executed) -> Counts:
     """A product of matrices with a bias, then an activation."""
     results = call.result.numel()
-    return matrices("mat1", "mat2", "self")(call) + each(results)
+    return matrices("mat1", "mat2", "self")(call) + per_element(results)
 
 
 MODULES: Mapping[type[nn.Module], Rule] = {

@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from microbench.profile.counts.amount import NOTHING, Counts, each, inner_products, needs_gradient, total
+from microbench.profile.counts.amount import (
+    NOTHING,
+    Counts,
+    inner_products,
+    needs_gradient,
+    per_element,
+    total,
+)
 from microbench.profile.counts.executed import Executed, Rule
 from microbench.workloads import tensors
 
@@ -94,11 +101,11 @@ class Layer:
     def _biases(self, rows: int, made: int) -> Counts:
         if not self.biased:
             return NOTHING
-        return each(2 * rows * made, backward=2 * made * (rows - 1) if self.learned else 0)
+        return per_element(2 * rows * made, backward=2 * made * (rows - 1) if self.learned else 0)
 
     def _gates(self, rows: int, *, sought: bool) -> Counts:
         operations = self.gates.flops * rows * self.hidden
-        return each(operations, backward=self.gates.backward * rows * self.hidden if sought else 0)
+        return per_element(operations, backward=self.gates.backward * rows * self.hidden if sought else 0)
 
     def _projected(self, rows: int, *, sought: bool) -> Counts:
         if not self.projection:
@@ -204,7 +211,7 @@ def gates_alone(gates: Gates) -> Rule:
         hidden = given.numel() // gates.number
         biases = [each for each in (call["input_bias"], call["hidden_bias"]) if each is not None]
         sought = needs_gradient(given, call["hidden_gates"])
-        return each(
+        return per_element(
             gates.flops * hidden + len(biases) * given.numel(),
             backward=gates.backward * hidden if sought else 0,
         )
