@@ -26,6 +26,7 @@ METHOD = 1  # raised when peaks are measured in another way: what was kept befor
 LONG = 2e-3  # seconds of a call: work is enlarged until it takes as long, to be long against what begins it
 LASTING = {"arithmetic": 0.03, "memory": 0.01, "call": 0.03}  # seconds that a probe repeats its work
 PASSES = 3  # over all probes: what disturbs one seldom does in each
+LONGEST = 4.0  # seconds after which no other pass begins
 SAMPLES = 3  # between two looks at the time
 SHORT = 2e-5  # seconds: shorter calls are timed several at once
 LEAST_BYTES = 2**18  # of a probe of memory; less of it takes no time against a call's own
@@ -48,17 +49,10 @@ def peaks(device: Device, refresh: bool = False) -> Peaks:
     identity = identity_of(device)
     found = None if refresh else kept.read(identity)
     if found is None:
-        with Sensors() as sensors:
-            found = measure(device)
-        if not disturbed(sensors):
+        found = measure(device)
+        if not found.disturbed:
             kept.write(identity, found)
     return found
-
-
-def disturbed(sensors: Sensors) -> bool:
-    """Whether something that passes kept this process from its best."""
-    around = sensors.surroundings(torch.get_num_threads(), machine.allocator())
-    return any(each.code in PASSING for each in disturbances(sensors.readings(calls=1), around))
 
 
 def identity_of(device: Device) -> Mapping[str, str | int | float | bool | None]:
@@ -92,9 +86,24 @@ def fp32_products() -> Mapping[str, str]:
 def measure(device: Device) -> Peaks:
     """Measure all peaks; the fastest of many calls of each probe, for a peak is no typical value."""
     place = device.torch_device()
-    with torch.inference_mode(), torch.autocast(place.type, enabled=False):
-        found = reduce(Peaks.best, [_pass(device.clock, place, device.cache()) for _ in range(PASSES)])
-    return replace(found, bandwidths=evened(found.bandwidths))
+    with torch.inference_mode(), torch.autocast(place.type, enabled=False), Sensors() as sensors:
+        found = reduce(Peaks.best, _passes(device.clock, place, device.cache()))
+    return replace(found, bandwidths=evened(found.bandwidths), disturbed=disturbed(sensors))
+
+
+def disturbed(sensors: Sensors) -> bool:
+    """Whether something that passes kept this process from its best."""
+    around = sensors.surroundings(torch.get_num_threads(), machine.allocator())
+    return any(each.code in PASSING for each in disturbances(sensors.readings(calls=1), around))
+
+
+def _passes(clock: Clock, place: torch.device, cache: int) -> Iterator[Peaks]:
+    """Several looks at every peak; fewer where one takes long."""
+    end = clock.now() + LONGEST
+    for _ in range(PASSES):
+        yield _pass(clock, place, cache)
+        if clock.now() >= end:
+            break
 
 
 def _pass(clock: Clock, place: torch.device, cache: int) -> Peaks:

@@ -31,6 +31,7 @@ class Peaks:
         bf16_by: which kind of product reached `bf16`.
         bandwidths: bytes that a call reads and writes, and B/s at which it does, by ascending bytes.
         call_seconds: the time of a call that computes next to nothing.
+        disturbed: other work, a quota or heat kept the machine from its best while they were measured.
     """
 
     fp32: float | None
@@ -39,6 +40,7 @@ class Peaks:
     bf16_by: str
     bandwidths: tuple[tuple[int, float], ...]
     call_seconds: float
+    disturbed: bool = False
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
@@ -59,6 +61,7 @@ class Peaks:
                 bf16_by=str(data["bf16_by"]),
                 bandwidths=tuple((int(size), _positive(rate)) for size, rate in data["bandwidths"]),
                 call_seconds=_positive(data["call_seconds"]),
+                disturbed=bool(data["disturbed"]),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"these are no peaks: {error}") from error
@@ -70,8 +73,15 @@ class Peaks:
         rates = dict(self.bandwidths)
         for size, rate in other.bandwidths:
             rates[size] = max(rate, rates.get(size, 0.0))
-        call_seconds = min(self.call_seconds, other.call_seconds)
-        return Peaks(fp32 or None, bf16 or None, fp32_by, bf16_by, tuple(sorted(rates.items())), call_seconds)
+        return Peaks(
+            fp32=fp32 or None,
+            bf16=bf16 or None,
+            fp32_by=fp32_by,
+            bf16_by=bf16_by,
+            bandwidths=tuple(sorted(rates.items())),
+            call_seconds=min(self.call_seconds, other.call_seconds),
+            disturbed=self.disturbed or other.disturbed,
+        )
 
     def arithmetic(self, dtype: str) -> float | None:
         """FLOP/s at best in a number format such as `float32`; None where none was measured for it.

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ import torch
 
 from microbench.devices import cpu, fake
 from microbench.devices.fake import FakeClock
+from microbench.measure.disturbances import Surroundings
 from microbench.profile import kept, peaks
+from microbench.results.record import Readings
 from microbench.results.roofline import Peaks
 
 CPU = torch.device("cpu")
@@ -28,7 +31,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The devices whose peaks were measured, each in no time, and undisturbed."""
+    """The devices whose peaks were measured, each in no time."""
     names: list[str] = []
 
     def measure(device: Any) -> Peaks:
@@ -36,7 +39,6 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return replace(FOUND, call_seconds=len(names) * 1e-6)
 
     monkeypatch.setattr(peaks, "measure", measure)
-    monkeypatch.setattr(peaks, "disturbed", lambda sensors: False)
     return names
 
 
@@ -174,11 +176,38 @@ def test_measuring_finds_every_peak_and_leaves_torchs_state_alone(monkeypatch: p
     assert Peaks.from_plain(json.loads(json.dumps(found.plain()))) == found
 
 
-def test_the_best_of_several_looks_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("disturbed", [True, False])
+def test_the_best_of_several_looks_counts(disturbed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([1e11, 3e11, 2e11])
     assert peaks.PASSES == 3
     monkeypatch.setattr(peaks, "_pass", lambda clock, place, cache: replace(FOUND, fp32=next(looks)))
-    assert peaks.measure(cpu.Device()) == replace(FOUND, fp32=3e11)
+    monkeypatch.setattr(peaks, "disturbed", lambda sensors: disturbed)
+    assert peaks.measure(cpu.Device()) == replace(FOUND, fp32=3e11, disturbed=disturbed)
+
+
+def test_where_a_look_takes_long_there_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, looks = fake.Device(), []
+
+    def look(clock: FakeClock, place: object, cache: int) -> Peaks:
+        clock.advance(peaks.LONGEST / 2)
+        looks.append(clock.time)
+        return FOUND
+
+    monkeypatch.setattr(peaks, "_pass", look)
+    peaks.measure(device)
+    assert len(looks) == 2
+
+
+def busy(waited: float, foreign: float) -> Any:
+    """Sensors of a process whose threads waited so long a second, while others kept so many CPUs busy."""
+    readings = Readings(2.0, 0.0, None, None, 0, 1.0, 0.0, waited, foreign, 0.0, 0.0, 0, None)
+    around = Surroundings(2, 2, None, "glibc", ["powersave"], True, False)
+    return SimpleNamespace(readings=lambda calls: readings, surroundings=lambda threads, allocator: around)
+
+
+def test_other_work_disturbs_and_how_the_machine_is_set_up_does_not() -> None:
+    assert peaks.disturbed(busy(waited=0.5, foreign=1.0))
+    assert not peaks.disturbed(busy(waited=0.0, foreign=0.0))
 
 
 def test_on_a_clock_that_stands_still_nothing_is_known() -> None:
@@ -205,8 +234,9 @@ class TestKept:
         assert len(self.names) == 2
 
     def test_what_other_work_disturbed_is_not_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(peaks, "disturbed", lambda sensors: True)
-        assert self.ask() != self.ask()
+        disturbed = replace(FOUND, disturbed=True)
+        monkeypatch.setattr(peaks, "measure", lambda device: disturbed)
+        assert self.ask() == disturbed
         assert not self.cache.exists()
 
     def test_each_number_of_threads_has_its_own(self) -> None:

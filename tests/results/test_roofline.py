@@ -150,6 +150,11 @@ def test_what_neither_measured_is_not_known() -> None:
     assert without.best(PEAKS) == PEAKS
 
 
+def test_what_disturbed_one_of_two_may_have_disturbed_the_better() -> None:
+    disturbed = replace(PEAKS, disturbed=True)
+    assert PEAKS.best(disturbed) == disturbed.best(PEAKS) == disturbed
+
+
 @pytest.mark.parametrize("peaks", [PEAKS, replace(PEAKS, bf16=None, bf16_by="")])
 def test_peaks_come_back_from_plain_as_they_were(peaks: Peaks) -> None:
     assert Peaks.from_plain(json.loads(json.dumps(peaks.plain()))) == peaks
