@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from microbench.reports import units
 from microbench.reports.case import facts
 from microbench.reports.labels import relative
+from microbench.reports.sweep import UNLIMITED
 from microbench.results import columns as known
 from microbench.results.cases import CaseResult
 from microbench.results.layers import OVERHEAD, Kind
@@ -139,10 +141,15 @@ def _fitting(
 ) -> list[str]:
     """The columns that a terminal has room for."""
     for name in LESS_WANTED:
-        if out.measure(table(profile, view, entries, shown)).minimum <= out.width:
+        if _width(table(profile, view, entries, shown), out) <= out.width:
             break
         shown = [each for each in shown if each != name]
     return shown
+
+
+def _width(found: Table, out: Console) -> int:
+    """How wide a table is that nothing is cut off."""
+    return Measurement.get(out, out.options.update(max_width=UNLIMITED), found).maximum
 
 
 def table(profile: Profile, view: str, entries: Sequence[Entry], shown: Sequence[str]) -> Table:

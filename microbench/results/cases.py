@@ -134,7 +134,9 @@ class CaseResult:
         kept = {
             key: value
             for key, value in self.first.items()
-            if key in ("run_id", "case_id", "status") or key.startswith(("cfg_", "layer"))
+            if key in ("run_id", "case_id", "status")
+            or key.startswith("cfg_")
+            or (key.startswith("layer") and value is not None)
         }
         return [
             {

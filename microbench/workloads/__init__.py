@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol
 
 import torch
@@ -32,7 +32,7 @@ class Objective(Protocol):
 
 
 def tensors(output: Any) -> Iterator[Tensor]:
-    """Every tensor in an output, however nested in dictionaries, tuples and lists."""
+    """Every tensor in an output, however nested in dictionaries, tuples, lists and dataclasses."""
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):
@@ -41,6 +41,9 @@ def tensors(output: Any) -> Iterator[Tensor]:
     elif isinstance(output, (tuple, list)):
         for item in output:
             yield from tensors(item)
+    elif is_dataclass(output) and not isinstance(output, type):
+        for each in fields(output):
+            yield from tensors(getattr(output, each.name))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,269 @@
+import copy
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+import microbench
+from microbench import UserError
+
+
+def small() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 2))
+
+
+def flops(model: nn.Module, inputs: Any) -> int:
+    return int(microbench.stat(model, inputs).to_frame()["flops"].sum())
+
+
+LINEAR = 2 * (2 * 4 - 1 + 1) * 4  # of Linear(4, 4) for a batch of two
+
+
+class OfDictionaries(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, name: str = "", *, scale: Tensor | None = None) -> dict[str, Any]:
+        return {"out": (self.inner(x), [name]), "scale": scale}
+
+
+@dataclass
+class Batch:
+    x: Tensor
+    name: str = ""
+
+
+class OfDataclasses(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, batch: Batch) -> Batch:
+        return Batch(self.inner(batch.x))
+
+
+class OfLists(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, several: list[Tensor]) -> list[Tensor]:
+        return [self.inner(each) for each in several]
+
+
+class TestWhatAModuleTakes:
+    def test_a_tensor(self) -> None:
+        assert flops(nn.Linear(4, 4), torch.ones(2, 4)) == LINEAR
+
+    def test_a_tuple_of_arguments(self) -> None:
+        assert flops(OfDictionaries(), (torch.ones(2, 4), "name")) == LINEAR
+
+    def test_a_dictionary_of_keyword_arguments(self) -> None:
+        assert flops(OfDictionaries(), {"x": torch.ones(2, 4), "scale": torch.ones(1)}) == LINEAR
+
+    def test_a_dataclass(self) -> None:
+        frame = microbench.stat(OfDataclasses(), Batch(torch.ones(2, 4))).to_frame(view="tree")
+        assert frame["flops"].tolist() == [LINEAR, LINEAR]
+        assert frame["in_shape"].tolist() == frame["out_shape"].tolist() == ["(2, 4)", "(2, 4)"]
+
+    def test_a_list_is_one_argument(self) -> None:
+        assert flops(OfLists(), [torch.ones(2, 4), torch.ones(2, 4)]) == 2 * LINEAR
+
+    def test_a_shape_stands_for_normal_inputs_of_the_parameters_number_format(self) -> None:
+        frame = microbench.stat(nn.Linear(4, 4).half(), input_shape=(4,), batch_size=2).to_frame()
+        assert frame.loc[0, ["in_shape", "dtype"]].tolist() == ["(2, 4)", "float16"]
+
+    def test_several_shapes_stand_for_several_inputs(self) -> None:
+        frame = microbench.stat(nn.Bilinear(3, 4, 5), input_shape=[(3,), (4,)]).to_frame()
+        assert frame.loc[0, "in_shape"] == "(1, 3), (1, 4)"
+
+
+class Half(nn.Module):
+    """Fails half way, in training or not, after having changed what it could."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.drop = nn.BatchNorm1d(4), nn.Dropout()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept = self.norm(x)
+        raise ArithmeticError("half way\nand a second line")
+
+
+def check_unchanged(model: nn.Module, action: Callable[[], object]) -> None:
+    def state() -> Any:
+        return (
+            {id(each): (each.training, sorted(vars(each))) for each in model.modules()},
+            {name: each.grad for name, each in model.named_parameters()},
+            {
+                id(each): (dict(each._forward_hooks), dict(each._forward_pre_hooks))
+                for each in model.modules()
+            },
+        )
+
+    before, values, call = state(), copy.deepcopy(model.state_dict()), nn.Module.__call__
+    action()
+    assert state() == before
+    assert all(torch.equal(values[name], value) for name, value in model.state_dict().items())
+    assert nn.Module.__call__ is call
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("timing", [False, True])
+def test_a_module_leaves_unchanged(timing: bool, training: bool) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout())
+    model[1].eval()
+    model(torch.randn(3, 4)).sum().backward()
+    model[0].register_forward_hook(lambda *_: None)
+    check_unchanged(
+        model,
+        lambda: microbench.stat(
+            model, input_shape=(4,), batch_size=3, timing=timing, memory=timing, training=training
+        ),
+    )
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_module_that_fails_half_way_leaves_unchanged_too(training: bool) -> None:
+    model = Half()
+    model.drop.eval()
+
+    def fails() -> None:
+        with pytest.raises(UserError) as caught:
+            microbench.stat(model, input_shape=(4,), batch_size=3, training=training)
+        assert str(caught.value) == "Half failed on input (3, 4): ArithmeticError: half way"
+
+    check_unchanged(model, fails)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "Give inputs=TENSORS, or input_shape=SIZES without the batch, such as (3, 224, 224)."),
+        ({"inputs": torch.ones(1, 4), "input_shape": (4,)}, "Give inputs=TENSORS, or input_shape=SIZES"),
+        ({"inputs": torch.ones(1, 3)}, "0 (Linear) failed on input (1, 3): RuntimeError: "),
+        ({"inputs": ("a", 3)}, "Sequential failed without a tensor: TypeError: "),
+        ({"inputs": torch.ones(1, 4, device="meta")}, "An input is on meta and the module on cpu: move it"),
+        ({"input_shape": 4}, "input_shape=4 is not possible: give sizes of at least 1 without the batch"),
+        ({"input_shape": (0,)}, "input_shape=(0,) is not possible"),
+        ({"input_shape": "44"}, "input_shape='44' is not possible"),
+        ({"input_shape": (4,), "batch_size": 0}, "batch_size=0 is not possible: give an integer of at least"),
+        ({"input_shape": (4,), "device": "cup"}, "Unknown device 'cup'. Did you mean cpu"),
+        ({"input_shape": (4,), "view": "type"}, "Unknown view 'type'. Did you mean types?"),
+        ({"input_shape": (4,), "columns": ["flop"]}, "Unknown column 'flop'. Did you mean flops"),
+        ({"input_shape": (4,), "columns": "~flop"}, "Unknown column 'flop'. Did you mean flops"),
+        ({"input_shape": (4,), "columns": ["lat"]}, "columns=lat: this profile does not have it; time it"),
+        ({"input_shape": (4,), "columns": ["mem_peak"]}, "columns=mem_peak: this profile does not have it"),
+        (
+            {"input_shape": (4,), "energy": {"drum": 1.0}},
+            "Unknown energy constant 'drum'. Did you mean dram?",
+        ),
+    ],
+)
+def test_what_cannot_be_profiled_is_told_in_one_line(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        microbench.stat(small(), **options)
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (nn.Linear, "model must be a torch.nn.Module, not the class Linear."),
+        (torch.relu, "model must be a torch.nn.Module, not a builtin_function_or_method."),
+        (nn.LazyLinear(3), "The module is lazy, and its shapes are not known yet: call it once before."),
+        (torch.compile(nn.Linear(4, 4)), "A compiled module runs no layers one by one: profile the original"),
+    ],
+)
+def test_what_is_no_module_or_has_no_layers_is_told_in_one_line(model: Any, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        microbench.stat(model, input_shape=(4,))
+    assert str(caught.value).startswith(told)
+
+
+def test_a_module_on_meta_is_profiled_on_paper_and_not_timed() -> None:
+    model = nn.Linear(4, 4, device="meta")
+    assert microbench.stat(model, input_shape=(4,), batch_size=2).total.costs.flops == LINEAR
+    with pytest.raises(UserError, match=r"^The module is on meta, where nothing is computed"):
+        microbench.stat(model, input_shape=(4,), timing=True)
+
+
+class Adds(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x)) + x
+
+
+@pytest.fixture(scope="module")
+def timed() -> Any:
+    return microbench.stat(Adds(), input_shape=(8,), batch_size=64, timing=True, memory=True)
+
+
+class TestInFact:
+    def test_calls_are_timed_and_what_is_in_none_of_them_is_a_row(self, timed: Any) -> None:
+        frame = timed.to_frame()
+        assert frame["kind"].tolist() == ["module", "module", "function"]
+        assert (frame["lat"] == frame["net_lat"]).all()
+        assert frame["net_lat"].sum() + timed.rest.costs.lat == pytest.approx(timed.seconds)
+
+    def test_rates_are_what_is_counted_over_the_time(self, timed: Any) -> None:
+        frame = timed.to_frame()
+        assert frame["flop_rate"].tolist() == pytest.approx((frame["flops"] / frame["lat"]).tolist())
+        assert frame["byte_rate"].tolist() == pytest.approx((frame["mem_rw"] / frame["lat"]).tolist())
+        assert frame["share"].tolist() == pytest.approx((frame["lat"] / timed.seconds).tolist())
+
+    def test_memory_is_what_each_call_allocates(self, timed: Any) -> None:
+        assert timed.to_frame()["mem_alloc"].tolist() == [64 * 8 * 4] * 3
+
+    def test_each_call_has_a_bound_of_the_machines_own_peaks(self, timed: Any) -> None:
+        frame = timed.to_frame()
+        assert set(frame["bound"]) <= {"compute", "memory", "overhead"}
+        assert (frame["reached"] > 0).all()
+        assert timed.peaks.fp32 > 1e9
+
+    def test_modules_alone_leave_the_functions_time_to_the_rest(self, timed: Any) -> None:
+        alone = microbench.stat(Adds(), input_shape=(8,), timing=True, functions=False)
+        assert alone.to_frame()["kind"].tolist() == ["module", "module"]
+        assert alone.rest.costs.lat == pytest.approx(
+            alone.seconds - alone.to_frame()["net_lat"].sum(), rel=1e-6
+        )
+
+
+def test_printed_it_is_a_table_with_a_total() -> None:
+    lines = str(microbench.stat(small(), input_shape=(4,), columns=["name", "type", "flops"])).splitlines()
+    assert [line.split() for line in lines] == [
+        ["name", "type", "FLOP"],
+        ["0", "Linear", "40"],
+        ["1", "ReLU", "5"],
+        ["2", "Dropout", "0"],
+        ["3", "Linear", "20"],
+        ["total", "65"],
+    ]
+
+
+def test_rich_prints_it_as_a_table_too() -> None:
+    file = io.StringIO()
+    Console(file=file, width=100).print(microbench.stat(small(), input_shape=(4,)))
+    assert "total" in file.getvalue()
+    assert "ProfileTable(" not in file.getvalue()
+
+
+def test_training_counts_the_backward_pass_and_keeps_no_gradient() -> None:
+    model = small()
+    frame = microbench.stat(model, input_shape=(4,), batch_size=3, training=True).to_frame()
+    forward = dict(zip(frame["name"], frame["flops"], strict=True))
+    backward = dict(zip(frame["name"], frame["backward"], strict=True))
+    weights = 2 * 3 * 5 * 4 - 5 * 4  # the first layer's weights; its input needs no gradient
+    assert backward["0"] == weights + 3 * 5 - 5
+    assert forward["0"] == 3 * 5 * (2 * 4 - 1 + 1)
+    assert all(parameter.grad is None for parameter in model.parameters())

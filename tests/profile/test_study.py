@@ -1,0 +1,88 @@
+import torch
+from torch import Tensor, nn
+
+from microbench.devices import open_module
+from microbench.profile.study import Study, measure_memory
+from microbench.profile.tracing import trace
+from microbench.results.layers import Kind
+
+KIB = 1024
+ROW = 256 * KIB  # bytes of the tensors below
+
+
+class Allocates(nn.Module):
+    """Makes a temporary tensor as large as its input, and returns a new one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        temporary = torch.empty_like(x)
+        return torch.empty_like(temporary)
+
+
+class Keeps(nn.Module):
+    """Adds what an inner module returns to its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.act = Allocates(), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.first(x) + x)
+
+
+def test_memory_is_what_a_call_leaves_allocated_what_it_takes_at_most_and_where_it_stands_then() -> None:
+    model, x = Keeps(), torch.zeros(ROW // 4)
+
+    def call() -> Tensor:
+        return model(x)
+
+    with torch.inference_mode():
+        root = trace(model, call)
+        found = measure_memory(call, root, open_module("cpu"))
+    assert {call.name: (each.alloc, each.peak, each.total) for call, each in found.items()} == {
+        "": (ROW, 2 * ROW, ROW),
+        "first": (ROW, 2 * ROW, ROW),
+        "add": (ROW, ROW, 2 * ROW),
+        "act": (0, 0, ROW),
+    }
+
+
+def test_calls_have_places_among_the_rows_and_among_all_calls() -> None:
+    model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 3))
+    with torch.no_grad():
+        study = Study(trace(model, lambda: model(torch.ones(1, 2))))
+    assert [(layer.name, layer.index, layer.order, layer.depth) for _, layer in study.layers()] == [
+        ("", None, 0, 0),
+        ("0", None, 1, 1),
+        ("0.0", 0, 2, 2),
+        ("0.1", 1, 3, 2),
+        ("1", 2, 4, 1),
+    ]
+
+
+def test_records_and_rows_say_the_same() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    with torch.enable_grad():
+        study = Study(trace(model, lambda: model(torch.ones(4, 2))), training=True)
+    told = {
+        (each.layer.name, each.phase, each.metric): (each.summary.median, each.unit)
+        for each in study.series("clock")
+        if each.layer is not None and each.summary is not None
+    }
+    assert told["0", "forward", "flops"] == (4 * 3 * (2 * 2 - 1 + 1), "FLOP")
+    assert told["0", "backward", "flops"][0] > 0
+    assert told["0", "forward", "params"] == (9, "1")
+    assert told["", "forward", "params"] == (9, "1")
+    for row in study.rows():
+        for (name, phase, metric), (value, _) in told.items():
+            if name == row.layer.name:
+                assert getattr(row.costs, "backward" if phase == "backward" else metric) == value
+        if row.layer.kind is Kind.CONTAINER:
+            assert row.costs.flops is None
+
+
+def test_weights_that_two_names_share_count_once() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    with torch.no_grad():
+        root, *_ = Study(trace(model, lambda: model(torch.ones(1, 4)))).rows()
+    assert root.costs.params == 16 + 4 + 4

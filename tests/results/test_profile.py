@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from microbench.errors import UserError
+from microbench.results.columns import COLUMNS, chosen, usual
+from microbench.results.layers import Costs, Kind, Layer, Row, rows_of
+from microbench.results.limits import limits
+from microbench.results.profile import VIEWS, Profile
+from microbench.results.roofline import Peaks
+
+PEAKS = Peaks(fp32=100.0, bf16=400.0, fp32_by="mm", bf16_by="mm", bandwidths=((1, 10.0),), call_seconds=0.5)
+
+
+def row(
+    order: int,
+    name: str,
+    kind: Kind,
+    type_: str,
+    depth: int,
+    params: int = 0,
+    flops: int | None = None,
+    mem: int | None = None,
+    lat: float | None = None,
+    net: float | None = None,
+) -> Row:
+    index = None if kind is Kind.CONTAINER else order
+    layer = Layer(name, index, order, depth, kind, type_, "(1, 4)", "(1, 4)", "float32")
+    costs = Costs(
+        params,
+        flops,
+        flops,
+        mem,
+        mem,
+        lat=lat,
+        net_lat=lat if net is None else net,
+        mem_alloc=8,
+        mem_peak=order,
+    )
+    return Row(layer, costs)
+
+
+# A block that is called twice, with an addition in it, between a layer and nothing.
+ROWS = [
+    row(0, "", Kind.CONTAINER, "Net", 0, params=30, lat=20.0, net=1.0),
+    row(1, "a", Kind.MODULE, "Linear", 1, 10, 100, 20, 4.0),
+    row(2, "b", Kind.CONTAINER, "Block", 1, params=20, lat=10.0, net=0.5),
+    row(3, "b.c", Kind.MODULE, "Linear", 2, 20, 200, 20, 6.0),
+    row(4, "b.add", Kind.FUNCTION, "add", 2, 0, 4, 10, 1.0),
+    row(5, "b.c", Kind.MODULE, "Linear", 2, 20, 200, 20, 2.5),
+    row(6, "act", Kind.MODULE, "ReLU", 1, 0, 4, 10, 5.0),
+]
+TIMED = Profile(ROWS, "net", seconds=25.0, peaks=PEAKS)
+UNTIMED = {"lat": None, "net_lat": None, "mem_alloc": None, "mem_peak": None}
+PAPER = Profile([replace(each, costs=replace(each.costs, **UNTIMED)) for each in ROWS], "net")
+
+
+def seen(profile: Profile, view: str, *names: str) -> list[tuple[Any, ...]]:
+    return list(profile.frame(view, names).itertuples(index=False, name=None))
+
+
+def test_calls_are_each_by_itself_in_their_order() -> None:
+    assert seen(TIMED, "calls", "index", "name", "type", "flops", "lat") == [
+        (1, "a", "Linear", 100, 4.0),
+        (3, "b.c", "Linear", 200, 6.0),
+        (4, "b.add", "add", 4, 1.0),
+        (5, "b.c", "Linear", 200, 2.5),
+        (6, "act", "ReLU", 4, 5.0),
+    ]
+
+
+def test_leaves_are_all_calls_of_a_module_together_and_its_parameters_once() -> None:
+    assert seen(TIMED, "leaves", "name", "calls", "params", "flops", "lat", "share") == [
+        ("a", 1, 10, 100, 4.0, 4 / 25),
+        ("b.c", 2, 20, 400, 8.5, 8.5 / 25),
+        ("b.add", 1, 0, 4, 1.0, 1 / 25),
+        ("act", 1, 0, 4, 5.0, 5 / 25),
+    ]
+
+
+def test_the_tree_has_every_module_with_the_sums_of_what_it_calls_and_its_own_times() -> None:
+    assert seen(TIMED, "tree", "name", "calls", "params", "flops", "mem_rw", "lat", "net_lat") == [
+        ("", 5, 30, 508, 160, 20.0, 1.0),
+        ("a", 1, 10, 100, 40, 4.0, 4.0),
+        ("b", 3, 20, 404, 100, 10.0, 0.5),
+        ("b.c", 1, 20, 200, 40, 6.0, 6.0),
+        ("b.add", 1, 0, 4, 20, 1.0, 1.0),
+        ("b.c", 1, 20, 200, 40, 2.5, 2.5),
+        ("act", 1, 0, 4, 20, 5.0, 5.0),
+    ]
+
+
+def test_the_tree_ends_where_it_is_deep_enough() -> None:
+    assert TIMED.frame("tree", ["name"], depth=0)["name"].tolist() == [""]
+    assert TIMED.frame("tree", ["name"], depth=1)["name"].tolist() == ["", "a", "b", "act"]
+
+
+def test_types_are_all_calls_of_a_type_together_the_slowest_first() -> None:
+    assert seen(TIMED, "types", "type", "calls", "params", "flops", "lat") == [
+        ("Linear", 3, 30, 500, 12.5),
+        ("ReLU", 1, 0, 4, 5.0),
+        ("add", 1, 0, 4, 1.0),
+    ]
+
+
+def test_types_on_paper_are_in_the_order_of_their_arithmetic() -> None:
+    assert [each[0] for each in seen(PAPER, "types", "type")] == ["Linear", "add", "ReLU"]
+
+
+def test_the_root_is_the_whole_model_in_its_untouched_time() -> None:
+    assert seen(TIMED, "root", "type", "calls", "params", "flops", "lat", "share") == [
+        ("Net", 5, 30, 508, 25.0, 1.0)
+    ]
+
+
+def test_what_is_in_none_of_the_calls_is_the_rest() -> None:
+    assert TIMED.rest is not None
+    assert TIMED.rest.costs.lat == 25.0 - (4 + 6 + 1 + 2.5 + 5)
+    assert PAPER.rest is None
+
+
+def test_without_functions_their_time_is_in_the_rest_and_their_arithmetic_nowhere() -> None:
+    modules = Profile(ROWS, "net", seconds=25.0, functions=False)
+    assert "add" not in modules.frame("calls", ["type"])["type"].tolist()
+    assert modules.total.costs.flops == 504
+    assert modules.rest is not None
+    assert modules.rest.costs.lat == 25.0 - (4 + 6 + 2.5 + 5)
+
+
+class TestLimits:
+    """PEAKS: 100 FLOP/s, 10 B/s, 0.5 s a call; the calls read and write 40 or 20 bytes."""
+
+    def test_a_call_is_bound_by_what_takes_longest_at_best(self) -> None:
+        (memory,) = [limits([each], PEAKS) for each in ROWS if each.layer.name == "a"]
+        assert (memory.bound, memory.ceiling, memory.reached) == ("memory", 100 / 40 * 10, 4 / 4)
+        compute = limits([row(0, "x", Kind.MODULE, "Linear", 0, 0, 1000, 20, 20.0)], PEAKS)
+        assert (compute.bound, compute.ceiling, compute.reached) == ("compute", 100.0, 10 / 20)
+        overhead = limits([row(0, "x", Kind.FUNCTION, "view", 0, 0, 0, 0, 5.0)], PEAKS)
+        assert (overhead.bound, overhead.ceiling, overhead.reached) == ("overhead", 0.0, 0.5 / 5)
+
+    def test_several_calls_take_the_sum_of_their_least_times_and_have_the_bound_of_most_of_it(self) -> None:
+        calls = [
+            row(0, "x", Kind.MODULE, "Linear", 0, 0, 1000, 20, 20.0),  # 10 s at best, of arithmetic
+            row(1, "y", Kind.MODULE, "Linear", 0, 0, 10, 20, 20.0),  # 4 s at best, of memory
+        ]
+        found = limits(calls, PEAKS)
+        assert (found.bound, found.reached, found.ceiling) == ("compute", 14 / 40, 1010 / 14)
+
+    def test_a_number_format_without_a_peak_has_no_bound(self) -> None:
+        layer = Layer("x", 0, 0, 0, Kind.MODULE, "Linear", dtype="float64")
+        found = limits([Row(layer, Costs(0, 10, 10, 10, 10, lat=1.0, net_lat=1.0))], PEAKS)
+        assert (found.bound, found.reached) == (None, None)
+
+    def test_without_peaks_there_are_none(self) -> None:
+        assert limits(ROWS, None).bound is None
+
+
+class TestColumns:
+    @pytest.mark.parametrize("view", VIEWS)
+    @pytest.mark.parametrize("profile", [TIMED, PAPER])
+    def test_every_view_shows_columns_that_its_profile_can_fill(self, profile: Profile, view: str) -> None:
+        shown = usual(profile, view)
+        assert shown
+        assert "lat" in shown or profile is PAPER
+        frame = profile.frame(view)
+        assert frame.columns.tolist() == shown
+        assert not frame.isna().all().any(), frame
+
+    def test_those_asked_for_stand_in_their_order(self) -> None:
+        assert chosen(TIMED, "calls", ["lat", "name"]) == ["lat", "name"]
+
+    def test_a_tilde_strikes_one_of_the_usual_ones(self) -> None:
+        assert chosen(TIMED, "calls", ["~flops"]) == [
+            name for name in usual(TIMED, "calls") if name != "flops"
+        ]
+
+    def test_a_tilde_strikes_one_of_all(self) -> None:
+        every = chosen(TIMED, "calls", ["all"])
+        assert chosen(TIMED, "calls", ["all", "~lat"]) == [name for name in every if name != "lat"]
+        assert set(every) == set(COLUMNS) - {"backward"}
+
+    def test_one_that_does_not_exist_is_answered_with_the_nearest(self) -> None:
+        with pytest.raises(UserError, match=r"^Unknown column 'floops'. Did you mean flops"):
+            TIMED.frame("calls", ["floops"])
+
+    @pytest.mark.parametrize(
+        ("column", "remedy"),
+        [("lat", "timing=true"), ("mem_peak", "memory=true"), ("backward", "mode.training=true")],
+    )
+    def test_one_that_the_profile_cannot_fill_says_what_fills_it(self, column: str, remedy: str) -> None:
+        with pytest.raises(UserError, match=rf"^columns={column}: this profile does not have it; .*{remedy}"):
+            PAPER.frame("calls", [column])
+
+    def test_every_column_says_what_it_is(self) -> None:
+        assert all(each.meaning for each in COLUMNS.values())
+
+
+def test_an_unknown_view_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"^Unknown view 'leafs'. Did you mean leaves\?"):
+        TIMED.frame("leafs")
+
+
+def record(layer: Layer, metric: str, value: float, **others: Any) -> dict[str, Any]:
+    return {"phase": "inference", "metric": metric, "median": value, **layer.fields(), **others}
+
+
+def test_records_of_several_rounds_are_rows_with_the_median_of_the_rounds_times() -> None:
+    layer = Layer("a", 0, 1, 1, Kind.MODULE, "Linear", "(1, 4)", "(1, 4)", "float32")
+    first = [record(layer, "flops", 7.0), record(layer, "lat", 3.0)]
+    first.append(record(layer, "flops", 21.0, phase="backward"))
+    rounds = [first, [record(layer, "lat", 1.0)], [record(layer, "lat", 2.0)]]
+    assert rows_of(rounds) == [Row(layer, Costs(flops=7, backward=21, lat=2.0, net_lat=2.0))]
+
+
+def test_records_of_no_layer_are_no_rows() -> None:
+    assert rows_of([[{"phase": "inference", "metric": "time", "median": 1.0}]]) == []
