@@ -92,7 +92,5 @@ def _is_plain(value: Any) -> bool:
 
 def arguments(module: nn.Module) -> str:
     """What a module was made with, as it says so when it is printed; else its plain attributes."""
-    said = module.extra_repr()
-    if not said and type(module).__module__.partition(".")[0] != "torch":
-        said = ", ".join(f"{name}={value!r}" for name, value in _settings(module).items())
+    said = module.extra_repr() or ", ".join(f"{name}={value!r}" for name, value in _settings(module).items())
     return " ".join(said.split())

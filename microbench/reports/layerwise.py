@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +13,7 @@ from rich.table import Table
 from microbench.reports import phases, units
 from microbench.reports.labels import label
 from microbench.reports.remarks import show_failures
-from microbench.reports.sweep import interval_note
+from microbench.reports.sweep import UNLIMITED, interval_note
 from microbench.results.cases import CaseResult
 from microbench.results.layerwise import Layerwise, Row, time_of
 from microbench.results.record import Record
@@ -21,12 +21,15 @@ from microbench.results.record import Record
 FASTEST = "*"
 UNKNOWN = "–"
 
+DETAILS = ("input", "arguments")
+"""What is left out on a narrow terminal, the last first."""
+
 
 def show_layerwise(found: Sequence[Layerwise], out: Console) -> None:
     """Print a table for each model, what is not in it, and what there is to say of the cases."""
     for model in found:
         out.print(f"[bold]{escape(title(model))}[/bold]")
-        out.print(layers_table(model))
+        out.print(layers_table(model, out))
         for note in notes(model):
             out.print(escape(note), style="dim", soft_wrap=True)
     cases = [case for model in found for case in cases_of(model)]
@@ -55,25 +58,40 @@ def left_out_of(model: Layerwise) -> list[Row]:
     return [row for row in model.unmeasured if all(case and case.status == "skipped" for case in row.cases)]
 
 
-def layers_table(model: Layerwise) -> Table:
+def layers_table(model: Layerwise, out: Console) -> Table:
     """A row a layer; below, their sum, the whole model, and how many times the second the first is.
 
-    Run in one way, the layers have a column a phase; run in several, a column a way, the fastest marked.
+    Run in one way, the layers have a column a phase; run in several, a column a way, the fastest marked. On a
+    narrow terminal what a layer is made with is left out, and then its input.
     """
+    for number in range(len(DETAILS), -1, -1):
+        table = _table(model, DETAILS[:number])
+        if out.measure(table, options=out.options.update(max_width=UNLIMITED)).maximum <= out.width:
+            break
+    return table
+
+
+def _table(model: Layerwise, details: Container[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", overflow="fold")
-    table.add_column("type", overflow="fold")
-    table.add_column("input", overflow="fold")
+    for name in ("layer", "type", *(["input"] if "input" in details else [])):
+        table.add_column(name, overflow="fold")
     for name in ("count", *_columns(model)):
         table.add_column(name, justify="right", no_wrap=True)
     for row in model.rows:
-        first = row.record
-        what = map(escape, (first["cfg_part"] or first["cfg_model"], type_text(first), shape_text(first)))
-        table.add_row(*what, str(row.count), *_cells(row, model))
+        table.add_row(*map(escape, _what(row.record, details)), str(row.count), *_cells(row, model))
     table.add_section()
+    blank = [""] * (3 if "input" in details else 2)
     for name, cells in _ends(model):
-        table.add_row(name, "", "", "", *cells, style="bold")
+        table.add_row(name, *blank, *cells, style="bold")
     return table
+
+
+def _what(record: Record, details: Container[str]) -> Iterator[str]:
+    """The cells that say which layer it is."""
+    yield record["cfg_part"] or record["cfg_model"]
+    yield type_text(record) if "arguments" in details else record["layer_type"]
+    if "input" in details:
+        yield shape_text(record)
 
 
 def _columns(model: Layerwise) -> list[str]:
@@ -174,7 +192,7 @@ def notes(model: Layerwise) -> Iterator[str]:
     for row in left_out_of(model):
         left_out[row.record["layer_type"], str(row.record["error"])] += row.count
     for (kind, reason), count in left_out.items():
-        yield f"{kind} ({count} {'call' if count == 1 else 'calls'}): {reason.partition(' (')[0]}"
+        yield f"{kind} ({count} {'call' if count == 1 else 'calls'}): {reason}"
 
 
 def warnings(cases: Sequence[CaseResult]) -> Iterator[str]:

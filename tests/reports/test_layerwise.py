@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from microbench.reports import terminal
 from microbench.results.layerwise import DistinctLayer, fields_of
 from microbench.results.record import Caution, Record, WarningCode
@@ -157,14 +159,21 @@ class TestOneWay:
         told = [line for line in lines if "drifts" in line]
         assert told == ["warning: 2 of 3 cases, such as act:1: it drifts; wait [drift]"]
 
-    def test_it_fits_a_narrow_terminal(self, make_case: MakeCase, rendered: Rendered) -> None:
+    @pytest.mark.parametrize(
+        ("width", "what"),
+        [
+            (120, ["conv", "Conv2d(3, 8, kernel_size=(3, 3))", "1x3x8x8", "3"]),
+            (85, ["conv", "Conv2d", "1x3x8x8", "3"]),
+            (70, ["conv", "Conv2d", "3"]),
+        ],
+    )
+    def test_a_narrow_terminal_leaves_out_arguments_and_then_inputs(
+        self, width: int, what: list[str], make_case: MakeCase, rendered: Rendered
+    ) -> None:
         made = Made(make_case)
         records = [made.whole(infer(0.1), mode="infer"), made.layer(CONV, infer(0.001), mode="infer")]
-        lines = shown(rendered, *records, width=90)
-        table = lines[lines.index(next(line for line in lines if line.startswith("layer "))) :]
-        end = next(index for index, line in enumerate(table) if line.startswith("sum / whole"))
-        assert max(map(len, table[: end + 1])) <= 90
-        assert "3.00 ms ±2.0 %" in "\n".join(table)
+        lines = shown(rendered, *records, width=width)
+        assert row(lines, "conv") == [*what, "1.00 ms", "3.00 ms ±2.0 %", "3.0 %"]
 
 
 class TestSeveralWays:
