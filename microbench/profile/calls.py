@@ -50,7 +50,15 @@ class Call:
 
 def shapes(values: Any) -> list[torch.Size]:
     """The shapes of all tensors among values."""
-    return [tensor.shape for tensor in tensors(values)]
+    return [shape(tensor) for tensor in tensors(values)]
+
+
+def shape(tensor: Tensor) -> torch.Size:
+    """A tensor's shape; of a nested one, of examples of different lengths, with the longest of each."""
+    if not tensor.is_nested or tensor.layout is torch.jagged:
+        return tensor.shape
+    lengths = tensor._nested_tensor_size()
+    return torch.Size([len(lengths), *lengths.amax(0).tolist()])
 
 
 def dtype_of(*values: Any) -> str:

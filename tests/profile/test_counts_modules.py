@@ -242,6 +242,18 @@ def test_a_transformer_layer_costs_the_same_in_one_kernel_as_in_its_modules() ->
     assert (fused.counts.flops, fused.counts.macc) == (total.flops, total.macc)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_examples_without_their_padding_cost_what_they_do_alone() -> None:
+    layer = nn.TransformerEncoderLayer(E, HEADS, 16, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 1).eval()
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    with torch.no_grad():
+        root = trace(encoder, lambda: encoder(rand(2, 5, E), src_key_padding_mask=padding))
+        alone = [trace(layer.eval(), lambda n=n: layer(rand(1, n, E))).counts for n in (5, 3)]
+    nested = next(call.counts for call, _ in root.walk() if call.type == "TransformerEncoderLayer")
+    assert nested.flops == sum(each.flops for each in alone)
+
+
 IMAGE = (2, 6, 5, 5)
 
 

@@ -47,7 +47,7 @@ class Elementwise:
 
 
 def sum_of_scaled(call: Executed) -> Counts:
-    """X ± αy: 2, unless α is 1."""
+    """The sum x ± αy: 2, unless α is 1."""
     scaled = call.get("alpha") not in (None, 1)
     return Elementwise(flops=1 + scaled, backward=int(scaled))(call)
 
@@ -67,7 +67,7 @@ def prelu(call: Executed) -> Counts:
 
 
 def glu(call: Executed) -> Counts:
-    """A · σ(b): 2 per output; backward 1 for a, 3 for b."""
+    """The product a · σ(b): 2 per output; backward 1 for a, 3 for b."""
     elements = call.result.numel()
     return per_element(elements, flops=2, backward=4 * elements * needs_gradient(call.input))
 
@@ -119,7 +119,7 @@ OPERATORS: Mapping[str, Rule] = {
     **shared("floor ceil round trunc sign sgn heaviside", COMPARED),
     **shared("where masked_fill _masked_scale", SELECTED),
     **shared("logical_and logical_or logical_xor logical_not", LOGIC),
-    **shared("isnan isinf isfinite isposinf isneginf signbit equal", LOGIC),
+    **shared("isnan isinf isfinite isposinf isneginf signbit", LOGIC),
     **shared("addcmul addcdiv xlogy special_xlog1py", Elementwise(flops=2)),
     **shared("lerp hypot", Elementwise(flops=3)),
     **shared("native_dropout _fused_dropout", SCALED),

@@ -55,6 +55,13 @@ def grid(dimensions: int) -> Rule:
     return rule
 
 
+def regions(call: Executed) -> Counts:
+    """Means of points within a region, each bilinear; of one point where the regions' sizes say how many."""
+    points = max(call["sampling_ratio"], 1) ** 2
+    taps = points * LINEAR**2
+    return interpolated(call.result.numel(), taps, sought=needs_gradient(call.input))
+
+
 OPERATORS: Mapping[str, Rule] = {
     **shared("upsample_nearest1d upsample_nearest2d upsample_nearest3d", nearest),
     **shared("_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d", nearest),
@@ -67,4 +74,5 @@ OPERATORS: Mapping[str, Rule] = {
     "grid_sampler_2d": grid(2),
     "_grid_sampler_2d_cpu_fallback": grid(2),
     "grid_sampler_3d": grid(3),
+    "torchvision::roi_align": regions,
 }

@@ -56,7 +56,7 @@ OPERATORS: Mapping[str, Traffic] = {
         "replication_pad1d replication_pad2d replication_pad3d im2col tril triu rot90 "
         "select_scatter slice_scatter diagonal_scatter scatter masked_select nonzero max_unpool2d "
         "max_unpool3d _mkldnn_reshape _mkldnn_transpose mkldnn_reorder_conv2d_weight "
-        "split_with_sizes_copy unfold_copy _pack_padded_sequence _pad_packed_sequence one_hot",
+        "split_with_sizes_copy unfold_copy _pack_padded_sequence _pad_packed_sequence one_hot equal",
         through,
     ),
     **shared("index _unsafe_index index_select gather take", looked_up),
