@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -158,3 +158,14 @@ def open_module(name: str) -> Device:
     """The device of that name, usable or not."""
     device: Device = registry.find("devices", name).Device()
     return device
+
+
+def fp32_products() -> Mapping[str, str]:
+    """In what precision each library may compute products in fp32: in full, or in TF32 or bf16."""
+    backends: Any = torch.backends
+    return {
+        "cuda_products": backends.cuda.matmul.fp32_precision,
+        "cudnn_products": backends.cudnn.conv.fp32_precision,
+        "mkldnn_products": backends.mkldnn.matmul.fp32_precision,
+        "mkldnn_convolutions": backends.mkldnn.conv.fp32_precision,
+    }

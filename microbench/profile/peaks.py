@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from microbench import devices
 from microbench.devices import Device
 from microbench.measure.disturbances import disturbances
 from microbench.measure.experiment import Clock
@@ -68,18 +68,7 @@ def identity_of(device: Device) -> Mapping[str, str | int | float | bool | None]
         "cpus": cpus.text(cpus.usable()),
         "cpu_quota": cgroups.cpu_quota(),
         "mkldnn": bool(torch.backends.mkldnn.enabled),
-        **fp32_products(),
-    }
-
-
-def fp32_products() -> Mapping[str, str]:
-    """In what precision each library may compute products in fp32: in full, or in TF32 or bf16."""
-    backends: Any = torch.backends
-    return {
-        "cuda_products": backends.cuda.matmul.fp32_precision,
-        "cudnn_products": backends.cudnn.conv.fp32_precision,
-        "mkldnn_products": backends.mkldnn.matmul.fp32_precision,
-        "mkldnn_convolutions": backends.mkldnn.conv.fp32_precision,
+        **devices.fp32_products(),
     }
 
 
