@@ -302,6 +302,14 @@ def test_a_recurrent_module_multiplies_what_its_operators_do(kind: type[nn.RNNBa
     assert rule.backward_products == operators.backward_products
 
 
+@pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
+def test_a_step_costs_what_its_operators_do_forward_and_backward(kind: type[nn.RNNCellBase]) -> None:
+    data, state = rand(2, 3, gradient=True), rand(2, 5, gradient=True)
+    hidden = (state, rand(2, 5, gradient=True)) if kind is nn.LSTMCell else state
+    module = kind(3, 5)
+    assert arithmetic(known(module, data, hidden)) == arithmetic(summed(module, data, hidden))
+
+
 def test_bilinear_costs_what_its_operators_do() -> None:
     module = nn.Bilinear(3, 4, 5)
     inputs = rand(2, 3, gradient=True), rand(2, 4, gradient=True)

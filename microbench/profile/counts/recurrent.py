@@ -44,7 +44,7 @@ class Gates:
 
 
 RNN = Gates(number=1, flops=2, backward=2)
-GRU = Gates(number=3, flops=10, backward=11)
+GRU = Gates(number=3, flops=10, backward=10)
 LSTM = Gates(number=4, flops=13, backward=16)
 
 
