@@ -57,12 +57,13 @@ def describe(device_name: str) -> Place:
     return Place(device.name, device.describe())
 
 
-def measure_case(config: Config, watch: Watch, verified: bool = True, trace: Path | None = None) -> Outcome:
-    """Measure one case, check its answer if that is to be `verified`, and write a `trace` if one is wanted.
+def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Path | None = None) -> Outcome:
+    """Measure one round of a case, and write a `trace` if one is wanted.
 
-    Every failure becomes an outcome with its status and reason; none is raised.
+    In its first round, what is the same in all is found out too: whether its answer is right, what its calls
+    cost on paper. Every failure becomes an outcome with its status and reason; none is raised.
     """
-    steps = _Steps(config, watch, verified, trace)
+    steps = _Steps(config, watch, is_first, trace)
     try:
         return steps.run()
     except Exception as error:
@@ -74,10 +75,10 @@ def measure_case(config: Config, watch: Watch, verified: bool = True, trace: Pat
 class _Steps:
     """The steps of measuring a case, and which of them is being done."""
 
-    def __init__(self, config: Config, watch: Watch, verified: bool, trace: Path | None) -> None:
+    def __init__(self, config: Config, watch: Watch, is_first: bool, trace: Path | None) -> None:
         self._threads = config.threads or cpus.physical_cores()
         self._config, self._watch = replace(config, threads=self._threads), watch
-        self._verified, self._trace = verified, trace
+        self._is_first, self._trace = is_first, trace
         self.doing = ""
         self.workload: Workload | None = None
         self.environment: state.Environment = {}
@@ -112,7 +113,9 @@ class _Steps:
                 sampled, sensors = self._sample(experiment, device, warmup, program)
             peak_memory = memory.peak() if program.loop is None else program.loop.peak_memory()
             finite = trial.finite()
-            findings = Findings() if trial.findings is None else trial.findings(sampled, device)
+            findings = (
+                Findings() if trial.findings is None else trial.findings(sampled, device, self._is_first)
+            )
             traced = self._traced(program)
 
         self.environment |= findings.environment
@@ -133,7 +136,7 @@ class _Steps:
             environment=self.environment,
             trace=None if self._trace is None or traced else str(self._trace),
         )
-        verified = self._verified and training == mode.TRAINING
+        verified = self._is_first and training == mode.TRAINING
         return self._checked(outcome, device, mode, program) if verified else outcome
 
     def _traced(self, program: Program) -> list[Caution]:

@@ -493,7 +493,7 @@ class TestAnswer:
 
     def test_it_is_checked_in_the_round_that_is_to_be_and_no_other(self) -> None:
         case = config(**{"engine.name": "scaled"})
-        later = measure_case(case, lambda progress: None, verified=False)
+        later = measure_case(case, lambda progress: None, is_first=False)
         assert (later.status, later.check.answer) == (Status.OK, None)
 
     def test_a_check_that_fails_costs_nothing_of_what_was_measured(

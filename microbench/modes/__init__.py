@@ -31,12 +31,13 @@ class Trial:
     Attributes:
         experiment: what to sample.
         finite: computes once more, untimed, and says whether every output and loss is finite.
-        findings: what the samples say beyond the phases' times; None where that is all.
+        findings: what the samples say beyond the phases' times, and in the case's first round what is the
+            same in all; None where there is nothing more.
     """
 
     experiment: Experiment
     finite: Callable[[], bool]
-    findings: Callable[[Sampled, Device], Findings] | None = None
+    findings: Callable[[Sampled, Device, bool], Findings] | None = None
 
 
 @dataclass(frozen=True)

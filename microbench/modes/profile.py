@@ -41,18 +41,18 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
         root = trace(program.workload.module, call)
         passes = Passes(call, root, phase_of(training))
 
-        def findings(sampled: Sampled, device: Device) -> Findings:
+        def findings(sampled: Sampled, device: Device, is_first: bool) -> Findings:
             cost = marking(device.clock, device.torch_device())
             study = Study(
                 root,
                 training,
                 call_times(root, sampled.inner, cost),
-                measure_memory(call, root, device) if config.memory else None,
+                measure_memory(call, root, device) if config.memory and is_first else None,
             )
             return Findings(
-                study.series(device.clock.name),
+                study.series(device.clock.name, counted=is_first),
                 {"joules": joules_per_call(call, device)},
-                {"peaks": peaks(device).plain()},
+                {"peaks": peaks(device).plain()} if is_first else {},
             )
 
         yield Trial(passes.experiment(), lambda: is_finite(call()), findings)

@@ -45,7 +45,8 @@ def left_as_it_was(module: nn.Module) -> Iterator[None]:
     """Put back all that a call may change in a module, whatever happens.
 
     That is each of its modules' attributes, train or eval state and hooks among them, the members of those
-    that are lists, dictionaries or sets, and its buffers' values: a cache that it fills holds fake tensors else.
+    that are lists, dictionaries or sets, and its buffers' values: a cache that it fills would hold fake
+    tensors else.
     """
     attributes = [(each.__dict__, dict(each.__dict__)) for each in module.modules()]
     members = [

@@ -192,8 +192,8 @@ def _drawn(model: nn.Module, input_shape: Any, batch_size: int) -> tuple[torch.T
     shapes = [input_shape] if _is_shape(input_shape) else list(input_shape) if _is_list(input_shape) else []
     if not shapes or not all(_is_shape(shape) for shape in shapes):
         raise UserError(
-            f"input_shape={input_shape!r} is not possible: give sizes of at least 1 without the batch, such as "
-            "(3, 224, 224), or a list of such shapes."
+            f"input_shape={input_shape!r} is not possible: give sizes of at least 1 without the batch, such "
+            "as (3, 224, 224), or a list of such shapes."
         )
     formats = [each.dtype for each in model.parameters() if each.is_floating_point()]
     dtype = formats[0] if formats else torch.get_default_dtype()

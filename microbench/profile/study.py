@@ -81,8 +81,8 @@ class Study:
             for metric in ("alloc", "peak", "total"):
                 yield phase, f"mem_{metric}", _once(getattr(self.memory[call], metric))
 
-    def series(self, clock: str) -> list[Series]:
-        """A series for each call and what is known of it."""
+    def series(self, clock: str, counted: bool = True) -> list[Series]:
+        """A series for each call and all that is known of it; unless `counted`, its times alone."""
         return [
             Series(
                 phase,
@@ -96,6 +96,7 @@ class Study:
             )
             for call, layer in self.layers()
             for phase, metric, samples in self.figures(call)
+            if counted or metric in TIMED
         ]
 
     def rows(self) -> list[Row]:

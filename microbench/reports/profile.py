@@ -260,7 +260,8 @@ def _peaks_note(peaks: Peaks) -> str:
         rates and f"memory {units.scaled(rates[-1], 'B/s')}, caches up to {units.scaled(max(rates), 'B/s')}",
         f"a call that does nothing {units.time(peaks.call_seconds)}",
     ]
-    return "measured peaks: " + ", ".join(str(part) for part in parts if part)
+    doubt = "; other load disturbed them, so that `reached` is too high" if peaks.disturbed else ""
+    return "measured peaks: " + ", ".join(str(part) for part in parts if part) + doubt
 
 
 def title(profile: Profile) -> str:

@@ -32,19 +32,19 @@ class Measure:
 
     Attributes:
         config: the case.
-        verified: its answer is to be checked.
+        is_first: it is the case's first round, in which what all share is found out.
         trace: where a trace of it goes; None for none.
     """
 
     config: Config
-    verified: bool
+    is_first: bool
     trace: Path | None = None
 
     def run(self, watch: Watch) -> Any:
         """The outcome."""
         from microbench import worker
 
-        return worker.measure_case(self.config, watch, self.verified, self.trace)
+        return worker.measure_case(self.config, watch, self.is_first, self.trace)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,272 @@
+"""`mode=profile` from outside: what it prints, what it records, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import microbench
+from microbench.results import reference
+
+from .support import Finished, by_case, complete, kill_left, measure, start
+from .support import microbench as run
+
+SMALL = ("model=squeezenet1_1", "batch_size=1", "model.input_shape=[3,32,32]", "mode=profile")
+PAPER = (*SMALL, "timing=false")
+PUBLISHED = ["name", "type", "in_shape", "out_shape", "params", "flops", "mem_r", "mem_w", "mem_rw", "macc"]
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def peaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Peaks that are no machine's, kept where those of this one would be: none is measured here."""
+    made_up = {
+        "fp32": 1e15,
+        "bf16": 2e15,
+        "fp32_by": "imagination",
+        "bf16_by": "imagination",
+        "bandwidths": [[1024, 1e6]],
+        "call_seconds": 1e-9,
+        "disturbed": False,
+    }
+    script = """
+import json, sys, torch
+from microbench.devices import open_device
+from microbench.profile import kept, peaks
+from microbench.results.roofline import Peaks
+torch.set_num_threads(1)
+device = open_device("cpu")
+kept.write(peaks.identity_of(device), Peaks.from_plain(json.loads(sys.argv[1])))
+"""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        subprocess.run([sys.executable, "-c", script, json.dumps(made_up)], check=True)
+        yield made_up
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A profile over two rounds, with a trace."""
+    folder = tmp_path_factory.mktemp("timed")
+    return measure(*SMALL, "measure.rounds=2", "trace=true", "view=types", cwd=folder)
+
+
+def layers_of(done: Finished) -> list[dict[str, Any]]:
+    return [record for record in done.records if record["layer_order"] is not None]
+
+
+class TestOnPaper:
+    def test_the_published_layers_of_mobilenet_v2_come_out_as_csv(self, tmp_path: Path) -> None:
+        done = run(
+            *("model=mobilenet_v2", "mode=profile", "batch_size=1", "timing=false", "functions=false"),
+            *(f"columns=[{','.join(PUBLISHED)}]", "--csv", "hydra.run.dir=run"),
+            cwd=tmp_path,
+        )
+        assert done.code == 0, done.err
+        with (reference.FOLDER / "rasp_mobilenet_v2_layers.csv").open() as file:
+            published = [{name: row[name] for name in PUBLISHED} for row in csv.DictReader(file)]
+        assert [{**row, "name": f".{row['name']}"} for row in table(done.out)] == published
+        assert len(published) == 141
+
+    def test_a_model_of_gigabytes_takes_seconds(self, tmp_path: Path) -> None:
+        done = run(
+            *("model=regnet_y_128gf", "mode=profile", "timing=false", "view=root", "--json"),
+            *("batch_size=1", "timeout=100", "hydra.run.dir=run"),
+            cwd=tmp_path,
+        )
+        (root,) = [json.loads(line) for line in done.out.splitlines()]
+        assert root["params"] == 644_812_894
+        assert root["macc"] == pytest.approx(127.5e9, rel=0.01)  # what torchvision's page says
+
+    def test_one_round_is_enough_whatever_is_asked_for(self, tmp_path: Path) -> None:
+        done = measure(*PAPER, "measure.rounds=5", cwd=tmp_path)
+        assert {record["round"] for record in done.records} == {0}
+        assert "on paper" in done.out
+
+    def test_a_sweep_prints_each_and_keeps_them_apart(self, tmp_path: Path) -> None:
+        done = measure(
+            "-m",
+            *PAPER,
+            "model=squeezenet1_1,alexnet",
+            "model.input_shape=[3,64,64]",
+            "view=root",
+            cwd=tmp_path,
+        )
+        assert done.out.count("on paper") == 2
+        assert [case[0]["cfg_model"] for case in by_case(done.records)] == [
+            "squeezenet1_1",
+            "alexnet",
+        ]
+
+    def test_training_counts_the_backward_pass(self, tmp_path: Path) -> None:
+        done = measure(*PAPER, "mode.training=true", "view=root", "--csv", cwd=tmp_path)
+        (root,) = table(done.out)
+        assert 1.5 < float(root["backward"]) / float(root["flops"]) < 2.1
+
+
+class TestInFact:
+    def test_every_call_has_its_records(self, timed: Finished) -> None:
+        assert timed.code == 0, timed.err
+        calls = {
+            (record["layer"], record["layer_index"])
+            for record in layers_of(timed)
+            if record["layer_kind"] == "module"
+        }
+        (first,) = [
+            record for record in layers_of(timed) if (record["layer_order"], record["metric"]) == (2, "flops")
+        ]
+        assert len(calls) == 66 - 9
+        assert (first["layer"], first["layer_type"], first["layer_in_shape"], first["layer_out_shape"]) == (
+            "features.0",
+            "Conv2d",
+            "(1, 3, 32, 32)",
+            "(1, 64, 15, 15)",
+        )
+        assert (first["median"], first["unit"]) == (64 * 15 * 15 * (2 * 27 - 1 + 1), "FLOP")
+
+    def test_what_is_counted_is_recorded_once_and_not_in_every_round(self, timed: Finished) -> None:
+        counted = {
+            record["round"] for record in layers_of(timed) if record["metric"] not in ("lat", "net_lat")
+        }
+        assert counted == {0}
+
+    def test_times_have_samples_in_each_round_as_many_as_the_model(self, timed: Finished) -> None:
+        for number in (0, 1):
+            of_round = [record for record in timed.records if record["round"] == number]
+            (whole,) = [each for each in of_round if (each["phase"], each["metric"]) == ("inference", "time")]
+            counts = {each["n"] for each in of_round if each["metric"] in ("lat", "net_lat")}
+            assert counts == {whole["n"]}
+            assert whole["layer"] is None
+
+    def test_calls_and_the_rest_are_the_untouched_models_time(self, timed: Finished) -> None:
+        found = microbench.load(timed.folder / "run").profile()
+        assert found.rest is not None
+        assert found.seconds is not None
+        own = sum(row.costs.net_lat or 0 for row in found.calls)
+        assert own + (found.rest.costs.lat or 0) == pytest.approx(found.seconds)
+
+    def test_memory_is_followed(self, timed: Finished) -> None:
+        frame = microbench.load(timed.folder / "run").profile().frame("calls", ["all"])
+        first = frame.iloc[0]
+        assert first["mem_alloc"] >= 64 * 15 * 15 * 4
+        assert (frame["mem_peak"] >= frame["mem_alloc"]).all()
+
+    def test_the_machines_peaks_are_recorded_and_bound_each_call(
+        self, timed: Finished, peaks: dict[str, Any]
+    ) -> None:
+        assert layers_of(timed)[0]["env_peaks"] == peaks
+        assert "measured peaks: fp32 1.00 PFLOP/s (imagination)" in timed.out
+        frame = microbench.load(timed.folder / "run").profile().frame("calls", ["all"])
+        moves = frame[frame["mem_rw"] > 0]
+        assert set(moves["bound"]) == {"memory"}
+        assert moves["reached"].tolist() == pytest.approx((moves["mem_rw"] / 1e6 / moves["lat"]).tolist())
+
+    def test_it_prints_the_view_asked_for_and_what_the_time_is_made_of(self, timed: Finished) -> None:
+        assert "squeezenet1_1 profile, batch 1, inference" in timed.out
+        assert "Conv2d" in timed.out
+        assert "untouched model" in timed.out
+        assert "features.0" not in timed.out
+
+    def test_a_trace_names_the_layers(self, timed: Finished) -> None:
+        (path,) = (timed.folder / "run").glob("trace-*.json")
+        assert f"trace: run/{path.name}" in timed.out
+        names = {event.get("name") for event in json.loads(path.read_text())["traceEvents"]}
+        assert {"features.0 (Conv2d)", "aten::conv2d"} <= names
+
+    def test_summaries_and_other_reports_see_the_phase_alone(self, timed: Finished) -> None:
+        summary = microbench.load(timed.folder / "run").summary()
+        assert summary["phase"].tolist() == ["inference", "prepare", "first_call"]
+
+    def test_records_are_a_frame_like_any_other(self, timed: Finished) -> None:
+        frame = microbench.load(timed.folder / "run").to_frame()
+        assert isinstance(frame, pd.DataFrame)
+        assert {"lat", "flops", "mem_peak", "time"} <= set(frame["metric"])
+
+
+def test_csv_of_a_timed_profile_has_every_column(tmp_path: Path) -> None:
+    done = measure(*SMALL, "memory=false", "--csv", cwd=tmp_path)
+    first = table(done.out)[0]
+    assert float(first["lat"]) > 0
+    assert float(first["flop_rate"]) == pytest.approx(float(first["flops"]) / float(first["lat"]))
+    assert "mem_peak" not in first
+
+
+def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
+    done = measure(*PAPER, "columns=[name,type,flops]", cwd=tmp_path)
+    (header,) = [line for line in done.out.splitlines() if line.startswith("name")]
+    assert header.split() == ["name", "type", "FLOP"]
+    done = measure(*PAPER, "columns=[~mem_r,~type]", cwd=tmp_path)
+    (header,) = [line for line in done.out.splitlines() if line.startswith("name")]
+    assert header.split() == ["name", "input", "output", "params", "FLOP", "MAC", "written"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("view=leafs",), "Unknown view 'leafs'. Did you mean leaves?"),
+        (("columns=[flop]",), "Unknown column 'flop'. Did you mean flops"),
+        (("columns=[~flop]",), "Unknown column 'flop'. Did you mean flops"),
+        (("depth=2",), "depth=2 is an option of view=tree: view=calls has no depth."),
+        (("timing=false", "trace=true"), "trace=true traces a call, which timing=false leaves out."),
+        (("mode=infer", "view=types"), "view=types is an option of mode=profile: mode=infer has none"),
+        (("mode=train", "timing=false"), "timing=false is an option of mode=profile: mode=train has none"),
+        (("energy.hit_rate=2",), "energy.hit_rate=2.0 is not possible: give a share from 0 to 1."),
+        (("energy.dran=2",), "Unknown option 'energy.dran'. Did you mean energy.dram"),
+        (("--csv", "--json"), "Give one of --csv and --json."),
+    ],
+)
+def test_what_no_profile_can_do_is_refused_before_anything_is_measured(
+    options: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    assert told in run(*SMALL, *options, cwd=tmp_path).complaint
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_an_engine_without_layers_is_skipped_and_says_what_would_do(tmp_path: Path) -> None:
+    done = measure(*PAPER, "engine=torchscript", cwd=tmp_path)
+    assert {record["status"] for record in done.records} == {"skipped"}
+    assert "engine=torchscript runs no layers one by one: use engine=eager, or mode=layers" in done.out
+
+
+def test_a_model_that_fails_on_its_shape_is_told_in_one_line(tmp_path: Path) -> None:
+    done = measure(*PAPER, "model.input_shape=[3,4,4]", cwd=tmp_path)
+    assert done.code == 1
+    assert {record["status"] for record in done.records} == {"error"}
+    assert "Traceback" not in done.out + done.err
+
+
+def test_a_profile_that_was_killed_is_completed_with_nothing_lost_or_measured_twice(tmp_path: Path) -> None:
+    begun = start(*SMALL, "threads=1", "measure.rounds=3", "measure.max_time=0.2", cwd=tmp_path)
+    begun.recorded(rounds=1)
+    begun.process.kill()
+    begun.process.wait()
+    kill_left(begun.mark)
+    done = run("resume=run", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert complete(done.records) == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_another_number_format_and_layout_are_profiled_too(tmp_path: Path) -> None:
+    done = measure(*PAPER, "precision=bf16", "layout=channels_last", "--csv", cwd=tmp_path)
+    rows = table(done.out)
+    assert {row["dtype"] for row in rows} == {"bfloat16"}
+    assert rows[0]["mem_w"] == str(64 * 15 * 15 * 2)
+
+
+def test_an_estimate_of_energy_takes_the_constants_it_is_given(tmp_path: Path) -> None:
+    given = ("energy.multiply=1", "energy.dram=0", "energy.on_chip=0")
+    done = measure(*PAPER, *given, "view=root", "--csv", cwd=tmp_path)
+    (root,) = table(done.out)
+    assert float(root["energy"]) == float(root["macc"])
