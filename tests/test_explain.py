@@ -23,7 +23,10 @@ def complaint(options: Mapping[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"mode": "tran"}, "Unknown mode 'tran'. Did you mean train? Allowed: infer, train."),
+        (
+            {"mode": "tran"},
+            "Unknown mode 'tran'. Did you mean train? Allowed: infer, layers, profile, train.",
+        ),
         ({"device": "gpu"}, "Unknown device 'gpu'. Did you mean cpu? Allowed: auto, cpu, cuda."),
         (
             {"batch_size": 0},

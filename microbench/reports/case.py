@@ -27,9 +27,10 @@ def show_case(case: CaseResult, out: Console) -> None:
     """Print what the case is, its phases, and what else is known of it."""
     first = case.first
     shape = "x".join(filter(None, (str(first["cfg_batch_size"]), first["cfg_input_shape"])))
-    dtype = first["config"]["model"]["input_dtype"]
+    dtype, part = first["config"]["model"]["input_dtype"], first.get("cfg_part")
     out.print(
-        f"[bold]{escape(label(first))}[/bold], input {shape}" + (f" {dtype}" if dtype != "float32" else "")
+        f"[bold]{escape(label(first))}[/bold], {'input' if part is None else 'model input'} {shape}"
+        + (f" {dtype}" if dtype != "float32" else "")
     )
     if phases.shown(case.estimates or case.discarded):
         out.print(case_table(case))

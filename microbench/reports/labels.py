@@ -49,7 +49,8 @@ def is_torch(record: Record) -> bool:
 def label(record: Record) -> str:
     """What a case is, on one line."""
     settings = f"batch {record['cfg_batch_size']}, {record['cfg_precision']}, {record['cfg_engine']}"
-    return f"{record['cfg_model']} {record['cfg_mode']}, {settings}, {record['cfg_device']}"
+    name = " ".join(filter(None, (record["cfg_model"], record.get("cfg_part"))))
+    return f"{name} {record['cfg_mode']}, {settings}, {record['cfg_device']}"
 
 
 def items(record: Record) -> str:

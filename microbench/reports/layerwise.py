@@ -43,8 +43,8 @@ def show_layerwise(found: Sequence[Layerwise], out: Console) -> None:
 
 def title(model: Layerwise) -> str:
     """What a table is of, on one line."""
-    first = cases_of(model)[0].first
-    return f"{model.name}, layer by layer" if len(model.ways) > 1 else f"{label(first)}, layer by layer"
+    whole = {**cases_of(model)[0].first, "cfg_part": None}
+    return f"{model.name if len(model.ways) > 1 else label(whole)}, layer by layer"
 
 
 def cases_of(model: Layerwise) -> list[CaseResult]:

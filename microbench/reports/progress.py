@@ -120,7 +120,8 @@ def display(console: Console) -> Lines | LiveLine:
 def title(heading: Heading) -> str:
     """Which round of which case, its place among how many, and what else tells it from the others."""
     axes = heading.axes
-    about = [f"{axes['model']} {axes['mode']}", f"batch {axes['batch_size']}", axes["engine"], axes["device"]]
+    model = " ".join(filter(None, (axes["model"], axes.get("part"))))
+    about = [f"{model} {axes['mode']}", f"batch {axes['batch_size']}", axes["engine"], axes["device"]]
     rounds = [f"round {heading.round + 1} of {heading.rounds}"] if heading.rounds > 1 else []
     if heading.turns is None:
         rounds = [f"final, round {heading.round}"] if heading.round else ["first round"]

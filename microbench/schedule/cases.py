@@ -88,7 +88,7 @@ class Case:
     @property
     def settings(self) -> list[str]:
         """The options that lead to it, but for those that every title shows."""
-        shown = ("model", "mode", "batch_size", "engine", "device", "hydra.mode", *OF_THE_RUN)
+        shown = ("model", "model.part", "mode", "batch_size", "engine", "device", "hydra.mode", *OF_THE_RUN)
         keys = [each.partition("=")[0].lstrip("+") for each in self.overrides]
         given = zip(keys, self.overrides, strict=True)
         return [each for key, each in given if "=" in each and key not in shown]

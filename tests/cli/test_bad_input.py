@@ -23,7 +23,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "Unknown option 'model.inputshape'. Did you mean model.input_shape",
     ),
     "model=dense engine=eagre": ("Unknown engine 'eagre'. Did you mean eager?",),
-    "model=dense mode=trian": ("Unknown mode 'trian'. Did you mean train?", "infer, train"),
+    "model=dense mode=trian": ("Unknown mode 'trian'. Did you mean train?", "infer, layers, profile, train"),
     "model=dense device=tpu": ("Unknown device 'tpu'", "auto, cpu, cuda"),
     "model=dense precision=fp23": ("Unknown precision 'fp23'. Did you mean fp32?",),
     "model=dense optimizer=adamm": ("Unknown optimizer 'adamm'. Did you mean adam",),

@@ -97,3 +97,9 @@ def test_a_live_line_is_for_a_terminal_that_may_be_redrawn(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", no_color)
     assert isinstance(display(Console(file=StringIO(), force_terminal=terminal)), kind)
+
+
+def test_a_title_names_the_part_of_a_model() -> None:
+    axes = {"model": "resnet18", "part": "conv1", "mode": "infer", "batch_size": 8, "engine": "eager"}
+    heading = Heading({**axes, "device": "cpu"}, [], 0, 1)
+    assert title(heading) == "[1/1] resnet18 conv1 infer, batch 8, eager, cpu"
