@@ -7,18 +7,23 @@ from typing import Any
 
 from microbench.results.cases import CaseResult
 
+PART = "part"  # the axis that tells a part of a model from the whole
+
 
 def labels(cases: Sequence[CaseResult], telling: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """What each case of a sweep is: model, mode, and the `telling` settings, by default those that vary."""
+    """What each case of a sweep is: model, mode, and the `telling` settings, by default those that vary.
+
+    A part of a model is named beside it.
+    """
     settings = varying(cases) if telling is None else telling
     return [
         ", ".join(
             [
-                f"{case.first['cfg_model']} {case.first['cfg_mode']}",
-                *(f"{name}={values[index]}" for name, values in settings.items()),
+                " ".join(filter(None, (record["cfg_model"], record.get("cfg_part"), record["cfg_mode"]))),
+                *(f"{name}={values[index]}" for name, values in settings.items() if name != PART),
             ]
         )
-        for index, case in enumerate(cases)
+        for index, record in enumerate(case.first for case in cases)
     ]
 
 

@@ -36,6 +36,20 @@ def test_a_case_is_called_by_its_model_and_mode_and_by_what_varies(record: MakeR
     ]
 
 
+def test_a_part_of_a_model_is_named_beside_it(record: MakeRecord) -> None:
+    cases = named(record, {"part": None}, {"part": "conv1"}, {"part": "conv1", "batch_size": 1})
+    assert labels(cases) == [
+        "vgg16 infer, batch_size=8",
+        "vgg16 conv1 infer, batch_size=8",
+        "vgg16 conv1 infer, batch_size=1",
+    ]
+
+
+def test_cases_from_before_there_were_parts_are_named_beside_those_of_now(record: MakeRecord) -> None:
+    assert labels(named(record, {}, {"part": None})) == ["vgg16 infer", "vgg16 infer"]
+    assert varying(named(record, {"part": "conv1"}, {})) == {"part": ["conv1", "None"]}
+
+
 def test_a_case_alone_is_called_by_its_model_and_mode(record: MakeRecord) -> None:
     assert labels(named(record, {"threads": 2})) == ["vgg16 infer"]
 
