@@ -55,7 +55,8 @@ def varying(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
         configs = [flat(record["config"]) for record in first]
         for key in dict.fromkeys(key for config in configs for key in config):
             each = [config.get(key, "") for config in configs]
-            if key.partition(".")[0] not in {*found, "mode"} and _differs_within(names, each):
+            group, _, name = key.partition(".")
+            if group not in {*found, "mode"} and name != PART and _differs_within(names, each):
                 found[key] = each
     return found
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from microbench.errors import UserError, unknown
 from microbench.results.cases import CaseResult
-from microbench.results.naming import labels, varying
+from microbench.results.naming import PART, labels, varying
 from microbench.results.settings import (
     DEFAULTS,
     FOLLOWING,
@@ -28,6 +28,9 @@ Key = TypeVar("Key", bound=Hashable)
 
 NOT_OF_A_ROUND = (*filter(is_of_the_run, DEFAULTS), "timeout", "measure.rounds")
 """Settings that do not change what a round measures."""
+
+NAMING = ("model", PART, "mode")
+"""The axes whose values are a pair's name."""
 
 MOST_NAMES = 4  # in one line
 MOST_LOOKED_AT = 10_000  # pairs, for the nearest one
@@ -249,11 +252,11 @@ def _matches_within(
 
 
 def _named(pairs: Sequence[Pair], is_hidden: Callable[[str], bool]) -> list[Pair]:
-    """The pairs, named by model, mode, and what tells them from each other."""
+    """The pairs, named by model, part, mode, and what tells them from each other."""
     cases = [*(pair.a for pair in pairs), *(pair.b for pair in pairs)]
-    axes = {name: [str(case.first[f"cfg_{name}"]) for case in cases] for name in ("model", "mode")}
-    what = [" ".join(words) for words in zip(*_both(axes, is_hidden).values(), strict=True)]
-    telling = _both(varying(cases), is_hidden)
+    words = {name: [str(case.first.get(f"cfg_{name}") or "") for case in cases] for name in NAMING}
+    what = [" ".join(filter(None, each)) for each in zip(*_both(words, is_hidden).values(), strict=True)]
+    telling = {name: each for name, each in _both(varying(cases), is_hidden).items() if name not in NAMING}
     settings = [
         [f"{name}={values[index]}" for name, values in telling.items() if len(set(values)) > 1]
         for index in range(len(pairs))

@@ -9,6 +9,7 @@ import pytest
 
 from microbench.results.cases import CaseResult, cases_of
 from microbench.results.layerwise import DistinctLayer, Layerwise, fields_of, is_layer, layerwise
+from microbench.results.pairing import within
 from microbench.results.record import Record, Status
 
 Timed = Callable[..., list[Record]]
@@ -150,3 +151,10 @@ class TestOtherCases:
             ]
         )
         assert [row.record["error"] for row in found.unmeasured] == ["no"]
+
+
+def test_layers_are_compared_by_engine_each_by_its_name(timed: Timed) -> None:
+    eager = model_of(timed, [1.0, 1.0], {CONV: [0.1, 0.1]}, mode="infer")
+    other = model_of(timed, [0.5, 0.5], {CONV: [0.2, 0.2]}, 10, mode="infer", engine="compile")
+    pairing = within(cases_of([*eager, *other]), "engine")
+    assert [pair.name for pair in pairing.pairs] == ["dense infer", "dense conv infer"]

@@ -45,6 +45,11 @@ def test_a_part_of_a_model_is_named_beside_it(record: MakeRecord) -> None:
     ]
 
 
+def test_a_part_is_told_once_where_cases_are_alike(record: MakeRecord) -> None:
+    parts = [{"part": part, "model.part": part} for part in ("conv1", "conv1", "bn1")]
+    assert varying(named(record, *parts)) == {"part": ["conv1", "conv1", "bn1"]}
+
+
 def test_cases_from_before_there_were_parts_are_named_beside_those_of_now(record: MakeRecord) -> None:
     assert labels(named(record, {}, {"part": None})) == ["vgg16 infer", "vgg16 infer"]
     assert varying(named(record, {"part": "conv1"}, {})) == {"part": ["conv1", "None"]}
