@@ -101,7 +101,7 @@ class TestTorchvisionsModel:
         assert again.code == 0, again
         assert {record["case_id"] for record in again.records} == {first["case_id"]}
         assert {record["layer"] for record in again.records} == {None}
-        assert "squeezenet1_1 infer" in again.out
+        assert "squeezenet1_1 features.3.squeeze infer, batch 1" in again.out
 
 
 def test_training_measures_forward_and_backward_of_every_layer(mine: dict[str, str], tmp_path: Path) -> None:
