@@ -1,8 +1,9 @@
 """Times a module's calls one by one: with marks at their borders, whose own cost is taken off again.
 
-A pass is the untouched module's call, then one with a mark before and after each call of a module, then one
-with a mark before and after each of torch's operators that is called outside the innermost modules. The three
-stand side by side in each sample, so that a change of the machine's speed changes them alike.
+A sample is three passes: the untouched module's call; one with a mark before and after each call of a module;
+one with a mark before and after each of torch's operators that is called outside the innermost modules. They
+stand side by side, so that a change of the machine's speed changes them alike, and the first two change places
+from sample to sample: what comes before a pass, such as the slow third one, changes it too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, cycle
 from statistics import median
 from typing import Any
 
@@ -22,6 +24,7 @@ from microbench.profile.calls import Call
 from microbench.profile.tracing import Operators, calling
 from microbench.results.layers import Kind
 
+UNTOUCHED = (1, 2)  # the places of the untouched call's marks among those of a sample
 CALIBRATION = 200  # calls of a calibration pass
 PASSES = 25  # of which the fastest counts: what marks cost adds to what other load costs
 
@@ -66,30 +69,50 @@ class Passes:
         """What to sample: the untouched module as the phase, and each call by its place."""
         places = {call: str(place) for place, call in enumerate(self._calls)}
         spans = {places[call]: span for call, span in self.borders.items()}
+        swap = cycle((False, True))
         return Experiment(
-            lambda mark, calls: self.step(mark),
-            {self._phase: (0, 1)},
+            lambda mark, calls: self.step(mark, next(swap)),
+            {self._phase: UNTOUCHED},
             (self._phase,),
             self._phase,
             inner=spans,
         )
 
-    def step(self, mark: Marker) -> list[Mark]:
-        """One pass: the marks of the untouched call, then those of all others at their `borders`.
+    def step(self, mark: Marker, swap: bool = False) -> list[Mark]:
+        """One sample: a mark at its begin, those of each call at their `borders`, and one at its end.
+
+        Args:
+            mark: sets a mark.
+            swap: the second pass comes before the first.
 
         Raises:
             UserError: the module calls others than those that are known.
         """
-        marks = [mark()]
+        start = mark()
+        if swap:
+            modules, untouched = self._of_modules(mark), self._of_model(mark)
+        else:
+            untouched, modules = self._of_model(mark), self._of_modules(mark)
+        return [start, *untouched, *modules, *self._of_functions(mark), mark()]
+
+    def _of_model(self, mark: Marker) -> tuple[Mark, Mark]:
+        start = mark()
         self._call()
-        marks.append(mark())
+        return start, mark()
+
+    def _of_modules(self, mark: Marker) -> list[Mark]:
+        marks: list[Mark] = []
         mark_modules(self._call, mark, marks)
-        if len(marks) != 2 + 2 * len(self._modules):
+        if len(marks) != 2 * len(self._modules):
             raise UserError(CHANGED)
+        return marks
+
+    def _of_functions(self, mark: Marker) -> list[Mark]:
+        marks: list[Mark] = []
         if self._functions:
             mark_functions(self._call, mark, marks, self._innermost)
-            if len(marks) != 2 + 2 * len(self._calls):
-                raise UserError(CHANGED)
+        if len(marks) != 2 * len(self._functions):
+            raise UserError(CHANGED)
         return marks
 
     @property
@@ -99,9 +122,9 @@ class Passes:
 
 
 def _borders(root: Call) -> dict[Call, tuple[int, int]]:
-    """The places of each call's two marks among those of a pass."""
+    """The places of each call's two marks among those of a sample."""
     found: dict[Call, tuple[int, int]] = {}
-    counter = iter(range(2, 10**9))
+    counter = count(UNTOUCHED[1] + 1)
 
     def visit(call: Call) -> None:
         start = next(counter)

@@ -1,0 +1,46 @@
+"""How long it takes to profile every classification model of torchvision on paper, and how much memory.
+
+python benchmarks/on_paper.py
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+import warnings
+
+import torch
+
+from microbench.catalog import torchvision_models
+from microbench.config import ModelConfig
+from microbench.profile.paper import blank, trace_on_paper
+from microbench.profile.study import Study
+from microbench.workloads import build
+
+UNUSUAL = {"inception_v3": [3, 299, 299]}
+
+
+def main() -> None:
+    """Profile each, and print its time, its multiply-accumulates and its parameters; at the end, the sums."""
+    warnings.simplefilter("ignore")
+    seconds = 0.0
+    for name in sorted(torchvision_models()):
+        start = time.perf_counter()
+        config = ModelConfig(source="torchvision", name=name, input_shape=UNUSUAL.get(name, [3, 224, 224]))
+        with blank():
+            workload = build(config, 1, torch.device("cpu"), False, 0)
+        with torch.no_grad():
+            rows = Study(trace_on_paper(workload.module, workload.inputs)).rows()
+        taken = time.perf_counter() - start
+        seconds += taken
+        macc = sum(row.costs.macc or 0 for row in rows)
+        print(
+            f"{name:20} {taken:6.2f} s {macc / 1e9:8.2f} GMAC {(rows[0].costs.params or 0) / 1e6:7.2f} M",
+            flush=True,
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{len(torchvision_models())} models in {seconds:.1f} s, with at most {peak:.2f} GiB of memory")
+
+
+if __name__ == "__main__":
+    main()
