@@ -13,7 +13,8 @@ import torch
 
 from microbench.catalog import torchvision_models
 from microbench.config import ModelConfig
-from microbench.profile.paper import blank, trace_on_paper
+from microbench.profile.deferred import Deferred
+from microbench.profile.paper import trace_on_paper
 from microbench.profile.study import Study
 from microbench.workloads import build
 
@@ -27,7 +28,7 @@ def main() -> None:
     for name in sorted(torchvision_models()):
         start = time.perf_counter()
         config = ModelConfig(source="torchvision", name=name, input_shape=UNUSUAL.get(name, [3, 224, 224]))
-        with blank():
+        with Deferred():
             workload = build(config, 1, torch.device("cpu"), False, 0)
         with torch.no_grad():
             rows = Study(trace_on_paper(workload.module, workload.inputs)).rows()

@@ -154,9 +154,9 @@ class _Steps:
     def _on_paper(self, device: Device) -> Outcome:
         """A profile of a workload whose weights are never filled, let alone computed with."""
         from microbench.modes import profile
-        from microbench.profile.paper import blank
+        from microbench.profile.deferred import Deferred
 
-        with blank():
+        with Deferred():
             workload = self._build(device, self._config.mode.training)
         self._begin("the first call of", "prepare")
         job = Job(workload, self._config, self._config.mode.training)

@@ -14,7 +14,7 @@ def test_an_options_code_is_the_module_of_its_name() -> None:
 @pytest.mark.parametrize(
     ("room", "name", "line"),
     [
-        ("modes", "tran", "Unknown mode 'tran'. Did you mean train? Allowed: infer, train."),
+        ("modes", "tran", "Unknown mode 'tran'. Did you mean train? Allowed: infer, profile, train."),
         (
             "engines",
             "eagre",

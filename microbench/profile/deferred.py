@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from microbench.profile.paper import INITIALIZERS
-
+INITIALIZERS = [
+    name for name, each in vars(nn.init).items() if name.endswith("_") and callable(each) and name[0] != "_"
+]
 DEVIATION = 0.02  # of weights that a model leaves at zero, to be trained
 
 Draw = tuple[Callable[..., Any], Tensor, Sequence[Any], Mapping[str, Any]]

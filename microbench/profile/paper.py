@@ -15,30 +15,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from microbench.profile.calls import Call
 from microbench.profile.tracing import trace
 
-INITIALIZERS = [
-    name for name, each in vars(nn.init).items() if name.endswith("_") and callable(each) and name[0] != "_"
-]
-
-
-@contextmanager
-def blank() -> Iterator[None]:
-    """Let modules that are made within keep whatever their weights' memory holds: none of it is touched.
-
-    The functions of `torch.nn.init` do nothing meanwhile; what initializes otherwise still does.
-    """
-    before = {name: getattr(nn.init, name) for name in INITIALIZERS}
-    for name in INITIALIZERS:
-        setattr(nn.init, name, _untouched)
-    try:
-        yield
-    finally:
-        for name, function in before.items():
-            setattr(nn.init, name, function)
-
-
-def _untouched(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    return tensor
-
 
 @contextmanager
 def left_as_it_was(module: nn.Module) -> Iterator[None]:

@@ -1,9 +1,9 @@
 """Times a module's calls one by one: with marks at their borders, whose own cost is taken off again.
 
-A sample is three passes: the untouched module's call; one with a mark before and after each call of a module;
-one with a mark before and after each of torch's operators that is called outside the innermost modules. They
-stand side by side, so that a change of the machine's speed changes them alike, and the first two change places
-from sample to sample: what comes before a pass, such as the slow third one, changes it too.
+A sample is three passes: the untouched module's call; one with a mark before and after each call of a
+module; one with a mark before and after each of torch's operators that is called outside the innermost
+modules. They stand side by side, so that a change of the machine's speed changes them alike. The first two
+change places from sample to sample: what comes before a pass, such as the slow third one, changes it too.
 """
 
 from __future__ import annotations

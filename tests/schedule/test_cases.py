@@ -62,6 +62,12 @@ HOW = {
     "resume",
     "verify",
     "tolerance",
+    "view",
+    "columns",
+    "depth",
+    "functions",
+    "trace",
+    *(key for key in leaves(config()) if key.startswith("energy.")),
     *(key for key in leaves(config()) if key.startswith("experiment.")),
     *(key for key in leaves(config()) if key.startswith("measure.") and key != "measure.cold_cache"),
 }
