@@ -33,6 +33,8 @@ HELP = """\
   microbench -m 'model=glob(vgg*)' mode=infer
   microbench model=layer model.cls=torch.nn.GELU 'model.args=[]' 'model.input_shape=[1024]'
   microbench +experiment=layer_phases model=dense,batchnorm
+  microbench model=resnet50 mode=profile batch_size=1 view=types
+  microbench -m model=mobilenet_v2 mode=layers mode.each=infer engine=eager,onnxruntime
 """
 
 MEANINGS = {
@@ -192,6 +194,7 @@ def show_help(out: Console) -> None:
     for key, meaning in MEANINGS.items():
         grid.add_row(f"  {key}={as_given(value_of(Config(), key))}", escape(meaning))
     grid.add_row("  hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>")
+    grid.add_row("  --csv, --json", "print the result for other programs, in SI units; --json: an object a line")
     out.print(grid)
     out.print("\n[bold]experiments[/bold], presets to add: +experiment=NAME")
     out.print(_grid("experiments"))

@@ -69,6 +69,22 @@ def test_the_untouched_module_is_the_phase_and_stands_beside_each_of_its_calls()
     assert {name: len(samples) for name, samples in found.inner.items()} == {"0": 3, "1": 3}
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_sample_begins_with_its_first_mark_and_ends_with_its_last(swap: bool) -> None:
+    """What a clock of a GPU relies on, which waits for the last mark and reads all others from the first."""
+    clock = FakeClock()
+    model = Takes(clock, 1.0, Takes(clock, 2.0))
+
+    def call() -> Any:
+        return model(torch.ones(1))
+
+    with torch.no_grad():
+        marks = Passes(call, trace(model, call)).step(clock.mark, swap)
+    assert (marks[0], marks[-1]) == (min(marks), max(marks))
+    untouched, modules = (marks[1], marks[2]), (marks[3], marks[6])
+    assert (modules < untouched) == swap
+
+
 CLOCKS: list[FakeClock] = []
 
 
