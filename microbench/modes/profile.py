@@ -55,7 +55,7 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
                 {"peaks": peaks(device).plain()} if is_first else {},
             )
 
-        yield Trial(passes.experiment(), lambda: is_finite(call()), findings)
+        yield Trial(passes.experiment(), lambda: is_finite(program.outputs(call())), findings)
 
 
 def check(config: Config) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from microbench.profile.study import Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.profile.tracing import FailedAt, trace
 from microbench.results.profile import Profile
+from microbench.results.typical import interquartile_mean
 from microbench.workloads import tensors
 
 RULE = StoppingRule(rel_ci=0.02, min_time=0.5, max_time=5.0, min_samples=10, max_samples=10_000)
@@ -94,7 +94,7 @@ def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, batch_size:
         name,
         batch_size,
         wanted.training,
-        seconds=median(sampled.samples[phase_of(wanted.training)]),
+        seconds=interquartile_mean(sampled.samples[phase_of(wanted.training)]),
         peaks=peaks(device),
         joules=joules_per_call(call, device),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from microbench.devices import Device, Level
 from microbench.measure.summary import summarize
 from microbench.profile.calls import Call
 from microbench.profile.timing import CallTimes, Passes
-from microbench.results.layers import TIMED, UNITS, Kind, Layer, Row, cost_of, row_of
+from microbench.results.layers import TIMED, UNITS, Figures, Kind, Layer, Row, cost_of, rows_of
 from microbench.results.record import Series
 
 
@@ -101,10 +100,15 @@ class Study:
 
     def rows(self) -> list[Row]:
         """A row for each call."""
-        return [row_of(layer, self._medians(call)) for call, layer in self.layers()]
+        return rows_of([self._of(call, layer) for call, layer in self.layers()])
 
-    def _medians(self, call: Call) -> dict[str, float]:
-        return {cost_of(phase, metric): median(samples) for phase, metric, samples in self.figures(call)}
+    def _of(self, call: Call, layer: Layer) -> Figures:
+        counted = {
+            cost_of(phase, metric): samples[0]
+            for phase, metric, samples in self.figures(call)
+            if metric not in TIMED
+        }
+        return Figures(layer, counted, () if self.times is None else self.times[call].lat)
 
 
 def phase_of(training: bool) -> str:

@@ -99,7 +99,7 @@ def show_profile_case(case: CaseResult, out: Console) -> None:
         return
     first, config = case.first, case.first["config"]
     settings = f"{first['cfg_precision']}, {first['cfg_layout']}, {first['cfg_device']}"
-    out.print(f"[bold]{escape(title(profile))}[/bold], input {first['cfg_input_shape']}, {escape(settings)}")
+    out.print(f"[bold]{escape(title(profile))}[/bold], {escape(settings)}")
     show_profile(profile, out, config["view"], config["columns"], config["depth"])
     if profile.timed:
         out.print(facts(case), style="dim", soft_wrap=True)
@@ -268,4 +268,9 @@ def title(profile: Profile) -> str:
     """What is profiled."""
     batch = "" if profile.batch_size is None else f", batch {profile.batch_size}"
     what = "training step's forward pass" if profile.training else "inference"
-    return f"{profile.name} profile{batch}, {what}" + ("" if profile.timed else ", on paper")
+    shape = profile.rows[0].layer.in_shape
+    return (
+        f"{profile.name} profile{batch}, {what}"
+        + ("" if profile.timed else ", on paper")
+        + f", input {shape}"
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from statistics import median
+from itertools import chain
 from typing import Any
+
+from microbench.results.typical import mean_at, middle_half
 
 Record = Mapping[str, Any]
 
@@ -131,37 +134,88 @@ class Row:
     calls: int = 1
 
 
-def rows_of(attempts: Iterable[Sequence[Record]]) -> list[Row]:
-    """The calls that the records of a case's rounds are of, in their order, with what the rounds say of each.
+@dataclass(frozen=True)
+class Figures:
+    """What is known of a call.
 
-    Times are the medians over rounds; what is counted is the same in each round.
+    Attributes:
+        layer: which call.
+        counted: by the name among `Costs`, what was counted of it.
+        samples: its times in seconds with all calls within it, one a pass; none where it was not timed.
     """
-    found: dict[int, tuple[Layer, dict[str, list[float]]]] = {}
-    for attempt in attempts:
-        for record in attempt:
-            if record.get("layer_order") is not None and record["median"] is not None:
-                _, figures = found.setdefault(record["layer_order"], (_layer(record), {}))
-                figures.setdefault(cost_of(record["phase"], record["metric"]), []).append(record["median"])
-    return [
-        row_of(layer, {name: median(values) for name, values in figures.items()})
-        for _, (layer, figures) in sorted(found.items())
+
+    layer: Layer
+    counted: Mapping[str, float]
+    samples: Sequence[float] = ()
+
+
+def rows_of(figures: Sequence[Figures]) -> list[Row]:
+    """A row for each of a model's calls, given in the order in which they begin.
+
+    Times are means over the middle half of the passes, see `typical`: of modules by the model's time in their
+    pass, of functions, which have a pass of their own, by the time of all of them.
+    """
+    of_modules = _middle([figures[0].samples] if figures else [])
+    of_functions = _middle([each.samples for each in figures if each.layer.kind is Kind.FUNCTION])
+    lat = [
+        mean_at(each.samples, of_functions if each.layer.kind is Kind.FUNCTION else of_modules)
+        if each.samples
+        else None
+        for each in figures
     ]
+    inner = _inner([each.layer.depth for each in figures], lat)
+    return [
+        Row(
+            each.layer,
+            Costs(
+                **{name: int(value) for name, value in each.counted.items()},
+                lat=total,
+                net_lat=None if total is None else total - within,
+            ),
+        )
+        for each, total, within in zip(figures, lat, inner, strict=True)
+    ]
+
+
+def _middle(samples: Sequence[Sequence[float]]) -> list[int]:
+    """The middle half of the passes by the sum of the calls' times in each."""
+    return middle_half([sum(times) for times in zip(*samples, strict=True)])
+
+
+def _inner(depths: Sequence[int], lat: Sequence[float | None]) -> list[float]:
+    """By call, the time of the calls that it makes itself, given in the order in which they begin."""
+    found, open_calls = [0.0] * len(lat), list[int]()
+    for place, depth in enumerate(depths):
+        del open_calls[depth:]
+        if open_calls:
+            found[open_calls[-1]] += lat[place] or 0.0
+        open_calls.append(place)
+    return found
+
+
+def figures_of(attempts: Iterable[Sequence[Record]]) -> list[Figures]:
+    """What the records of a case's rounds say of its calls, in the order in which they begin.
+
+    What is counted is the same in each round; times are those of all rounds, one after the other.
+    """
+    layers: dict[int, Layer] = {}
+    counted: defaultdict[int, dict[str, float]] = defaultdict(dict)
+    samples: defaultdict[int, list[float]] = defaultdict(list)
+    for record in chain.from_iterable(attempts):
+        order = record.get("layer_order")
+        if order is None or record["median"] is None:
+            continue
+        layers.setdefault(order, _layer(record))
+        if record["metric"] == "lat":
+            samples[order] += record["samples"]
+        elif record["metric"] not in TIMED:
+            counted[order][cost_of(record["phase"], record["metric"])] = record["median"]
+    return [Figures(layers[order], counted[order], samples[order]) for order in sorted(layers)]
 
 
 def cost_of(phase: str, metric: str) -> str:
     """The name among `Costs` of a metric in a phase."""
     return "backward" if phase == "backward" else metric
-
-
-def row_of(layer: Layer, figures: Mapping[str, float]) -> Row:
-    """The row of a call, of its costs' names and figures: all but times are whole numbers.
-
-    A call with none within it takes by itself what it takes.
-    """
-    costs = {name: value if name in TIMED else int(value) for name, value in figures.items()}
-    if layer.kind is not Kind.CONTAINER and "lat" in costs:
-        costs["net_lat"] = costs["lat"]
-    return Row(layer, Costs(**costs))  # type: ignore[arg-type]
 
 
 def _layer(record: Record) -> Layer:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from microbench.errors import unknown
-from microbench.results.cases import CaseResult, Estimate
+from microbench.results.cases import Attempt, CaseResult, is_of_phase
 from microbench.results.energy import EnergyModel, estimate
-from microbench.results.layers import MEMORY, OVERHEAD, TIMED, Costs, Kind, Layer, Row, rows_of
+from microbench.results.layers import MEMORY, OVERHEAD, TIMED, Costs, Kind, Layer, Row, figures_of, rows_of
 from microbench.results.limits import Limits, limits
 from microbench.results.roofline import Peaks
+from microbench.results.typical import interquartile_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,17 +242,17 @@ def _sum(values: Iterable[Any]) -> Any:
 def profile_of(case: CaseResult) -> Profile | None:
     """The profile that a case measured; None where it is none, or failed before it was one."""
     attempts = [attempt for number, attempt in case.rounds.items() if number in case.measured_rounds]
-    rows = rows_of(attempts)
+    rows = rows_of(figures_of(attempts))
     if not rows:
         return None
     first, config = case.first, case.first["config"]
     peaks = first.get("env_peaks")
     return Profile(
         rows,
-        name=first["cfg_model"],
+        name=" ".join(filter(None, (first["cfg_model"], first.get("cfg_part")))),
         batch_size=first["cfg_batch_size"],
         training=config["mode"]["training"],
-        seconds=_seconds(case.estimates),
+        seconds=_seconds(attempts),
         peaks=None if peaks is None else Peaks.from_plain(peaks),
         energy=EnergyModel(**config["energy"]),
         joules=first.get("joules"),
@@ -259,7 +260,13 @@ def profile_of(case: CaseResult) -> Profile | None:
     )
 
 
-def _seconds(estimates: Mapping[str, Estimate]) -> float | None:
-    """The time of the untouched module, where it was measured."""
-    found = estimates.get("inference") or estimates.get("forward")
-    return None if found is None else found.median
+def _seconds(attempts: Iterable[Attempt]) -> float | None:
+    """What the untouched module typically takes in all rounds; None where it was not timed."""
+    samples = [
+        sample
+        for attempt in attempts
+        for record in attempt
+        if record["phase"] in ("inference", "forward") and is_of_phase(record)
+        for sample in record["samples"]
+    ]
+    return interquartile_mean(samples) if samples else None

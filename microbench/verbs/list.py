@@ -194,7 +194,9 @@ def show_help(out: Console) -> None:
     for key, meaning in MEANINGS.items():
         grid.add_row(f"  {key}={as_given(value_of(Config(), key))}", escape(meaning))
     grid.add_row("  hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>")
-    grid.add_row("  --csv, --json", "print the result for other programs, in SI units; --json: an object a line")
+    grid.add_row(
+        "  --csv, --json", "print the result for other programs, in SI units; --json: an object a line"
+    )
     out.print(grid)
     out.print("\n[bold]experiments[/bold], presets to add: +experiment=NAME")
     out.print(_grid("experiments"))
