@@ -4,7 +4,7 @@
     python benchmarks/profile_sums.py --rounds 5 mobilenet_v2 lstm
 
 For each model the shares of the untouched model's time that its innermost modules, its functions and what is
-between them take, each the median of a round's samples, round by round.
+between them take, round by round.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from tempfile import TemporaryDirectory
 
 import microbench
 from microbench.results.layers import Kind
+from microbench.results.profile import Profile
+from microbench.results.result import Result
 
 MODELS = ("resnet50", "vit_b_16", "lstm", "mobilenet_v2")
 
 
-def shares(model: str, rounds: int, seconds: float) -> list[tuple[float, float, float]]:
-    """Of each round: the milliseconds of the untouched model, and the shares of modules and of functions."""
+def profiles(model: str, rounds: int, seconds: float) -> list[Profile]:
+    """A profile of each round."""
     with TemporaryDirectory() as folder:
         result = microbench.run(
             folder=folder,
@@ -31,17 +33,19 @@ def shares(model: str, rounds: int, seconds: float) -> list[tuple[float, float, 
             memory=False,
             measure={"rounds": rounds, "max_time": seconds, "rel_ci": 1e-6},
         )
-    found = []
-    for number in range(rounds):
-        of_round = [record for record in result.records if record["round"] == number]
-        (whole,) = [each for each in of_round if (each["phase"], each["metric"]) == ("inference", "time")]
-        lat = [each for each in of_round if each["metric"] == "lat"]
-        parts = [
-            sum(each["median"] for each in lat if each["layer_kind"] == kind)
-            for kind in (Kind.MODULE, Kind.FUNCTION)
-        ]
-        found.append((whole["median"], parts[0] / whole["median"], parts[1] / whole["median"]))
-    return found
+    of_rounds = [[each for each in result.records if each["round"] == number] for number in range(rounds)]
+    return [Result(records, result.path).profile() for records in of_rounds]
+
+
+def shares(profile: Profile) -> tuple[float, float, float]:
+    """Of the untouched model's time: what modules, functions, and neither take."""
+    assert profile.seconds is not None
+    assert profile.overhead is not None
+    parts = [
+        sum(row.costs.net_lat or 0.0 for row in profile.calls if row.layer.kind is kind)
+        for kind in (Kind.MODULE, Kind.FUNCTION)
+    ]
+    return parts[0] / profile.seconds, parts[1] / profile.seconds, profile.overhead / profile.seconds
 
 
 def main() -> None:
@@ -54,12 +58,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of sampling in a round")
     given = parser.parse_args()
     for model in given.models:
-        rounds = shares(model, given.rounds, given.seconds)
-        rest = [1 - modules - functions for _, modules, functions in rounds]
+        found = profiles(model, given.rounds, given.seconds)
+        modules, functions, rest = zip(*map(shares, found), strict=True)
         print(
-            f"{model:14} {median(each[0] for each in rounds) * 1e3:8.2f} ms:"
-            f" modules {_texts(each[1] for each in rounds)},"
-            f" functions {_texts(each[2] for each in rounds)}, rest {_texts(rest)}",
+            f"{model:14} {median(each.seconds or 0.0 for each in found) * 1e3:8.2f} ms:"
+            f" modules {_texts(modules)}, functions {_texts(functions)}, rest {_texts(rest)}",
             flush=True,
         )
 
