@@ -70,7 +70,7 @@ def stat(
         except UserError:
             raise
         except Exception as error:
-            raise failure(error, arguments) from error
+            raise failure(error, is_drawn=inputs is None) from error
 
 
 def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, batch_size: int) -> Profile:
@@ -208,12 +208,20 @@ def _is_shape(value: Any) -> bool:
     return _is_list(value) and all(isinstance(size, int) and size > 0 for size in value)
 
 
-def failure(error: Exception, arguments: Arguments) -> UserError:
-    """What failed, where, and on what: one line."""
+def failure(error: Exception, is_drawn: bool) -> UserError:
+    """What failed, where, and on what: one line.
+
+    Args:
+        error: what the module raised.
+        is_drawn: its input was drawn, of a shape that was given.
+    """
     message = f"{type(error).__name__}: {first_line(error)}"
     if not isinstance(error.__cause__, FailedAt):
         return UserError(f"The profile failed: {message}")
     call: Call = error.__cause__.call
     where = f"{call.name} ({call.type})" if call.name else call.type
     given = ", ".join(str(tuple(shape)) for shape in call.in_shapes)
-    return UserError(f"{where} failed {f'on input {given}' if given else 'without a tensor'}: {message}")
+    hint = " (input_shape is without the batch, which batch_size gives)" if is_drawn else ""
+    return UserError(
+        f"{where} failed {f'on input {given}' if given else 'without a tensor'}: {message}{hint}"
+    )

@@ -58,7 +58,7 @@ LESS_WANTED = ("out_shape", "mem_peak", "params", "mem_rw", "flop_rate", "bound"
 """Columns that a narrow terminal does without, the first of them first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ProfileTable(Profile):
     """A profile, and which view of it is shown; printed, it is a table.
 
@@ -77,6 +77,8 @@ class ProfileTable(Profile):
         self.show(Console(file=file, width=WIDTH, highlight=False, color_system=None))
         return file.getvalue().rstrip("\n")
 
+    __repr__ = __str__
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         entries = self.view(self.shown, self.depth)
         yield table(self, self.shown, entries, known.chosen(self, self.shown, self.columns))
@@ -87,9 +89,11 @@ class ProfileTable(Profile):
         """Print it; on a terminal, a table that is too long for it is paged."""
         show_profile(self, out or Console(highlight=False), self.shown, self.columns, self.depth)
 
-    def to_frame(self, view: str | None = None, columns: Sequence[str] = ("all",)) -> pd.DataFrame:
-        """A row an entry of a view, by default the one that is shown; figures in their columns' units."""
-        return self.frame(view or self.shown, columns, self.depth)
+    def to_frame(
+        self, view: str | None = None, columns: Sequence[str] = ("all",), depth: int | None = None
+    ) -> pd.DataFrame:
+        """A view, by default the one that is shown; see `Profile.to_frame`."""
+        return super().to_frame(view or self.shown, columns, self.depth if depth is None else depth)
 
 
 def show_profile_case(case: CaseResult, out: Console) -> None:

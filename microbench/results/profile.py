@@ -55,7 +55,7 @@ class Profile:
         functions: calls of torch's operators are rows too.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[Row] = field(repr=False)
     name: str = ""
     batch_size: int | None = None
     training: bool = False
@@ -110,15 +110,15 @@ class Profile:
             if name != "tree" or depth is None or entry.layer.depth <= depth
         ]
 
-    def frame(
-        self, view: str = "calls", columns: Sequence[str] = (), depth: int | None = None
+    def to_frame(
+        self, view: str | None = None, columns: Sequence[str] = ("all",), depth: int | None = None
     ) -> pd.DataFrame:
-        """A view as a pandas data frame: a row an entry, figures in the units of `columns.COLUMNS`.
+        """A view as a pandas data frame: a row an entry, figures in the units of docs/profile.md.
 
         Args:
-            view: one of `VIEWS`.
-            columns: which; empty for those that are usual in this view, `all` for every one.
-            depth: how deep the tree goes.
+            view: calls, leaves, tree, types or root; by default calls.
+            columns: which; empty for those that tables show of this view.
+            depth: how deep the tree goes; None for all of it.
 
         Raises:
             UserError: there is no such view or column.
@@ -127,6 +127,7 @@ class Profile:
 
         from microbench.results import columns as known
 
+        view = view or "calls"
         if view not in VIEWS:
             raise unknown("view", view, VIEWS)
         shown = known.chosen(self, view, columns)

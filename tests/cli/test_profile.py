@@ -158,7 +158,7 @@ class TestInFact:
         assert own + (found.rest.costs.lat or 0) == pytest.approx(found.seconds)
 
     def test_memory_is_followed(self, timed: Finished) -> None:
-        frame = microbench.load(timed.folder / "run").profile().frame("calls", ["all"])
+        frame = microbench.load(timed.folder / "run").profile().to_frame("calls", ["all"])
         first = frame.iloc[0]
         assert first["mem_alloc"] >= 64 * 15 * 15 * 4
         assert (frame["mem_peak"] >= frame["mem_alloc"]).all()
@@ -168,7 +168,7 @@ class TestInFact:
     ) -> None:
         assert layers_of(timed)[0]["env_peaks"] == peaks
         assert "measured peaks: fp32 1.00 PFLOP/s (imagination)" in timed.out
-        frame = microbench.load(timed.folder / "run").profile().frame("calls", ["all"])
+        frame = microbench.load(timed.folder / "run").profile().to_frame("calls", ["all"])
         moves = frame[frame["mem_rw"] > 0]
         assert set(moves["bound"]) == {"memory"}
         assert moves["reached"].tolist() == pytest.approx((moves["mem_rw"] / 1e6 / moves["lat"]).tolist())

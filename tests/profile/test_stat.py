@@ -147,7 +147,7 @@ def test_a_module_that_fails_half_way_leaves_unchanged_too(training: bool) -> No
     def fails() -> None:
         with pytest.raises(UserError) as caught:
             microbench.stat(model, input_shape=(4,), batch_size=3, training=training)
-        assert str(caught.value) == "Half failed on input (3, 4): ArithmeticError: half way"
+        assert str(caught.value).startswith("Half failed on input (3, 4): ArithmeticError: half way (input_")
 
     check_unchanged(model, fails)
 
@@ -259,6 +259,16 @@ def test_printed_it_is_a_table_with_a_total() -> None:
         ["3", "Linear", "20"],
         ["total", "65"],
     ]
+
+
+def test_a_notebook_or_prompt_shows_the_same_table() -> None:
+    found = microbench.stat(small(), input_shape=(4,))
+    assert repr(found) == str(found)
+
+
+def test_a_shape_with_the_batch_in_it_is_told_what_it_should_be() -> None:
+    with pytest.raises(UserError, match=r"on input \(1, 1, 3, 8, 8\).*input_shape is without the batch"):
+        microbench.stat(nn.Conv2d(3, 4, 3), input_shape=(1, 3, 8, 8))
 
 
 def test_rich_prints_it_as_a_table_too() -> None:

@@ -59,7 +59,7 @@ PAPER = Profile([replace(each, costs=replace(each.costs, **UNTIMED)) for each in
 
 
 def seen(profile: Profile, view: str, *names: str) -> list[tuple[Any, ...]]:
-    return list(profile.frame(view, names).itertuples(index=False, name=None))
+    return list(profile.to_frame(view, names).itertuples(index=False, name=None))
 
 
 def test_calls_are_each_by_itself_in_their_order() -> None:
@@ -94,8 +94,8 @@ def test_the_tree_has_every_module_with_the_sums_of_what_it_calls_and_its_own_ti
 
 
 def test_the_tree_ends_where_it_is_deep_enough() -> None:
-    assert TIMED.frame("tree", ["name"], depth=0)["name"].tolist() == [""]
-    assert TIMED.frame("tree", ["name"], depth=1)["name"].tolist() == ["", "a", "b", "act"]
+    assert TIMED.to_frame("tree", ["name"], depth=0)["name"].tolist() == [""]
+    assert TIMED.to_frame("tree", ["name"], depth=1)["name"].tolist() == ["", "a", "b", "act"]
 
 
 def test_types_are_all_calls_of_a_type_together_the_slowest_first() -> None:
@@ -124,7 +124,7 @@ def test_what_is_in_none_of_the_calls_is_the_rest() -> None:
 
 def test_without_functions_their_time_is_in_the_rest_and_their_arithmetic_nowhere() -> None:
     modules = Profile(ROWS, "net", seconds=25.0, functions=False)
-    assert "add" not in modules.frame("calls", ["type"])["type"].tolist()
+    assert "add" not in modules.to_frame("calls", ["type"])["type"].tolist()
     assert modules.total.costs.flops == 504
     assert modules.rest is not None
     assert modules.rest.costs.lat == 25.0 - (4 + 6 + 2.5 + 5)
@@ -165,7 +165,7 @@ class TestColumns:
         shown = usual(profile, view)
         assert shown
         assert "lat" in shown or profile is PAPER
-        frame = profile.frame(view)
+        frame = profile.to_frame(view, [])
         assert frame.columns.tolist() == shown
         assert not frame.isna().all().any(), frame
 
@@ -184,7 +184,7 @@ class TestColumns:
 
     def test_one_that_does_not_exist_is_answered_with_the_nearest(self) -> None:
         with pytest.raises(UserError, match=r"^Unknown column 'floops'. Did you mean flops"):
-            TIMED.frame("calls", ["floops"])
+            TIMED.to_frame("calls", ["floops"])
 
     @pytest.mark.parametrize(
         ("column", "remedy"),
@@ -192,7 +192,7 @@ class TestColumns:
     )
     def test_one_that_the_profile_cannot_fill_says_what_fills_it(self, column: str, remedy: str) -> None:
         with pytest.raises(UserError, match=rf"^columns={column}: this profile does not have it; .*{remedy}"):
-            PAPER.frame("calls", [column])
+            PAPER.to_frame("calls", [column])
 
     def test_every_column_says_what_it_is(self) -> None:
         assert all(each.meaning for each in COLUMNS.values())
@@ -200,7 +200,7 @@ class TestColumns:
 
 def test_an_unknown_view_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"^Unknown view 'leafs'. Did you mean leaves\?"):
-        TIMED.frame("leafs")
+        TIMED.to_frame("leafs")
 
 
 def record(layer: Layer, metric: str, *samples: float, **others: Any) -> dict[str, Any]:
