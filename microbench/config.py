@@ -498,6 +498,10 @@ def _check_profile(config: Config) -> None:
                     f"{key}={_spelled(value)} is an option of mode=profile: mode={config.mode.name} has none "
                     "of that name."
                 )
+    elif config.experiment.search:
+        raise UserError(
+            "A search compares ways by their time alone, and mode=profile tells more: give mode=infer."
+        )
     elif config.depth is not None and config.view != "tree":
         raise UserError(f"depth={config.depth} is an option of view=tree: view={config.view} has no depth.")
     elif config.trace and not config.timing:

@@ -196,6 +196,13 @@ def test_options_of_a_profile_that_would_do_nothing_are_refused(given: dict[str,
     assert str(caught.value) == told
 
 
+def test_a_search_is_not_for_profiles() -> None:
+    config = config_with("view", "calls")
+    config.experiment.search = True
+    with pytest.raises(UserError, match=r"^A search compares ways by their time alone, and mode=profile"):
+        validate(config)
+
+
 def engine_with(key: str) -> str:
     """An engine that has the option at `engine.<option>`; eager, which has none, for any other key."""
     option = key.removeprefix("engine.")
