@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from microbench.profile.counts import Counts
 from microbench.results.layers import Kind
@@ -57,8 +58,9 @@ def shape(tensor: Tensor) -> torch.Size:
     """A tensor's shape; of a nested one, of examples of different lengths, with the longest of each."""
     if not tensor.is_nested or tensor.layout is torch.jagged:
         return tensor.shape
-    lengths = tensor._nested_tensor_size()
-    return torch.Size([len(lengths), *lengths.amax(0).tolist()])
+    with _disable_current_modes():  # looking is not what runs
+        lengths = tensor._nested_tensor_size()
+        return torch.Size([len(lengths), *lengths.amax(0).tolist()])
 
 
 def dtype_of(*values: Any) -> str:

@@ -6,20 +6,24 @@ would be seen by the module, and `nn.TransformerEncoderLayer` runs other kernels
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, reduce
+from operator import or_
 from typing import Any
 
 import torch
-from torch import nn
-from torch._C import DispatchKey
+from torch import Tensor, nn
+from torch._C import DispatchKey, DispatchKeySet
 from torch._ops import OpOverload
+from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from microbench.profile import counts
 from microbench.profile.calls import Call, dtype_of, shapes
 from microbench.profile.counts import Counts
 from microbench.results.layers import Kind
+from microbench.workloads import tensors
 
 
 def trace(module: nn.Module, call: Callable[[], Any]) -> Call:
@@ -153,7 +157,7 @@ def calling(call: Callable[..., Any]) -> Iterator[None]:
 
 
 class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Has every operator that has a kernel of its own go through `run(operator, args, kwargs)`."""
+    """Has every operator go through `run(operator, args, kwargs)`, but for those made of others: these do."""
 
     def __init__(self, run: Callable[[OpOverload, Any, Any], Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -163,7 +167,7 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func.namespace == "prim":
             return func(*args, **kwargs)
-        if _is_composite(func):
+        if _is_made_of_others(func, list(tensors((args, kwargs)))):
             with self:
                 output = func._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
             if output is not NotImplemented:
@@ -171,7 +175,32 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._run(func, args, kwargs)
 
 
-def _is_composite(func: OpOverload) -> bool:
-    """Whether an operator is made of others, and has no kernel of its own."""
+def _is_made_of_others(func: OpOverload, given: Sequence[Tensor]) -> bool:
+    """Whether torch has nothing to run for an operator on such tensors but other operators.
+
+    It may have a kernel for one kind of tensors alone, such as that of `_fused_rms_norm` for CUDA. What
+    becomes of an operator on nested tensors, or on those of a class of its own, is theirs to say.
+    """
+    if any(map(_has_ways_of_its_own, given)):
+        return False
     # Python's decompositions, which `_can_decompose` knows too, are for compilers: they are not what runs.
-    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func._name, "CompositeImplicitAutograd"))
+    known = torch._C._dispatch_has_kernel_for_dispatch_key
+    if not known(func._name, DispatchKey.CompositeImplicitAutograd):
+        return False
+    keys = reduce(or_, map(torch._C._dispatch_keys, given), DispatchKeySet(DispatchKey.Undefined))
+    return not known(func._name, (keys & _kernels()).highestPriorityTypeId())
+
+
+def _has_ways_of_its_own(tensor: Tensor) -> bool:
+    """Whether a tensor decides what its operators are; a fake one does as its device does."""
+    own = torch._C._dispatch_keys(tensor).has(DispatchKey.Python) and not isinstance(tensor, FakeTensor)
+    return own or tensor.is_nested
+
+
+@cache
+def _kernels() -> DispatchKeySet:
+    """The keys of kernels: of a device, or of a layout on it; not those of gradients, autocast and so on."""
+    keys = DispatchKey.__members__.values()
+    alias = DispatchKey.CompositeExplicitAutograd  # it stands for all of them
+    found = [key for key in keys if torch._C._dispatch_is_included_in_alias(key, alias)]
+    return reduce(or_, map(DispatchKeySet, found))

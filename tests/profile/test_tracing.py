@@ -1,9 +1,12 @@
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.nn import functional
 
 from microbench.profile.calls import Call
 from microbench.profile.tracing import FailedAt, trace
@@ -101,6 +104,74 @@ def test_operators_are_the_same_whether_gradients_are_enabled_or_not() -> None:
     expected = ["mm", "mm", "_softmax"]
     assert operators(torch.no_grad) == operators(torch.inference_mode) == expected
     assert operators(torch.enable_grad) == expected
+
+
+class Applied(nn.Module):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.before, self.function = nn.Identity(), function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self.before(x))
+
+
+WAYS: dict[str, Callable[[], Any]] = {
+    "gradients": torch.enable_grad,
+    "no gradients": torch.no_grad,
+    "inference": torch.inference_mode,
+}
+
+
+@pytest.mark.parametrize("fake", [False, True], ids=["real", "fake"])
+@pytest.mark.parametrize("way", WAYS)
+def test_operators_are_taken_apart_only_where_torch_has_no_kernel_for_their_tensors(
+    way: str, fake: bool
+) -> None:
+    def operators(device: str) -> list[str]:
+        model = Applied(lambda x: torch.native_channel_shuffle(x, 2))
+        with FakeTensorMode() if fake else nullcontext(), WAYS[way]():
+            x = torch.ones(1, 4, 2, 2, device=device)
+            return [call.type for call in trace(model, lambda: model(x)).inner[1:]]
+
+    assert operators("cpu") == ["native_channel_shuffle"]
+    assert "native_channel_shuffle" not in operators("meta")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_fused_kernel_of_another_device_stays_whole(way: str) -> None:
+    model = Applied(lambda x: functional.rms_norm(x, (2,)))
+    with FakeTensorMode(), WAYS[way]():
+        here, there = torch.ones(2, 2), torch.ones(2, 2, device="cuda")
+        apart = [call.type for call in trace(model, lambda: model(here)).inner[1:]]
+        whole = [call.type for call in trace(model, lambda: model(there)).inner[1:]]
+    assert "_fused_rms_norm" not in apart
+    assert whole == ["_fused_rms_norm"]
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_run_as_they_do_unwatched_and_count_with_their_own_lengths(
+    way: str, layout: torch.layout
+) -> None:
+    weight = torch.ones(4, 5)
+    model = Applied(lambda x: functional.linear(x, weight))
+    with WAYS[way]():
+        x = torch.nested.nested_tensor([torch.ones(2, 5), torch.ones(3, 5)], layout=layout)
+        results: list[Tensor] = []
+        root = trace(model, lambda: results.append(model(x)))
+        assert torch.equal(results[0].values(), model(x).values())
+    _, call = root.inner
+    assert (call.type, call.counts.flops) == ("linear", (2 + 3) * 4 * (5 + 4))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_functions_of_nested_tensors_cost_what_they_do_on_each_example() -> None:
+    model = Applied(lambda x: torch.matmul(x, x.transpose(1, 2)).softmax(-1))
+    x = torch.nested.nested_tensor([torch.ones(2, 5), torch.ones(3, 5)])
+    counted = {call.type: call.counts.flops for call in called(model, x).inner}
+    assert counted["matmul"] == (2 * 2 + 3 * 3) * (5 + 4)
+    assert counted["_softmax"] == (5 * 4 - 2 * 2) + (5 * 9 - 2 * 3)
 
 
 @pytest.mark.parametrize("how", ["traced", "scripted"])

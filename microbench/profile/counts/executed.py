@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch._ops import OpOverload
+from torch.utils._pytree import tree_map_only
 
 from microbench.profile.counts.amount import Counts
 from microbench.workloads import tensors
@@ -80,6 +81,30 @@ def of_operator(
     arguments = {each.name: each.default_value for each in declared if each.has_default_value()}
     arguments |= {each.name: value for each, value in zip(declared, args, strict=False)}
     return Executed(arguments | dict(kwargs), output)
+
+
+def by_example(call: Executed) -> list[Executed]:
+    """A call as it is; of nested tensors, whose examples are of different lengths, a call of each example."""
+    nested = [each for each in tensors((call.arguments, call.output)) if each.is_nested]
+    if not nested:
+        return [call]
+    parts: dict[int, list[Tensor]] = {id(each): _examples(each) for each in nested}
+
+    def of(number: int, values: Any) -> Any:
+        return tree_map_only(
+            Tensor, lambda each: parts[id(each)][number] if id(each) in parts else each, values
+        )
+
+    return [
+        Executed(of(number, dict(call.arguments)), of(number, call.output), call.module)
+        for number in range(len(parts[id(nested[0])]))
+    ]
+
+
+def _examples(batch: Tensor) -> list[Tensor]:
+    """Each as a batch of one, whose gradient is sought where that of the whole batch is."""
+    parts = [each.detach().unsqueeze(0) for each in batch.unbind()]
+    return [each.requires_grad_(batch.requires_grad) for each in parts]
 
 
 def distinct(values: Iterable[Tensor]) -> list[Tensor]:

@@ -23,8 +23,8 @@ from microbench.profile.counts import (
     traffic,
     transformer,
 )
-from microbench.profile.counts.amount import NOTHING, Counts
-from microbench.profile.counts.executed import Executed, Rule
+from microbench.profile.counts.amount import NOTHING, Counts, total
+from microbench.profile.counts.executed import Executed, Rule, by_example
 
 #: Arithmetic; besides, tensors are read and outputs are written.
 ARITHMETIC: Mapping[str, Rule] = {
@@ -62,7 +62,7 @@ def _arithmetic(function: OpOverload, name: str, call: Executed) -> Counts:
     rule = ARITHMETIC.get(name)
     if rule is None and torch.Tag.pointwise in function.tags:
         rule = elementwise.SMOOTH
-    return NOTHING if rule is None else rule(call)
+    return NOTHING if rule is None else total(map(rule, by_example(call)))
 
 
 def plain_name(function: OpOverload) -> str:

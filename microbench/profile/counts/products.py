@@ -108,6 +108,7 @@ OPERATORS: Mapping[str, Rule] = {
     "addmv": matrices("mat", "vec", "self"),
     "baddbmm": matrices("batch1", "batch2", "self"),
     "addbmm": summed_over_batch,
+    "matmul": matrices("self", "other"),  # a kernel of nested tensors alone, as the next
     "linear": matrices("input", "weight", "bias"),
     "mkldnn_linear": matrices("self", "weight", "bias"),
     "_addmm_activation": activated,

@@ -5,7 +5,7 @@ Queries, keys and values are projected by linear layers, attended to, and what c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -120,19 +120,15 @@ def multi_head(call: Executed) -> Counts:
 def multi_head_kernel(call: Executed) -> Counts:
     """The kernel that runs nn.MultiheadAttention in eval."""
     averaged = call["need_weights"] and call["average_attn_weights"]
-    return total(
-        in_kernel(call, query, key, heads=call["num_head"], averaged=averaged)
-        for query, key in zip(examples(call["query"]), examples(call["key"]), strict=True)
-    )
+    return in_kernel(call, call["query"], call["key"], heads=call["num_head"], averaged=averaged)
 
 
 def encoder_layer_kernel(call: Executed) -> Counts:
-    """The kernel that runs nn.TransformerEncoderLayer in eval."""
-    return total(_encoded(call, rows) for rows in examples(call["src"]))
+    """The kernel that runs nn.TransformerEncoderLayer in eval.
 
-
-def _encoded(call: Executed, data: Tensor) -> Counts:
-    """Attention and two linear layers with an activation between; a norm and a sum after each or before."""
+    Attention and two linear layers with an activation between; a norm and a sum after each or before.
+    """
+    data = call["src"]
     made, given = call["ffn_weight_1"].shape
     rows = data.shape[:-1].numel()
     norm = normalized(data, call["norm_weight_1"], call["norm_bias_1"], rows)
@@ -160,11 +156,6 @@ def in_kernel(call: Executed, query: Tensor, key: Tensor, *, heads: int, average
         mask=call["mask"] is not None,
         averaged=averaged,
     ).counts()
-
-
-def examples(batch: Tensor) -> Sequence[Tensor]:
-    """A batch as it is; of a nested one, whose examples are of different lengths, each as a batch of one."""
-    return [each.unsqueeze(0) for each in batch.unbind()] if batch.is_nested else [batch]
 
 
 MODULES: Mapping[type[nn.Module], Rule] = {nn.MultiheadAttention: multi_head}
