@@ -178,8 +178,8 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _is_made_of_others(func: OpOverload, given: Sequence[Tensor]) -> bool:
     """Whether torch has nothing to run for an operator on such tensors but other operators.
 
-    It may have a kernel for one kind of tensors alone, such as that of `_fused_rms_norm` for CUDA. What
-    becomes of an operator on nested tensors, or on those of a class of its own, is theirs to say.
+    It may have a kernel for one kind of tensors alone: of `_fused_rms_norm` for CUDA, of `linear` for nested
+    ones. What becomes of an operator on tensors of a class of its own is that class's to say.
     """
     if any(map(_has_ways_of_its_own, given)):
         return False
@@ -188,19 +188,21 @@ def _is_made_of_others(func: OpOverload, given: Sequence[Tensor]) -> bool:
     if not known(func._name, DispatchKey.CompositeImplicitAutograd):
         return False
     keys = reduce(or_, map(torch._C._dispatch_keys, given), DispatchKeySet(DispatchKey.Undefined))
+    nested = DispatchKey.CompositeImplicitAutogradNestedTensor
+    if keys.has(DispatchKey.NestedTensor) and known(func._name, nested):
+        return False
     return not known(func._name, (keys & _kernels()).highestPriorityTypeId())
 
 
 def _has_ways_of_its_own(tensor: Tensor) -> bool:
-    """Whether a tensor decides what its operators are; a fake one does as its device does."""
-    own = torch._C._dispatch_keys(tensor).has(DispatchKey.Python) and not isinstance(tensor, FakeTensor)
-    return own or tensor.is_nested
+    """Whether a tensor's class decides what its operators are; a fake one does as its device does."""
+    return torch._C._dispatch_keys(tensor).has(DispatchKey.Python) and not isinstance(tensor, FakeTensor)
 
 
 @cache
 def _kernels() -> DispatchKeySet:
     """The keys of kernels: of a device, or of a layout on it; not those of gradients, autocast and so on."""
     keys = DispatchKey.__members__.values()
-    alias = DispatchKey.CompositeExplicitAutograd  # it stands for all of them
+    alias = DispatchKey.CompositeExplicitAutograd  # it stands for all of them but that of nested tensors
     found = [key for key in keys if torch._C._dispatch_is_included_in_alias(key, alias)]
-    return reduce(or_, map(DispatchKeySet, found))
+    return reduce(or_, map(DispatchKeySet, found), DispatchKeySet(DispatchKey.NestedTensor))

@@ -136,6 +136,23 @@ def test_in_place_it_costs_the_same() -> None:
     assert count(F.relu, rand(*IMAGE)) == count(F.relu_, rand(*IMAGE)) == Counts(N, N, FLOAT * N, FLOAT * N)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.sum(),
+        lambda x: x.amax(-1),
+        lambda x: x.argmax(),
+        lambda x: x.cumsum(0),
+        lambda x: torch.scatter_add(x, 0, x.long(), x),
+        lambda x: torch.index_add(x, 0, torch.tensor([0]), x[:1]),
+    ],
+)
+def test_only_of_floating_point_numbers_a_reduction_is_arithmetic(function: Callable[..., Any]) -> None:
+    integers = torch.zeros(3, 4, dtype=torch.int64)
+    assert (count(function, integers).flops, count(function, integers).macc) == (0, 0)
+    assert count(function, integers.float()).flops > 0
+
+
 def test_integers_are_no_floating_point_numbers() -> None:
     given = count(lambda x: x + x, torch.arange(6))
     assert given == Counts(mem_r=6 * 8, mem_w=6 * 8)

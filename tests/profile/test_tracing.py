@@ -165,6 +165,12 @@ def test_nested_tensors_run_as_they_do_unwatched_and_count_with_their_own_length
     assert (call.type, call.counts.flops) == ("linear", (2 + 3) * 4 * (5 + 4))
 
 
+def test_asking_a_nested_tensor_for_its_form_reads_nothing() -> None:
+    model = Applied(lambda x: x.reshape(2, -1, 5))
+    x = torch.nested.nested_tensor([torch.ones(2, 5), torch.ones(3, 5)], layout=torch.jagged)
+    assert [call.counts.mem_r for call in called(model, x).inner] == [0, 0, 0]
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_functions_of_nested_tensors_cost_what_they_do_on_each_example() -> None:
     model = Applied(lambda x: torch.matmul(x, x.transpose(1, 2)).softmax(-1))

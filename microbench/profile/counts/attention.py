@@ -113,7 +113,7 @@ def fused(call: Executed) -> Counts:
 OPERATORS: Mapping[str, Rule] = shared(
     "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
     "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention "
-    "_scaled_dot_product_fused_attention_overrideable _scaled_dot_product_attention_math "
-    "_scaled_dot_product_attention_math_for_mps scaled_dot_product_attention",
+    "_scaled_dot_product_fused_attention_overrideable "
+    "_scaled_dot_product_attention_math_for_mps",
     fused,
 )

@@ -32,11 +32,11 @@ class Elementwise:
 
     def __call__(self, call: Executed) -> Counts:
         """Count it: nothing, where there are only integers."""
-        given = list(tensors(call.arguments))
-        if not any(each.is_floating_point() or each.is_complex() for each in (*given, call.result)):
+        if call.is_of_integers:
             return Counts()
         elements = call.result.numel()
-        return per_element(elements, self.flops, backward=self._gradients(elements, given))
+        gradients = self._gradients(elements, list(tensors(call.arguments)))
+        return per_element(elements, self.flops, backward=gradients)
 
     def _gradients(self, elements: int, operands: Sequence[Tensor]) -> int:
         if self.backward is None:
@@ -53,7 +53,9 @@ def sum_of_scaled(call: Executed) -> Counts:
 
 
 def accumulated(call: Executed) -> Counts:
-    """Elements of one tensor are added to chosen elements of another: 1 each."""
+    """Elements of one tensor are added to chosen elements of another: 1 each, of integers none."""
+    if call.is_of_integers:
+        return Counts()
     source = call.get("src") if call.get("src") is not None else call["source"]
     return per_element(source.numel(), backward=0)
 
@@ -108,9 +110,9 @@ MODULES: Mapping[type[nn.Module], Rule] = {
 
 OPERATORS: Mapping[str, Rule] = {
     **shared("add sub rsub", sum_of_scaled),
-    **shared("mul neg abs square exp", SCALED),
+    **shared("mul neg abs exp", SCALED),
     **shared(
-        "relu relu6 hardtanh leaky_relu threshold hardsigmoid hardshrink softshrink clamp "
+        "relu hardtanh leaky_relu threshold hardsigmoid hardshrink softshrink clamp "
         "clamp_min clamp_max rrelu_with_noise maximum minimum fmax fmin",
         PIECEWISE_LINEAR,
     ),
@@ -119,13 +121,12 @@ OPERATORS: Mapping[str, Rule] = {
     **shared("floor ceil round trunc sign sgn heaviside", COMPARED),
     **shared("where masked_fill _masked_scale", SELECTED),
     **shared("logical_and logical_or logical_xor logical_not", LOGIC),
-    **shared("isnan isinf isfinite isposinf isneginf signbit", LOGIC),
+    **shared("isnan isinf isposinf isneginf signbit", LOGIC),
     **shared("addcmul addcdiv xlogy special_xlog1py", Elementwise(flops=2)),
     **shared("lerp hypot", Elementwise(flops=3)),
     **shared("native_dropout _fused_dropout", SCALED),
     **shared("scatter_add index_add scatter_reduce index_reduce", accumulated),
     "addr": Elementwise(flops=2),
-    "prelu": prelu,
     "_prelu_kernel": prelu,
     "glu": glu,
 }

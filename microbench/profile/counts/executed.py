@@ -48,6 +48,12 @@ class Executed:
         """The first tensor that it returned."""
         return next(tensors(self.output))
 
+    @property
+    def is_of_integers(self) -> bool:
+        """Whether no number in it is a floating-point one: its arithmetic is none that is counted."""
+        numbers = tensors((self.arguments, self.output))
+        return not any(each.is_floating_point() or each.is_complex() for each in numbers)
+
 
 Rule = Callable[[Executed], Counts]
 

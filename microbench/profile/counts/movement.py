@@ -37,8 +37,9 @@ OPERATORS: Mapping[str, Traffic] = {
     # Memory is set aside, or seen in another way, and not touched.
     **shared(
         "empty empty_like empty_strided empty_permuted new_empty new_empty_strided _unsafe_view "
-        "_reshape_alias unsafe_split unsafe_split_with_sizes resize set lift sym_size sym_numel "
-        "is_same_size _local_scalar_dense item record_stream _assert_async _assert_tensor_metadata",
+        "unsafe_split unsafe_split_with_sizes resize set lift sym_size sym_stride sym_numel "
+        "sym_storage_offset sym_is_contiguous is_same_size _local_scalar_dense record_stream "
+        "_assert_async _assert_tensor_metadata",
         nothing,
     ),
     # Only the output's memory is touched.
@@ -50,13 +51,13 @@ OPERATORS: Mapping[str, Traffic] = {
         written,
     ),
     **shared(
-        "clone _to_copy to_mkldnn to_dense cat stack constant_pad_nd roll flip repeat "
-        "repeat_interleave tile pixel_shuffle pixel_unshuffle channel_shuffle "
+        "clone _to_copy to_mkldnn cat stack constant_pad_nd roll flip repeat "
+        "repeat_interleave pixel_shuffle pixel_unshuffle channel_shuffle "
         "native_channel_shuffle reflection_pad1d reflection_pad2d reflection_pad3d "
         "replication_pad1d replication_pad2d replication_pad3d im2col tril triu rot90 "
         "select_scatter slice_scatter diagonal_scatter scatter masked_select nonzero max_unpool2d "
         "max_unpool3d _mkldnn_reshape _mkldnn_transpose mkldnn_reorder_conv2d_weight "
-        "split_with_sizes_copy unfold_copy _pack_padded_sequence _pad_packed_sequence one_hot equal",
+        "split_with_sizes_copy unfold_copy _pack_padded_sequence equal",
         through,
     ),
     **shared("index _unsafe_index index_select gather take", looked_up),

@@ -84,8 +84,6 @@ MODULES: Mapping[type[nn.Module], Rule] = {
 }
 
 OPERATORS: Mapping[str, Rule] = {
-    "max_pool1d": pool(highest, 1),
-    "max_pool2d": pool(highest, 2),
     "max_pool2d_with_indices": pool(highest, 2),
     "max_pool3d_with_indices": pool(highest, 3),
     "mkldnn_max_pool2d": pool(highest, 2),

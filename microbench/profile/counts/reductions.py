@@ -16,7 +16,12 @@ from microbench.profile.counts.executed import Executed, Rule, shared
 
 
 def reduced(call: Executed, *, each: int, once: int = 0, macc: int = 1, backward: int = 1) -> Counts:
-    """`each` operations on every element, `once` for every result; backward so many for every element."""
+    """`each` operations on every element, `once` for every result; backward so many for every element.
+
+    Of integers there are none.
+    """
+    if call.is_of_integers:
+        return Counts()
     data, results = call.input, call.result.numel()
     n = data.numel()
     return Counts(
@@ -111,7 +116,7 @@ MODULES: Mapping[type[nn.Module], Rule] = {
 
 OPERATORS: Mapping[str, Rule] = {
     **shared("sum nansum", summed),
-    **shared("mean nanmean", averaged),
+    "mean": averaged,
     **shared("max min amax amin aminmax argmax argmin prod", highest),
     **shared("median nanmedian", highest),
     **shared("norm linalg_vector_norm", length),
