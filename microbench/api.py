@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from microbench.reports.comparison import Comparison
     from microbench.reports.profile import ProfileTable
-    from microbench.results.energy import EnergyModel
 
 Measured = Result | Path | str | Iterable[Path | str]
 """A result, or where it lies: a run's folder or its file of records, or several of these."""
@@ -98,7 +97,7 @@ def stat(
     inputs: Any = None,
     *,
     input_shape: Sequence[Any] | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     device: str | torch.device | None = None,
     timing: bool = False,
     memory: bool = False,
@@ -122,7 +121,7 @@ def stat(
         inputs: what to call it with: a tuple of arguments, a dictionary of keyword arguments, or one
             argument.
         input_shape: instead, the sizes of a standard normal input without its batch, or a list of several.
-        batch_size: items in that batch.
+        batch_size: items in that batch; by default 1.
         device: where to; by default where the module is. Elsewhere, a copy of it is profiled.
         timing: time every call too.
         memory: follow the memory that calls allocate too.
@@ -138,28 +137,43 @@ def stat(
     """
     from microbench.profile import stat as profiling
     from microbench.reports.profile import ProfileTable
-    from microbench.results.columns import check, chosen
-    from microbench.results.profile import VIEWS
 
-    if view not in VIEWS:
-        raise unknown("view", view, VIEWS)
-    asked = [columns] if isinstance(columns, str) else list(columns)
-    check(asked)
+    options: dict[str, Any] = {"view": view, "columns": columns, "depth": depth, "energy": energy or {}}
+    shown = _checked(options, timing, memory, training)
     wanted = profiling.Wanted(timing, memory, training)
     found = profiling.stat(model, inputs, input_shape, batch_size, device, wanted)
-    found = replace(found, functions=functions, energy=_assumed(energy or {}))
-    chosen(found, view, asked)
-    return ProfileTable(**vars(found), shown=view, columns=asked, depth=depth)
+    found = replace(found, functions=functions, energy=shown.pop("energy"))
+    return ProfileTable(**vars(found), **shown)
 
 
-def _assumed(energy: Mapping[str, float]) -> EnergyModel:
+def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool) -> dict[str, Any]:
+    """How a profile is shown, as `ProfileTable` takes it.
+
+    Raises:
+        UserError: there is no such view, column or constant, or it is not possible.
+    """
+    from microbench.config import RULES
+    from microbench.results.columns import available, check
     from microbench.results.energy import EnergyModel
+    from microbench.results.profile import VIEWS
 
+    view, columns, depth, energy = options.values()
+    if view not in VIEWS:
+        raise unknown("view", view, VIEWS)
+    if depth is not None and view != "tree":
+        raise UserError(f'depth={depth} is an option of view="tree": view="{view}" has no depth.')
+    asked = [columns] if isinstance(columns, str) else list(columns)
+    check(asked, available(timing, memory, training))
     known = [item.name for item in fields(EnergyModel)]
     for name in energy:
         if name not in known:
             raise unknown("energy constant", name, known)
-    return EnergyModel(**energy)
+    given = {f"energy.{name}": value for name, value in energy.items()} | {"depth": depth}
+    for key, value in given.items():
+        holds, allowed = RULES[key]
+        if value is not None and not (isinstance(value, (int, float)) and holds(value)):
+            raise UserError(f"{key}={value!r} is not possible: give {allowed}.")
+    return {"shown": view, "columns": asked, "depth": depth, "energy": EnergyModel(**energy)}
 
 
 def _result(measured: Measured) -> Result:

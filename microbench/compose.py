@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from microbench import catalog
 from microbench.axes import NO_PRESET, PRESET, Axes, Preset, axes_of, combined
-from microbench.config import Config, validate
+from microbench.config import PROFILE, Config, validate
 from microbench.errors import UserError, first_line
 from microbench.explain import GROUPS, explain, missing_key, no_plus, schema_keys, unknown_key
 from microbench.results import columns, reference
@@ -299,7 +299,10 @@ def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
     validate(resolved)
     if preset.reference is not None:
         reference.load(preset.reference)
-    columns.check(resolved.columns)
+    if resolved.mode.name == PROFILE:
+        timed, training = resolved.timing, resolved.mode.training
+        filled = columns.available(timed, resolved.memory and timed, training)
+        columns.check(resolved.columns, filled)
     if not resolved.model.name and resolved.model.cls:
         resolved.model.name = resolved.model.cls.rpartition(".")[2]
     return Case(resolved, overrides, order)

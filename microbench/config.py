@@ -68,6 +68,9 @@ NOT_THE_WORK = (
 WORK_OF_MEASURE = ("cold_cache",)
 """Settings under `measure` that are of the work all the same."""
 
+SHOWN = ("view", "columns", "depth", "functions")
+"""Settings of how a case is shown."""
+
 OF_THE_RUN = ("schedule", "schedule_seed", "resume", "experiment")
 """Settings of a whole run, which its cases share."""
 
@@ -504,8 +507,16 @@ def _check_profile(config: Config) -> None:
         )
     elif config.depth is not None and config.view != "tree":
         raise UserError(f"depth={config.depth} is an option of view=tree: view={config.view} has no depth.")
-    elif config.trace and not config.timing:
-        raise UserError("trace=true traces a call, which timing=false leaves out.")
+    elif config.measure.cold_cache:
+        raise UserError(
+            "measure.cold_cache=true evicts the caches before a sample, and one of mode=profile is several "
+            "calls: measure a layer alone, with model.part=NAME mode=infer."
+        )
+    elif not config.timing:
+        if config.trace:
+            raise UserError("trace=true traces a call, which timing=false leaves out.")
+        if not config.memory:
+            raise UserError("memory=false has nothing to leave out: timing=false makes no call to follow.")
 
 
 def _spelled(value: Any) -> str:

@@ -97,6 +97,7 @@ class _Steps:
     def _measure(self, device: Device, stack: ExitStack) -> Outcome:
         config, clock = self._config, device.clock
         mode = modes.find(config.mode.name)
+        modes.check(config)
         if config.on_paper:
             return self._on_paper(device)
         training = mode.TRAINING or config.mode.training
@@ -116,7 +117,7 @@ class _Steps:
             findings = (
                 Findings() if trial.findings is None else trial.findings(sampled, device, self._is_first)
             )
-            traced = self._traced(program)
+            traced = self._traced(program, device)
 
         self.environment |= findings.environment
         series = _series(sampled, warmup, experiment.whole, clock.name)
@@ -139,30 +140,35 @@ class _Steps:
         verified = self._is_first and training == mode.TRAINING
         return self._checked(outcome, device, mode, program) if verified else outcome
 
-    def _traced(self, program: Program) -> list[Caution]:
+    def _traced(self, program: Program, device: Device) -> list[Caution]:
         """Write the trace that is wanted; a warning where that fails, for what was measured stands."""
         if self._trace is None:
             return []
         from microbench.profile.chrome import write_trace
 
         try:
-            write_trace(program.workload.module, program.call, self._trace)
+            write_trace(program.workload.module, program.call, device, self._trace)
         except OSError as error:
             return [Caution(WarningCode.NO_TRACE, f"no trace could be written: {error.strerror}")]
         return []
 
     def _on_paper(self, device: Device) -> Outcome:
-        """A profile of a workload whose weights are never filled, let alone computed with."""
+        """A profile of a workload whose weights are never drawn, let alone computed with.
+
+        For a layout of oneDNN's they are: which layers can be in it is tried out with their numbers.
+        """
         from microbench.modes import profile
         from microbench.profile.deferred import Deferred
 
-        with Deferred():
-            workload = self._build(device, self._config.mode.training)
+        config = self._config
+        with Deferred() as weights:
+            workload = self._build(device, config.mode.training)
+        if config.layout == "mkldnn":
+            weights.fill(workload.module)
         self._begin("the first call of", "prepare")
-        job = Job(workload, self._config, self._config.mode.training)
-        form, _ = engines.dressed(job)
+        form, _ = engines.dressed(Job(workload, config, config.mode.training))
         return Outcome(
-            series=tuple(profile.on_paper(form, self._config)),
+            series=tuple(profile.on_paper(form, config, lambda: weights.fill(workload.module))),
             cost=_cost(workload),
             environment=self.environment,
         )

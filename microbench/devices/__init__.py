@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
 import torch
+from torch.profiler import ProfilerActivity
 
 from microbench import registry
 from microbench.config import Config
@@ -132,6 +133,10 @@ class Device(Protocol):
 
     def energy(self) -> EnergyMeter:
         """A meter of energy."""
+        ...
+
+    def activities(self) -> Collection[ProfilerActivity]:
+        """What torch's profiler is to look at."""
         ...
 
     def describe(self) -> dict[str, str | int | float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch._C._profiler import _ExtraFields_Allocation, _ProfilerEvent, _RecordFunctionFast
 from torch.autograd.profiler import profile
+from torch.profiler import ProfilerActivity
 
 from microbench.config import Config
 from microbench.devices import Level
@@ -201,6 +202,10 @@ class Device:
     def energy(self) -> Meter:
         """A meter of the processors' own counters."""
         return Meter()
+
+    def activities(self) -> Collection[ProfilerActivity]:
+        """What torch's profiler is to look at."""
+        return (ProfilerActivity.CPU,)
 
     def describe(self) -> dict[str, str | int | float | None]:
         """The widest vector instructions that torch uses here."""

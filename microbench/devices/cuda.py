@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
+from torch.profiler import ProfilerActivity
 
 from microbench.config import Config
 from microbench.devices import Level
@@ -177,6 +178,10 @@ class Device:
     def energy(self) -> CountedEnergy:
         """A meter of the GPU's own counter."""
         return CountedEnergy()
+
+    def activities(self) -> Collection[ProfilerActivity]:
+        """What torch's profiler is to look at."""
+        return (ProfilerActivity.CPU, ProfilerActivity.CUDA)
 
     def describe(self) -> dict[str, str | int | float | None]:
         """The GPU, its memory in bytes, its driver and CUDA's version."""

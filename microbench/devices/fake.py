@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 import torch
+from torch.profiler import ProfilerActivity
 
 from microbench.config import Config
 from microbench.devices import Level
@@ -123,6 +124,10 @@ class Device:
     def energy(self) -> FakeEnergy:
         """A meter that measures nothing."""
         return FakeEnergy()
+
+    def activities(self) -> Collection[ProfilerActivity]:
+        """What torch's profiler is to look at."""
+        return (ProfilerActivity.CPU,)
 
     def describe(self) -> dict[str, str | int | float | None]:
         """Nothing to say."""

@@ -2,7 +2,7 @@
 
 Each has `TRAINING`, whether it needs gradients; `experiment(program, config)`, a context manager that gives
 the experiment to sample and, once it is sampled, says what it found; and `answer(program)`, what a call or a
-step computes.
+step computes. One that does not go with every engine has `check(config)`.
 """
 
 from __future__ import annotations
@@ -67,6 +67,17 @@ class Mode(Protocol):
     def answer(self, program: Program) -> Answer:
         """What one call, or one step, computes; untimed, and nothing is updated."""
         ...
+
+
+def check(config: Config) -> None:
+    """Refuse what a mode cannot do, before anything is built.
+
+    Raises:
+        SkippedError: the mode does not go with the case's engine.
+    """
+    refuse = getattr(find(config.mode.name), "check", None)
+    if refuse is not None:
+        refuse(config)
 
 
 def find(name: str) -> Mode:

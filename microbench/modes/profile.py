@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
+from torch import nn
 
 from microbench.config import Config
 from microbench.devices import Device
 from microbench.engines import Program
 from microbench.errors import SkippedError
+from microbench.formats.precision import Autocast
 from microbench.measure.sampler import Sampled
 from microbench.modes import Findings, Trial, is_finite
 from microbench.modes import answer_of_call as answer
@@ -23,22 +25,17 @@ from microbench.profile.tracing import trace
 from microbench.results.record import Series
 from microbench.workloads import Workload
 
-__all__ = ["TRAINING", "answer", "experiment", "on_paper"]
+__all__ = ["TRAINING", "answer", "check", "experiment", "on_paper"]
 
 TRAINING = False
 
 
 @contextmanager
 def experiment(program: Program, config: Config) -> Iterator[Trial]:
-    """One phase, `inference`, or `forward` of a training step, and each call that it makes.
-
-    Raises:
-        SkippedError: the engine does not call the module's layers one by one.
-    """
-    check(config)
+    """One phase, `inference`, or `forward` of a training step, and each call that it makes."""
     training, call = config.mode.training, program.call
     with torch.set_grad_enabled(True) if training else torch.inference_mode():
-        root = trace(program.workload.module, call)
+        root = trace(unwrapped(program.workload.module), call)
         passes = Passes(call, root, phase_of(training))
 
         def findings(sampled: Sampled, device: Device, is_first: bool) -> Findings:
@@ -51,11 +48,16 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
             )
             return Findings(
                 study.series(device.clock.name, counted=is_first),
-                {"joules": joules_per_call(call, device)},
+                {"joules": joules_per_call(call, device)} if is_first else {},
                 {"peaks": peaks(device).plain()} if is_first else {},
             )
 
         yield Trial(passes.experiment(), lambda: is_finite(program.outputs(call())), findings)
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module within what gives it its precision: its layers have the same names in all."""
+    return module.module if isinstance(module, Autocast) else module
 
 
 def check(config: Config) -> None:
@@ -71,14 +73,16 @@ def check(config: Config) -> None:
         )
 
 
-def on_paper(workload: Workload, config: Config) -> Sequence[Series]:
-    """What the calls of a workload are and cost on paper; nothing is computed.
+def on_paper(workload: Workload, config: Config, fill: Callable[[], object]) -> Sequence[Series]:
+    """What the calls of a workload are and cost on paper.
 
-    Raises:
-        SkippedError: the engine does not call them one by one.
+    Args:
+        workload: whose weights need no values.
+        config: the case.
+        fill: gives the weights their values, where the workload asks for them.
     """
-    check(config)
-    training = config.mode.training
-    with torch.set_grad_enabled(training):
-        root = trace_on_paper(workload.module, workload.inputs)
+    training, module = config.mode.training, workload.module
+    casts = torch.autocast(module.device, module.dtype) if isinstance(module, Autocast) else nullcontext()
+    with torch.set_grad_enabled(training), casts:
+        root = trace_on_paper(unwrapped(module), workload.inputs, fill=fill)
     return Study(root, training).series(clock="")

@@ -8,21 +8,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile, record_function, supported_activities
+from torch.profiler import profile, record_function
 
+from microbench.devices import Device
 from microbench.profile.tracing import Names, calling, type_name
 
 CALLS = 3
 
 
-def write_trace(module: nn.Module, call: Callable[[], Any], path: Path) -> None:
+def write_trace(module: nn.Module, call: Callable[[], Any], device: Device, path: Path) -> None:
     """Call the module a few times, and write what ran when: its modules by name, operators, kernels.
 
     Args:
         module: whose modules give the names.
         call: calls it.
+        device: where it runs.
         path: the file, in Chrome's trace format (JSON).
 
     Raises:
@@ -40,9 +41,7 @@ def write_trace(module: nn.Module, call: Callable[[], Any], path: Path) -> None:
         finally:
             within.pop()
 
-    here = torch.accelerator.is_available()
-    activities = supported_activities() if here else {ProfilerActivity.CPU}  # type: ignore[no-untyped-call]
-    with profile(activities=activities, record_shapes=True) as profiler, calling(named):
+    with profile(activities=device.activities(), record_shapes=True) as profiler, calling(named):
         for _ in range(CALLS):
             call()
     with TemporaryDirectory() as folder:  # torch says nothing where it cannot write

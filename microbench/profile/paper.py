@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy, deepcopy
 from typing import Any
 
 import torch
@@ -14,16 +14,47 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from microbench.profile.calls import Call
 from microbench.profile.tracing import trace
+from microbench.workloads import tensors
+
+
+def double(module: nn.Module) -> nn.Module:
+    """A module that does what a given one does, in its stead: whatever a call changes, it changes there.
+
+    It has the same parameters, in the same memory, unless a change between train and eval may rewrite them (a
+    module with a `train` of its own); all else is its own. A module that cannot be copied is returned itself.
+    """
+    shared = (
+        ()
+        if any(type(each).train is not nn.Module.train for each in module.modules())
+        else module.parameters()
+    )
+    try:
+        return deepcopy(module, {id(each): each for each in shared})
+    except Exception:  # what a module holds may refuse in any way
+        return module
+
+
+def doubled(values: Any, shared: Iterable[torch.Tensor] = ()) -> Any:
+    """A copy of what a module is called with, which a call may change: a cache, a tensor worked on in place.
+
+    Args:
+        values: arguments, which are returned themselves where they cannot be copied.
+        shared: tensors of them that are not copied.
+    """
+    try:
+        return deepcopy(values, {id(each): each for each in shared})
+    except Exception:
+        return values
 
 
 @contextmanager
 def left_as_it_was(module: nn.Module) -> Iterator[None]:
-    """Put back all that a call may change in a module, whatever happens.
+    """Put back what a call of a module that has no `double` may change, whatever happens.
 
     That is each of its modules' attributes, train or eval state and hooks among them, the members of those
-    that are lists, dictionaries or sets, and its buffers' values: a cache that it fills would hold fake
-    tensors else.
+    that are lists, dictionaries or sets, and its buffers' values.
     """
+    training = [(each, each.training) for each in module.modules()]
     attributes = [(each.__dict__, dict(each.__dict__)) for each in module.modules()]
     members = [
         (value, copy(value))
@@ -40,8 +71,11 @@ def left_as_it_was(module: nn.Module) -> Iterator[None]:
             now.update(before)
         for value, before_members in members:
             _refill(value, before_members)
-        with torch.no_grad():
-            for buffer, contents in buffers:
+        for each, was in training:
+            if each.training != was:
+                each.training = was
+        for buffer, contents in buffers:
+            with torch.no_grad(), suppress(RuntimeError):  # one that cannot be written was not
                 buffer.copy_(contents)
 
 
@@ -54,26 +88,33 @@ def _refill(container: Any, members: Any) -> None:
         container.update(members)
 
 
-def trace_on_paper(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Call:
+def trace_on_paper(
+    module: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    fill: Callable[[], object] | None = None,
+) -> Call:
     """The module's calls, found with fake tensors; for real where it does what these cannot.
 
     These cannot tell a value, which code asks for that branches on one or turns one into a number.
 
+    Args:
+        module: the module; what fake tensors leave behind stays in a double of it.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        fill: gives the weights their values, before the module is called for real.
+
     Raises:
         Exception: what the module raises on these inputs.
     """
-
-    def real() -> Call:
-        return trace(module, lambda: module(*args, **(kwargs or {})))
-
-    if has_hooks(module):
-        return real()
-    try:
-        with _silent(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            fake_args, fake_kwargs = fake(mode, (tuple(args), dict(kwargs or {})))
-            return trace(module, lambda: module(*fake_args, **fake_kwargs))
-    except Exception:
-        return real()
+    given = (tuple(args), dict(kwargs or {}))
+    if not has_hooks(module) and (stand_in := double(module)) is not module:
+        with suppress(Exception), _silent(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            fake_args, fake_kwargs = fake(mode, doubled(given, tensors(given)))
+            return trace(stand_in, lambda: stand_in(*fake_args, **fake_kwargs))
+    if fill is not None:
+        fill()
+    return trace(module, lambda: module(*args, **(kwargs or {})))
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from microbench.errors import UserError, first_line
 from microbench.measure import sampler
 from microbench.measure.stopping import StoppingRule
 from microbench.profile.calls import Call
-from microbench.profile.paper import left_as_it_was, trace_on_paper
+from microbench.profile.paper import double, doubled, left_as_it_was, trace_on_paper
 from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
 from microbench.profile.study import Study, measure_memory, phase_of
@@ -51,7 +51,7 @@ def stat(
     model: nn.Module,
     inputs: Any,
     input_shape: Sequence[Any] | None,
-    batch_size: int,
+    batch_size: int | None,
     device: str | torch.device | None,
     wanted: Wanted,
 ) -> Profile:
@@ -61,40 +61,43 @@ def stat(
         UserError: it cannot be profiled, or it fails on these inputs; what failed where.
     """
     check(model)
-    model = placed(model, device)
-    arguments = arguments_of(model, inputs, input_shape, batch_size)
-    with left_as_it_was(model), torch.set_grad_enabled(wanted.training):
-        model.train(wanted.training)
-        try:
-            return _profile(model, arguments, wanted, batch_size)
-        except UserError:
-            raise
-        except Exception as error:
-            raise failure(error, is_drawn=inputs is None) from error
+    stand_in = placed(model, device)
+    size = None if input_shape is None else batch_size or 1
+    with torch.random.fork_rng(devices=[]):
+        arguments = doubled(arguments_of(stand_in, inputs, input_shape, batch_size))
+        with left_as_it_was(stand_in), torch.set_grad_enabled(wanted.training):
+            found = _profiled(stand_in, arguments, wanted, _hint(inputs))
+    return replace(found, name=type(model).__name__, batch_size=size, training=wanted.training)
 
 
-def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, batch_size: int) -> Profile:
+def _profiled(model: nn.Module, arguments: Arguments, wanted: Wanted, hint: str) -> Profile:
+    try:
+        if any(each.training != wanted.training for each in model.modules()):
+            model.train(wanted.training)
+        return _profile(model, arguments, wanted)
+    except UserError:
+        raise
+    except Exception as error:
+        raise failure(error, hint) from error
+
+
+def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted) -> Profile:
     def call() -> Any:
         return model(*arguments.args, **arguments.kwargs)
 
-    name = type(model).__name__
     if not wanted.timing and not wanted.memory:
-        study = Study(trace_on_paper(model, arguments.args, arguments.kwargs), wanted.training)
-        return Profile(study.rows(), name, batch_size, wanted.training)
+        return Profile(Study(trace_on_paper(model, arguments.args, arguments.kwargs), wanted.training).rows())
     device = open_device(home(model))
     root = trace(model, call)
     memory = measure_memory(call, root, device) if wanted.memory else None
     if not wanted.timing:
-        return Profile(Study(root, wanted.training, memory=memory).rows(), name, batch_size, wanted.training)
-    passes = Passes(call, root, phase_of(wanted.training))
-    sampled = _sampled(passes, device)
+        return Profile(Study(root, wanted.training, memory=memory).rows())
+    phase = phase_of(wanted.training)
+    sampled = _sampled(Passes(call, root, phase), device)
     times = call_times(root, sampled.inner, marking(device.clock, device.torch_device()))
     return Profile(
         Study(root, wanted.training, times, memory).rows(),
-        name,
-        batch_size,
-        wanted.training,
-        seconds=interquartile_mean(sampled.samples[phase_of(wanted.training)]),
+        seconds=interquartile_mean(sampled.samples[phase]),
         peaks=peaks(device),
         joules=joules_per_call(call, device),
     )
@@ -106,23 +109,32 @@ def open_device(place: torch.device | None) -> devices.Device:
     Raises:
         UserError: nothing can be measured there.
     """
-    if place is not None and place.type == "meta":
+    if place is None:
+        return devices.open_device("cpu")
+    if place.type == "meta":
         raise UserError("The module is on meta, where nothing is computed: leave out timing and memory.")
-    return devices.open_device("cpu" if place is None else place.type)
+    device = devices.open_device(place.type)
+    if place != device.torch_device():
+        raise UserError(
+            f"The module is on {place}, and measured is on {device.torch_device()}: make {place} torch's "
+            f"current device, or give device={place.type!r}."
+        )
+    return device
 
 
 def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
-    """The module, or a copy of it where that is to be elsewhere.
+    """A double of the module, or a copy of it where that is to be elsewhere.
 
     Raises:
         UserError: there is no such device here.
     """
     if device is None:
-        return model
+        return double(model)
     name, _, index = str(device).partition(":")
     usable = devices.open_device(name).torch_device()
-    place = torch.device(name, int(index)) if index.isdigit() else usable
-    return model if place == home(model) else deepcopy(model).to(place)
+    if index and index != str(usable.index):
+        raise UserError(f"device={device}: measured is on {usable}: give device={name!r}.")
+    return double(model) if usable == home(model) else deepcopy(model).to(usable)
 
 
 def _sampled(passes: Passes, device: devices.Device) -> sampler.Sampled:
@@ -142,6 +154,12 @@ def check(model: Any) -> None:
         raise UserError(f"model must be a torch.nn.Module, not {_kind(model)}.")
     if hasattr(model, "_orig_mod"):
         raise UserError("A compiled module runs no layers one by one: profile the original, model._orig_mod.")
+    for name, each in model.named_modules():
+        if hasattr(each, "_orig_mod") or each._compiled_call_impl is not None:
+            raise UserError(
+                f"{name or 'The module'} is compiled, and runs no layers one by one: profile the model as it "
+                "was before."
+            )
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise UserError("The module is lazy, and its shapes are not known yet: call it once before.")
 
@@ -157,7 +175,7 @@ def home(model: nn.Module) -> torch.device | None:
 
 
 def arguments_of(
-    model: nn.Module, inputs: Any, input_shape: Sequence[Any] | None, batch_size: int
+    model: nn.Module, inputs: Any, input_shape: Sequence[Any] | None, batch_size: int | None
 ) -> Arguments:
     """What to call the module with: inputs that are given, or standard normal ones of a shape.
 
@@ -167,10 +185,12 @@ def arguments_of(
     if (inputs is None) == (input_shape is None):
         raise UserError("Give inputs=TENSORS, or input_shape=SIZES without the batch, such as (3, 224, 224).")
     if inputs is None:
-        return Arguments(_drawn(model, input_shape, batch_size))
+        return Arguments(_drawn(model, input_shape, 1 if batch_size is None else batch_size))
+    if batch_size is not None:
+        raise UserError("batch_size is for input_shape: inputs have one of their own.")
     found = (
         Arguments(inputs)
-        if isinstance(inputs, tuple)
+        if type(inputs) is tuple  # a named one, such as a PackedSequence, is one argument
         else Arguments(kwargs=inputs)
         if isinstance(inputs, Mapping) and all(isinstance(key, str) for key in inputs)
         else Arguments((inputs,))
@@ -187,7 +207,7 @@ def arguments_of(
 
 def _drawn(model: nn.Module, input_shape: Any, batch_size: int) -> tuple[torch.Tensor, ...]:
     """Standard normal inputs of a shape, or of several, in the number format of the module's parameters."""
-    if batch_size < 1:
+    if not isinstance(batch_size, int) or batch_size < 1:
         raise UserError(f"batch_size={batch_size} is not possible: give an integer of at least 1.")
     shapes = [input_shape] if _is_shape(input_shape) else list(input_shape) if _is_list(input_shape) else []
     if not shapes or not all(_is_shape(shape) for shape in shapes):
@@ -208,20 +228,23 @@ def _is_shape(value: Any) -> bool:
     return _is_list(value) and all(isinstance(size, int) and size > 0 for size in value)
 
 
-def failure(error: Exception, is_drawn: bool) -> UserError:
-    """What failed, where, and on what: one line.
+def _hint(inputs: Any) -> str:
+    """What a user may have meant otherwise."""
+    if inputs is None:
+        return " (input_shape is without the batch, which batch_size gives)"
+    if isinstance(inputs, Mapping):
+        return " (a dictionary is taken for keyword arguments: give ({...},) for one argument)"
+    return ""
 
-    Args:
-        error: what the module raised.
-        is_drawn: its input was drawn, of a shape that was given.
-    """
+
+def failure(error: Exception, hint: str = "") -> UserError:
+    """What failed, where, and on what, and a hint: one line."""
     message = f"{type(error).__name__}: {first_line(error)}"
     if not isinstance(error.__cause__, FailedAt):
         return UserError(f"The profile failed: {message}")
     call: Call = error.__cause__.call
     where = f"{call.name} ({call.type})" if call.name else call.type
     given = ", ".join(str(tuple(shape)) for shape in call.in_shapes)
-    hint = " (input_shape is without the batch, which batch_size gives)" if is_drawn else ""
     return UserError(
         f"{where} failed {f'on input {given}' if given else 'without a tensor'}: {message}{hint}"
     )

@@ -13,8 +13,8 @@ from torch import nn
 from microbench.devices import Device, Level
 from microbench.measure.summary import summarize
 from microbench.profile.calls import Call
-from microbench.profile.timing import CallTimes, Passes
-from microbench.results.layers import TIMED, UNITS, Figures, Kind, Layer, Row, cost_of, rows_of
+from microbench.profile.timing import Passes
+from microbench.results.layers import TIME, UNITS, Figures, Kind, Layer, Row, cost_of, rows_of
 from microbench.results.record import Series
 
 
@@ -46,7 +46,7 @@ class Study:
 
     root: Call
     training: bool = False
-    times: Mapping[Call, CallTimes] | None = None
+    times: Mapping[Call, array[float]] | None = None
     memory: Mapping[Call, CallMemory] | None = None
 
     @property
@@ -73,9 +73,7 @@ class Study:
             if self.training:
                 yield "backward", "flops", _once(counts.backward)
         if self.times is not None:
-            yield phase, "lat", self.times[call].lat
-            if call.kind is Kind.CONTAINER:
-                yield phase, "net_lat", self.times[call].net_lat
+            yield phase, "lat", self.times[call]
         if self.memory is not None:
             for metric in ("alloc", "peak", "total"):
                 yield phase, f"mem_{metric}", _once(getattr(self.memory[call], metric))
@@ -85,17 +83,17 @@ class Study:
         return [
             Series(
                 phase,
-                clock if metric in TIMED else "",
+                clock if metric == TIME else "",
                 samples,
                 summary=summarize(samples),
-                sampled=metric in TIMED,
+                sampled=metric == TIME,
                 metric=metric,
                 unit=UNITS[metric],
                 layer=layer,
             )
             for call, layer in self.layers()
             for phase, metric, samples in self.figures(call)
-            if counted or metric in TIMED
+            if counted or metric == TIME
         ]
 
     def rows(self) -> list[Row]:
@@ -106,9 +104,9 @@ class Study:
         counted = {
             cost_of(phase, metric): samples[0]
             for phase, metric, samples in self.figures(call)
-            if metric not in TIMED
+            if metric != TIME
         }
-        return Figures(layer, counted, () if self.times is None else self.times[call].lat)
+        return Figures(layer, counted, () if self.times is None else self.times[call])
 
 
 def phase_of(training: bool) -> str:

@@ -63,6 +63,10 @@ class Passes:
         self._calls = [each for each, _ in root.walk()]
         self._modules = [each for each in self._calls if each.kind is not Kind.FUNCTION]
         self._functions = [each for each in self._calls if each.kind is Kind.FUNCTION]
+        self._innermost = [each.kind is Kind.MODULE for each in self._modules]
+        assert root.module is not None
+        self._root, self._lasting = root.module, set(root.module.modules())
+        self._called = [self._identity(each.module) for each in self._modules]
         self.borders = _borders(root)
 
     def experiment(self) -> Experiment:
@@ -102,23 +106,22 @@ class Passes:
 
     def _of_modules(self, mark: Marker) -> list[Mark]:
         marks: list[Mark] = []
-        mark_modules(self._call, mark, marks)
-        if len(marks) != 2 * len(self._modules):
+        called = mark_modules(self._call, mark, marks, self._root)
+        if [self._identity(each) for each in called] != self._called:
             raise UserError(CHANGED)
         return marks
 
     def _of_functions(self, mark: Marker) -> list[Mark]:
         marks: list[Mark] = []
         if self._functions:
-            mark_functions(self._call, mark, marks, self._innermost)
-        if len(marks) != 2 * len(self._functions):
-            raise UserError(CHANGED)
+            called = mark_functions(self._call, mark, marks, self._root, self._innermost)
+            if called != [each.type for each in self._functions]:
+                raise UserError(CHANGED)
         return marks
 
-    @property
-    def _innermost(self) -> list[bool]:
-        """For each call of a module, in their order, whether it calls no other."""
-        return [each.kind is Kind.MODULE for each in self._modules]
+    def _identity(self, module: nn.Module | None) -> object:
+        """What a module is known by: itself, or its type where it is made anew for each call."""
+        return module if module in self._lasting else type(module)
 
 
 def _borders(root: Call) -> dict[Call, tuple[int, int]]:
@@ -140,35 +143,62 @@ def _borders(root: Call) -> dict[Call, tuple[int, int]]:
     return found
 
 
-def mark_modules(call: Callable[[], Any], mark: Marker, marks: list[Mark]) -> None:
-    """Call a module with a mark before and after each call of a module within it, itself included."""
-    note = marks.append
+def mark_modules(
+    call: Callable[[], Any], mark: Marker, marks: list[Mark], root: nn.Module
+) -> list[nn.Module]:
+    """Call a module with a mark before and after each call of a module within it, itself included.
+
+    Args:
+        call: calls it, or a module around it.
+        mark: sets a mark.
+        marks: where the marks go.
+        root: the module.
+
+    Returns:
+        The modules that were called, in the order in which the calls began.
+    """
+    note, called, depth = marks.append, list[nn.Module](), 0
+    enter = called.append
 
     def marked(original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        nonlocal depth
+        if not depth and module is not root:
+            return original(module, *args, **kwargs)
+        depth += 1
+        enter(module)
         note(mark())
         try:
             return original(module, *args, **kwargs)
         finally:
             note(mark())
+            depth -= 1
 
     with calling(marked):
         call()
+    return called
 
 
 def mark_functions(
-    call: Callable[[], Any], mark: Marker, marks: list[Mark], innermost: Sequence[bool]
-) -> None:
+    call: Callable[[], Any], mark: Marker, marks: list[Mark], root: nn.Module, innermost: Sequence[bool]
+) -> list[str]:
     """Call a module with a mark before and after each operator in it, but for those in innermost modules.
 
     Args:
-        call: calls it.
+        call: calls it, or a module around it.
         mark: sets a mark.
         marks: where the marks go.
+        root: the module.
         innermost: for each call of a module, in their order, whether it is one of an innermost one.
+
+    Returns:
+        The operators' names, in their order.
     """
+    called: list[str] = []
     turn, within = iter(innermost), [False]  # of what is called: whether its operators have marks
 
     def entered(original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if len(within) == 1 and module is not root:
+            return original(module, *args, **kwargs)
         within.append(not next(turn, True))
         try:
             return original(module, *args, **kwargs)
@@ -182,10 +212,12 @@ def mark_functions(
         output = func(*args, **kwargs)
         marks.append(start)
         marks.append(mark())
+        called.append(func.overloadpacket.__name__)
         return output
 
     with calling(entered), Operators(operator):
         call()
+    return called
 
 
 class _Additions(nn.Module):
@@ -208,16 +240,16 @@ def marking(clock: Clock, device: torch.device) -> Marking:
         many(one)
 
     bare, marked, read = _calibrated(
-        clock, identities, lambda mark, marks: mark_modules(identities, mark, marks)
+        clock, identities, lambda mark, marks: mark_modules(identities, mark, marks, nothing)
     )
     bare_operator, _, read_operator = _calibrated(
-        clock, additions, lambda mark, marks: mark_functions(additions, mark, marks, [False])
+        clock, additions, lambda mark, marks: mark_functions(additions, mark, marks, many, [False])
     )
     return Marking(read - bare, marked - bare, max(0.0, read_operator - bare_operator))
 
 
 def _calibrated(
-    clock: Clock, work: Callable[[], None], marked: Callable[[Marker, list[Mark]], None]
+    clock: Clock, work: Callable[[], None], marked: Callable[[Marker, list[Mark]], object]
 ) -> tuple[float, float, float]:
     """Seconds a call unmarked, marked, and as read between its marks."""
     bare, around, read = array("d"), array("d"), array("d")
@@ -235,24 +267,15 @@ def _calibrated(
     return min(bare), min(around), min(read)
 
 
-@dataclass(frozen=True)
-class CallTimes:
-    """The samples of one call, in seconds, what marks cost taken off.
+def call_times(root: Call, samples: Mapping[str, array[float]], cost: Marking) -> dict[Call, array[float]]:
+    """The times of all calls in seconds, the calls within them included, what marks cost taken off.
 
-    Attributes:
-        lat: with the calls within it.
-        net_lat: without them.
+    Args:
+        root: the calls.
+        samples: those of `Passes.experiment`.
+        cost: what marks cost.
     """
-
-    lat: array[float]
-    net_lat: array[float]
-
-
-def call_times(root: Call, samples: Mapping[str, array[float]], cost: Marking) -> dict[Call, CallTimes]:
-    """The times of all calls, from the samples of `Passes.experiment`."""
-    raw = {call: samples[str(place)] for place, (call, _) in enumerate(root.walk())}
-    lat = {call: _corrected(call, values, cost) for call, values in raw.items()}
-    return {call: CallTimes(values, _own(call, lat)) for call, values in lat.items()}
+    return {call: _corrected(call, samples[str(place)], cost) for place, (call, _) in enumerate(root.walk())}
 
 
 def _corrected(call: Call, raw: array[float], cost: Marking) -> array[float]:
@@ -260,9 +283,3 @@ def _corrected(call: Call, raw: array[float], cost: Marking) -> array[float]:
         return array("d", (seconds - cost.operator for seconds in raw))
     within = sum(each.kind is not Kind.FUNCTION for each, _ in call.walk()) - 1
     return array("d", (seconds - cost.within - within * cost.around for seconds in raw))
-
-
-def _own(call: Call, lat: Mapping[Call, array[float]]) -> array[float]:
-    """A call's time without that of the calls within it."""
-    inner = [lat[each] for each in call.inner]
-    return array("d", (whole - sum(parts) for whole, *parts in zip(lat[call], *inner, strict=True)))

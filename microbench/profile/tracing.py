@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, reduce
 from operator import or_
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from microbench.workloads import tensors
 
 
 def trace(module: nn.Module, call: Callable[[], Any]) -> Call:
-    """Let `call` call the module once, and return that call with all calls within it.
+    """Let `call` call the module once, and return that call with all calls within it; not those around it.
 
     The caller says, with its context, whether gradients are enabled and whether tensors are fake.
 
@@ -73,7 +74,7 @@ class Tracer:
     """Notes calls while a module runs."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._names = Names(module)
+        self._module, self._names = module, Names(module)
         self._open: list[Call] = []
         self._root: Call | None = None
 
@@ -90,6 +91,8 @@ class Tracer:
             yield
 
     def _call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if not self._open and module is not self._module:  # a wrapper around it
+            return original(module, *args, **kwargs)
         call = self._begin(module, args, kwargs)
         try:
             output = original(module, *args, **kwargs)
@@ -143,10 +146,12 @@ def type_name(module: nn.Module) -> str:
 
 @contextmanager
 def calling(call: Callable[..., Any]) -> Iterator[None]:
-    """Have every call of a module go through `call(original, module, *args, **kwargs)`."""
-    original = nn.Module.__call__
+    """Have every call of a module in this thread go through `call(original, module, *args, **kwargs)`."""
+    original, here = nn.Module.__call__, get_ident()
 
     def through(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if get_ident() != here:
+            return original(module, *args, **kwargs)
         return call(original, module, *args, **kwargs)
 
     nn.Module.__call__ = through  # type: ignore[method-assign]
@@ -154,6 +159,10 @@ def calling(call: Callable[..., Any]) -> Iterator[None]:
         yield
     finally:
         nn.Module.__call__ = original  # type: ignore[method-assign]
+
+
+UNSEEN = ("prim", "profiler")
+"""Namespaces of what computes nothing: questions for a tensor's properties, a profiler's marks."""
 
 
 class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -165,7 +174,7 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func.namespace == "prim":
+        if func.namespace in UNSEEN:
             return func(*args, **kwargs)
         if _is_made_of_others(func, list(tensors((args, kwargs)))):
             with self:

@@ -12,7 +12,7 @@ from rich.table import Table
 from microbench.reports import phases, units
 from microbench.reports.answers import answer_text, arithmetic
 from microbench.reports.labels import count, items, label
-from microbench.results.cases import WHOLE, CaseResult
+from microbench.results.cases import WHOLE, CaseResult, is_of_whole
 
 LEAST_PREPARE = 0.1  # of the time until the first answer: a shorter preparation is not shown
 
@@ -73,9 +73,9 @@ def case_table(case: CaseResult) -> Table:
 def facts(case: CaseResult) -> str:
     """Rounds, memory, why the sampling stopped, warm-up, preparation and first call, on one line."""
     rounds = [
-        next(record for phase in WHOLE for record in attempt if record["phase"] == phase)
+        next(record for record in attempt if is_of_whole(record))
         for attempt in case.rounds.values()
-        if any(record["phase"] in WHOLE and record["median"] is not None for record in attempt)
+        if any(is_of_whole(record) and record["median"] is not None for record in attempt)
     ]
     parts = [count(len(rounds), "round")]
     if not rounds:  # a crash tore the lines of the whole step

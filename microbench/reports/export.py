@@ -14,15 +14,21 @@ from microbench.results.profile import profile_of
 from microbench.results.record import to_json
 from microbench.results.result import Result
 
+TELLING = ("status", "cfg_model", "cfg_part", "cfg_mode", "cfg_batch_size")
+"""What tells a profile from other cases."""
+
 
 def rows(result: Result) -> list[dict[str, Any]]:
-    """A row a case and phase, as `Result.summary` has them; of profiles, a row an entry of their view."""
+    """A row a case and phase, as `Result.summary` has them; of profiles, a row an entry of their view.
+
+    A single profile's rows say nothing of the case; beside other cases, they say which one they are of.
+    """
     cases = result.cases()
     settings = varying(cases) if len(cases) > 1 else {}
     found: list[dict[str, Any]] = []
     for place, case in enumerate(cases):
-        telling = {"model": case.first["cfg_model"]} if len(cases) > 1 else {}
-        telling |= {name: values[place] for name, values in settings.items()}
+        telling = {name: case.first[name] for name in TELLING} if len(cases) > 1 else {}
+        telling |= {f"cfg_{name}": values[place] for name, values in settings.items()}
         profiled = list(_profile_rows(case))
         found += [{**telling, **row} for row in profiled] if profiled else case.rows()
     return found
@@ -34,7 +40,8 @@ def _profile_rows(case: CaseResult) -> Iterator[dict[str, Any]]:
         return
     config = case.first["config"]
     shown = columns.chosen(profile, config["view"], config["columns"] or [columns.ALL])
-    for entry in profile.view(config["view"], config["depth"]):
+    rest = profile.rest(config["view"])
+    for entry in (*profile.view(config["view"], config["depth"]), *([] if rest is None else [rest])):
         yield columns.values(entry, profile, shown)
 
 

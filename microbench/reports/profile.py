@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 WIDTH = 140  # columns of a profile that is printed as text
 INDENT = "  "
+DISAGREEMENT = 0.05  # of the model's time, by which the sum of its calls may pass it
 OF_A_CALL = ("index", "name", "kind", "type", "in_shape", "out_shape", "dtype")
 LINES_BESIDE = 8  # of the table's head and total, of the notes, and of the prompt
 HEADERS = {
@@ -54,7 +56,18 @@ HEADERS = {
     "in_shape": "input",
     "out_shape": "output",
 }
-LESS_WANTED = ("out_shape", "mem_peak", "params", "mem_rw", "flop_rate", "bound")
+LESS_WANTED = (
+    "in_shape",
+    "out_shape",
+    "mem_peak",
+    "params",
+    "mem_rw",
+    "mem_r",
+    "flop_rate",
+    "mem_w",
+    "bound",
+    "macc",
+)
 """Columns that a narrow terminal does without, the first of them first."""
 
 
@@ -81,7 +94,8 @@ class ProfileTable(Profile):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         entries = self.view(self.shown, self.depth)
-        yield table(self, self.shown, entries, known.chosen(self, self.shown, self.columns))
+        shown = known.chosen(self, self.shown, self.columns)
+        yield table(self, self.shown, entries, _fitting(self, self.shown, entries, shown, console))
         for text in notes(self):
             yield Text(text, style="dim")
 
@@ -123,16 +137,30 @@ def show_profile(
     shown = known.chosen(profile, view, asked)
     if not asked:
         shown = _fitting(profile, view, entries, shown, out)
-    with paged(out, lines=len(entries) + LINES_BESIDE):
-        out.print(table(profile, view, entries, shown))
+    found = table(profile, view, entries, shown)
+    with paged(out, lines=len(entries) + LINES_BESIDE), _wide_enough(out, found):
+        out.print(found)
         for text in notes(profile):
             out.print(escape(text), style="dim", soft_wrap=True)
 
 
 @contextmanager
+def _wide_enough(out: Console, found: Table) -> Iterator[None]:
+    """Let a table that does not fit run over the terminal's edge: a number that is cut off is another one."""
+    before = out.width
+    out.width = max(before, _width(found, out))
+    try:
+        yield
+    finally:
+        out.width = before
+
+
+@contextmanager
 def paged(out: Console, lines: int) -> Iterator[None]:
     """Page what is printed where it has more lines than the terminal: with $PAGER, or with less."""
-    if not (out.is_terminal and sys.stdin.isatty()) or lines <= out.height:
+    pager = (os.environ.get("PAGER") or "less").split()[:1]
+    is_there = bool(pager) and shutil.which(pager[0]) is not None
+    if not (is_there and out.is_terminal and sys.stdin.isatty()) or lines <= out.height:
         yield
         return
     os.environ.setdefault("LESS", "FRSX")
@@ -164,11 +192,20 @@ def table(profile: Profile, view: str, entries: Sequence[Entry], shown: Sequence
         found.add_column(
             HEADERS.get(name, name), justify="left" if is_text else "right", no_wrap=name != "in_shape"
         )
+    callers: list[str] = []  # the names of the modules that an entry of the tree lies within
     for entry in entries:
-        found.add_row(*_cells(entry, profile, shown, view), style=_style(entry, view))
+        cells = _cells(entry, profile, shown)
+        if view == "tree":
+            del callers[entry.layer.depth :]
+            cells["name"] = INDENT * len(callers) + _own_name(entry, profile, callers)
+            callers.append(entry.layer.name)
+        elif view != "types" and not entry.layer.name:
+            cells["name"] = profile.name
+        found.add_row(*(escape(cells[name]) for name in shown), style=_style(entry, view))
     if view != "root":
-        if profile.rest is not None:
-            found.add_row(*_named(OVERHEAD, profile.rest, profile, shown), style="dim")
+        rest = profile.rest(view)
+        if rest is not None:
+            found.add_row(*_named(OVERHEAD, rest, profile, shown), style="dim")
         found.add_section()
         found.add_row(*_named("total", profile.total, profile, shown), style="bold")
     return found
@@ -180,32 +217,34 @@ def _style(entry: Entry, view: str) -> str | None:
     return "bold" if view == "tree" and entry.layer.kind is Kind.CONTAINER else None
 
 
-def _cells(entry: Entry, profile: Profile, shown: Sequence[str], view: str) -> list[str]:
-    values = known.values(entry, profile, shown)
-    cells = {name: text_of(name, value) for name, value in values.items()}
+def _own_name(entry: Entry, profile: Profile, callers: Sequence[str]) -> str:
+    """A call's name within that of its caller."""
+    name = entry.layer.name
+    return name.removeprefix(f"{callers[-1]}.") if callers and callers[-1] else name or profile.name
+
+
+def _cells(entry: Entry, profile: Profile, shown: Sequence[str]) -> dict[str, str]:
+    """By column, an entry's text."""
+    cells = {name: text_of(name, value) for name, value in known.values(entry, profile, shown).items()}
     if entry.layer.kind is Kind.FUNCTION and "type" in cells:
         cells["type"] += "()"
-    if view == "tree" and "name" in cells:
-        cells["name"] = INDENT * entry.layer.depth + entry.layer.name.rpartition(".")[2]
-    if cells.get("name") == "":
-        cells["name"] = profile.name
-    return [escape(cells[name]) for name in shown]
+    return cells
 
 
 def _named(name: str, entry: Entry, profile: Profile, shown: Sequence[str]) -> list[str]:
     """An entry that is no call, with its own name in the first column where that is a text."""
-    cells = dict(zip(shown, _cells(entry, profile, shown, ""), strict=True))
+    cells = _cells(entry, profile, shown)
     cells |= {each: "" for each in OF_A_CALL if each in cells}
     if shown[0] in OF_A_CALL:
         cells[shown[0]] = name
-    return list(cells.values())
+    return [escape(cells[each]) for each in shown]
 
 
 def text_of(column: str, value: Any) -> str:
     """A figure of a column as people read it."""
     if value is None:
         return ""
-    if column == "params" and value == 0:
+    if column in ("params", "calls") and value == 0:
         return ""
     return TEXTS[column](value) if column in TEXTS else str(value)
 
@@ -248,10 +287,11 @@ def _sum_note(profile: Profile, seconds: float) -> str:
     }
     shares = [units.share(part / seconds) for part in parts.values()]
     functions = f" + functions {shares[1]}" if profile.functions else ""
-    rest = units.share((profile.overhead or 0.0) / seconds)
+    rest = (profile.overhead or 0.0) / seconds
+    doubt = "; the passes disagree by more: other load disturbed them" if rest < -DISAGREEMENT else ""
     return (
-        f"untouched model {units.time(seconds)} = innermost modules {shares[0]}{functions} + overhead {rest} "
-        "(Python and torch between them)"
+        f"untouched model {units.time(seconds)} = innermost modules {shares[0]}{functions} + overhead "
+        f"{units.share(rest)} (Python and torch between them){doubt}"
     )
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from microbench.reports import units
 from microbench.reports.phases import time_and_interval
-from microbench.results.cases import WHOLE, estimate_of, is_of_phase
+from microbench.results.cases import estimate_of, is_of_whole
 from microbench.results.record import Heading, Progress, Record
 
 STAGES = {
@@ -145,14 +145,7 @@ def ending(records: Sequence[Record]) -> str:
     first = records[0]
     if first["status"] != "ok":
         return f"{first['status']}: {first['error']}"
-    whole = next(
-        (
-            each
-            for each in records
-            if each["phase"] in WHOLE and each["median"] is not None and is_of_phase(each)
-        ),
-        None,
-    )
+    whole = next((each for each in records if is_of_whole(each) and each["median"] is not None), None)
     if whole is None:
         return f"{len(records)} series"
     estimate = estimate_of([whole])

@@ -66,8 +66,8 @@ def share(value: float) -> str:
     percent = value * 100
     if percent >= 1000:
         return ">999 %"
-    digits = 1 if percent >= 1 else 2
-    return f"{percent:.{digits}f} %" if percent < 10 else f"{percent:.0f} %"
+    digits = 1 if abs(percent) >= 1 else 2
+    return f"{percent:.{digits}f} %" if abs(percent) < 10 else f"{percent:.0f} %"
 
 
 def rate(value: float, relative_half_width: float | None = None) -> str:

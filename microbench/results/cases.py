@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 
+from microbench.config import PROFILE
 from microbench.results.record import Record, Status, WarningCode
 
 PHASES = ("forward", "loss", "backward", "update", "total", "inference")
@@ -158,7 +159,8 @@ class CaseResult:
     @property
     def whole(self) -> Estimate | None:
         """The estimate of the phase that spans its step; None where none was measured."""
-        return next((self.estimates[phase] for phase in WHOLE if phase in self.estimates), None)
+        phases = wholes_of(self.first)
+        return next((self.estimates[phase] for phase in phases if phase in self.estimates), None)
 
     @property
     def peak_memory(self) -> float | None:
@@ -167,7 +169,7 @@ class CaseResult:
             record["peak_memory"]
             for attempt in self.rounds.values()
             for record in attempt
-            if record["phase"] in WHOLE and record["peak_memory"] is not None
+            if is_of_whole(record) and record["peak_memory"] is not None
         ]
         return median(peaks) if peaks else None
 
@@ -213,6 +215,18 @@ def estimate_of(records: Sequence[Record]) -> Estimate:
 def is_of_phase(record: Record) -> bool:
     """Whether a record is of a phase's time, and not of one of the calls within it."""
     return record.get("metric", "time") == "time" and record.get("layer_order") is None
+
+
+def wholes_of(record: Record) -> Sequence[str]:
+    """The phases that span a whole step of a record's case: the forward pass, where it alone is profiled."""
+    if record.get("cfg_mode") == PROFILE and record["config"]["mode"].get("training"):
+        return ("forward",)
+    return WHOLE
+
+
+def is_of_whole(record: Record) -> bool:
+    """Whether a record is of the time of a whole step."""
+    return record["phase"] in wholes_of(record) and is_of_phase(record)
 
 
 def is_ok(attempt: Attempt) -> bool:

@@ -93,7 +93,7 @@ COLUMNS: dict[str, Column] = {
 
 TIMED = ("lat", "net_lat", "share", "flop_rate", "byte_rate", "ceiling", "reached", "bound")
 MEMORY = ("mem_alloc", "mem_peak", "mem_total")
-OF_A_CALL = ("index", "name", "in_shape", "out_shape", "dtype")
+BACKWARD = "backward"
 
 PAPER = {
     "calls": ("name", "type", "in_shape", "out_shape", "params", "flops", "macc", "mem_r", "mem_w"),
@@ -115,26 +115,36 @@ FACT = {
 
 TIMES = {
     "tree": ("lat", "net_lat", "share", "flop_rate"),
-    "root": ("lat", "flop_rate", "byte_rate", "energy", "intensity", "reached"),
+    "root": ("lat", "flop_rate", "byte_rate", "energy", "intensity", "reached", "bound"),
 }
 USUAL_TIMES = ("lat", "share", "flop_rate", "reached", "bound")
 
 
-def known(profile: Profile) -> list[str]:
-    """The columns that a profile can fill, whichever the view."""
+def available(timed: bool, memory: bool, training: bool) -> list[str]:
+    """The columns that a profile can fill, whichever the view.
+
+    Args:
+        timed: its calls were timed.
+        memory: the memory that they allocate was followed.
+        training: their backward pass was counted.
+    """
     missing = {
-        *(() if profile.timed else TIMED),
-        *(() if profile.total.costs.mem_alloc is not None else MEMORY),
-        *(() if profile.training else ("backward",)),
+        *(() if timed else TIMED),
+        *(() if memory else MEMORY),
+        *(() if training else (BACKWARD,)),
     }
     return [name for name in COLUMNS if name not in missing]
+
+
+def _filled(profile: Profile) -> list[str]:
+    return available(profile.timed, profile.total.costs.mem_alloc is not None, profile.training)
 
 
 def usual(profile: Profile, view: str) -> list[str]:
     """The columns that a view of a profile shows, unless others are asked for."""
     front = FACT[view] if profile.timed else PAPER[view]
-    wanted = {*front, *((*TIMES.get(view, USUAL_TIMES), "mem_peak") if profile.timed else ()), "backward"}
-    return [name for name in known(profile) if name in wanted]
+    wanted = {*front, *(TIMES.get(view, USUAL_TIMES) if profile.timed else ()), BACKWARD, "mem_peak"}
+    return [name for name in _filled(profile) if name in wanted]
 
 
 def chosen(profile: Profile, view: str, asked: Sequence[str]) -> list[str]:
@@ -143,32 +153,38 @@ def chosen(profile: Profile, view: str, asked: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is no such column, or this profile cannot fill it.
     """
-    check(asked)
+    filled = _filled(profile)
+    check(asked, filled)
     struck = {name.removeprefix("~") for name in asked if name.startswith("~")}
     picked = [name for name in asked if not name.startswith("~")]
     if ALL in picked:
-        picked = known(profile)
-    for name in picked:
-        if name not in known(profile):
-            raise UserError(f"columns={name}: this profile does not have it; {_remedy(name)}.")
+        picked = filled
     return [name for name in picked or usual(profile, view) if name not in struck]
+
+
+def check(asked: Sequence[str], filled: Sequence[str]) -> None:
+    """Refuse a column that does not exist, or that a profile cannot fill.
+
+    Args:
+        asked: the columns asked for; those after a `~` are left out, and may be any.
+        filled: what the profile can fill, see `available`.
+
+    Raises:
+        UserError: there is such a name.
+    """
+    for name in asked:
+        if name == f"~{ALL}":
+            raise UserError("columns=~all leaves no column to show.")
+        if name.removeprefix("~") not in COLUMNS and name != ALL:
+            raise unknown("column", name.removeprefix("~"), [*COLUMNS, ALL], see="docs/profile.md")
+        if name in COLUMNS and name not in filled:
+            raise UserError(f"columns={name}: this profile does not have it; {_remedy(name)}.")
 
 
 def _remedy(name: str) -> str:
     if name in TIMED:
         return "time it, with timing=true"
     return "follow memory, with memory=true" if name in MEMORY else "count it, with mode.training=true"
-
-
-def check(asked: Sequence[str]) -> None:
-    """Refuse a name that no column has.
-
-    Raises:
-        UserError: there is such a name, or nothing is left.
-    """
-    for name in asked:
-        if name.removeprefix("~") not in COLUMNS and name != ALL:
-            raise unknown("column", name.removeprefix("~"), [*COLUMNS, ALL], see="docs/profile.md")
 
 
 def values(entry: Entry, profile: Profile, columns: Sequence[str]) -> dict[str, Any]:

@@ -31,14 +31,15 @@ OVERHEAD = "overhead"
 """The name of the row that holds what none of the calls takes."""
 
 PAPER = ("params", "flops", "macc", "mem_r", "mem_w")
-TIMED = ("lat", "net_lat")
+TIME = "lat"
+TIMED = (TIME, "net_lat")
 MEMORY = ("mem_alloc", "mem_peak", "mem_total")
 UNITS = {
     "params": "1",
     "flops": "FLOP",
     "macc": "MAC",
     **dict.fromkeys(("mem_r", "mem_w", *MEMORY), "B"),
-    **dict.fromkeys(TIMED, "s"),
+    TIME: "s",
 }
 """By the metric of a layer's records, its unit."""
 
@@ -121,17 +122,15 @@ class Costs:
 
 @dataclass(frozen=True)
 class Row:
-    """A call, or several, with what they cost.
+    """A call, with what it costs.
 
     Attributes:
-        layer: which call; of several, the first.
-        costs: what they cost together.
-        calls: how many they are.
+        layer: which call.
+        costs: what it costs.
     """
 
     layer: Layer
     costs: Costs
-    calls: int = 1
 
 
 @dataclass(frozen=True)
@@ -206,9 +205,9 @@ def figures_of(attempts: Iterable[Sequence[Record]]) -> list[Figures]:
         if order is None or record["median"] is None:
             continue
         layers.setdefault(order, _layer(record))
-        if record["metric"] == "lat":
+        if record["metric"] == TIME:
             samples[order] += record["samples"]
-        elif record["metric"] not in TIMED:
+        else:
             counted[order][cost_of(record["phase"], record["metric"])] = record["median"]
     return [Figures(layers[order], counted[order], samples[order]) for order in sorted(layers)]
 

@@ -12,7 +12,9 @@ from microbench.results.roofline import Bound, Peaks, Roof, roof
 
 @dataclass(frozen=True)
 class Limits:
-    """What the peaks say of calls; None where a peak that it takes was not measured, or no time.
+    """What the peaks say of calls; None where no peak was measured that says anything of them, or no time.
+
+    Of several calls, those are left out whose number format has no peak.
 
     Attributes:
         ceiling: FLOP/s at best; of several calls, all their FLOP over the least time they take one by one.
@@ -27,17 +29,21 @@ class Limits:
 
 def limits(rows: Sequence[Row], peaks: Peaks | None) -> Limits:
     """What the peaks say of calls, none of which lies within another."""
-    if peaks is None or not rows:
+    if peaks is None:
         return Limits()
-    roofs = [_roof(row, peaks) for row in rows]
+    roofs = [(row, _roof(row, peaks)) for row in rows]
+    bounded = [(row, each) for row, each in roofs if each.bound is not None]
+    if not bounded:
+        return Limits(ceiling=roofs[0][1].ceiling if len(roofs) == 1 else None)
     least: defaultdict[Bound, float] = defaultdict(float)
-    for each in roofs:
-        if each.bound is None:
-            return Limits(ceiling=each.ceiling if len(rows) == 1 else None)
-        least[each.bound] += each.least[each.bound]
-    seconds, together = sum(row.costs.net_lat or 0.0 for row in rows), sum(least.values())
+    for _, each in bounded:
+        if each.bound is not None:
+            least[each.bound] += each.least[each.bound]
+    together = sum(least.values())
+    seconds = sum(row.costs.net_lat or 0.0 for row, _ in bounded)
+    flops = sum(row.costs.flops or 0 for row, _ in bounded)
     return Limits(
-        ceiling=roofs[0].ceiling if len(rows) == 1 else _flops(rows) / together,
+        ceiling=roofs[0][1].ceiling if len(roofs) == 1 else flops / together,
         reached=together / seconds if seconds > 0 else None,
         bound=max(least, key=lambda bound: least[bound]).value,
     )
@@ -45,7 +51,3 @@ def limits(rows: Sequence[Row], peaks: Peaks | None) -> Limits:
 
 def _roof(row: Row, peaks: Peaks) -> Roof:
     return roof(row.costs.flops or 0, row.costs.mem_rw or 0, row.layer.dtype, peaks)
-
-
-def _flops(rows: Sequence[Row]) -> int:
-    return sum(row.costs.flops or 0 for row in rows)

@@ -131,17 +131,20 @@ class Profile:
         if view not in VIEWS:
             raise unknown("view", view, VIEWS)
         shown = known.chosen(self, view, columns)
-        return pd.DataFrame(
-            [known.values(each, self, shown) for each in self.view(view, depth)], columns=shown
-        )
+        entries = self.view(view, depth)
+        return pd.DataFrame([known.values(each, self, shown) for each in entries], columns=shown)
 
-    @property
-    def rest(self) -> Entry | None:
-        """The entry of what is in none of the calls; None where nothing was timed."""
-        if self.overhead is None:
+    def rest(self, view: str = "calls") -> Entry | None:
+        """The time of the untouched model that none of a view's entries has; None where there is no such.
+
+        In the tree, what modules take by themselves is theirs.
+        """
+        if self.seconds is None or self.overhead is None or view == "root":
             return None
+        seconds = self.seconds - (self.rows[0].costs.lat or 0.0) if view == "tree" else self.overhead
         layer = Layer(OVERHEAD, None, len(self.rows), 1, Kind.OVERHEAD, "")
-        return Entry(layer, Costs(lat=self.overhead, net_lat=self.overhead), ())
+        nothing = dict.fromkeys(("params", "flops", "macc", "mem_r", "mem_w"), 0)
+        return Entry(layer, Costs(**nothing, lat=seconds, net_lat=seconds), ())
 
     @property
     def total(self) -> Entry:
@@ -156,7 +159,7 @@ def _calls(profile: Profile) -> list[Entry]:
 
 
 def _leaves(profile: Profile) -> list[Entry]:
-    return _grouped(profile.calls, lambda row: row.layer.name)
+    return _grouped(profile.calls, lambda row: (row.layer.kind, row.layer.name))
 
 
 def _types(profile: Profile) -> list[Entry]:

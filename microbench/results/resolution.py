@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
-from microbench.results.cases import CaseResult, is_ok
+from microbench.results.cases import CaseResult, is_of_phase, is_ok
 from microbench.results.record import Record
 from microbench.stats.ratio import Ratio, paired
 from microbench.stats.resolution import detectable, deviation_interval, rounds_for
@@ -84,7 +84,9 @@ def resolution_of(first: CaseResult, second: CaseResult, phase: str) -> Resoluti
 def _records(case: CaseResult, phase: str) -> list[Record]:
     """A phase's record of each round that ended well."""
     found = [record for attempt in case.rounds.values() if is_ok(attempt) for record in attempt]
-    return [record for record in found if record["phase"] == phase and record["median"]]
+    return [
+        record for record in found if record["phase"] == phase and is_of_phase(record) and record["median"]
+    ]
 
 
 def _within(records: Sequence[Record]) -> float | None:

@@ -78,19 +78,24 @@ class Result:
             raise KeyError(f"phase {phase!r} {what}: {why}")
         return estimates[phase].median
 
-    def profile(self) -> Profile:
-        """The profile of a result of one case with mode=profile.
+    def profile(self, place: int | None = None) -> Profile:
+        """The profile of a case with mode=profile.
+
+        Args:
+            place: the case's place among `cases()`, from 0; not needed where there is one case.
 
         Raises:
-            KeyError: the result is of something else, or the case failed.
+            KeyError: the result is of something else, or the case failed, or there are several.
         """
         from microbench.results.profile import profile_of
 
         cases = self.cases()
-        found = profile_of(cases[0]) if len(cases) == 1 else None
+        if place is None and len(cases) != 1:
+            raise KeyError(f"there is no one profile: pick one of {len(cases)} cases by its place")
+        case = cases[place or 0]
+        found = profile_of(case)
         if found is None:
-            what = f"{len(cases)} cases" if len(cases) != 1 else cases[0].first["error"] or "no mode=profile"
-            raise KeyError(f"there is no one profile: {what}")
+            raise KeyError(f"there is no profile: {case.first['error'] or 'this is no mode=profile'}")
         return found
 
     def to_frame(self) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from microbench.config import SHOWN, Config, value_of
 from microbench.errors import UserError, nearest
 from microbench.results.cases import CaseResult, cases_of, is_ok
 from microbench.results.record import Record
@@ -153,3 +154,8 @@ def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseR
 def _key(case_id: str, config: Mapping[str, Any]) -> Key:
     how = {name: value for name, value in config["measure"].items() if name != "rounds"}
     return case_id, repr((config["isolation"], sorted(how.items())))
+
+
+def shown_as(record: Record, config: Config) -> Record:
+    """A record from before, with how the present command wants its case shown; what is on disk stays."""
+    return record | {"config": record["config"] | {key: value_of(config, key) for key in SHOWN}}

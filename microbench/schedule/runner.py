@@ -32,7 +32,7 @@ from microbench.schedule import signals
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Describe, Extract, Measure
 from microbench.schedule.layers import Extracted, expanded, stands_for_layers
-from microbench.schedule.resume import SOFTWARE, before, changed, matched
+from microbench.schedule.resume import SOFTWARE, before, changed, matched, shown_as
 from microbench.schedule.search import Search
 from microbench.schedule.turns import Schedule, schedule_of
 from microbench.schedule.workers import (
@@ -211,9 +211,9 @@ class Run:
             return schedule_of(cases, secrets.randbelow(2**32)), set()
         self.run_id = earlier.run_id
         placed, done = matched(cases, earlier)
-        wanted = {case.order for case in placed}
+        wanted = {case.order: case for case in placed}
         self.records += [
-            record
+            shown_as(record, wanted[record["order"]].config)
             for found in earlier.cases
             for attempt in found.rounds.values()
             for record in attempt

@@ -222,7 +222,7 @@ def test_ctrl_c_ends_with_code_130_and_one_line(interrupted: Interrupted) -> Non
 
 def test_ctrl_c_shows_what_was_measured(interrupted: Interrupted) -> None:
     shown = interrupted.finished.out
-    assert re.match(r"[\d.]+ (ms|µs) ", cell(shown, "dense 0.05", "inference"))
+    assert re.match(r"[\d.]+ (ms|µs)( |$)", cell(shown, "dense 0.05", "inference"))
     assert cell(shown, "dense 0.05", "status") == "ok"
     assert (cell(shown, "dense 60.0", "inference"), cell(shown, "dense 60.0", "status")) == ("", "error")
     assert "error: dense infer, measure.max_time=60.0: interrupted (Ctrl-C)" in shown.splitlines()

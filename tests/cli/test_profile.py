@@ -152,10 +152,10 @@ class TestInFact:
 
     def test_calls_and_the_rest_are_the_untouched_models_time(self, timed: Finished) -> None:
         found = microbench.load(timed.folder / "run").profile()
-        assert found.rest is not None
+        assert found.rest() is not None
         assert found.seconds is not None
         own = sum(row.costs.net_lat or 0 for row in found.calls)
-        assert own + (found.rest.costs.lat or 0) == pytest.approx(found.seconds)
+        assert own + (found.rest().costs.lat or 0) == pytest.approx(found.seconds)
 
     def test_memory_is_followed(self, timed: Finished) -> None:
         frame = microbench.load(timed.folder / "run").profile().to_frame("calls", ["all"])

@@ -1,5 +1,6 @@
 import copy
 import io
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -152,6 +153,102 @@ def test_a_module_that_fails_half_way_leaves_unchanged_too(training: bool) -> No
     check_unchanged(model, fails)
 
 
+class Cache:
+    """A state of its own, as key-value caches have."""
+
+    def __init__(self) -> None:
+        self.first: Tensor | None = None
+        self.kept: list[Tensor] = []
+
+    def update(self, x: Tensor) -> Tensor:
+        self.first = x if self.first is None else self.first
+        self.kept.append(x)
+        return torch.cat(self.kept)
+
+
+class Stateful(nn.Module):
+    """Keeps what it computes wherever Python lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.cache, self.queue, self.nested = Cache(), deque[Tensor](), {"a": list[Tensor]()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x)
+        self.queue.append(y)
+        self.nested["a"].append(y)
+        self.cache.update(y)
+        assert self.cache.first is not None
+        return self.cache.first + 1 if self.cache.first.sum().item() > -1e9 else y
+
+
+@pytest.mark.parametrize("timing", [False, True])
+def test_what_a_module_keeps_in_objects_of_its_own_is_not_touched_even_where_paper_does_not_do(
+    timing: bool,
+) -> None:
+    model = Stateful()
+    frame = microbench.stat(model, input_shape=(4,), timing=timing).to_frame()
+    assert frame["type"].tolist()[0] == "Linear"
+    assert (model.cache.first, model.cache.kept, list(model.queue), model.nested) == (None, [], [], {"a": []})
+
+
+@pytest.mark.parametrize("timing", [False, True])
+def test_what_it_is_called_with_is_not_touched(timing: bool) -> None:
+    class Uses(nn.Module):
+        def forward(self, x: Tensor, cache: Cache) -> Tensor:
+            return cache.update(torch.relu_(x))
+
+    x, cache = -torch.ones(2, 4), Cache()
+    microbench.stat(Uses(), (x, cache), memory=timing)
+    assert (x == -1).all()
+    assert (cache.first, cache.kept) == (None, [])
+
+
+def test_a_module_whose_train_rewrites_its_weights_keeps_them() -> None:
+    class Merges(nn.Linear):
+        merged = False
+
+        def train(self, mode: bool = True) -> "Merges":
+            if self.merged == mode:
+                self.weight.data += 1.0 if not mode else -1.0
+                self.merged = not mode
+            return super().train(mode)  # type: ignore[return-value]
+
+    model = Merges(4, 4)
+    before = model.weight.detach().clone()
+    microbench.stat(model, input_shape=(4,))
+    assert torch.equal(model.weight, before)
+    assert (model.training, model.merged) == (True, False)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_scripted_module_stays_in_train_mode() -> None:
+    model = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.Dropout()))
+    microbench.stat(model, input_shape=(4,), training=False)
+    assert all(each.training for each in model.modules())
+
+
+def test_random_numbers_come_as_they_would_have() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout())
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    microbench.stat(model, input_shape=(4,), training=True, memory=True)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_tuple_with_a_name_is_one_argument() -> None:
+    packed = nn.utils.rnn.pack_padded_sequence(torch.ones(3, 2, 4), torch.tensor([3, 2]))
+    frame = microbench.stat(nn.LSTM(4, 5), packed).to_frame()
+    assert frame["type"].tolist() == ["LSTM"]
+
+
+def test_a_modules_batch_is_not_known_where_its_inputs_are_given() -> None:
+    assert microbench.stat(nn.Linear(4, 4), torch.ones(7, 4)).batch_size is None
+    assert microbench.stat(nn.Linear(4, 4), input_shape=(4,), batch_size=7).batch_size == 7
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -189,6 +286,7 @@ def test_what_cannot_be_profiled_is_told_in_one_line(options: dict[str, Any], to
         (nn.Linear, "model must be a torch.nn.Module, not the class Linear."),
         (torch.relu, "model must be a torch.nn.Module, not a builtin_function_or_method."),
         (nn.LazyLinear(3), "The module is lazy, and its shapes are not known yet: call it once before."),
+        (nn.Sequential(torch.compile(nn.Linear(4, 4))), "0 is compiled, and runs no layers one by one"),
         (torch.compile(nn.Linear(4, 4)), "A compiled module runs no layers one by one: profile the original"),
     ],
 )
@@ -224,7 +322,7 @@ class TestInFact:
         frame = timed.to_frame()
         assert frame["kind"].tolist() == ["module", "module", "function"]
         assert (frame["lat"] == frame["net_lat"]).all()
-        assert frame["net_lat"].sum() + timed.rest.costs.lat == pytest.approx(timed.seconds)
+        assert frame["net_lat"].sum() + timed.rest().costs.lat == pytest.approx(timed.seconds)
 
     def test_rates_are_what_is_counted_over_the_time(self, timed: Any) -> None:
         frame = timed.to_frame()
@@ -244,7 +342,7 @@ class TestInFact:
     def test_modules_alone_leave_the_functions_time_to_the_rest(self, timed: Any) -> None:
         alone = microbench.stat(Adds(), input_shape=(8,), timing=True, functions=False)
         assert alone.to_frame()["kind"].tolist() == ["module", "module"]
-        assert alone.rest.costs.lat == pytest.approx(
+        assert alone.rest().costs.lat == pytest.approx(
             alone.seconds - alone.to_frame()["net_lat"].sum(), rel=1e-6
         )
 
