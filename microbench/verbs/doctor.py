@@ -10,6 +10,7 @@ from microbench.compose import MULTIRUN, Plan, from_command_line, split
 from microbench.errors import UserError
 from microbench.metrics import cgroups, cpus, machine
 from microbench.schedule.cases import Case, command_of
+from microbench.schedule.layers import stands_for_layers
 from microbench.schedule.resume import arguments_of, folder_of
 from microbench.schedule.runner import Pool, find_place
 
@@ -85,10 +86,7 @@ def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
     if plan is None:
         return None
     (case,) = plan.cases
-    if case.rounds < 2:
-        raise UserError(
-            "measure.rounds=1 has no second process to compare with the first: give measure.rounds=2 or more."
-        )
+    check_comparable(case)
     place = find_device(case)
     peaks = [_case(each, arguments, run_id) for each in peaks_on(place)]
     cases = [replace(each, order=order) for order, each in enumerate([case, case, *peaks])]
@@ -108,6 +106,25 @@ def check(arguments: Sequence[str]) -> None:
     if words := [each for each in overrides if "=" not in each and each[:1] not in ("~", "+")]:
         raise UserError(
             f"Cannot read {words[0]!r}: doctor takes options, such as model=vgg16. See `microbench doctor -h`"
+        )
+
+
+def check_comparable(case: Case) -> None:
+    """Refuse a case that cannot be compared with itself.
+
+    Raises:
+        UserError: it is one.
+    """
+    if stands_for_layers(case):
+        raise UserError(
+            "doctor measures one case twice, and mode=layers stands for many: give "
+            f"mode={case.config.mode.each}, with model.part=NAME for one layer."
+        )
+    if case.config.on_paper:
+        raise UserError("doctor compares times, and timing=false takes none: leave it out.")
+    if case.rounds < 2:
+        raise UserError(
+            "measure.rounds=1 has no second process to compare with the first: give measure.rounds=2 or more."
         )
 
 

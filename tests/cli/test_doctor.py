@@ -182,6 +182,8 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "batchsize=8": ("Unknown option 'batchsize'. Did you mean batch_size?",),
     "measure.rounds=0": ("measure.rounds=0 is not possible",),
     "measure.rounds=1": ("measure.rounds=1 has no second process", "measure.rounds=2 or more"),
+    "mode=layers": ("mode=layers stands for many", "give mode=train, with model.part=NAME"),
+    "mode=profile timing=false": ("timing=false takes none: leave it out",),
     "measure=quick": ("measure.rounds=1 has no second process",),
     "isolation=inline": ("isolation=inline",),
     "model=dense,relu": ("model=dense,relu names several values",),

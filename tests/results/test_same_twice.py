@@ -37,6 +37,13 @@ def test_the_deviation_is_that_of_the_rounds_log_ratios(doctored: Any) -> None:
     assert resolution.smallest(20) < resolution.smallest(6)
 
 
+def test_the_calls_within_a_profile_are_not_taken_for_the_model(doctored: Any) -> None:
+    plain = doctored(FIRST, SECOND)
+    lat = [{**each, "metric": "lat", "layer_order": 0, "median": 9 * each["median"]} for each in plain]
+    pairs = zip(lat, plain, strict=True)
+    assert found([record for pair in pairs for record in pair]) == found(plain)
+
+
 def test_what_disturbs_a_round_of_both_alike_does_not_count(doctored: Any) -> None:
     weather = [1.0, 2.0, 3.0, 1.0, 2.0, 1.0]
     calm = found(doctored(FIRST, SECOND))
