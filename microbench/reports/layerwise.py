@@ -32,7 +32,7 @@ def show_layerwise(found: Sequence[Layerwise], out: Console) -> None:
         out.print(layers_table(model, out))
         for note in notes(model):
             out.print(escape(note), style="dim", soft_wrap=True)
-    cases = [case for model in found for case in cases_of(model)]
+    cases = [case for model in found for case in model.cases]
     if interval := interval_note(cases):
         out.print(interval, style="dim", soft_wrap=True)
     left_out = {id(case) for model in found for row in left_out_of(model) for case in row.cases}
@@ -43,14 +43,8 @@ def show_layerwise(found: Sequence[Layerwise], out: Console) -> None:
 
 def title(model: Layerwise) -> str:
     """What a table is of, on one line."""
-    whole = {**cases_of(model)[0].first, "cfg_part": None}
+    whole = {**model.cases[0].first, "cfg_part": None}
     return f"{model.name if len(model.ways) > 1 else label(whole)}, layer by layer"
-
-
-def cases_of(model: Layerwise) -> list[CaseResult]:
-    """The model's own cases, and those of its layers."""
-    rows = [case for row in (*model.rows, *model.unmeasured) for case in row.cases]
-    return [case for case in (*model.wholes, *rows) if case is not None]
 
 
 def left_out_of(model: Layerwise) -> list[Row]:

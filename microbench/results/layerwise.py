@@ -99,6 +99,12 @@ class Layerwise:
     unmeasured: Sequence[Row]
 
     @property
+    def cases(self) -> list[CaseResult]:
+        """The model's own cases, and those of its layers."""
+        rows = [case for row in (*self.rows, *self.unmeasured) for case in row.cases]
+        return [case for case in (*self.wholes, *rows) if case is not None]
+
+    @property
     def phases(self) -> Sequence[str]:
         """The phases that are compared."""
         return PHASES_OF[self.mode]
@@ -138,14 +144,14 @@ def is_layer(case: CaseResult) -> bool:
 
 
 def layerwise(cases: Sequence[CaseResult]) -> tuple[list[Layerwise], list[CaseResult]]:
-    """Models beside their layers, and the cases that are neither."""
+    """Models beside their layers, and the cases that are neither: all that is in none of these."""
     groups: dict[Hashable, list[CaseResult]] = {}
     for case in cases:
         groups.setdefault(_what(case), []).append(case)
     apart = [group for group in groups.values() if any(map(is_layer, group))]
-    taken = {id(case) for group in apart for case in group}
     names = _names([group[0] for group in apart])
     found = [_layerwise(name, group) for name, group in zip(names, apart, strict=True)]
+    taken = {id(case) for each in found for case in each.cases}
     return found, [case for case in cases if id(case) not in taken]
 
 
@@ -168,11 +174,11 @@ def _ways_of(work: Settings) -> set[str]:
 
 def _layerwise(name: str, group: Sequence[CaseResult]) -> Layerwise:
     hows = list(dict.fromkeys(map(_how, group)))
-    found = {(case.first["cfg_part"], hows.index(_how(case))): case for case in group}
-    columns = range(len(hows))
-    records = {case.first["cfg_part"]: case.first for case in group if is_layer(case)}
+    layers = [case for case in group if is_layer(case)]
+    found = {(case.first["cfg_part"], _how(case)): case for case in layers}
+    records = {case.first["cfg_part"]: case.first for case in layers}
     rows = [
-        Row(record, [found.get((part, way)) for way in columns])
+        Row(record, [found.get((part, how)) for how in hows])
         for part, record in sorted(records.items(), key=lambda item: item[1]["layer_index"])
     ]
     mode = str(group[0].first["cfg_mode"])
@@ -181,10 +187,17 @@ def _layerwise(name: str, group: Sequence[CaseResult]) -> Layerwise:
         name,
         mode,
         _ways([next(case for case in group if _how(case) == how) for how in hows]),
-        [found.get((None, way)) for way in columns],
+        [_whole([case for case in group if _how(case) == how]) for how in hows],
         sorted((row for row in rows if spent[id(row)]), key=lambda row: spent[id(row)], reverse=True),
         [row for row in rows if not spent[id(row)]],
     )
+
+
+def _whole(group: Sequence[CaseResult]) -> CaseResult | None:
+    """A model's own case among those of one way: that right before its layers, for it may have others."""
+    first = next((place for place, case in enumerate(group) if is_layer(case)), len(group))
+    wholes = [case for case in group[:first] if case.first["cfg_part"] is None]
+    return wholes[-1] if wholes else None
 
 
 def _spent(row: Row, phases: Sequence[str]) -> float:

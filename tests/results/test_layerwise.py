@@ -81,6 +81,24 @@ class TestOneWay:
         assert (not_yet.wholes, not_yet.whole(0)) == ([None], None)
 
 
+class TestCasesBeside:
+    """`-m mode=train,layers` measures the model twice: by itself, and beside its layers."""
+
+    @pytest.mark.parametrize("own", [0, 20], ids=["before", "behind"])
+    def test_a_case_of_the_models_own_is_left_for_other_tables(self, timed: Timed, own: int) -> None:
+        beside = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)}, order=1)
+        (found,), (rest,) = layerwise(cases_of([*beside, *timed(train(7, 8), order=own, mode="train")]))
+        assert found.whole(0) == pytest.approx(0.3)
+        assert rest.first["order"] == own
+
+    def test_nothing_that_was_measured_is_in_no_table(self, timed: Timed) -> None:
+        part = timed(train(7, 8), order=9, mode="train", model__part="conv")
+        beside = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)})
+        cases = cases_of([*beside, *part])
+        (found,), rest = layerwise(cases)
+        assert {id(case) for case in (*found.cases, *rest)} == {id(case) for case in cases}
+
+
 class TestSeveralWays:
     def made(self, timed: Timed) -> Layerwise:
         eager = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04), RELU: train(0.1, 0.2)})
