@@ -77,6 +77,16 @@ class Tracer:
         self._module, self._names = module, Names(module)
         self._open: list[Call] = []
         self._root: Call | None = None
+        self._is_asking = False
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Leave out what is computed to say what a call costs, such as the lengths of a packed sequence."""
+        self._is_asking = True
+        try:
+            yield
+        finally:
+            self._is_asking = False
 
     @property
     def root(self) -> Call:
@@ -124,17 +134,19 @@ class Tracer:
         if any(each.kind is not Kind.FUNCTION for each in call.inner):
             call.kind = Kind.CONTAINER
             return
-        known = counts.of_module(call.module, args, kwargs, output)
+        with self._asking():
+            known = counts.of_module(call.module, args, kwargs, output)
         call.counts = sum((each.counts for each in call.inner), Counts()) if known is None else known
         call.inner = []
 
     def _function(self, function: OpOverload, args: Any, kwargs: Any) -> Any:
         output = function(*args, **kwargs)
-        if self._open:
+        if self._open and not self._is_asking:
             owner, kind = self._open[-1], function.overloadpacket.__name__
             call = Call(join(owner.name, kind), Kind.FUNCTION, kind, None, shapes((args, kwargs)))
             call.out_shapes, call.dtype = shapes(output), dtype_of(output, args, kwargs)
-            call.counts = counts.of_function(function, args, kwargs, output)
+            with self._asking():
+                call.counts = counts.of_function(function, args, kwargs, output)
             owner.inner.append(call)
         return output
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 WIDTH = 140  # columns of a profile that is printed as text
 INDENT = "  "
 DISAGREEMENT = 0.05  # of the model's time, by which the sum of its calls may pass it
+OF_THE_REST = ("lat", "net_lat", "share")  # what there is to say of what is in no call
 OF_A_CALL = ("index", "name", "kind", "type", "in_shape", "out_shape", "dtype")
 LINES_BESIDE = 8  # of the table's head and total, of the notes, and of the prompt
 HEADERS = {
@@ -235,6 +236,8 @@ def _named(name: str, entry: Entry, profile: Profile, shown: Sequence[str]) -> l
     """An entry that is no call, with its own name in the first column where that is a text."""
     cells = _cells(entry, profile, shown)
     cells |= {each: "" for each in OF_A_CALL if each in cells}
+    if entry.layer.kind is Kind.OVERHEAD:
+        cells |= {each: "" for each in cells if each not in OF_THE_REST}
     if shown[0] in OF_A_CALL:
         cells[shown[0]] = name
     return [escape(cells[each]) for each in shown]

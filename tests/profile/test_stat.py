@@ -244,6 +244,21 @@ def test_a_tuple_with_a_name_is_one_argument() -> None:
     assert frame["type"].tolist() == ["LSTM"]
 
 
+@pytest.mark.parametrize("timing", [False, True])
+def test_what_is_asked_of_a_packed_sequence_to_count_it_is_no_call(timing: bool) -> None:
+    class Packs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(4, 5)
+
+        def forward(self, x: Tensor, lengths: Tensor) -> Any:
+            return self.gru(nn.utils.rnn.pack_padded_sequence(x, lengths))[1]
+
+    inputs = (torch.ones(6, 3, 4), torch.tensor([6, 4, 2]))
+    frame = microbench.stat(Packs(), inputs, memory=timing).to_frame()
+    assert frame["type"].tolist() == ["_pack_padded_sequence", "GRU"]
+
+
 def test_a_modules_batch_is_not_known_where_its_inputs_are_given() -> None:
     assert microbench.stat(nn.Linear(4, 4), torch.ones(7, 4)).batch_size is None
     assert microbench.stat(nn.Linear(4, 4), input_shape=(4,), batch_size=7).batch_size == 7
