@@ -43,6 +43,7 @@ PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is
 FREE = re.compile(r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs)[.=]")
 RESUME = "resume="
 COLUMNS = "columns"
+BETWEEN_LISTS = re.compile(r"(?<=\])\s*,\s*(?=\[)")  # in a sweep
 LOCK = RLock()
 SCHEMA = frozenset(schema_keys(Config))
 
@@ -345,12 +346,13 @@ def split(arguments: Sequence[str]) -> tuple[dict[str, str | None], list[str]]:
 
 
 def listed(override: str) -> str:
-    """An override of the columns as Hydra reads a list: it knows no `~` in one, and a single name is none."""
+    """An override of the columns as Hydra reads lists: it knows no `~` in one, and a single name is none."""
     key, _, value = override.partition("=")
     if key != COLUMNS:
         return override
-    names = [name.strip(" '\"") for name in value.strip("[] ").split(",") if name.strip()]
-    return f"{key}={as_override(names)}"
+    lists = [each.strip("[] ").split(",") for each in BETWEEN_LISTS.split(value)]
+    names = [[name.strip(" '\"") for name in each if name.strip()] for each in lists]
+    return f"{key}={','.join(map(as_override, names))}"
 
 
 def print_by_hydra(arguments: Sequence[str]) -> None:

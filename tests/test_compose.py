@@ -372,6 +372,26 @@ class TestCommandLine:
         assert command_line("-m", "model=vgg16,dense").completing
 
 
+PROFILED = ("model=vgg16", "mode=profile")
+
+
+@pytest.mark.parametrize("given", ["columns=[name],[~type]", "columns=[name] , [ ~type ]"])
+def test_columns_are_swept_over_as_lists(given: str, command_line: Any) -> None:
+    plan = command_line("-m", *PROFILED, given)
+    assert sorted(case.config.columns for case in plan.cases) == [["name"], ["~type"]]
+
+
+@pytest.mark.parametrize("given", ["columns=[name,~type]", "columns=name,~type", "columns='name','~type'"])
+def test_columns_are_one_list_however_they_are_written(given: str, command_line: Any) -> None:
+    (case,) = command_line(*PROFILED, given).cases
+    assert case.config.columns == ["name", "~type"]
+
+
+def test_several_lists_of_columns_are_for_a_sweep(command_line: Any) -> None:
+    with pytest.raises(UserError, match=r"^columns=\S+ names several values: add -m to sweep over them\.$"):
+        command_line(*PROFILED, "columns=[name],[type]")
+
+
 class TestResume:
     @pytest.fixture
     def begun(self, command_line: Any, tmp_path: Path) -> str:
