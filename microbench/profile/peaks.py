@@ -22,7 +22,7 @@ from microbench.profile import kept
 from microbench.results.record import WarningCode
 from microbench.results.roofline import Peaks
 
-METHOD = 1  # raised when peaks are measured in another way: what was kept before is then measured again
+METHOD = 2  # raised when peaks are measured in another way: what was kept before is then measured again
 LONG = 2e-3  # seconds of a call: work is enlarged until it takes as long, to be long against what begins it
 LASTING = {"arithmetic": 0.03, "memory": 0.01, "call": 0.03}  # seconds that a probe repeats its work
 PASSES = 3  # over all probes: what disturbs one seldom does in each
@@ -187,7 +187,7 @@ def _long_enough(clock: Clock, works: Iterator[Work]) -> Work:
     """The first work whose call takes long, or the last."""
     for work in works:
         work.call()  # some prepare at the first call
-        if not 0 < _least(clock, work.call, samples=1, calls=1) < LONG:
+        if not 0 < _least(clock, work.call, SAMPLES, calls=1) < LONG:  # other work may prolong one
             break
     return work
 

@@ -109,6 +109,17 @@ def test_work_is_enlarged_until_a_call_takes_long(monkeypatch: pytest.MonkeyPatc
     assert done == [1, 4, 16, 64]  # 64 take 8 ms, 16 less than 2
 
 
+def test_work_that_other_work_prolongs_once_is_enlarged_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+
+    def growing(draw: object) -> Iterator[peaks.Work]:
+        yield peaks.Work(taking(clock, 2**-10, 1.0, 2**-10), 1)
+        yield peaks.Work(lambda: clock.advance(2**-6), 64)
+
+    monkeypatch.setattr(peaks, "PROBES", (growing,))
+    assert peaks.arithmetic(clock, CPU, torch.float32) == (64 * 2**6, "growing")
+
+
 @pytest.mark.parametrize("probe", peaks.PROBES)
 def test_a_probe_does_as_many_operations_as_it_says(probe: Any) -> None:
     from torch.utils.flop_counter import FlopCounterMode
