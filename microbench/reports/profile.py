@@ -1,30 +1,25 @@
-"""The tables of a profile."""
+"""A profile as it is printed: the view that is asked for, and what there is to say beneath it."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
 from microbench.reports import units
 from microbench.reports.case import facts
+from microbench.reports.fitting import LINES_BESIDE, paged, wide_enough, width_of
 from microbench.reports.labels import relative
-from microbench.reports.sweep import UNLIMITED
+from microbench.reports.profile_table import table
 from microbench.results import columns as known
 from microbench.results.cases import CaseResult
-from microbench.results.layers import OVERHEAD, Kind
+from microbench.results.layers import Kind
 from microbench.results.profile import Entry, Profile, profile_of
 from microbench.results.roofline import Peaks
 
@@ -32,31 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 140  # columns of a profile that is printed as text
-INDENT = "  "
 DISAGREEMENT = 0.05  # of the model's time, by which the sum of its calls may pass it
-OF_THE_REST = ("lat", "net_lat", "share")  # what there is to say of what is in no call
-OF_A_CALL = ("index", "name", "kind", "type", "in_shape", "out_shape", "dtype")
-LINES_BESIDE = 8  # of the table's head and total, of the notes, and of the prompt
-HEADERS = {
-    "flops": "FLOP",
-    "backward": "FLOP backward",
-    "macc": "MAC",
-    "mem_r": "read",
-    "mem_w": "written",
-    "mem_rw": "read + written",
-    "lat": "time",
-    "net_lat": "own time",
-    "flop_rate": "FLOP/s",
-    "byte_rate": "B/s",
-    "mem_alloc": "allocated",
-    "mem_peak": "peak",
-    "mem_total": "total allocated",
-    "energy": "energy (model)",
-    "intensity": "FLOP/B",
-    "ceiling": "ceiling FLOP/s",
-    "in_shape": "input",
-    "out_shape": "output",
-}
 LESS_WANTED = (
     "in_shape",
     "out_shape",
@@ -139,34 +110,10 @@ def show_profile(
     if not asked:
         shown = _fitting(profile, view, entries, shown, out)
     found = table(profile, view, entries, shown)
-    with paged(out, lines=len(entries) + LINES_BESIDE), _wide_enough(out, found):
+    with paged(out, lines=len(entries) + LINES_BESIDE), wide_enough(out, found):
         out.print(found)
         for text in notes(profile):
             out.print(escape(text), style="dim", soft_wrap=True)
-
-
-@contextmanager
-def _wide_enough(out: Console, found: Table) -> Iterator[None]:
-    """Let a table that does not fit run over the terminal's edge: a number that is cut off is another one."""
-    before = out.width
-    out.width = max(before, _width(found, out))
-    try:
-        yield
-    finally:
-        out.width = before
-
-
-@contextmanager
-def paged(out: Console, lines: int) -> Iterator[None]:
-    """Page what is printed where it has more lines than the terminal: with $PAGER, or with less."""
-    pager = (os.environ.get("PAGER") or "less").split()[:1]
-    is_there = bool(pager) and shutil.which(pager[0]) is not None
-    if not (is_there and out.is_terminal and sys.stdin.isatty()) or lines <= out.height:
-        yield
-        return
-    os.environ.setdefault("LESS", "FRSX")
-    with out.pager(styles=out.color_system is not None):
-        yield
 
 
 def _fitting(
@@ -174,102 +121,10 @@ def _fitting(
 ) -> list[str]:
     """The columns that a terminal has room for."""
     for name in LESS_WANTED:
-        if _width(table(profile, view, entries, shown), out) <= out.width:
+        if width_of(table(profile, view, entries, shown), out) <= out.width:
             break
         shown = [each for each in shown if each != name]
     return shown
-
-
-def _width(found: Table, out: Console) -> int:
-    """How wide a table is that nothing is cut off."""
-    return Measurement.get(out, out.options.update(max_width=UNLIMITED), found).maximum
-
-
-def table(profile: Profile, view: str, entries: Sequence[Entry], shown: Sequence[str]) -> Table:
-    """A row an entry, what is in none of them, and the whole."""
-    found = Table(box=None, pad_edge=False, header_style="bold")
-    for name in shown:
-        is_text = name in ("name", "type", "kind", "in_shape", "out_shape", "dtype", "bound")
-        found.add_column(
-            HEADERS.get(name, name), justify="left" if is_text else "right", no_wrap=name != "in_shape"
-        )
-    callers: list[str] = []  # the names of the modules that an entry of the tree lies within
-    for entry in entries:
-        cells = _cells(entry, profile, shown)
-        if view == "tree":
-            del callers[entry.layer.depth :]
-            cells["name"] = INDENT * len(callers) + _own_name(entry, profile, callers)
-            callers.append(entry.layer.name)
-        elif view != "types" and not entry.layer.name:
-            cells["name"] = profile.name
-        found.add_row(*(escape(cells[name]) for name in shown), style=_style(entry, view))
-    if view != "root":
-        rest = profile.rest(view)
-        if rest is not None:
-            found.add_row(*_named(OVERHEAD, rest, profile, shown), style="dim")
-        found.add_section()
-        found.add_row(*_named("total", profile.total, profile, shown), style="bold")
-    return found
-
-
-def _style(entry: Entry, view: str) -> str | None:
-    if entry.layer.kind is Kind.FUNCTION:
-        return "cyan"
-    return "bold" if view == "tree" and entry.layer.kind is Kind.CONTAINER else None
-
-
-def _own_name(entry: Entry, profile: Profile, callers: Sequence[str]) -> str:
-    """A call's name within that of its caller."""
-    name = entry.layer.name
-    return name.removeprefix(f"{callers[-1]}.") if callers and callers[-1] else name or profile.name
-
-
-def _cells(entry: Entry, profile: Profile, shown: Sequence[str]) -> dict[str, str]:
-    """By column, an entry's text."""
-    cells = {name: text_of(name, value) for name, value in known.values(entry, profile, shown).items()}
-    if entry.layer.kind is Kind.FUNCTION and "type" in cells:
-        cells["type"] += "()"
-    return cells
-
-
-def _named(name: str, entry: Entry, profile: Profile, shown: Sequence[str]) -> list[str]:
-    """An entry that is no call, with its own name in the first column where that is a text."""
-    cells = _cells(entry, profile, shown)
-    cells |= {each: "" for each in OF_A_CALL if each in cells}
-    if entry.layer.kind is Kind.OVERHEAD:
-        cells |= {each: "" for each in cells if each not in OF_THE_REST}
-    if shown[0] in OF_A_CALL:
-        cells[shown[0]] = name
-    return [escape(cells[each]) for each in shown]
-
-
-def text_of(column: str, value: Any) -> str:
-    """A figure of a column as people read it."""
-    if value is None:
-        return ""
-    if column in ("params", "calls") and value == 0:
-        return ""
-    return TEXTS[column](value) if column in TEXTS else str(value)
-
-
-def _energy(picojoules: float) -> str:
-    return units.scaled(picojoules * 1e-12, "J")
-
-
-def _count(value: float) -> str:
-    return units.scaled(value, "").strip()
-
-
-TEXTS: Mapping[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("params", "flops", "backward", "macc", "flop_rate", "ceiling"), _count),
-    **dict.fromkeys(("mem_r", "mem_w", "mem_rw", "mem_alloc", "mem_peak", "mem_total"), units.memory),
-    **dict.fromkeys(("lat", "net_lat"), units.time),
-    **dict.fromkeys(("share", "reached"), units.share),
-    "byte_rate": lambda value: units.scaled(value, "B/s"),
-    "intensity": lambda value: f"{value:.3g}",
-    "energy": _energy,
-}
-"""By the column, how its figures are written; the others are texts."""
 
 
 def notes(profile: Profile) -> Iterable[str]:

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from microbench.reports.profile import ProfileTable, show_profile, table
+from microbench.reports.profile import ProfileTable, show_profile
+from microbench.reports.profile_table import table
 from microbench.results.columns import chosen
 from microbench.results.layers import Costs, Kind, Layer, Row
 from microbench.results.profile import Profile
