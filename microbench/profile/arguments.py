@@ -1,0 +1,106 @@
+"""What a module is, and what it is called with: as a user gave it, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from microbench.errors import UserError
+from microbench.workloads import tensors
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a module is called with."""
+
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check(model: Any) -> None:
+    """Refuse what is no module, or none whose layers run one by one.
+
+    Raises:
+        UserError: it is one of these.
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model must be a torch.nn.Module, not {_kind(model)}.")
+    if hasattr(model, "_orig_mod"):
+        raise UserError("A compiled module runs no layers one by one: profile the original, model._orig_mod.")
+    for name, each in model.named_modules():
+        if hasattr(each, "_orig_mod") or each._compiled_call_impl is not None:
+            raise UserError(
+                f"{name or 'The module'} is compiled, and runs no layers one by one: profile the model as it "
+                "was before."
+            )
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        raise UserError("The module is lazy, and its shapes are not known yet: call it once before.")
+
+
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+
+
+def home(model: nn.Module) -> torch.device | None:
+    """Where a module's parameters and buffers are; None where it has none."""
+    first = next((*model.parameters(), *model.buffers()).__iter__(), None)
+    return None if first is None else first.device
+
+
+def arguments_of(
+    model: nn.Module, inputs: Any, input_shape: Sequence[Any] | None, batch_size: int | None
+) -> Arguments:
+    """What to call the module with: inputs that are given, or standard normal ones of a shape.
+
+    Raises:
+        UserError: neither is given, or both, or they are not where the module is.
+    """
+    if (inputs is None) == (input_shape is None):
+        raise UserError("Give inputs=TENSORS, or input_shape=SIZES without the batch, such as (3, 224, 224).")
+    if inputs is None:
+        return Arguments(_drawn(model, input_shape, 1 if batch_size is None else batch_size))
+    if batch_size is not None:
+        raise UserError("batch_size is for input_shape: inputs have one of their own.")
+    found = (
+        Arguments(inputs)
+        if type(inputs) is tuple  # a named one, such as a PackedSequence, is one argument
+        else Arguments(kwargs=inputs)
+        if isinstance(inputs, Mapping) and all(isinstance(key, str) for key in inputs)
+        else Arguments((inputs,))
+    )
+    place = home(model)
+    for tensor in tensors((tuple(found.args), dict(found.kwargs))):
+        if place is not None and tensor.device != place:
+            raise UserError(
+                f"An input is on {tensor.device} and the module on {place}: move it there with "
+                f"inputs.to({str(place)!r})."
+            )
+    return found
+
+
+def _drawn(model: nn.Module, input_shape: Any, batch_size: int) -> tuple[torch.Tensor, ...]:
+    """Standard normal inputs of a shape, or of several, in the number format of the module's parameters."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size={batch_size} is not possible: give an integer of at least 1.")
+    shapes = [input_shape] if _is_shape(input_shape) else list(input_shape) if _is_list(input_shape) else []
+    if not shapes or not all(_is_shape(shape) for shape in shapes):
+        raise UserError(
+            f"input_shape={input_shape!r} is not possible: give sizes of at least 1 without the batch, such "
+            "as (3, 224, 224), or a list of such shapes."
+        )
+    formats = [each.dtype for each in model.parameters() if each.is_floating_point()]
+    dtype = formats[0] if formats else torch.get_default_dtype()
+    return tuple(torch.randn(batch_size, *shape, device=home(model), dtype=dtype) for shape in shapes)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (tuple, list))
+
+
+def _is_shape(value: Any) -> bool:
+    return _is_list(value) and all(isinstance(size, int) and size > 0 for size in value)
