@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import QUICK, Finished, Record, complete, measure, measured, microbench, records_in, start
+from .support import QUICK, Record, complete, measure, measured, microbench, records_in, start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -31,11 +31,21 @@ class Net(nn.Module):
         return self.last(self.drop(self.act(self.second(self.act(self.first(x))))))
 
 
+class Short(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.drop, self.act = nn.Linear(8, 8), nn.Dropout(), nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.drop(self.first(x)))
+
+
 class Broken(Net):
     def forward(self, x):
         return super().forward(x)[:, 7, 9]
 """
 NET_OF = ("model=layer", "model.input_shape=[8]", "mode=layers", "batch_size=4")
+INLINE = "isolation=inline"  # without processes of their own, cases take a fraction of the time
 PARTS = ["first", "act", "second", "drop", "last"]  # the first layer's input needs no gradient
 
 
@@ -57,51 +67,33 @@ def line(out: str, name: str) -> list[str]:
     return next(each for each in out.splitlines() if each.startswith(f"{name}  ")).split()
 
 
-@pytest.fixture(scope="module")
-def squeezenet(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return measure(
+def test_every_call_of_a_layer_is_counted_and_the_table_has_their_sum_beside_the_whole(
+    tmp_path: Path,
+) -> None:
+    """By hand: 26 convolutions with an activation each, three pools, one average, one dropout."""
+    done = measure(
         *("model=squeezenet1_1", "model.input_shape=[3,32,32]", "model.num_classes=10"),
-        *("mode=layers", "mode.each=infer", "batch_size=1"),
-        cwd=tmp_path_factory.mktemp("squeezenet"),
+        *("mode=layers", "mode.each=infer", "batch_size=1", INLINE),
+        cwd=tmp_path,
     )
-
-
-class TestTorchvisionsModel:
-    def test_it_ends_well(self, squeezenet: Finished) -> None:
-        assert squeezenet.code == 0, squeezenet
-        assert "Traceback" not in squeezenet.err
-
-    def test_every_call_of_a_layer_is_counted(self, squeezenet: Finished) -> None:
-        """By hand: 26 convolutions with an activation each, three pools, one average, one dropout."""
-        records = {record["order"]: record for record in squeezenet.records}.values()
-        counts: dict[str | None, int] = {}
-        for record in records:
-            counts[record["layer_type"]] = counts.get(record["layer_type"], 0) + (record["layer_count"] or 1)
-        assert counts == {
-            None: 1,
-            "Conv2d": 26,
-            "ReLU": 26,
-            "MaxPool2d": 3,
-            "AdaptiveAvgPool2d": 1,
-            "Dropout": 1,
-        }
-
-    def test_the_table_has_layers_their_sum_and_the_whole(self, squeezenet: Finished) -> None:
-        out = squeezenet.out
-        assert "squeezenet1_1 infer, batch 1, fp32, eager, cpu, layer by layer" in out.splitlines()
-        assert line(out, "features.0")[1] == "Conv2d(3,"
-        for name in ("sum of layers", "whole model", "sum / whole"):
-            assert line(out, name)
-        assert "Dropout (1 call): not measured: it does nothing in inference" in out.splitlines()
-
-    def test_a_layers_command_measures_it_alone(self, squeezenet: Finished, tmp_path: Path) -> None:
-        first = next(record for record in squeezenet.records if record["cfg_part"] == "features.3.squeeze")
-        arguments = shlex.split(first["command"])[3:]
-        again = measure(*arguments, cwd=tmp_path)
-        assert again.code == 0, again
-        assert {record["case_id"] for record in again.records} == {first["case_id"]}
-        assert {record["layer"] for record in again.records} == {None}
-        assert "squeezenet1_1 features.3.squeeze infer, batch 1" in again.out
+    assert done.code == 0, done
+    assert "Traceback" not in done.err
+    counts: dict[str | None, int] = {}
+    for record in {record["order"]: record for record in done.records}.values():
+        counts[record["layer_type"]] = counts.get(record["layer_type"], 0) + (record["layer_count"] or 1)
+    assert counts == {
+        None: 1,
+        "Conv2d": 26,
+        "ReLU": 26,
+        "MaxPool2d": 3,
+        "AdaptiveAvgPool2d": 1,
+        "Dropout": 1,
+    }
+    assert "squeezenet1_1 infer, batch 1, fp32, eager, cpu, layer by layer" in done.out.splitlines()
+    assert line(done.out, "features.0")[1] == "Conv2d(3,"
+    for name in ("sum of layers", "whole model", "sum / whole"):
+        assert line(done.out, name)
+    assert "Dropout (1 call): not measured: it does nothing in inference" in done.out.splitlines()
 
 
 def test_training_measures_forward_and_backward_of_every_layer(mine: dict[str, str], tmp_path: Path) -> None:
@@ -113,15 +105,19 @@ def test_training_measures_forward_and_backward_of_every_layer(mine: dict[str, s
     assert phases == {"prepare", "first_call", "forward", "backward", "total"}
 
 
-def test_it_takes_models_apart_without_processes_of_their_own(mine: dict[str, str], tmp_path: Path) -> None:
-    options = (*NET_OF, "model.cls=mine.Net", "isolation=inline", "mode.each=infer")
+def test_a_layers_command_measures_it_alone(mine: dict[str, str], tmp_path: Path) -> None:
+    options = (*NET_OF, "model.cls=mine.Short", "mode.each=infer", INLINE)
     done = measure(*options, cwd=tmp_path, env=mine)
-    assert done.code == 0, done
-    assert line(done.out, "sum of layers")
+    first = next(record for record in done.records if record["cfg_part"] == "act")
+    again = measure(*shlex.split(first["command"])[3:], cwd=tmp_path / "run", env=mine)
+    assert again.code == 0, again
+    assert {record["case_id"] for record in again.records} == {first["case_id"]}
+    assert {record["layer"] for record in again.records} == {None}
+    assert "Short act infer, batch 4" in again.out
 
 
 def test_engines_lie_side_by_side(mine: dict[str, str], tmp_path: Path) -> None:
-    options = ("-m", *NET_OF, "mode.each=infer", "model.cls=mine.Net", "engine=eager,torchscript")
+    options = ("-m", *NET_OF, "mode.each=infer", "model.cls=mine.Net", "engine=eager,torchscript", INLINE)
     done = measure(*options, cwd=tmp_path, env=mine)
     assert done.code == 0, done
     assert line(done.out, "layer")[-2:] == ["eager", "torchscript"]
@@ -137,10 +133,10 @@ def test_engines_lie_side_by_side(mine: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_is_killed_is_completed(mine: dict[str, str], tmp_path: Path) -> None:
-    options = ("-m", *QUICK, *NET_OF, "mode.each=infer", "model.cls=mine.Net", "measure.rounds=2")
+    options = ("-m", *QUICK, *NET_OF, "mode.each=infer", "model.cls=mine.Short", "measure.rounds=2")
     sweep = start(*options, cwd=tmp_path, env=mine)
     try:
-        sweep.recorded(4)
+        sweep.recorded(3)
         os.kill(sweep.process.pid, signal.SIGKILL)
         sweep.finished()
     finally:
@@ -149,7 +145,7 @@ def test_a_sweep_that_is_killed_is_completed(mine: dict[str, str], tmp_path: Pat
     after = microbench("resume=run", cwd=tmp_path, env=mine)
     assert after.code == 0, after
     done = complete(after.records)
-    assert 3 <= len(before) < len(done)  # one of the four at most was skipped
+    assert 2 <= len(before) < len(done)  # one of the three at most was skipped
     assert done == sorted(set(done))
     assert {number for _, number in done} == {0, 1}
     skipped = {record["order"] for record in after.records if record["status"] == "skipped"}
@@ -169,14 +165,16 @@ def test_a_model_that_cannot_be_taken_apart_is_told_in_one_line(mine: dict[str, 
 
 
 MISTAKES = {
-    ("model=resnet18", "mode=infer", "model.part=layer1.0.conv9"): "Did you mean layer1.0.conv",
+    (*NET_OF[:2], "model.cls=mine.Net", "mode=infer", "model.part=secnd"): "Did you mean second?",
     ("model=resnet18", "mode=layers", "mode.each=trian"): "Did you mean train?",
 }
 
 
 @pytest.mark.parametrize("arguments", MISTAKES)
-def test_a_mistake_is_told_in_one_line(arguments: tuple[str, str, str], tmp_path: Path) -> None:
-    done = measure(*arguments, cwd=tmp_path)
+def test_a_mistake_is_told_in_one_line(
+    arguments: tuple[str, ...], mine: dict[str, str], tmp_path: Path
+) -> None:
+    done = measure(*arguments, cwd=tmp_path, env=mine)
     assert done.code == 1
     told = [each for each in (done.out + done.err).splitlines() if MISTAKES[arguments] in each]
     assert told
