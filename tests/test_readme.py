@@ -19,6 +19,16 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 FEW = ["measure.rounds=1", "measure.max_samples=2", "measure.max_warmup=0"]
 SHORT = ["experiment.budget=1", "model=squeezenet1_1"]  # a search lasts as long as it may
+SMALL = ["model.input_shape=[3,64,64]"]  # of models that take images of any size
+SHRINK = (
+    "alexnet",
+    "glob(squeezenet*)",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "resnet18",
+    "resnet50",
+    "vgg16",
+)
 TWICE = ["measure.rounds=2"]  # doctor compares processes
 MAKE = [
     "make",
@@ -50,7 +60,7 @@ def as_run_here(command: str) -> tuple[list[str], Path]:
     words = shlex.split(command)
     match words:
         case ["make", "run", arguments]:
-            few = shlex.join([*FEW, f"hydra.run.dir={folder() / 'outputs/make'}"])
+            few = shlex.join([*FEW, *SMALL, f"hydra.run.dir={folder() / 'outputs/make'}"])
             return [*MAKE, "run", f"{arguments} {few}"], ROOT
         case ["make", "test"]:
             return [*MAKE, "test", "ARGS=--collect-only tests/measure"], ROOT
@@ -58,7 +68,7 @@ def as_run_here(command: str) -> tuple[list[str], Path]:
             pip = [sys.executable, "-m", "pip", *rest, "--dry-run", "--no-deps", "--no-build-isolation"]
             return pip, ROOT
         case ["python", "-m", "microbench", *rest] | ["microbench", *rest]:
-            few = FEW if measures(rest) else []
+            few = [*FEW, *(SMALL if shrinks(rest) else [])] if measures(rest) else []
             more = TWICE if rest[0] == "doctor" else SHORT if "+experiment=fastest" in rest else []
             return [sys.executable, "-m", "microbench", *rest, *few, *more], folder()
     raise AssertionError(f"the README has a command this test cannot run: {command}")
@@ -68,6 +78,12 @@ def measures(arguments: list[str]) -> bool:
     """Whether the command takes options of measuring; one that is repeated has its own."""
     is_other = arguments[0] in ("list", "compare") or arguments[0].startswith("resume=")
     return not is_other and not {"--help", "--cfg"} & set(arguments)
+
+
+def shrinks(arguments: list[str]) -> bool:
+    """Whether all models of a command take images of any size."""
+    given = [each.removeprefix("model=") for each in arguments if each.startswith("model=")]
+    return bool(given) and all(name in SHRINK for each in given for name in each.split(","))
 
 
 def needed(command: str) -> list[str]:

@@ -16,8 +16,9 @@ import pytest
 
 import microbench
 from microbench.results import reference
+from microbench.results.profile import Profile
 
-from .support import Finished, by_case, complete, kill_left, measure, start
+from .support import QUICK, Finished, by_case, complete, kill_left, measure, start
 from .support import microbench as run
 
 SMALL = ("model=squeezenet1_1", "batch_size=1", "model.input_shape=[3,32,32]", "mode=profile")
@@ -63,6 +64,20 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return measure(*SMALL, "measure.rounds=2", "trace=true", "view=types", cwd=folder)
 
 
+def on_paper_result(folder: Path, **options: Any) -> microbench.Result:
+    """What `microbench.run` finds on paper in this process."""
+    small = {"model": "squeezenet1_1", "batch_size": 1, "model.input_shape": [3, 32, 32]}
+    given = {**small, "mode": "profile", "timing": False, "isolation": "inline", "measure.rounds": 1}
+    return microbench.run(folder=folder, **(given | options))
+
+
+def on_paper(folder: Path, **options: Any) -> Profile:
+    """The profile of it."""
+    result = on_paper_result(folder, **options)
+    assert result.ok, result.records[0]["error"]
+    return result.profile()
+
+
 def layers_of(done: Finished) -> list[dict[str, Any]]:
     return [record for record in done.records if record["layer_order"] is not None]
 
@@ -80,40 +95,27 @@ class TestOnPaper:
         assert [{**row, "name": f".{row['name']}"} for row in table(done.out)] == published
         assert len(published) == 141
 
-    def test_a_model_of_gigabytes_takes_seconds(self, tmp_path: Path) -> None:
-        done = run(
-            *("model=regnet_y_128gf", "mode=profile", "timing=false", "view=root", "--json"),
-            *("batch_size=1", "timeout=100", "hydra.run.dir=run"),
-            cwd=tmp_path,
-        )
-        (root,) = [json.loads(line) for line in done.out.splitlines()]
-        assert root["params"] == 644_812_894
-        assert root["macc"] == pytest.approx(127.5e9, rel=0.01)  # what torchvision's page says
+    def test_a_model_of_gigabytes_is_no_trouble(self, tmp_path: Path) -> None:
+        large = on_paper(tmp_path, model="regnet_y_128gf", **{"model.input_shape": [3, 224, 224]}).total.costs
+        assert large.params == 644_812_894
+        assert large.macc == pytest.approx(127.5e9, rel=0.01)  # what torchvision's page says
 
-    def test_one_round_is_enough_whatever_is_asked_for(self, tmp_path: Path) -> None:
-        done = measure(*PAPER, "measure.rounds=5", cwd=tmp_path)
-        assert {record["round"] for record in done.records} == {0}
-        assert "on paper" in done.out
-
-    def test_a_sweep_prints_each_and_keeps_them_apart(self, tmp_path: Path) -> None:
+    def test_a_sweep_prints_each_once_and_keeps_them_apart(self, tmp_path: Path) -> None:
+        """One round is enough, whatever is asked for."""
         done = measure(
-            "-m",
-            *PAPER,
-            "model=squeezenet1_1,alexnet",
-            "model.input_shape=[3,64,64]",
-            "view=root",
+            *("-m", *PAPER, "model=squeezenet1_1,alexnet", "model.input_shape=[3,64,64]", "view=root"),
+            "measure.rounds=5",
             cwd=tmp_path,
         )
         assert done.out.count("on paper") == 2
-        assert [case[0]["cfg_model"] for case in by_case(done.records)] == [
-            "squeezenet1_1",
-            "alexnet",
-        ]
+        assert [case[0]["cfg_model"] for case in by_case(done.records)] == ["squeezenet1_1", "alexnet"]
+        assert {record["round"] for record in done.records} == {0}
 
     def test_training_counts_the_backward_pass(self, tmp_path: Path) -> None:
-        done = measure(*PAPER, "mode.training=true", "view=root", "--csv", cwd=tmp_path)
-        (root,) = table(done.out)
-        assert 1.5 < float(root["backward"]) / float(root["flops"]) < 2.1
+        total = on_paper(tmp_path, **{"mode.training": True}).total.costs
+        assert total.flops is not None
+        assert total.backward is not None
+        assert 1.5 < total.backward / total.flops < 2.1
 
 
 class TestInFact:
@@ -204,12 +206,10 @@ def test_csv_of_a_timed_profile_has_every_column(tmp_path: Path) -> None:
 
 
 def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
-    done = measure(*PAPER, "columns=[name,type,flops]", cwd=tmp_path)
-    (header,) = [line for line in done.out.splitlines() if line.startswith("name")]
-    assert header.split() == ["name", "type", "FLOP"]
-    done = measure(*PAPER, "columns=[~mem_r,~type]", cwd=tmp_path)
-    (header,) = [line for line in done.out.splitlines() if line.startswith("name")]
-    assert header.split() == ["name", "input", "output", "params", "FLOP", "MAC", "written"]
+    done = measure("-m", *PAPER, "columns=[~mem_r,~type]", "view=calls,leaves", cwd=tmp_path)
+    calls, leaves = [line.split() for line in done.out.splitlines() if line.startswith("name")]
+    assert calls == ["name", "input", "output", "params", "FLOP", "MAC", "written"]
+    assert leaves == ["name", "calls", "output", "params", "FLOP", "MAC", "written"]
 
 
 @pytest.mark.parametrize(
@@ -234,39 +234,50 @@ def test_what_no_profile_can_do_is_refused_before_anything_is_measured(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_an_engine_without_layers_is_skipped_and_says_what_would_do(tmp_path: Path) -> None:
-    done = measure(*PAPER, "engine=torchscript", cwd=tmp_path)
-    assert {record["status"] for record in done.records} == {"skipped"}
-    assert "engine=torchscript runs no layers one by one: use engine=eager, or mode=layers" in done.out
-
-
-def test_a_model_that_fails_on_its_shape_is_told_in_one_line(tmp_path: Path) -> None:
-    done = measure(*PAPER, "model.input_shape=[3,4,4]", cwd=tmp_path)
-    assert done.code == 1
-    assert {record["status"] for record in done.records} == {"error"}
-    assert "Traceback" not in done.out + done.err
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        (
+            {"engine": "torchscript"},
+            "skipped",
+            "engine=torchscript runs no layers one by one: use engine=eager, or",
+        ),
+        ({"model.input_shape": [3, 4, 4]}, "error", "The first call of squeezenet1_1 failed: RuntimeError"),
+    ],
+)
+def test_what_cannot_be_profiled_is_told_in_one_line(
+    options: dict[str, Any], status: str, told: str, tmp_path: Path
+) -> None:
+    (record,) = on_paper_result(tmp_path, **options).records
+    assert record["status"] == status
+    assert record["error"].startswith(told)
+    assert "\n" not in record["error"]
 
 
 def test_a_profile_that_was_killed_is_completed_with_nothing_lost_or_measured_twice(tmp_path: Path) -> None:
-    begun = start(*SMALL, "threads=1", "measure.rounds=3", "measure.max_time=0.2", cwd=tmp_path)
+    begun = start(*SMALL, *QUICK, "measure.rounds=2", "memory=false", cwd=tmp_path)
     begun.recorded(rounds=1)
     begun.process.kill()
     begun.process.wait()
     kill_left(begun.mark)
-    done = run("resume=run", cwd=tmp_path)
+    done = run("resume=run", "view=root", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert complete(done.records) == [(0, 0), (0, 1), (0, 2)]
+    assert complete(done.records) == [(0, 0), (0, 1)]
+    assert "SqueezeNet" in done.out  # the view is that of the command that completes it
+    assert "Conv2d" not in done.out
 
 
 def test_another_number_format_and_layout_are_profiled_too(tmp_path: Path) -> None:
-    done = measure(*PAPER, "precision=bf16", "layout=channels_last", "--csv", cwd=tmp_path)
-    rows = table(done.out)
-    assert {row["dtype"] for row in rows} == {"bfloat16"}
-    assert rows[0]["mem_w"] == str(64 * 15 * 15 * 2)
+    frame = on_paper(tmp_path, precision="bf16", layout="channels_last").to_frame()
+    assert set(frame["dtype"]) == {"bfloat16"}
+    assert frame["mem_w"][0] == 64 * 15 * 15 * 2
+
+
+def test_names_are_those_of_the_model_under_autocast_too(tmp_path: Path) -> None:
+    assert on_paper(tmp_path, precision="amp_bf16").to_frame()["name"][0] == "features.0"
 
 
 def test_an_estimate_of_energy_takes_the_constants_it_is_given(tmp_path: Path) -> None:
-    given = ("energy.multiply=1", "energy.dram=0", "energy.on_chip=0")
-    done = measure(*PAPER, *given, "view=root", "--csv", cwd=tmp_path)
-    (root,) = table(done.out)
-    assert float(root["energy"]) == float(root["macc"])
+    given = {"energy.multiply": 1.0, "energy.dram": 0.0, "energy.on_chip": 0.0}
+    root = on_paper(tmp_path, **given).to_frame("root")
+    assert root["energy"][0] == root["macc"][0]
