@@ -12,15 +12,19 @@ from torch import Tensor, nn
 
 import microbench
 from microbench import UserError
+from microbench.measure.stopping import StoppingRule
 from microbench.results.roofline import Peaks
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _peaks_of_no_machine() -> Iterator[None]:
-    """Measuring those of this machine takes seconds."""
+def _in_a_moment() -> Iterator[None]:
+    """With few samples, and peaks of no machine: measuring those of this one takes seconds."""
     made_up = Peaks(1e12, 2e12, "mm", "mm", ((1024, 1e10),), 1e-7)
+    few = StoppingRule(rel_ci=0.5, min_time=0.0, max_time=0.05, min_samples=4, max_samples=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("microbench.profile.stat.peaks", lambda device: made_up)
+        patch.setattr("microbench.profile.stat.RULE", few)
+        patch.setattr("microbench.profile.stat.LONGEST_WARMUP", 0.05)
         yield
 
 
