@@ -2,14 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint
+.PHONY: run test test-readme lint
 run: .venv/installed
 	@$(BIN)/python -m microbench $(ARGS)
 
 # Two at once, then those that no other may run beside; 5 is pytest's way of saying that there are none.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 -m "not alone" $(ARGS) || test $$? -eq 5
+	$(BIN)/python -m pytest -n 2 -m "not alone and not readme" $(ARGS) || test $$? -eq 5
 	$(BIN)/python -m pytest -m alone $(ARGS) || test $$? -eq 5
+
+# Every command of the README, which takes some minutes by itself.
+test-readme: .venv/installed
+	$(BIN)/python -m pytest -m readme $(ARGS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
