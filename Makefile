@@ -2,18 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-readme lint
+.PHONY: run test test-long lint
 run: .venv/installed
 	@$(BIN)/python -m microbench $(ARGS)
 
 # Two at once, then those that no other may run beside; 5 is pytest's way of saying that there are none.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 -m "not alone and not readme" $(ARGS) || test $$? -eq 5
+	$(BIN)/python -m pytest -n 2 -m "not alone and not long" $(ARGS) || test $$? -eq 5
 	$(BIN)/python -m pytest -m alone $(ARGS) || test $$? -eq 5
 
-# Every command of the README, which takes some minutes by itself.
-test-readme: .venv/installed
-	$(BIN)/python -m pytest -m readme $(ARGS)
+# What takes some minutes by itself: every command of the README, every classifier beside torch's counter, layers.
+test-long: .venv/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long $(ARGS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -62,7 +62,7 @@ def as_run_here(command: str) -> tuple[list[str], Path]:
         case ["make", "run", arguments]:
             few = shlex.join([*FEW, *SMALL, f"hydra.run.dir={folder() / 'outputs/make'}"])
             return [*MAKE, "run", f"{arguments} {few}"], ROOT
-        case ["make", ("test" | "test-readme") as target]:
+        case ["make", ("test" | "test-long") as target]:
             what = "tests/measure" if target == "test" else "tests/test_readme.py"
             return [*MAKE, target, f"ARGS=--collect-only {what}"], ROOT
         case ["pip", *rest]:
@@ -118,7 +118,7 @@ def found_slower(done: subprocess.CompletedProcess[str]) -> bool:
     return "--fail-on" in done.args and done.returncode == 1 and "slower" in done.stderr
 
 
-@pytest.mark.readme
+@pytest.mark.long
 @pytest.mark.parametrize("command", commands())
 def test_command_of_the_readme_runs(command: str) -> None:
     run_all()
@@ -135,7 +135,7 @@ def test_a_command_that_reads_a_folder_needs_the_one_that_writes_it() -> None:
     ]
 
 
-@pytest.mark.readme
+@pytest.mark.long
 def test_main_command_prints_what_the_readme_shows() -> None:
     def first_words(text: str) -> list[str]:
         words = [line.split()[0] for line in text.splitlines() if line.strip()]
@@ -148,7 +148,7 @@ def test_main_command_prints_what_the_readme_shows() -> None:
     assert first_words(table) == first_words(shown[shown.index("vgg16 train") :])
 
 
-@pytest.mark.readme
+@pytest.mark.long
 @pytest.mark.parametrize("program", blocks("python"))
 def test_program_of_the_readme_runs(program: str, tmp_path: Path) -> None:
     done = subprocess.run(

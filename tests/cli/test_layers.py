@@ -12,7 +12,10 @@ import pytest
 
 from .support import QUICK, Record, complete, measure, measured, microbench, records_in, start
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+]
 
 NET = """
 import torch

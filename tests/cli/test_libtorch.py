@@ -10,6 +10,8 @@ from microbench.errors import SkippedError
 
 from .support import measure
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def _built() -> None:

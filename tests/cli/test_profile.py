@@ -21,6 +21,8 @@ from microbench.results.profile import Profile
 from .support import QUICK, Finished, by_case, complete, kill_left, measure, start
 from .support import microbench as run
 
+pytestmark = pytest.mark.long
+
 SMALL = ("model=squeezenet1_1", "batch_size=1", "model.input_shape=[3,32,32]", "mode=profile")
 PAPER = (*SMALL, "timing=false")
 PUBLISHED = ["name", "type", "in_shape", "out_shape", "params", "flops", "mem_r", "mem_w", "mem_rw", "macc"]

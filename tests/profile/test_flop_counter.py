@@ -15,6 +15,8 @@ from microbench.profile.calls import Call
 from microbench.profile.counts import Counts
 from microbench.profile.tracing import trace
 
+pytestmark = pytest.mark.long
+
 
 def total(root: Call) -> Counts:
     return sum((call.counts for call, _ in root.walk() if not call.inner), Counts())
