@@ -1,6 +1,8 @@
 # `make run ARGS="model=vgg16 mode=train"` and `make test` need nothing but Python: they make .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Every test that runs the command would compile the package anew where a shell or an image has set this.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-long lint
 run: .venv/installed
@@ -8,7 +10,7 @@ run: .venv/installed
 
 # Two at once, then those that no other may run beside; 5 is pytest's way of saying that there are none.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 -m "not alone and not long" $(ARGS) || test $$? -eq 5
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone and not long" $(ARGS) || test $$? -eq 5
 	$(BIN)/python -m pytest -m alone $(ARGS) || test $$? -eq 5
 
 # What takes some minutes by itself: every command of the README, every classifier beside torch's counter, layers.

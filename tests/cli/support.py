@@ -106,6 +106,12 @@ def by_case(records: list[Record]) -> list[list[Record]]:
     return [[record for record in records if record["order"] == order] for order in orders]
 
 
+def page_faults(record: Record) -> float:
+    """All page faults of a round's samples."""
+    calls = len(record["samples"]) * record["calls_per_sample"]
+    return float(record["page_faults_per_call"] * calls)
+
+
 def complete(records: list[Record]) -> list[tuple[int, int]]:
     """The (place, round) of every turn that ended well with all its records, as often as there is one."""
     turns: dict[tuple[Any, ...], list[Record]] = {}

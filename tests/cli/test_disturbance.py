@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import Record, measure
+from .support import Record, measure, page_faults
 
 pytestmark = [
     pytest.mark.alone,
@@ -94,6 +94,7 @@ def test_a_quiet_run_is_not_disturbed(tmp_path: Path) -> None:
     assert record["run_delay"] < 0.1
     assert record["foreign_cpus"] is not None
     assert record["page_faults_per_call"] < 50
+    assert record["page_fault_cost"] is None
 
 
 def test_a_process_that_spins_on_the_same_cpu_is_foreign_load(tmp_path: Path) -> None:
@@ -138,8 +139,8 @@ def test_a_storm_of_page_faults_is_named_with_the_allocator_that_calms_it(tmp_pa
     assert "page_faults" in codes(stormy)
     assert message(stormy, "page_faults").endswith("; try allocator=tuned")
     calm = measured(*case, "allocator=tuned", cwd=tmp_path / "tuned")
-    assert calm["page_faults_per_call"] < 50
-    assert calm["page_fault_cost"] is None
+    output = 2 * 64 * 224 * 224 * 4 // os.sysconf("SC_PAGE_SIZE")  # pages of what a call returns
+    assert page_faults(calm) < 2 * output  # the heap may still grow by one
     assert "page_faults" not in codes(calm)
 
 
