@@ -1,139 +1,25 @@
-"""Runs the rounds of cases one after the other, and has each one's records on disk before the next begins."""
+"""Runs the rounds of cases one after the other."""
 
 from __future__ import annotations
 
 import secrets
-from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from microbench.config import Config
-from microbench.errors import SkippedError, UserError
-from microbench.host import allocator
-from microbench.metrics import cgroups, cpus, machine
-from microbench.results.layerwise import fields_of
-from microbench.results.record import (
-    SEARCH,
-    Heading,
-    Outcome,
-    Place,
-    Progress,
-    Record,
-    Series,
-    Status,
-    records_of,
-    unverified,
-)
+from microbench.errors import UserError
+from microbench.metrics import cpus, machine
+from microbench.results.record import SEARCH, Heading, Place, Record, Status
 from microbench.results.result import Result, load
 from microbench.results.store import Store
-from microbench.schedule import signals
+from microbench.schedule.asking import find_layers, find_place
 from microbench.schedule.cases import Case
-from microbench.schedule.child import Describe, Extract, Measure
-from microbench.schedule.layers import Extracted, expanded, stands_for_layers
+from microbench.schedule.layers import expanded
+from microbench.schedule.pool import Pool
 from microbench.schedule.resume import SOFTWARE, before, changed, matched, shown_as
 from microbench.schedule.search import Search
+from microbench.schedule.turn import Observer, Turn
 from microbench.schedule.turns import Schedule, schedule_of
-from microbench.schedule.workers import (
-    Forked,
-    Inline,
-    Spawned,
-    WorkerDiedError,
-    Workers,
-    WorkerTimeoutError,
-)
-
-UNKNOWN: Mapping[str, None] = dict.fromkeys(
-    (
-        "allocator",
-        "threads",
-        "interop_threads",
-        "cpus",
-        "flush_denormal",
-        "engine",
-        "arithmetic",
-        "conversions",
-        "peaks",
-    )
-)
-"""What a worker says of its environment (`host.state`), where it did not live to say it."""
-
-
-class Observer(Protocol):
-    """Is told what happens, while no case is being timed."""
-
-    def begin(self, heading: Heading) -> None:
-        """A round of a case begins."""
-        ...
-
-    def progress(self, progress: Progress) -> None:
-        """The round has come so far."""
-        ...
-
-    def end(self, records: Sequence[Record]) -> None:
-        """The round has ended, and these records are on disk."""
-        ...
-
-
-class Pool:
-    """The workers of each kind of case, started when first used.
-
-    Cases share a server only where they need the same modules and the same environment: what a worker is
-    forked from must not depend on which other cases a sweep holds.
-    """
-
-    def __init__(self) -> None:
-        self._workers: dict[tuple[Any, ...], Workers] = {}
-
-    def of(self, case: Case) -> Workers:
-        """The workers for a case.
-
-        Raises:
-            SkippedError: what its environment needs is not installed.
-        """
-        isolation, modules = case.config.isolation, preloads(case)
-        variables = allocator.variables(case.config.allocator)
-        key = (isolation, *modules, *variables.items())
-        if key not in self._workers:
-            self._workers[key] = self._start(isolation, modules, variables)
-        return self._workers[key]
-
-    def _start(self, isolation: str, modules: Sequence[str], variables: Mapping[str, str]) -> Workers:
-        if isolation == "inline":
-            return Inline()
-        return Spawned(modules, variables) if isolation == "spawn" else Forked(modules, variables)
-
-    def close(self) -> None:
-        """End every process that was started; those for the next case are new ones."""
-        for workers in self._workers.values():
-            workers.close()
-        self._workers.clear()
-
-
-def _renew(pool: Pool, last: Case | None, case: Case) -> None:
-    """Give a round servers of its own."""
-    if last is not None and (case.round != last.round or case.order == last.order):
-        pool.close()
-
-
-def _too_long(config: Config) -> str:
-    """What to say of a case that ran out of time."""
-    if config.experiment.search:
-        return f"the search had {config.timeout:.0f} s left for it: raise experiment.budget"
-    return f"took longer than timeout={config.timeout:g} (seconds); raise it"
-
-
-def preloads(case: Case) -> list[str]:
-    """The modules that a case's worker needs: imported once, before any is forked."""
-    config = case.config
-    mode = config.mode.each if stands_for_layers(case) else config.mode.name
-    return [
-        "microbench.worker",
-        f"microbench.workloads.{config.model.source}",
-        f"microbench.engines.{config.engine.name}",
-        f"microbench.modes.{mode}",
-    ]
 
 
 @dataclass
@@ -276,136 +162,11 @@ class Run:
         }
         heading = Heading(case.axes(), settings, turn, turns, case.round, case.rounds)
         place = self._places[case.config.device.name]
-        records = _Turn(case, place, heading, of_run).take(pool, self.store, self.observer, self.records)
+        records = Turn(case, place, heading, of_run).take(pool, self.store, self.observer, self.records)
         return str(records[0]["status"])
 
 
-def find_place(case: Case, pool: Pool) -> Place:
-    """Where a case will run: its device resolved, the machine described.
-
-    Raises:
-        UserError: no worker can be started, or the device cannot be used here.
-    """
-    plain = replace(case, config=replace(case.config, allocator="system"))
-    try:
-        answer = pool.of(plain).ask(Describe(case.config.device.name), lambda progress: None, timeout=None)
-    except WorkerDiedError as error:
-        last_words = error.log.strip().splitlines()[-1:] or ["It said nothing."]
-        raise UserError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error
-    if answer.user_error is not None:
-        raise UserError(answer.user_error)
-    place: Place = answer.value
-    return replace(place, environment={**machine.environment(), **place.environment})
-
-
-def find_layers(case: Case, pool: Pool) -> Extracted:
-    """The layers of a case's model; where they cannot be found, how that ended."""
-    try:
-        answer = pool.of(case).ask(Extract(case.config), lambda progress: None, case.config.timeout)
-    except SkippedError as error:
-        return Outcome(Status.SKIPPED, str(error))
-    except WorkerTimeoutError:
-        return Outcome(Status.TIMEOUT, _too_long(case.config))
-    except WorkerDiedError as error:
-        return Outcome(Status.ERROR, error.reason, traceback=error.log or None)
-    if answer.user_error is not None:
-        return Outcome(Status.ERROR, answer.user_error)
-    found: Extracted = answer.value
-    return found
-
-
-@dataclass
-class _Turn:
-    """One case's turn in one round."""
-
-    case: Case
-    place: Place
-    heading: Heading
-    of_run: Mapping[str, Any]
-    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
-    partial: dict[str, Series] = field(default_factory=dict)
-    measured: Outcome | None = None
-
-    def take(self, pool: Pool, store: Store, observer: Observer, found: list[Record]) -> list[Record]:
-        """Measure the case and store its records, adding them to those `found` before.
-
-        Raises:
-            KeyboardInterrupt: the user interrupted; what was measured until then has been stored.
-        """
-        observer.begin(self.heading)
-        interrupt: KeyboardInterrupt | None = None
-        try:
-            outcome = self.case.known or self._measure(pool, store, observer)
-        except KeyboardInterrupt as error:
-            interrupt = error
-            outcome = Outcome(status=Status.ERROR, error=str(error) or "interrupted (Ctrl-C)")
-        with signals.held():
-            if not outcome.series:
-                outcome = replace(outcome, series=tuple(self.partial.values()))
-            records = records_of(outcome, self._identity(outcome))
-            found += records
-            store.append(records)
-        observer.end(records)
-        if interrupt is not None:
-            raise interrupt
-        return records
-
-    def _measure(self, pool: Pool, store: Store, observer: Observer) -> Outcome:
-        def watch(progress: Progress) -> None:
-            self._keep(progress)
-            observer.progress(progress)
-
-        config, is_first = self.case.config, self.case.round == 0
-        trace = store.path.with_name(f"trace-{self.case.id}.json").resolve()
-        request = Measure(config, is_first, trace if config.trace and is_first else None)
-        timeout, killed = config.timeout, cgroups.oom_kills()
-        try:
-            answer = pool.of(self.case).ask(request, watch, timeout)
-        except SkippedError as error:
-            return Outcome(Status.SKIPPED, str(error))
-        except WorkerTimeoutError:
-            return self._cut_short(Outcome(Status.TIMEOUT, _too_long(self.case.config)))
-        except WorkerDiedError as error:
-            status = Status.OOM if cgroups.oom_kills() != killed else Status.ERROR
-            return self._cut_short(Outcome(status, error.reason, traceback=error.log or None))
-        if answer.user_error is not None:
-            return Outcome(Status.ERROR, answer.user_error)
-        outcome: Outcome = answer.value
-        return outcome
-
-    def _cut_short(self, outcome: Outcome) -> Outcome:
-        """The outcome of a worker that did not answer: all that it measured, if it ended at the check."""
-        if self.measured is None:
-            return outcome
-        return unverified(self.measured, f"Checking the answer failed: {outcome.error}")
-
-    def _keep(self, progress: Progress) -> None:
-        """Hold on to samples as they come, in case the worker does not live to summarize them."""
-        self.measured = progress.outcome
-        for phase, fresh in progress.samples.items():
-            if phase not in self.partial:
-                calls = progress.calls_per_sample
-                self.partial[phase] = Series(
-                    phase,
-                    progress.clock,
-                    array("d"),
-                    calls_per_sample=calls,
-                    sampled=progress.stage == "sample",
-                )
-            self.partial[phase].samples.extend(fresh)
-
-    def _identity(self, outcome: Outcome) -> dict[str, Any]:
-        environment = {**self.place.environment, **UNKNOWN, **outcome.environment}
-        return {
-            **self.of_run,
-            "case_id": self.case.id,
-            "host_id": machine.host_id(),
-            "started_at": self.started_at,
-            "round": self.case.round,
-            "order": self.case.order,
-            "command": self.case.command,
-            **{f"cfg_{axis}": value for axis, value in self.case.axes().items()},
-            "config": asdict(self.case.config),
-            **fields_of(self.case.layer),
-            **{f"env_{name}": value for name, value in environment.items()},
-        }
+def _renew(pool: Pool, last: Case | None, case: Case) -> None:
+    """Give a round servers of its own."""
+    if last is not None and (case.round != last.round or case.order == last.order):
+        pool.close()

@@ -9,10 +9,11 @@ from dataclasses import replace
 from microbench.compose import MULTIRUN, Plan, from_command_line, split
 from microbench.errors import UserError
 from microbench.metrics import cgroups, cpus, machine
+from microbench.schedule.asking import find_place
 from microbench.schedule.cases import Case, command_of
 from microbench.schedule.layers import stands_for_layers
+from microbench.schedule.pool import Pool
 from microbench.schedule.resume import arguments_of, folder_of
-from microbench.schedule.runner import Pool, find_place
 
 VERB = "doctor"
 HELP = """\

@@ -10,6 +10,7 @@ from microbench.results.result import Result
 from microbench.results.store import Store
 from microbench.schedule import runner
 from microbench.schedule.cases import Case
+from microbench.schedule.pool import Pool
 
 from .support import CORES, Diary, Take
 
@@ -21,7 +22,7 @@ def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Take:
     def run(
         planned: Sequence[Case], workers: Any, observer: Any = None, run_id: str = "the-run", **more: Any
     ) -> Result:
-        monkeypatch.setattr(runner.Pool, "of", lambda self, case: workers)
+        monkeypatch.setattr(Pool, "of", lambda self, case: workers)
         monkeypatch.setattr(runner.cpus, "physical_cores", lambda: CORES)
         with Store(tmp_path / "run") as store:
             return runner.Run(planned, store, observer or Diary(), run_id, **more).measure()

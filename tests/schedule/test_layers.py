@@ -22,7 +22,7 @@ from microbench.results.result import Result
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Answer, Describe, Extract, Measure, Request, run
 from microbench.schedule.layers import expanded
-from microbench.schedule.runner import preloads
+from microbench.schedule.pool import preloads
 
 from .support import OK, PLACE, Take
 

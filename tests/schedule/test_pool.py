@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from microbench.compose import from_options
-from microbench.schedule import runner
+from microbench.schedule import pool as pools
 from microbench.schedule.cases import Case
 
 from .support import Workers, cases
@@ -17,13 +17,13 @@ from .support import Workers, cases
 def test_preloads_are_what_a_case_needs() -> None:
     (layer,) = cases(1)
     (model,) = from_options({"model": "vgg16", "mode": "train"}, sweep=False)
-    assert runner.preloads(layer) == [
+    assert pools.preloads(layer) == [
         "microbench.worker",
         "microbench.workloads.layer",
         "microbench.engines.eager",
         "microbench.modes.infer",
     ]
-    assert set(runner.preloads(model)) == {
+    assert set(pools.preloads(model)) == {
         "microbench.worker",
         "microbench.workloads.torchvision",
         "microbench.engines.eager",
@@ -42,17 +42,17 @@ def case_of(**options: Any) -> Case:
     "options", [{"batch_size": 3}, {"model": "conv1x1"}, {"threads": 2, "seed": 5, "timeout": 1.0}]
 )
 def test_cases_that_need_the_same_modules_share_workers(options: dict[str, Any], isolation: str) -> None:
-    pool = runner.Pool()
+    pool = pools.Pool()
     workers = pool.of(case_of(isolation=isolation))
     assert pool.of(case_of(isolation=isolation, **options)) is workers
-    assert runner.Pool().of(case_of(isolation=isolation)) is not workers
+    assert pools.Pool().of(case_of(isolation=isolation)) is not workers
 
 
 @pytest.mark.parametrize("options", [{"model": "vgg16"}, {"mode": "train"}, {"isolation": "spawn"}])
 def test_cases_that_need_other_modules_or_isolation_have_workers_of_their_own(
     options: dict[str, Any],
 ) -> None:
-    pool = runner.Pool()
+    pool = pools.Pool()
     workers = pool.of(case_of())
     assert pool.of(case_of(**options)) is not workers
     assert pool.of(case_of()) is workers  # whatever came between
@@ -69,13 +69,13 @@ def test_the_workers_of_a_case_are_of_its_isolation_and_import_its_modules(
             started.append((kind, list(modules)))
             return Workers([])
 
-        monkeypatch.setattr(runner, kind, start)
+        monkeypatch.setattr(pools, kind, start)
     planned = [case_of(), case_of(isolation="spawn", mode="train"), case_of(batch_size=3)]
-    pool = runner.Pool()
+    pool = pools.Pool()
     for case in planned:
         pool.of(case)
-    assert started == [("Forked", runner.preloads(planned[0])), ("Spawned", runner.preloads(planned[1]))]
-    assert isinstance(pool.of(case_of(isolation="inline")), runner.Inline)
+    assert started == [("Forked", pools.preloads(planned[0])), ("Spawned", pools.preloads(planned[1]))]
+    assert isinstance(pool.of(case_of(isolation="inline")), pools.Inline)
     assert len(started) == 2
 
 
@@ -93,10 +93,10 @@ def test_closing_a_pool_closes_all_its_workers(monkeypatch: pytest.MonkeyPatch) 
         workers.modules = modules
         return workers
 
-    monkeypatch.setattr(runner, "Forked", start)
-    pool = runner.Pool()
+    monkeypatch.setattr(pools, "Forked", start)
+    pool = pools.Pool()
     planned = [case_of(), case_of(mode="train"), case_of(batch_size=3)]
     for case in planned:
         pool.of(case)
     pool.close()
-    assert closed == [runner.preloads(case) for case in planned[:2]]
+    assert closed == [pools.preloads(case) for case in planned[:2]]

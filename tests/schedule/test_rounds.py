@@ -15,7 +15,7 @@ from microbench.host import allocator
 from microbench.results.record import Outcome, Status, Watch
 from microbench.results.result import load
 from microbench.results.store import Store
-from microbench.schedule import runner
+from microbench.schedule import pool, runner
 from microbench.schedule.child import Answer, Request
 from microbench.schedule.signals import EndedError, raised
 
@@ -171,7 +171,7 @@ class TestServers:
             def close(self) -> None:
                 found.append(("close", self.number))
 
-        monkeypatch.setattr(runner, "Forked", Server)
+        monkeypatch.setattr(pool, "Forked", Server)
         return found
 
     def measure(self, planned: Sequence[Any], folder: Path) -> None:
@@ -213,7 +213,7 @@ class TestAllocators:
     ) -> None:
         workers = Scripted()
         monkeypatch.setattr(allocator, "find", lambda name: None)
-        monkeypatch.setattr(runner, "Forked", lambda modules, variables: workers)
+        monkeypatch.setattr(pool, "Forked", lambda modules, variables: workers)
         planned = interleaved(1, rounds=2, allocator=("jemalloc", "system", "tuned"))
         with Store(tmp_path) as store:
             result = runner.Run(planned, store, Diary(), "the-run").measure()
@@ -235,7 +235,7 @@ class TestAllocators:
             return Scripted()
 
         monkeypatch.setattr(allocator, "find", lambda name: None)
-        monkeypatch.setattr(runner, "Forked", start)
+        monkeypatch.setattr(pool, "Forked", start)
         with Store(tmp_path) as store:
             result = runner.Run(cases(1, allocator="tcmalloc"), store, Diary(), "the-run").measure()
         assert started == [{}]
