@@ -140,7 +140,7 @@ def stat(
 
     options: dict[str, Any] = {"view": view, "columns": columns, "depth": depth, "energy": energy or {}}
     shown = _checked(options, timing, memory, training)
-    wanted = profiling.Wanted(timing, memory, training)
+    wanted = profiling.Wanted(bool(timing), bool(memory), bool(training))
     found = profiling.stat(model, inputs, input_shape, batch_size, device, wanted)
     found = replace(found, functions=functions, energy=shown.pop("energy"))
     return ProfileTable(**vars(found), **shown)
@@ -152,16 +152,19 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
     Raises:
         UserError: there is no such view, column or constant, or it is not possible.
     """
-    from microbench.config import RULES
+    from microbench.config import VIEWS
     from microbench.results.columns import available, check
     from microbench.results.energy import EnergyModel
-    from microbench.results.profile import VIEWS
+    from microbench.validation import check_depth, check_value
 
     view, columns, depth, energy = options.values()
     if view not in VIEWS:
-        raise unknown("view", view, VIEWS)
-    if depth is not None and view != "tree":
-        raise UserError(f'depth={depth} is an option of view="tree": view="{view}" has no depth.')
+        raise unknown("view", str(view), VIEWS)
+    check_depth(depth, view)
+    if not isinstance(columns, Iterable):
+        raise UserError(f"columns={columns!r} is not possible: give names, such as ['name', 'flops'].")
+    if not isinstance(energy, Mapping):
+        raise UserError(f"energy={energy!r} is not possible: give a dictionary, such as {{'dram': 640}}.")
     asked = [columns] if isinstance(columns, str) else list(columns)
     check(asked, available(timing, memory, training))
     known = [item.name for item in fields(EnergyModel)]
@@ -170,9 +173,8 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
             raise unknown("energy constant", name, known)
     given = {f"energy.{name}": value for name, value in energy.items()} | {"depth": depth}
     for key, value in given.items():
-        holds, allowed = RULES[key]
-        if value is not None and not (isinstance(value, (int, float)) and holds(value)):
-            raise UserError(f"{key}={value!r} is not possible: give {allowed}.")
+        if value is not None or key not in ("depth", "energy.multiply"):
+            check_value(key, value)
     return {"shown": view, "columns": asked, "depth": depth, "energy": EnergyModel(**energy)}
 
 

@@ -27,13 +27,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from microbench import catalog
 from microbench.axes import NO_PRESET, PRESET, Axes, Preset, axes_of, combined
-from microbench.config import PROFILE, Config, validate
+from microbench.config import PROFILE, Config
 from microbench.errors import UserError, first_line
 from microbench.explain import GROUPS, explain, missing_key, no_plus, schema_keys, unknown_key
 from microbench.results import columns, reference
 from microbench.schedule.cases import Case, command_of
 from microbench.schedule.resume import arguments_of, folder_of
 from microbench.schedule.turns import check_agreed
+from microbench.validation import validate
 
 MULTIRUN = {"-m", "--multirun"}
 CONFIG_DIR = {"-cd", "--config-dir"}

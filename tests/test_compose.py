@@ -16,10 +16,11 @@ from microbench import conf
 from microbench.catalog import torchvision_models
 from microbench.compose import Plan, composing, from_command_line, from_options
 from microbench.compose import case as case_of
-from microbench.config import Config, validate
+from microbench.config import Config
 from microbench.errors import UserError
 from microbench.results.record import SCHEMA_VERSION
 from microbench.results.store import Store
+from microbench.validation import validate
 
 CONF = Path(conf.__path__[0])
 FILES = [

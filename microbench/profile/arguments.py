@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ def _kind(value: Any) -> str:
 
 def home(model: nn.Module) -> torch.device | None:
     """Where a module's parameters and buffers are; None where it has none."""
-    first = next((*model.parameters(), *model.buffers()).__iter__(), None)
+    first = next(chain(model.parameters(), model.buffers()), None)
     return None if first is None else first.device
 
 

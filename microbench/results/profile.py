@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 from microbench.errors import unknown
 from microbench.results.cases import Attempt, CaseResult, is_of_phase
 from microbench.results.energy import EnergyModel, estimate
-from microbench.results.layers import MEMORY, OVERHEAD, TIMED, Costs, Kind, Layer, Row, figures_of, rows_of
+from microbench.results.layers import (
+    MEMORY,
+    OVERHEAD,
+    PAPER,
+    TIMED,
+    Costs,
+    Kind,
+    Layer,
+    Row,
+    figures_of,
+    rows_of,
+)
 from microbench.results.limits import Limits, limits
 from microbench.results.roofline import Peaks
 from microbench.results.typical import interquartile_mean
@@ -143,7 +154,7 @@ class Profile:
             return None
         seconds = self.seconds - (self.rows[0].costs.lat or 0.0) if view == "tree" else self.overhead
         layer = Layer(OVERHEAD, None, len(self.rows), 1, Kind.OVERHEAD, "")
-        nothing = dict.fromkeys(("params", "flops", "macc", "mem_r", "mem_w"), 0)
+        nothing = dict.fromkeys(PAPER, 0)
         return Entry(layer, Costs(**nothing, lat=seconds, net_lat=seconds), ())
 
     @property
