@@ -15,6 +15,19 @@ class SkippedError(Exception):
     """A case cannot run on this machine: shown as `skipped`, with the reason and what would help."""
 
 
+class FailedAt(Exception):  # noqa: N818 - it goes with the error that it explains
+    """The cause of an error that a layer of a model raised: which, and on what.
+
+    Attributes:
+        layer: its dotted name and its class, such as `conv1 (Conv2d)`.
+        given: what it was given, such as `on input (1, 3, 224, 224)`.
+    """
+
+    def __init__(self, layer: str, given: str) -> None:
+        super().__init__(f"{layer} {given}")
+        self.layer, self.given = layer, given
+
+
 def nearest(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
     """The names in `known` most like `word`, best first; at most `most`, none below `cutoff` (0 to 1).
 

@@ -16,7 +16,7 @@ from microbench import devices, engines, modes, verify, workloads
 from microbench.config import Config
 from microbench.devices import Device, MemoryMeter
 from microbench.engines import Job, Program
-from microbench.errors import SkippedError, UserError, first_line
+from microbench.errors import FailedAt, SkippedError, UserError, first_line
 from microbench.host import state
 from microbench.measure import sampler
 from microbench.measure.cautions import Wanted, cautions
@@ -260,10 +260,10 @@ def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[S
 
 
 HINTS: dict[type[Exception], str] = {
-    RuntimeError: ": check model.input_shape",
-    ValueError: ": check model.input_shape",
-    AssertionError: ": check model.input_shape",
-    IndexError: ": check model.input_shape and model.input_high",
+    RuntimeError: "check model.input_shape",
+    ValueError: "check model.input_shape",
+    AssertionError: "check model.input_shape",
+    IndexError: "check model.input_shape and model.input_high",
 }
 """What to look at when the first call fails with such an error."""
 
@@ -285,9 +285,13 @@ def explain(error: Exception, config: Config, doing: str, workload: Workload | N
             f"{name} cannot train at batch_size={config.batch_size}: batch normalization needs more than one "
             "value per channel; use batch_size=2 or more"
         )
-    text = f"{doing} {name} failed: {type(error).__name__}: {message}"
+    told, hint, where = f"{type(error).__name__}: {message}", HINTS.get(type(error)), error.__cause__
+    if isinstance(where, FailedAt):
+        advice = f"; {hint}" if hint else ""
+        return Status.ERROR, f"{config.model.name} failed in {where.layer} {where.given}: {told}{advice}"
+    text = f"{doing} {name} failed: {told}"
     if doing.startswith("the first call") and workload is not None:
-        text += f" (input {workload.shape()}{HINTS.get(type(error), '')})"
+        text += f" (input {workload.shape()}{f': {hint}' if hint else ''})"
     return Status.ERROR, _sentence(text)
 
 

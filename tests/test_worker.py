@@ -18,6 +18,7 @@ from microbench import devices, engines, worker, workloads
 from microbench.compose import from_options
 from microbench.config import Config, value_of
 from microbench.devices.fake import Device
+from microbench.errors import FailedAt
 from microbench.host import state
 from microbench.measure import warmup
 from microbench.measure.summary import summarize
@@ -318,6 +319,13 @@ def test_any_other_error_is_named_with_what_was_being_done() -> None:
     assert (status, line) == (Status.ERROR, "Preparing Linear failed: KeyError: 'x'")
     status, line = explain(RuntimeError("a\nb"), config(), "running", None)
     assert (status, line) == (Status.ERROR, "Running Linear failed: RuntimeError: a")
+
+
+def test_an_error_that_is_located_is_named_with_the_layer_and_what_it_was_given() -> None:
+    error = RuntimeError("a\nb")
+    error.__cause__ = FailedAt("conv1 (Conv2d)", "on input (1, 3)")
+    _, line = explain(error, config(), "preparing", None)
+    assert line == "Linear failed in conv1 (Conv2d) on input (1, 3): RuntimeError: a; check model.input_shape"
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,16 @@ import torch
 from torch import nn
 
 from microbench import devices
-from microbench.errors import UserError, first_line
+from microbench.errors import FailedAt, UserError, first_line
 from microbench.measure import sampler
 from microbench.measure.stopping import StoppingRule
 from microbench.profile.arguments import Arguments, arguments_of, check, home
-from microbench.profile.calls import Call
 from microbench.profile.paper import double, doubled, left_as_it_was, trace_on_paper
 from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
 from microbench.profile.study import Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
-from microbench.profile.tracing import FailedAt, trace
+from microbench.profile.tracing import trace
 from microbench.results.profile import Profile
 from microbench.results.typical import interquartile_mean
 
@@ -149,9 +148,5 @@ def failure(error: Exception, hint: str = "") -> UserError:
     message = f"{type(error).__name__}: {first_line(error)}"
     if not isinstance(error.__cause__, FailedAt):
         return UserError(f"The profile failed: {message}")
-    call: Call = error.__cause__.call
-    where = f"{call.name} ({call.type})" if call.name else call.type
-    given = ", ".join(str(tuple(shape)) for shape in call.in_shapes)
-    return UserError(
-        f"{where} failed {f'on input {given}' if given else 'without a tensor'}: {message}{hint}"
-    )
+    where = error.__cause__
+    return UserError(f"{where.layer} failed {where.given}: {message}{hint}")

@@ -20,6 +20,7 @@ from torch._ops import OpOverload
 from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from microbench.errors import FailedAt
 from microbench.profile import counts
 from microbench.profile.calls import Call, dtype_of, shapes
 from microbench.profile.counts import Counts
@@ -41,12 +42,17 @@ def trace(module: nn.Module, call: Callable[[], Any]) -> Call:
     return tracer.root
 
 
-class FailedAt(Exception):  # noqa: N818 - it goes with the error that it explains
-    """Which call failed: the cause is what the module raised."""
-
-    def __init__(self, call: Call) -> None:
-        super().__init__(call.name)
-        self.call = call
+@contextmanager
+def locating(name: str, module: nn.Module, given: Sequence[torch.Size]) -> Iterator[None]:
+    """Say of an error within which of a model's layers it arose, unless one in it has said so."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error.__cause__, FailedAt):
+            raise
+        kind, sizes = type_name(module), ", ".join(str(tuple(each)) for each in given)
+        layer = f"{name} ({kind})" if name else kind
+        raise error from FailedAt(layer, f"on input {sizes}" if sizes else "without a tensor")
 
 
 class Names:
@@ -105,11 +111,8 @@ class Tracer:
             return original(module, *args, **kwargs)
         call = self._begin(module, args, kwargs)
         try:
-            output = original(module, *args, **kwargs)
-        except Exception as error:
-            if not isinstance(error.__cause__, FailedAt):
-                raise error from FailedAt(call)
-            raise
+            with locating(call.name, module, call.in_shapes):
+                output = original(module, *args, **kwargs)
         finally:
             self._open.pop()
         self._end(call, args, kwargs, output)

@@ -14,7 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from microbench.profile import paper
-from microbench.profile.tracing import Names, calling
+from microbench.profile.calls import shapes
+from microbench.profile.tracing import Names, calling, locating
 from microbench.workloads import Workload, tensors
 
 
@@ -153,7 +154,8 @@ class _Recorder:
         given = {id(each): each for each in tensors((args, kwargs))}
         versions = {key: each._version for key, each in given.items()}
         try:
-            output = original(module, *args, **kwargs)
+            with locating(use.name, module, shapes((args, kwargs))):
+                output = original(module, *args, **kwargs)
         finally:
             self._open.pop()
         returned = list(tensors(output))

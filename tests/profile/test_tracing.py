@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 
+from microbench.errors import FailedAt
 from microbench.profile.calls import Call
-from microbench.profile.tracing import FailedAt, trace
+from microbench.profile.tracing import trace
 
 
 def called(module: nn.Module, *inputs: Any, grad: bool = False) -> Call:
@@ -197,5 +198,5 @@ def test_what_a_module_raises_is_raised_with_the_call_that_did_and_nothing_stays
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
         called(model, torch.ones(1, 4))
     assert isinstance(caught.value.__cause__, FailedAt)
-    assert caught.value.__cause__.call.name == "1"
+    assert str(caught.value.__cause__) == "1 (Linear) on input (1, 5)"
     assert nn.Module.__call__ is before

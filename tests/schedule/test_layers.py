@@ -252,12 +252,14 @@ class TestExtracting:
         assert (layer.part, layer.count, layer.type) == ("", 1, "LSTM")
 
     def test_a_model_that_fails_on_its_input_is_told_in_one_line(self) -> None:
-        (case,) = planned(**{"model.input_shape": [[3, 8, 8]]})
+        (case,) = planned(**{"model.input_shape": [[3, 20, 20]]})
         outcome = run(Extract(case.config), lambda progress: None).value
         assert isinstance(outcome, Outcome)
         assert outcome.status is Status.ERROR
         assert outcome.error is not None
-        assert outcome.error.startswith("Finding the layers of alexnet failed: RuntimeError: ")
+        where = "alexnet failed in features.5 (MaxPool2d) on input (8, 192, 1, 1): RuntimeError: "
+        assert outcome.error.startswith(where)
+        assert outcome.error.endswith("; check model.input_shape")
 
     def test_it_finds_the_same_every_time(self) -> None:
         first, second = extract("squeezenet1_1"), extract("squeezenet1_1")
