@@ -19,13 +19,17 @@ class FailedAt(Exception):  # noqa: N818 - it goes with the error that it explai
     """The cause of an error that a layer of a model raised: which, and on what.
 
     Attributes:
-        layer: its dotted name and its class, such as `conv1 (Conv2d)`.
+        name: the layer's dotted name; empty for the model itself.
+        type: its class, such as `Conv2d`.
         given: what it was given, such as `on input (1, 3, 224, 224)`.
     """
 
-    def __init__(self, layer: str, given: str) -> None:
-        super().__init__(f"{layer} {given}")
-        self.layer, self.given = layer, given
+    def __init__(self, name: str, type: str, given: str) -> None:  # noqa: A002 - as records call it
+        super().__init__(name, type, given)
+        self.name, self.type, self.given = name, type, given
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.type})" if self.name else self.type
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:

@@ -287,8 +287,8 @@ def explain(error: Exception, config: Config, doing: str, workload: Workload | N
         )
     told, hint, where = f"{type(error).__name__}: {message}", HINTS.get(type(error)), error.__cause__
     if isinstance(where, FailedAt):
-        advice = f"; {hint}" if hint else ""
-        return Status.ERROR, f"{config.model.name} failed in {where.layer} {where.given}: {told}{advice}"
+        within, advice = f" in {where}" if where.name else "", f"; {hint}" if hint else ""
+        return Status.ERROR, f"{config.model.name} failed{within} {where.given}: {told}{advice}"
     text = f"{doing} {name} failed: {told}"
     if doing.startswith("the first call") and workload is not None:
         text += f" (input {workload.shape()}{f': {hint}' if hint else ''})"

@@ -323,7 +323,7 @@ def test_any_other_error_is_named_with_what_was_being_done() -> None:
 
 def test_an_error_that_is_located_is_named_with_the_layer_and_what_it_was_given() -> None:
     error = RuntimeError("a\nb")
-    error.__cause__ = FailedAt("conv1 (Conv2d)", "on input (1, 3)")
+    error.__cause__ = FailedAt("conv1", "Conv2d", "on input (1, 3)")
     _, line = explain(error, config(), "preparing", None)
     assert line == "Linear failed in conv1 (Conv2d) on input (1, 3): RuntimeError: a; check model.input_shape"
 

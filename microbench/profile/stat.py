@@ -148,5 +148,4 @@ def failure(error: Exception, hint: str = "") -> UserError:
     message = f"{type(error).__name__}: {first_line(error)}"
     if not isinstance(error.__cause__, FailedAt):
         return UserError(f"The profile failed: {message}")
-    where = error.__cause__
-    return UserError(f"{where.layer} failed {where.given}: {message}{hint}")
+    return UserError(f"{error.__cause__} failed {error.__cause__.given}: {message}{hint}")

@@ -50,9 +50,9 @@ def locating(name: str, module: nn.Module, given: Sequence[torch.Size]) -> Itera
     except Exception as error:
         if isinstance(error.__cause__, FailedAt):
             raise
-        kind, sizes = type_name(module), ", ".join(str(tuple(each)) for each in given)
-        layer = f"{name} ({kind})" if name else kind
-        raise error from FailedAt(layer, f"on input {sizes}" if sizes else "without a tensor")
+        sizes = ", ".join(str(tuple(each)) for each in given)
+        what = f"on input {sizes}" if sizes else "without a tensor"
+        raise error from FailedAt(name, type_name(module), what)
 
 
 class Names:

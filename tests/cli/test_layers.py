@@ -163,7 +163,7 @@ def test_a_model_that_cannot_be_taken_apart_is_told_in_one_line(mine: dict[str, 
     assert done.code == 1
     (record,) = done.records
     assert record["status"] == "error"
-    assert record["error"].startswith("Finding the layers of Broken failed: IndexError: ")
+    assert record["error"].startswith("Broken failed on input (4, 8): IndexError: ")
     assert record["error"] in done.out
 
 

@@ -198,5 +198,5 @@ def test_what_a_module_raises_is_raised_with_the_call_that_did_and_nothing_stays
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
         called(model, torch.ones(1, 4))
     assert isinstance(caught.value.__cause__, FailedAt)
-    assert str(caught.value.__cause__) == "1 (Linear) on input (1, 5)"
+    assert caught.value.__cause__.args == ("1", "Linear", "on input (1, 5)")
     assert nn.Module.__call__ is before
