@@ -13,13 +13,11 @@ from microbench.config import (
     ISOLATIONS,
     LAYOUTS,
     LEVELS,
-    NAMES,
     NOT_THE_WORK,
     OF_THE_RUN,
     OPTIONS_OF,
     OPTIONS_OF_PROFILE,
     PROFILE,
-    RULES,
     SCHEDULES,
     VIEWS,
     WAYS,
@@ -27,10 +25,10 @@ from microbench.config import (
     Config,
     EngineConfig,
     ModelConfig,
-    validate,
     value_of,
 )
 from microbench.errors import UserError
+from microbench.validation import NAMES, RULES, validate
 
 # For each rule: values that no run could use, and values at the edge of what one can.
 BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
