@@ -72,6 +72,8 @@ class Study:
                 yield phase, metric, _once(getattr(counts, metric))
             if self.training:
                 yield "backward", "flops", _once(counts.backward)
+            if counts.unknown:
+                yield phase, "unknown", _once(counts.unknown)
         if self.times is not None:
             yield phase, "lat", self.times[call]
         if self.memory is not None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.reports import phases, units
-from microbench.reports.labels import label
+from microbench.reports.labels import count, label
 from microbench.reports.remarks import show_failures
 from microbench.reports.sweep import UNLIMITED, interval_note
 from microbench.results.cases import CaseResult
@@ -185,8 +185,8 @@ def notes(model: Layerwise) -> Iterator[str]:
     left_out: Counter[tuple[str, str]] = Counter()
     for row in left_out_of(model):
         left_out[row.record["layer_type"], str(row.record["error"])] += row.count
-    for (kind, reason), count in left_out.items():
-        yield f"{kind} ({count} {'call' if count == 1 else 'calls'}): {reason}"
+    for (kind, reason), number in left_out.items():
+        yield f"{kind} ({count(number, 'call')}): {reason}"
 
 
 def warnings(cases: Sequence[CaseResult]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -15,7 +16,7 @@ from rich.text import Text
 from microbench.reports import units
 from microbench.reports.case import facts
 from microbench.reports.fitting import LINES_BESIDE, paged, wide_enough, width_of
-from microbench.reports.labels import relative
+from microbench.reports.labels import count, relative
 from microbench.reports.profile_table import table
 from microbench.results import columns as known
 from microbench.results.cases import CaseResult
@@ -129,12 +130,23 @@ def _fitting(
 
 def notes(profile: Profile) -> Iterable[str]:
     """What there is to say beneath the table."""
+    if text := _unknown_note(profile):
+        yield text
     if profile.seconds:
         yield _sum_note(profile, profile.seconds)
     if profile.peaks is not None:
         yield _peaks_note(profile.peaks)
     if profile.joules is not None:
         yield f"measured energy: {units.scaled(profile.joules, 'J')} a call of the model"
+
+
+def _unknown_note(profile: Profile) -> str:
+    """What is missing in the FLOP; empty where nothing is."""
+    calls = Counter(row.layer.type for row in profile.calls if row.costs.unknown)
+    if not calls:
+        return ""
+    named = ", ".join(f"{name} ({count(number, 'call')})" for name, number in calls.items())
+    return f"not in the FLOP, for no rule knows them: {named}; see docs/counting.md"
 
 
 def _sum_note(profile: Profile, seconds: float) -> str:

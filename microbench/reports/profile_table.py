@@ -100,7 +100,7 @@ def text_of(column: str, value: Any) -> str:
     """A figure of a column as people read it."""
     if value is None:
         return ""
-    if column in ("params", "calls") and value == 0:
+    if column in ("params", "calls", "unknown") and value == 0:
         return ""
     return TEXTS[column](value) if column in TEXTS else str(value)
 

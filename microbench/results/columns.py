@@ -69,6 +69,11 @@ COLUMNS: dict[str, Column] = {
     "params": Column("1", "numbers that the module's parameters hold", _cost("params")),
     "flops": Column("FLOP", "floating-point operations", _cost("flops")),
     "backward": Column("FLOP", "those of the backward pass", _cost("backward")),
+    "unknown": Column(
+        "1",
+        "operators in it that no rule knows: their operations are missing",
+        lambda entry, profile: entry.costs.unknown or 0,
+    ),
     "macc": Column("MAC", "multiply-accumulates", _cost("macc")),
     "mem_r": Column("B", "bytes read: inputs and parameters", _cost("mem_r")),
     "mem_w": Column("B", "bytes written: outputs", _cost("mem_w")),

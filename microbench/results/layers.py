@@ -38,6 +38,7 @@ UNITS = {
     "params": "1",
     "flops": "FLOP",
     "macc": "MAC",
+    "unknown": "1",
     **dict.fromkeys(("mem_r", "mem_w", *MEMORY), "B"),
     TIME: "s",
 }
@@ -95,6 +96,7 @@ class Costs:
         mem_r: bytes read.
         mem_w: bytes written.
         backward: floating-point operations of the backward pass.
+        unknown: operators that no rule knows, whose operations are missing; None where there are none.
         lat: seconds with all calls within it.
         net_lat: seconds without them.
         mem_alloc: bytes that it allocates and leaves allocated.
@@ -108,6 +110,7 @@ class Costs:
     mem_r: int | None = None
     mem_w: int | None = None
     backward: int | None = None
+    unknown: int | None = None
     lat: float | None = None
     net_lat: float | None = None
     mem_alloc: int | None = None

@@ -272,3 +272,10 @@ def test_attention_backward_is_twice_its_products() -> None:
     assert given.backward_products == 2 * given.products
     frozen = count(F.scaled_dot_product_attention, query.detach(), key.detach(), value)
     assert frozen.backward_products == given.products // 2
+
+
+def test_an_operator_that_no_rule_knows_is_said_to_be_unknown_unless_it_computes_with_integers() -> None:
+    assert count(torch.linalg.inv_ex, rand(4, 4)).unknown == 1
+    assert count(torch.linalg.inv_ex, rand(4, 4)).flops == 0
+    assert count(torch.cat, [rand(4, 4), rand(4, 4)]).unknown == 0
+    assert count(torch.searchsorted, torch.arange(4), torch.tensor(2)).unknown == 0

@@ -39,6 +39,7 @@ def test_products_of_every_classifier_are_those_of_torchs_counter(
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         counts = total(trace(model, lambda: model(image)))
     assert 2 * counts.products == counter.get_total_flops()
+    assert counts.unknown == 0
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "vit_b_32"])
@@ -59,6 +60,7 @@ def test_products_of_training_are_those_of_torchs_counter(name: str, classifier:
     root, forward, backward = trained(classifier, name)
     assert 2 * total(root).products == forward
     assert 2 * total(root).backward_products == backward
+    assert total(root).unknown == 0
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "convnext_tiny"])

@@ -80,6 +80,20 @@ def test_records_and_rows_say_the_same() -> None:
             assert row.costs.flops is None
 
 
+class Solving(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.inv_ex(x)[0] + torch.linalg.inv_ex(x)[0]
+
+
+def test_operators_that_no_rule_knows_are_recorded_and_only_they() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), Solving())
+    with torch.no_grad():
+        study = Study(trace(model, lambda: model(torch.eye(4))))
+    unknown = {each.layer.name for each in study.series("clock") if each.metric == "unknown" and each.layer}
+    assert unknown == {"1"}
+    assert [row.costs.unknown for row in study.rows()] == [None, None, 2]
+
+
 def test_weights_that_two_names_share_count_once() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight

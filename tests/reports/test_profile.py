@@ -75,6 +75,15 @@ def test_functions_are_told_from_modules_and_the_rest_and_the_total_end_the_tabl
     assert found["total"]["share"] == "100 %"
 
 
+def test_what_no_rule_knows_is_named_with_its_calls() -> None:
+    assert not any("no rule" in line for line in lines(TIMED))
+    conv = replace(NET[2], costs=replace(COSTS, unknown=2))
+    odd = replace(TIMED, rows=[*NET[:2], conv, conv, NET[3]])
+    (note,) = [line for line in lines(odd) if "no rule" in line]
+    assert note == "not in the FLOP, for no rule knows them: Conv2d (2 calls); see docs/counting.md"
+    assert [each["unknown"] for each in cells(odd, "types", "type", "unknown").values()][:2] == ["4", ""]
+
+
 def test_the_tree_is_indented() -> None:
     assert list(cells(TIMED, "tree", "name"))[:4] == ["net", "  block", "    conv", "    add"]
 

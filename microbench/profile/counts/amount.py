@@ -22,6 +22,7 @@ class Counts:
         products: multiplications of the forward pass that belong to products: of convolutions, matrices,
             attention. Twice as many are what is usually quoted as a model's FLOPs.
         backward_products: the same of the backward pass.
+        unknown: operators that no rule knows: their arithmetic is missing.
     """
 
     flops: int = 0
@@ -31,6 +32,7 @@ class Counts:
     backward: int = 0
     products: int = 0
     backward_products: int = 0
+    unknown: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))

@@ -49,7 +49,10 @@ WHOLE: Mapping[str, Rule] = {
 
 
 def count(function: OpOverload, call: Executed) -> Counts:
-    """What a call costs; of an operator without a rule, its traffic, and 1 per element if it is pointwise."""
+    """What a call costs; of an operator without a rule, its traffic, and 1 per element if it is pointwise.
+
+    One that is not pointwise is counted as unknown, unless it computes with integers alone.
+    """
     if traffic.is_view(function):
         return NOTHING
     name = plain_name(function)
@@ -62,7 +65,9 @@ def _arithmetic(function: OpOverload, name: str, call: Executed) -> Counts:
     rule = ARITHMETIC.get(name)
     if rule is None and torch.Tag.pointwise in function.tags:
         rule = elementwise.SMOOTH
-    return NOTHING if rule is None else total(map(rule, by_example(call)))
+    if rule is None:
+        return Counts(unknown=int(not call.is_of_integers))
+    return total(map(rule, by_example(call)))
 
 
 def plain_name(function: OpOverload) -> str:
