@@ -9,31 +9,44 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from microbench.workloads import draw_if_zero, tensors
+
 INITIALIZERS = [
     name for name, each in vars(nn.init).items() if name.endswith("_") and callable(each) and name[0] != "_"
 ]
-DEVIATION = 0.02  # of weights that a model leaves at zero, to be trained
+HARMLESS = {
+    *("shape", "size", "stride", "storage_offset", "dim", "ndim", "ndimension", "numel", "nelement"),
+    *("dtype", "device", "layout", "element_size", "itemsize", "nbytes", "is_floating_point", "is_complex"),
+    *("is_contiguous", "is_cpu", "is_cuda", "is_meta", "is_mkldnn", "is_nested", "is_quantized", "is_sparse"),
+    *("requires_grad", "requires_grad_", "grad", "grad_fn", "is_leaf", "__hash__", "__len__"),
+}
+"""What may be asked of a weight whose values are not there yet."""
+
+FILLS = {"fill_", "zero_", "normal_", "uniform_"}
+"""What gives a weight values, whatever it had: code that has its initializers by name calls these."""
 
 Draw = tuple[Callable[..., Any], Tensor, Sequence[Any], Mapping[str, Any]]
 
 
 class Deferred(TorchFunctionMode):
-    """While it is active, what functions of `torch.nn.init` do to a parameter is put off: `fill` does it.
+    """While it is active, what gives a parameter its first values is put off: `fill` does it.
 
     The memory of weights that nobody fills is asked for, and never touched: the system gives it out in name
-    only. What else changes or reads a weight meanwhile finds it filled.
+    only. Whatever else works with a weight meanwhile finds it filled.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._draws: dict[int, list[Draw]] = {}
         self._originals: dict[str, Callable[..., Any]] = {}
+        self._stand_ins: list[Callable[..., Any]] = []
 
     def __enter__(self) -> Self:
         """Begin to put off."""
         self._originals = {name: getattr(nn.init, name) for name in INITIALIZERS}
         for name, original in self._originals.items():
-            setattr(nn.init, name, self._put_off(original))
+            self._stand_ins.append(self._putting_off(original))
+            setattr(nn.init, name, self._stand_ins[-1])
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -43,47 +56,52 @@ class Deferred(TorchFunctionMode):
         for name, original in self._originals.items():
             setattr(nn.init, name, original)
 
-    def _put_off(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _putting_off(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def put_off(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
             if not isinstance(tensor, nn.Parameter):
                 return original(tensor, *args, **kwargs)
-            self._draws.setdefault(id(tensor), []).append((original, tensor, args, kwargs))
-            return tensor
+            return self._put_off(original, tensor, *args, **kwargs)
 
         return put_off
 
+    def _put_off(self, function: Callable[..., Any], tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self._draws.setdefault(id(tensor), []).append((function, tensor, args, kwargs))
+        return tensor
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        target = args[0] if args else None
-        if isinstance(target, nn.Parameter) and id(target) in self._draws:
-            if func.__name__ == "any":  # asks for weights that are left at zero, which `fill` looks for
-                return torch.tensor(True)
-            if _touches(func):
-                self._draw(target)
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        given = list(tensors((args, kwargs)))
+        if self._may_wait(func, given):
+            return self._put_off(func, *args, **kwargs)
+        if _is_of_data(func, "__set__"):
+            self._draws.pop(id(args[0]), None)
+        elif func not in self._stand_ins and not _is_harmless(func):
+            for each in given:
+                self._draw(each)
+        return func(*args, **kwargs)
+
+    def _may_wait(self, func: Any, given: Sequence[Tensor]) -> bool:
+        if func is draw_if_zero:
+            return id(given[0]) in self._draws
+        return func.__name__ in FILLS and len(given) == 1 and isinstance(given[0], nn.Parameter)
 
     def fill(self, module: nn.Module) -> None:
-        """Draw the weights of a module that was built meanwhile, as the model itself would have.
-
-        Weights that it leaves at zero are drawn too, for zeros would hide a wrong answer.
-        """
+        """Draw the weights of a module that was built meanwhile, as the model itself would have."""
         for parameter in module.parameters():
             self._draw(parameter)
-            if _is_weight(parameter) and not parameter.any():
-                with torch.no_grad():
-                    parameter.normal_(std=DEVIATION)
 
     def _draw(self, parameter: Tensor) -> None:
         for function, tensor, args, kwargs in self._draws.pop(id(parameter), ()):
-            function(tensor, *args, **kwargs)
+            with torch.no_grad():
+                function(tensor, *args, **kwargs)
 
 
-def _touches(func: Any) -> bool:
-    """Whether a function changes a tensor's values, or gives access to them."""
-    name = func.__name__
-    if name == "__get__":
-        return getattr(func, "__self__", None) is Tensor.data
-    return name in ("__setitem__", "__getitem__") or (name.endswith("_") and not name.endswith("__"))
+def _is_of_data(func: Any, access: str) -> bool:
+    """Whether a function gets or sets `Tensor.data`."""
+    return func.__name__ == access and getattr(func, "__self__", None) is Tensor.data
 
 
-def _is_weight(parameter: Tensor) -> bool:
-    return parameter.dim() > 1 and parameter.is_floating_point()
+def _is_harmless(func: Any) -> bool:
+    """Whether a function leaves a tensor's values alone."""
+    asked = getattr(func, "__self__", func) if func.__name__ in ("__get__", "__set__") else func
+    return asked.__name__ in HARMLESS

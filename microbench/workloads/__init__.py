@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from microbench import registry
 from microbench.config import ModelConfig
@@ -65,6 +66,20 @@ class Workload:
     def shape(self) -> str:
         """The inputs' shapes as text: `8x3x224x224`, joined by a comma for several."""
         return ", ".join("x".join(map(str, tensor.shape)) for tensor in self.inputs)
+
+
+DEVIATION = 0.02
+
+
+def draw_if_zero(weight: Tensor) -> Tensor:
+    """Draw a weight that a model leaves at zero, to be trained: ViT's last, which makes every output zero.
+
+    Wrong answers would be right then too. The deviation is that of ViT's other weights. As with functions of
+    `torch.nn.init`, an active mode of torch's may put it off.
+    """
+    if has_torch_function_unary(weight):
+        return handle_torch_function(draw_if_zero, (weight,), weight)
+    return weight if weight.any() else nn.init.trunc_normal_(weight, std=DEVIATION)
 
 
 Build = Callable[[ModelConfig, int, torch.device, bool], Workload]

@@ -10,9 +10,7 @@ from torch.nn.functional import cross_entropy
 from torchvision import models
 
 from microbench.config import ModelConfig
-from microbench.workloads import Workload
-
-DEVIATION = 0.02
+from microbench.workloads import Workload, draw_if_zero
 
 
 class CrossEntropy:
@@ -40,17 +38,6 @@ class CrossEntropy:
         root.backward()  # type: ignore[no-untyped-call]
 
 
-@torch.no_grad()
-def draw_zero_weights(module: nn.Module) -> None:
-    """Draw weights that torchvision leaves at zero, to be trained: ViT's last, which make every output zero.
-
-    The same wrong answers would be right then. The deviation is that of ViT's other weights.
-    """
-    for each in module.modules():
-        if isinstance(each, nn.Linear) and not each.weight.any():
-            nn.init.trunc_normal_(each.weight, std=DEVIATION)
-
-
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
     """A torchvision classifier with standard normal images of (batch, *input_shape)."""
     with device:
@@ -59,5 +46,7 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         ).train(training)
         images = torch.randn(batch_size, *config.input_shape)
         targets = torch.randint(config.num_classes, (batch_size,))
-        draw_zero_weights(module)
+        for each in module.modules():
+            if isinstance(each, nn.Linear):
+                draw_if_zero(each.weight)
     return Workload(config.name, module, (images,), CrossEntropy(targets, config.aux_weight))

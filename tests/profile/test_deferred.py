@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from microbench.profile.deferred import Deferred
+from microbench.workloads import draw_if_zero
 
 
 class Drawn(nn.Module):
@@ -65,8 +68,73 @@ def test_the_usual_ones_are_uniform(name: str) -> None:
         assert parameter.std().item() == pytest.approx(bound / 3**0.5, rel=0.2)
 
 
-def test_weights_that_a_model_leaves_at_zero_are_drawn() -> None:
-    assert filled().zero.weight.std().item() == pytest.approx(0.02, rel=0.1)
+def test_weights_that_a_model_draws_if_they_are_zero_are_drawn_when_they_are_filled() -> None:
+    with Deferred() as weights, torch.device("cpu"):
+        zero, usual = nn.Linear(64, 64), nn.Linear(64, 64)
+        nn.init.zeros_(zero.weight)
+        for each in (zero, usual):
+            draw_if_zero(each.weight)
+    for each in (zero, usual):
+        weights.fill(each)
+    assert zero.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert usual.weight.std().item() == pytest.approx((1 / 64 / 3) ** 0.5, rel=0.1)
+
+
+WAYS: dict[str, Callable[[nn.Parameter], object]] = {
+    "assigned": lambda weight: setattr(weight, "data", torch.full((8, 8), 7.0)),
+    "a view filled": lambda weight: weight.view(-1).fill_(7),
+    "a view drawn": lambda weight: nn.init.constant_(weight.view(-1), 7),
+    "chunks filled": lambda weight: [each.fill_(7) for each in weight.chunk(2)],
+    "an output of a function": lambda weight: torch.full((8, 8), 7.0, out=weight),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_weights_that_a_model_sets_itself_stay_so(way: str) -> None:
+    with Deferred() as weights, torch.no_grad():
+        linear = nn.Linear(8, 8)
+        WAYS[way](linear.weight)
+    weights.fill(linear)
+    assert {*linear.weight.flatten().tolist()} == {7}
+
+
+READS: dict[str, Callable[[Tensor], Tensor]] = {
+    "detached": lambda weight: weight.detach().norm(),
+    "copied": lambda weight: weight.clone().norm(),
+    "multiplied": lambda weight: (weight * 2).norm() / 2,
+    "in a list": lambda weight: torch.cat([weight, weight]).norm() / 2**0.5,
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_weights_that_a_model_reads_are_there(read: str) -> None:
+    with Deferred():
+        found = READS[read](nn.Linear(64, 64).weight)
+    assert found.item() == pytest.approx(64 * (1 / 64 / 3) ** 0.5, rel=0.1)
+
+
+def test_initializers_that_a_model_has_by_name_are_put_off_too() -> None:
+    torch.manual_seed(3)
+    with Deferred() as weights:
+        attention = nn.MultiheadAttention(64, 4)
+    assert torch.equal(torch.rand(4), torch.rand(4, generator=torch.Generator().manual_seed(3)))
+    weights.fill(attention)
+    bound = (6 / (64 + 192)) ** 0.5
+    assert attention.in_proj_weight.abs().max() <= bound
+    assert attention.in_proj_weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+    assert not attention.in_proj_bias.any()
+
+
+def test_questions_for_its_form_draw_no_weight() -> None:
+    with Deferred() as weights:
+        linear = nn.Linear(8, 8)
+        assert linear.weight.shape == (8, 8)
+        assert (linear.weight.dim(), linear.weight.numel(), linear.weight.dtype) == (2, 64, torch.float32)
+        assert linear.weight.requires_grad_().device.type == "cpu"
+    torch.manual_seed(3)
+    weights.fill(linear)
+    torch.manual_seed(3)
+    assert torch.equal(linear.weight, nn.Linear(8, 8).weight)
 
 
 def test_the_seed_decides_them() -> None:
