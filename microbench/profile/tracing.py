@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, reduce
 from operator import or_
-from threading import get_ident
+from threading import RLock, get_ident
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch._ops import OpOverload
 from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from microbench.errors import FailedAt
+from microbench.errors import FailedAt, UserError
 from microbench.profile import counts
 from microbench.profile.calls import Call, dtype_of, shapes
 from microbench.profile.counts import Counts
@@ -64,11 +64,12 @@ class Names:
             self._names.setdefault(module, []).append(name)
 
     def of(self, module: nn.Module, within: str) -> str:
-        """The module's name; of several, that which lies in the module that calls it, if one does."""
+        """The module's name; of several, the shortest that lies in the module that calls it, if one does."""
         names = self._names.get(module)
         if names is None:  # made while it runs, or kept where torch does not look
             return join(within, f"({type(module).__name__})")
-        return next((name for name in names if name.startswith(f"{within}.")), names[0])
+        inner = [name for name in names if name.startswith(join(within, ""))]
+        return min(inner or names, key=lambda name: name.count("."))
 
 
 def join(owner: str, name: str) -> str:
@@ -96,8 +97,16 @@ class Tracer:
 
     @property
     def root(self) -> Call:
-        """The call of the module itself."""
-        assert self._root is not None, "nothing has run"
+        """The call of the module itself.
+
+        Raises:
+            UserError: it was not seen.
+        """
+        if self._root is None:
+            raise UserError(
+                f"{type_name(self._module)} has a __call__ of its own, which hides its calls: profile "
+                "torch.nn.Sequential(model)."
+            )
         return self._root
 
     @contextmanager
@@ -113,6 +122,9 @@ class Tracer:
         try:
             with locating(call.name, module, call.in_shapes):
                 output = original(module, *args, **kwargs)
+        except Exception:
+            call.kind = Kind.CONTAINER if call.inner else call.kind  # who catches it goes on with other calls
+            raise
         finally:
             self._open.pop()
         self._end(call, args, kwargs, output)
@@ -159,21 +171,29 @@ def type_name(module: nn.Module) -> str:
     return str(getattr(module, "original_name", None) or type(module).__name__)
 
 
+EXCHANGED = RLock()
+
+
 @contextmanager
 def calling(call: Callable[..., Any]) -> Iterator[None]:
-    """Have every call of a module in this thread go through `call(original, module, *args, **kwargs)`."""
-    original, here = nn.Module.__call__, get_ident()
+    """Have every call of a module in this thread go through `call(original, module, *args, **kwargs)`.
 
-    def through(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if get_ident() != here:
-            return original(module, *args, **kwargs)
-        return call(original, module, *args, **kwargs)
+    Another thread that wants the same waits: each has to find what it put there when it takes it away.
+    """
+    here = get_ident()
+    with EXCHANGED:
+        original = nn.Module.__call__
 
-    nn.Module.__call__ = through  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.__call__ = original  # type: ignore[method-assign]
+        def through(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if get_ident() != here:
+                return original(module, *args, **kwargs)
+            return call(original, module, *args, **kwargs)
+
+        nn.Module.__call__ = through  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            nn.Module.__call__ = original  # type: ignore[method-assign]
 
 
 UNSEEN = ("prim", "profiler")

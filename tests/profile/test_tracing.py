@@ -1,5 +1,7 @@
+import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 
-from microbench.errors import FailedAt
+from microbench.errors import FailedAt, UserError
 from microbench.profile.calls import Call
 from microbench.profile.tracing import trace
 
@@ -199,4 +201,72 @@ def test_what_a_module_raises_is_raised_with_the_call_that_did_and_nothing_stays
         called(model, torch.ones(1, 4))
     assert isinstance(caught.value.__cause__, FailedAt)
     assert caught.value.__cause__.args == ("1", "Linear", "on input (1, 5)")
+    assert nn.Module.__call__ is before
+
+
+class Guarded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Sequential(nn.ReLU(), nn.Linear(9, 2)), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            return self.wide(x * 2)
+        except RuntimeError:
+            return self.narrow(x)
+
+
+def test_a_call_that_fails_and_is_caught_is_there_with_what_it_called() -> None:
+    rows = [(call.name, call.kind, depth) for call, depth in called(Guarded(), torch.ones(1, 4)).walk()]
+    assert [row for row in rows if row[1] != "function" or row[2] == 1] == [
+        ("", "container", 0),
+        ("mul", "function", 1),
+        ("wide", "container", 1),
+        ("wide.0", "module", 2),
+        ("wide.1", "container", 2),
+        ("narrow", "module", 1),
+    ]
+
+
+class Aliased(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        linear = nn.Linear(4, 4)
+        self.a, self.x = nn.Sequential(linear, nn.ReLU()), linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.x(self.a(x))
+
+
+def test_a_module_of_several_names_has_that_within_its_caller() -> None:
+    names = [call.name for call, _ in called(Aliased(), torch.ones(1, 4)).walk()]
+    assert names == ["", "a", "a.0", "a.1", "x"]
+
+
+class Direct(nn.Linear):
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.forward(x)
+
+
+def test_a_module_whose_own_call_hides_it_is_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"^Direct has a __call__ of its own.*nn\.Sequential\(model\)\.$"):
+        called(Direct(4, 4), torch.ones(1, 4))
+    assert called(nn.Sequential(Direct(4, 4)), torch.ones(1, 4)).counts.flops > 0
+
+
+def test_two_threads_at_once_see_their_own_calls_and_leave_nothing() -> None:
+    before, met = nn.Module.__call__, threading.Barrier(2, timeout=10)
+
+    class Meeting(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            with suppress(threading.BrokenBarrierError):
+                met.wait(0.05)
+            return super().forward(x)
+
+    def trace_one() -> int:
+        model = nn.Sequential(Meeting(4, 4), nn.ReLU())
+        return len(list(called(model, torch.ones(1, 4)).walk()))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: trace_one(), range(4))) == [3] * 4
     assert nn.Module.__call__ is before
