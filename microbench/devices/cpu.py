@@ -28,6 +28,7 @@ class HostClock:
     """`time.perf_counter_ns`: on a CPU, a call has ended when it returns."""
 
     name = "perf_counter_ns"
+    ahead = False
     mark = staticmethod(time.perf_counter_ns)
     now = staticmethod(time.perf_counter)
 
@@ -50,7 +51,7 @@ class Evictor:
     """Drives what lies in the CPUs' caches out of them: all threads rewrite twice as much memory."""
 
     def __init__(self) -> None:
-        self._buffer = torch.zeros(evicting_bytes() // 4)
+        self._buffer = torch.zeros(evicting_bytes() // 4, dtype=torch.float32, device="cpu")
 
     def __call__(self) -> None:
         """Rewrite it."""

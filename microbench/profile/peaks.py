@@ -22,12 +22,14 @@ from microbench.profile import kept
 from microbench.results.record import WarningCode
 from microbench.results.roofline import Peaks
 
-METHOD = 2  # raised when peaks are measured in another way: what was kept before is then measured again
+METHOD = 3  # raised when peaks are measured in another way: what was kept before is then measured again
 LONG = 2e-3  # seconds of a call: work is enlarged until it takes as long, to be long against what begins it
 LASTING = {"arithmetic": 0.03, "memory": 0.01, "call": 0.03}  # seconds that a probe repeats its work
 PASSES = 3  # over all probes: what disturbs one seldom does in each
 LONGEST = 4.0  # seconds after which no other pass begins
 SAMPLES = 3  # between two looks at the time
+SIDES = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)  # rows and columns of products
+BATCHES = (1, 4, 16, 64, 256, 1024)  # images of convolutions: the last are 6 GB, input and output, in fp32
 SHORT = 2e-5  # seconds: shorter calls are timed several at once
 LEAST_BYTES = 2**18  # of a probe of memory; less of it takes no time against a call's own
 CACHES = 4  # so many times the last level of cache is read and written at last: little of it is in there
@@ -129,12 +131,13 @@ class Draw:
 
     def __call__(self, *shape: int) -> Tensor:
         """A tensor of that shape, of normally distributed numbers."""
-        return torch.randn(shape, generator=self._generator, device=self._place).to(self._dtype)
+        drawn = torch.randn(shape, generator=self._generator, device=self._place, dtype=torch.float32)
+        return drawn.to(self._dtype)
 
 
 def matmul(draw: Draw) -> Iterator[Work]:
     """Products of square matrices."""
-    for side in (128, 256, 512, 1024, 2048, 4096, 8192):
+    for side in SIDES:
         a, b = draw(side, side), draw(side, side)
         out = torch.empty_like(a)
         yield Work(partial(torch.mm, a, b, out=out), 2.0 * side**3)
@@ -142,7 +145,7 @@ def matmul(draw: Draw) -> Iterator[Work]:
 
 def linear(draw: Draw) -> Iterator[Work]:
     """Layers of as many outputs as inputs, for as many rows."""
-    for side in (128, 256, 512, 1024, 2048, 4096, 8192):
+    for side in SIDES:
         x, weight = draw(side, side), draw(side, side)
         yield Work(partial(functional.linear, x, weight), 2.0 * side**3)
 
@@ -161,7 +164,7 @@ def _convolutions(draw: Draw, channels: int, side: int, kernel: int) -> Iterator
     """Of growing batches; in channels_last, in which oneDNN and cuDNN reorder nothing."""
     form = torch.channels_last
     weight = draw(channels, channels, kernel, kernel).contiguous(memory_format=form)
-    for batch in (1, 4, 16, 64, 256):
+    for batch in BATCHES:
         x = draw(batch, channels, side, side).contiguous(memory_format=form)
         amount = 2.0 * batch * (channels * kernel * side) ** 2
         yield Work(partial(functional.conv2d, x, weight, padding=kernel // 2), amount)
@@ -184,12 +187,24 @@ def arithmetic(clock: Clock, place: torch.device, dtype: torch.dtype) -> tuple[f
 
 
 def _long_enough(clock: Clock, works: Iterator[Work]) -> Work:
-    """The first work whose call takes long, or the last."""
-    for work in works:
-        work.call()  # some prepare at the first call
-        if not 0 < _least(clock, work.call, SAMPLES, calls=1) < LONG:  # other work may prolong one
-            break
-    return work
+    """The first work whose call takes long, or the last that there is memory for.
+
+    Raises:
+        RuntimeError: not even the first can be done.
+    """
+    found: Work | None = None
+    try:
+        for work in works:
+            work.call()  # some prepare at the first call
+            seconds = _least(clock, work.call, SAMPLES, calls=1)  # other work may prolong one
+            found = work
+            if not 0 < seconds < LONG:
+                break
+    except RuntimeError:
+        if found is None:
+            raise
+    assert found is not None
+    return found
 
 
 def largest(cache: int) -> int:
@@ -205,7 +220,7 @@ def bandwidths(clock: Clock, place: torch.device, most: int) -> Iterator[tuple[i
     One copies half of them over the other half, and one only reads: where a cache reads a line before it is
     overwritten, that is faster.
     """
-    buffer = torch.ones(most // 4, device=place)
+    buffer = torch.ones(most // 4, dtype=torch.float32, device=place)
     for size in _doubled(LEAST_BYTES, most):
         whole = buffer[: size // 4]
         source, target = whole.chunk(2)
@@ -234,7 +249,7 @@ def _doubled(least: int, most: int) -> Iterator[int]:
 
 def call_of_nothing(clock: Clock, place: torch.device) -> float:
     """The seconds that a module takes to be called on one number."""
-    module, x = nn.ReLU(), torch.ones(1, device=place)
+    module, x = nn.ReLU(), torch.ones(1, dtype=torch.float32, device=place)
     return fastest(clock, partial(module, x), LASTING["call"])
 
 

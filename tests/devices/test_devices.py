@@ -186,6 +186,7 @@ class TestEvictor:
         add = torch.Tensor.add_
 
         def noting(self: torch.Tensor, other: float) -> torch.Tensor:
+            assert self.device.type == "cpu"
             found.append(self.numel() * self.element_size())
             return add(self, other)
 
@@ -202,6 +203,20 @@ class TestEvictor:
         evict()
         evict()
         assert written == [size, size]
+
+    @pytest.mark.parametrize("changed", ["dtype", "device"])
+    def test_as_much_is_rewritten_on_the_cpu_whatever_torch_makes_by_default(
+        self, changed: str, written: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cpus, "last_level_cache", lambda: 3 * 2**20)
+        torch.set_default_dtype(torch.float64 if changed == "dtype" else torch.float32)
+        try:
+            with torch.device("meta" if changed == "device" else "cpu"):
+                evict = cpu.Device().evictor()
+        finally:
+            torch.set_default_dtype(torch.float32)
+        evict()
+        assert written == [6 * 2**20]
 
     def test_the_fake_device_has_nothing_to_evict(self, written: list[int]) -> None:
         evict = fake.Device().evictor()

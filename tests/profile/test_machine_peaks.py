@@ -120,6 +120,50 @@ def test_work_that_other_work_prolongs_once_is_enlarged_all_the_same(monkeypatch
     assert peaks.arithmetic(clock, CPU, torch.float32) == (64 * 2**6, "growing")
 
 
+def test_work_is_enlarged_as_far_as_there_is_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+
+    def growing(draw: object) -> Iterator[peaks.Work]:
+        yield peaks.Work(lambda: clock.advance(2**-12), 1)
+        yield peaks.Work(lambda: clock.advance(2**-11), 4)
+        raise torch.OutOfMemoryError
+        yield
+
+    monkeypatch.setattr(peaks, "PROBES", (growing,))
+    assert peaks.arithmetic(clock, CPU, torch.float32) == (2**13, "growing")
+
+
+@pytest.fixture(params=[torch.float64, torch.float16])
+def default_dtype(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What torch makes where it is not told otherwise: numbers of that type, on no device."""
+    torch.set_default_dtype(request.param)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("default_dtype")
+def test_probes_compute_on_what_they_say_whatever_torch_makes_by_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[torch.Tensor] = []
+
+    def fastest(clock: object, call: Callable[[], torch.Tensor], lasting: float) -> float:
+        made.append(call())
+        return 1.0
+
+    monkeypatch.setattr(peaks, "fastest", fastest)
+    rates = list(peaks.bandwidths(FakeClock(), CPU, MIB))
+    assert rates[-1] == (MIB, MIB)
+    assert made[-2].nbytes == MIB // 2
+    peaks.call_of_nothing(FakeClock(), CPU)
+    made.append(peaks.Draw(CPU, torch.bfloat16)(2))
+    assert {each.device for each in made} == {CPU}
+    assert [each.dtype for each in made[-3:]] == [torch.float32, torch.float32, torch.bfloat16]
+
+
 @pytest.mark.parametrize("probe", peaks.PROBES)
 def test_a_probe_does_as_many_operations_as_it_says(probe: Any) -> None:
     from torch.utils.flop_counter import FlopCounterMode
