@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ class EventClock:
     """
 
     name = "cuda_event"
+    ahead = True
     now = staticmethod(time.perf_counter)
 
     def __init__(self) -> None:
@@ -99,22 +100,52 @@ class CountedEnergy:
 
     That moves some tens of times a second: what is measured should last a second or more. GPUs before Volta
     and parts of a GPU (MIG) have none.
+
+    NVIDIA's management library is open from before the first reading until after the last: opening it takes
+    long where there are several GPUs, and what the GPU takes meanwhile is not the work's.
     """
 
     def __init__(self) -> None:
+        self._library = ExitStack()
+        self._handle: Any = None  # of the GPU, while the library is open
         self._before: int | None = None
         self._after: int | None = None
 
     def __enter__(self) -> CountedEnergy:
         """Begin, once the GPU has done what it was given before."""
-        self._before, self._after = _millijoules(), None
+        self._handle = _answer(self._found)
+        self._before, self._after = self._millijoules(), None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End, once the GPU has done what it was given."""
-        self._after = _millijoules()
+        try:
+            self._after = self._millijoules()
+        finally:
+            _answer(self._library.close)
+
+    def _found(self) -> Any:
+        """The current device's handle.
+
+        NVML numbers all GPUs and torch those that it may see (CUDA_VISIBLE_DEVICES): their UUIDs tell them
+        apart.
+        """
+        import pynvml
+
+        self._library.enter_context(_nvml())
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
+
+    def _millijoules(self) -> int | None:
+        """What the GPU has taken since its driver was loaded, all work done; None without a counter."""
+        import pynvml
+
+        torch.cuda.synchronize()
+        if self._handle is None:
+            return None
+        return _answer(lambda: int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)))
 
     @property
     def joules(self) -> float | None:
@@ -197,32 +228,30 @@ class Device:
 def _driver() -> str | None:
     import pynvml
 
-    return _ask_nvml(lambda: str(pynvml.nvmlSystemGetDriverVersion()))
+    def ask() -> str:
+        with _nvml():
+            return str(pynvml.nvmlSystemGetDriverVersion())
+
+    return _answer(ask)
 
 
-def _millijoules() -> int | None:
-    """What the current device has taken since its driver was loaded, all work done; None without a counter.
-
-    NVML numbers all GPUs and torch those that it may see (CUDA_VISIBLE_DEVICES): their UUIDs tell them apart.
-    """
+@contextmanager
+def _nvml() -> Iterator[None]:
+    """NVIDIA's management library, open."""
     import pynvml
 
-    torch.cuda.synchronize()
-    uuid = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
-    return _ask_nvml(
-        lambda: int(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid)))
-    )
+    pynvml.nvmlInit()
+    try:
+        yield
+    finally:
+        pynvml.nvmlShutdown()
 
 
-def _ask_nvml(question: Callable[[], Answer]) -> Answer | None:
+def _answer(question: Callable[[], Answer]) -> Answer | None:
     """What NVIDIA's management library answers; None where it cannot."""
     import pynvml
 
     try:
-        pynvml.nvmlInit()
-        try:
-            return question()
-        finally:
-            pynvml.nvmlShutdown()
+        return question()
     except pynvml.NVMLError:
         return None

@@ -17,6 +17,7 @@ class FakeClock:
     """A clock that stands still until `advance`d."""
 
     name = "fake"
+    ahead = False
 
     def __init__(self) -> None:
         self.time = 0.0

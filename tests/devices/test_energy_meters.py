@@ -18,23 +18,33 @@ class Nvml:
         self.millijoules = {"GPU-first": 10, "GPU-second": 2000}
         self.error: int | None = None
         self.open = self.waited = 0
+        self.asked: list[str] = []
         seen = SimpleNamespace(uuid="second")
         monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: seen)
         monkeypatch.setattr(torch.cuda, "synchronize", self.wait)
         monkeypatch.setattr(pynvml, "nvmlInit", lambda: self.count(1))
         monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: self.count(-1))
-        monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: uuid)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", self.handle)
         monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", self.energy)
 
     def wait(self) -> None:
         self.waited += 1
 
     def count(self, by: int) -> None:
+        self.asked.append("open" if by > 0 else "close")
         self.open += by
+
+    def handle(self, uuid: str) -> str:
+        assert self.open == 1
+        self.asked.append("handle")
+        if uuid not in self.millijoules:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return uuid
 
     def energy(self, handle: Any) -> int:
         assert self.open == 1
+        self.asked.append("energy")
         assert self.waited, "the GPU may still be at work"
         self.waited = 0
         if self.error is not None:
@@ -52,6 +62,29 @@ def test_a_gpus_energy_is_what_the_counter_of_the_one_that_torch_sees_moved_by(n
         assert meter.joules is None
         nvml.millijoules = {"GPU-first": 99, "GPU-second": 5500}
     assert meter.joules == 3.5
+    assert nvml.open == 0
+
+
+def test_between_the_two_readings_of_a_gpus_counter_there_is_the_work_alone(nvml: Nvml) -> None:
+    meter = cuda.Device().energy()
+    for _ in range(2):
+        with meter:
+            nvml.asked.append("work")
+        assert nvml.asked == ["open", "handle", "energy", "work", "energy", "close"]
+        nvml.asked.clear()
+
+
+def test_the_library_is_closed_where_the_work_fails(nvml: Nvml) -> None:
+    with pytest.raises(KeyError), cuda.Device().energy():
+        raise KeyError
+    assert nvml.open == 0
+
+
+def test_a_gpu_that_the_library_does_not_know_tells_nothing(nvml: Nvml) -> None:
+    del nvml.millijoules["GPU-second"]
+    with cuda.Device().energy() as meter:
+        pass
+    assert meter.joules is None
     assert nvml.open == 0
 
 
