@@ -153,7 +153,7 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
         UserError: there is no such view, column or constant, or it is not possible.
     """
     from microbench.config import VIEWS
-    from microbench.results.columns import available, check
+    from microbench.results.columns import available, check, names_of
     from microbench.results.energy import EnergyModel
     from microbench.validation import check_depth, check_value
 
@@ -161,11 +161,9 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
     if view not in VIEWS:
         raise unknown("view", str(view), VIEWS)
     check_depth(depth, view)
-    if not isinstance(columns, Iterable):
-        raise UserError(f"columns={columns!r} is not possible: give names, such as ['name', 'flops'].")
     if not isinstance(energy, Mapping):
         raise UserError(f"energy={energy!r} is not possible: give a dictionary, such as {{'dram': 640}}.")
-    asked = [columns] if isinstance(columns, str) else list(columns)
+    asked = names_of(columns)
     check(asked, available(timing, memory, training))
     known = [item.name for item in fields(EnergyModel)]
     for name in energy:

@@ -137,7 +137,10 @@ def _given(options: Mapping[str, Any], sweep: bool) -> Iterator[tuple[str, list[
     for key, value in _flatten(options):
         name = "+" + PRESET if key == PRESET else key
         check_key(f"{name}=")
-        yield key.lstrip("+"), [f"{name}={as_override(each)}" for each in _values(key, value, sweep)]
+        values = _values(key, value, sweep)
+        if key == COLUMNS:
+            values = [columns.names_of(each) for each in values]
+        yield key.lstrip("+"), [f"{name}={as_override(each)}" for each in values]
 
 
 def _tasks(

@@ -39,7 +39,9 @@ def _profile_rows(case: CaseResult) -> Iterator[dict[str, Any]]:
     if profile is None:
         return
     config = case.first["config"]
-    shown = columns.chosen(profile, config["view"], config["columns"] or [columns.ALL])
+    struck = all(name.startswith("~") for name in config["columns"])
+    asked = [*([columns.ALL] if struck else []), *config["columns"]]
+    shown = columns.chosen(profile, config["view"], asked)
     rest = profile.rest(config["view"])
     for entry in (*profile.view(config["view"], config["depth"]), *([] if rest is None else [rest])):
         yield columns.values(entry, profile, shown)

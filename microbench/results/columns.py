@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from microbench.errors import UserError, unknown
-from microbench.results.layers import Kind
+from microbench.results.layers import MEMORY, TIMED, Kind
 from microbench.results.profile import Entry, Profile
 
 ALL = "all"
@@ -96,8 +96,7 @@ COLUMNS: dict[str, Column] = {
 }
 """Every column, in the order in which they stand."""
 
-TIMED = ("lat", "net_lat", "share", "flop_rate", "byte_rate", "ceiling", "reached", "bound")
-MEMORY = ("mem_alloc", "mem_peak", "mem_total")
+WITH_TIMING = (*TIMED, "share", "flop_rate", "byte_rate", "ceiling", "reached", "bound")
 BACKWARD = "backward"
 
 PAPER = {
@@ -119,7 +118,7 @@ FACT = {
 """By the view, those shown of one that was timed, before the times."""
 
 TIMES = {
-    "tree": ("lat", "net_lat", "share", "flop_rate"),
+    "tree": ("lat", "net_lat", "share", "flop_rate", "reached", "bound"),
     "root": ("lat", "flop_rate", "byte_rate", "energy", "intensity", "reached", "bound"),
 }
 USUAL_TIMES = ("lat", "share", "flop_rate", "reached", "bound")
@@ -134,7 +133,7 @@ def available(timed: bool, memory: bool, training: bool) -> list[str]:
         training: their backward pass was counted.
     """
     missing = {
-        *(() if timed else TIMED),
+        *(() if timed else WITH_TIMING),
         *(() if memory else MEMORY),
         *(() if training else (BACKWARD,)),
     }
@@ -156,7 +155,7 @@ def chosen(profile: Profile, view: str, asked: Sequence[str]) -> list[str]:
     """The columns to show: those asked for in their order, or the usual ones; without those struck by a `~`.
 
     Raises:
-        UserError: there is no such column, or this profile cannot fill it.
+        UserError: there is no such column, this profile cannot fill it, or none is left.
     """
     filled = _filled(profile)
     check(asked, filled)
@@ -164,7 +163,27 @@ def chosen(profile: Profile, view: str, asked: Sequence[str]) -> list[str]:
     picked = [name for name in asked if not name.startswith("~")]
     if ALL in picked:
         picked = filled
-    return [name for name in picked or usual(profile, view) if name not in struck]
+    shown = [name for name in picked or usual(profile, view) if name not in struck]
+    if not shown:
+        raise UserError(f"columns={_spelled(asked)} leaves no column to show.")
+    return shown
+
+
+def names_of(asked: Any) -> list[str]:
+    """The columns that a user asks for: names in a row, or in a text, parted by commas.
+
+    Raises:
+        UserError: it is neither.
+    """
+    found = asked.split(",") if isinstance(asked, str) else asked
+    names = list(found) if isinstance(found, Iterable) else [found]
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(f"columns={asked!r} is not possible: give names, such as ['name', 'flops'].")
+    return [name.strip() for name in names if name.strip()]
+
+
+def _spelled(asked: Sequence[str]) -> str:
+    return f"[{','.join(asked)}]"
 
 
 def check(asked: Sequence[str], filled: Sequence[str]) -> None:
@@ -177,9 +196,10 @@ def check(asked: Sequence[str], filled: Sequence[str]) -> None:
     Raises:
         UserError: there is such a name.
     """
+    kept = [name for name in asked if f"~{name}" not in asked and not name.startswith("~")]
+    if f"~{ALL}" in asked or (not kept and any(not name.startswith("~") for name in asked)):
+        raise UserError(f"columns={_spelled(asked)} leaves no column to show.")
     for name in asked:
-        if name == f"~{ALL}":
-            raise UserError("columns=~all leaves no column to show.")
         if name.removeprefix("~") not in COLUMNS and name != ALL:
             raise unknown("column", name.removeprefix("~"), [*COLUMNS, ALL], see="docs/profile.md")
         if name in COLUMNS and name not in filled:
@@ -187,7 +207,7 @@ def check(asked: Sequence[str], filled: Sequence[str]) -> None:
 
 
 def _remedy(name: str) -> str:
-    if name in TIMED:
+    if name in WITH_TIMING:
         return "time it, with timing=true"
     return "follow memory, with memory=true" if name in MEMORY else "count it, with mode.training=true"
 

@@ -34,7 +34,7 @@ class Entry:
     """A row of a view.
 
     Attributes:
-        layer: which call; of several, the first, with what they have in common.
+        layer: which call; of several, the first, with the shapes and number format that they have in common.
         costs: what it stands for costs, together.
         parts: the calls that it stands for: those of modules without others in them, and of functions.
     """
@@ -105,13 +105,9 @@ class Profile:
         return limits(entry.parts, self.peaks) if self.timed else Limits()
 
     def energy_of(self, entry: Entry) -> float | None:
-        """An estimate of the energy that an entry's calls take, in pJ."""
-        if not entry.parts:
-            return None
-        return sum(
-            estimate(row.costs.macc or 0, row.costs.mem_rw or 0, row.layer.dtype, self.energy)
-            for row in entry.parts
-        )
+        """An estimate of the energy that an entry's calls take, in pJ; None where they were not counted."""
+        known = [pj for row in entry.parts if (pj := _energy(row, self.energy)) is not None]
+        return sum(known) if known else None
 
     def view(self, name: str, depth: int | None = None) -> list[Entry]:
         """The entries of a view, one of `VIEWS`; what lies deeper than `depth` is left out of the tree."""
@@ -138,10 +134,10 @@ class Profile:
 
         from microbench.results import columns as known
 
-        view = view or "calls"
+        view = "calls" if view is None else view
         if view not in VIEWS:
-            raise unknown("view", view, VIEWS)
-        shown = known.chosen(self, view, columns)
+            raise unknown("view", str(view), VIEWS)
+        shown = known.chosen(self, view, known.names_of(columns))
         entries = self.view(view, depth)
         return pd.DataFrame([known.values(each, self, shown) for each in entries], columns=shown)
 
@@ -176,9 +172,7 @@ def _leaves(profile: Profile) -> list[Entry]:
 def _types(profile: Profile) -> list[Entry]:
     """By type, the one that takes the longest first; on paper, the one with the most arithmetic."""
     groups = _grouped(profile.calls, lambda row: (row.layer.kind, row.layer.type))
-    entries = [
-        replace(each, layer=replace(each.layer, name="", in_shape="", out_shape="")) for each in groups
-    ]
+    entries = [replace(each, layer=replace(each.layer, name="")) for each in groups]
     return sorted(entries, key=lambda entry: (-(entry.costs.lat or 0), -(entry.costs.flops or 0)))
 
 
@@ -227,7 +221,33 @@ def _grouped(rows: Iterable[Row], key: Callable[[Row], object]) -> list[Entry]:
     groups: dict[object, list[Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
-    return [Entry(group[0].layer, summed(group), group) for group in groups.values()]
+    return [Entry(_in_common([row.layer for row in rows]), summed(rows), rows) for rows in groups.values()]
+
+
+def _in_common(layers: Sequence[Layer]) -> Layer:
+    """The first of several calls, without the shapes and the number format that others have not."""
+    first = layers[0]
+    if len(layers) == 1:
+        return first
+    return replace(
+        first,
+        index=None,
+        in_shape=_shared(each.in_shape for each in layers),
+        out_shape=_shared(each.out_shape for each in layers),
+        dtype=_shared(each.dtype for each in layers),
+    )
+
+
+def _shared(texts: Iterable[str]) -> str:
+    """What all texts are; empty where they differ."""
+    found = set(texts)
+    return found.pop() if len(found) == 1 else ""
+
+
+def _energy(row: Row, model: EnergyModel) -> float | None:
+    """The pJ of a call; None where it was not counted."""
+    macc, size = row.costs.macc, row.costs.mem_rw
+    return None if macc is None or size is None else estimate(macc, size, row.layer.dtype, model)
 
 
 def summed(rows: Sequence[Row]) -> Costs:

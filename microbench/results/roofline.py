@@ -144,14 +144,6 @@ class Roof:
     least: Mapping[Bound, float]
     bound: Bound | None
 
-    def reached(self, seconds: float) -> float | None:
-        """Which share of what is possible a call reaches that takes so long; None without a bound.
-
-        The bound's seconds over the call's: that of a call bound by arithmetic or by memory is its FLOP/s or
-        B/s over the ceiling. It may pass 1, see docs/profile.md.
-        """
-        return self.least[self.bound] / seconds if self.bound is not None and seconds > 0 else None
-
 
 def roof(flops: int, size: int, dtype: str, peaks: Peaks) -> Roof:
     """The roof over a call.

@@ -81,6 +81,20 @@ def test_leaves_are_all_calls_of_a_module_together_and_its_parameters_once() -> 
     ]
 
 
+def test_several_calls_together_show_the_shapes_and_format_that_they_have_in_common_and_no_place() -> None:
+    (first, *_), same = TIMED.view("leaves"), TIMED.view("leaves")[1]
+    assert (first.layer.index, first.layer.out_shape) == (1, "(1, 4)")
+    assert (same.layer.index, same.layer.out_shape, same.layer.dtype) == (None, "(1, 4)", "float32")
+    other = [*ROWS[:5], replace(ROWS[5], layer=replace(ROWS[5].layer, out_shape="(2, 4)", dtype="float16"))]
+    (found,) = [each for each in Profile(other, "net").view("leaves") if each.layer.name == "b.c"]
+    assert (found.layer.in_shape, found.layer.out_shape, found.layer.dtype) == ("(1, 4)", "", "")
+
+
+def test_energy_of_what_was_not_counted_is_not_known() -> None:
+    bare = [replace(each, costs=replace(each.costs, flops=None, macc=None, mem_r=None)) for each in ROWS]
+    assert Profile(bare, "net").to_frame("calls", ["energy"])["energy"].isna().all()
+
+
 def test_the_tree_has_every_module_with_the_sums_of_what_it_calls_and_its_own_times() -> None:
     assert seen(TIMED, "tree", "name", "calls", "params", "flops", "mem_rw", "lat", "net_lat") == [
         ("", 5, 30, 508, 160, 20.0, 1.0),
@@ -154,6 +168,14 @@ class TestLimits:
         found = limits([Row(layer, Costs(0, 10, 10, 10, 10, lat=1.0, net_lat=1.0))], PEAKS)
         assert (found.bound, found.reached) == (None, None)
 
+    def test_several_calls_have_no_bound_where_those_without_a_peak_take_most_of_the_time(self) -> None:
+        layer = Layer("x", 0, 0, 0, Kind.MODULE, "Linear", dtype="float64")
+        unknown = Row(layer, Costs(0, 10, 10, 10, 10, lat=30.0, net_lat=30.0))
+        known = row(1, "y", Kind.MODULE, "Linear", 0, 0, 1000, 20, 20.0)
+        found = limits([unknown, known], PEAKS)
+        assert (found.bound, found.reached, found.ceiling) == (None, None, None)
+        assert limits([unknown, known, known], PEAKS).bound == "compute"
+
     def test_without_peaks_there_are_none(self) -> None:
         assert limits(ROWS, None).bound is None
 
@@ -181,6 +203,17 @@ class TestColumns:
         every = chosen(TIMED, "calls", ["all"])
         assert chosen(TIMED, "calls", ["all", "~lat"]) == [name for name in every if name != "lat"]
         assert set(every) == set(COLUMNS) - {"backward"}
+
+    @pytest.mark.parametrize("asked", [["name", "~name"], ["~all"], ["all", "~all"], "flops,~flops"])
+    def test_nothing_left_to_show_is_a_mistake(self, asked: Any) -> None:
+        with pytest.raises(UserError, match=r"^columns=\[.*\] leaves no column to show\.$"):
+            TIMED.to_frame("calls", asked)
+
+    def test_they_are_a_list_or_a_text(self) -> None:
+        assert TIMED.to_frame("calls", "name, flops").columns.tolist() == ["name", "flops"]
+        for wrong in (3, [1]):
+            with pytest.raises(UserError, match=r"^columns=.* is not possible: give names, such as"):
+                TIMED.to_frame("calls", wrong)  # type: ignore[arg-type]
 
     def test_one_that_does_not_exist_is_answered_with_the_nearest(self) -> None:
         with pytest.raises(UserError, match=r"^Unknown column 'floops'. Did you mean flops"):

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from microbench.results.layers import Costs, Kind, Layer, Row
+from microbench.results.limits import limits
 from microbench.results.roofline import Bound, Peaks, roof
 
 KIB, GIGA = 2**10, 1e9
@@ -17,6 +19,12 @@ PEAKS = Peaks(
     bandwidths=((256 * KIB, 80 * GIGA), (1024 * KIB, 40 * GIGA), (65536 * KIB, 10 * GIGA)),
     call_seconds=2e-6,
 )
+
+
+def reached(flops: int, size: int, seconds: float, dtype: str = "float32") -> float | None:
+    layer = Layer("x", 0, 0, 0, Kind.MODULE, "Linear", dtype=dtype)
+    costs = Costs(flops=flops, mem_r=size, mem_w=0, lat=seconds, net_lat=seconds)
+    return limits([Row(layer, costs)], PEAKS).reached
 
 
 def test_bandwidth_is_interpolated_over_the_logarithm_of_the_bytes() -> None:
@@ -51,7 +59,7 @@ def test_a_call_of_many_operations_a_byte_is_bound_by_arithmetic() -> None:
     assert found.ceiling == 100 * GIGA
     assert found.bound is Bound.COMPUTE
     assert found.least[Bound.COMPUTE] == pytest.approx(0.01)
-    assert found.reached(0.02) == pytest.approx(0.5)
+    assert reached(10**9, 10**6, 0.02) == pytest.approx(0.5)
 
 
 def test_a_call_of_few_operations_a_byte_is_bound_by_memory() -> None:
@@ -61,7 +69,7 @@ def test_a_call_of_few_operations_a_byte_is_bound_by_memory() -> None:
     assert found.ceiling == pytest.approx(0.125 * 10 * GIGA)
     assert found.bound is Bound.MEMORY
     seconds = 4 * size / (10 * GIGA)
-    assert found.reached(seconds) == pytest.approx(0.25)
+    assert reached(size // 8, size, seconds) == pytest.approx(0.25)
     assert size / 8 / seconds / found.ceiling == pytest.approx(0.25)  # the same share, of FLOP/s
 
 
@@ -79,7 +87,7 @@ def test_a_number_format_with_faster_arithmetic_is_bound_by_memory_earlier() -> 
 def test_a_small_call_is_bound_by_overhead() -> None:
     found = roof(1000, 8000, "float32", PEAKS)
     assert found.bound is Bound.OVERHEAD
-    assert found.reached(8e-6) == pytest.approx(0.25)
+    assert reached(1000, 8000, 8e-6) == pytest.approx(0.25)
 
 
 def test_a_copy_does_no_arithmetic_and_is_bound_by_memory() -> None:
@@ -103,7 +111,7 @@ def test_a_format_whose_peak_was_not_measured_has_no_bound() -> None:
     found = roof(10**6, 10**6, "float64", PEAKS)
     assert (found.intensity, found.ceiling, found.bound) == (1.0, None, None)
     assert Bound.COMPUTE not in found.least
-    assert found.reached(1.0) is None
+    assert reached(10**6, 10**6, 1.0, "float64") is None
     assert roof(0, 2**26, "float64", PEAKS).bound is Bound.MEMORY  # no arithmetic, no matter
 
 
@@ -113,9 +121,8 @@ def test_without_a_measured_bandwidth_there_is_no_bound() -> None:
 
 
 def test_a_call_faster_than_the_peaks_reaches_more_than_all_and_one_without_time_nothing() -> None:
-    found = roof(10**9, 10**6, "float32", PEAKS)
-    assert found.reached(0.005) == pytest.approx(2.0)
-    assert found.reached(0.0) is None
+    assert reached(10**9, 10**6, 0.005) == pytest.approx(2.0)
+    assert reached(10**9, 10**6, 0.0) is None
 
 
 def test_of_two_measurements_the_better_of_each_peak_counts() -> None:
