@@ -29,8 +29,8 @@ CALIBRATION = 200  # calls of a calibration pass
 PASSES = 25  # of which the fastest counts: what marks cost adds to what other load costs
 
 CHANGED = (
-    "The module calls other layers from one time to the next, so that none can be timed: profile it on "
-    "paper, with timing=false."
+    "The module calls other layers from one time to the next, so that none can be measured: profile it on "
+    "paper, with timing=false (from Python, without timing and memory)."
 )
 
 
