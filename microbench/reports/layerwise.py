@@ -11,9 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.reports import phases, units
+from microbench.reports.fitting import fits
 from microbench.reports.labels import count, label
 from microbench.reports.remarks import show_failures
-from microbench.reports.sweep import UNLIMITED, interval_note
+from microbench.reports.sweep import interval_note
 from microbench.results.cases import CaseResult
 from microbench.results.layerwise import Layerwise, Row, time_of
 from microbench.results.record import Record
@@ -60,7 +61,7 @@ def layers_table(model: Layerwise, out: Console) -> Table:
     """
     for number in range(len(DETAILS), -1, -1):
         table = _table(model, DETAILS[:number])
-        if out.measure(table, options=out.options.update(max_width=UNLIMITED)).maximum <= out.width:
+        if fits(table, out):
             break
     return table
 

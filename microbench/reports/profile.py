@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
 
 from microbench.reports import units
 from microbench.reports.case import facts
-from microbench.reports.fitting import LINES_BESIDE, paged, wide_enough, width_of
+from microbench.reports.fitting import LINES_BESIDE, paged, that_fit, wide_enough
 from microbench.reports.labels import count, relative
 from microbench.reports.profile_table import table
 from microbench.results import columns as known
@@ -30,16 +31,8 @@ if TYPE_CHECKING:
 WIDTH = 140  # columns of a profile that is printed as text
 DISAGREEMENT = 0.05  # of the model's time, by which the sum of its calls may pass it
 LESS_WANTED = (
-    "in_shape",
-    "out_shape",
-    "mem_peak",
-    "params",
-    "mem_rw",
-    "mem_r",
-    "flop_rate",
-    "mem_w",
-    "bound",
-    "macc",
+    *("in_shape", "out_shape", "mem_peak", "params", "mem_rw", "mem_r", "mem_w"),
+    *("flop_rate", "macc", "net_lat", "flops"),
 )
 """Columns that a narrow terminal does without, the first of them first."""
 
@@ -67,9 +60,9 @@ class ProfileTable(Profile):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         entries = self.view(self.shown, self.depth)
-        shown = known.chosen(self, self.shown, self.columns)
-        yield table(self, self.shown, entries, _fitting(self, self.shown, entries, shown, console))
-        for text in notes(self):
+        found, left_out = _fitting(self, self.shown, entries, self.columns, options.max_width)
+        yield found
+        for text in (*left_out, *notes(self)):
             yield Text(text, style="dim")
 
     def show(self, out: Console | None = None) -> None:
@@ -107,25 +100,28 @@ def show_profile(
 ) -> None:
     """Print a view of a profile, a row an entry, its total, and what the times add up to."""
     entries = profile.view(view, depth)
-    shown = known.chosen(profile, view, asked)
-    if not asked:
-        shown = _fitting(profile, view, entries, shown, out)
-    found = table(profile, view, entries, shown)
+    found, left_out = _fitting(profile, view, entries, asked, out.width)
     with paged(out, lines=len(entries) + LINES_BESIDE), wide_enough(out, found):
         out.print(found)
-        for text in notes(profile):
+        for text in (*left_out, *notes(profile)):
             out.print(escape(text), style="dim", soft_wrap=True)
 
 
 def _fitting(
-    profile: Profile, view: str, entries: Sequence[Entry], shown: list[str], out: Console
-) -> list[str]:
-    """The columns that a terminal has room for."""
-    for name in LESS_WANTED:
-        if width_of(table(profile, view, entries, shown), out) <= out.width:
-            break
-        shown = [each for each in shown if each != name]
-    return shown
+    profile: Profile, view: str, entries: Sequence[Entry], asked: Sequence[str], width: int
+) -> tuple[Table, list[str]]:
+    """The table with the columns that there is room for, and a line on those that there is none for.
+
+    Those that were asked for are all there.
+    """
+    shown = known.chosen(profile, view, asked)
+    found = table(profile, view, entries, shown)
+    fitting = shown if asked else that_fit(found, shown, LESS_WANTED, width)
+    if fitting == shown:
+        return found, []
+    missing = ", ".join(name for name in shown if name not in fitting)
+    note = f"no room for {missing}: columns=[…] shows those that you choose"
+    return table(profile, view, entries, fitting), [note]
 
 
 def notes(profile: Profile) -> Iterable[str]:

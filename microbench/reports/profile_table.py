@@ -28,7 +28,7 @@ HEADERS = {
     "flop_rate": "FLOP/s",
     "byte_rate": "B/s",
     "mem_alloc": "allocated",
-    "mem_peak": "peak",
+    "mem_peak": "peak memory",
     "mem_total": "total allocated",
     "energy": "energy (model)",
     "intensity": "FLOP/B",

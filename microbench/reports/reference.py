@@ -12,7 +12,7 @@ from rich.table import Table
 
 from microbench.errors import UserError
 from microbench.reports import phases, units
-from microbench.reports.sweep import UNLIMITED
+from microbench.reports.fitting import fits
 from microbench.results import reference
 from microbench.results.cases import CaseResult
 from microbench.results.naming import varying
@@ -77,12 +77,11 @@ def _that_fit(
     rows: Sequence[Row], table: reference.Table, letters: Mapping[Origin, str], out: Console
 ) -> list[Table]:
     """The table; on a narrow terminal several, each with some of the published figures, or with less."""
-    limits = out.options.update(max_width=UNLIMITED)
     found: list[Table] = []
     for extras, most in product(EXTRAS, range(len(letters), 0, -1)):
         parts = [list(letters.items())[start : start + most] for start in range(0, len(letters), most)]
         found = [reference_table(rows, table, dict(part), extras) for part in parts]
-        if all(out.measure(each, options=limits).maximum <= out.width for each in found):
+        if all(fits(each, out) for each in found):
             break
     return found
 

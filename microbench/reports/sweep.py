@@ -11,12 +11,11 @@ from rich.table import Table
 
 from microbench.reports import phases, units
 from microbench.reports.answers import arithmetic, error_of, error_text
+from microbench.reports.fitting import fits
 from microbench.reports.labels import count, items
 from microbench.results.cases import PHASES, WHOLE, CaseResult, Estimate
 from microbench.results.naming import varying
 from microbench.results.record import Verdict
-
-UNLIMITED = 1000  # characters: wider than any table
 
 EXTRAS = ("interval", "error", "rate", "memory", "arithmetic")
 """What is left out on a narrow terminal, the last first."""
@@ -71,7 +70,7 @@ def sweep_table(cases: Sequence[CaseResult], out: Console) -> Table:
     rows = sweep_rows(cases, settings)
     for number in range(len(EXTRAS), -1, -1):
         table = _table(list(settings), rows, EXTRAS[:number])
-        if out.measure(table, options=out.options.update(max_width=UNLIMITED)).maximum <= out.width:
+        if fits(table, out):
             break
     return table
 

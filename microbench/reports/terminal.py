@@ -10,12 +10,13 @@ from rich.markup import escape
 
 from microbench.config import PROFILE
 from microbench.reports.case import show_case
+from microbench.reports.fitting import UNLIMITED
 from microbench.reports.labels import machine, relative
 from microbench.reports.layerwise import show_layerwise
 from microbench.reports.profile import show_profile_case
 from microbench.reports.reference import show_reference
 from microbench.reports.remarks import show_failures, show_remarks
-from microbench.reports.sweep import UNLIMITED, error_note, interval_note, sweep_table
+from microbench.reports.sweep import error_note, interval_note, sweep_table
 from microbench.results.cases import CaseResult
 from microbench.results.layerwise import layerwise
 from microbench.results.result import Result

@@ -76,6 +76,9 @@ class Profile:
     joules: float | None = None
     functions: bool = True
 
+    def __str__(self) -> str:
+        return f"{self.name} profile\n{self.to_frame(columns=()).to_string()}"
+
     @property
     def calls(self) -> list[Row]:
         """The calls that cost something by themselves, in their order: none lies within another."""

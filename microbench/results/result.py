@@ -85,17 +85,19 @@ class Result:
             place: the case's place among `cases()`, from 0; not needed where there is one case.
 
         Raises:
-            KeyError: the result is of something else, or the case failed, or there are several.
+            UserError: the result is of something else, or the case failed, or there are several.
         """
         from microbench.results.profile import profile_of
 
         cases = self.cases()
         if place is None and len(cases) != 1:
-            raise KeyError(f"there is no one profile: pick one of {len(cases)} cases by its place")
+            raise UserError(f"There is no one profile: pick one of {len(cases)} cases by its place, from 0.")
+        if place is not None and place not in range(len(cases)):
+            raise UserError(f"There is no case {place}: give a place from 0 to {len(cases) - 1}.")
         case = cases[place or 0]
         found = profile_of(case)
         if found is None:
-            raise KeyError(f"there is no profile: {case.first['error'] or 'this is no mode=profile'}")
+            raise UserError(f"There is no profile: {case.first['error'] or 'the case has another mode'}.")
         return found
 
     def to_frame(self) -> pd.DataFrame:

@@ -99,6 +99,20 @@ def test_a_narrow_terminal_does_without_some_columns_and_cuts_none(width: int) -
     assert all(len(line) <= width for line in found[:5])
     assert "block.conv" in found[1]
     assert "1.50 ms" in found[1]
+    assert found[0].split()[-2:] == ["reached", "bound"]
+
+
+def test_what_there_is_no_room_for_is_named() -> None:
+    (note,) = [line for line in lines(TIMED, width=70) if line.startswith("no room")]
+    assert note == "no room for out_shape, params, mem_rw: columns=[…] shows those that you choose"
+    assert not [line for line in lines(TIMED, width=200) if line.startswith("no room")]
+
+
+def test_a_console_follows_its_terminal_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out = Console(file=io.StringIO(), highlight=False, color_system=None)
+    show_profile(TIMED, out, asked=["all"])
+    assert out._width is None
 
 
 def test_columns_that_were_asked_for_are_all_there_however_narrow() -> None:

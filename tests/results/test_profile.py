@@ -90,6 +90,13 @@ def test_several_calls_together_show_the_shapes_and_format_that_they_have_in_com
     assert (found.layer.in_shape, found.layer.out_shape, found.layer.dtype) == ("(1, 4)", "", "")
 
 
+def test_printed_it_is_its_calls() -> None:
+    head, columns, *rows = str(TIMED).splitlines()
+    assert head == "net profile"
+    assert columns.split() == usual(TIMED, "calls")
+    assert [line.split()[1] for line in rows] == ["a", "b.c", "b.add", "b.c", "act"]
+
+
 def test_energy_of_what_was_not_counted_is_not_known() -> None:
     bare = [replace(each, costs=replace(each.costs, flops=None, macc=None, mem_r=None)) for each in ROWS]
     assert Profile(bare, "net").to_frame("calls", ["energy"])["energy"].isna().all()

@@ -189,3 +189,12 @@ def test_a_json_object_that_is_no_record_is_refused_in_one_line(tmp_path: Path) 
     path.write_text('{"schema_version":2,"run_id":"a"}\n')
     with pytest.raises(UserError, match=r"^Cannot read .*records\.jsonl: a record of it has no 'case_id'\.$"):
         load(path)
+
+
+def test_a_profile_of_something_else_is_refused_in_one_line(trained: Result) -> None:
+    with pytest.raises(UserError, match=r"^There is no profile: the case has another mode\.$"):
+        trained.profile()
+    with pytest.raises(UserError, match=r"^There is no case 3: give a place from 0 to 0\.$"):
+        trained.profile(3)
+    with pytest.raises(UserError, match=r"^There is no one profile: pick one of 0 cases by its place"):
+        result().profile()
