@@ -144,10 +144,11 @@ class _Steps:
         """Write the trace that is wanted; a warning where that fails, for what was measured stands."""
         if self._trace is None:
             return []
+        from microbench.modes.profile import unwrapped
         from microbench.profile.chrome import write_trace
 
         try:
-            write_trace(program.workload.module, program.call, device, self._trace)
+            write_trace(unwrapped(program.workload.module), program.call, device, self._trace)
         except OSError as error:
             return [Caution(WarningCode.NO_TRACE, f"no trace could be written: {error.strerror}")]
         return []

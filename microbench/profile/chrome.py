@@ -21,8 +21,8 @@ def write_trace(module: nn.Module, call: Callable[[], Any], device: Device, path
     """Call the module a few times, and write what ran when: its modules by name, operators, kernels.
 
     Args:
-        module: whose modules give the names.
-        call: calls it.
+        module: whose calls are named, and those within it.
+        call: calls it, or a module around it.
         device: where it runs.
         path: the file, in Chrome's trace format (JSON).
 
@@ -33,6 +33,8 @@ def write_trace(module: nn.Module, call: Callable[[], Any], device: Device, path
     within: list[str] = []
 
     def named(original: Callable[..., Any], each: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if not within and each is not module:  # a wrapper around it
+            return original(each, *args, **kwargs)
         name = names.of(each, within[-1] if within else "")
         within.append(name)
         try:

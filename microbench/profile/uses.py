@@ -69,7 +69,7 @@ class Use:
         kwargs: the keyword arguments, likewise.
         is_leaf: it calls no other module.
         overwrites: it changes a tensor that it is given, in place.
-        does_nothing: it returns what it is given.
+        does_nothing: it returns tensors that it is given, and nothing else.
         learns: what it returns requires a gradient.
     """
 
@@ -160,7 +160,8 @@ class _Recorder:
             self._open.pop()
         returned = list(tensors(output))
         use.overwrites = any(each._version != versions[key] for key, each in given.items())
-        use.does_nothing = not use.overwrites and all(id(each) in given for each in returned)
+        handed_on = bool(returned) and all(id(each) in given for each in returned)
+        use.does_nothing = handed_on and not use.overwrites
         use.learns = any(each.requires_grad for each in returned)
         if use.part == self.until:
             raise _EndedError

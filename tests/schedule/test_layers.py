@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from torch import nn
+from torch import Tensor, nn
 
 from microbench.compose import from_options
 from microbench.errors import UserError
@@ -231,6 +231,27 @@ class TestExtracting:
         assert found["Dropout"] == "it does nothing in inference"
         assert {reason for kind, reason in found.items() if kind != "Dropout"} == {None}
         assert {each.unmeasured for each in extract("alexnet", "train")} == {None}
+
+    def test_what_returns_nothing_may_compute_all_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Silent(nn.Linear):
+            def forward(self, x: Tensor) -> None:
+                super().forward(x).relu()
+
+        class Watched(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.silent, self.last = Silent(4, 4), nn.Linear(4, 4)
+
+            def forward(self, x: Tensor) -> Tensor:
+                self.silent(x)
+                return self.last(x)
+
+        monkeypatch.setattr(nn, "Watched", Watched, raising=False)
+        (case,) = planned(
+            model="layer", **{"model.cls": "Watched", "model.input_shape": [[4]], "mode.each": "infer"}
+        )
+        found = {each.name: each.unmeasured for each in layers_of(case.config)}
+        assert found == {"silent": None, "last": None}
 
     def test_a_layer_with_nothing_to_train_is_said_to_have_nothing(
         self, monkeypatch: pytest.MonkeyPatch
