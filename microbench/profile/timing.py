@@ -9,8 +9,8 @@ change places from sample to sample: what comes before a pass, such as the slow 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count, cycle
 from statistics import median
 from typing import Any
@@ -23,8 +23,9 @@ from microbench.measure.experiment import Clock, Experiment, Mark, Marker
 from microbench.profile.calls import Call
 from microbench.profile.tracing import Operators, calling
 from microbench.results.layers import Kind
+from microbench.results.typical import interquartile_mean
 
-UNTOUCHED = (1, 2)  # the places of the untouched call's marks among those of a sample
+UNTOUCHED, MODULES, FUNCTIONS = "untouched", "modules", "functions"  # the passes of a sample
 CALIBRATION = 200  # calls of a calibration pass
 PASSES = 25  # of which the fastest counts: what marks cost adds to what other load costs
 
@@ -34,19 +35,42 @@ CHANGED = (
 )
 
 
+Span = tuple[int, int]
+"""The places of two marks among those of a sample."""
+
+
 @dataclass(frozen=True)
-class Marking:
-    """What marks cost, in seconds of the clock that sets them.
+class Cost:
+    """What the marks before and after a call cost, in seconds of the clock that sets them.
 
     Attributes:
-        within: what is read for a call of a module that does nothing, less what that call takes unmarked.
-        around: what a marked call takes longer than an unmarked one, all in all.
-        operator: what is read for an operator, less what it takes unmarked.
+        within: what is read between them, less what the call takes unmarked.
+        around: what the marked call takes longer than an unmarked one, all in all.
     """
 
     within: float
     around: float
-    operator: float
+
+    def seen(self, longer: float, calls: int) -> Cost:
+        """As much of it as shows where so many calls take so many seconds longer marked than unmarked."""
+        whole = calls * self.around
+        share = min(1.0, max(0.0, longer / whole)) if whole > 0 else 1.0
+        return Cost(share * self.within, share * self.around)
+
+
+@dataclass(frozen=True)
+class Marking:
+    """What marks cost where nothing but the host takes time.
+
+    Attributes:
+        module: around a call of a module.
+        operator: around one of torch's operators, the way to it through Python included.
+        ahead: the clock's marks may be set ahead of the device, see `Clock`: their cost shows in part.
+    """
+
+    module: Cost
+    operator: Cost
+    ahead: bool = False
 
 
 class Passes:
@@ -67,23 +91,23 @@ class Passes:
         assert root.module is not None
         self._root, self._lasting = root.module, set(root.module.modules())
         self._called = [self._identity(each.module) for each in self._modules]
-        self.borders = _borders(root)
+        self.borders, self._passes = _places(root)
 
     def experiment(self) -> Experiment:
-        """What to sample: the untouched module as the phase, and each call by its place."""
+        """What to sample: the untouched module as the phase; in it each pass, and each call by its place."""
         places = {call: str(place) for place, call in enumerate(self._calls)}
         spans = {places[call]: span for call, span in self.borders.items()}
         swap = cycle((False, True))
         return Experiment(
             lambda mark, calls: self.step(mark, next(swap)),
-            {self._phase: UNTOUCHED},
+            {self._phase: self._passes[UNTOUCHED]},
             (self._phase,),
             self._phase,
-            inner=spans,
+            inner=spans | self._passes,
         )
 
     def step(self, mark: Marker, swap: bool = False) -> list[Mark]:
-        """One sample: a mark at its begin, those of each call at their `borders`, and one at its end.
+        """One sample: a mark at its begin, those of each pass, and within these each call's at its `borders`.
 
         Args:
             mark: sets a mark.
@@ -97,26 +121,29 @@ class Passes:
             modules, untouched = self._of_modules(mark), self._of_model(mark)
         else:
             untouched, modules = self._of_model(mark), self._of_modules(mark)
-        return [start, *untouched, *modules, *self._of_functions(mark), mark()]
+        return [start, *untouched, *modules, *self._of_functions(mark)]
 
-    def _of_model(self, mark: Marker) -> tuple[Mark, Mark]:
+    def _of_model(self, mark: Marker) -> list[Mark]:
         start = mark()
         self._call()
-        return start, mark()
+        return [start, mark()]
 
     def _of_modules(self, mark: Marker) -> list[Mark]:
-        marks: list[Mark] = []
+        marks = [mark()]
         called = mark_modules(self._call, mark, marks, self._root)
+        marks.append(mark())
         if [self._identity(each) for each in called] != self._called:
             raise UserError(CHANGED)
         return marks
 
     def _of_functions(self, mark: Marker) -> list[Mark]:
-        marks: list[Mark] = []
+        marks = [mark()]
+        called: list[str] = []
         if self._functions:
             called = mark_functions(self._call, mark, marks, self._root, self._innermost)
-            if called != [each.type for each in self._functions]:
-                raise UserError(CHANGED)
+        marks.append(mark())
+        if called != [each.type for each in self._functions]:
+            raise UserError(CHANGED)
         return marks
 
     def _identity(self, module: nn.Module | None) -> object:
@@ -124,10 +151,11 @@ class Passes:
         return module if module in self._lasting else type(module)
 
 
-def _borders(root: Call) -> dict[Call, tuple[int, int]]:
-    """The places of each call's two marks among those of a sample."""
-    found: dict[Call, tuple[int, int]] = {}
-    counter = count(UNTOUCHED[1] + 1)
+def _places(root: Call) -> tuple[dict[Call, Span], dict[str, Span]]:
+    """Of each call, and of each pass."""
+    found: dict[Call, Span] = {}
+    counter = count(1)  # after the sample's begin
+    untouched = next(counter), next(counter)
 
     def visit(call: Call) -> None:
         start = next(counter)
@@ -136,11 +164,14 @@ def _borders(root: Call) -> dict[Call, tuple[int, int]]:
                 visit(each)
         found[call] = start, next(counter)
 
+    start = next(counter)
     visit(root)
+    modules = start, next(counter)
+    start = next(counter)
     for call, _ in root.walk():
         if call.kind is Kind.FUNCTION:
             found[call] = next(counter), next(counter)
-    return found
+    return found, {UNTOUCHED: untouched, MODULES: modules, FUNCTIONS: (start, next(counter))}
 
 
 def mark_modules(
@@ -230,7 +261,8 @@ class _Additions(nn.Module):
 
 def marking(clock: Clock, device: torch.device) -> Marking:
     """Measure what marks cost: with calls of a module, and of an operator, that compute next to nothing."""
-    nothing, many, one = nn.Identity(), _Additions(), torch.ones(1, device=device)
+    nothing, many = nn.Identity(), _Additions()
+    one = torch.ones(1, dtype=torch.float32, device=device)
 
     def identities() -> None:
         for _ in range(CALIBRATION):
@@ -239,19 +271,19 @@ def marking(clock: Clock, device: torch.device) -> Marking:
     def additions() -> None:
         many(one)
 
-    bare, marked, read = _calibrated(
+    module = _calibrated(
         clock, identities, lambda mark, marks: mark_modules(identities, mark, marks, nothing)
     )
-    bare_operator, _, read_operator = _calibrated(
+    operator = _calibrated(
         clock, additions, lambda mark, marks: mark_functions(additions, mark, marks, many, [False])
     )
-    return Marking(read - bare, marked - bare, max(0.0, read_operator - bare_operator))
+    return Marking(module, replace(operator, within=max(0.0, operator.within)), clock.ahead)
 
 
 def _calibrated(
     clock: Clock, work: Callable[[], None], marked: Callable[[Marker, list[Mark]], object]
-) -> tuple[float, float, float]:
-    """Seconds a call unmarked, marked, and as read between its marks."""
+) -> Cost:
+    """What marks cost a call that does next to nothing."""
     bare, around, read = array("d"), array("d"), array("d")
     for _ in range(PASSES):
         marks = [clock.mark()]
@@ -264,22 +296,63 @@ def _calibrated(
         around.append((times[-1] - times[1]) / CALIBRATION)
         spans = [end - start for start, end in zip(times[2:-1:2], times[3:-1:2], strict=True)]
         read.append(median(spans))
-    return min(bare), min(around), min(read)
+    return Cost(min(read) - min(bare), min(around) - min(bare))
 
 
-def call_times(root: Call, samples: Mapping[str, array[float]], cost: Marking) -> dict[Call, array[float]]:
+def call_times(root: Call, samples: Mapping[str, array[float]], marking: Marking) -> dict[Call, array[float]]:
     """The times of all calls in seconds, the calls within them included, what marks cost taken off.
 
     Args:
         root: the calls.
         samples: those of `Passes.experiment`.
-        cost: what marks cost.
+        marking: what marks cost.
     """
-    return {call: _corrected(call, samples[str(place)], cost) for place, (call, _) in enumerate(root.walk())}
+    calls = [call for call, _ in root.walk()]
+    functions = sum(call.kind is Kind.FUNCTION for call in calls)
+    module, operator = marking.module, marking.operator
+    if marking.ahead:
+        module = module.seen(_longer(samples, MODULES), len(calls) - functions)
+        operator = operator.seen(_longer(samples, FUNCTIONS), functions)
+    return _bounded(
+        {
+            call: _corrected(call, samples[str(place)], operator if call.kind is Kind.FUNCTION else module)
+            for place, call in enumerate(calls)
+        }
+    )
 
 
-def _corrected(call: Call, raw: array[float], cost: Marking) -> array[float]:
-    if call.kind is Kind.FUNCTION:
-        return array("d", (seconds - cost.operator for seconds in raw))
-    within = sum(each.kind is not Kind.FUNCTION for each, _ in call.walk()) - 1
-    return array("d", (seconds - cost.within - within * cost.around for seconds in raw))
+def _longer(samples: Mapping[str, array[float]], name: str) -> float:
+    """How many seconds a pass takes longer than the untouched one beside it."""
+    both = zip(samples[name], samples[UNTOUCHED], strict=True)
+    return interquartile_mean([marked - untouched for marked, untouched in both])
+
+
+def _corrected(call: Call, raw: array[float], cost: Cost) -> array[float]:
+    """A call's times without what its own marks cost, and those of the calls of modules within it."""
+    of_modules = sum(each.kind is not Kind.FUNCTION for each, _ in call.walk() if each is not call)
+    return array("d", (seconds - cost.within - of_modules * cost.around for seconds in raw))
+
+
+def _bounded(times: Mapping[Call, array[float]]) -> dict[Call, array[float]]:
+    """The times, with those of functions such that they add up to no more than their caller takes by itself.
+
+    They have a pass of their own, in which every operator goes through Python. How much longer it takes by
+    that depends on what has to be converted, and what is taken off is the same for all.
+    """
+    found = dict(times)
+    for call in times:
+        functions = [each for each in call.inner if each.kind is Kind.FUNCTION]
+        if not functions:
+            continue
+        modules = _sums(times[each] for each in call.inner if each.kind is not Kind.FUNCTION)
+        most = interquartile_mean([whole - parts for whole, parts in zip(times[call], modules, strict=True)])
+        read = interquartile_mean(_sums(times[each] for each in functions))
+        if read > most:
+            share = max(0.0, most) / read
+            found |= {each: array("d", (share * seconds for seconds in times[each])) for each in functions}
+    return found
+
+
+def _sums(samples: Iterable[array[float]]) -> list[float]:
+    """What calls take together, sample by sample."""
+    return [sum(each) for each in zip(*samples, strict=True)]

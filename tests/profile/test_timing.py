@@ -1,5 +1,5 @@
 from array import array
-from collections.abc import Callable
+from collections.abc import Sequence
 from threading import Thread
 from typing import Any
 
@@ -7,17 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from microbench.devices.cpu import HostClock
 from microbench.devices.fake import FakeClock
 from microbench.errors import UserError
 from microbench.measure.sampler import Sampled, sample
 from microbench.measure.stopping import StoppingRule
 from microbench.profile.calls import Call
-from microbench.profile.timing import Marking, Passes, call_times, marking
+from microbench.profile.study import Study
+from microbench.profile.timing import Cost, Marking, Passes, call_times, marking
 from microbench.profile.tracing import trace
-from microbench.results.layers import Kind
+from microbench.results.profile import Profile
 
-FREE = Marking(0.0, 0.0, 0.0)
+CPU = torch.device("cpu")
+FREE = Marking(Cost(0.0, 0.0), Cost(0.0, 0.0))
 FEW = StoppingRule(rel_ci=0.1, min_time=0.0, max_time=1e9, min_samples=3, max_samples=3)
 
 
@@ -60,11 +61,12 @@ def test_each_call_takes_what_passes_in_it() -> None:
     }
 
 
-def test_the_untouched_module_is_the_phase_and_stands_beside_each_of_its_calls() -> None:
+def test_the_untouched_module_is_the_phase_and_beside_it_stand_the_passes_and_each_call() -> None:
     clock = FakeClock()
     _, found = sampled(Takes(clock, 1.0, Takes(clock, 2.0)), clock)
     assert found.samples == {"inference": array("d", [3.0] * 3)}
-    assert {name: len(samples) for name, samples in found.inner.items()} == {"0": 3, "1": 3}
+    taken = {"untouched": 3.0, "modules": 3.0, "functions": 0.0, "0": 3.0, "1": 2.0}
+    assert found.inner == {name: array("d", [seconds] * 3) for name, seconds in taken.items()}
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -79,7 +81,7 @@ def test_a_sample_begins_with_its_first_mark_and_ends_with_its_last(swap: bool) 
     with torch.no_grad():
         marks = Passes(call, trace(model, call)).step(clock.mark, swap)
     assert (marks[0], marks[-1]) == (min(marks), max(marks))
-    untouched, modules = (marks[1], marks[2]), (marks[3], marks[6])
+    untouched, modules = (marks[1], marks[2]), (marks[3], marks[8])
     assert (modules < untouched) == swap
 
 
@@ -92,22 +94,26 @@ def takes_three(x: Tensor) -> Tensor:
     return x.clone()
 
 
+class Leaf(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return takes_three(x)
+
+
+class Calls(nn.Module):
+    """Takes a second of its own, and calls two functions and a module."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        CLOCKS.append(clock)
+        self.clock, self.leaf = clock, Leaf()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.clock.advance(1.0)
+        return takes_three(self.leaf(takes_three(x)))
+
+
 def test_an_operator_outside_the_innermost_modules_is_timed_by_itself() -> None:
-    class Calls(nn.Module):
-        def __init__(self, clock: FakeClock) -> None:
-            super().__init__()
-            self.clock, self.leaf = clock, Leaf()
-
-        def forward(self, x: Tensor) -> Tensor:
-            self.clock.advance(1.0)
-            return takes_three(self.leaf(takes_three(x)))
-
-    class Leaf(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return takes_three(x)
-
     clock = FakeClock()
-    CLOCKS.append(clock)
     root, found = sampled(Calls(clock), clock)
     taken = call_times(root, found.inner, FREE)
     assert [(call.type, each[0]) for call, each in taken.items()] == [
@@ -121,7 +127,7 @@ def test_an_operator_outside_the_innermost_modules_is_timed_by_itself() -> None:
 def test_what_marks_cost_is_taken_off_once_for_a_call_and_for_each_within_it() -> None:
     clock = FakeClock()
     model = Takes(clock, 10.0, Takes(clock, 20.0, Takes(clock, 40.0)), Takes(clock, 5.0))
-    taken = times(model, clock, Marking(within=0.5, around=2.0, operator=0.0))
+    taken = times(model, clock, Marking(Cost(within=0.5, around=2.0), Cost(0.0, 0.0)))
     assert taken == {
         "": 75 - 0.5 - 3 * 2.0,
         "inner.0": 60 - 0.5 - 2.0,
@@ -193,27 +199,99 @@ def test_calls_in_other_threads_are_not_noted() -> None:
     assert set(times(Threads(), FakeClock())) == {"", "here"}
 
 
-def test_marks_cost_little_and_more_around_a_call_than_within_it() -> None:
-    cost = marking(HostClock(), torch.device("cpu"))
-    assert 0 <= cost.within < cost.around < 1e-3
-    assert 0 <= cost.operator < 1e-3
+@pytest.mark.parametrize(
+    ("first", "second", "shown"), [(3.0, 4.0, (3.0, 4.0)), (8.0, 8.0, (3.5, 3.5)), (2.0, 12.0, (1.0, 6.0))]
+)
+def test_functions_take_no_longer_together_than_their_caller_takes_by_itself(
+    first: float, second: float, shown: tuple[float, float]
+) -> None:
+    clock = FakeClock()
+    root, found = sampled(Calls(clock), clock)
+    read = dict(found.inner) | {"1": array("d", [first] * 3), "3": array("d", [second] * 3)}
+    taken = {call.name: each[0] for call, each in call_times(root, read, FREE).items()}
+    assert taken["leaf"] == 3.0
+    assert taken[""] - taken["leaf"] == 7.0
+    assert tuple(each[0] for each in list(call_times(root, read, FREE).values())[1::2]) == shown
 
 
-def deep(layer: Callable[[], nn.Module], depth: int) -> nn.Module:
-    return nn.Sequential(*(layer() for _ in range(depth)))
+class CostlyMarks(FakeClock):
+    """Setting a mark takes time, some of it before the time is read and the rest after."""
+
+    BEFORE, AFTER = 2.0**-5, 2.0**-4
+    COST = BEFORE + AFTER
+
+    def mark(self) -> float:
+        self.advance(self.BEFORE)
+        now = self.time
+        self.advance(self.AFTER)
+        return now
 
 
-def test_the_calls_of_a_real_module_and_the_rest_are_what_it_takes() -> None:
-    model, x = deep(lambda: nn.Linear(64, 64), 8), torch.ones(64, 64)
+def test_what_marks_cost_is_measured() -> None:
+    found = marking(CostlyMarks(), CPU)
+    for each in (found.module, found.operator):
+        assert each.within == pytest.approx(CostlyMarks.COST, rel=0.01)
+        assert each.around == pytest.approx(2 * CostlyMarks.COST, rel=0.01)
 
-    def call() -> Any:
-        with torch.no_grad():
-            return model(x)
 
-    clock = HostClock()
-    root = trace(model, call)
-    found = sample(Passes(call, root).experiment(), clock, FEW, 1, lambda progress: None)
-    taken = call_times(root, found.inner, marking(clock, torch.device("cpu")))
-    inner = [sum(taken[call][place] for call in root.inner) for place in range(3)]
-    assert all(parts <= whole for parts, whole in zip(inner, taken[root], strict=True))
-    assert all(call.kind is not Kind.FUNCTION for call in taken)
+def profiled(model: nn.Module, clock: FakeClock, cost: Marking) -> Profile:
+    root, found = sampled(model, clock)
+    taken = call_times(root, found.inner, cost)
+    return Profile(Study(root, times=taken).rows(), seconds=found.samples["inference"][0])
+
+
+def test_calls_and_what_is_between_them_add_up_to_what_the_untouched_module_takes() -> None:
+    clock = CostlyMarks()
+    model = Takes(clock, 0.5, Takes(clock, 2.0), Calls(clock), Takes(clock, 0.25, Takes(clock, 8.0), Leaf()))
+    cost = Cost(within=clock.COST, around=2 * clock.COST)
+    profile = profiled(model, clock, Marking(cost, cost))
+    assert [row.costs.net_lat for row in profile.calls] == pytest.approx([2.0, 3.0, 3.0, 3.0, 8.0, 3.0])
+    between = 0.5 + 1.0 + 0.25
+    assert profile.seconds == pytest.approx(22.0 + between + clock.COST)  # it lies between two marks itself
+    assert profile.overhead == pytest.approx(between + clock.COST)
+    assert profile.rows[0].costs.lat == pytest.approx(22.0 + between)
+
+
+class Lagging(FakeClock):
+    """A device that does what the host gives it, in turn, while the host goes on; the host sets marks too."""
+
+    ahead = True
+    LAUNCH, SET, PASS = 2.0**-4, 2.0**-4, 2.0**-8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.device = 0.0
+
+    def give(self, host: float, device: float) -> None:
+        """Something that takes the host and the device a while."""
+        super().advance(host)
+        self.device = max(self.device, self.time) + device
+
+    def advance(self, seconds: float) -> None:
+        self.give(self.LAUNCH, seconds)
+
+    def mark(self) -> float:
+        self.give(self.SET, self.PASS)
+        return self.device
+
+    def seconds(self, marks: Sequence[float]) -> list[float]:
+        self.time = max(self.time, self.device)
+        return super().seconds(marks)
+
+
+@pytest.mark.parametrize("each", [4.0, 2.0**-9])
+def test_of_marks_set_ahead_of_the_device_is_taken_off_what_they_cost_it(each: float) -> None:
+    clock = Lagging()
+    model = Takes(clock, each, *(Takes(clock, each) for _ in range(50)))
+    profile = profiled(model, clock, marking(clock, CPU))
+    taken, a_mark = max(each, Lagging.LAUNCH), Lagging.SET + Lagging.PASS
+    assert [row.costs.lat for row in profile.calls] == pytest.approx([taken] * 50, rel=0.01)
+    assert profile.seconds == pytest.approx(51 * taken, abs=2 * a_mark)
+    assert profile.rows[0].costs.lat == pytest.approx(51 * taken, abs=2 * a_mark)
+    assert profile.overhead == pytest.approx(taken, abs=2 * a_mark)
+
+
+def test_so_it_is_of_functions() -> None:
+    clock = Lagging()
+    profile = profiled(Calls(clock), clock, marking(clock, CPU))
+    assert [row.costs.lat for row in profile.calls] == pytest.approx([3.0] * 3, rel=0.01)
