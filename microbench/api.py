@@ -152,9 +152,8 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
     Raises:
         UserError: there is no such view, column or constant, or it is not possible.
     """
-    from microbench.config import VIEWS
+    from microbench.config import VIEWS, EnergyConfig
     from microbench.results.columns import available, check, names_of
-    from microbench.results.energy import EnergyModel
     from microbench.validation import check_depth, check_value
 
     view, columns, depth, energy = options.values()
@@ -165,7 +164,7 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
         raise UserError(f"energy={energy!r} is not possible: give a dictionary, such as {{'dram': 640}}.")
     asked = names_of(columns)
     check(asked, available(timing, memory, training))
-    known = [item.name for item in fields(EnergyModel)]
+    known = [item.name for item in fields(EnergyConfig)]
     for name in energy:
         if name not in known:
             raise unknown("energy constant", name, known)
@@ -173,7 +172,7 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
     for key, value in given.items():
         if value is not None or key not in ("depth", "energy.multiply"):
             check_value(key, value)
-    return {"shown": view, "columns": asked, "depth": depth, "energy": EnergyModel(**energy)}
+    return {"shown": view, "columns": asked, "depth": depth, "energy": EnergyConfig(**energy)}
 
 
 def _result(measured: Measured) -> Result:

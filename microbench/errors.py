@@ -65,6 +65,13 @@ def unknown(kind: str, word: str, known: Iterable[str], see: str = "") -> UserEr
     return UserError(text)
 
 
+INTERPRETED = "The following operation failed in the TorchScript interpreter."
+
+
 def first_line(text: object) -> str:
-    """The first line of a message that has something on it, for reports of one line."""
-    return next((line.strip() for line in str(text).splitlines() if line.strip()), "no message")
+    """The first line of a message that has something on it, for reports of one line.
+
+    TorchScript says on the last one what failed, below where, unless it lost that.
+    """
+    first, *rest = [line.strip() for line in str(text).splitlines() if line.strip()] or ["no message"]
+    return rest[-1] if first == INTERPRETED and rest and not rest[-1].endswith(":") else first

@@ -37,6 +37,10 @@ def _not_negative(value: float) -> bool:
     return 0 <= value < math.inf
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
 def _at_least_one(value: int) -> bool:
     return value >= 1
 
@@ -63,7 +67,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model.input_high": (_at_least_one, "an integer of at least 1"),
     "model.num_classes": (_at_least_one, "an integer of at least 1"),
     "model.input_shape": (lambda shape: all(size >= 1 for size in shape), "a list of sizes of at least 1"),
-    "depth": (_not_negative, "an integer of at least 0, or null for the whole tree"),
+    "depth": (_is_count, "an integer of at least 0, or null for the whole tree"),
     "energy.multiply": (_not_negative, "a number of pJ of at least 0, or null for the number format's own"),
     "energy.on_chip": (_not_negative, "a number of pJ of at least 0"),
     "energy.dram": (_not_negative, "a number of pJ of at least 0"),
@@ -185,11 +189,8 @@ def _check_profile(config: Config) -> None:
             "measure.cold_cache=true evicts the caches before a sample, and one of mode=profile is several "
             "calls: measure a layer alone, with model.part=NAME mode=infer."
         )
-    elif not config.timing:
-        if config.trace:
-            raise UserError("trace=true traces a call, which timing=false leaves out.")
-        if not config.memory:
-            raise UserError("memory=false has nothing to leave out: timing=false makes no call to follow.")
+    elif config.trace and not config.timing:
+        raise UserError("trace=true traces a call, which timing=false leaves out.")
 
 
 def _spelled(value: Any) -> str:

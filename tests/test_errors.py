@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from microbench.catalog import torchvision_models
-from microbench.errors import UserError, first_line, nearest, unknown
+from microbench.errors import INTERPRETED, UserError, first_line, nearest, unknown
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,11 @@ def test_a_list_too_long_for_a_line_is_named_by_its_command() -> None:
         ("one", "one"),
         ("\n  \n  first  \nsecond", "first"),
         ("", "no message"),
+        (f"{INTERPRETED}\nTraceback of TorchScript\nRuntimeError: \n", INTERPRETED),
+        (f"{INTERPRETED}\nTraceback of TorchScript\nRuntimeError: shapes\n", "RuntimeError: shapes"),
         (ValueError("a\nb"), "a"),
         (ValueError(), "no message"),
     ],
 )
-def test_first_line_is_the_first_with_something_on_it(text: object, line: str) -> None:
+def test_first_line_is_the_first_with_something_on_it_or_torchscripts_last(text: object, line: str) -> None:
     assert first_line(text) == line

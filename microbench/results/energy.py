@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from microbench.config import EnergyConfig
 
 ACCESS = 4  # bytes that one access moves
 
@@ -26,36 +26,7 @@ the significand's width, as the cells of a multiplier are.
 """
 
 
-@dataclass(frozen=True)
-class EnergyModel:
-    """What operations are taken to cost, in pJ.
-
-    Accesses: Han, Pool, Tran, Dally, Learning both Weights and Connections for Efficient Neural Networks
-    (NeurIPS 2015), table of energy at 45 nm: 5 pJ for 32 bits of SRAM, 640 pJ for 32 bits of DRAM.
-
-    Attributes:
-        multiply: of a multiply-accumulate; None for what its number format is taken to cost, see `MULTIPLY`.
-        on_chip: of an access to 32 bits in a cache.
-        dram: of an access to 32 bits in memory.
-        hit_rate: the share of accesses that a cache answers, 0 to 1.
-    """
-
-    multiply: float | None = None
-    on_chip: float = 5.0
-    dram: float = 640.0
-    hit_rate: float = 0.8
-
-    def multiply_in(self, dtype: str) -> float:
-        """The pJ of a multiply-accumulate in a number format such as `float32`."""
-        return MULTIPLY.get(dtype, FP32) if self.multiply is None else self.multiply
-
-    @property
-    def access(self) -> float:
-        """The pJ of an access to 32 bits, wherever they are."""
-        return self.hit_rate * self.on_chip + (1 - self.hit_rate) * self.dram
-
-
-def estimate(macc: int, mem_rw: int, dtype: str, model: EnergyModel) -> float:
+def estimate(macc: int, mem_rw: int, dtype: str, model: EnergyConfig) -> float:
     """The energy of a call on paper, in pJ: macc · multiply + mem_rw / 4 · access.
 
     An element of 16 bits is half an access, one of 64 bits two: what counts is the bytes.
@@ -64,6 +35,10 @@ def estimate(macc: int, mem_rw: int, dtype: str, model: EnergyModel) -> float:
         macc: its multiply-accumulates.
         mem_rw: the bytes that it reads and writes.
         dtype: the number format that it computes in, such as `float32`.
-        model: what these cost.
+        model: what these cost. Its accesses are those of Han, Pool, Tran, Dally, Learning both Weights and
+            Connections for Efficient Neural Networks (NeurIPS 2015), at 45 nm: 5 pJ for 32 bits of SRAM,
+            640 pJ for 32 bits of DRAM.
     """
-    return macc * model.multiply_in(dtype) + mem_rw / ACCESS * model.access
+    multiply = MULTIPLY.get(dtype, FP32) if model.multiply is None else model.multiply
+    access = model.hit_rate * model.on_chip + (1 - model.hit_rate) * model.dram
+    return macc * multiply + mem_rw / ACCESS * access

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from microbench.config import EnergyConfig
 from microbench.errors import unknown
 from microbench.results.cases import Attempt, CaseResult, is_of_phase
-from microbench.results.energy import EnergyModel, estimate
+from microbench.results.energy import estimate
 from microbench.results.layers import (
     MEMORY,
     OVERHEAD,
@@ -72,7 +73,7 @@ class Profile:
     training: bool = False
     seconds: float | None = None
     peaks: Peaks | None = None
-    energy: EnergyModel = field(default_factory=EnergyModel)
+    energy: EnergyConfig = field(default_factory=EnergyConfig)
     joules: float | None = None
     functions: bool = True
 
@@ -247,7 +248,7 @@ def _shared(texts: Iterable[str]) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _energy(row: Row, model: EnergyModel) -> float | None:
+def _energy(row: Row, model: EnergyConfig) -> float | None:
     """The pJ of a call; None where it was not counted."""
     macc, size = row.costs.macc, row.costs.mem_rw
     return None if macc is None or size is None else estimate(macc, size, row.layer.dtype, model)
@@ -292,7 +293,7 @@ def profile_of(case: CaseResult) -> Profile | None:
         training=config["mode"]["training"],
         seconds=_seconds(attempts),
         peaks=None if peaks is None else Peaks.from_plain(peaks),
-        energy=EnergyModel(**config["energy"]),
+        energy=EnergyConfig(**config["energy"]),
         joules=first.get("joules"),
         functions=config["functions"],
     )

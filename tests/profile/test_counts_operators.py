@@ -279,3 +279,7 @@ def test_an_operator_that_no_rule_knows_is_said_to_be_unknown_unless_it_computes
     assert count(torch.linalg.inv_ex, rand(4, 4)).flops == 0
     assert count(torch.cat, [rand(4, 4), rand(4, 4)]).unknown == 0
     assert count(torch.searchsorted, torch.arange(4), torch.tensor(2)).unknown == 0
+
+
+def test_folding_adds_every_element_to_its_place() -> None:
+    assert count(F.fold, rand(1, 12, 9), (4, 4), (2, 2)).flops == 12 * 9

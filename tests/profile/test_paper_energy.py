@@ -7,9 +7,10 @@ import pytest
 import torch
 from torchvision import models
 
+from microbench.config import EnergyConfig
 from microbench.profile.calls import Call
 from microbench.profile.paper import trace_on_paper
-from microbench.results.energy import EnergyModel, estimate
+from microbench.results.energy import estimate
 from microbench.results.layers import Kind
 
 
@@ -29,7 +30,7 @@ def test_a_models_energy_is_the_published_one_within_one_percent(name: str) -> N
     with torch.no_grad():
         calls = modules(trace_on_paper(model, (torch.empty(1, 3, 224, 224),)))
     energy = sum(
-        estimate(call.counts.macc, call.counts.mem_r + call.counts.mem_w, call.dtype, EnergyModel())
+        estimate(call.counts.macc, call.counts.mem_r + call.counts.mem_w, call.dtype, EnergyConfig())
         for call in calls
     )
     assert energy == pytest.approx(published()[name], rel=0.01)

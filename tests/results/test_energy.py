@@ -5,15 +5,16 @@ from importlib.resources import files
 
 import pytest
 
-from microbench.results.energy import EnergyModel, estimate
+from microbench.config import EnergyConfig
+from microbench.results.energy import estimate
 
-MODEL = EnergyModel()
+MODEL = EnergyConfig()
 
 
 def test_arithmetic_costs_by_the_number_and_memory_by_the_32_bits() -> None:
     assert estimate(1000, 0, "float32", MODEL) == pytest.approx(4500)
-    assert estimate(0, 4, "float32", EnergyModel(hit_rate=1.0)) == 5.0
-    assert estimate(0, 4, "float32", EnergyModel(hit_rate=0.0)) == 640.0
+    assert estimate(0, 4, "float32", EnergyConfig(hit_rate=1.0)) == 5.0
+    assert estimate(0, 4, "float32", EnergyConfig(hit_rate=0.0)) == 640.0
     assert estimate(0, 4000, "float32", MODEL) == pytest.approx(1000 * (0.8 * 5 + 0.2 * 640))
     assert estimate(1000, 4000, "float32", MODEL) == pytest.approx(4500 + 132_000)
     assert estimate(0, 0, "float32", MODEL) == 0.0
@@ -48,7 +49,7 @@ def test_twice_the_width_costs_more_than_twice_as_much() -> None:
 
 
 def test_every_constant_can_be_another() -> None:
-    model = EnergyModel(multiply=2.0, on_chip=10.0, dram=100.0, hit_rate=0.5)
+    model = EnergyConfig(multiply=2.0, on_chip=10.0, dram=100.0, hit_rate=0.5)
     assert estimate(3, 8, "float32", model) == 3 * 2.0 + 2 * 55.0
     assert estimate(3, 8, "bfloat16", model) == estimate(3, 8, "float32", model)
-    assert estimate(3, 0, "float32", EnergyModel(multiply=0.0)) == 0.0
+    assert estimate(3, 0, "float32", EnergyConfig(multiply=0.0)) == 0.0

@@ -60,6 +60,11 @@ def accumulated(call: Executed) -> Counts:
     return per_element(source.numel(), backward=0)
 
 
+def folded(call: Executed) -> Counts:
+    """Every element is added to its place: 1 each."""
+    return per_element(call.input.numel(), backward=0)
+
+
 def prelu(call: Executed) -> Counts:
     """1 per element; backward 1 for the input, 2 for the weight: the product, and its sum."""
     elements = call.result.numel()
@@ -127,6 +132,7 @@ OPERATORS: Mapping[str, Rule] = {
     **shared("native_dropout _fused_dropout", SCALED),
     **shared("scatter_add index_add scatter_reduce index_reduce", accumulated),
     "addr": Elementwise(flops=2),
+    "col2im": folded,
     "_prelu_kernel": prelu,
     "glu": glu,
 }
