@@ -14,6 +14,8 @@ from torch.nn.parameter import is_lazy
 from microbench.errors import UserError
 from microbench.workloads import tensors
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -53,10 +55,27 @@ def home(model: nn.Module) -> torch.device | None:
     return None if first is None else first.device
 
 
+def place_of(model: nn.Module, inputs: Any) -> torch.device:
+    """Where a module runs: where its parameters are, else its inputs, else what torch makes."""
+    first = next(chain(model.parameters(), model.buffers(), tensors(inputs)), torch.empty(0))
+    return first.device
+
+
 def arguments_of(
-    model: nn.Module, inputs: Any, input_shape: Sequence[Any] | None, batch_size: int | None
+    model: nn.Module,
+    place: torch.device,
+    inputs: Any,
+    input_shape: Sequence[Any] | None,
+    batch_size: int | None,
 ) -> Arguments:
     """What to call the module with: inputs that are given, or standard normal ones of a shape.
+
+    Args:
+        model: the module.
+        place: where it runs.
+        inputs: what it is called with.
+        input_shape: instead, the sizes of an input without its batch, or a list of several.
+        batch_size: items in that batch.
 
     Raises:
         UserError: neither is given, or both, or they are not where the module is.
@@ -64,7 +83,7 @@ def arguments_of(
     if (inputs is None) == (input_shape is None):
         raise UserError("Give inputs=TENSORS, or input_shape=SIZES without the batch, such as (3, 224, 224).")
     if inputs is None:
-        return Arguments(_drawn(model, input_shape, 1 if batch_size is None else batch_size))
+        return Arguments(_drawn(model, place, input_shape, 1 if batch_size is None else batch_size))
     if batch_size is not None:
         raise UserError("batch_size is for input_shape: inputs have one of their own.")
     found = (
@@ -74,17 +93,19 @@ def arguments_of(
         if isinstance(inputs, Mapping) and all(isinstance(key, str) for key in inputs)
         else Arguments((inputs,))
     )
-    place = home(model)
-    for tensor in tensors((tuple(found.args), dict(found.kwargs))):
-        if place is not None and tensor.device != place:
-            raise UserError(
-                f"An input is on {tensor.device} and the module on {place}: move it there with "
-                f"inputs.to({str(place)!r})."
-            )
+    places = {each.device for each in tensors((tuple(found.args), dict(found.kwargs)))}
+    usual = {place, CPU} if place in places else {place}  # torch wants lengths of sequences on the CPU
+    if strange := places - usual:
+        raise UserError(
+            f"An input is on {min(map(str, strange))} and the module on {place}: move it there with "
+            f"inputs.to({str(place)!r})."
+        )
     return found
 
 
-def _drawn(model: nn.Module, input_shape: Any, batch_size: int) -> tuple[torch.Tensor, ...]:
+def _drawn(
+    model: nn.Module, place: torch.device, input_shape: Any, batch_size: int
+) -> tuple[torch.Tensor, ...]:
     """Standard normal inputs of a shape, or of several, in the number format of the module's parameters."""
     if not isinstance(batch_size, int) or batch_size < 1:
         raise UserError(f"batch_size={batch_size} is not possible: give an integer of at least 1.")
@@ -96,7 +117,7 @@ def _drawn(model: nn.Module, input_shape: Any, batch_size: int) -> tuple[torch.T
         )
     formats = [each.dtype for each in model.parameters() if each.is_floating_point()]
     dtype = formats[0] if formats else torch.get_default_dtype()
-    return tuple(torch.randn(batch_size, *shape, device=home(model), dtype=dtype) for shape in shapes)
+    return tuple(torch.randn(batch_size, *shape, device=place, dtype=dtype) for shape in shapes)
 
 
 def _is_list(value: Any) -> bool:

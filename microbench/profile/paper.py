@@ -1,4 +1,8 @@
-"""Runs a module on paper: with tensors that have a shape and a type, and no memory."""
+"""Calls something in a module's stead, which stays as it was.
+
+On paper that is a copy with tensors that have a shape and a type, and no memory. For real it is a copy with
+the same parameters in the same memory, or with parameters of its own where calls write to them.
+"""
 
 from __future__ import annotations
 
@@ -6,50 +10,216 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy, deepcopy
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map, tree_map_only
 
 from microbench.profile.calls import Call
 from microbench.profile.tracing import trace
 from microbench.workloads import tensors
 
+T = TypeVar("T")
+Given = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments."""
 
-def double(module: nn.Module) -> nn.Module:
-    """A module that does what a given one does, in its stead: whatever a call changes, it changes there.
 
-    It has the same parameters, in the same memory, unless a change between train and eval may rewrite them (a
-    module with a `train` of its own); all else is its own. A module that cannot be copied is returned itself.
+class Called(NamedTuple):
+    """A module that has been called once.
+
+    Attributes:
+        root: that call, with all calls in it.
+        again: calls it again.
     """
-    shared = (
-        ()
-        if any(type(each).train is not nn.Module.train for each in module.modules())
-        else module.parameters()
-    )
-    try:
-        return deepcopy(module, {id(each): each for each in shared})
-    except Exception:  # what a module holds may refuse in any way
-        return module
+
+    root: Call
+    again: Callable[[], Any]
 
 
-def doubled(values: Any, shared: Iterable[torch.Tensor] = ()) -> Any:
-    """A copy of what a module is called with, which a call may change: a cache, a tensor worked on in place.
+def trace_on_paper(
+    module: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    fill: Callable[[], object] | None = None,
+    training: bool | None = None,
+) -> Call:
+    """The module's calls, found with fake tensors; for real where it does what these cannot.
+
+    These cannot tell a value, which code asks for that branches on one or turns one into a number.
 
     Args:
-        values: arguments, which are returned themselves where they cannot be copied.
-        shared: tensors of them that are not copied.
+        module: the module, which stays as it was.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        fill: gives the weights their values, before the module is called for real.
+        training: what the module is to be in: train mode, or eval mode; as it is by default.
+
+    Raises:
+        Exception: what the module raises on these inputs.
     """
+    given = (tuple(args), dict(kwargs or {}))
+    if not has_hooks(module):
+        mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with suppress(Exception), _silent():
+            with FakeCopyMode(mode):
+                stand_in, fakes = deepcopy((module, given))
+            with mode:
+                return _call(stand_in, fakes, training).root
+    if fill is not None:
+        fill()
+    with called(module, *given, training) as first:
+        return first.root
+
+
+@contextmanager
+def called(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool | None = None
+) -> Iterator[Called]:
+    """Call something in a module's stead, once and as often as is wanted until the end.
+
+    That is a double, with the same parameters in the same memory. A module whose first call writes to these
+    gets a double with parameters of its own. One that cannot be copied is called itself, and put back at the
+    end.
+
+    Args:
+        module: the module, which stays as it was.
+        args: its positional arguments, which stay as they were if they can be copied.
+        kwargs: its keyword arguments, likewise.
+        training: what the module is to be in: train mode, or eval mode; as it is by default.
+
+    Raises:
+        Exception: what the module raises on these inputs.
+    """
+    given = (tuple(args), dict(kwargs))
+    double = _double(module)
+    if double is None:
+        with left_as_it_was(module), _parameters_kept(module):
+            yield _call(module, _copies(given), training)
+    else:
+        first = _call_reading(double, _copies(given), training)
+        yield first or _call(copied(module), _copies(given), training)
+
+
+def _call_reading(double: nn.Module, given: Given, training: bool | None) -> Called | None:
+    """Call a double whose parameters are not its own; None where that would write to one."""
+    guard, first = _ReadOnly(_plain(double)), None
     try:
-        return deepcopy(values, {id(each): each for each in shared})
+        with guard:
+            first = _call(double, given, training)
     except Exception:
-        return values
+        if not guard.has_refused:
+            raise
+    return None if guard.has_refused else first  # the module may have caught what was raised
+
+
+def _call(module: nn.Module, given: Given, training: bool | None) -> Called:
+    """Put a module into a mode, and call it."""
+    if training is not None and any(each.training != training for each in module.modules()):
+        module.train(training)
+    args, kwargs = given
+
+    def call() -> Any:
+        return module(*args, **kwargs)
+
+    return Called(trace(module, call), call)
+
+
+def _double(module: nn.Module) -> nn.Module | None:
+    """A copy that has the same parameters in the same memory; None where the module cannot be copied."""
+    try:
+        shared = {id(each): nn.Parameter(each.data, each.requires_grad) for each in _plain(module)}
+        return copied(module, shared)
+    except Exception:  # what a module holds may refuse in any way
+        return None
+
+
+def _copies(given: Given) -> Given:
+    """Copies of arguments; those that cannot be copied are in it themselves."""
+    memo: dict[int, Any] = {}
+
+    def copy_or_itself(value: Any) -> Any:
+        try:
+            return copied(value, memo)
+        except Exception:
+            return value
+
+    args, kwargs = tree_map(copy_or_itself, given)
+    return args, kwargs
+
+
+def copied(value: T, memo: dict[int, Any] | None = None) -> T:
+    """A copy of a module, or of what one is called with, all the way down.
+
+    Args:
+        value: what to copy.
+        memo: what is to be in the copy, by the `id` of what is in the original; for `copy.deepcopy`.
+
+    Raises:
+        Exception: something in it cannot be copied.
+    """
+    with _ResultsToo():
+        return deepcopy(value, memo)
+
+
+class _ResultsToo(TorchFunctionMode):
+    """While it is active, tensors that are results and require a gradient can be copied too."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
+            with torch.enable_grad():  # a result again: it may be changed in place, which no leaf may
+                return args[0].detach().requires_grad_().clone()
+        return func(*args, **(kwargs or {}))
+
+
+def _plain(module: nn.Module) -> list[nn.Parameter]:
+    """The module's parameters that have memory, and nothing else that a copy would have to have."""
+    return [
+        each for each in module.parameters() if type(each) is nn.Parameter and each.layout is torch.strided
+    ]
+
+
+class _ReadOnly(TorchDispatchMode):
+    """Refuses, while it is active, operators that write to the memory of given tensors.
+
+    Attributes:
+        has_refused: it has refused one.
+    """
+
+    def __init__(self, given: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.has_refused = False
+        self._memory = {_memory(each) for each in given}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable and any(
+            _memory(each) in self._memory for each in tensors(_written(func, args, kwargs))
+        ):
+            self.has_refused = True
+            raise RuntimeError(f"{func} would write to a parameter")
+        return func(*args, **kwargs)
+
+
+def _memory(tensor: Tensor) -> int | None:
+    """What tensors in the same memory have in common; None for those without memory of their own."""
+    return tensor.untyped_storage()._cdata if torch._C._has_storage(tensor) else None
+
+
+def _written(function: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Which of its arguments an operator writes to."""
+    formal = function._schema.arguments
+    given = dict(zip((each.name for each in formal), args, strict=False)) | dict(kwargs)
+    return [given[each.name] for each in formal if each.is_write and each.name in given]
 
 
 @contextmanager
 def left_as_it_was(module: nn.Module) -> Iterator[None]:
-    """Put back what a call of a module that has no `double` may change, whatever happens.
+    """Put back what a call may change of the module itself, whatever happens, but for its parameters' values.
 
     That is each of its modules' attributes, train or eval state and hooks among them, the members of those
     that are lists, dictionaries or sets, and its buffers' values.
@@ -62,9 +232,9 @@ def left_as_it_was(module: nn.Module) -> Iterator[None]:
         for value in before.values()
         if isinstance(value, (dict, list, set))
     ]
-    buffers = [(each, each.detach().clone()) for each in module.buffers()]
     try:
-        yield
+        with _values_kept(module.buffers()):
+            yield
     finally:
         for now, before in attributes:
             now.clear()
@@ -74,9 +244,6 @@ def left_as_it_was(module: nn.Module) -> Iterator[None]:
         for each, was in training:
             if each.training != was:
                 each.training = was
-        for buffer, contents in buffers:
-            with torch.no_grad(), suppress(RuntimeError):  # one that cannot be written was not
-                buffer.copy_(contents)
 
 
 def _refill(container: Any, members: Any) -> None:
@@ -88,33 +255,31 @@ def _refill(container: Any, members: Any) -> None:
         container.update(members)
 
 
-def trace_on_paper(
-    module: nn.Module,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any] | None = None,
-    fill: Callable[[], object] | None = None,
-) -> Call:
-    """The module's calls, found with fake tensors; for real where it does what these cannot.
+@contextmanager
+def _parameters_kept(module: nn.Module) -> Iterator[None]:
+    """Put back a module's parameters and their gradients, whatever happens."""
+    gradients = [(each, each.grad) for each in module.parameters()]
+    held = [gradient for _, gradient in gradients if gradient is not None]
+    try:
+        with _values_kept([*module.parameters(), *held]):
+            yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
 
-    These cannot tell a value, which code asks for that branches on one or turns one into a number.
 
-    Args:
-        module: the module; what fake tensors leave behind stays in a double of it.
-        args: its positional arguments.
-        kwargs: its keyword arguments.
-        fill: gives the weights their values, before the module is called for real.
-
-    Raises:
-        Exception: what the module raises on these inputs.
-    """
-    given = (tuple(args), dict(kwargs or {}))
-    if not has_hooks(module) and (stand_in := double(module)) is not module:
-        with suppress(Exception), _silent(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            fake_args, fake_kwargs = fake(mode, doubled(given, tensors(given)))
-            return trace(stand_in, lambda: stand_in(*fake_args, **fake_kwargs))
-    if fill is not None:
-        fill()
-    return trace(module, lambda: module(*args, **(kwargs or {})))
+@contextmanager
+def _values_kept(given: Iterable[Tensor]) -> Iterator[None]:
+    """Put back the tensors' memory and what is in it, whatever happens."""
+    kept = [(each, each.data, each.detach().clone()) for each in given]
+    try:
+        yield
+    finally:
+        for tensor, data, values in kept:
+            with suppress(RuntimeError):  # one that cannot be written was not
+                tensor.data = data
+                if not torch.equal(data, values):
+                    data.copy_(values)
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -135,11 +300,11 @@ def _silent() -> Iterator[None]:
 
 def fake(mode: FakeTensorMode, values: Any) -> Any:
     """Values, however nested, with fake tensors in the place of their tensors."""
-    return torch.utils._pytree.tree_map_only(torch.Tensor, _faker(mode), values)
+    return tree_map_only(Tensor, _faker(mode), values)
 
 
-def _faker(mode: FakeTensorMode) -> Callable[[torch.Tensor], torch.Tensor]:
-    def convert(tensor: torch.Tensor) -> torch.Tensor:
+def _faker(mode: FakeTensorMode) -> Callable[[Tensor], Tensor]:
+    def convert(tensor: Tensor) -> Tensor:
         return mode.from_tensor(tensor).requires_grad_(tensor.requires_grad)
 
     return convert

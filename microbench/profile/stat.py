@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +14,13 @@ from microbench import devices
 from microbench.errors import FailedAt, UserError, first_line
 from microbench.measure import sampler
 from microbench.measure.stopping import StoppingRule
-from microbench.profile.arguments import Arguments, arguments_of, check, home
-from microbench.profile.paper import double, doubled, left_as_it_was, trace_on_paper
+from microbench.profile.arguments import Arguments, arguments_of, check, home, place_of
+from microbench.profile.calls import Call
+from microbench.profile.paper import called, copied, trace_on_paper
 from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
-from microbench.profile.study import Study, measure_memory, phase_of
+from microbench.profile.study import CallMemory, Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
-from microbench.profile.tracing import trace
 from microbench.results.profile import Profile
 from microbench.results.typical import interquartile_mean
 
@@ -51,56 +51,64 @@ def stat(
         UserError: it cannot be profiled, or it fails on these inputs; what failed where.
     """
     check(model)
-    stand_in = placed(model, device)
+    place = place_of(model, inputs) if device is None else usable(device)
     size = None if input_shape is None else batch_size or 1
-    with torch.random.fork_rng(devices=[]):
-        arguments = doubled(arguments_of(stand_in, inputs, input_shape, batch_size))
-        with left_as_it_was(stand_in), torch.set_grad_enabled(wanted.training):
-            found = _profiled(stand_in, arguments, wanted, _hint(inputs))
+    with _random_numbers_kept(place), torch.set_grad_enabled(wanted.training):
+        arguments = arguments_of(model, place, inputs, input_shape, batch_size)
+        subject = placed(model, place)
+        try:
+            found = _profile(subject, arguments, wanted, place)
+        except UserError:
+            raise
+        except Exception as error:
+            raise failure(error, _hint(inputs)) from error
     return replace(found, name=type(model).__name__, batch_size=size, training=wanted.training)
 
 
-def _profiled(model: nn.Module, arguments: Arguments, wanted: Wanted, hint: str) -> Profile:
-    try:
-        if any(each.training != wanted.training for each in model.modules()):
-            model.train(wanted.training)
-        return _profile(model, arguments, wanted)
-    except UserError:
-        raise
-    except Exception as error:
-        raise failure(error, hint) from error
-
-
-def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted) -> Profile:
-    def call() -> Any:
-        return model(*arguments.args, **arguments.kwargs)
-
+def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, place: torch.device) -> Profile:
+    training = wanted.training
     if not wanted.timing and not wanted.memory:
-        return Profile(Study(trace_on_paper(model, arguments.args, arguments.kwargs), wanted.training).rows())
-    device = open_device(home(model))
-    root = trace(model, call)
-    memory = measure_memory(call, root, device) if wanted.memory else None
-    if not wanted.timing:
-        return Profile(Study(root, wanted.training, memory=memory).rows())
-    phase = phase_of(wanted.training)
+        root = trace_on_paper(model, arguments.args, arguments.kwargs, training=training)
+        return Profile(Study(root, training).rows())
+    device = open_device(place)
+    with called(model, arguments.args, arguments.kwargs, training) as (root, call):
+        memory = measure_memory(call, root, device) if wanted.memory else None
+        if not wanted.timing:
+            return Profile(Study(root, training, memory=memory).rows())
+        return _timed(root, call, memory, training, device)
+
+
+def _timed(
+    root: Call,
+    call: Callable[[], Any],
+    memory: Mapping[Call, CallMemory] | None,
+    training: bool,
+    device: devices.Device,
+) -> Profile:
+    phase = phase_of(training)
     sampled = _sampled(Passes(call, root, phase), device)
     times = call_times(root, sampled.inner, marking(device.clock, device.torch_device()))
     return Profile(
-        Study(root, wanted.training, times, memory).rows(),
+        Study(root, training, times, memory).rows(),
         seconds=interquartile_mean(sampled.samples[phase]),
         peaks=peaks(device),
         joules=joules_per_call(call, device),
     )
 
 
-def open_device(place: torch.device | None) -> devices.Device:
-    """The device that a module runs on.
+def _random_numbers_kept(place: torch.device) -> AbstractContextManager[None]:
+    """Put back the CPU's generator of random numbers, and the place's where it has one of its own."""
+    if place.index is None:
+        return torch.random.fork_rng(devices=[], device_type="cpu")
+    return torch.random.fork_rng(devices=[place.index], device_type=place.type)
+
+
+def open_device(place: torch.device) -> devices.Device:
+    """The device to measure on.
 
     Raises:
         UserError: nothing can be measured there.
     """
-    if place is None:
-        return devices.open_device("cpu")
     if place.type == "meta":
         raise UserError("The module is on meta, where nothing is computed: leave out timing and memory.")
     device = devices.open_device(place.type)
@@ -112,19 +120,37 @@ def open_device(place: torch.device | None) -> devices.Device:
     return device
 
 
-def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
-    """A double of the module, or a copy of it where that is to be elsewhere.
+def usable(device: str | torch.device) -> torch.device:
+    """Where a device that is asked for is.
 
     Raises:
         UserError: there is no such device here.
     """
-    if device is None:
-        return double(model)
     name, _, index = str(device).partition(":")
-    usable = devices.open_device(name).torch_device()
-    if index and index != str(usable.index):
-        raise UserError(f"device={device}: measured is on {usable}: give device={name!r}.")
-    return double(model) if usable == home(model) else deepcopy(model).to(usable)
+    found = devices.open_device(name).torch_device()
+    if index and index != str(found.index):
+        raise UserError(f"device={device}: measured is on {found}: give device={name!r}.")
+    return found
+
+
+def placed(model: nn.Module, place: torch.device) -> nn.Module:
+    """The module, or a copy of it where that is to be elsewhere.
+
+    Raises:
+        UserError: there can be no copy there.
+    """
+    at = home(model)
+    if at is None or at == place:
+        return model
+    if at.type == "meta":
+        raise UserError(f"The module is on meta, and has no values to copy to {place}: leave out device.")
+    try:
+        return copied(model).to(place)
+    except Exception as error:
+        raise UserError(
+            f"The module cannot be copied to {place}: move it there with model.to({str(place)!r}), and leave "
+            f"out device ({type(error).__name__}: {first_line(error)})."
+        ) from error
 
 
 def _sampled(passes: Passes, device: devices.Device) -> sampler.Sampled:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from microbench.profile.paper import left_as_it_was, trace_on_paper
+from microbench.profile.paper import called, left_as_it_was, trace_on_paper
 
 
 def test_a_model_whose_weights_are_never_drawn_is_profiled_without_memory_for_its_weights() -> None:
@@ -66,6 +66,27 @@ def test_a_hook_of_the_users_sees_real_tensors() -> None:
     model.register_forward_hook(lambda module, args, output: seen.append(type(output)))
     trace_on_paper(model, (torch.ones(1, 2),))
     assert seen == [Tensor]
+
+
+def test_what_is_called_in_a_modules_stead_has_parameters_of_its_own_in_the_same_memory() -> None:
+    model = nn.Linear(2, 2)
+    with called(model, (torch.ones(1, 2),), {}) as (root, _):
+        assert root.module is not None
+        assert root.module.weight is not model.weight
+        assert root.module.weight.data_ptr() == model.weight.data_ptr()
+
+
+def test_a_module_that_writes_to_its_weights_is_traced_as_it_is() -> None:
+    class Bounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.linear = nn.Embedding(3, 2, max_norm=0.1), nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.linear(self.embedding(x))
+
+    root = trace_on_paper(Bounded(), (torch.tensor([1]),))
+    assert [call.type for call, _ in root.walk()] == ["Bounded", "Embedding", "Linear"]
 
 
 class Keeps(nn.Module):

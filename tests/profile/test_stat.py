@@ -1,8 +1,9 @@
-import copy
 import io
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -115,17 +116,22 @@ def check_unchanged(model: nn.Module, action: Callable[[], object]) -> None:
     def state() -> Any:
         return (
             {id(each): (each.training, sorted(vars(each))) for each in model.modules()},
-            {name: each.grad for name, each in model.named_parameters()},
+            {name: (id(each), each.device, each.data_ptr()) for name, each in model.named_parameters()},
             {
                 id(each): (dict(each._forward_hooks), dict(each._forward_pre_hooks))
                 for each in model.modules()
             },
         )
 
-    before, values, call = state(), copy.deepcopy(model.state_dict()), nn.Module.__call__
+    def values() -> dict[str, Tensor]:
+        gradients = {f"{name}.grad": each.grad for name, each in model.named_parameters()}
+        found = {**model.state_dict(), **{name: each for name, each in gradients.items() if each is not None}}
+        return {name: each.clone() for name, each in found.items()}
+
+    before, numbers, call = state(), values(), nn.Module.__call__
     action()
     assert state() == before
-    assert all(torch.equal(values[name], value) for name, value in model.state_dict().items())
+    torch.testing.assert_close(values(), numbers, rtol=0, atol=0, equal_nan=True)
     assert nn.Module.__call__ is call
 
 
@@ -155,6 +161,80 @@ def test_a_module_that_fails_half_way_leaves_unchanged_too(training: bool) -> No
         assert str(caught.value).startswith("Half failed on input (3, 4): ArithmeticError: half way (input_")
 
     check_unchanged(model, fails)
+
+
+class Renormalizes(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        self.weight.data = torch.renorm(self.weight.data, 2, 0, 0.01)
+        return super().forward(x)
+
+
+class Shrinks(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.weight.mul_(0.5)
+        return super().forward(x)
+
+
+class Clamps(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        with suppress(Exception):
+            self.weight.data[0].clamp_(0, 0)
+        return super().forward(x)
+
+
+class Learns(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            super().forward(x).sum().backward()
+        torch.optim.SGD(self.parameters(), lr=0.1).step()
+        return super().forward(x)
+
+
+class Merges(nn.Linear):
+    merged = False
+
+    def train(self, mode: bool = True) -> "Merges":
+        if self.merged == mode:
+            self.weight.data += 1.0 if not mode else -1.0
+            self.merged = not mode
+        return super().train(mode)  # type: ignore[return-value]
+
+
+class Bounded(nn.Module):
+    """Embeddings with a largest norm, which torch scales down in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.kept = nn.Embedding(3, 4, max_norm=0.01), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.kept(self.embedding((x[:, 0] > 0).long()))
+
+
+def tied() -> nn.Module:
+    model = nn.Sequential(Shrinks(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    return model
+
+
+WRITERS = [Shrinks, Renormalizes, Clamps, Learns, Merges]
+
+
+@pytest.mark.parametrize("copyable", [True, False], ids=["copied", "not-copyable"])
+@pytest.mark.parametrize(
+    "options", [{}, {"memory": True}, {"timing": True}], ids=["paper", "memory", "timing"]
+)
+@pytest.mark.parametrize("build", [*WRITERS, Bounded, tied], ids=lambda build: build.__name__)
+def test_what_a_module_writes_to_its_parameters_is_undone(
+    build: Callable[..., nn.Module], options: dict[str, bool], copyable: bool
+) -> None:
+    model = build(4, 4) if build in WRITERS else build()
+    if not copyable:
+        model.lock = Lock()
+    if build in WRITERS:
+        nn.Linear.forward(model, torch.ones(1, 4)).sum().backward()
+    check_unchanged(model, lambda: microbench.stat(model, input_shape=(4,), **options))
 
 
 class Cache:
@@ -209,21 +289,17 @@ def test_what_it_is_called_with_is_not_touched(timing: bool) -> None:
     assert (cache.first, cache.kept) == (None, [])
 
 
-def test_a_module_whose_train_rewrites_its_weights_keeps_them() -> None:
-    class Merges(nn.Linear):
-        merged = False
+@pytest.mark.parametrize("options", [{}, {"memory": True}, {"training": True, "memory": True}])
+def test_an_input_that_is_a_result_itself_is_not_touched(options: dict[str, bool]) -> None:
+    class Same(nn.ReLU):
+        def forward(self, x: Tensor, y: Tensor, lock: Any) -> Tensor:
+            assert x is y
+            return super().forward(x)
 
-        def train(self, mode: bool = True) -> "Merges":
-            if self.merged == mode:
-                self.weight.data += 1.0 if not mode else -1.0
-                self.merged = not mode
-            return super().train(mode)  # type: ignore[return-value]
-
-    model = Merges(4, 4)
-    before = model.weight.detach().clone()
-    microbench.stat(model, input_shape=(4,))
-    assert torch.equal(model.weight, before)
-    assert (model.training, model.merged) == (True, False)
+    x = torch.ones(2, 3, requires_grad=True) - 10
+    frame = microbench.stat(Same(inplace=True), (x, x, Lock()), **options).to_frame()
+    assert frame["flops"].tolist() == [6]
+    assert (x == -9).all()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -326,6 +402,63 @@ def test_a_module_on_meta_is_profiled_on_paper_and_not_timed() -> None:
     assert microbench.stat(model, input_shape=(4,), batch_size=2).total.costs.flops == LINEAR
     with pytest.raises(UserError, match=r"^The module is on meta, where nothing is computed"):
         microbench.stat(model, input_shape=(4,), timing=True)
+
+
+def test_a_module_without_parameters_is_where_its_inputs_are() -> None:
+    x = torch.empty(2, 3, device="meta")
+    assert microbench.stat(nn.ReLU(), x).total.costs.flops == 6
+    with pytest.raises(UserError, match=r"^The module is on meta, where nothing is computed"):
+        microbench.stat(nn.ReLU(), x, timing=True)
+
+
+class TestElsewhere:
+    @pytest.fixture(autouse=True)
+    def _on_meta(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("microbench.devices.cpu.Device.torch_device", lambda device: torch.device("meta"))
+
+    def test_inputs_are_drawn_there(self) -> None:
+        drawn = []
+
+        class Notes(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                drawn.append(x.device.type)
+                return x
+
+        microbench.stat(Notes(), input_shape=(4,), device="cpu")
+        assert drawn == ["meta"]
+
+    def test_inputs_that_are_not_there_are_told_in_one_line(self) -> None:
+        with pytest.raises(UserError, match=r"^An input is on cpu and the module on meta: move it there"):
+            microbench.stat(nn.ReLU(), torch.ones(2), device="cpu")
+
+    def test_a_copy_of_the_module_is_profiled(self) -> None:
+        model = nn.Linear(4, 4)
+        check_unchanged(model, lambda: microbench.stat(model, input_shape=(4,), device="cpu"))
+
+    def test_a_module_that_cannot_be_copied_there_is_told_in_one_line(self) -> None:
+        model = nn.Linear(4, 4)
+        model.lock = Lock()
+        with pytest.raises(UserError, match=r"^The module cannot be copied to meta: move it there with"):
+            microbench.stat(model, input_shape=(4,), device="cpu")
+
+
+def test_a_module_on_meta_has_no_values_to_copy_elsewhere() -> None:
+    with pytest.raises(UserError, match=r"^The module is on meta, and has no values to copy to cpu"):
+        microbench.stat(nn.Linear(4, 4, device="meta"), input_shape=(4,), device="cpu")
+
+
+def test_a_module_that_calls_other_layers_each_time_is_told_what_to_leave_out() -> None:
+    class Alternates(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.calls = nn.ModuleList([nn.ReLU(), nn.Tanh(), nn.Sigmoid()]), 0
+
+        def forward(self, x: Tensor) -> Any:
+            self.calls += 1
+            return self.layers[self.calls % 3](x)
+
+    with pytest.raises(UserError, match=r"calls other layers.*from Python, without timing and memory"):
+        microbench.stat(Alternates(), input_shape=(4,), memory=True)
 
 
 class Adds(nn.Module):
