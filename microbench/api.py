@@ -114,7 +114,7 @@ def stat(
         microbench.stat(model, inputs=(ids, mask), timing=True, view="types").to_frame()
 
     The module runs in this process, on paper alone unless `timing` or `memory` is asked for, and is left as
-    it was: attributes, buffers, hooks, train or eval state, gradients.
+    it was: attributes, parameters, gradients, buffers, hooks, train or eval state.
 
     Args:
         model: any module; a compiled one has no layers to see.
@@ -122,7 +122,8 @@ def stat(
             argument.
         input_shape: instead, the sizes of a standard normal input without its batch, or a list of several.
         batch_size: items in that batch; by default 1.
-        device: where to; by default where the module is. Elsewhere, a copy of it is profiled.
+        device: where to; by default where the module is, or where its inputs are if it has no parameters.
+            Elsewhere, a copy of it is profiled, with inputs that are there.
         timing: time every call too.
         memory: follow the memory that calls allocate too.
         training: the forward pass of a training step instead of inference, and the backward pass's FLOP.

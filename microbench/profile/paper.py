@@ -1,7 +1,7 @@
 """Calls something in a module's stead, which stays as it was.
 
-On paper that is a copy with tensors that have a shape and a type, and no memory. For real it is a copy with
-the same parameters in the same memory, or with parameters of its own where calls write to them.
+On paper that is a copy with tensors that have a shape and a type, and no memory. For real it is a copy, which
+has the parameters of a large module in common with it as long as no call writes to them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from microbench.workloads import tensors
 T = TypeVar("T")
 Given = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments."""
+
+LARGE = 2**30  # bytes of parameters from which on they are not copied unless need be: there may be no room
 
 
 class Called(NamedTuple):
@@ -82,9 +84,8 @@ def called(
 ) -> Iterator[Called]:
     """Call something in a module's stead, once and as often as is wanted until the end.
 
-    That is a double, with the same parameters in the same memory. A module whose first call writes to these
-    gets a double with parameters of its own. One that cannot be copied is called itself, and put back at the
-    end.
+    That is a copy. One of a large module has its parameters in the same memory, unless the first call writes
+    to them. A module that cannot be copied is called itself, and put back at the end.
 
     Args:
         module: the module, which stays as it was.
@@ -96,21 +97,45 @@ def called(
         Exception: what the module raises on these inputs.
     """
     given = (tuple(args), dict(kwargs))
-    double = _double(module)
+    is_large = sum(each.nbytes for each in _plain(module)) >= LARGE
+    try:
+        double = _double(module, is_large)
+    except Exception:  # what a module holds may refuse in any way
+        double = None
     if double is None:
         with left_as_it_was(module), _parameters_kept(module):
             yield _call(module, _copies(given), training)
-    else:
+    elif is_large:
         first = _call_reading(double, _copies(given), training)
-        yield first or _call(copied(module), _copies(given), training)
+        yield first or _call(_double(module, shares=False), _copies(given), training)
+    else:
+        yield _call(double, _copies(given), training)
 
 
-def _call_reading(double: nn.Module, given: Given, training: bool | None) -> Called | None:
-    """Call a double whose parameters are not its own; None where that would write to one."""
-    guard, first = _ReadOnly(_plain(double)), None
+def _double(module: nn.Module, shares: bool) -> nn.Module:
+    """A copy, which may share its plain parameters' memory.
+
+    Parameters that lie in one piece of memory, as cuDNN wants those of an RNN, do so in the copy.
+    """
+    memo: dict[int, Any] = {}
+    for each in _plain(module):
+        memo[id(each)] = nn.Parameter(each.data if shares else copied(each.data, memo), each.requires_grad)
+    return copied(module, memo)
+
+
+def _plain(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters that have memory, and nothing else that a copy would have to have."""
+    return [
+        each for each in module.parameters() if type(each) is nn.Parameter and each.layout is torch.strided
+    ]
+
+
+def _call_reading(module: nn.Module, given: Given, training: bool | None) -> Called | None:
+    """Call a module; None where that would write to its parameters."""
+    guard, first = _ReadOnly(_plain(module)), None
     try:
         with guard:
-            first = _call(double, given, training)
+            first = _call(module, given, training)
     except Exception:
         if not guard.has_refused:
             raise
@@ -127,15 +152,6 @@ def _call(module: nn.Module, given: Given, training: bool | None) -> Called:
         return module(*args, **kwargs)
 
     return Called(trace(module, call), call)
-
-
-def _double(module: nn.Module) -> nn.Module | None:
-    """A copy that has the same parameters in the same memory; None where the module cannot be copied."""
-    try:
-        shared = {id(each): nn.Parameter(each.data, each.requires_grad) for each in _plain(module)}
-        return copied(module, shared)
-    except Exception:  # what a module holds may refuse in any way
-        return None
 
 
 def _copies(given: Given) -> Given:
@@ -174,13 +190,6 @@ class _ResultsToo(TorchFunctionMode):
             with torch.enable_grad():  # a result again: it may be changed in place, which no leaf may
                 return args[0].detach().requires_grad_().clone()
         return func(*args, **(kwargs or {}))
-
-
-def _plain(module: nn.Module) -> list[nn.Parameter]:
-    """The module's parameters that have memory, and nothing else that a copy would have to have."""
-    return [
-        each for each in module.parameters() if type(each) is nn.Parameter and each.layout is torch.strided
-    ]
 
 
 class _ReadOnly(TorchDispatchMode):

@@ -68,12 +68,25 @@ def test_a_hook_of_the_users_sees_real_tensors() -> None:
     assert seen == [Tensor]
 
 
-def test_what_is_called_in_a_modules_stead_has_parameters_of_its_own_in_the_same_memory() -> None:
+def test_a_large_modules_parameters_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Linear(2, 2)
+    monkeypatch.setattr("microbench.profile.paper.LARGE", 16)
     with called(model, (torch.ones(1, 2),), {}) as (root, _):
         assert root.module is not None
         assert root.module.weight is not model.weight
         assert root.module.weight.data_ptr() == model.weight.data_ptr()
+
+
+def test_parameters_in_one_piece_of_memory_are_so_where_they_are_copied() -> None:
+    model = nn.RNN(2, 2)
+    flat = torch.cat([each.detach().flatten() for each in model.parameters()])
+    for each, data in zip(model.parameters(), flat.split([4, 4, 2, 2]), strict=True):
+        each.data = data.view(each.shape)
+    with called(model, (torch.ones(1, 2),), {}) as (root, _):
+        assert root.module is not None
+        pieces = {each.untyped_storage().data_ptr() for each in root.module.parameters()}
+        assert len(pieces) == 1
+        assert pieces != {flat.untyped_storage().data_ptr()}
 
 
 def test_a_module_that_writes_to_its_weights_is_traced_as_it_is() -> None:
