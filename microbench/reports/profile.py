@@ -154,11 +154,19 @@ def _sum_note(profile: Profile, seconds: float) -> str:
     shares = [units.share(part / seconds) for part in parts.values()]
     functions = f" + functions {shares[1]}" if profile.functions else ""
     rest = (profile.overhead or 0.0) / seconds
-    doubt = "; the passes disagree by more: other load disturbed them" if rest < -DISAGREEMENT else ""
+    doubt = _doubt(profile, seconds, parts[Kind.MODULE]) if rest < -DISAGREEMENT else ""
     return (
         f"untouched model {units.time(seconds)} = innermost modules {shares[0]}{functions} + overhead "
         f"{units.share(rest)} (Python and torch between them){doubt}"
     )
+
+
+def _doubt(profile: Profile, seconds: float, modules: float) -> str:
+    """Why the calls add up to more than the model: the pass over its modules tells whether it is these."""
+    watched = profile.rows[0].costs.lat or 0.0
+    if modules <= watched <= (1 + DISAGREEMENT) * seconds:
+        return "; functions are read too long: they are too short, or other load disturbed their pass"
+    return "; the passes disagree by more: other load disturbed them"
 
 
 def _peaks_note(peaks: Peaks) -> str:

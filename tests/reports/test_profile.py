@@ -128,6 +128,27 @@ def test_what_the_untouched_time_is_made_of_is_said() -> None:
     )
 
 
+LOAD = "(Python and torch between them); the passes disagree by more: other load disturbed them"
+SHORT = (
+    "(Python and torch between them); functions are read too long: they are too short, or other load "
+    "disturbed their pass"
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "add", "end"),
+    [
+        (1.6e-3, 1e-4, "(Python and torch between them)"),
+        (1.6e-3, 3e-4, SHORT),
+        (1.4e-3, 2.5e-6, LOAD),
+    ],
+)
+def test_calls_that_add_up_to_more_than_the_model_are_explained(seconds: float, add: float, end: str) -> None:
+    rows = [*NET[:-1], Row(NET[-1].layer, replace(ADD, lat=add, net_lat=add))]
+    (note,) = [line for line in lines(replace(TIMED, rows=rows, seconds=seconds)) if "untouched" in line]
+    assert note.endswith(end)
+
+
 def test_the_peaks_are_said_with_what_reached_them() -> None:
     (note,) = [line for line in lines(TIMED) if line.startswith("measured peaks")]
     assert "fp32 400 GFLOP/s (conv3x3), bf16 900 GFLOP/s (matmul)" in note
