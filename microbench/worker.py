@@ -122,7 +122,7 @@ class _Steps:
         self.environment |= findings.environment
         series = _series(sampled, warmup, experiment.whole, clock.name)
         main = [each for each in series if each.phase in experiment.main]
-        readings = sensors.readings(sampled.calls)
+        readings = sensors.readings(sampled.calls * experiment.runs)
         surroundings = sensors.surroundings(self._threads, str(self.environment["allocator"]))
         outcome = Outcome(
             series=(*series, *findings.series, prepare, first_call),

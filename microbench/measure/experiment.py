@@ -55,6 +55,7 @@ class Experiment:
         mergeable: several calls may make one sample.
         before: what to do before each sample, untimed; None for nothing.
         burst: makes many observations at once, where another process makes them; None for one by one.
+        runs: how often the step runs the work, of which the phases are one.
     """
 
     step: Step
@@ -65,3 +66,4 @@ class Experiment:
     before: Callable[[], object] | None = None
     burst: Burst | None = None
     inner: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    runs: int = 1

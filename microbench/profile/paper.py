@@ -1,46 +1,19 @@
-"""Calls something in a module's stead, which stays as it was.
-
-On paper that is a copy with tensors that have a shape and a type, and no memory. For real it is a copy, which
-has the parameters of a large module in common with it as long as no call writes to them.
-"""
+"""Runs a module on paper: with tensors that have a shape and a type, and no memory."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from copy import copy, deepcopy
-from typing import Any, NamedTuple, TypeVar
+from copy import deepcopy
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from microbench.profile.calls import Call
-from microbench.profile.tracing import trace
-from microbench.workloads import tensors
-
-T = TypeVar("T")
-Given = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments."""
-
-LARGE = 2**30  # bytes of parameters from which on they are not copied unless need be: there may be no room
-
-
-class Called(NamedTuple):
-    """A module that has been called once.
-
-    Attributes:
-        root: that call, with all calls in it.
-        again: calls it again.
-    """
-
-    root: Call
-    again: Callable[[], Any]
+from microbench.profile.stand_in import called, called_once, reaches_back
 
 
 def trace_on_paper(
@@ -65,230 +38,17 @@ def trace_on_paper(
         Exception: what the module raises on these inputs.
     """
     given = (tuple(args), dict(kwargs or {}))
-    if not has_hooks(module):
+    if not has_hooks(module) and not reaches_back(module):
         mode = FakeTensorMode(allow_non_fake_inputs=True)
         with suppress(Exception), _silent():
             with FakeCopyMode(mode):
                 stand_in, fakes = deepcopy((module, given))
             with mode:
-                return _call(stand_in, fakes, training).root
+                return called_once(stand_in, fakes, training).root
     if fill is not None:
         fill()
     with called(module, *given, training) as first:
         return first.root
-
-
-@contextmanager
-def called(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool | None = None
-) -> Iterator[Called]:
-    """Call something in a module's stead, once and as often as is wanted until the end.
-
-    That is a copy. One of a large module has its parameters in the same memory, unless the first call writes
-    to them. A module that cannot be copied is called itself, and put back at the end.
-
-    Args:
-        module: the module, which stays as it was.
-        args: its positional arguments, which stay as they were if they can be copied.
-        kwargs: its keyword arguments, likewise.
-        training: what the module is to be in: train mode, or eval mode; as it is by default.
-
-    Raises:
-        Exception: what the module raises on these inputs.
-    """
-    given = (tuple(args), dict(kwargs))
-    is_large = sum(each.nbytes for each in _plain(module)) >= LARGE
-    try:
-        double = _double(module, is_large)
-    except Exception:  # what a module holds may refuse in any way
-        double = None
-    if double is None:
-        with left_as_it_was(module), _parameters_kept(module):
-            yield _call(module, _copies(given), training)
-    elif is_large:
-        first = _call_reading(double, _copies(given), training)
-        yield first or _call(_double(module, shares=False), _copies(given), training)
-    else:
-        yield _call(double, _copies(given), training)
-
-
-def _double(module: nn.Module, shares: bool) -> nn.Module:
-    """A copy, which may share its plain parameters' memory.
-
-    Parameters that lie in one piece of memory, as cuDNN wants those of an RNN, do so in the copy.
-    """
-    memo: dict[int, Any] = {}
-    for each in _plain(module):
-        memo[id(each)] = nn.Parameter(each.data if shares else copied(each.data, memo), each.requires_grad)
-    return copied(module, memo)
-
-
-def _plain(module: nn.Module) -> list[nn.Parameter]:
-    """Parameters that have memory, and nothing else that a copy would have to have."""
-    return [
-        each for each in module.parameters() if type(each) is nn.Parameter and each.layout is torch.strided
-    ]
-
-
-def _call_reading(module: nn.Module, given: Given, training: bool | None) -> Called | None:
-    """Call a module; None where that would write to its parameters."""
-    guard, first = _ReadOnly(_plain(module)), None
-    try:
-        with guard:
-            first = _call(module, given, training)
-    except Exception:
-        if not guard.has_refused:
-            raise
-    return None if guard.has_refused else first  # the module may have caught what was raised
-
-
-def _call(module: nn.Module, given: Given, training: bool | None) -> Called:
-    """Put a module into a mode, and call it."""
-    if training is not None and any(each.training != training for each in module.modules()):
-        module.train(training)
-    args, kwargs = given
-
-    def call() -> Any:
-        return module(*args, **kwargs)
-
-    return Called(trace(module, call), call)
-
-
-def _copies(given: Given) -> Given:
-    """Copies of arguments; those that cannot be copied are in it themselves."""
-    memo: dict[int, Any] = {}
-
-    def copy_or_itself(value: Any) -> Any:
-        try:
-            return copied(value, memo)
-        except Exception:
-            return value
-
-    args, kwargs = tree_map(copy_or_itself, given)
-    return args, kwargs
-
-
-def copied(value: T, memo: dict[int, Any] | None = None) -> T:
-    """A copy of a module, or of what one is called with, all the way down.
-
-    Args:
-        value: what to copy.
-        memo: what is to be in the copy, by the `id` of what is in the original; for `copy.deepcopy`.
-
-    Raises:
-        Exception: something in it cannot be copied.
-    """
-    with _ResultsToo():
-        return deepcopy(value, memo)
-
-
-class _ResultsToo(TorchFunctionMode):
-    """While it is active, tensors that are results and require a gradient can be copied too."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
-            with torch.enable_grad():  # a result again: it may be changed in place, which no leaf may
-                return args[0].detach().requires_grad_().clone()
-        return func(*args, **(kwargs or {}))
-
-
-class _ReadOnly(TorchDispatchMode):
-    """Refuses, while it is active, operators that write to the memory of given tensors.
-
-    Attributes:
-        has_refused: it has refused one.
-    """
-
-    def __init__(self, given: Iterable[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.has_refused = False
-        self._memory = {_memory(each) for each in given}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func._schema.is_mutable and any(
-            _memory(each) in self._memory for each in tensors(_written(func, args, kwargs))
-        ):
-            self.has_refused = True
-            raise RuntimeError(f"{func} would write to a parameter")
-        return func(*args, **kwargs)
-
-
-def _memory(tensor: Tensor) -> int | None:
-    """What tensors in the same memory have in common; None for those without memory of their own."""
-    return tensor.untyped_storage()._cdata if torch._C._has_storage(tensor) else None
-
-
-def _written(function: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """Which of its arguments an operator writes to."""
-    formal = function._schema.arguments
-    given = dict(zip((each.name for each in formal), args, strict=False)) | dict(kwargs)
-    return [given[each.name] for each in formal if each.is_write and each.name in given]
-
-
-@contextmanager
-def left_as_it_was(module: nn.Module) -> Iterator[None]:
-    """Put back what a call may change of the module itself, whatever happens, but for its parameters' values.
-
-    That is each of its modules' attributes, train or eval state and hooks among them, the members of those
-    that are lists, dictionaries or sets, and its buffers' values.
-    """
-    training = [(each, each.training) for each in module.modules()]
-    attributes = [(each.__dict__, dict(each.__dict__)) for each in module.modules()]
-    members = [
-        (value, copy(value))
-        for _, before in attributes
-        for value in before.values()
-        if isinstance(value, (dict, list, set))
-    ]
-    try:
-        with _values_kept(module.buffers()):
-            yield
-    finally:
-        for now, before in attributes:
-            now.clear()
-            now.update(before)
-        for value, before_members in members:
-            _refill(value, before_members)
-        for each, was in training:
-            if each.training != was:
-                each.training = was
-
-
-def _refill(container: Any, members: Any) -> None:
-    """Make a container hold these members again."""
-    container.clear()
-    if isinstance(container, list):
-        container.extend(members)
-    else:
-        container.update(members)
-
-
-@contextmanager
-def _parameters_kept(module: nn.Module) -> Iterator[None]:
-    """Put back a module's parameters and their gradients, whatever happens."""
-    gradients = [(each, each.grad) for each in module.parameters()]
-    held = [gradient for _, gradient in gradients if gradient is not None]
-    try:
-        with _values_kept([*module.parameters(), *held]):
-            yield
-    finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-
-
-@contextmanager
-def _values_kept(given: Iterable[Tensor]) -> Iterator[None]:
-    """Put back the tensors' memory and what is in it, whatever happens."""
-    kept = [(each, each.data, each.detach().clone()) for each in given]
-    try:
-        yield
-    finally:
-        for tensor, data, values in kept:
-            with suppress(RuntimeError):  # one that cannot be written was not
-                tensor.data = data
-                if not torch.equal(data, values):
-                    data.copy_(values)
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -307,7 +67,7 @@ def _silent() -> Iterator[None]:
         logger.disabled = before
 
 
-def fake(mode: FakeTensorMode, values: Any) -> Any:
+def faked(mode: FakeTensorMode, values: Any) -> Any:
     """Values, however nested, with fake tensors in the place of their tensors."""
     return tree_map_only(Tensor, _faker(mode), values)
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from microbench import devices
 from microbench.errors import FailedAt, UserError, first_line
 from microbench.measure import sampler
+from microbench.measure.disturbances import disturbances
 from microbench.measure.stopping import StoppingRule
+from microbench.metrics import machine
+from microbench.metrics.sensors import Sensors
 from microbench.profile.arguments import Arguments, arguments_of, check, home, place_of
 from microbench.profile.calls import Call
-from microbench.profile.paper import called, copied, trace_on_paper
+from microbench.profile.paper import trace_on_paper
 from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
+from microbench.profile.stand_in import called, copied
 from microbench.profile.study import CallMemory, Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.results.profile import Profile
@@ -86,21 +92,34 @@ def _timed(
     device: devices.Device,
 ) -> Profile:
     phase = phase_of(training)
-    sampled = _sampled(Passes(call, root, phase), device)
+    experiment = Passes(call, root, phase).experiment()
+    with sampler.quiet_gc():
+        sampler.heat(experiment, device.clock, LONGEST_WARMUP)
+        with Sensors() as sensors:
+            sampled = sampler.sample(experiment, device.clock, RULE, 1, lambda progress: None)
+    readings = sensors.readings(sampled.calls * experiment.runs)
+    surroundings = sensors.surroundings(torch.get_num_threads(), machine.allocator())
     times = call_times(root, sampled.inner, marking(device.clock, device.torch_device()))
     return Profile(
         Study(root, training, times, memory).rows(),
         seconds=interquartile_mean(sampled.samples[phase]),
         peaks=peaks(device),
         joules=joules_per_call(call, device),
+        warnings=[each.message for each in disturbances(readings, surroundings)],
     )
 
 
-def _random_numbers_kept(place: torch.device) -> AbstractContextManager[None]:
-    """Put back the CPU's generator of random numbers, and the place's where it has one of its own."""
-    if place.index is None:
-        return torch.random.fork_rng(devices=[], device_type="cpu")
-    return torch.random.fork_rng(devices=[place.index], device_type=place.type)
+@contextmanager
+def _random_numbers_kept(place: torch.device) -> Iterator[None]:
+    """Put back torch's generators of random numbers, of the CPU and of the place, Python's and NumPy's."""
+    indices, kind = ([], "cpu") if place.index is None else ([place.index], place.type)
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=indices, device_type=kind):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def open_device(place: torch.device) -> devices.Device:
@@ -151,13 +170,6 @@ def placed(model: nn.Module, place: torch.device) -> nn.Module:
             f"The module cannot be copied to {place}: move it there with model.to({str(place)!r}), and leave "
             f"out device ({type(error).__name__}: {first_line(error)})."
         ) from error
-
-
-def _sampled(passes: Passes, device: devices.Device) -> sampler.Sampled:
-    experiment = passes.experiment()
-    with sampler.quiet_gc():
-        sampler.heat(experiment, device.clock, LONGEST_WARMUP)
-        return sampler.sample(experiment, device.clock, RULE, 1, lambda progress: None)
 
 
 def _hint(inputs: Any) -> str:

@@ -9,7 +9,7 @@ change places from sample to sample: what comes before a pass, such as the slow 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, cycle
 from statistics import median
@@ -90,7 +90,6 @@ class Passes:
         self._innermost = [each.kind is Kind.MODULE for each in self._modules]
         assert root.module is not None
         self._root, self._lasting = root.module, set(root.module.modules())
-        self._called = [self._identity(each.module) for each in self._modules]
         self.borders, self._passes = _places(root)
 
     def experiment(self) -> Experiment:
@@ -104,6 +103,7 @@ class Passes:
             (self._phase,),
             self._phase,
             inner=spans | self._passes,
+            runs=len(self._passes) if self._functions else len(self._passes) - 1,
         )
 
     def step(self, mark: Marker, swap: bool = False) -> list[Mark]:
@@ -132,8 +132,10 @@ class Passes:
         marks = [mark()]
         called = mark_modules(self._call, mark, marks, self._root)
         marks.append(mark())
-        if [self._identity(each) for each in called] != self._called:
-            raise UserError(CHANGED)
+        if not self._are_known(called):
+            self._lasting &= set(self._root.modules())  # the model may have put others in their place
+            if not self._are_known(called):
+                raise UserError(CHANGED)
         return marks
 
     def _of_functions(self, mark: Marker) -> list[Mark]:
@@ -145,6 +147,10 @@ class Passes:
         if called != [each.type for each in self._functions]:
             raise UserError(CHANGED)
         return marks
+
+    def _are_known(self, called: Sequence[nn.Module]) -> bool:
+        """Whether these are the modules that were traced, in their order."""
+        return list(map(self._identity, called)) == [self._identity(each.module) for each in self._modules]
 
     def _identity(self, module: nn.Module | None) -> object:
         """What a module is known by: itself, or its type where it is made anew for each call."""
@@ -344,15 +350,11 @@ def _bounded(times: Mapping[Call, array[float]]) -> dict[Call, array[float]]:
         functions = [each for each in call.inner if each.kind is Kind.FUNCTION]
         if not functions:
             continue
-        modules = _sums(times[each] for each in call.inner if each.kind is not Kind.FUNCTION)
-        most = interquartile_mean([whole - parts for whole, parts in zip(times[call], modules, strict=True)])
-        read = interquartile_mean(_sums(times[each] for each in functions))
+        modules = [times[each] for each in call.inner if each.kind is not Kind.FUNCTION]
+        own = [whole - sum(parts) for whole, *parts in zip(times[call], *modules, strict=True)]
+        most = interquartile_mean(own)
+        read = interquartile_mean(list(map(sum, zip(*(times[each] for each in functions), strict=True))))
         if read > most:
             share = max(0.0, most) / read
             found |= {each: array("d", (share * seconds for seconds in times[each])) for each in functions}
     return found
-
-
-def _sums(samples: Iterable[array[float]]) -> list[float]:
-    """What calls take together, sample by sample."""
-    return [sum(each) for each in zip(*samples, strict=True)]

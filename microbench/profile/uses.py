@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from microbench.profile import paper
 from microbench.profile.calls import shapes
+from microbench.profile.paper import faked
+from microbench.profile.stand_in import left_as_it_was
 from microbench.profile.tracing import Names, calling, locating
 from microbench.workloads import Workload, tensors
 
@@ -109,11 +110,11 @@ def uses(workload: Workload, training: bool, until: str | None = None, fake: boo
     """
     recorder = _Recorder(workload.module, until)
     with ExitStack() as stack:
-        stack.enter_context(paper.left_as_it_was(workload.module))
+        stack.enter_context(left_as_it_was(workload.module))
         given = workload.inputs
         if fake:
             mode = stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-            given = paper.fake(mode, given)
+            given = faked(mode, given)
         recorder.know(given, workload.inputs)
         with torch.set_grad_enabled(training), calling(recorder.call), suppress(_EndedError):
             workload.module(*given)

@@ -134,6 +134,7 @@ def notes(profile: Profile) -> Iterable[str]:
         yield _peaks_note(profile.peaks)
     if profile.joules is not None:
         yield f"measured energy: {units.scaled(profile.joules, 'J')} a call of the model"
+    yield from (f"warning: {text}" for text in profile.warnings)
 
 
 def _unknown_note(profile: Profile) -> str:

@@ -65,6 +65,7 @@ class Profile:
         energy: what operations and accesses are taken to cost.
         joules: measured energy of a call of the model; None where it cannot be read.
         functions: calls of torch's operators are rows too.
+        warnings: what disturbed the measurement, where no record says so.
     """
 
     rows: Sequence[Row] = field(repr=False)
@@ -76,6 +77,7 @@ class Profile:
     energy: EnergyConfig = field(default_factory=EnergyConfig)
     joules: float | None = None
     functions: bool = True
+    warnings: Sequence[str] = ()
 
     def __str__(self) -> str:
         return f"{self.name} profile\n{self.to_frame(columns=()).to_string()}"

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from microbench.profile.paper import called, left_as_it_was, trace_on_paper
+from microbench.profile.paper import trace_on_paper
+from microbench.profile.stand_in import called, left_as_it_was
 
 
 def test_a_model_whose_weights_are_never_drawn_is_profiled_without_memory_for_its_weights() -> None:
@@ -70,7 +71,7 @@ def test_a_hook_of_the_users_sees_real_tensors() -> None:
 
 def test_a_large_modules_parameters_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Linear(2, 2)
-    monkeypatch.setattr("microbench.profile.paper.LARGE", 16)
+    monkeypatch.setattr("microbench.profile.stand_in.LARGE", 16)
     with called(model, (torch.ones(1, 2),), {}) as (root, _):
         assert root.module is not None
         assert root.module.weight is not model.weight

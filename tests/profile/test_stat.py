@@ -1,4 +1,5 @@
 import io
+import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -6,6 +7,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -14,16 +16,20 @@ from torch import Tensor, nn
 import microbench
 from microbench import UserError
 from microbench.measure.stopping import StoppingRule
+from microbench.profile.timing import Cost, Marking
+from microbench.results.record import Caution, WarningCode
 from microbench.results.roofline import Peaks
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _in_a_moment() -> Iterator[None]:
-    """With few samples, and peaks of no machine: measuring those of this one takes seconds."""
+    """With few samples, and peaks and marks of no machine: measuring those of this one takes seconds."""
     made_up = Peaks(1e12, 2e12, "mm", "mm", ((1024, 1e10),), 1e-7)
     few = StoppingRule(rel_ci=0.5, min_time=0.0, max_time=0.05, min_samples=4, max_samples=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("microbench.profile.stat.peaks", lambda device: made_up)
+        free = Marking(Cost(0.0, 0.0), Cost(0.0, 0.0))
+        patch.setattr("microbench.profile.stat.marking", lambda clock, device: free)
         patch.setattr("microbench.profile.stat.RULE", few)
         patch.setattr("microbench.profile.stat.LONGEST_WARMUP", 0.05)
         yield
@@ -234,7 +240,7 @@ def test_what_a_module_writes_to_its_parameters_is_undone(
 ) -> None:
     model = build(4, 4) if build in WRITERS else build()
     if stand_in == "one that shares":
-        monkeypatch.setattr("microbench.profile.paper.LARGE", 0)
+        monkeypatch.setattr("microbench.profile.stand_in.LARGE", 0)
     elif stand_in == "itself":
         model.lock = Lock()  # which cannot be copied
     if build in WRITERS:
@@ -314,13 +320,61 @@ def test_a_scripted_module_stays_in_train_mode() -> None:
     assert all(each.training for each in model.modules())
 
 
-def test_random_numbers_come_as_they_would_have() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout())
-    torch.manual_seed(0)
-    expected = torch.rand(3)
-    torch.manual_seed(0)
-    microbench.stat(model, input_shape=(4,), training=True, memory=True)
-    assert torch.equal(torch.rand(3), expected)
+class Draws(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(x) * (1.0 + random.random() + np.random.rand())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("wanted", [{}, {"memory": True}, {"timing": True}], ids=str)
+def test_random_numbers_come_as_they_would_have(wanted: dict[str, bool]) -> None:
+    def drawn(action: Callable[[], object]) -> tuple[Any, ...]:
+        for seed in (torch.manual_seed, random.seed, np.random.seed):
+            seed(0)
+        action()
+        return torch.rand(1).item(), random.random(), np.random.rand()
+
+    options: dict[str, Any] = {"input_shape": (4,), "training": True, **wanted}
+    assert drawn(lambda: microbench.stat(Draws(), **options)) == drawn(lambda: None)
+
+
+def wrapped() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    inner = model.forward
+    model.forward = lambda x: inner(x).relu()  # type: ignore[method-assign]
+    return model
+
+
+def holding() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    model[0].twice = lambda x: model[1](model[1](x))  # type: ignore[assignment]
+    model[0].forward = lambda x: model[0].twice(x)  # type: ignore[operator]
+    return model
+
+
+@pytest.mark.parametrize("wanted", [{}, {"memory": True}, {"timing": True}], ids=str)
+@pytest.mark.parametrize("make", [wrapped, holding])
+def test_a_module_whose_functions_lead_back_to_it_leaves_unchanged(
+    make: Callable[[], nn.Module], wanted: dict[str, bool]
+) -> None:
+    model = make()
+    check_unchanged(model, lambda: microbench.stat(model, input_shape=(4,), batch_size=3, **wanted))
+    plain = microbench.stat(nn.BatchNorm1d(4), input_shape=(4,), batch_size=3).to_frame()
+    frame = microbench.stat(model, input_shape=(4,), batch_size=3, **wanted).to_frame()
+    norms = frame[frame["type"] == "BatchNorm1d"]
+    assert set(norms["flops"]) == set(plain["flops"])  # in eval, as it was asked for
+
+
+def test_what_disturbs_the_times_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Caution(WarningCode.FOREIGN_LOAD, "others kept the CPUs busy")
+    monkeypatch.setattr("microbench.profile.stat.disturbances", lambda readings, around: iter([told]))
+    assert "warning: others kept the CPUs busy" in str(
+        microbench.stat(small(), input_shape=(4,), timing=True)
+    )
+    assert "warning" not in str(microbench.stat(small(), input_shape=(4,)))
 
 
 def test_a_tuple_with_a_name_is_one_argument() -> None:

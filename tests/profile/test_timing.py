@@ -184,6 +184,30 @@ def test_a_module_that_makes_its_layers_anew_for_each_call_is_timed() -> None:
     assert set(times(Makes(), FakeClock())) == {"", "(ReLU)"}
 
 
+def test_a_module_that_puts_others_in_their_places_for_each_call_is_timed() -> None:
+    class Replaces(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            self.inner = nn.ReLU()
+            return self.inner(x)
+
+    assert len(times(Replaces(), FakeClock())) == 2
+
+
+def test_a_module_that_catches_what_one_in_it_raises_each_time_is_timed() -> None:
+    class Catches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.narrow = nn.Linear(9, 1), nn.Linear(1, 1)
+
+        def forward(self, x: Tensor) -> Any:
+            try:
+                return self.wide(x * 2)
+            except RuntimeError:
+                return self.narrow(x)
+
+    assert {"", "wide", "narrow"} <= set(times(Catches(), FakeClock()))
+
+
 def test_calls_in_other_threads_are_not_noted() -> None:
     class Threads(nn.Module):
         def __init__(self) -> None:

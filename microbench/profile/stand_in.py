@@ -1,0 +1,276 @@
+"""Calls a module in its stead, which stays as it was: a copy of it.
+
+That of a large module has the parameters in common with it, as long as no call writes to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy, deepcopy
+from types import CellType, FunctionType, MethodType
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from microbench.profile.calls import Call
+from microbench.profile.tracing import trace
+from microbench.workloads import tensors
+
+T = TypeVar("T")
+Given = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments."""
+
+LARGE = 2**30  # bytes of parameters from which on they are not copied unless need be: there may be no room
+EMPTY = CellType()  # of a function that refers to what is not there yet
+
+
+class Called(NamedTuple):
+    """A module that has been called once.
+
+    Attributes:
+        root: that call, with all calls in it.
+        again: calls it again.
+    """
+
+    root: Call
+    again: Callable[[], Any]
+
+
+@contextmanager
+def called(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool | None = None
+) -> Iterator[Called]:
+    """Call something in a module's stead, once and as often as is wanted until the end.
+
+    That is a copy. One of a large module has its parameters in the same memory, unless the first call writes
+    to them. A module that cannot be copied, or whose copy would call it, is called itself and put back at the
+    end.
+
+    Args:
+        module: the module, which stays as it was.
+        args: its positional arguments, which stay as they were if they can be copied.
+        kwargs: its keyword arguments, likewise.
+        training: what the module is to be in: train mode, or eval mode; as it is by default.
+
+    Raises:
+        Exception: what the module raises on these inputs.
+    """
+    given = (tuple(args), dict(kwargs))
+    is_large = sum(each.nbytes for each in _plain(module)) >= LARGE
+    double = None
+    if not reaches_back(module):
+        with suppress(Exception):  # what a module holds may refuse to be copied in any way
+            double = _double(module, is_large)
+    if double is None:
+        with left_as_it_was(module), _parameters_kept(module):
+            yield called_once(module, _copies(given), training)
+    elif is_large:
+        first = _call_reading(double, _copies(given), training)
+        yield first or called_once(_double(module, shares=False), _copies(given), training)
+    else:
+        yield called_once(double, _copies(given), training)
+
+
+def reaches_back(module: nn.Module) -> bool:
+    """Whether a function that a module holds leads back to that module, as a wrapped `forward` does."""
+    own = set(module.modules())
+    held = (value for each in own for value in vars(each).values())
+    return any(_uses(value, own, set()) for value in held if isinstance(value, FunctionType))
+
+
+def _uses(value: Any, modules: set[nn.Module], seen: set[int]) -> bool:
+    """Whether a value that a function was made around leads to one of these modules."""
+    if isinstance(value, nn.Module):
+        return value in modules
+    if isinstance(value, MethodType):
+        return _uses(value.__self__, modules, seen)
+    if not isinstance(value, FunctionType) or id(value) in seen:
+        return False
+    seen.add(id(value))
+    filled = [cell.cell_contents for cell in value.__closure__ or () if cell != EMPTY]
+    return any(_uses(each, modules, seen) for each in filled)
+
+
+def _double(module: nn.Module, shares: bool) -> nn.Module:
+    """A copy, which may share its plain parameters' memory.
+
+    Parameters that lie in one piece of memory, as cuDNN wants those of an RNN, do so in the copy.
+    """
+    memo: dict[int, Any] = {}
+    for each in _plain(module):
+        memo[id(each)] = nn.Parameter(each.data if shares else copied(each.data, memo), each.requires_grad)
+    return copied(module, memo)
+
+
+def _plain(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters that have memory, and nothing else that a copy would have to have."""
+    return [
+        each for each in module.parameters() if type(each) is nn.Parameter and each.layout is torch.strided
+    ]
+
+
+def _call_reading(module: nn.Module, given: Given, training: bool | None) -> Called | None:
+    """Call a module; None where that would write to its parameters."""
+    guard, first = _ReadOnly(_plain(module)), None
+    try:
+        with guard:
+            first = called_once(module, given, training)
+    except Exception:
+        if not guard.has_refused:
+            raise
+    return None if guard.has_refused else first  # the module may have caught what was raised
+
+
+def called_once(module: nn.Module, given: Given, training: bool | None) -> Called:
+    """Put a module into a mode, and call it."""
+    if training is not None and any(each.training != training for each in module.modules()):
+        module.train(training)
+    args, kwargs = given
+
+    def call() -> Any:
+        return module(*args, **kwargs)
+
+    return Called(trace(module, call), call)
+
+
+def _copies(given: Given) -> Given:
+    """Copies of arguments; those that cannot be copied are in it themselves."""
+    memo: dict[int, Any] = {}
+
+    def copy_or_itself(value: Any) -> Any:
+        try:
+            return copied(value, memo)
+        except Exception:
+            return value
+
+    args, kwargs = tree_map(copy_or_itself, given)
+    return args, kwargs
+
+
+def copied(value: T, memo: dict[int, Any] | None = None) -> T:
+    """A copy of a module, or of what one is called with, all the way down.
+
+    Args:
+        value: what to copy.
+        memo: what is to be in the copy, by the `id` of what is in the original; for `copy.deepcopy`.
+
+    Raises:
+        Exception: something in it cannot be copied.
+    """
+    with _ResultsToo():
+        return deepcopy(value, memo)
+
+
+class _ResultsToo(TorchFunctionMode):
+    """While it is active, tensors that are results and require a gradient can be copied too."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
+            with torch.enable_grad():  # a result again: it may be changed in place, which no leaf may
+                return args[0].detach().requires_grad_().clone()
+        return func(*args, **(kwargs or {}))
+
+
+class _ReadOnly(TorchDispatchMode):
+    """Refuses, while it is active, operators that write to the memory of given tensors.
+
+    Attributes:
+        has_refused: it has refused one.
+    """
+
+    def __init__(self, given: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.has_refused = False
+        self._memory = {_memory(each) for each in given}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable and any(
+            _memory(each) in self._memory for each in tensors(_written(func, args, kwargs))
+        ):
+            self.has_refused = True
+            raise RuntimeError(f"{func} would write to a parameter")
+        return func(*args, **kwargs)
+
+
+def _memory(tensor: Tensor) -> int | None:
+    """What tensors in the same memory have in common; None for those without memory of their own."""
+    return tensor.untyped_storage()._cdata if torch._C._has_storage(tensor) else None
+
+
+def _written(function: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Which of its arguments an operator writes to."""
+    formal = function._schema.arguments
+    given = dict(zip((each.name for each in formal), args, strict=False)) | dict(kwargs)
+    return [given[each.name] for each in formal if each.is_write and each.name in given]
+
+
+@contextmanager
+def left_as_it_was(module: nn.Module) -> Iterator[None]:
+    """Put back what a call may change of the module itself, whatever happens, but for its parameters' values.
+
+    That is each of its modules' attributes, train or eval state and hooks among them, the members of those
+    that are lists, dictionaries or sets, and its buffers' values.
+    """
+    training = [(each, each.training) for each in module.modules()]
+    attributes = [(each.__dict__, dict(each.__dict__)) for each in module.modules()]
+    members = [
+        (value, copy(value))
+        for _, before in attributes
+        for value in before.values()
+        if isinstance(value, (dict, list, set))
+    ]
+    try:
+        with _values_kept(module.buffers()):
+            yield
+    finally:
+        for now, before in attributes:
+            now.clear()
+            now.update(before)
+        for value, before_members in members:
+            _refill(value, before_members)
+        for each, was in training:
+            if each.training != was:
+                each.training = was
+
+
+def _refill(container: Any, members: Any) -> None:
+    """Make a container hold these members again."""
+    container.clear()
+    if isinstance(container, list):
+        container.extend(members)
+    else:
+        container.update(members)
+
+
+@contextmanager
+def _parameters_kept(module: nn.Module) -> Iterator[None]:
+    """Put back a module's parameters and their gradients, whatever happens."""
+    gradients = [(each, each.grad) for each in module.parameters()]
+    held = [gradient for _, gradient in gradients if gradient is not None]
+    try:
+        with _values_kept([*module.parameters(), *held]):
+            yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+
+
+@contextmanager
+def _values_kept(given: Iterable[Tensor]) -> Iterator[None]:
+    """Put back the tensors' memory and what is in it, whatever happens."""
+    kept = [(each, each.data, each.detach().clone()) for each in given]
+    try:
+        yield
+    finally:
+        for tensor, data, values in kept:
+            with suppress(RuntimeError):  # one that cannot be written was not
+                tensor.data = data
+                if not torch.equal(data, values):
+                    data.copy_(values)
