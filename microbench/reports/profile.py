@@ -62,7 +62,7 @@ class ProfileTable(Profile):
         entries = self.view(self.shown, self.depth)
         found, left_out = _fitting(self, self.shown, entries, self.columns, options.max_width)
         yield found
-        for text in (*left_out, *notes(self)):
+        for text in (*left_out, *notes(self, self.shown)):
             yield Text(text, style="dim")
 
     def show(self, out: Console | None = None) -> None:
@@ -103,7 +103,7 @@ def show_profile(
     found, left_out = _fitting(profile, view, entries, asked, out.width)
     with paged(out, lines=len(entries) + LINES_BESIDE), wide_enough(out, found):
         out.print(found)
-        for text in (*left_out, *notes(profile)):
+        for text in (*left_out, *notes(profile, view)):
             out.print(escape(text), style="dim", soft_wrap=True)
 
 
@@ -124,12 +124,12 @@ def _fitting(
     return table(profile, view, entries, fitting), [note]
 
 
-def notes(profile: Profile) -> Iterable[str]:
+def notes(profile: Profile, view: str) -> Iterable[str]:
     """What there is to say beneath the table."""
     if text := _unknown_note(profile):
         yield text
     if profile.seconds:
-        yield _sum_note(profile, profile.seconds)
+        yield _sum_note(profile, profile.seconds, view)
     if profile.peaks is not None:
         yield _peaks_note(profile.peaks)
     if profile.joules is not None:
@@ -146,8 +146,8 @@ def _unknown_note(profile: Profile) -> str:
     return f"not in the FLOP, for no rule knows them: {named}; see docs/counting.md"
 
 
-def _sum_note(profile: Profile, seconds: float) -> str:
-    """What the untouched model's time is made of."""
+def _sum_note(profile: Profile, seconds: float, view: str) -> str:
+    """What the untouched model's time is made of; in the tree, what modules take by themselves is theirs."""
     parts = {
         kind: sum(row.costs.net_lat or 0.0 for row in profile.calls if row.layer.kind is kind)
         for kind in (Kind.MODULE, Kind.FUNCTION)
@@ -156,9 +156,14 @@ def _sum_note(profile: Profile, seconds: float) -> str:
     functions = f" + functions {shares[1]}" if profile.functions else ""
     rest = (profile.overhead or 0.0) / seconds
     doubt = _doubt(profile, seconds, parts[Kind.MODULE]) if rest < -DISAGREEMENT else ""
+    containers = ""
+    if view == "tree":
+        outside = seconds - (profile.rows[0].costs.lat or 0.0)
+        containers = f" + containers by themselves {units.share(rest - outside / seconds)}"
+        rest = outside / seconds
     return (
-        f"untouched model {units.time(seconds)} = innermost modules {shares[0]}{functions} + overhead "
-        f"{units.share(rest)} (Python and torch between them){doubt}"
+        f"untouched model {units.time(seconds)} = innermost modules {shares[0]}{functions}{containers} + "
+        f"overhead {units.share(rest)} (Python and torch between them){doubt}"
     )
 
 

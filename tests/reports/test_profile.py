@@ -149,6 +149,12 @@ def test_calls_that_add_up_to_more_than_the_model_are_explained(seconds: float, 
     assert note.endswith(end)
 
 
+def test_in_the_tree_what_modules_take_by_themselves_is_theirs_and_the_rest_is_the_overhead_row() -> None:
+    (note,) = [line for line in lines(TIMED, view="tree") if line.startswith("untouched")]
+    assert "functions 0.12 % + containers by themselves 4.9 % + overhead 20 % (Python" in note
+    assert cells(TIMED, "tree", "name", "share")["overhead"]["share"] == "20 %"
+
+
 def test_the_peaks_are_said_with_what_reached_them() -> None:
     (note,) = [line for line in lines(TIMED) if line.startswith("measured peaks")]
     assert "fp32 400 GFLOP/s (conv3x3), bf16 900 GFLOP/s (matmul)" in note
