@@ -168,7 +168,7 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
     known = [item.name for item in fields(EnergyConfig)]
     for name in energy:
         if name not in known:
-            raise unknown("energy constant", name, known)
+            raise unknown("energy constant", str(name), known)
     given = {f"energy.{name}": value for name, value in energy.items()} | {"depth": depth}
     for key, value in given.items():
         if value is not None or key not in ("depth", "energy.multiply"):

@@ -113,6 +113,7 @@ class CountedEnergy:
 
     def __enter__(self) -> CountedEnergy:
         """Begin, once the GPU has done what it was given before."""
+        torch.cuda.synchronize()  # may raise what went wrong before, and leave no library open
         self._handle = _answer(self._found)
         self._before, self._after = self._millijoules(), None
         return self

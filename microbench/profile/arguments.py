@@ -33,6 +33,8 @@ def check(model: Any) -> None:
     """
     if not isinstance(model, nn.Module):
         raise UserError(f"model must be a torch.nn.Module, not {_kind(model)}.")
+    if not hasattr(model, "_modules"):
+        raise UserError(f"{type(model).__name__} is no module yet: its __init__ calls no super().__init__().")
     if hasattr(model, "_orig_mod"):
         raise UserError("A compiled module runs no layers one by one: profile the original, model._orig_mod.")
     for name, each in model.named_modules():

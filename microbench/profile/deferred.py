@@ -75,6 +75,8 @@ class Deferred(TorchFunctionMode):
             return self._put_off(func, *args, **kwargs)
         if _is_of_data(func, "__set__"):
             self._draws.pop(id(args[0]), None)
+            for each in given[1:]:
+                self._draw(each)
         elif func not in self._stand_ins and not _is_harmless(func):
             for each in given:
                 self._draw(each)

@@ -13,7 +13,15 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._pytree import tree_map_only
 
 from microbench.profile.calls import Call
-from microbench.profile.stand_in import called, called_once, reaches_back
+from microbench.profile.stand_in import (
+    Given,
+    LedBackError,
+    are_apart,
+    called,
+    called_once,
+    kept_out,
+    left_as_it_was,
+)
 
 
 def trace_on_paper(
@@ -38,17 +46,31 @@ def trace_on_paper(
         Exception: what the module raises on these inputs.
     """
     given = (tuple(args), dict(kwargs or {}))
-    if not has_hooks(module) and not reaches_back(module):
-        mode = FakeTensorMode(allow_non_fake_inputs=True)
-        with suppress(Exception), _silent():
-            with FakeCopyMode(mode):
-                stand_in, fakes = deepcopy((module, given))
-            with mode:
-                return called_once(stand_in, fakes, training).root
+    if not has_hooks(module):
+        with suppress(Exception, LedBackError), _silent():
+            return _on_fakes(module, given, training)
     if fill is not None:
         fill()
     with called(module, *given, training) as first:
         return first.root
+
+
+def _on_fakes(module: nn.Module, given: Given, training: bool | None) -> Call:
+    """The calls of a copy of a module with fake tensors.
+
+    Raises:
+        Exception: what the module raises, or what cannot be faked.
+        LedBackError: the copy leads back to the module.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with FakeCopyMode(mode):
+        stand_in, fakes = deepcopy((module, given))
+    if not are_apart(module, stand_in):
+        raise LedBackError
+    for own, fake in zip(module.parameters(), stand_in.parameters(), strict=True):
+        fake.__dict__.update(own.__dict__)
+    with left_as_it_was(module), kept_out(module), mode:
+        return called_once(stand_in, fakes, training).root
 
 
 def has_hooks(module: nn.Module) -> bool:

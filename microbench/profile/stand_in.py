@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy, deepcopy
-from types import CellType, FunctionType, MethodType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
 from microbench.profile.calls import Call
-from microbench.profile.tracing import trace
+from microbench.profile.tracing import calling, trace
 from microbench.workloads import tensors
 
 T = TypeVar("T")
@@ -27,7 +26,6 @@ Given = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments."""
 
 LARGE = 2**30  # bytes of parameters from which on they are not copied unless need be: there may be no room
-EMPTY = CellType()  # of a function that refers to what is not there yet
 
 
 class Called(NamedTuple):
@@ -36,10 +34,12 @@ class Called(NamedTuple):
     Attributes:
         root: that call, with all calls in it.
         again: calls it again.
+        changes: it has changed the shapes of its arguments, or how many there are: a second call is another.
     """
 
     root: Call
     again: Callable[[], Any]
+    changes: bool
 
 
 @contextmanager
@@ -62,49 +62,75 @@ def called(
         Exception: what the module raises on these inputs.
     """
     given = (tuple(args), dict(kwargs))
-    is_large = sum(each.nbytes for each in _plain(module)) >= LARGE
-    double = None
-    if not reaches_back(module):
-        with suppress(Exception):  # what a module holds may refuse to be copied in any way
-            double = _double(module, is_large)
-    if double is None:
-        with left_as_it_was(module), _parameters_kept(module):
-            yield called_once(module, _copies(given), training)
-    elif is_large:
-        first = _call_reading(double, _copies(given), training)
-        yield first or called_once(_double(module, shares=False), _copies(given), training)
-    else:
-        yield called_once(double, _copies(given), training)
+    first = _of_a_copy(module, given, training)
+    if first is not None:
+        yield first
+        return
+    with left_as_it_was(module), _parameters_kept(module):
+        yield called_once(module, _copies(given, {}), training)
 
 
-def reaches_back(module: nn.Module) -> bool:
-    """Whether a function that a module holds leads back to that module, as a wrapped `forward` does."""
+def _of_a_copy(module: nn.Module, given: Given, training: bool | None) -> Called | None:
+    """Call a copy of a module; None where there can be none, or where it leads back to the module."""
+    is_large, memo = _size(module) >= LARGE, dict[int, Any]()
+    try:
+        double = _double(module, is_large, memo)
+    except Exception:  # what a module holds may refuse in any way
+        return None
+    if not are_apart(module, double):
+        return None
+    with suppress(LedBackError), left_as_it_was(module), kept_out(module):
+        if is_large:
+            first = _call_reading(double, _copies(given, memo), training)
+            if first is not None:
+                return first
+            memo = {}
+            double = _double(module, False, memo)
+        return called_once(double, _copies(given, memo), training)
+    return None
+
+
+class LedBackError(BaseException):
+    """A copy called a module that it is a copy of. No model catches it."""
+
+
+def are_apart(module: nn.Module, double: nn.Module) -> bool:
+    """Whether a copy has no module in common with what it is a copy of."""
+    return set(module.modules()).isdisjoint(double.modules())
+
+
+@contextmanager
+def kept_out(module: nn.Module) -> Iterator[None]:
+    """Raise a `LedBackError` where a module is called in whose stead a copy is to be called.
+
+    Functions that a module holds, such as a wrapped `forward`, are the same in a copy, and may lead back.
+    """
     own = set(module.modules())
-    held = (value for each in own for value in vars(each).values())
-    return any(_uses(value, own, set()) for value in held if isinstance(value, FunctionType))
+
+    def guarded(original: Callable[..., Any], each: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if each in own:
+            raise LedBackError
+        return original(each, *args, **kwargs)
+
+    with calling(guarded):
+        yield
 
 
-def _uses(value: Any, modules: set[nn.Module], seen: set[int]) -> bool:
-    """Whether a value that a function was made around leads to one of these modules."""
-    if isinstance(value, nn.Module):
-        return value in modules
-    if isinstance(value, MethodType):
-        return _uses(value.__self__, modules, seen)
-    if not isinstance(value, FunctionType) or id(value) in seen:
-        return False
-    seen.add(id(value))
-    filled = [cell.cell_contents for cell in value.__closure__ or () if cell != EMPTY]
-    return any(_uses(each, modules, seen) for each in filled)
+def _size(module: nn.Module) -> int:
+    """Bytes of memory that a module's parameters and buffers lie in."""
+    held = [each for each in (*module.parameters(), *module.buffers()) if torch._C._has_storage(each)]
+    return sum({_memory(each): each.untyped_storage().nbytes() for each in held}.values())
 
 
-def _double(module: nn.Module, shares: bool) -> nn.Module:
-    """A copy, which may share its plain parameters' memory.
+def _double(module: nn.Module, shares: bool, memo: dict[int, Any]) -> nn.Module:
+    """A copy, which may share its plain parameters' memory; what is in it is noted in `memo`.
 
     Parameters that lie in one piece of memory, as cuDNN wants those of an RNN, do so in the copy.
     """
-    memo: dict[int, Any] = {}
     for each in _plain(module):
-        memo[id(each)] = nn.Parameter(each.data if shares else copied(each.data, memo), each.requires_grad)
+        own = nn.Parameter(each.data if shares else copied(each.data, memo), each.requires_grad)
+        own.__dict__.update(each.__dict__)
+        memo[id(each)] = own
     return copied(module, memo)
 
 
@@ -136,12 +162,19 @@ def called_once(module: nn.Module, given: Given, training: bool | None) -> Calle
     def call() -> Any:
         return module(*args, **kwargs)
 
-    return Called(trace(module, call), call)
+    before = _form(given)
+    root = trace(module, call)
+    return Called(root, call, _form(given) != before)
 
 
-def _copies(given: Given) -> Given:
-    """Copies of arguments; those that cannot be copied are in it themselves."""
-    memo: dict[int, Any] = {}
+def _form(given: Given) -> tuple[Any, list[Any]]:
+    """How arguments are nested, and the shapes of tensors in them."""
+    leaves, tree = tree_flatten(given)
+    return tree, [each.shape if isinstance(each, Tensor) else None for each in leaves]
+
+
+def _copies(given: Given, memo: dict[int, Any]) -> Given:
+    """Copies of arguments, with what `memo` has of it; those that cannot be copied are in it themselves."""
 
     def copy_or_itself(value: Any) -> Any:
         try:
@@ -216,7 +249,7 @@ def left_as_it_was(module: nn.Module) -> Iterator[None]:
     """Put back what a call may change of the module itself, whatever happens, but for its parameters' values.
 
     That is each of its modules' attributes, train or eval state and hooks among them, the members of those
-    that are lists, dictionaries or sets, and its buffers' values.
+    that are lists, dictionaries or sets, and the values of buffers and of other tensors among them.
     """
     training = [(each, each.training) for each in module.modules()]
     attributes = [(each.__dict__, dict(each.__dict__)) for each in module.modules()]
@@ -226,8 +259,9 @@ def left_as_it_was(module: nn.Module) -> Iterator[None]:
         for value in before.values()
         if isinstance(value, (dict, list, set))
     ]
+    held = (each for _, before in attributes for each in tensors(before))
     try:
-        with _values_kept(module.buffers()):
+        with _values_kept({id(each): each for each in held if not isinstance(each, nn.Parameter)}.values()):
             yield
     finally:
         for now, before in attributes:
@@ -252,13 +286,15 @@ def _refill(container: Any, members: Any) -> None:
 @contextmanager
 def _parameters_kept(module: nn.Module) -> Iterator[None]:
     """Put back a module's parameters and their gradients, whatever happens."""
-    gradients = [(each, each.grad) for each in module.parameters()]
-    held = [gradient for _, gradient in gradients if gradient is not None]
+    gradients = [(each, each.requires_grad, each.grad) for each in module.parameters()]
+    held = [gradient for *_, gradient in gradients if gradient is not None]
     try:
         with _values_kept([*module.parameters(), *held]):
             yield
     finally:
-        for parameter, gradient in gradients:
+        for parameter, wanted, gradient in gradients:
+            if parameter.requires_grad != wanted:
+                parameter.requires_grad = wanted
             parameter.grad = gradient
 
 

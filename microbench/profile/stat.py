@@ -67,7 +67,8 @@ def stat(
         except UserError:
             raise
         except Exception as error:
-            raise failure(error, _hint(inputs)) from error
+            cause = error.__cause__  # a context manager lets no StopIteration through as it is
+            raise failure(cause if isinstance(cause, StopIteration) else error, _hint(inputs)) from error
     return replace(found, name=type(model).__name__, batch_size=size, training=wanted.training)
 
 
@@ -77,7 +78,11 @@ def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, place: torc
         root = trace_on_paper(model, arguments.args, arguments.kwargs, training=training)
         return Profile(Study(root, training).rows())
     device = open_device(place)
-    with called(model, arguments.args, arguments.kwargs, training) as (root, call):
+    with called(model, arguments.args, arguments.kwargs, training) as (root, call, changes):
+        if changes:
+            raise UserError(
+                "The module changes its arguments, so that each call is another: leave out timing and memory."
+            )
         memory = measure_memory(call, root, device) if wanted.memory else None
         if not wanted.timing:
             return Profile(Study(root, training, memory=memory).rows())

@@ -25,6 +25,7 @@ from microbench.results.layers import (
 from microbench.results.limits import Limits, limits
 from microbench.results.roofline import Peaks
 from microbench.results.typical import interquartile_mean
+from microbench.validation import check_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,8 +142,10 @@ class Profile:
         from microbench.results import columns as known
 
         view = "calls" if view is None else view
-        if view not in VIEWS:
+        if not isinstance(view, str) or view not in VIEWS:
             raise unknown("view", str(view), VIEWS)
+        if depth is not None:
+            check_value("depth", depth)
         shown = known.chosen(self, view, known.names_of(columns))
         entries = self.view(view, depth)
         return pd.DataFrame([known.values(each, self, shown) for each in entries], columns=shown)

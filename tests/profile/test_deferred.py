@@ -98,6 +98,16 @@ def test_weights_that_a_model_sets_itself_stay_so(way: str) -> None:
     assert {*linear.weight.flatten().tolist()} == {7}
 
 
+def test_a_weight_that_is_given_anothers_values_has_them() -> None:
+    with Deferred() as weights:
+        linear, other = nn.Linear(64, 64), nn.Linear(64, 64)
+        linear.weight.data = other.weight
+    weights.fill(linear)
+    weights.fill(other)
+    assert torch.equal(linear.weight, other.weight)
+    assert linear.weight.std().item() == pytest.approx((1 / 64 / 3) ** 0.5, rel=0.1)
+
+
 READS: dict[str, Callable[[Tensor], Tensor]] = {
     "detached": lambda weight: weight.detach().norm(),
     "copied": lambda weight: weight.clone().norm(),

@@ -72,7 +72,7 @@ def test_a_hook_of_the_users_sees_real_tensors() -> None:
 def test_a_large_modules_parameters_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Linear(2, 2)
     monkeypatch.setattr("microbench.profile.stand_in.LARGE", 16)
-    with called(model, (torch.ones(1, 2),), {}) as (root, _):
+    with called(model, (torch.ones(1, 2),), {}) as (root, *_):
         assert root.module is not None
         assert root.module.weight is not model.weight
         assert root.module.weight.data_ptr() == model.weight.data_ptr()
@@ -83,7 +83,7 @@ def test_parameters_in_one_piece_of_memory_are_so_where_they_are_copied() -> Non
     flat = torch.cat([each.detach().flatten() for each in model.parameters()])
     for each, data in zip(model.parameters(), flat.split([4, 4, 2, 2]), strict=True):
         each.data = data.view(each.shape)
-    with called(model, (torch.ones(1, 2),), {}) as (root, _):
+    with called(model, (torch.ones(1, 2),), {}) as (root, *_):
         assert root.module is not None
         pieces = {each.untyped_storage().data_ptr() for each in root.module.parameters()}
         assert len(pieces) == 1

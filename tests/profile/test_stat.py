@@ -122,7 +122,10 @@ def check_unchanged(model: nn.Module, action: Callable[[], object]) -> None:
     def state() -> Any:
         return (
             {id(each): (each.training, sorted(vars(each))) for each in model.modules()},
-            {name: (id(each), each.device, each.data_ptr()) for name, each in model.named_parameters()},
+            {
+                name: (id(each), each.device, each.data_ptr(), each.requires_grad)
+                for name, each in model.named_parameters()
+            },
             {
                 id(each): (dict(each._forward_hooks), dict(each._forward_pre_hooks))
                 for each in model.modules()
@@ -132,6 +135,7 @@ def check_unchanged(model: nn.Module, action: Callable[[], object]) -> None:
     def values() -> dict[str, Tensor]:
         gradients = {f"{name}.grad": each.grad for name, each in model.named_parameters()}
         found = {**model.state_dict(), **{name: each for name, each in gradients.items() if each is not None}}
+        found |= {f"{id(each)}.state": each.state for each in model.modules() if hasattr(each, "state")}
         return {name: each.clone() for name, each in found.items()}
 
     before, numbers, call = state(), values(), nn.Module.__call__
@@ -355,8 +359,47 @@ def holding() -> nn.Module:
     return model
 
 
+ORIGINAL: list[Any] = []
+
+
+def wrapped_by_a_script() -> nn.Module:
+    """As where `original` is a global name of a notebook: no closure tells of it."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    ORIGINAL[:] = [model.forward]
+    model.forward = lambda x: ORIGINAL[0](x)  # type: ignore[method-assign]
+    return model
+
+
+def of_steps() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    model.steps = [lambda x: model[0](x), lambda x: model[1](x)]  # type: ignore[assignment]
+    model.forward = lambda x: model.steps[1](model.steps[0](x))  # type: ignore
+    return model
+
+
+class NeverCopied(nn.BatchNorm1d):
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
+
+def in_common() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), NeverCopied(4))
+
+
+class Locked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock, self.linear, self.norm = Lock(), nn.Linear(4, 4), nn.BatchNorm1d(4)
+        self.state = torch.ones(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.state *= 2
+        self.linear.requires_grad_(False)
+        return self.norm(self.linear(x))  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize("wanted", [{}, {"memory": True}, {"timing": True}], ids=str)
-@pytest.mark.parametrize("make", [wrapped, holding])
+@pytest.mark.parametrize("make", [wrapped, holding, wrapped_by_a_script, of_steps, in_common, Locked])
 def test_a_module_whose_functions_lead_back_to_it_leaves_unchanged(
     make: Callable[[], nn.Module], wanted: dict[str, bool]
 ) -> None:
@@ -364,8 +407,50 @@ def test_a_module_whose_functions_lead_back_to_it_leaves_unchanged(
     check_unchanged(model, lambda: microbench.stat(model, input_shape=(4,), batch_size=3, **wanted))
     plain = microbench.stat(nn.BatchNorm1d(4), input_shape=(4,), batch_size=3).to_frame()
     frame = microbench.stat(model, input_shape=(4,), batch_size=3, **wanted).to_frame()
-    norms = frame[frame["type"] == "BatchNorm1d"]
+    norms = frame[frame["type"].isin(["BatchNorm1d", "NeverCopied"])]
     assert set(norms["flops"]) == set(plain["flops"])  # in eval, as it was asked for
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+        self.weight.scale = 2.0  # type: ignore[attr-defined]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight * self.weight.scale  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("wanted", [{}, {"memory": True}, {"timing": True}], ids=str)
+def test_parameters_have_the_attributes_that_the_user_gave_them(wanted: dict[str, bool]) -> None:
+    assert microbench.stat(Scaled(), input_shape=(4,), **wanted).total.costs.flops == 8
+
+
+class Appends(nn.Module):
+    def forward(self, x: Tensor, cache: list[Tensor]) -> Tensor:
+        cache.append(x)
+        return torch.cat(cache)
+
+
+def test_a_module_that_changes_its_arguments_is_profiled_on_paper_alone() -> None:
+    cache = [torch.ones(2, 4)]
+    assert microbench.stat(Appends(), (torch.ones(2, 4), cache)).to_frame()["out_shape"][0] == "(4, 4)"
+    for wanted in ({"memory": True}, {"timing": True}):
+        with pytest.raises(
+            UserError, match=r"^The module changes its arguments.*leave out timing and memory\.$"
+        ):
+            microbench.stat(Appends(), (torch.ones(2, 4), cache), **wanted)
+    assert len(cache) == 1
+
+
+class Exhausted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + next(self.parameters())
+
+
+def test_an_iterator_that_ends_names_its_layer_too() -> None:
+    with pytest.raises(UserError, match=r"^0 \(Exhausted\) failed on input \(1, 4\): StopIteration"):
+        microbench.stat(nn.Sequential(Exhausted()), input_shape=(4,))
 
 
 def test_what_disturbs_the_times_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,6 +505,9 @@ def test_a_modules_batch_is_not_known_where_its_inputs_are_given() -> None:
         ({"input_shape": (4,), "view": None}, "Unknown view 'None'"),
         ({"input_shape": (4,), "columns": 3}, "columns=3 is not possible: give names"),
         ({"input_shape": (4,), "energy": 5}, "energy=5 is not possible: give a dictionary"),
+        ({"input_shape": (4,), "energy": {1: 2}}, "Unknown energy constant '1'"),
+        ({"input_shape": (4,), "energy": {"dram": True}}, "energy.dram=True is not possible: give a number"),
+        ({"input_shape": (4,), "energy": {"dram": np.ones(2)}}, "energy.dram=[1. 1.] is not possible"),
         ({"input_shape": (4,), "energy": {"dram": None}}, "energy.dram=None is not possible: give a number"),
         ({"input_shape": (4,), "view": "tree", "depth": "2"}, "depth=2 is not possible: give an integer"),
         ({"input_shape": (4,), "depth": 1}, "depth=1 is an option of view=tree: view=calls has no depth"),

@@ -243,6 +243,14 @@ def test_an_unknown_view_is_answered_with_the_nearest() -> None:
         TIMED.to_frame("leafs")
 
 
+def test_a_view_or_a_depth_of_another_kind_is_a_mistake() -> None:
+    with pytest.raises(UserError, match=r"^Unknown view \"\['calls'\]\""):
+        TIMED.to_frame(["calls"])  # type: ignore[arg-type]
+    for wrong in ("x", -1, True):
+        with pytest.raises(UserError, match=r"^depth=.* is not possible: give an integer of at least 0"):
+            TIMED.to_frame("tree", depth=wrong)  # type: ignore[arg-type]
+
+
 def record(layer: Layer, metric: str, *samples: float, **others: Any) -> dict[str, Any]:
     found = {"phase": "inference", "metric": metric, "samples": list(samples), "median": samples[0]}
     return {**found, **layer.fields(), **others}
