@@ -153,13 +153,12 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
     Raises:
         UserError: there is no such view, column or constant, or it is not possible.
     """
-    from microbench.config import VIEWS, EnergyConfig
+    from microbench.config import EnergyConfig
     from microbench.results.columns import available, check, names_of
-    from microbench.validation import check_depth, check_value
+    from microbench.validation import check_depth, check_name, check_value
 
     view, columns, depth, energy = options.values()
-    if view not in VIEWS:
-        raise unknown("view", str(view), VIEWS)
+    check_name("view", view)
     check_depth(depth, view)
     if not isinstance(energy, Mapping):
         raise UserError(f"energy={energy!r} is not possible: give a dictionary, such as {{'dram': 640}}.")

@@ -112,9 +112,8 @@ def validate(config: Config) -> None:
             check_value(key, value)
     if config.model.source == "layer" and not config.model.cls:
         raise UserError("model.cls must be given, for example model.cls=torch.nn.GELU.")
-    for key, names in NAMES.items():
-        if value_of(config, key) not in names:
-            raise unknown(key, value_of(config, key), names)
+    for key in NAMES:
+        check_name(key, value_of(config, key))
     _check_options(config.engine)
     _check_layers(config)
     _check_profile(config)
@@ -141,6 +140,16 @@ def check_value(key: str, value: Any) -> None:
         if not isinstance(value, bool) and holds(value):
             return
     raise UserError(f"{key}={value} is not possible: give {allowed}.")
+
+
+def check_name(key: str, value: Any) -> None:
+    """Refuse a value that is none of an option's `NAMES`.
+
+    Raises:
+        UserError: it is none, and the nearest of them.
+    """
+    if not isinstance(value, str) or value not in NAMES[key]:
+        raise unknown(key, str(value), NAMES[key])
 
 
 def check_depth(depth: int | None, view: str) -> None:

@@ -158,9 +158,9 @@ def _sum_note(profile: Profile, seconds: float, view: str) -> str:
     doubt = _doubt(profile, seconds, parts[Kind.MODULE]) if rest < -DISAGREEMENT else ""
     containers = ""
     if view == "tree":
-        outside = seconds - (profile.rows[0].costs.lat or 0.0)
-        containers = f" + containers by themselves {units.share(rest - outside / seconds)}"
-        rest = outside / seconds
+        outside = (profile.outside or 0.0) / seconds
+        containers = f" + containers by themselves {units.share(rest - outside)}"
+        rest = outside
     return (
         f"untouched model {units.time(seconds)} = innermost modules {shares[0]}{functions}{containers} + "
         f"overhead {units.share(rest)} (Python and torch between them){doubt}"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from microbench.config import EnergyConfig
-from microbench.errors import unknown
 from microbench.results.cases import Attempt, CaseResult, is_of_phase
 from microbench.results.energy import estimate
 from microbench.results.layers import (
@@ -25,7 +24,7 @@ from microbench.results.layers import (
 from microbench.results.limits import Limits, limits
 from microbench.results.roofline import Peaks
 from microbench.results.typical import interquartile_mean
-from microbench.validation import check_value
+from microbench.validation import check_name, check_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +106,11 @@ class Profile:
             return None
         return self.seconds - sum(row.costs.net_lat or 0.0 for row in self.calls)
 
+    @property
+    def outside(self) -> float | None:
+        """Seconds of the untouched model beyond its watched call; None where nothing was timed."""
+        return None if self.seconds is None else self.seconds - (self.rows[0].costs.lat or 0.0)
+
     def limits(self, entry: Entry) -> Limits:
         """How near an entry's calls come to what the machine's peaks allow."""
         return limits(entry.parts, self.peaks) if self.timed else Limits()
@@ -142,8 +146,7 @@ class Profile:
         from microbench.results import columns as known
 
         view = "calls" if view is None else view
-        if not isinstance(view, str) or view not in VIEWS:
-            raise unknown("view", str(view), VIEWS)
+        check_name("view", view)
         if depth is not None:
             check_value("depth", depth)
         shown = known.chosen(self, view, known.names_of(columns))
@@ -155,9 +158,9 @@ class Profile:
 
         In the tree, what modules take by themselves is theirs.
         """
-        if self.seconds is None or self.overhead is None or view == "root":
+        seconds = self.outside if view == "tree" else self.overhead
+        if seconds is None or view == "root":
             return None
-        seconds = self.seconds - (self.rows[0].costs.lat or 0.0) if view == "tree" else self.overhead
         layer = Layer(OVERHEAD, None, len(self.rows), 1, Kind.OVERHEAD, "")
         nothing = dict.fromkeys(PAPER, 0)
         return Entry(layer, Costs(**nothing, lat=seconds, net_lat=seconds), ())

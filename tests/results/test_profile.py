@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from microbench import config
 from microbench.errors import UserError
 from microbench.results.columns import COLUMNS, chosen, usual
 from microbench.results.layers import Costs, Kind, Layer, Row, figures_of, rows_of
@@ -236,6 +237,10 @@ class TestColumns:
 
     def test_every_column_says_what_it_is(self) -> None:
         assert all(each.meaning for each in COLUMNS.values())
+
+
+def test_views_are_those_that_can_be_asked_for() -> None:
+    assert tuple(VIEWS) == config.VIEWS
 
 
 def test_an_unknown_view_is_answered_with_the_nearest() -> None:
