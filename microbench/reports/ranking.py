@@ -46,7 +46,7 @@ def ranking_table(found: Sequence[Ranking]) -> Table:
         for place in ranking.unmeasured:
             blank = ("", "", *("" for _ in costs))
             table.add_row(
-                f"–  {escape(place.way)}", _discarded(place), *blank, place.case.status, style="dim"
+                f"–  {escape(place.way)}", _discarded(place), *blank, place.case.standing, style="dim"
             )
     return table
 

@@ -22,8 +22,8 @@ def show_search(search: Found, out: Console) -> None:
     """Print what a search found: a table of the ways, the fastest, its command, and what disturbed it."""
     for each in search.ways:
         if each.time is None:
-            status, error = each.case.status, each.case.first["error"]
-            out.print(f"[dim]{status}: {escape(each.way)}: {escape(error)}[/dim]", soft_wrap=True)
+            standing, reason = each.case.standing, each.case.reason or ""
+            out.print(f"[dim]{standing}: {escape(each.way)}: {escape(reason)}[/dim]", soft_wrap=True)
     out.print(search_table(search))
     out.print(NOTE, style="dim", soft_wrap=True)
     out.print()
@@ -70,7 +70,7 @@ def _speedup(each: Tried) -> tuple[str, str]:
 def _remark(each: Tried, search: Found) -> str:
     if each is search.baseline:
         return "plain eager"
-    return "" if each.time is not None else each.case.status
+    return "" if each.time is not None else each.case.standing
 
 
 def answer(search: Found) -> list[str]:

@@ -173,6 +173,24 @@ class CaseResult:
         ]
         return median(peaks) if peaks else None
 
+    @property
+    def is_implausible(self) -> bool:
+        """Whether it is faster than the machine can be: it may not have done its work, so it wins nothing."""
+        return WarningCode.IMPLAUSIBLE in self.warnings
+
+    @property
+    def standing(self) -> str:
+        """Its status, or that its time is implausible: where it is not `ok`, its time counts for nothing."""
+        is_doubted = self.status == Status.OK and self.is_implausible
+        return WarningCode.IMPLAUSIBLE.value if is_doubted else self.status
+
+    @property
+    def reason(self) -> str | None:
+        """Why its standing is not `ok`."""
+        error = self.first["error"]
+        is_doubted = self.standing == WarningCode.IMPLAUSIBLE
+        return self.warnings[WarningCode.IMPLAUSIBLE][0] if is_doubted else error
+
     @cached_property
     def warnings(self) -> dict[str, list[str]]:
         """By the warning's code, what it says in each round that has it: in all, where it is on all."""

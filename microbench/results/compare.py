@@ -250,17 +250,20 @@ def _sides(pair: Pair) -> tuple[tuple[str, CaseResult], tuple[str, CaseResult]]:
 
 
 def _is_comparable(pair: Pair, phase: str) -> bool:
-    """Whether both sides have measured a phase that took time."""
-    return all(phase in case.estimates and is_comparable(case.estimates[phase]) for _, case in _sides(pair))
+    """Whether both sides have measured a phase that took time, and can have taken so little."""
+    return all(
+        phase in case.estimates and is_comparable(case.estimates[phase]) and not case.is_implausible
+        for _, case in _sides(pair)
+    )
 
 
 def _failures(pairs: Sequence[Pair]) -> list[str]:
-    """The cases that were not measured, each once, and why."""
+    """The cases that were not measured, or not to be relied on, each once, and why."""
     failed = {
-        id(case): f"{side}: {pair.name}: {case.status}: {case.first['error'] or 'nothing was summarized'}"
+        id(case): f"{side}: {pair.name}: {case.standing}: {case.reason or 'nothing was summarized'}"
         for pair in pairs
         for side, case in _sides(pair)
-        if not case.estimates
+        if not case.estimates or case.is_implausible
     }
     return list(failed.values())
 

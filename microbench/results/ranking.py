@@ -45,7 +45,8 @@ class Ranking:
         name: what tells the work from the others that are ranked.
         phase: the phase whose time counts.
         places: those that were measured, the fastest first.
-        unmeasured: those that failed, were skipped, or compute something else, in the run's order.
+        unmeasured: those that failed, were skipped, compute something else, or have an implausible time, in
+            the run's order.
     """
 
     name: str
@@ -121,7 +122,7 @@ def _estimate(case: CaseResult) -> Estimate:
 
 
 def _is_measured(case: CaseResult) -> bool:
-    return case.whole is not None and is_comparable(case.whole)
+    return case.whole is not None and is_comparable(case.whole) and not case.is_implausible
 
 
 def _phase(case: CaseResult) -> str:

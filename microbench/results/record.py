@@ -72,6 +72,7 @@ class WarningCode(StrEnum):
     THERMAL = "thermal"
     ON_BATTERY = "on_battery"
     UNVERIFIED = "unverified"
+    IMPLAUSIBLE = "implausible"
     NO_TRACE = "no_trace"
 
 

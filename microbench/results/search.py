@@ -23,7 +23,7 @@ class Tried:
         case: the case.
         way: its settings, such as `openvino bf16`.
         time: the geometric mean of its rounds in seconds per call, of those of the final where it was in it;
-            None where it was not measured or has another answer.
+            None where it was not measured, has another answer, or an implausible time.
         speedup: how many times as fast as plain eager, over the final's rounds; by its first round alone, and
             without an interval, where it was not in the final.
         finals: rounds of the final.
@@ -90,7 +90,7 @@ def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
     finals, way = _finals(case), way_of(case.first, baseline.first)
     shown = case if finals is None else finals
     estimate = whole_of(shown)
-    if estimate is None or not case.ok or min(estimate.medians.values()) <= 0:
+    if estimate is None or not case.ok or case.is_implausible or min(estimate.medians.values()) <= 0:
         return Tried(case, way, None, None, 0)
     against = _first(baseline) if finals is None else _finals(baseline)
     speedup = None

@@ -129,9 +129,9 @@ class Search:
 
 
 def time_of(case: CaseResult) -> float:
-    """The geometric mean of a case's rounds, in seconds per call; infinite where one did not end well."""
+    """The geometric mean of a case's rounds, in seconds per call; infinite where it counts for nothing."""
     estimate = next((case.estimates[phase] for phase in WHOLE if phase in case.estimates), None)
-    if estimate is None or not case.ok or min(estimate.medians.values()) <= 0:
+    if estimate is None or not case.ok or case.is_implausible or min(estimate.medians.values()) <= 0:
         return math.inf
     return geometric_mean(estimate.medians.values())
 

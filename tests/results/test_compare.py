@@ -19,6 +19,7 @@ from microbench.stats.ratio import Part, Ratio
 
 SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
 WRONG = Check(Verdict.MISMATCH, reason="the output is off")
+IMPLAUSIBLE = {"code": "implausible", "message": "3e+15 FLOP/s"}
 NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
 
 
@@ -523,6 +524,15 @@ class TestSurroundings:
         ]
 
 
+def test_what_is_implausibly_fast_is_not_compared(timed: Any) -> None:
+    doubted = [each | {"warnings": [IMPLAUSIBLE]} for each in timed([0.1], 1, engine="export")]
+    run = result(timed(FAST, 0), doubted, timed(SLOW, 2, engine="compile"))
+    compared = compare(run, by="engine")
+    assert only(compared).b == "compile"
+    assert compared.remarks == ["export: dense infer: implausible: 3e+15 FLOP/s"]
+    assert complaint(result(timed(FAST, 0), doubted), by="engine").startswith("Nothing to compare: export: ")
+
+
 def places(ranking: Ranking) -> list[tuple[str, str | None]]:
     return [(place.way, place.judgement and str(place.judgement.verdict)) for place in ranking.places]
 
@@ -582,6 +592,15 @@ class TestRanking:
             "engine=eager, allocator=tuned",
         ]
         assert [each.case.status for each in ranking.unmeasured] == ["mismatch"]
+
+    def test_one_that_is_implausibly_fast_cannot_win(self, timed: Any) -> None:
+        doubted = [each | {"warnings": [IMPLAUSIBLE]} for each in timed([0.1], 1, engine="export")]
+        run = result(timed(FAST, 0), doubted, timed(SLOW, 2, engine="compile"))
+        (ranking,) = rankings(run.cases())
+        assert [way for way, _ in places(ranking)] == ["engine=eager", "engine=compile"]
+        assert [(each.case.standing, each.case.reason) for each in ranking.unmeasured] == [
+            ("implausible", "3e+15 FLOP/s")
+        ]
 
     def test_a_work_with_one_measured_way_is_not_ranked(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed([None], 1, allocator="tuned"), timed(SLOW, 2, batch_size=1))

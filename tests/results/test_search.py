@@ -8,6 +8,7 @@ import pytest
 from microbench.results.cases import cases_of
 from microbench.results.record import Record, Status
 from microbench.results.search import Found, found
+from microbench.schedule.search import time_of
 
 SETTINGS = {"schedule": "search", "measure__rounds": 8}
 
@@ -78,6 +79,17 @@ def test_a_way_with_another_answer_cannot_win(timed: Any) -> None:
     assert answer is not None
     assert answer.winner is answer.baseline
     assert answer.ways[1].time is None
+
+
+def test_a_way_that_is_implausibly_fast_cannot_win(timed: Any) -> None:
+    doubted = {"warnings": [{"code": "implausible", "message": "3e+15 FLOP/s"}]}
+    records = timed([4.0], engine="eager", **SETTINGS)
+    records += [each | doubted for each in timed([0.1], order=1, engine="export", **SETTINGS)]
+    answer = found(cases_of(records))
+
+    assert answer is not None
+    assert answer.winner is answer.baseline
+    assert time_of(answer.ways[1].case) == math.inf
 
 
 def test_nothing_is_found_where_plain_eager_was_not_measured(search: Any) -> None:
