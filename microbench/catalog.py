@@ -30,7 +30,7 @@ def torchvision_models() -> dict[str, str]:
     if spec is None or spec.origin is None:
         return {}
     files = sorted((Path(spec.origin).parent / "models").glob("*.py"))
-    return {name: file.stem for file in files for name in _REGISTERED.findall(file.read_text())}
+    return {name: file.stem for file in files for name in _REGISTERED.findall(file.read_text("utf-8"))}
 
 
 def families(names: Iterable[str]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pkgutil
@@ -9,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,12 +22,16 @@ if TYPE_CHECKING:
     from microbench.compose import Plan
     from microbench.results.result import Result
 
+OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""How a disk, or whatever standard output leads to, refuses what is written."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     0, 1 for any failure, or 128 and the signal that ended it: 130 for Ctrl-C.
     """
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without µ gets a ?, not a traceback
             stream.reconfigure(errors="replace")
@@ -41,10 +47,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno is None:  # Hydra's, which a user asked to see with HYDRA_FULL_ERROR=1
-            raise
-        print(f"microbench: cannot write the output: {error.strerror}", file=sys.stderr)
+        if error.filename is None and error.errno not in OF_OUTPUT:
+            raise  # Hydra's, which a user asked to see with HYDRA_FULL_ERROR=1, or a mistake of ours
+        what = "write the output" if error.filename is None else f"use {error.filename}"
+        print(f"microbench: cannot {what}: {error.strerror}", file=sys.stderr)
         return 1
+
+
+def _open_streams() -> None:
+    """Open the streams that the shell closed (`>&-`), or a socket would take their numbers."""
+    is_silent = sys.stdout is None
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    if is_silent:
+        print("microbench: standard output is closed: nothing is printed there", file=sys.stderr)
+
+
+def _check_folder() -> None:
+    """Refuse a working folder that was deleted: nothing can be read or written there.
+
+    Raises:
+        UserError: it was.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("The working folder no longer exists: change to one that does.") from error
 
 
 def _say(error: BaseException) -> None:
@@ -56,6 +89,7 @@ def _say(error: BaseException) -> None:
 
 def _dispatch(arguments: list[str]) -> int:
     verb, *rest = arguments or ["--help"]
+    _check_folder()
     if verb in verbs():
         code: int = import_module(f"microbench.verbs.{verb}").main(rest)
         return code

@@ -66,7 +66,9 @@ def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Pat
     steps = _Steps(config, watch, is_first, trace)
     try:
         return steps.run()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's module may end the program, as a script does when imported
         status, message = explain(error, config, steps.doing, steps.workload)
         told = traceback.format_exc()
         return Outcome(status, message, told, environment=steps.environment)
@@ -180,7 +182,9 @@ class _Steps:
         self._watch(Progress("verify", outcome=outcome))
         try:
             check = verify.verify(self._config, device, mode, program)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return unverified(outcome, explain(error, self._config, self.doing, self.workload)[1])
         return with_check(outcome, check)
 
@@ -260,7 +264,7 @@ def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[S
     )
 
 
-HINTS: dict[type[Exception], str] = {
+HINTS: dict[type[BaseException], str] = {
     RuntimeError: "check model.input_shape",
     ValueError: "check model.input_shape",
     AssertionError: "check model.input_shape",
@@ -269,7 +273,9 @@ HINTS: dict[type[Exception], str] = {
 """What to look at when the first call fails with such an error."""
 
 
-def explain(error: Exception, config: Config, doing: str, workload: Workload | None) -> tuple[Status, str]:
+def explain(
+    error: BaseException, config: Config, doing: str, workload: Workload | None
+) -> tuple[Status, str]:
     """A failure's status, and one line that says what went wrong and what to do about it."""
     name = f"{config.model.name} {config.model.part or ''}".rstrip()
     message = first_line(error) if str(error) else type(error).__name__
@@ -300,7 +306,7 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on the host or on a device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True

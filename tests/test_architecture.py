@@ -30,7 +30,7 @@ RANKS = {
     6: {"stats"},
 }
 RANK = {room: rank for rank, rooms in RANKS.items() for room in rooms}
-LEAVES = {"errors", "config", "validation", "registry", "conf"}
+LEAVES = {"errors", "config", "validation", "registry", "conf", "startup"}
 
 
 def room_of(module: str) -> str:
@@ -83,6 +83,36 @@ def test_reports_see_results_only() -> None:
 def test_only_the_top_imports_reports() -> None:
     outside = [(a, b) for a, b in edges() if room_of(b) == "reports" and room_of(a) != "reports"]
     assert [(a, b) for a, b in outside if RANK.get(room_of(a)) != 0] == []
+
+
+def locale_s(tree: ast.AST) -> Iterator[int]:
+    """The lines on which a tree opens a text in whatever encoding the locale has."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
+        is_named = any(each.arg == "encoding" for each in node.keywords) or "utf-8" in texts
+        is_text = node.func.attr in ("read_text", "write_text") or (
+            node.func.attr in ("open", "fdopen") and not any("b" in str(each) for each in texts)
+        )
+        if is_text and not is_named and ast.unparse(node.func.value) not in ("os", "webbrowser"):
+            yield node.lineno
+
+
+def test_a_text_in_the_locale_s_encoding_is_found() -> None:
+    asked = """
+path.read_text()
+path.open("w")
+path.open("wb")
+path.read_text("utf-8")
+os.fdopen(1, "w", encoding="utf-8")
+os.open(path, os.O_RDONLY)
+"""
+    assert list(locale_s(ast.parse(asked))) == [2, 3]
+
+
+def test_texts_are_read_and_written_in_utf_8() -> None:
+    assert {module: lines for module, tree in TREES.items() if (lines := list(locale_s(tree)))} == {}
 
 
 def option_of(module: str) -> str:

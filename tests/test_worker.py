@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -451,6 +452,19 @@ def test_denormals_are_flushed_for_the_case_and_not_after(probe: Any) -> None:
     measured(flush_denormal=True, **{"model.cls": "probe_of_calls.look", "model.args": []})
     assert set(probe.seen) == {True}
     assert not state.flushes_denormals()
+
+
+@pytest.mark.parametrize("ending", ["raise SystemExit('bye')", "import pytest; pytest.fail('bye')"])
+def test_a_module_that_ends_the_program_when_imported_is_an_error_with_its_words(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ends.py").write_text(ending)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ends", raising=False)
+    found = measured(**{"model.cls": "ends.Layer"})
+    assert found.status == Status.ERROR
+    assert found.error is not None
+    assert re.fullmatch(r"Building Layer failed: (SystemExit|Failed): bye", found.error)
 
 
 def test_a_case_that_failed_says_what_the_process_ran_with_too() -> None:

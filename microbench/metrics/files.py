@@ -1,7 +1,8 @@
-"""Small files in which the kernel tells of itself."""
+"""Small files in which the kernel tells of itself, and the folder for what is kept between runs."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PROCESSES = Path("/proc")
@@ -15,9 +16,19 @@ def of_process(own: Path, pid: int | None) -> Path:
 def read(path: Path) -> str | None:
     """What a file says, without white space around it; None where it cannot be read."""
     try:
-        return path.read_text().strip()
+        return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def cache_folder() -> Path:
+    """The folder for what this user's runs keep: `microbench` in XDG_CACHE_HOME, or else in ~/.cache.
+
+    Raises:
+        RuntimeError: this user has no home.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return folder.absolute() / "microbench"
 
 
 def number(path: Path) -> int | None:

@@ -38,7 +38,7 @@ class PeakMemory:
     def __init__(self, pid: int | None = None) -> None:
         self._pid = pid
         try:
-            of_process(CLEAR_REFS, pid).write_text("5")
+            of_process(CLEAR_REFS, pid).write_text("5", "utf-8")
             self._level = _status_bytes("VmRSS", pid)
             self._files = _status_bytes("RssFile", pid)
         except OSError:

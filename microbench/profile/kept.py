@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from microbench.metrics import files
 from microbench.results.roofline import Peaks
 
 Identity = Mapping[str, Any]
@@ -26,8 +27,7 @@ def place() -> Path:
     Raises:
         RuntimeError: this user has no home.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return folder.absolute() / "microbench/peaks.json"
+    return files.cache_folder() / "peaks.json"
 
 
 def read(identity: Identity) -> Peaks | None:
@@ -54,7 +54,7 @@ def write(identity: Identity, peaks: Peaks) -> None:
 def _entries() -> list[dict[str, Any]]:
     """What the file holds, as far as it has the form of this module's."""
     try:
-        entries = json.loads(place().read_text())
+        entries = json.loads(place().read_text("utf-8"))
     except (OSError, RuntimeError, ValueError):
         return []
     if not isinstance(entries, list):
@@ -67,7 +67,7 @@ def _replace(path: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     made = Path(name)
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
         made.replace(path)
     except BaseException:

@@ -94,9 +94,9 @@ class Store:
 
 def _rescued(data: bytes) -> str:
     """Put data into a file for temporary ones, or next to none; say where it is."""
-    for folder in (tempfile.gettempdir(), Path.home()):
-        with suppress(OSError):
-            file, path = tempfile.mkstemp(".jsonl", "microbench-", folder)
+    for folder in (tempfile.gettempdir, Path.home):
+        with suppress(OSError, RuntimeError):  # RuntimeError: this user has no home
+            file, path = tempfile.mkstemp(".jsonl", "microbench-", folder())
             try:
                 _write_whole(file, data)
             except OSError:

@@ -60,7 +60,9 @@ class Extract:
 
         try:
             return extraction.layers_of(self.config)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             status, message = worker.explain(error, self.config, "finding the layers of", None)
             return Outcome(status, message, traceback.format_exc())
 

@@ -106,7 +106,7 @@ def models() -> list[str]:
 
 
 def _yaml(path: str) -> dict[str, object]:
-    loaded: dict[str, object] = yaml.safe_load((CONF / path).read_text())
+    loaded: dict[str, object] = yaml.safe_load((CONF / path).read_text("utf-8"))
     return loaded
 
 
@@ -134,7 +134,7 @@ def names(kind: str) -> list[str]:
 
 def description(experiment: str) -> str:
     """What a preset is, as its file begins."""
-    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text("utf-8").splitlines()
     comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     return next(text for text in comments if text and not text.startswith("@")).rstrip(".:")
 

@@ -305,6 +305,18 @@ def test_where_there_is_no_room_for_temporary_files_records_are_in_the_home_fold
     assert read(rescued) == [line(1), line(2)]
 
 
+def test_a_user_without_a_home_loses_nothing_that_a_temporary_file_has_room_for(
+    full: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    told = refused(full)
+    (rescued,) = folders[0].iterdir()
+    assert told.endswith(f". Those of the last round are in {rescued}.")
+
+
 def test_records_that_no_disk_has_room_for_are_told_to_be_lost(
     full: Path, folders: tuple[Path, Path]
 ) -> None:

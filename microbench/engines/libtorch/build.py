@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from microbench.errors import SkippedError, first_line
+from microbench.metrics import files
 
 SOURCES = Path(__file__).parent
 TORCH = Path(torch.__file__).parent
@@ -37,7 +38,7 @@ def program() -> Path:
         CompileError: the compiler refused it.
     """
     command = _command(_compiler())
-    path = _cache() / _identity(command) / "program"
+    path = _folder() / _identity(command) / "program"
     if not path.exists():
         with _locked(path.parent):
             if not path.exists():
@@ -85,14 +86,23 @@ def _command(compiler: str) -> list[str]:
 
 def _identity(command: Sequence[str]) -> str:
     """What tells this program from one that is built of something else."""
-    sources = [path.read_text() for path in sorted(SOURCES.iterdir()) if path.suffix in (".cpp", ".h")]
+    sources = [path.read_text("utf-8") for path in sorted(SOURCES.iterdir()) if path.suffix in (".cpp", ".h")]
     parts = [*command, str(torch.__version__), *sources]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _cache() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return folder.absolute() / "microbench/libtorch"
+def _folder() -> Path:
+    """Where programs are kept.
+
+    Raises:
+        SkippedError: this user has no home.
+    """
+    try:
+        return files.cache_folder() / "libtorch"
+    except RuntimeError as error:
+        raise SkippedError(
+            "engine=libtorch has no folder to build in, because this user has no home: set XDG_CACHE_HOME"
+        ) from error
 
 
 @contextmanager
@@ -104,7 +114,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
+        lock = (folder / "lock").open("w", encoding="utf-8")
     except OSError as error:
         raise SkippedError(
             f"engine=libtorch cannot write to {folder} ({error.strerror}): set XDG_CACHE_HOME to a folder of "
