@@ -83,7 +83,8 @@ def compare(
             inference.
 
     Raises:
-        UserError: a file cannot be read, or there is nothing to compare, and why.
+        NothingToCompareError: no case pairs with another, or none that do were measured.
+        UserError: a file cannot be read, or an argument has a value that is not possible.
     """
     from microbench.reports.comparison import Comparison
     from microbench.results import compare as comparing

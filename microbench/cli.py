@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from microbench import verbs as room
-from microbench.errors import UserError, unknown
+from microbench.errors import ExitCode, UserError, unknown
 
 if TYPE_CHECKING:
     from microbench.compose import Plan
@@ -29,7 +29,7 @@ OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0, 1 for any failure, or 128 and the signal that ended it: 130 for Ctrl-C.
+    It is an `ExitCode`, or 128 and the number of the signal that ended the command: 130 for Ctrl-C.
     """
     _open_streams()
     for stream in (sys.stdout, sys.stderr):
@@ -39,19 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
         _say(error)
-        return 1
+        return error.exit_code
     except KeyboardInterrupt as interrupt:
         _say(interrupt)
         return 128 + getattr(interrupt, "number", signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.filename is None and error.errno not in OF_OUTPUT:
             raise  # Hydra's, which a user asked to see with HYDRA_FULL_ERROR=1, or a mistake of ours
         what = "write the output" if error.filename is None else f"use {error.filename}"
         print(f"microbench: cannot {what}: {error.strerror}", file=sys.stderr)
-        return 1
+        return ExitCode.FAILED
 
 
 def _open_streams() -> None:
@@ -128,14 +128,14 @@ def _help() -> int:
     from microbench.verbs.list import show_help
 
     show_help(_output(width_in_pipe=110))
-    return 0
+    return ExitCode.OK
 
 
 def _version() -> int:
     from importlib.metadata import version
 
     print(f"microbench {version('microbench')}")
-    return 0
+    return ExitCode.OK
 
 
 def _output(**options: int) -> Console:
@@ -152,7 +152,7 @@ def _measure(arguments: Sequence[str]) -> int:
     run_id = new_run_id()
     show, rest = _shown(arguments)
     plan = from_command_line(rest, run_id)
-    return 0 if plan is None else carry_out(plan, run_id, show)
+    return ExitCode.OK if plan is None else carry_out(plan, run_id, show)
 
 
 def _shown(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], None], list[str]]:
@@ -216,4 +216,4 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None], 
         raise stopped
     if not is_search and any(case.failures for case in run.result.cases() if case.status != "skipped"):
         print(f"microbench: try what failed again: {again}", file=sys.stderr)
-    return 0 if run.result.ok else 1
+    return ExitCode.OK if run.result.ok else ExitCode.FAILED

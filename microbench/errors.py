@@ -5,10 +5,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the command ends with; one that a signal ended, with 128 and the signal's number."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOTHING_TO_COMPARE = 3
 
 
 class UserError(Exception):
-    """A mistake its user can mend: shown as one line, without a traceback, with exit code 1."""
+    """A mistake its user can mend: shown as one line, without a traceback.
+
+    Attributes:
+        exit_code: what the command ends with.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.USAGE
+
+
+class StoppedError(UserError):
+    """What stops a command although it was understood, such as a disk that is full."""
+
+    exit_code = ExitCode.FAILED
+
+
+class NothingToCompareError(UserError):
+    """Records in which no case can be compared with another."""
+
+    exit_code = ExitCode.NOTHING_TO_COMPARE
 
 
 class SkippedError(Exception):

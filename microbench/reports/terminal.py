@@ -22,9 +22,16 @@ from microbench.results.layerwise import layerwise
 from microbench.results.result import Result
 
 
+class _Output(Console):
+    """A console that lets the command end where its reader has left, with the code that tells so."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(width_in_pipe: int = UNLIMITED) -> Console:
     """A console on standard output; in a pipe it is so wide that no row is cut."""
-    found = Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
+    found = _Output(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
     if not found.is_terminal:
         found.width = width_in_pipe
     return found

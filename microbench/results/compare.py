@@ -9,7 +9,7 @@ from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
 from microbench.config import MARGIN
-from microbench.errors import UserError, unknown
+from microbench.errors import NothingToCompareError, UserError, unknown
 from microbench.results.cases import PHASES, WHOLE, CaseResult
 from microbench.results.pairing import Difference, Pair, Pairing, across, listed, within
 from microbench.results.result import Result
@@ -152,7 +152,8 @@ def compare(
             a whole step, total and inference.
 
     Raises:
-        UserError: there is nothing to compare, and why.
+        NothingToCompareError: no case pairs with another, or none that do were measured.
+        UserError: an argument has a value that is not possible.
     """
     if not 0 <= margin < 1:
         raise UserError(f"margin={margin:g} is not possible: give a share from 0 to below 1 (0.01 is 1 %).")
@@ -163,7 +164,8 @@ def compare(
     found = [(pair, each) for pair in measured for each in phases if _is_comparable(pair, each)]
     untold = [*_failures(pairing.pairs), *_too_short(measured, phases)]
     if not found:
-        raise UserError(f"Nothing to compare: {listed(untold or _phases_apart(measured, phases))}.")
+        why = listed(untold or _phases_apart(measured, phases))
+        raise NothingToCompareError(f"Nothing to compare: {why}.")
     contrasts = [contrast(pair.a, pair.b, each) for pair, each in found]
     ratios = [each.ratio for each in contrasts]
     rows = [
@@ -214,7 +216,7 @@ def _pairing(a: Result, b: Result | None, by: str | None, baseline: object) -> P
     cases = a.cases()
     for result, found in ((a, cases), (b, b.cases() if b else [])):
         if result is not None and not found:
-            raise UserError(f"Nothing to compare: {result.path} has no records.")
+            raise NothingToCompareError(f"Nothing to compare: {result.path} has no records.")
     if b is not None:
         if by is not None or baseline is not None:
             raise UserError(

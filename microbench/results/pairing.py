@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import TypeVar
 
-from microbench.errors import UserError, unknown
+from microbench.errors import NothingToCompareError, unknown
 from microbench.results.cases import CaseResult
 from microbench.results.naming import PART, labels, varying
 from microbench.results.settings import (
@@ -104,7 +104,7 @@ def across(a: Sequence[CaseResult], b: Sequence[CaseResult]) -> Pairing:
     each; the same work measured several times is paired in order.
 
     Raises:
-        UserError: no two cases pair.
+        NothingToCompareError: no two cases pair.
     """
     works = [work_of(case) for case in a], [work_of(case) for case in b]
     differing = _differing(*works)
@@ -170,7 +170,7 @@ def _no_pairs(
     b: Sequence[CaseResult],
     works: tuple[Sequence[Settings], Sequence[Settings]],
     differing: Sequence[str],
-) -> UserError:
+) -> NothingToCompareError:
     """The error for sides of which no two cases pair: what is in each, and what keeps the nearest apart."""
     apart = (
         [key for key in {**first, **second} if key not in differing and first.get(key) != second.get(key)]
@@ -181,7 +181,7 @@ def _no_pairs(
     why = (
         f"the nearest two differ in {keys}" if nearest else f"they differ in {keys}, and several fit several"
     )
-    return UserError(
+    return NothingToCompareError(
         f"Nothing to compare, for no case of A goes with one of B: {why}. "
         f"A: {listed(labels(a))}. B: {listed(labels(b))}."
     )
@@ -196,8 +196,9 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
         baseline: the value that every other one is compared with; by default the first.
 
     Raises:
-        UserError: there is no such setting, it is the same in all cases or has no such value, or no two cases
-            agree in everything else.
+        NothingToCompareError: the setting is the same in all cases, or no two of them agree in everything
+            else.
+        UserError: there is no such setting, or no case has that value of it.
     """
     keys = keys_by(cases, by)
     values = values_by(cases, by, keys)
@@ -214,7 +215,7 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
     matches = list(_matches_within(rests, values, order, first))
     names = labels(cases)
     if not matches:
-        raise UserError(
+        raise NothingToCompareError(
             f"Nothing to compare by {by}: no two cases agree in everything else: {listed(names)}."
         )
     pairs = [Pair(cases[i], cases[j], first, values[j]) for i, j in matches]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from microbench.config import NOT_THE_WORK, OF_THE_RUN, WORK_OF_MEASURE, Config
-from microbench.errors import UserError, unknown
+from microbench.errors import NothingToCompareError, unknown
 from microbench.results.cases import CaseResult
 from microbench.results.naming import flat
 
@@ -87,12 +87,14 @@ def keys_by(cases: Sequence[CaseResult], by: str) -> set[str]:
     settings = [settings_of(case) for case in cases]
     allowed = choices(cases)
     if not allowed:
-        raise UserError(f"Nothing to compare by {by}: no setting differs between the cases ({len(cases)}).")
+        raise NothingToCompareError(
+            f"Nothing to compare by {by}: no setting differs between the cases ({len(cases)})."
+        )
     if not meant(by, {key for each in settings for key in each}):
         raise unknown("setting to compare by", by, allowed)
     if keys := meant(by, varying_keys(settings)):
         return keys
-    raise UserError(
+    raise NothingToCompareError(
         f"Nothing to compare by {by}: it is the same in all cases. These vary: {', '.join(allowed)}."
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from microbench.errors import UserError
+from microbench.errors import StoppedError, UserError
 from microbench.results.record import SCHEMA_VERSION, to_json
 
 FILE_NAME = "records.jsonl"
@@ -61,7 +61,7 @@ class Store:
         """Write the records, a line each, and return once they are on the disk.
 
         Raises:
-            UserError: the disk is full or gone. All earlier records are there then, and these in a file of
+            StoppedError: the disk is full or gone. All earlier records are there then, and these in a file of
                 their own, where any disk has room for it.
         """
         data = "".join(to_json(record) + "\n" for record in records).encode()
@@ -89,7 +89,8 @@ class Store:
         except OSError as error:
             kept = "Records written before are kept. " if self.written else ""
             advice = _rescued(data) if data else "Give hydra.run.dir=DIR."
-            raise UserError(f"Cannot write {self.path}: {error.strerror}. {kept}{advice}") from error
+            stop = StoppedError if data else UserError
+            raise stop(f"Cannot write {self.path}: {error.strerror}. {kept}{advice}") from error
 
 
 def _rescued(data: bytes) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from microbench.config import Config
-from microbench.errors import SkippedError, UserError
+from microbench.errors import SkippedError, StoppedError
 from microbench.metrics import cgroups, machine
 from microbench.results.record import Outcome, Place, Progress, Status, Watch
 from microbench.schedule.cases import Case
@@ -40,8 +40,8 @@ def ask(pool: Pool, case: Case, request: Extract | Measure, watch: Watch) -> Any
     except WorkerDiedError as error:
         status = Status.OOM if cgroups.oom_kills() != killed else Status.ERROR
         raise UnansweredError(Outcome(status, error.reason, traceback=error.log or None)) from error
-    if answer.user_error is not None:
-        raise UnansweredError(Outcome(Status.ERROR, answer.user_error))
+    if answer.error is not None:
+        raise UnansweredError(Outcome(Status.ERROR, str(answer.error)))
     return answer.value
 
 
@@ -69,15 +69,16 @@ def find_place(case: Case, pool: Pool) -> Place:
     """Where a case will run: its device resolved, the machine described.
 
     Raises:
-        UserError: no worker can be started, or the device cannot be used here.
+        StoppedError: no worker can be started, or torch cannot be imported.
+        UserError: the device cannot be used here.
     """
     plain = replace(case, config=replace(case.config, allocator="system"))
     try:
         answer = pool.of(plain).ask(Describe(case.config.device.name), _unwatched, timeout=None)
     except WorkerDiedError as error:
         last_words = error.log.strip().splitlines()[-1:] or ["It said nothing."]
-        raise UserError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error
-    if answer.user_error is not None:
-        raise UserError(answer.user_error)
+        raise StoppedError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error
+    if answer.error is not None:
+        raise answer.error
     place: Place = answer.value
     return replace(place, environment={**machine.environment(), **place.environment})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from microbench.config import Config
-from microbench.errors import UserError, first_line
+from microbench.errors import StoppedError, UserError, first_line
 from microbench.results.record import Outcome, Progress, Watch
 
 
@@ -72,10 +72,10 @@ Request = Describe | Measure | Extract
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request came to: a value, or the user's mistake that kept it from one."""
+    """What a request came to: a value, or what kept it from one."""
 
     value: Any = None
-    user_error: str | None = None
+    error: UserError | None = None
 
 
 def answer(connection: Connection) -> None:
@@ -98,6 +98,6 @@ def run(request: Request, watch: Watch) -> Answer:
     try:
         return Answer(request.run(watch))
     except UserError as error:
-        return Answer(user_error=str(error))
+        return Answer(error=error)
     except ImportError as error:
-        return Answer(user_error=f"Cannot import what a worker needs: {first_line(error)}.")
+        return Answer(error=StoppedError(f"Cannot import what a worker needs: {first_line(error)}."))

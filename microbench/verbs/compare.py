@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import NoReturn
 
 from microbench.config import MARGIN
-from microbench.errors import UserError, unknown
+from microbench.errors import ExitCode, UserError, unknown
 
 DESCRIPTION = """\
 Compare two runs, or the cases of one by an option: does B take longer than A, and can that be told?
@@ -21,7 +21,10 @@ Compare two runs, or the cases of one by an option: does B take longer than A, a
 
 Cases are compared that agree in everything but what differs. A ratio above 1 is slower; its 95 % interval is
 over rounds, processes measured afresh. "same" is an interval within the margin around 1, "inconclusive" says
-how many more rounds would settle it."""
+how many more rounds would settle it.
+
+Exit codes: 0; 1 where --fail-on says so; 2 where the command line cannot be followed; 3 where there is
+nothing to compare."""
 
 VERDICTS = ("faster", "slower", "inconclusive")
 
@@ -108,4 +111,4 @@ def main(arguments: Sequence[str]) -> int:
         print(
             f"microbench: --fail-on {row.verdict}: {row.case} {row.phase}: {sentence(row)}", file=sys.stderr
         )
-    return 1 if failed else 0
+    return ExitCode.FAILED if failed else ExitCode.OK

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from microbench.compose import MULTIRUN, Plan, from_command_line, split
-from microbench.errors import UserError
+from microbench.errors import ExitCode, UserError
 from microbench.metrics import cgroups, cpus, machine
 from microbench.schedule.asking import find_place
 from microbench.schedule.cases import Case, command_of
@@ -31,6 +31,8 @@ apart, and measures the peak of matrix multiplication and of memory. It takes ab
   microbench doctor model=vgg16 mode=train threads=1
   microbench doctor measure.rounds=20
   microbench doctor resume=outputs/RUN
+
+[bold]exit codes[/bold]  0: all was measured; 1: something failed; 2: the command line cannot be followed
 
 What each line means: docs/doctor.md
 """
@@ -68,10 +70,10 @@ def main(arguments: Sequence[str]) -> int:
 
     if {"-h", "--help"} & set(arguments):
         terminal.console(width_in_pipe=110).print(HELP)
-        return 0
+        return ExitCode.OK
     run_id = new_run_id()
     plan = plan_of(arguments, run_id)
-    return 0 if plan is None else carry_out(plan, run_id, doctor.show, VERB)
+    return ExitCode.OK if plan is None else carry_out(plan, run_id, doctor.show, VERB)
 
 
 def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:

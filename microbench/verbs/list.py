@@ -12,7 +12,7 @@ from rich.table import Table
 
 from microbench import catalog, conf
 from microbench.config import Config, value_of
-from microbench.errors import unknown
+from microbench.errors import ExitCode, unknown
 from microbench.results.settings import as_given
 
 CONF = Path(conf.__path__[0])
@@ -35,6 +35,9 @@ HELP = """\
   microbench +experiment=layer_phases model=dense,batchnorm
   microbench model=resnet50 mode=profile batch_size=1 view=types
   microbench -m model=mobilenet_v2 mode=layers mode.each=infer engine=eager,onnxruntime
+
+[bold]exit codes[/bold]  0: all went well; 1: a case failed, or --fail-on says so; 2: the command line cannot
+       be followed; 3: nothing to compare; 128 and the signal's number: a signal ended it (130: Ctrl-C)
 """
 
 MEANINGS = {
@@ -144,7 +147,7 @@ def main(kinds: Sequence[str]) -> int:
     from microbench.reports.terminal import console
 
     show_list(kinds, console(width_in_pipe=110))
-    return 0
+    return ExitCode.OK
 
 
 def show_list(kinds: Iterable[str], out: Console) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from microbench.errors import ExitCode
+
 Record = dict[str, Any]
 
 COMMAND = (sys.executable, "-m", "microbench")
@@ -52,8 +54,12 @@ class Finished:
 
     @property
     def complaint(self) -> str:
-        """What a command that measured nothing says: one line, without a traceback, with exit code 1."""
-        assert self.code == 1, self
+        """What a command says that cannot be followed: one line, without a traceback, with exit code 2."""
+        return self.complaint_with(ExitCode.USAGE)
+
+    def complaint_with(self, code: ExitCode) -> str:
+        """What a command says that comes to nothing: one line, without a traceback."""
+        assert self.code == code, self
         assert self.out == "", self.out
         lines = self.err.splitlines()
         assert len(lines) == 1, self.err

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from microbench.errors import ExitCode
+
 from .support import QUICK, Finished, microbench
 
 MISTAKES: dict[str, tuple[str, ...]] = {
@@ -209,10 +211,8 @@ def broken_torch(folder: Path, *arguments: str) -> Finished:
 
 @pytest.mark.parametrize("isolation", ["fork", "spawn", "inline"])
 def test_a_torch_that_cannot_be_imported_is_told_with_the_reason(isolation: str, tmp_path: Path) -> None:
-    assert (
-        "libtorch_cpu.so: undefined symbol"
-        in broken_torch(tmp_path, f"isolation={isolation}", "measure.rounds=1").complaint
-    )
+    broken = broken_torch(tmp_path, f"isolation={isolation}", "measure.rounds=1")
+    assert "libtorch_cpu.so: undefined symbol" in broken.complaint_with(ExitCode.FAILED)
 
 
 def test_hydra_s_own_traceback_is_there_for_who_asks(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from microbench.errors import ExitCode
+
 from .support import QUICK, Record, complete, measure, measured, microbench, records_in, start
 
 pytestmark = [
@@ -178,7 +180,7 @@ def test_a_mistake_is_told_in_one_line(
     arguments: tuple[str, ...], mine: dict[str, str], tmp_path: Path
 ) -> None:
     done = measure(*arguments, cwd=tmp_path, env=mine)
-    assert done.code == 1
+    assert done.code == (ExitCode.FAILED if done.records else ExitCode.USAGE)
     told = [each for each in (done.out + done.err).splitlines() if MISTAKES[arguments] in each]
     assert told
     assert "Traceback" not in done.out + done.err

@@ -49,5 +49,5 @@ def test_a_search_is_for_one_model(tmp_path: Path) -> None:
 def test_a_search_wants_a_folder_of_its_own(searched: Finished) -> None:
     again = microbench(*SEARCH, "model=dense", "hydra.run.dir=run", cwd=searched.folder)
 
-    assert again.code == 1
+    assert again.code == 2
     assert "give a search a folder of its own" in again.err

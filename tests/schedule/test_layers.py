@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import Tensor, nn
 
 from microbench.compose import from_options
-from microbench.errors import UserError
+from microbench.errors import StoppedError, UserError
 from microbench.profile.extraction import layers_of
 from microbench.results.layerwise import DistinctLayer
 from microbench.results.record import Outcome, Record, Status, Watch
@@ -165,7 +165,7 @@ class TestMeasuring:
         assert workers.measured == []
 
     def test_a_worker_that_cannot_import_what_it_needs_says_so(self, take: Take) -> None:
-        workers = Workers(layers=Answer(user_error="Cannot import what a worker needs: torch."))
+        workers = Workers(layers=Answer(error=StoppedError("Cannot import what a worker needs: torch.")))
         (record,) = take(planned(), workers).records
         assert record["error"] == "Cannot import what a worker needs: torch."
 

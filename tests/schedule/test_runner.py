@@ -13,7 +13,7 @@ import pytest
 
 from microbench import run as run_one
 from microbench import sweep
-from microbench.errors import UserError
+from microbench.errors import StoppedError, UserError
 from microbench.metrics import cgroups, cpus, machine
 from microbench.results.record import Outcome, Progress, Status, Watch
 from microbench.results.result import load
@@ -168,7 +168,7 @@ def test_what_a_worker_cannot_import_is_the_cases_error(take: Take) -> None:
         def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
             if isinstance(request, Describe):
                 return self.place
-            return Answer(user_error="Cannot import what a worker needs: no torch.")
+            return Answer(error=StoppedError("Cannot import what a worker needs: no torch."))
 
     (record,) = take(cases(1), Broken([])).records
     assert (record["status"], record["error"]) == ("error", "Cannot import what a worker needs: no torch.")
@@ -205,7 +205,7 @@ def test_an_interrupt_stores_what_was_measured_and_goes_on_up(take: Take, tmp_pa
 
 
 def test_a_device_that_cannot_be_used_is_told_before_anything_is_measured(take: Take, tmp_path: Path) -> None:
-    workers = Workers([], place=Answer(user_error="device=cuda cannot be used here: no GPU."))
+    workers = Workers([], place=Answer(error=UserError("device=cuda cannot be used here: no GPU.")))
     with pytest.raises(UserError, match=r"^device=cuda cannot be used here: no GPU\.$"):
         take(cases(1), workers)
     assert not (tmp_path / "run").exists()
