@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from microbench import verbs as room
+from microbench.distribution import VERSION
 from microbench.errors import ExitCode, UserError, unknown
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def _version() -> int:
 
     print(f"microbench {version('microbench')}")
     return ExitCode.OK
+    print(f"microbench {VERSION}")
+    return 0
 
 
 def _output(**options: int) -> Console:

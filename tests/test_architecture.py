@@ -30,7 +30,7 @@ RANKS = {
     6: {"stats"},
 }
 RANK = {room: rank for rank, rooms in RANKS.items() for room in rooms}
-LEAVES = {"errors", "config", "validation", "registry", "conf", "startup"}
+LEAVES = {"errors", "config", "validation", "registry", "conf", "startup", "distribution"}
 
 
 def room_of(module: str) -> str:
@@ -93,9 +93,10 @@ def locale_s(tree: ast.AST) -> Iterator[int]:
         texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
         is_named = any(each.arg == "encoding" for each in node.keywords) or "utf-8" in texts
         is_text = node.func.attr in ("read_text", "write_text") or (
-            node.func.attr in ("open", "fdopen") and not any("b" in str(each) for each in texts)
+            node.func.attr == "open" and not any("b" in str(each) for each in texts)
         )
-        if is_text and not is_named and ast.unparse(node.func.value) not in ("os", "webbrowser"):
+        of_files = not ast.unparse(node.func.value).startswith(("os", "metadata."))
+        if is_text and of_files and not is_named:
             yield node.lineno
 
 
@@ -105,7 +106,6 @@ path.read_text()
 path.open("w")
 path.open("wb")
 path.read_text("utf-8")
-os.fdopen(1, "w", encoding="utf-8")
 os.open(path, os.O_RDONLY)
 """
     assert list(locale_s(ast.parse(asked))) == [2, 3]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from microbench import formats, registry
 from microbench.config import Config, EngineConfig
+from microbench.distribution import install_line
 from microbench.errors import SkippedError
 from microbench.formats import arithmetic
 from microbench.workloads import Workload
@@ -196,9 +197,7 @@ def require(engine: str, *libraries: str) -> None:
     """Raise a SkippedError with the line that installs an engine's libraries where one of them is missing."""
     missing = [library for library in libraries if find_spec(library) is None]
     if missing:
-        raise SkippedError(
-            f"engine={engine} needs {' and '.join(missing)}: pip install 'microbench[{engine}]'"
-        )
+        raise SkippedError(f"engine={engine} needs {' and '.join(missing)}: {install_line(engine)}")
 
 
 @contextmanager

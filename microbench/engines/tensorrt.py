@@ -6,13 +6,14 @@ from functools import partial
 
 import torch
 
+from microbench.distribution import install_line
 from microbench.engines import Facts, Job, Program, dressed, quiet, require
 
 TRAINS = False
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 LAYOUTS = ("contiguous",)
 DEVICES = ("cuda",)
-NEEDS = "an NVIDIA GPU, and pip install 'microbench[tensorrt]'"
+NEEDS = f"an NVIDIA GPU, and {install_line('tensorrt')}"
 
 
 def prepare(job: Job) -> Program:

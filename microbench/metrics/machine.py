@@ -10,11 +10,12 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from microbench.distribution import VERSION
 from microbench.metrics import cgroups, cpus
 from microbench.metrics.checkup import checkup
 from microbench.metrics.files import read
 
-PACKAGES = ("microbench", "torch", "torchvision", "numpy", "scipy")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy")
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -87,6 +88,7 @@ def environment() -> dict[str, str | int | float | None]:
         "allocator": allocator(),
         "git": git_commit(),
         **checkup(),
+        "microbench": VERSION,
         **{package: _version(package) for package in PACKAGES},
         **{name.lower(): os.environ.get(name) for name in THREAD_VARIABLES},
     }

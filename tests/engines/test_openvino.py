@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from microbench import engines
 from microbench.config import Config, EngineConfig, PrecisionConfig
+from microbench.distribution import install_line
 from microbench.engines import Job, Program, openvino
 from microbench.engines.openvino import compiling, model
 from microbench.errors import SkippedError
@@ -233,11 +235,11 @@ def test_it_uses_the_threads_of_the_configuration() -> None:
 
 def test_without_the_library_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(SkippedError, match=r"needs openvino: pip install 'microbench\[openvino\]'"):
+    with pytest.raises(SkippedError, match=re.escape(f"needs openvino: {install_line('openvino')}")):
         prepared(nn.ReLU(), torch.randn(4))
 
 
 def test_without_what_quantizes_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino, "nncf", None)
-    with pytest.raises(SkippedError, match=r"precision=int8 needs nncf: pip install 'microbench\[int8\]'"):
+    with pytest.raises(SkippedError, match=re.escape(f"precision=int8 needs nncf: {install_line('int8')}")):
         prepared(nn.ReLU(), torch.randn(4), config=configured("int8"))

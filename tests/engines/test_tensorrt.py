@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from microbench import engines
 from microbench.config import Config, DeviceConfig, EngineConfig, PrecisionConfig
+from microbench.distribution import install_line
 from microbench.engines import Job, Program
 from microbench.errors import SkippedError
 from microbench.workloads import Workload
@@ -71,5 +73,5 @@ def test_without_a_gpu_it_is_skipped() -> None:
 
 def test_without_the_library_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
-    with pytest.raises(SkippedError, match=r"needs torch_tensorrt: pip install 'microbench\[tensorrt\]'"):
+    with pytest.raises(SkippedError, match=re.escape(f"needs torch_tensorrt: {install_line('tensorrt')}")):
         prepared(nn.ReLU(), torch.randn(4), precision=PrecisionConfig("fp32"), device="cuda")

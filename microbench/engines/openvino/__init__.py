@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from microbench.distribution import install_line
 from microbench.engines import Facts, Job, Program, quiet, require
 from microbench.engines.openvino import compiling, model
 from microbench.engines.openvino.library import nncf, openvino
@@ -30,7 +31,7 @@ def prepare(job: Job) -> Program:
     config, workload = job.config, job.workload
     is_int8 = config.precision.name == "int8"
     if is_int8 and nncf is None:
-        raise SkippedError("precision=int8 needs nncf: pip install 'microbench[int8]'")
+        raise SkippedError(f"precision=int8 needs nncf: {install_line('int8')}")
     settings = compiling.settings(config)
     with quiet():
         converted = model.convert(workload)

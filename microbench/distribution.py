@@ -1,0 +1,34 @@
+"""What this package is called where packages come from, its version, and the line that installs an extra."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from importlib import metadata
+from pathlib import Path
+
+NAME = "torch-microbench"
+"""The distribution's name: an unrelated one has the name of the module."""
+
+VERSION = "0.1.0"
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def install_line(extra: str) -> str:
+    """The command that installs an extra, from where this package came: a checkout, a URL, or an index."""
+    if (CHECKOUT / "pyproject.toml").exists():
+        where = "." if Path.cwd().resolve() == CHECKOUT else CHECKOUT
+        return f"pip install -e {shlex.quote(f'{where}[{extra}]')}"
+    url = _url()
+    what = f"{NAME}[{extra}] @ {url}" if url else f"{NAME}[{extra}]"
+    return f"pip install {shlex.quote(what)}"
+
+
+def _url() -> str | None:
+    """Where the distribution was installed from; None for an index (PEP 610, `direct_url.json`)."""
+    try:
+        text = metadata.distribution(NAME).read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        return None
+    return str(json.loads(text)["url"]) if text else None
