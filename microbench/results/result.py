@@ -23,6 +23,11 @@ NEEDED = frozenset(
 )
 """The fields that every record has, whatever it is of."""
 
+IDENTITY = (
+    *("run_id", "invocation", "host_id", "case_id", "order", "round", "started_at"),  # of a round
+    *("phase", "metric", "layer_order"),  # of a series in it
+)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -143,12 +148,19 @@ class Result:
 def load(paths: Iterable[Path | str] | Path | str) -> Result:
     """The result in one or several record files or run folders, concatenated.
 
+    A record that is there several times, as in the same file given twice, counts once.
+
     Raises:
         UserError: a file cannot be read, or holds something else than records.
     """
     chosen = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    records = [record for path in chosen for record in _whole(Path(path))]
-    return Result(records, store.file_of(Path(chosen[0])) if chosen else Path())
+    records = {_identity(record): record for path in chosen for record in _whole(Path(path))}
+    return Result(list(records.values()), store.file_of(Path(chosen[0])) if chosen else Path())
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    """What tells a record from every other one that was ever measured."""
+    return tuple(record.get(field) for field in IDENTITY)
 
 
 def _whole(path: Path) -> list[Record]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,8 @@ from microbench.errors import StoppedError, UserError
 from microbench.results.record import SCHEMA_VERSION, to_json
 
 FILE_NAME = "records.jsonl"
+WRITTEN = re.compile(rb'\{"schema_version":(\d+),.*\}$')
+NO_RECORD = object()
 
 
 class Store:
@@ -30,7 +33,8 @@ class Store:
         written: whether it holds anything, from before or from now.
 
     Raises:
-        UserError: the folder or the file cannot be written.
+        UserError: the folder or the file cannot be written, or holds what cannot be read together with this
+            version's records.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,6 +48,8 @@ class Store:
             else:
                 tempfile.TemporaryFile(dir=folder).close()  # whether a file can be made there
             self.written = self.path.exists() and self.path.stat().st_size > 0
+        if self.written:
+            self._check_versions()
 
     def __enter__(self) -> Store:
         """The store itself."""
@@ -77,6 +83,20 @@ class Store:
             if new:
                 _sync_folder(self.path.parent)
         self.written = True
+
+    def _check_versions(self) -> None:
+        """Refuse a file that could not be read any more once records of this version were added.
+
+        Raises:
+            UserError: it is one.
+        """
+        lines = self.path.read_bytes().split(b"\n")
+        versions = [version for line in lines if (version := _version(line)) is not NO_RECORD]
+        strange = "it is not a file of records" if _is_something_else(lines, versions) else _other(versions)
+        if strange:
+            raise UserError(
+                f"Cannot add records to {self.path}: {strange}. Give another folder: hydra.run.dir=DIR."
+            )
 
     def _open(self) -> int:
         return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -157,20 +177,40 @@ def read(path: Path) -> list[dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise UserError(f"Cannot read {path}: it is not a file of records (JSON lines).") from error
     records = [record for line in lines if (record := _parse(line)) is not None]
-    if not records and any(line.strip() for line in lines[:-1]):
+    if _is_something_else(lines, records):
         raise UserError(f"Cannot read {path}: no line of it is a record (a JSON object).")
-    versions = [record.get("schema_version") for record in records]
-    if other := [version for version in versions if version != SCHEMA_VERSION]:
-        what = "none of microbench's" if other[0] is None else f"of schema_version {other[0]}"
-        raise UserError(
-            f"Cannot read {path}: its records are {what}, and this microbench reads version {SCHEMA_VERSION}."
-        )
+    if strange := _other([record.get("schema_version") for record in records]):
+        raise UserError(f"Cannot read {path}: {strange}.")
     return records
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def _is_something_else(lines: Sequence[str] | Sequence[bytes], records: Sequence[Any]) -> bool:
+    """Whether a file has whole lines, none of which is a record."""
+    return not records and any(line.strip() for line in lines[:-1])
+
+
+def _other(versions: Iterable[object]) -> str | None:
+    """What to say of records that are not of this version of the schema; None where all are."""
+    other = next((version for version in versions if version != SCHEMA_VERSION), SCHEMA_VERSION)
+    if other == SCHEMA_VERSION:
+        return None
+    if not isinstance(other, int):
+        return "its records are none of microbench's"
+    remedy = "an older microbench wrote them" if other < SCHEMA_VERSION else "update microbench to read them"
+    return f"its records have schema_version {other}, and this microbench has {SCHEMA_VERSION}: {remedy}"
+
+
+def _version(line: bytes) -> object:
+    """The version of a line's record, without a look at the rest of it where `to_json` wrote the line."""
+    if found := WRITTEN.match(line):
+        return int(found[1])
+    record = _parse(line)
+    return NO_RECORD if record is None else record.get("schema_version")
+
+
+def _parse(line: str | bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:
+    except ValueError:  # no JSON, or no text
         return None
     return record if isinstance(record, dict) else None

@@ -178,6 +178,36 @@ def test_load_of_several_files_has_the_records_of_all_in_order(record: MakeRecor
     assert [case.first["median"] for case in loaded.cases()] == [2.0, 3.0, 1.0]
 
 
+def test_records_that_are_read_twice_count_once(record: MakeRecord, tmp_path: Path) -> None:
+    found = [
+        record(phase, 1.0, n_series=2, round=each) for each in range(2) for phase in ("forward", "total")
+    ]
+    a = stored(tmp_path / "a", *found)
+    twice = stored(tmp_path / "twice", *found, *found)
+    link = tmp_path / "link"
+    link.symlink_to(a)
+    for place in (twice, [a, a], [a, link], [a, a / FILE_NAME], [twice, a]):
+        loaded = load(place)
+        assert loaded.records == found
+        (case,) = loaded.cases()
+        assert {phase: each.rounds for phase, each in case.estimates.items()} == {"forward": 2, "total": 2}
+
+
+def test_calls_of_a_profile_that_are_read_twice_count_once(record: MakeRecord, tmp_path: Path) -> None:
+    calls = [
+        record("inference", 1.0, metric=metric, layer_order=order, n_series=4)
+        for metric in ("lat", "flops")
+        for order in range(2)
+    ]
+    a = stored(tmp_path / "a", *calls)
+    assert load([a, a]).records == calls
+
+
+def test_alike_rounds_of_several_runs_and_machines_all_count(record: MakeRecord, tmp_path: Path) -> None:
+    runs = [record("total", 1.0, run_id=run, host_id=host) for run in "rs" for host in "hi"]
+    assert load(stored(tmp_path, *runs)).records == runs
+
+
 def test_load_of_a_missing_file_is_the_users_mistake(record: MakeRecord, tmp_path: Path) -> None:
     stored(tmp_path / "a", record("total", 1.0))
     with pytest.raises(UserError, match=r"Cannot read .*missing"):

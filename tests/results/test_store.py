@@ -13,6 +13,8 @@ from microbench.errors import UserError
 from microbench.results.record import SCHEMA_VERSION, to_json
 from microbench.results.store import FILE_NAME, Store, read
 
+ADVICE = "Give another folder: hydra.run.dir=DIR."
+
 
 def line(i: int) -> dict[str, object]:
     """A record, as short as one can be."""
@@ -105,14 +107,46 @@ def test_a_line_that_a_crash_cut_short_holds_no_records_where_it_is_the_only_one
 def test_records_of_another_version_of_the_schema_are_refused_in_one_line(
     others: list[Any], tmp_path: Path
 ) -> None:
-    path = written(tmp_path, *({"schema_version": version, "i": 0} for version in others))
+    path = tmp_path / FILE_NAME
+    path.write_text("".join(f"{to_json({'schema_version': version, 'i': 0})}\n" for version in others))
     other = next(version for version in others if version != SCHEMA_VERSION)
     with pytest.raises(UserError) as caught:
         read(path)
-    what = "none of microbench's" if other is None else f"of schema_version {other}"
-    assert str(caught.value) == (
-        f"Cannot read {path}: its records are {what}, and this microbench reads version 2."
-    )
+    assert str(caught.value) == f"Cannot read {path}: {strange(other)}."
+
+
+def strange(version: object) -> str:
+    """What is said of records of that version."""
+    if not isinstance(version, int):
+        return "its records are none of microbench's"
+    remedy = "an older microbench wrote them" if version == 1 else "update microbench to read them"
+    return f"its records have schema_version {version}, and this microbench has 2: {remedy}"
+
+
+@pytest.mark.parametrize("others", [[1], [2, 1], [3], [None]])
+def test_nothing_is_added_to_records_of_another_version_of_the_schema(
+    others: list[Any], tmp_path: Path
+) -> None:
+    path = tmp_path / FILE_NAME
+    path.write_text("".join(f"{to_json({'schema_version': version, 'i': 0})}\n" for version in others))
+    before = path.read_bytes()
+    with pytest.raises(UserError) as caught:
+        Store(tmp_path)
+    assert str(caught.value) == f"Cannot add records to {path}: {strange(others[-1])}. {ADVICE}"
+    assert path.read_bytes() == before
+
+
+def test_nothing_is_added_to_a_file_that_holds_something_else(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    path.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(UserError, match=r"it is not a file of records\. Give another folder: "):
+        Store(tmp_path)
+
+
+def test_records_are_added_behind_some_that_another_program_wrote_anew(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text('{ "i": 0, "schema_version": 2 }\nnull\n')
+    written(tmp_path, line(1))
+    assert read(tmp_path) == [line(0), line(1)]
 
 
 @pytest.mark.parametrize("name", ["nowhere.jsonl", "nowhere/records.jsonl"])
