@@ -133,12 +133,8 @@ def _help() -> int:
 
 
 def _version() -> int:
-    from importlib.metadata import version
-
-    print(f"microbench {version('microbench')}")
-    return ExitCode.OK
     print(f"microbench {VERSION}")
-    return 0
+    return ExitCode.OK
 
 
 def _output(**options: int) -> Console:
