@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import OverrideParseException
 
 from microbench.errors import UserError
@@ -18,8 +20,14 @@ PRESET = "experiment"
 PLAIN = ("engine=eager", "precision=fp32", "layout=contiguous")
 """The way that a search compares all others with."""
 
+FREE = re.compile(r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs)(?=[.=]|$)")
+"""The keys of dictionaries that may hold anything. An override merges into one; it does not replace it."""
+
 Axes = Mapping[str, Sequence[str]]
-"""By an option's key, the overrides to choose one from."""
+"""By an option's key, the overrides to choose one from, in the order in which they are applied.
+
+An override that merges with earlier ones of its key has a place of its own beside theirs.
+"""
 
 Way = Mapping[str, str]
 """By an option's key, the override of an alternative."""
@@ -48,12 +56,15 @@ NO_PRESET = Preset({}, ())
 def axes_of(overrides: Iterable[str]) -> dict[str, list[str]]:
     """The axes that overrides name in Hydra's sweep grammar: `a,b`, `range`, `glob`, or one value.
 
+    Of several overrides of a key the last wins; those of a dictionary merge.
+
     Raises:
-        UserError: an override names no values, or a pattern matches none.
+        UserError: an override names no values, a pattern matches none, or a key is swept over twice.
         OverrideParseException: it is no override.
     """
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     axes: dict[str, list[str]] = {}
+    swept: dict[str, str] = {}
     for override in parser.parse_overrides(list(overrides)):
         key = override.get_key_element()
         if not override.is_sweep_override():
@@ -66,8 +77,25 @@ def axes_of(overrides: Iterable[str]) -> dict[str, list[str]]:
             raise UserError(f"{override.input_line} cannot be swept over: it is Hydra's own.")
         if not values:
             raise UserError(f"{override.input_line} matches nothing: see `microbench list`.")
-        axes[key.lstrip("+")] = values
+        name = key.lstrip("+")
+        if len(values) > 1:
+            if name in swept:
+                raise UserError(f"{name} is swept over twice: {swept[name]} and {override.input_line}.")
+            swept[name] = str(override.input_line)
+        if _merges(override):
+            name = f"{name} #{len(axes)}" if name in axes or not FREE.match(name) else name
+        else:
+            axes.pop(name, None)
+        axes[name] = values
     return axes
+
+
+def _merges(override: Override) -> bool:
+    """Whether an override adds to or takes from what earlier ones of its key set, instead of replacing it."""
+    given = override.value()
+    values = given.list if isinstance(given, ChoiceSweep) else [given]
+    is_free = FREE.match(override.key_or_group)
+    return bool(is_free) or override.is_delete() or any(isinstance(value, dict) for value in values)
 
 
 def combined(given: Axes, preset: Preset = NO_PRESET) -> list[tuple[str, ...]]:

@@ -19,6 +19,7 @@ from threading import RLock
 from typing import Any, cast
 
 import hydra
+from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,7 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from microbench import catalog
-from microbench.axes import NO_PRESET, PRESET, Axes, Preset, axes_of, combined
+from microbench.axes import FREE, NO_PRESET, PRESET, Axes, Preset, axes_of, combined
 from microbench.config import PROFILE, Config
 from microbench.errors import UserError, first_line
 from microbench.explain import GROUPS, explain, missing_key, no_plus, schema_keys, unknown_key
@@ -41,7 +42,7 @@ CONFIG_DIR = {"-cd", "--config-dir"}
 PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
 BEGINS_A_PRESET = re.compile(r"\+|hydra\.(mode|sweeper)\b")  # what may lead to a sweep without -m
 PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is measured
-FREE = re.compile(r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs)[.=]")
+DICTIONARY = re.compile(r"[\w.]+=\s*\{")
 RESUME = "resume="
 COLUMNS = "columns"
 BETWEEN_LISTS = re.compile(r"(?<=\])\s*,\s*(?=\[)")  # in a sweep
@@ -84,15 +85,15 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
     if resumed is not None and not any(each.startswith("model=") for each in arguments):
         arguments = [*arguments_of(folder_of(resumed)), *arguments]
     flags, overrides = split(arguments)
-    if PRINTING & flags.keys():
-        print_by_hydra(arguments)
-        return None
-    if strange := sorted(flags.keys() - MULTIRUN - CONFIG_DIR):
-        raise UserError(f"Unknown flag {strange[0]}. See `microbench --help`.")
-    folder = next((value or "" for flag, value in flags.items() if flag in CONFIG_DIR), None)
     overrides = [listed(each) for each in overrides]
     for override in overrides:
         check_key(override)
+    folder = next((value or "" for flag, value in flags.items() if flag in CONFIG_DIR), None)
+    if PRINTING & flags.keys():
+        print_by_hydra(flags, _for_hydra(overrides, folder))
+        return None
+    if strange := sorted(flags.keys() - MULTIRUN - CONFIG_DIR):
+        raise UserError(f"Unknown flag {strange[0]}. See `microbench --help`.")
     with composing():
         tasks, sweep = _tasks(overrides, folder, bool(MULTIRUN & flags.keys()))
         composed = _composed(tasks, folder)
@@ -120,27 +121,27 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
         UserError: the options describe no case.
     """
     register(run_id="")
-    given = dict(_given(options, sweep))
+    overrides = list(_given(options, sweep))
     with composing():
-        preset = preset_of(given, None) if PRESET in given else NO_PRESET
-        tasks = combined(given, preset if sweep or preset.sweeps else NO_PRESET)
+        tasks, _ = _tasks(overrides, None, sweep)
         if len(tasks) > 1 and not sweep:
-            raise UserError(f"{given[PRESET][0]} has {len(tasks)} cases: call microbench.sweep.")
+            preset = next(each for each in overrides if each.startswith("+" + PRESET))
+            raise UserError(f"{preset} has {len(tasks)} cases: call microbench.sweep.")
         configs = zip(_composed(tasks), tasks, strict=True)
         cases = [case(config, task, order) for order, (config, task) in enumerate(configs)]
     check_agreed(cases)
     return cases
 
 
-def _given(options: Mapping[str, Any], sweep: bool) -> Iterator[tuple[str, list[str]]]:
-    """By each option's key, the overrides that keyword arguments stand for."""
+def _given(options: Mapping[str, Any], sweep: bool) -> Iterator[str]:
+    """The overrides that keyword arguments stand for."""
     for key, value in _flatten(options):
         name = "+" + PRESET if key == PRESET else key
         check_key(f"{name}=")
         values = _values(key, value, sweep)
         if key == COLUMNS:
             values = [columns.names_of(each) for each in values]
-        yield key.lstrip("+"), [f"{name}={as_override(each)}" for each in values]
+        yield f"{name}={','.join(map(as_override, values))}"
 
 
 def _tasks(
@@ -183,7 +184,7 @@ def check_key(override: str) -> None:
     """
     key = override.lstrip("+").partition("=")[0]
     plain = "=" in override and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key)
-    ours = key.partition(".")[0] != "hydra" and not FREE.match(f"{key}.")
+    ours = key.partition(".")[0] != "hydra" and not FREE.match(key)
     if plain and ours and key not in SCHEMA:
         raise unknown_key(key)
     if re.match(rf"(\+\+)?{PRESET}=", override):
@@ -224,19 +225,19 @@ def _composed(tasks: Sequence[Sequence[str]], folder: str | None = None) -> list
     """The configuration of each of at least one task.
 
     Hydra takes some 60 ms for one, so that those that differ in single values alone share its work: it
-    composes the options that have files, and the values are set in a copy, as Hydra itself would.
+    composes everything else, and the values are set in a copy, as Hydra itself would.
     """
     shared: dict[tuple[str, ...], DictConfig] = {}
     found = [_compose(tasks[0], folder)]
     for task in tasks[1:]:
         values = [each for each in task if _is_value(each)]
-        files = tuple(each for each in task if each not in values)
-        if files not in shared:
-            shared[files] = _compose(files, folder)
-        config = deepcopy(shared[files])
-        for override in OverridesParser.create().parse_overrides(values):
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        found.append(config)
+        rest = tuple(each for each in task if each not in values)
+        if any(map(_may_change_values, rest)):
+            found.append(_compose(task, folder))
+            continue
+        if rest not in shared:
+            shared[rest] = _compose(rest, folder)
+        found.append(_with_values(shared[rest], values, _for_hydra(task, folder)))
     return found
 
 
@@ -244,6 +245,31 @@ def _is_value(override: str) -> bool:
     """Whether an override sets a single value of the schema, not an option that has a file."""
     key, is_given, _ = override.partition("=")
     return bool(is_given) and key in SCHEMA - GROUPS and not FREE.match(override)
+
+
+def _may_change_values(override: str) -> bool:
+    """Whether an override may touch what a single value sets, so that their order matters.
+
+    The choice of a file does not, nor what dictionaries hold, nor Hydra's own options.
+    """
+    key = override.lstrip("+").partition("=")[0]
+    is_choice = re.split("[/@]", key)[0] in GROUPS and not DICTIONARY.match(override)
+    return not (is_choice or FREE.match(key) or re.match(r"hydra[./]", key)) or override.startswith("~")
+
+
+def _with_values(shared: DictConfig, values: Sequence[str], task: Sequence[str]) -> DictConfig:
+    """A copy of a configuration with more values set, and what Hydra says of the whole task's overrides."""
+    config = deepcopy(shared)
+    parser = OverridesParser.create()
+    for override in parser.parse_overrides(list(values)):
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    ours = [each for each in parser.parse_overrides(list(task)) if not each.is_hydra_override()]
+    config.hydra.overrides.task = [each.input_line for each in ours]
+    how = config.hydra.job.config.override_dirname
+    config.hydra.job.override_dirname = get_overrides_dirname(
+        ours, how.exclude_keys, how.item_sep, how.kv_sep
+    )
+    return config
 
 
 def _compose(task: Sequence[str], folder: str | None = None) -> DictConfig:
@@ -266,7 +292,7 @@ def _for_hydra(overrides: Sequence[str], folder: str | None) -> list[str]:
     Raises:
         UserError: there is no such folder.
     """
-    found = [f"++{each}" if FREE.match(each) else each for each in overrides]
+    found = [f"++{each}" if FREE.match(each) or DICTIONARY.match(each) else each for each in overrides]
     if folder is not None:
         if not folder or not Path(folder).is_dir():
             raise UserError(f"--config-dir {folder}: there is no such folder.")
@@ -359,8 +385,8 @@ def listed(override: str) -> str:
     return f"{key}={','.join(map(as_override, names))}"
 
 
-def print_by_hydra(arguments: Sequence[str]) -> None:
-    """Let Hydra print what flags such as `--cfg job` ask for.
+def print_by_hydra(flags: Mapping[str, str | None], overrides: Sequence[str]) -> None:
+    """Let Hydra print what flags such as `--cfg job` ask for, of overrides as it wants them.
 
     Raises:
         UserError: Hydra does not understand the arguments.
@@ -370,7 +396,7 @@ def print_by_hydra(arguments: Sequence[str]) -> None:
         """What Hydra would run."""
 
     app = cast(Callable[[], None], hydra.main("conf", "config", version_base="1.3")(nothing))
-    with _as_arguments(arguments):
+    with _as_arguments(flags, overrides):
         try:
             app()
         except (SystemExit, BrokenPipeError):
@@ -380,10 +406,10 @@ def print_by_hydra(arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def _as_arguments(arguments: Sequence[str]) -> Iterator[None]:
+def _as_arguments(flags: Mapping[str, str | None], overrides: Sequence[str]) -> Iterator[None]:
     """Let Hydra read these arguments, flags first as argparse wants it, and raise what it would print."""
-    flags, overrides = split(arguments)
-    spelled = [word for flag, value in flags.items() for word in (flag, value) if word is not None]
+    given = {flag: value for flag, value in flags.items() if flag not in CONFIG_DIR}
+    spelled = [word for flag, value in given.items() for word in (flag, value) if word is not None]
     saved, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["microbench", *spelled, *overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -409,7 +435,7 @@ def _flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
     """The options by dotted key; a dictionary for a key that holds one stays whole."""
     for name, value in options.items():
         key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and not FREE.match(f"{key}="):
+        if isinstance(value, Mapping) and not FREE.match(key):
             yield from _flatten(value, f"{key}.")
         else:
             yield key, value

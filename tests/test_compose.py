@@ -11,8 +11,9 @@ from typing import Any
 import hydra
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
-from microbench import conf
+from microbench import compose, conf
 from microbench.catalog import torchvision_models
 from microbench.compose import Plan, composing, from_command_line, from_options
 from microbench.compose import case as case_of
@@ -432,3 +433,156 @@ class TestResume:
             with pytest.raises(UserError) as caught:
                 command_line(*arguments)
             assert str(caught.value) == "resume=begum: there is no such folder. Did you mean begun?"
+
+
+@pytest.fixture
+def cases(command_line: Any) -> Any:
+    """The configurations of a command line's cases."""
+
+    def found(*arguments: str) -> list[Config]:
+        return [case.config for case in command_line(*arguments).cases]
+
+    return found
+
+
+class TestRepeated:
+    """What several overrides of one key come to: the last wins, and dictionaries merge."""
+
+    BOTH = ("model=dense", "model.kwargs={bias: false}", "model.kwargs={dtype: null}")
+
+    def test_dictionaries_merge_in_a_sweep_as_they_do_alone(self, cases: Any) -> None:
+        (alone,) = cases(*self.BOTH)
+        (swept,) = cases("-m", *self.BOTH)
+        assert alone == swept
+        assert alone.model.kwargs == {"bias": False, "dtype": None}
+
+    def test_they_merge_from_python_too(self) -> None:
+        options = {"model": "dense", "model.kwargs.bias": False, "model.kwargs": {"dtype": None}}
+        for sweep in (False, True):
+            (case,) = from_options(options, sweep)
+            assert case.config.model.kwargs == {"bias": False, "dtype": None}
+            nested = {
+                "model": "dense",
+                "model.kwargs": {"bias": False},
+                "optimizer": {"kwargs": {"a": 1}},
+            }
+            (case,) = from_options(nested | {"optimizer.kwargs": {"b": 2}}, sweep)
+            assert case.config.optimizer.kwargs == {"momentum": 0.0, "weight_decay": 0.0, "a": 1, "b": 2}
+
+    def test_a_sweep_over_a_dictionary_is_kept_before_and_behind_what_merges_with_it(
+        self, cases: Any
+    ) -> None:
+        sweep, plain = "model.kwargs={bias: true},{bias: false}", "model.kwargs={dtype: null}"
+        for order in ((sweep, plain), (plain, sweep)):
+            found = cases("-m", "model=dense", *order)
+            assert [each.model.kwargs for each in found] == [
+                {"bias": True, "dtype": None},
+                {"bias": False, "dtype": None},
+            ]
+
+    def test_a_dictionary_for_a_group_merges_with_its_choice(self, cases: Any) -> None:
+        arguments = ("model=dense", "model={num_classes: 7}", "batch_size=3")
+        (alone,) = cases(*arguments)
+        (swept,) = cases("-m", *arguments)
+        assert alone == swept
+        assert (alone.model.name, alone.model.num_classes) == ("dense", 7)
+
+    def test_the_last_value_wins(self, cases: Any) -> None:
+        for flags in ((), ("-m",)):
+            (found,) = cases(*flags, "model=vgg16", "batch_size=4", "model=dense", "batch_size=2")
+            assert (found.model.name, found.batch_size) == ("dense", 2)
+        assert [each.batch_size for each in cases("-m", "model=dense", "batch_size=4", "batch_size=1,2")] == [
+            1,
+            2,
+        ]
+        assert [each.batch_size for each in cases("-m", "model=dense", "batch_size=1,2", "batch_size=4")] == [
+            4
+        ]
+
+    def test_a_deletion_stands_in_its_place(self, cases: Any) -> None:
+        given = ("model=dense", "model.kwargs.a=1", "~model.kwargs.a", "model.kwargs.a=2", "model.kwargs.b=3")
+        for flags in ((), ("-m",)):
+            (found,) = cases(*flags, *given, "~model.kwargs.b")
+            assert found.model.kwargs == {"a": 2}
+
+    @pytest.mark.parametrize(
+        ("key", "first", "second"),
+        [("batch_size", "1,2", "3,4"), ("model.kwargs", "{a: 1},{a: 2}", "{b: 1},{b: 2}")],
+    )
+    def test_a_key_that_is_swept_over_twice_is_refused_by_name(
+        self, key: str, first: str, second: str, cases: Any
+    ) -> None:
+        with pytest.raises(UserError) as caught:
+            cases("-m", "model=dense", f"{key}={first}", f"{key}={second}")
+        assert str(caught.value) == f"{key} is swept over twice: {key}={first} and {key}={second}."
+
+
+ALIKE = [
+    # Overrides of which a task of a sweep has these, behind those of another task.
+    ("batch_size=3", "measure.rel_ci=0.25", "timeout=null", "verify=false"),
+    ("batch_size=3", "batch_size=4"),
+    ("batch_size=${seed}", "seed=7", "measure.min_samples=${batch_size}"),
+    ("hydra.run.dir=${hydra.job.override_dirname}", "seed=1"),
+    ("model.name=x", "model={name: y, num_classes: 7}"),
+    ("model={name: y}", "model.name=x"),
+    ("model={kwargs: {a: 1}}", "model.kwargs={b: {c: 2}}", "model.kwargs.b.c=3", "~model.kwargs.a"),
+    ("++batch_size=5", "batch_size=6"),
+    ("batch_size=6", "++batch_size=5"),
+    ("measure=quick", "measure.rounds=2", "measure={rounds: 3}"),
+    ("measure.rounds=2", "measure=quick"),
+    ("optimizer=adam", "optimizer.kwargs={weight_decay: null}", "optimizer.lr=1e-3"),
+    ("optimizer.kwargs.deep.er=[1,{a: 'x y'}]", "+optimizer.kwargs.more=1", "++optimizer.kwargs.more=2"),
+    ("affinity=[0,1]", "model.args=['a,b',1,1.5,null,true]", "model.input_shape=[2,3]"),
+    ("affinity=compact", "allocator='system'", "model.part=null"),
+    ("experiment.ways=[['layout=mkldnn']]", "experiment.budget=3"),
+    ("~optimizer.kwargs.momentum", "seed=2"),
+    ("hydra.run.dir=x${seed}", "seed=2"),
+]
+
+
+@pytest.mark.parametrize("more", ALIKE, ids=" ".join)
+def test_a_task_of_a_sweep_is_composed_as_hydra_composes_it_alone(
+    more: tuple[str, ...], command_line: Any
+) -> None:
+    command_line("model=dense")  # which registers the options
+    task = ("model=dense", *more)
+    with composing():
+        _, found = compose._composed([("model=dense",), task])
+        alone = hydra.compose("config", compose._for_hydra(task, None), return_hydra_config=True)
+    for resolve in (False, True):
+        assert OmegaConf.to_container(found, resolve=resolve) == OmegaConf.to_container(
+            alone, resolve=resolve
+        )
+
+
+PRINTED = [
+    ("model.kwargs={bias: false}",),
+    ("model.kwargs={bias: false}", "model.kwargs={dtype: null}"),
+    ("optimizer.kwargs.momentum=0.5", "model={num_classes: 7}"),
+    ("columns=name,~type", "mode=profile"),
+    ("~optimizer.kwargs.momentum", "+optimizer.kwargs.nesterov=true"),
+]
+
+
+@pytest.mark.parametrize("more", PRINTED, ids=" ".join)
+def test_what_hydra_prints_is_what_a_run_takes(
+    more: tuple[str, ...], command_line: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (case,) = command_line("model=dense", *more).cases
+    assert command_line("model=dense", *more, "--cfg", "job") is None
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed == {**asdict(case.config), "experiment": printed["experiment"]}
+
+
+def test_hydra_prints_a_users_own_files_too(
+    command_line: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "tiny.yaml").write_text("source: layer\nname: tiny\ninput_shape: [4]\n")
+    assert command_line("-cd", "mine", "model=tiny", "--cfg", "job") is None
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["name"] == "tiny"
+
+
+def test_what_a_run_refuses_is_not_printed(command_line: Any) -> None:
+    with pytest.raises(UserError, match=r"^Unknown option 'batchsize'\. Did you mean batch_size\?"):
+        command_line("model=dense", "batchsize=3", "--cfg", "job")
