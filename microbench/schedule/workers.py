@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import MappingProxyType
-from typing import Protocol
+from typing import IO, Protocol
 
 from microbench.results.record import Watch
 from microbench.schedule.child import Answer, Request, run
@@ -130,6 +130,28 @@ class Spawned:
             self._forked = None
 
 
+def start_server(
+    descriptor: int, modules: Sequence[str], log: IO[bytes], variables: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a server in a new interpreter and a session of its own.
+
+    Args:
+        descriptor: of the socket that it serves, which it inherits.
+        modules: what it imports first.
+        log: where its output and its workers' goes.
+        variables: its environment.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "microbench.schedule.server", str(descriptor), *modules],
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env=variables,
+    )
+
+
 class _ServerDiedError(Exception):
     def __init__(self, status: int, log: str) -> None:
         self.status, self.log = status, log
@@ -147,27 +169,13 @@ class _Server:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._log_start = 0
         self._ready = False
-        descriptor = theirs.fileno()
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            **variables,
+        }
         with theirs:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "microbench.schedule.server",
-                    str(descriptor),
-                    *modules,
-                ],
-                pass_fds=[descriptor],
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                start_new_session=True,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                    **variables,
-                },
-            )
+            self._process = start_server(theirs.fileno(), modules, self._log, environment)
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         self._log_start = os.fstat(self._log.fileno()).st_size

@@ -17,6 +17,9 @@ from typing import Any
 
 from microbench.errors import ExitCode
 
+from .warm import environment, run
+from .zygote import MARK, NAME
+
 Record = dict[str, Any]
 
 COMMAND = (sys.executable, "-m", "microbench")
@@ -25,18 +28,6 @@ LEAST = ("measure.rounds=1", "measure.min_time=0", "measure.max_warmup=0.05", "m
 QUICK = ("threads=1", "measure.max_time=0.05", *LEAST)
 ENDLESS = ("threads=1", "measure.rel_ci=1e-9", "measure.max_samples=100000000", *LEAST)
 PATIENCE = 240  # seconds after which a subprocess hangs for certain
-MARK = "MICROBENCH_TEST"  # a variable that a command hands to every process it starts, and they to theirs
-
-# What a developer's shell may set, and what would change the command's output.
-FOREIGN = (
-    "COLUMNS",
-    "FORCE_COLOR",
-    "HYDRA_FULL_ERROR",
-    "NO_COLOR",
-    "PYTHONIOENCODING",
-    "TTY_COMPATIBLE",
-    "TTY_INTERACTIVE",
-)
 
 
 @dataclass(frozen=True)
@@ -67,29 +58,13 @@ class Finished:
         return lines[0]
 
 
-def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's variables, but for those of `FOREIGN`, and more; PYTHONPATH grows at its front."""
-    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    merged = kept | dict(extra or {})
-    paths = [each["PYTHONPATH"] for each in (extra or {}, kept) if "PYTHONPATH" in each]
-    return merged | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
-
-
 def microbench(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
-    """Run the command in a folder, with a pipe for its output, until it ends."""
+    """Run the command in a folder, its output a pipe, until it ends; forked, where that is the same."""
     mark = uuid.uuid4().hex
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=cwd,
-        env=environment({MARK: mark, **(env or {})}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    command = ("-m", "microbench", *arguments)
+    code, out, err = run(command, cwd, environment({MARK: mark, **(env or {})}), PATIENCE)
     assert_none_left(mark)
-    return Finished(done.returncode, done.stdout, done.stderr, cwd)
+    return Finished(code, out, err, cwd)
 
 
 def measure(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
@@ -274,7 +249,7 @@ def cpu_seconds(pid: int) -> float:
 def left(mark: str) -> list[int]:
     """The processes that a command with this mark in its environment has left: it, and all below it."""
     found = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-    return [pid for pid in found if f"{MARK}={mark}".encode() in _environ(pid)]
+    return [pid for pid in found if f"{MARK}={mark}".encode() in _environ(pid) or _name(pid) == mark[:NAME]]
 
 
 def _environ(pid: int) -> bytes:
@@ -283,6 +258,14 @@ def _environ(pid: int) -> bytes:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except (OSError, ProcessLookupError):
         return b""
+
+
+def _name(pid: int) -> str:
+    """The name of a process, by which those that are forked from a zygote are told; none where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (OSError, ProcessLookupError):
+        return ""
 
 
 def assert_none_left(mark: str) -> None:
