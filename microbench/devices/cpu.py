@@ -21,6 +21,9 @@ from microbench.metrics import cpus
 from microbench.metrics.energy import Meter
 from microbench.metrics.process import PeakMemory
 
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+"""Variables that keep libraries from instructions that the CPU has."""
+
 UNKNOWN_CACHE = 64 * 2**20  # bytes to assume of the last level of cache where the kernel does not say
 
 
@@ -209,5 +212,6 @@ class Device:
         return (ProfilerActivity.CPU,)
 
     def describe(self) -> dict[str, str | int | float | None]:
-        """The widest vector instructions that torch uses here."""
-        return {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
+        """The widest vector instructions that torch uses here, and what limits those of the libraries."""
+        limits = " ".join(f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name))
+        return {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "cpu_limits": limits or None}

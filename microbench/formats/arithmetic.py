@@ -16,6 +16,7 @@ from microbench.formats import mkldnn
 from microbench.metrics.files import read
 
 X86 = ("x86_64", "AMD64")
+ARM = ("aarch64", "arm64")
 CPUINFO = Path("/proc/cpuinfo")
 
 INSTRUCTIONS = {
@@ -32,6 +33,9 @@ NEEDED = {
 }
 """What oneDNN calls having them."""
 
+ON_ARM = {"bfloat16": "arm_bf16", "float16": "arm_fp16"}
+"""What the extensions that multiply a format on ARM are called here."""
+
 LIMITS = (
     ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"),
     ("AVX512_CORE_BF16",),
@@ -46,18 +50,34 @@ def of(precision: PrecisionConfig, device: str) -> str | None:
     """What multiplies in torch's own engines: an extension of the CPU, or fp32; None where it is not known.
 
     oneDNN multiplies bf16 and fp16 where the CPU has instructions for them, and may use them. Elsewhere it,
-    or torch without it, converts them to fp32 and back.
+    or torch without it, converts them to fp32 and back. (Torch's own vector width, ATEN_CPU_CAPABILITY, plays
+    no part in that.)
     """
-    format_ = precision.cast or precision.autocast
-    if device != "cpu" or platform.machine() not in X86:
+    if device != "cpu" or platform.machine() not in (*X86, *ARM):
         return None
-    if format_ is None:
-        return "fp32"
+    format_ = precision.cast or precision.autocast
+    return "fp32" if format_ is None else _multiplies(format_)
+
+
+def is_emulated(format_: str, device: str) -> bool | None:
+    """Whether a 16-bit format, such as `bfloat16`, is computed in fp32; None where it is not known."""
+    found = of(PrecisionConfig(format_, cast=format_), device)
+    return None if found is None else found not in (*NEEDED, *ON_ARM.values())
+
+
+def _multiplies(format_: str) -> str | None:
+    """What multiplies a 16-bit format on this CPU; None where it is not known."""
+    emulated = f"{format_} emulated in fp32"
+    if platform.machine() in ARM:
+        if mkldnn.is_usable() and mkldnn.has(format_):
+            return ON_ARM[format_]
+        # Without oneDNN, and in fp16, torch's own products may use the extensions, and it does not say.
+        return emulated if mkldnn.is_usable() and format_ == "bfloat16" else None
     if mkldnn.is_usable():
         for instructions in INSTRUCTIONS[format_]:
             if instructions in available() and is_allowed(instructions):
                 return instructions
-    return f"{format_} emulated in fp32"
+    return emulated
 
 
 @cache

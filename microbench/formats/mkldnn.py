@@ -23,6 +23,12 @@ def is_usable() -> bool:
     return bool(onednn.is_available() and onednn.enabled)
 
 
+def has(format_: str) -> bool:
+    """Whether oneDNN says that it can compute in a 16-bit format, such as `bfloat16`, on this CPU."""
+    short = {"bfloat16": "bf16", "float16": "fp16"}[format_]
+    return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{short}_supported")())
+
+
 def apply(workload: Workload, cache_weights: bool, training: bool) -> tuple[Workload, int]:
     """The workload in the blocked layout, and how often a call converts between layouts.
 

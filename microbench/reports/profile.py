@@ -181,6 +181,10 @@ def _peaks_note(peaks: Peaks) -> str:
     parts = [
         peaks.fp32 and f"fp32 {units.scaled(peaks.fp32, 'FLOP/s')} ({peaks.fp32_by})",
         peaks.bf16 and f"bf16 {units.scaled(peaks.bf16, 'FLOP/s')} ({peaks.bf16_by})",
+        *(
+            f"{units.format_name(name)} emulated ({units.scaled(speed, 'FLOP/s')} in small products)"
+            for name, speed in peaks.emulated
+        ),
         rates and f"memory {units.scaled(rates[-1], 'B/s')}, caches up to {units.scaled(max(rates), 'B/s')}",
         f"a call that does nothing {units.time(peaks.call_seconds)}",
     ]

@@ -93,3 +93,8 @@ def scaled(value: float, unit: str) -> str:
     number = value / factor
     digits = 0 if isinstance(value, int) and factor == 1 else decimals(number, None)
     return f"{number:.{digits}f} {prefix}{unit}".rstrip()
+
+
+def format_name(dtype: str) -> str:
+    """A number format as the options name it, such as `bf16` for `bfloat16`."""
+    return dtype.replace("bfloat", "bf").replace("float", "fp")

@@ -26,12 +26,14 @@ class Peaks:
 
     Attributes:
         fp32: FLOP/s of products in fp32; None where it was not to be measured.
-        bf16: FLOP/s of products in bf16.
+        bf16: FLOP/s of products in bf16; None where it is emulated too.
         fp32_by: which kind of product reached `fp32`.
         bf16_by: which kind of product reached `bf16`.
         bandwidths: bytes that a call reads and writes, and B/s at which it does, by ascending bytes.
         call_seconds: the time of a call that computes next to nothing.
         disturbed: other work, a quota or heat kept the machine from its best while they were measured.
+        emulated: the 16-bit formats that the hardware converts to fp32 to compute in, and the FLOP/s of a
+            small product in each: no peak, which is that of fp32.
     """
 
     fp32: float | None
@@ -41,6 +43,7 @@ class Peaks:
     bandwidths: tuple[tuple[int, float], ...]
     call_seconds: float
     disturbed: bool = False
+    emulated: tuple[tuple[str, float], ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
@@ -62,6 +65,7 @@ class Peaks:
                 bandwidths=tuple((int(size), _positive(rate)) for size, rate in data["bandwidths"]),
                 call_seconds=_positive(data["call_seconds"]),
                 disturbed=bool(data["disturbed"]),
+                emulated=tuple((str(name), _positive(rate)) for name, rate in data.get("emulated", ())),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"these are no peaks: {error}") from error
@@ -81,16 +85,18 @@ class Peaks:
             bandwidths=tuple(sorted(rates.items())),
             call_seconds=min(self.call_seconds, other.call_seconds),
             disturbed=self.disturbed or other.disturbed,
+            emulated=_in_both(dict(self.emulated), dict(other.emulated)),
         )
 
     def arithmetic(self, dtype: str) -> float | None:
         """FLOP/s at best in a number format such as `float32`; None where none was measured for it.
 
-        16-bit floating-point formats have the peak of bf16, float64 has none, all others have that of fp32.
+        Formats that are emulated in fp32 can be no faster than fp32. Other 16-bit floating-point formats have
+        the peak of bf16, float64 has none, all others have that of fp32.
         """
         if dtype in UNMEASURED:
             return None
-        return self.bf16 if dtype in HALF else self.fp32
+        return self.bf16 if dtype in HALF and dtype not in dict(self.emulated) else self.fp32
 
     def bandwidth(self, size: float) -> float | None:
         """B/s at best of a call that reads and writes so many bytes; None where none was measured.
@@ -106,6 +112,11 @@ class Peaks:
             return float(rates[max(0, after - 1)])
         share = math.log(size / sizes[after - 1]) / math.log(sizes[after] / sizes[after - 1])
         return float(rates[after - 1] + share * (rates[after] - rates[after - 1]))
+
+
+def _in_both(one: Mapping[str, float], other: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """What two looks found to be emulated, at the better rate: other work may have slowed it in one alone."""
+    return tuple((name, max(one[name], other[name])) for name in sorted(one.keys() & other.keys()))
 
 
 def _rate(value: Any) -> float | None:

@@ -90,8 +90,36 @@ def test_of_other_processors_and_of_gpus_it_is_not_known(
 ) -> None:
     let_the_cpu_have(monkeypatch, tmp_path, "avx512_bf16")
     assert arithmetic.of(PRECISIONS["bf16"], "cuda") is None
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert arithmetic.of(PRECISIONS["bf16"], "cpu") is None
+    assert arithmetic.is_emulated("bfloat16", "cpu") is None
+
+
+@pytest.mark.parametrize(
+    ("usable", "has", "bf16", "fp16"),
+    [
+        (True, True, "arm_bf16", "arm_fp16"),
+        (True, False, EMULATED, None),
+        (False, True, None, None),
+    ],
+)
+def test_on_arm_onednn_is_asked(
+    usable: bool, has: bool, bf16: str | None, fp16: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(mkldnn, "is_usable", lambda: usable)
+    monkeypatch.setattr(mkldnn, "has", lambda format_: has)
+    assert arithmetic.of(PRECISIONS["bf16"], "cpu") == bf16
+    assert arithmetic.of(PRECISIONS["fp16"], "cpu") == fp16
+    assert arithmetic.of(PRECISIONS["fp32"], "cpu") == "fp32"
+    assert arithmetic.is_emulated("bfloat16", "cpu") == (None if bf16 is None else not has)
+
+
+def test_what_is_emulated_is_told_by_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    let_the_cpu_have(monkeypatch, tmp_path, "avx512_bf16")
+    monkeypatch.setattr(mkldnn, "is_usable", lambda: True)
+    assert arithmetic.is_emulated("bfloat16", "cpu") is False
+    assert arithmetic.is_emulated("float16", "cpu") is True
 
 
 MULTIPLY = """

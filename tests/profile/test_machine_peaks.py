@@ -77,60 +77,131 @@ def test_short_calls_are_timed_several_at_once() -> None:
     assert marks[-1] - marks[-2] == 11  # of some 2 µs each, to make 20 µs
 
 
-def test_arithmetic_is_that_of_the_fastest_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+Probe = Callable[[object, float], peaks.Work]
+
+
+def at_a_rate(clock: FakeClock, name: str, rate: Callable[[float], float], done: list[float]) -> Probe:
+    """A probe that reaches so many FLOP/s at an amount of work, and notes the amounts that it was given."""
+
+    def probe(draw: object, amount: float) -> peaks.Work:
+        done.append(amount)
+        return peaks.Work(lambda: clock.advance(amount / rate(amount)), amount, 1)
+
+    probe.__name__ = name
+    return probe
+
+
+def products(clock: FakeClock, dtype: torch.dtype = torch.float32) -> peaks.Products:
+    return peaks.Products(clock, CPU, dtype)
+
+
+def test_the_fastest_kind_of_product_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
 
-    def slow(draw: object) -> Iterator[peaks.Work]:
-        yield peaks.Work(lambda: clock.advance(0.5), 1e9)
-
-    def quick(draw: object) -> Iterator[peaks.Work]:
-        yield peaks.Work(lambda: clock.advance(0.25), 1e9)
-
-    def none(draw: object) -> Iterator[peaks.Work]:
+    def none(draw: object, amount: float) -> peaks.Work:
         raise NotImplementedError("no kernel")
-        yield
 
+    slow, quick = (
+        at_a_rate(clock, name, lambda amount, rate=rate: rate, [])  # type: ignore[misc]
+        for name, rate in (("slow", 2.0**30), ("quick", 2.0**31))
+    )
     monkeypatch.setattr(peaks, "PROBES", (none, slow, quick, slow))
-    assert peaks.arithmetic(clock, CPU, torch.float32) == (4e9, "quick")
+    assert products(clock).best(1.0) == (2.0**31, "quick")
     monkeypatch.setattr(peaks, "PROBES", (none,))
-    assert peaks.arithmetic(clock, CPU, torch.float32) == (None, "")
+    assert products(clock).best(1.0) == (0.0, "")
 
 
-def test_work_is_enlarged_until_a_call_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, done = FakeClock(), []
+def test_work_is_enlarged_until_a_call_takes_long_and_begun_as_large_next_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, done = FakeClock(), list[float]()
+    monkeypatch.setattr(peaks, "PROBES", (at_a_rate(clock, "growing", lambda amount: 2.0**24, done),))
+    monkeypatch.setattr(peaks, "LEAST_FLOPS", 2**18)
+    again = products(clock)
+    assert again.best(1.0) == (2.0**24, "growing")
+    assert done == [2.0**18, 2.0**20, 2.0**22, 2.0**24]  # the last takes a second
+    assert again.best(1.0) == (2.0**24, "growing")
+    assert done[4:] == [2.0**24]
 
-    def growing(draw: object) -> Iterator[peaks.Work]:
-        for size in (1, 4, 16, 64, 256):
-            done.append(size)
-            yield peaks.Work(lambda size=size: clock.advance(size * 2**-13), size)  # type: ignore[misc]
 
-    monkeypatch.setattr(peaks, "PROBES", (growing,))
-    assert peaks.arithmetic(clock, CPU, torch.float32) == (2**13, "growing")
-    assert done == [1, 4, 16, 64]  # 64 take 8 ms, 16 less than 2
+@pytest.mark.parametrize("rate", [1e3, 1e6, 6e8, 1e12])
+def test_nothing_is_begun_that_must_take_longer(rate: float) -> None:
+    """However slow a format is, and although the larger products are four times as slow for each FLOP."""
+    clock, done = FakeClock(), list[float]()
+    probe = at_a_rate(clock, "p", lambda amount: rate / 4 if amount > 2**20 else rate, done)
+    work, seconds = peaks.enlarged(clock, lambda amount: probe(None, amount), 2**10, long=1.0, most=2**40)
+    assert max(done[1:], default=0.0) / rate <= 1.001
+    expected = work.amount / (rate / 4 if work.amount > 2**20 else rate)
+    assert seconds == pytest.approx(expected, rel=0.01)
+    assert peaks.ENOUGH <= seconds <= 4.0
 
 
-def test_work_that_other_work_prolongs_once_is_enlarged_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stalled", [1, 3])
+def test_work_that_other_work_prolongs_is_enlarged_all_the_same(stalled: int) -> None:
     clock = FakeClock()
 
-    def growing(draw: object) -> Iterator[peaks.Work]:
-        yield peaks.Work(taking(clock, 2**-10, 1.0, 2**-10), 1)
-        yield peaks.Work(lambda: clock.advance(2**-6), 64)
+    def make(amount: float) -> peaks.Work:
+        seconds = amount / 2**24
+        return peaks.Work(taking(clock, *[seconds + 0.3] * stalled, seconds), amount, 1)
 
-    monkeypatch.setattr(peaks, "PROBES", (growing,))
-    assert peaks.arithmetic(clock, CPU, torch.float32) == (64 * 2**6, "growing")
+    work, seconds = peaks.enlarged(clock, make, 2**18, long=1.0, most=2**40)
+    assert work.amount / seconds == pytest.approx(2**24)
+    assert seconds >= peaks.ENOUGH
 
 
-def test_work_is_enlarged_as_far_as_there_is_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fails", [True, False])
+def test_work_is_enlarged_as_far_as_there_is_memory(fails: bool) -> None:
     clock = FakeClock()
 
-    def growing(draw: object) -> Iterator[peaks.Work]:
-        yield peaks.Work(lambda: clock.advance(2**-12), 1)
-        yield peaks.Work(lambda: clock.advance(2**-11), 4)
-        raise torch.OutOfMemoryError
-        yield
+    def make(amount: float) -> peaks.Work:
+        if fails and amount > 2**20:
+            raise torch.OutOfMemoryError
+        return peaks.Work(lambda: clock.advance(amount / 2**30), amount, int(amount))
 
-    monkeypatch.setattr(peaks, "PROBES", (growing,))
-    assert peaks.arithmetic(clock, CPU, torch.float32) == (2**13, "growing")
+    work, seconds = peaks.enlarged(clock, make, 2**18, long=1.0, most=2**40 if fails else 2**20)
+    assert work.amount == 2**20
+    assert seconds == 2**-10
+
+
+@pytest.mark.parametrize(
+    ("known", "share", "expected"),
+    [(True, 0.9, True), (None, 0.9, False), (None, 0.1, True), (False, 0.1, True), (False, 2.0, False)],
+)
+def test_a_format_is_emulated_where_that_is_known_or_where_it_is_much_slower(
+    known: bool | None, share: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it is measured in brief calls alone, and has no peak."""
+    device = fake.Device()
+    clock, longest = device.clock, 0.0
+
+    def probe(draw: peaks.Draw, amount: float) -> peaks.Work:
+        is_bf16 = draw(1).dtype == torch.bfloat16
+        seconds = amount / (1e12 * (share if is_bf16 else 1))
+
+        def call() -> None:
+            nonlocal longest
+            longest = max(longest, seconds if is_bf16 else 0.0)
+            clock.advance(seconds)
+
+        return peaks.Work(call, amount, 1)
+
+    probe.__name__ = "only"
+    monkeypatch.setattr(peaks, "PROBES", (probe,))
+    monkeypatch.setattr(peaks.arithmetic, "is_emulated", lambda name, device: name == "bfloat16" and known)
+    monkeypatch.setattr(peaks, "bandwidths", lambda clock, place, most: ())
+    threads = torch.get_num_threads()
+    found = peaks.measure(device)
+    assert torch.get_num_threads() == threads
+    assert found.fp32 == pytest.approx(1e12)
+    if expected:
+        assert [name for name, _ in found.emulated] == ["bfloat16"]
+        assert found.emulated[0][1] == pytest.approx(share * 1e12)
+        assert (found.bf16, found.bf16_by) == (None, "")
+        assert longest <= 1.01 * peaks.BRIEF
+    else:
+        assert found.emulated == ()
+        assert found.bf16 == pytest.approx(share * 1e12)
+        assert found.bf16_by == "only"
 
 
 @pytest.fixture(params=[torch.float64, torch.float16])
@@ -152,11 +223,11 @@ def test_probes_compute_on_what_they_say_whatever_torch_makes_by_default(
 
     def fastest(clock: object, call: Callable[[], torch.Tensor], lasting: float) -> float:
         made.append(call())
-        return 1.0
+        return 2**-10
 
     monkeypatch.setattr(peaks, "fastest", fastest)
     rates = list(peaks.bandwidths(FakeClock(), CPU, MIB))
-    assert rates[-1] == (MIB, MIB)
+    assert rates[-1] == (MIB, 1024 * MIB)
     assert made[-2].nbytes == MIB // 2
     peaks.call_of_nothing(FakeClock(), CPU)
     made.append(peaks.Draw(CPU, torch.bfloat16)(2))
@@ -168,11 +239,13 @@ def test_probes_compute_on_what_they_say_whatever_torch_makes_by_default(
 def test_a_probe_does_as_many_operations_as_it_says(probe: Any) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    first = next(probe(peaks.Draw(CPU, torch.float32)))
-    with FlopCounterMode(display=False) as counter:
-        first.call()
-    counted = counter.get_total_flops()
-    assert counted == first.amount
+    for amount in (peaks.LEAST_FLOPS, 2**25, 2**30):
+        work = probe(peaks.Draw(CPU, torch.float32), amount)
+        with FlopCounterMode(display=False) as counter:
+            work.call()
+        assert counter.get_total_flops() == work.amount
+        assert amount / 2.5 <= work.amount <= 1.6 * amount
+        assert probe(peaks.Draw(CPU, torch.float32), work.amount).amount == work.amount
 
 
 def test_memory_is_moved_at_doubling_sizes_up_to_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,11 +253,11 @@ def test_memory_is_moved_at_doubling_sizes_up_to_the_most(monkeypatch: pytest.Mo
 
     def fastest(clock: object, call: Callable[[], Any], lasting: float) -> float:
         asked.append(call().numel() * 4)
-        return 1.0 if asked[-1] > 4 else 0.5  # the one that only reads is faster
+        return 2**-9 if asked[-1] > 4 else 2**-10  # the one that only reads is faster
 
     monkeypatch.setattr(peaks, "fastest", fastest)
     found = list(peaks.bandwidths(FakeClock(), CPU, 3 * MIB // 2))
-    assert found == [(size, 2.0 * size) for size in (MIB // 4, MIB // 2, MIB, 3 * MIB // 2)]
+    assert found == [(size, 1024.0 * size) for size in (MIB // 4, MIB // 2, MIB, 3 * MIB // 2)]
     assert asked[::2] == [size // 2 for size, _ in found]  # one half is copied over the other
     assert asked[1::2] == [4] * len(found)  # a sum
 
@@ -195,6 +268,11 @@ def test_a_size_that_was_disturbed_is_as_fast_as_a_larger_one_shows() -> None:
     assert peaks.evened(()) == ()
 
 
+def test_memory_is_moved_in_calls_that_do_not_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peaks, "fastest", lambda clock, call, lasting: peaks.ENOUGH * peaks.LONG)
+    assert [size for size, _ in peaks.bandwidths(FakeClock(), CPU, 2**30)] == [peaks.LEAST_BYTES]
+
+
 @pytest.mark.parametrize(
     ("cache", "memory", "limit", "most"),
     [
@@ -202,6 +280,7 @@ def test_a_size_that_was_disturbed_is_as_fast_as_a_larger_one_shows() -> None:
         (32 * MIB, 2**29, None, 64 * MIB),
         (32 * MIB, 2**36, 2**28, 32 * MIB),
         (32 * MIB, None, None, 128 * MIB),
+        (2**40, None, None, peaks.UNKNOWN_MEMORY // 8),
         (0, 2**36, None, peaks.LEAST_BYTES),
     ],
 )
@@ -215,6 +294,7 @@ def test_the_last_size_is_beyond_the_caches_within_the_memory(
 
 def test_measuring_finds_every_peak_and_leaves_torchs_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peaks, "LONG", 1e-5)
+    monkeypatch.setattr(peaks, "BRIEF", 1e-5)
     monkeypatch.setattr(peaks, "LASTING", dict.fromkeys(peaks.LASTING, 0.0))
     monkeypatch.setattr(peaks, "largest", lambda cache: MIB)
     random, grad = torch.get_rng_state(), torch.is_grad_enabled()
@@ -235,7 +315,7 @@ def test_measuring_finds_every_peak_and_leaves_torchs_state_alone(monkeypatch: p
 def test_the_best_of_several_looks_counts(disturbed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([1e11, 3e11, 2e11])
     assert peaks.PASSES == 3
-    monkeypatch.setattr(peaks, "_pass", lambda clock, place, cache: replace(FOUND, fp32=next(looks)))
+    monkeypatch.setattr(peaks, "_pass", lambda products, device: replace(FOUND, fp32=next(looks)))
     monkeypatch.setattr(peaks, "disturbed", lambda sensors: disturbed)
     assert peaks.measure(cpu.Device()) == replace(FOUND, fp32=3e11, disturbed=disturbed)
 
@@ -243,9 +323,9 @@ def test_the_best_of_several_looks_counts(disturbed: bool, monkeypatch: pytest.M
 def test_where_a_look_takes_long_there_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     device, looks = fake.Device(), []
 
-    def look(clock: FakeClock, place: object, cache: int) -> Peaks:
-        clock.advance(peaks.LONGEST / 2)
-        looks.append(clock.time)
+    def look(products: object, given: fake.Device) -> Peaks:
+        given.clock.advance(peaks.LONGEST / 2)
+        looks.append(given)
         return FOUND
 
     monkeypatch.setattr(peaks, "_pass", look)
@@ -330,6 +410,7 @@ class TestKept:
             ("microbench.metrics.cgroups.cpu_quota", lambda: 0.5),
             ("microbench.devices.cpu.Device.describe", lambda self: {"cpu_capability": "DEFAULT"}),
             ("torch.__version__", "3.0"),
+            ("microbench.devices.cpu.LIMITS", ("PATH",)),
         ],
     )
     def test_so_has_every_machine(self, change: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

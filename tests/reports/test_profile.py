@@ -161,6 +161,12 @@ def test_the_peaks_are_said_with_what_reached_them() -> None:
     assert "memory 50.0 GB/s, caches up to 200 GB/s" in note
 
 
+def test_a_format_without_a_peak_is_said_to_be_emulated() -> None:
+    peaks = replace(PEAKS, bf16=None, bf16_by="", emulated=(("bfloat16", 2.3e9), ("float16", 1e9)))
+    (note,) = [line for line in lines(replace(TIMED, peaks=peaks)) if line.startswith("measured peaks")]
+    assert "(conv3x3), bf16 emulated (2.30 GFLOP/s in small products), fp16 emulated (1.00 GFLOP/s" in note
+
+
 def test_measured_joules_stand_beside_the_estimate() -> None:
     assert "measured energy: 1.25 mJ a call of the model" in lines(replace(TIMED, joules=1.25e-3))
 

@@ -157,6 +157,27 @@ def test_what_neither_measured_is_not_known() -> None:
     assert without.best(PEAKS) == PEAKS
 
 
+SLOW = replace(PEAKS, bf16=None, bf16_by="", emulated=(("bfloat16", 2 * GIGA), ("float16", GIGA)))
+
+
+def test_what_is_emulated_in_fp32_can_be_no_faster_than_fp32() -> None:
+    assert SLOW.arithmetic("bfloat16") == SLOW.arithmetic("float16") == SLOW.arithmetic("float32")
+    assert replace(SLOW, emulated=SLOW.emulated[:1]).arithmetic("float16") is None
+    assert Peaks.from_plain(SLOW.plain()) == SLOW
+
+
+def test_a_format_is_emulated_that_was_slow_in_both_measurements() -> None:
+    quicker = replace(SLOW, emulated=(("float16", 3 * GIGA),))
+    assert SLOW.best(quicker).emulated == quicker.best(SLOW).emulated == (("float16", 3 * GIGA),)
+    assert SLOW.best(PEAKS) == PEAKS
+
+
+def test_peaks_that_were_kept_before_formats_were_told_to_be_emulated_can_be_read() -> None:
+    plain = PEAKS.plain()
+    del plain["emulated"]
+    assert Peaks.from_plain(plain) == PEAKS
+
+
 def test_what_disturbed_one_of_two_may_have_disturbed_the_better() -> None:
     disturbed = replace(PEAKS, disturbed=True)
     assert PEAKS.best(disturbed) == disturbed.best(PEAKS) == disturbed
