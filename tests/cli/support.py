@@ -154,6 +154,10 @@ class Started:
 
         wait_until(there)
 
+    def workers(self) -> list[tuple[int, int]]:
+        """The process ids of its servers and of their workers that run now."""
+        return [(server, worker) for server in children(self.process.pid) for worker in children(server)]
+
     def sampling(self) -> tuple[int, int]:
         """Wait until a worker has sampled for a while; the process ids of the server and of the worker.
 
@@ -164,12 +168,7 @@ class Started:
 
         def sampled() -> bool:
             assert self.process.poll() is None, f"it ended: {self.out}{self.err}"
-            pids[:] = [
-                (server, worker)
-                for server in children(self.process.pid)
-                for worker in children(server)
-                if cpu_seconds(worker) >= 1.5
-            ]
+            pids[:] = [each for each in self.workers() if cpu_seconds(each[1]) >= 1.5]
             return bool(pids)
 
         wait_until(sampled)

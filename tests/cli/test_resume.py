@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from .support import (
+    ENDLESS,
     QUICK,
     Finished,
     Record,
@@ -245,9 +246,10 @@ def test_a_round_whose_worker_was_killed_is_the_one_that_completing_measures(
 
 
 def test_a_terminal_that_is_closed_ends_the_run(tmp_path: Path) -> None:
-    begun = start("model=dense", *QUICK, cwd=tmp_path)
+    """It is closed while a worker measures, and that does not end by itself."""
+    begun = start("model=dense", "measure.max_time=600", *ENDLESS, cwd=tmp_path)
     try:
-        wait_until(lambda: "measuring" in begun.err)
+        wait_until(lambda: "measuring" in begun.err and begun.workers())
         os.kill(begun.process.pid, signal.SIGHUP)
         ended = begun.finished()
     finally:
