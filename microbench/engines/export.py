@@ -11,10 +11,12 @@ from typing import Any
 import torch
 import torch._inductor
 import torch.export
+from torch.export.graph_signature import TensorArgument
 
 from microbench.engines import ALL_PRECISIONS, Job, Program, dressed, quiet
 from microbench.errors import SkippedError
 from microbench.graphs import failures, inductor
+from microbench.graphs.flat import EMPTY
 from microbench.workloads import Workload
 
 TRAINS = False
@@ -52,11 +54,14 @@ def exported(workload: Workload) -> torch.export.ExportedProgram:
     """The module as one graph.
 
     Raises:
-        SkippedError: it works, but cannot be exported.
+        SkippedError: it works, but cannot be exported, or the graph would be empty.
     """
     what = f"torch.export cannot make one graph of {workload.name}"
     with quiet(), failures.told(what, workload, training=False, kind=SkippedError), torch.no_grad():
-        return torch.export.export(workload.module, workload.inputs)
+        program = torch.export.export(workload.module, workload.inputs)
+    if not any(isinstance(each.arg, TensorArgument) for each in program.graph_signature.output_specs):
+        raise SkippedError(f"engine=export makes a graph of the module, and of this one {EMPTY}")
+    return program
 
 
 def load(program: torch.export.ExportedProgram, path: Path) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from microbench.config import EngineConfig
 from microbench.engines import ALL_PRECISIONS, Job, Program, dressed, quiet
 from microbench.errors import SkippedError, first_line
-from microbench.graphs.flat import Flat
+from microbench.graphs.flat import EMPTY, Flat, is_empty
 from microbench.graphs.rehearsal import rehearse, same_random_numbers, unchanged
 from microbench.workloads import Workload, tensors
 
@@ -58,15 +58,18 @@ def traced(workload: Workload, training: bool) -> torch.jit.ScriptModule:
     """The trace of a module's call.
 
     Raises:
-        SkippedError: the module works, but cannot be traced.
+        SkippedError: the module works, but cannot be traced, or the trace would be empty.
     """
     module, inputs = workload.module, workload.inputs
     with quiet(), unchanged(module), same_random_numbers(workload), torch.set_grad_enabled(training):
         try:
-            return _trace(module, inputs)
+            script = _trace(module, inputs)
         except Exception as error:
             module(*inputs)  # what fails untraced, too, is not for this engine to tell
-            return _trace_flat(module, inputs, error)
+            script = _trace_flat(module, inputs, error)
+    if is_empty(script):
+        raise SkippedError(f"engine=torchscript runs traced modules, and of this one {EMPTY}")
+    return script
 
 
 def _trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
@@ -79,6 +82,8 @@ def _trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.jit.ScriptMod
 def _trace_flat(module: nn.Module, inputs: tuple[Tensor, ...], first: Exception) -> torch.jit.ScriptModule:
     try:
         return _trace(Flat(module), inputs)
+    except SkippedError as error:
+        raise SkippedError(f"engine=torchscript runs traced modules, and of this one {error}") from error
     except Exception as error:
         raise SkippedError(
             f"engine=torchscript runs traced modules, and this one cannot be traced: {first_line(first)}"

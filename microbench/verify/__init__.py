@@ -11,6 +11,10 @@ from microbench.verify.errors import Errors, errors_of, shapes_differ, top1_agre
 from microbench.verify.judging import judged
 from microbench.verify.reference import Reference, answer_of, is_reference, rounding
 
+NOTHING = (
+    "no number is found in what it puts out, so there is nothing to compare: the same or not cannot be told"
+)
+
 
 def verify(config: Config, device: Device, mode: Mode, program: Program) -> Check:
     """Compare what a program computes with what eager fp32 computes of the same weights and inputs.
@@ -31,6 +35,8 @@ def verify(config: Config, device: Device, mode: Mode, program: Program) -> Chec
     found = answer_of(mode, program, config.seed)
     if reason := shapes_differ(found, wanted):
         return Check(Verdict.MISMATCH, reason=reason)
+    if not any(each.numel() for each in (*wanted.outputs, *wanted.gradients)):
+        return Check(Verdict.UNCLEAR, reason=NOTHING)
 
     def moved() -> Errors:
         return errors_of(reference.answer(nudge=rounding(config.precision), draw=1), wanted)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any, Protocol
 
 import torch
@@ -32,19 +35,71 @@ class Objective(Protocol):
         ...
 
 
+ATOMS = frozenset((int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
+"""Types of what is often given beside tensors, and has none in it."""
+
+HOLDS_OTHERS = (nn.Module, type, ModuleType, FunctionType, torch.SymInt, torch.SymFloat, torch.SymBool)
+"""Types whose attributes are no part of a value: of code, of a module's state, of a symbol's environment."""
+
+CONTAINERS = (tuple, list, deque, set, frozenset)
+DEEPEST = 100  # containers and objects within each other: what nests deeper is no output
+
+
 def tensors(output: Any) -> Iterator[Tensor]:
-    """Every tensor in an output, however nested in dictionaries, tuples, lists and dataclasses."""
+    """Every tensor in an output, however nested in mappings, sequences and attributes of objects.
+
+    Modules are not searched. What an output holds twice comes twice, unless an object holds it.
+    """
     if isinstance(output, Tensor):
         yield output
-    elif isinstance(output, Mapping):
-        for item in output.values():
-            yield from tensors(item)
-    elif isinstance(output, (tuple, list)):
-        for item in output:
-            yield from tensors(item)
-    elif is_dataclass(output) and not isinstance(output, type):
-        for each in fields(output):
-            yield from tensors(getattr(output, each.name))
+    else:
+        yield from _search(output, (), set())
+
+
+def _search(value: Any, within: tuple[int, ...], objects: set[int]) -> Iterator[Tensor]:
+    """The tensors in a value that is none, which lies within others, after some objects were searched."""
+    kind, key = type(value), id(value)
+    if kind in ATOMS or key in within or key in objects or len(within) == DEEPEST:
+        return
+    within = (*within, key)
+    if kind is tuple or kind is list:  # backward looks into these while it is timed
+        yield from _search_each(value, within, objects)
+    elif isinstance(value, Mapping):
+        yield from _search_all(value.values(), value, within, objects)
+    elif isinstance(value, CONTAINERS):
+        yield from _search_all(value, value, within, objects)
+    elif not isinstance(value, HOLDS_OTHERS):
+        objects.add(key)
+        yield from _search_each(_attributes(value), within, objects)
+
+
+def _search_each(values: Iterable[Any], within: tuple[int, ...], objects: set[int]) -> Iterator[Tensor]:
+    for each in values:
+        if isinstance(each, Tensor):
+            yield each
+        else:
+            yield from _search(each, within, objects)
+
+
+def _search_all(
+    items: Iterable[Any], container: Any, within: tuple[int, ...], objects: set[int]
+) -> Iterator[Tensor]:
+    """The tensors in a container's items, and in its attributes those that are not among them."""
+    found = list(_search_each(items, within, objects))
+    yield from found
+    if type(container) is not dict:
+        known = set(map(id, found))
+        attributes = _search_each(_attributes(container), within, objects)
+        yield from (each for each in attributes if id(each) not in known)
+
+
+def _attributes(value: Any) -> Iterator[Any]:
+    yield from getattr(value, "__dict__", {}).values()
+    for kind in type(value).__mro__:
+        for slot in vars(kind).values():
+            if isinstance(slot, MemberDescriptorType):  # of `__slots__`
+                with suppress(AttributeError):  # nothing was put there
+                    yield slot.__get__(value)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,23 @@ class TestInference:
         assert found.answer == Verdict.MISMATCH
         assert found.reason == "outputs of other shapes than eager fp32's: 3x2 instead of 2x3"
 
+    @pytest.mark.parametrize("nothing", [None, 1.0, torch.empty(0, 3)])
+    def test_a_check_over_nothing_tells_nothing(
+        self, nothing: object, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        case = config(**OTHER)
+        monkeypatch.setattr(nn.Linear, "forward", lambda self, x: nothing)
+        found = checked(case)
+        assert (found.answer, found.error_rel) == (Verdict.UNCLEAR, None)
+        assert found.reason is not None
+        assert "nothing to compare" in found.reason
+
+    def test_what_puts_out_nothing_where_eager_does_is_another_answer(self) -> None:
+        case = config(**OTHER)
+        found = checked(case, changed(case, lambda output: None))
+        assert found.answer == Verdict.MISMATCH
+        assert found.reason == "outputs of other shapes than eager fp32's: none instead of 2x3"
+
     def test_where_eager_fp32_is_not_a_number_either_it_is_the_same(self) -> None:
         found = checked(config(**OTHER, model__cls="torch.log", model__args=[]))
         assert (found.answer, found.error_rel) == (Verdict.SAME, 0.0)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from microbench.errors import SkippedError, first_line
-from microbench.workloads import Objective, Workload
+from microbench.graphs.flat import EMPTY, is_empty
+from microbench.workloads import Objective, Workload, tensors
 
 
 def write(workload: Workload, training: bool, folder: Path) -> nn.Module:
@@ -24,7 +25,7 @@ def write(workload: Workload, training: bool, folder: Path) -> nn.Module:
         What was traced: the module, or where that cannot be, one that puts out its tensors in a row.
 
     Raises:
-        SkippedError: the module works, but cannot be traced.
+        SkippedError: the module works, but cannot be traced, or the trace would be empty.
     """
     module = write_module(workload, training, folder)
     write_inputs(workload, folder)
@@ -45,6 +46,8 @@ def write_module(workload: Workload, training: bool, folder: Path) -> nn.Module:
             module = _Flat(module)
             module(*inputs)  # what fails untraced, too, is no matter of this engine's
             traced = _trace_or_skip(module, inputs, error)
+    if is_empty(traced):
+        raise SkippedError(f"engine=libtorch runs traced modules, and of this one {EMPTY}")
     _save(traced, folder / "module.pt")
     return module
 
@@ -101,9 +104,23 @@ class _Flat(nn.Module):
         self.train(module.training)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The tensors of the module's output; how they lay in it is kept."""
-        self._leaves, self._form = tree_flatten(self.module(*inputs))
-        return tuple(leaf for leaf in self._leaves if isinstance(leaf, Tensor))
+        """The tensors of the module's output; how they lay in it is kept.
+
+        Raises:
+            SkippedError: there are none, or some lie where a trace does not put them back.
+        """
+        output = self.module(*inputs)
+        self._leaves, self._form = tree_flatten(output)
+        found = tuple(leaf for leaf in self._leaves if isinstance(leaf, Tensor))
+        held = sum(1 for _ in tensors(output))
+        if not held:
+            raise SkippedError(f"engine=libtorch runs traced modules, and of this one {EMPTY}")
+        if len(found) < held:
+            raise SkippedError(
+                f"engine=libtorch runs traced modules, and of the {held} tensors that this one puts out "
+                f"{held - len(found)} would be lost, which objects hold"
+            )
+        return found
 
     def restored(self, flat: Sequence[Tensor]) -> Any:
         """The output that these tensors were in."""

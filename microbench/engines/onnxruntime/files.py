@@ -12,6 +12,7 @@ from microbench.engines import counted
 from microbench.engines.onnxruntime.library import onnx, quantization
 from microbench.errors import SkippedError, first_line
 from microbench.formats import calibration
+from microbench.graphs.flat import EMPTY
 from microbench.workloads import Workload
 
 QUANTIZED = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm", "QAttention")
@@ -23,7 +24,7 @@ def export(workload: Workload, folder: Path) -> Path:
     """Write a module, with its weights in a file of their own: one can have no more than 2 GB.
 
     Raises:
-        SkippedError: it works, but cannot be exported.
+        SkippedError: it works, but cannot be exported, or the graph would be empty.
     """
     path = folder / "module.onnx"
     try:
@@ -33,6 +34,8 @@ def export(workload: Workload, folder: Path) -> Path:
     except Exception as error:
         workload.module(*workload.inputs)  # what fails in eager mode, too, is no matter of this engine's
         raise SkippedError(f"engine=onnxruntime cannot export this module: {cause(error)}") from error
+    if not onnx.load(path, load_external_data=False).graph.output:
+        raise SkippedError(f"engine=onnxruntime exports the module, and of this one {EMPTY}")
     return path
 
 
