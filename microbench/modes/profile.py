@@ -23,7 +23,7 @@ from microbench.profile.study import Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.profile.tracing import trace
 from microbench.results.record import Series
-from microbench.workloads import Workload
+from microbench.workloads import Objective, Workload
 
 __all__ = ["TRAINING", "answer", "check", "experiment", "on_paper"]
 
@@ -35,7 +35,7 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
     """One phase, `inference`, or `forward` of a training step, and each call that it makes."""
     training, call = config.mode.training, program.call
     with torch.set_grad_enabled(True) if training else torch.inference_mode():
-        root = trace(unwrapped(program.workload.module), call)
+        root = trace(unwrapped(program.workload.module), call, _objective(program.workload, training))
         passes = Passes(call, root, phase_of(training))
 
         def findings(sampled: Sampled, device: Device, is_first: bool) -> Findings:
@@ -53,6 +53,11 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
             )
 
         yield Trial(passes.experiment(), lambda: is_finite(program.outputs(call())), findings)
+
+
+def _objective(workload: Workload, training: bool) -> Objective | None:
+    """Where the backward pass starts, of which there is one in training."""
+    return workload.objective if training else None
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -84,5 +89,6 @@ def on_paper(workload: Workload, config: Config, fill: Callable[[], object]) -> 
     training, module = config.mode.training, workload.module
     casts = torch.autocast(module.device, module.dtype) if isinstance(module, Autocast) else nullcontext()
     with torch.set_grad_enabled(training), casts:
-        root = trace_on_paper(unwrapped(module), workload.inputs, fill=fill)
+        objective = _objective(workload, training)
+        root = trace_on_paper(unwrapped(module), workload.inputs, fill=fill, objective=objective)
     return Study(root, training).series(clock="")

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from microbench.profile.calls import Call
 from microbench.profile.stand_in import (
+    Asked,
     Given,
     LedBackError,
     are_apart,
@@ -30,6 +31,7 @@ def trace_on_paper(
     kwargs: Mapping[str, Any] | None = None,
     fill: Callable[[], object] | None = None,
     training: bool | None = None,
+    objective: Callable[[Any], Any] | None = None,
 ) -> Call:
     """The module's calls, found with fake tensors; for real where it does what these cannot.
 
@@ -41,6 +43,7 @@ def trace_on_paper(
         kwargs: its keyword arguments.
         fill: gives the weights their values, before the module is called for real.
         training: what the module is to be in: train mode, or eval mode; as it is by default.
+        objective: where a backward pass starts, given the output; from all of the output by default.
 
     Raises:
         Exception: what the module raises on these inputs.
@@ -48,14 +51,14 @@ def trace_on_paper(
     given = (tuple(args), dict(kwargs or {}))
     if not has_hooks(module):
         with suppress(Exception, LedBackError), _silent():
-            return _on_fakes(module, given, training)
+            return _on_fakes(module, given, Asked(training, objective))
     if fill is not None:
         fill()
-    with called(module, *given, training) as first:
+    with called(module, *given, training, objective) as first:
         return first.root
 
 
-def _on_fakes(module: nn.Module, given: Given, training: bool | None) -> Call:
+def _on_fakes(module: nn.Module, given: Given, asked: Asked) -> Call:
     """The calls of a copy of a module with fake tensors.
 
     Raises:
@@ -70,7 +73,7 @@ def _on_fakes(module: nn.Module, given: Given, training: bool | None) -> Call:
     for own, fake in zip(module.parameters(), stand_in.parameters(), strict=True):
         fake.__dict__.update(own.__dict__)
     with left_as_it_was(module), kept_out(module), mode:
-        return called_once(stand_in, fakes, training).root
+        return called_once(stand_in, fakes, asked).root
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -42,9 +42,25 @@ class Called(NamedTuple):
     changes: bool
 
 
+class Asked(NamedTuple):
+    """How a module is to be called.
+
+    Attributes:
+        training: in train mode, or in eval mode; None for the one it is in.
+        objective: where a backward pass starts, given the output; None for all of the output.
+    """
+
+    training: bool | None = None
+    objective: Callable[[Any], Any] | None = None
+
+
 @contextmanager
 def called(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool | None = None
+    module: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    training: bool | None = None,
+    objective: Callable[[Any], Any] | None = None,
 ) -> Iterator[Called]:
     """Call something in a module's stead, once and as often as is wanted until the end.
 
@@ -57,20 +73,21 @@ def called(
         args: its positional arguments, which stay as they were if they can be copied.
         kwargs: its keyword arguments, likewise.
         training: what the module is to be in: train mode, or eval mode; as it is by default.
+        objective: where a backward pass starts, given the output; from all of the output by default.
 
     Raises:
         Exception: what the module raises on these inputs.
     """
     given = (tuple(args), dict(kwargs))
-    first = _of_a_copy(module, given, training)
+    first = _of_a_copy(module, given, Asked(training, objective))
     if first is not None:
         yield first
         return
     with left_as_it_was(module), _parameters_kept(module):
-        yield called_once(module, _copies(given, {}), training)
+        yield called_once(module, _copies(given, {}), Asked(training, objective))
 
 
-def _of_a_copy(module: nn.Module, given: Given, training: bool | None) -> Called | None:
+def _of_a_copy(module: nn.Module, given: Given, asked: Asked) -> Called | None:
     """Call a copy of a module; None where there can be none, or where it leads back to the module."""
     is_large, memo = _size(module) >= LARGE, dict[int, Any]()
     try:
@@ -81,12 +98,12 @@ def _of_a_copy(module: nn.Module, given: Given, training: bool | None) -> Called
         return None
     with suppress(LedBackError), left_as_it_was(module), kept_out(module):
         if is_large:
-            first = _call_reading(double, _copies(given, memo), training)
+            first = _call_reading(double, _copies(given, memo), asked)
             if first is not None:
                 return first
             memo = {}
             double = _double(module, False, memo)
-        return called_once(double, _copies(given, memo), training)
+        return called_once(double, _copies(given, memo), asked)
     return None
 
 
@@ -141,20 +158,21 @@ def _plain(module: nn.Module) -> list[nn.Parameter]:
     ]
 
 
-def _call_reading(module: nn.Module, given: Given, training: bool | None) -> Called | None:
+def _call_reading(module: nn.Module, given: Given, asked: Asked) -> Called | None:
     """Call a module; None where that would write to its parameters."""
     guard, first = _ReadOnly(_plain(module)), None
     try:
         with guard:
-            first = called_once(module, given, training)
+            first = called_once(module, given, asked)
     except Exception:
         if not guard.has_refused:
             raise
     return None if guard.has_refused else first  # the module may have caught what was raised
 
 
-def called_once(module: nn.Module, given: Given, training: bool | None) -> Called:
+def called_once(module: nn.Module, given: Given, asked: Asked) -> Called:
     """Put a module into a mode, and call it."""
+    training, objective = asked
     if training is not None and any(each.training != training for each in module.modules()):
         module.train(training)
     args, kwargs = given
@@ -163,7 +181,7 @@ def called_once(module: nn.Module, given: Given, training: bool | None) -> Calle
         return module(*args, **kwargs)
 
     before = _form(given)
-    root = trace(module, call)
+    root = trace(module, call, objective)
     return Called(root, call, _form(given) != before)
 
 

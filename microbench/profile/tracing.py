@@ -17,21 +17,26 @@ import torch
 from torch import Tensor, nn
 from torch._C import DispatchKey, DispatchKeySet
 from torch._ops import OpOverload
-from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from microbench.errors import FailedAt, UserError
-from microbench.profile import counts
+from microbench.profile import counts, gradients
 from microbench.profile.calls import Call, dtype_of, shapes
 from microbench.profile.counts import Counts
+from microbench.profile.counts.executed import has_ways_of_its_own
 from microbench.results.layers import Kind
 from microbench.workloads import tensors
 
 
-def trace(module: nn.Module, call: Callable[[], Any]) -> Call:
+def trace(module: nn.Module, call: Callable[[], Any], objective: Callable[[Any], Any] | None = None) -> Call:
     """Let `call` call the module once, and return that call with all calls within it; not those around it.
 
     The caller says, with its context, whether gradients are enabled and whether tensors are fake.
+
+    Args:
+        module: the module.
+        call: calls it.
+        objective: where a backward pass starts, given the module's output; from all of the output by default.
 
     Raises:
         Exception: what the module raises; its cause is a `FailedAt`.
@@ -39,6 +44,7 @@ def trace(module: nn.Module, call: Callable[[], Any]) -> Call:
     tracer = Tracer(module)
     with tracer.watching():
         call()
+    tracer.settle(objective)
     return tracer.root
 
 
@@ -84,6 +90,10 @@ class Tracer:
         self._module, self._names = module, Names(module)
         self._open: list[Call] = []
         self._root: Call | None = None
+        self._output: Any = None
+        self._places: dict[Call, gradients.Place] = {}  # of each operator, in autograd's graph
+        self._place: gradients.Place | None = None
+        self._leaves: list[tuple[Call, bool, list[Call]]] = []  # whether a rule knows it; its operators
         self._is_asking = False
 
     @contextmanager
@@ -111,9 +121,44 @@ class Tracer:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Note what is called within."""
-        with calling(self._call), Operators(self._function):
+        """Note what is called within, and every gradient that is computed there in this thread."""
+        with (
+            calling(self._call),
+            Operators(self._function),
+            torch.autograd.set_multithreading_enabled(False),
+        ):
             yield
+
+    def settle(self, objective: Callable[[Any], Any] | None) -> None:
+        """Leave of the backward pass what it comes to, and sum up the modules that no rule knows.
+
+        Where the output has no tensor to start from that can be found, a gradient arrives everywhere.
+        """
+        roots = list(tensors(self._output if objective is None else objective(self._output)))
+        found = gradients.reached(roots) if roots else None
+        due = {call: call.counts.backward for call in self._places}
+        for call, place in self._places.items():
+            if found is not None and place not in found:
+                call.counts = call.counts.with_backward_of(Counts())
+        for number in () if found is None else found.own:
+            self._say_unknown(number)
+        for call, is_known, operators in self._leaves:
+            parts = sum((each.counts for each in operators), Counts())
+            if not is_known:
+                call.counts = parts
+            elif found is not None and operators:
+                judged = [each for each in operators if due[each]] or operators
+                arrived = [self._places[each] in found for each in judged]
+                if not any(arrived):
+                    call.counts = call.counts.with_backward_of(Counts())
+                elif not all(arrived):
+                    call.counts = call.counts.with_backward_of(parts)
+
+    def _say_unknown(self, number: int) -> None:
+        """Say of the first operator that runs once a node is made that its backward pass is not known."""
+        later = (call for call, place in self._places.items() if place.after > number)
+        if first := next(later, None):
+            first.counts += Counts(unknown=1)
 
     def _call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if not self._open and module is not self._module:  # a wrapper around it
@@ -128,6 +173,8 @@ class Tracer:
         finally:
             self._open.pop()
         self._end(call, args, kwargs, output)
+        if call is self._root:
+            self._output = output
         return output
 
     def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> Call:
@@ -151,10 +198,12 @@ class Tracer:
             return
         with self._asking():
             known = counts.of_module(call.module, args, kwargs, output)
-        call.counts = sum((each.counts for each in call.inner), Counts()) if known is None else known
+        call.counts = known or Counts()
+        self._leaves.append((call, known is not None, call.inner))
         call.inner = []
 
     def _function(self, function: OpOverload, args: Any, kwargs: Any) -> Any:
+        self._place = place = gradients.place_of(function, self._place)
         output = function(*args, **kwargs)
         if self._open and not self._is_asking:
             owner, kind = self._open[-1], function.overloadpacket.__name__
@@ -163,6 +212,7 @@ class Tracer:
             with self._asking():
                 call.counts = counts.of_function(function, args, kwargs, output)
             owner.inner.append(call)
+            self._places[call] = place
         return output
 
 
@@ -225,7 +275,7 @@ def _is_made_of_others(func: OpOverload, given: Sequence[Tensor]) -> bool:
     It may have a kernel for one kind of tensors alone: of `_fused_rms_norm` for CUDA, of `linear` for nested
     ones. What becomes of an operator on tensors of a class of its own is that class's to say.
     """
-    if any(map(_has_ways_of_its_own, given)):
+    if any(map(has_ways_of_its_own, given)):
         return False
     # Python's decompositions, which `_can_decompose` knows too, are for compilers: they are not what runs.
     known = torch._C._dispatch_has_kernel_for_dispatch_key
@@ -236,11 +286,6 @@ def _is_made_of_others(func: OpOverload, given: Sequence[Tensor]) -> bool:
     if keys.has(DispatchKey.NestedTensor) and known(func._name, nested):
         return False
     return not known(func._name, (keys & _kernels()).highestPriorityTypeId())
-
-
-def _has_ways_of_its_own(tensor: Tensor) -> bool:
-    """Whether a tensor's class decides what its operators are; a fake one does as its device does."""
-    return torch._C._dispatch_keys(tensor).has(DispatchKey.Python) and not isinstance(tensor, FakeTensor)
 
 
 @cache

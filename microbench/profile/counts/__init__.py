@@ -24,10 +24,13 @@ def of_module(
 ) -> Counts | None:
     """What a call of a module costs; None where no rule knows the module's type, and its operators tell.
 
-    They do too where examples are nested, each of its own length.
+    They do too where shapes do not: of examples that are nested, each of its own length, of sparse or
+    quantized tensors, and within a transform such as `torch.func.vmap`.
     Gradients are counted where gradients are enabled and the inputs or parameters require one.
     """
-    if modules.known_type(module) is None or any(each.is_nested for each in tensors((args, kwargs))):
+    if modules.known_type(module) is None or executed.is_transformed():
+        return None
+    if not all(map(executed.goes_by_shape, (*tensors((args, kwargs)), *module.parameters()))):
         return None
     return modules.count(module, executed.of_module(module, args, kwargs, output))
 

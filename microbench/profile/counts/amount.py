@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,6 +36,10 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
+
+    def with_backward_of(self, other: Counts) -> Counts:
+        """The same forward pass, with the backward pass of another."""
+        return replace(self, backward=other.backward, backward_products=other.backward_products)
 
 
 NOTHING = Counts()

@@ -65,6 +65,12 @@ def folded(call: Executed) -> Counts:
     return per_element(call.input.numel(), backward=0)
 
 
+def multiplied(call: Executed) -> Counts:
+    """The product with a tensor or a number; that with the number 1 is none."""
+    factor = call.get("other")
+    return Counts() if isinstance(factor, (int, float)) and factor == 1 else SCALED(call)
+
+
 def prelu(call: Executed) -> Counts:
     """1 per element; backward 1 for the input, 2 for the weight: the product, and its sum."""
     elements = call.result.numel()
@@ -115,7 +121,8 @@ MODULES: Mapping[type[nn.Module], Rule] = {
 
 OPERATORS: Mapping[str, Rule] = {
     **shared("add sub rsub", sum_of_scaled),
-    **shared("mul neg abs exp", SCALED),
+    "mul": multiplied,
+    **shared("neg abs exp", SCALED),
     **shared(
         "relu hardtanh leaky_relu threshold hardsigmoid hardshrink softshrink clamp "
         "clamp_min clamp_max rrelu_with_noise maximum minimum fmax fmin",

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch._C import DispatchKey
 from torch._ops import OpOverload
+from torch._subclasses import FakeTensor
 from torch.utils._pytree import tree_map_only
 
 from microbench.profile.counts.amount import Counts
@@ -111,6 +114,40 @@ def _examples(batch: Tensor) -> list[Tensor]:
     """Each as a batch of one, whose gradient is sought where that of the whole batch is."""
     parts = [each.detach().unsqueeze(0) for each in batch.unbind()]
     return [each.requires_grad_(batch.requires_grad) for each in parts]
+
+
+def decides_itself(tensor: Tensor) -> bool:
+    """Whether a tensor's class decides what its operators are, and no rule knows; those of torch's own do.
+
+    A fake tensor does as its device does, and a nested one as its examples do.
+    """
+    return has_ways_of_its_own(tensor) and not tensor.is_nested
+
+
+def has_ways_of_its_own(tensor: Tensor) -> bool:
+    """Whether a tensor's class says what becomes of its operators; a fake one does as its device does."""
+    return torch._C._dispatch_keys(tensor).has(DispatchKey.Python) and not isinstance(tensor, FakeTensor)
+
+
+def goes_by_shape(tensor: Tensor) -> bool:
+    """Whether a tensor's shape says what a module does with it: how many numbers there are, each apart."""
+    return not (
+        tensor.is_nested
+        or tensor.is_quantized
+        or not (tensor.layout is torch.strided or tensor.is_mkldnn)
+        or has_ways_of_its_own(tensor)
+    )
+
+
+def is_transformed() -> bool:
+    """Whether a transform of torch.func is at work, or forward differentiation.
+
+    A module sees one example of a batch then, or a number without its derivative; only operators see it all.
+    """
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 def distinct(values: Iterable[Tensor]) -> list[Tensor]:

@@ -39,7 +39,7 @@ OPERATORS: Mapping[str, Traffic] = {
         "empty empty_like empty_strided empty_permuted new_empty new_empty_strided _unsafe_view "
         "unsafe_split unsafe_split_with_sizes resize set lift sym_size sym_stride sym_numel "
         "sym_storage_offset sym_is_contiguous is_same_size _local_scalar_dense record_stream "
-        "_assert_async _assert_tensor_metadata",
+        "_assert_async _assert_tensor_metadata _has_same_storage_numel _efficientzerotensor",
         nothing,
     ),
     # Only the output's memory is touched.
@@ -57,6 +57,7 @@ OPERATORS: Mapping[str, Traffic] = {
         "replication_pad1d replication_pad2d replication_pad3d im2col tril triu rot90 "
         "select_scatter slice_scatter diagonal_scatter scatter masked_select nonzero max_unpool2d "
         "max_unpool3d _mkldnn_reshape _mkldnn_transpose mkldnn_reorder_conv2d_weight "
+        "_to_dense _to_sparse _to_sparse_csr _to_sparse_csc _to_sparse_bsr _to_sparse_bsc sparse_mask "
         "split_with_sizes_copy unfold_copy _pack_padded_sequence equal",
         through,
     ),

@@ -20,11 +20,13 @@ from microbench.profile.counts import (
     products,
     recurrent,
     reductions,
+    sparse,
     traffic,
     transformer,
 )
 from microbench.profile.counts.amount import NOTHING, Counts, total
-from microbench.profile.counts.executed import Executed, Rule, by_example
+from microbench.profile.counts.executed import Executed, Rule, by_example, decides_itself
+from microbench.workloads import tensors
 
 #: Arithmetic; besides, tensors are read and outputs are written.
 ARITHMETIC: Mapping[str, Rule] = {
@@ -51,7 +53,8 @@ WHOLE: Mapping[str, Rule] = {
 def count(function: OpOverload, call: Executed) -> Counts:
     """What a call costs; of an operator without a rule, its traffic, and 1 per element if it is pointwise.
 
-    One that is not pointwise is counted as unknown, unless it computes with integers alone.
+    One that is not pointwise is counted as unknown, unless it computes with integers alone, and so is
+    whatever computes with tensors whose shape does not say how: quantized, or of a class of their own.
     """
     if traffic.is_view(function):
         return NOTHING
@@ -65,6 +68,11 @@ def _arithmetic(function: OpOverload, name: str, call: Executed) -> Counts:
     rule = ARITHMETIC.get(name)
     if rule is None and torch.Tag.pointwise in function.tags:
         rule = elementwise.SMOOTH
+    given = list(tensors((call.arguments, call.output)))
+    if any(each.is_quantized or decides_itself(each) for each in given):
+        return sparse.UNKNOWN
+    if any(each.layout in traffic.INDICES for each in given):
+        return sparse.count(name, rule, call)
     if rule is None:
         return Counts(unknown=int(not call.is_of_integers))
     return total(map(rule, by_example(call)))

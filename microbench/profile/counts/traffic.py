@@ -6,20 +6,47 @@ tensors and writes its outputs. Every tensor counts with the size of its own ele
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch._subclasses import FakeTensor
 
 from microbench.profile.counts.amount import NOTHING, Counts
 from microbench.profile.counts.executed import Executed, distinct
 from microbench.workloads import tensors
 
 
+def values(tensor: Tensor) -> Tensor | None:
+    """The numbers that a sparse tensor stores; None of one that is not sparse.
+
+    Raises:
+        TypeError: it is a fake one, which does not tell how many there are.
+    """
+    if tensor.layout in INDICES and isinstance(tensor, FakeTensor):
+        raise TypeError("a fake sparse tensor does not tell how many numbers it stores")
+    if tensor.layout is torch.sparse_coo:
+        return tensor._values()  # of one with duplicates, each of them
+    return tensor.values() if tensor.layout in INDICES else None
+
+
+#: By sparse layout, what gives the tensors that say where its numbers are.
+INDICES: Mapping[torch.layout, tuple[Callable[[Tensor], Tensor], ...]] = {
+    torch.sparse_coo: (Tensor._indices,),
+    **dict.fromkeys((torch.sparse_csr, torch.sparse_bsr), (Tensor.crow_indices, Tensor.col_indices)),
+    **dict.fromkeys((torch.sparse_csc, torch.sparse_bsc), (Tensor.ccol_indices, Tensor.row_indices)),
+}
+
+
 def size(tensor: Tensor) -> int:
-    """Bytes of a tensor's elements; one that is repeated by expanding a dimension lies there once."""
+    """Bytes of a tensor's elements; one that is repeated by expanding a dimension lies there once.
+
+    Of a sparse one, of the numbers that it stores and of where they are.
+    """
+    if (stored := values(tensor)) is not None:
+        return sum(map(size, (stored, *(part(tensor) for part in INDICES[tensor.layout]))))
     if tensor.layout is not torch.strided or tensor.is_nested:
         return tensor.numel() * tensor.element_size()
     lengths = zip(tensor.shape, tensor.stride(), strict=True)
