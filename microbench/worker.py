@@ -17,6 +17,7 @@ from microbench.config import Config
 from microbench.devices import Device, MemoryMeter
 from microbench.engines import Job, Program
 from microbench.errors import FailedAt, SkippedError, UserError, first_line
+from microbench.formats import arithmetic
 from microbench.host import state
 from microbench.measure import sampler
 from microbench.measure.cautions import Wanted, cautions
@@ -54,7 +55,7 @@ def describe(device_name: str) -> Place:
         UserError: the device cannot be used here.
     """
     device = devices.open_device(device_name)
-    return Place(device.name, device.describe())
+    return Place(device.name, device.describe(), arithmetic.emulated(device.name))
 
 
 def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Path | None = None) -> Outcome:
@@ -103,6 +104,8 @@ class _Steps:
         if config.on_paper:
             return self._on_paper(device)
         training = mode.TRAINING or config.mode.training
+        self.doing = "preparing"
+        engines.check(config, training)
         evict = device.evictor() if config.measure.cold_cache else None
         memory: MemoryMeter = device.memory()
         workload = self._build(device, training)

@@ -20,6 +20,7 @@ from microbench.compose import from_options
 from microbench.config import Config, value_of
 from microbench.devices.fake import Device
 from microbench.errors import FailedAt
+from microbench.formats import arithmetic
 from microbench.host import state
 from microbench.measure import warmup
 from microbench.measure.summary import summarize
@@ -358,7 +359,7 @@ def test_an_optimizer_that_torch_does_not_have_is_named() -> None:
 
 def test_a_place_is_the_device_and_what_it_says_of_itself() -> None:
     place = describe("cpu")
-    assert place.device == "cpu"
+    assert (place.device, place.emulated) == ("cpu", arithmetic.emulated("cpu"))
     assert "cpu_capability" in place.environment
 
 
@@ -479,6 +480,14 @@ def test_what_this_machine_cannot_do_skips_the_case(monkeypatch: pytest.MonkeyPa
     assert (outcome.status, outcome.series) == (Status.SKIPPED, ())
     assert outcome.error == "flush_denormal=true: this CPU cannot treat denormal numbers as zero"
     assert outcome.environment == {}  # it did not come so far
+
+
+def test_what_an_engine_cannot_do_skips_the_case_before_anything_is_built() -> None:
+    outcome = measured(**{"engine.name": "export", "mode.name": "train", "model.cls": "torch.nn.NoSuchThing"})
+    assert (outcome.status, outcome.error) == (
+        Status.SKIPPED,
+        "engine=export does not train: use mode=infer, or engine=eager or compile",
+    )
 
 
 def test_what_happens_once_is_handed_over_at_once() -> None:

@@ -131,7 +131,7 @@ class Engine(Protocol):
         PRECISIONS, LAYOUTS, DEVICES: those it can do.
 
     One that computes without torch's kernels says `USES_TORCH = False`; one for a device that few have says
-    what it takes, in `NEEDS`.
+    what it takes, in `NEEDS`; one that needs libraries besides torch names their modules, in `LIBRARIES`.
     """
 
     TRAINS: bool
@@ -154,15 +154,19 @@ def prepare(job: Job) -> Program:
     Raises:
         SkippedError: the engine cannot do that, or not here.
     """
+    check(job.config, job.training)
     engine: Engine = registry.find("engines", job.config.engine.name)
-    check(engine, job)
     return engine.prepare(job)
 
 
-def check(engine: Engine, job: Job) -> None:
-    """Raise a SkippedError where a job asks for what an engine cannot do, and say what it can."""
-    config = job.config
-    if job.training and not engine.TRAINS:
+def check(config: Config, training: bool) -> None:
+    """See that the engine of a configuration can do what it asks for; no workload is needed to tell.
+
+    Raises:
+        SkippedError: it cannot, and what it can; or its libraries are missing, and what installs them.
+    """
+    engine: Engine = registry.find("engines", config.engine.name)
+    if training and not engine.TRAINS:
         raise SkippedError(
             f"engine={config.engine.name} does not train: use mode=infer, or engine=eager or compile"
         )
@@ -178,6 +182,7 @@ def check(engine: Engine, job: Job) -> None:
             raise SkippedError(text if needs is None else f"{text}; it needs {needs}")
     if not config.device.mkldnn:
         check_without_onednn(engine, config.engine)
+    require(config.engine.name, *getattr(engine, "LIBRARIES", ()))
 
 
 def check_without_onednn(engine: Engine, config: EngineConfig) -> None:

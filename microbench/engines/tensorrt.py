@@ -7,12 +7,13 @@ from functools import partial
 import torch
 
 from microbench.distribution import install_line
-from microbench.engines import Facts, Job, Program, dressed, quiet, require
+from microbench.engines import Facts, Job, Program, dressed, quiet
 
 TRAINS = False
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 LAYOUTS = ("contiguous",)
 DEVICES = ("cuda",)
+LIBRARIES = ("torch_tensorrt",)
 NEEDS = f"an NVIDIA GPU, and {install_line('tensorrt')}"
 
 
@@ -20,11 +21,7 @@ def prepare(job: Job) -> Program:
     """Compile the module in its own precision; what TensorRT has no operator for stays torch's.
 
     The library is imported here, and not before workers are forked, for it may start CUDA.
-
-    Raises:
-        SkippedError: torch_tensorrt is missing.
     """
-    require("tensorrt", "torch_tensorrt")
     workload, _ = dressed(job)
     with quiet(), torch.no_grad():
         import torch_tensorrt

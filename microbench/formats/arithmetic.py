@@ -65,6 +65,11 @@ def is_emulated(format_: str, device: str) -> bool | None:
     return None if found is None else found not in (*NEEDED, *ON_ARM.values())
 
 
+def emulated(device: str) -> tuple[str, ...]:
+    """The formats that torch's own engines convert to fp32 and back; none where it is not known."""
+    return tuple(format_ for format_ in INSTRUCTIONS if is_emulated(format_, device))
+
+
 def _multiplies(format_: str) -> str | None:
     """What multiplies a 16-bit format on this CPU; None where it is not known."""
     emulated = f"{format_} emulated in fp32"

@@ -10,6 +10,7 @@ from microbench.reports import units
 from microbench.reports.comparison import interval_text, ratio_text
 from microbench.reports.labels import count
 from microbench.reports.remarks import show_remarks
+from microbench.results.record import Status
 from microbench.results.search import Found, Tried
 
 NOTE = (
@@ -17,15 +18,16 @@ NOTE = (
     "interval, of first rounds alone. error: of the largest output. prepare: before the first call"
 )
 
+LABELS: dict[str, str] = {Status.SKIPPED: "not tried", Status.GIVEN_UP: "given up"}
+"""What a search calls how a way ended, where that is not its status."""
+
 
 def show_search(search: Found, out: Console) -> None:
     """Print what a search found: a table of the ways, the fastest, its command, and what disturbed it."""
-    for each in search.ways:
-        if each.time is None:
-            standing, reason = each.case.standing, each.case.reason or ""
-            out.print(f"[dim]{standing}: {escape(each.way)}: {escape(reason)}[/dim]", soft_wrap=True)
     out.print(search_table(search))
     out.print(NOTE, style="dim", soft_wrap=True)
+    for line in left_out(search):
+        out.print(escape(line), style="dim", soft_wrap=True)
     out.print()
     for line in answer(search):
         out.print(line, soft_wrap=True)
@@ -35,13 +37,15 @@ def show_search(search: Found, out: Console) -> None:
 
 
 def search_table(search: Found) -> Table:
-    """A row a way: those of the final, those that were dropped, and those that could not be measured."""
+    """A row a way: those of the final, those that were dropped, and those that failed or were given up."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("way")
     for name in ("time", "speedup", "95 % interval", "error", "prepare", "rounds"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for each in search.ways:
+        if each.standing == Status.SKIPPED:
+            continue
         style = "bold" if each is search.winner else "dim" if each.time is None else None
         table.add_row(escape(each.way), *_cells(each), _remark(each, search), style=style)
     return table
@@ -70,21 +74,42 @@ def _speedup(each: Tried) -> tuple[str, str]:
 def _remark(each: Tried, search: Found) -> str:
     if each is search.baseline:
         return "plain eager"
-    return "" if each.time is not None else each.case.standing
+    return "" if each.time is not None else LABELS.get(each.standing, each.standing)
+
+
+def left_out(search: Found) -> list[str]:
+    """The ways that have no time and why: a line a reason, and one for all that were given up."""
+    groups: dict[str, list[str]] = {}
+    for each in search.ways:
+        if each.time is not None:
+            continue
+        label = LABELS.get(each.standing, each.standing)
+        if each.standing == Status.GIVEN_UP:
+            groups.setdefault(label, []).append(f"{each.way} ({each.reason})")
+        else:
+            groups.setdefault(f"{label} ({each.reason})", []).append(each.way)
+    return [f"{group}: {'; '.join(ways)}" for group, ways in groups.items()]
 
 
 def answer(search: Found) -> list[str]:
     """The fastest way in words, and the command line that measures it again."""
     winner = search.winner
+    fastest = f"[bold]fastest{' of what was tried' if search.is_partial else ''}[/bold]:"
     if winner is search.baseline:
-        return ["[bold]fastest[/bold]: plain eager; nothing that was tried is faster"]
+        return [f"{fastest} plain eager; nothing that was tried is faster"]
     speedup, interval = _speedup(winner)
+    if winner.speedup is not None and winner.speedup.interval is None:
+        return [
+            f"{fastest} perhaps {escape(winner.way)}: {speedup} times as fast as plain eager by one round "
+            "alone, which has no interval: raise experiment.budget",
+            f"  {escape(winner.case.first['command'])}",
+        ]
     if winner.speedup is None or winner.speedup.interval is None or winner.speedup.interval[0] <= 1:
         return [
-            f"[bold]fastest[/bold]: perhaps {escape(winner.way)}, but it cannot be told from plain eager: "
+            f"{fastest} perhaps {escape(winner.way)}, but it cannot be told from plain eager: "
             "raise experiment.budget"
         ]
-    text = f"[bold]fastest[/bold]: {escape(winner.way)}: {speedup} times as fast as plain eager"
+    text = f"{fastest} {escape(winner.way)}: {speedup} times as fast as plain eager"
     text += f" (95 % interval {interval}, {count(winner.finals, 'round')} in turn)"
     if (error := winner.checked["error_rel"]) is not None:
         text += f"; off by {error:.1e} of the largest output, allowed {winner.checked['tolerance']:g}"

@@ -8,7 +8,7 @@ from functools import cached_property
 from statistics import median
 
 from microbench.config import PROFILE
-from microbench.results.record import Record, Status, WarningCode
+from microbench.results.record import Record, Status, Verdict, WarningCode
 
 PHASES = ("forward", "loss", "backward", "update", "total", "inference")
 """The phases of a step, in their order; the others (prepare, first_call) happen once."""
@@ -177,6 +177,16 @@ class CaseResult:
     def is_implausible(self) -> bool:
         """Whether it is faster than the machine can be: it may not have done its work, so it wins nothing."""
         return WarningCode.IMPLAUSIBLE in self.warnings
+
+    @property
+    def is_unchecked(self) -> bool:
+        """Whether nothing of its answer could be compared though it was to be: it may compute nothing."""
+        return WarningCode.UNVERIFIED in self.warnings and self.checked.get("answer") != Verdict.UNCLEAR
+
+    @property
+    def can_win(self) -> bool:
+        """Whether every round that was tried ended well, and nothing says that it may not do its work."""
+        return self.ok and not self.is_implausible and not self.is_unchecked
 
     @property
     def standing(self) -> str:

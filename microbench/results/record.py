@@ -34,6 +34,7 @@ class Status(StrEnum):
     ERROR = "error"
     TIMEOUT = "timeout"
     SKIPPED = "skipped"
+    GIVEN_UP = "given_up"
 
 
 class Verdict(StrEnum):
@@ -276,10 +277,12 @@ class Place:
     Attributes:
         device: the device's name, `auto` resolved.
         environment: the records' `env_*` fields, without that prefix.
+        emulated: torch's names of the number formats that it has no instructions for.
     """
 
     device: str
     environment: dict[str, str | int | float | None]
+    emulated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

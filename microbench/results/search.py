@@ -9,7 +9,7 @@ from statistics import geometric_mean
 
 from microbench.config import EngineConfig
 from microbench.results.cases import WHOLE, CaseResult, Estimate
-from microbench.results.record import Record
+from microbench.results.record import Record, Status, WarningCode
 from microbench.results.settings import as_given
 from microbench.results.verdicts import contrast
 from microbench.stats.ratio import Ratio
@@ -23,7 +23,8 @@ class Tried:
         case: the case.
         way: its settings, such as `openvino bf16`.
         time: the geometric mean of its rounds in seconds per call, of those of the final where it was in it;
-            None where it was not measured, has another answer, or an implausible time.
+            None where it was not measured to the end, has another answer or one that could not be compared,
+            or an implausible time.
         speedup: how many times as fast as plain eager, over the final's rounds; by its first round alone, and
             without an interval, where it was not in the final.
         finals: rounds of the final.
@@ -40,6 +41,18 @@ class Tried:
         """A record of its first round, in which its answer was checked."""
         return self.case.rounds[min(self.case.rounds)][0]
 
+    @property
+    def standing(self) -> str:
+        """Why it has no time, in a word: its status, or the warning because of which it cannot win."""
+        is_doubted = self.case.standing == Status.OK and self.case.is_unchecked
+        return WarningCode.UNVERIFIED.value if is_doubted else self.case.standing
+
+    @property
+    def reason(self) -> str:
+        """Why it has no time, in a sentence."""
+        is_doubted = self.standing == WarningCode.UNVERIFIED
+        return (self.case.warnings[self.standing][0] if is_doubted else self.case.reason) or ""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -52,6 +65,11 @@ class Found:
 
     baseline: Tried
     ways: list[Tried]
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether ways were not tried, or not to the end, so that one of them may be the fastest of all."""
+        return any(each.standing in (Status.SKIPPED, Status.GIVEN_UP) for each in self.ways)
 
     @property
     def winner(self) -> Tried:
@@ -90,7 +108,7 @@ def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
     finals, way = _finals(case), way_of(case.first, baseline.first)
     shown = case if finals is None else finals
     estimate = whole_of(shown)
-    if estimate is None or not case.ok or case.is_implausible or min(estimate.medians.values()) <= 0:
+    if estimate is None or not case.can_win or min(estimate.medians.values()) <= 0:
         return Tried(case, way, None, None, 0)
     against = _first(baseline) if finals is None else _finals(baseline)
     speedup = None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from microbench.config import Config
 from microbench.errors import SkippedError, StoppedError
 from microbench.metrics import cgroups, machine
 from microbench.results.record import Outcome, Place, Progress, Status, Watch
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Describe, Extract, Measure
 from microbench.schedule.layers import Extracted
+from microbench.schedule.patience import GivenUpError
 from microbench.schedule.pool import Pool
 from microbench.schedule.workers import WorkerDiedError, WorkerTimeoutError
 
@@ -32,11 +32,13 @@ def ask(pool: Pool, case: Case, request: Extract | Measure, watch: Watch) -> Any
     """
     killed = cgroups.oom_kills()
     try:
-        answer = pool.of(case).ask(request, watch, case.config.timeout)
+        answer = pool.of(case).ask(request, watch, _timeout(case))
     except SkippedError as error:
         raise UnansweredError(Outcome(Status.SKIPPED, str(error))) from error
     except WorkerTimeoutError as error:
-        raise UnansweredError(Outcome(Status.TIMEOUT, _too_long(case.config))) from error
+        raise UnansweredError(_too_long(case, error.stage)) from error
+    except GivenUpError as error:
+        raise UnansweredError(Outcome(Status.GIVEN_UP, str(error))) from error
     except WorkerDiedError as error:
         status = Status.OOM if cgroups.oom_kills() != killed else Status.ERROR
         raise UnansweredError(Outcome(status, error.reason, traceback=error.log or None)) from error
@@ -45,11 +47,20 @@ def ask(pool: Pool, case: Case, request: Extract | Measure, watch: Watch) -> Any
     return answer.value
 
 
-def _too_long(config: Config) -> str:
-    """What to say of a case that ran out of time."""
-    if config.experiment.search:
-        return f"the search had {config.timeout:.0f} s left for it: raise experiment.budget"
-    return f"took longer than timeout={config.timeout:g} (seconds); raise it"
+def _timeout(case: Case) -> float | None:
+    """Seconds that a round of a case may take; None for no limit."""
+    given, patience = case.config.timeout, case.patience
+    if patience is None:
+        return given
+    return patience.whole if given is None else min(given, patience.whole)
+
+
+def _too_long(case: Case, stage: str | None) -> Outcome:
+    """How a case ended that ran out of time, in a stage or in all."""
+    timeout, patience = case.config.timeout, case.patience
+    if patience is not None and (stage is not None or timeout is None or patience.whole < timeout):
+        return Outcome(Status.GIVEN_UP, patience.overdrawn(stage))
+    return Outcome(Status.TIMEOUT, f"took longer than timeout={timeout:g} (seconds); raise it")
 
 
 def _unwatched(progress: Progress) -> None:

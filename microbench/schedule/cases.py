@@ -12,6 +12,7 @@ from typing import Any
 from microbench.config import NOT_THE_WORK, OF_THE_RUN, WORK_OF_MEASURE, Config
 from microbench.results.layerwise import DistinctLayer
 from microbench.results.record import Outcome
+from microbench.schedule.patience import Patience
 
 RESOLVED = ("device", "threads")
 """Settings whose default depends on the machine: a case's command spells them out."""
@@ -49,6 +50,7 @@ class Case:
         round: in which fresh process it is measured, from 0.
         layer: which layer of a model it is, where it was found by taking a model apart.
         known: how it ends, where that is known without measuring it.
+        patience: when a search gives it up; None outside of one.
     """
 
     config: Config
@@ -57,6 +59,7 @@ class Case:
     round: int = 0
     layer: DistinctLayer | None = None
     known: Outcome | None = None
+    patience: Patience | None = None
 
     @property
     def id(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,13 @@ class Measure:
         config: the case.
         is_first: it is the case's first round, in which what all share is found out.
         trace: where a trace of it goes; None for none.
+        limits: by a stage of its progress, how many seconds that may take before the parent ends it.
     """
 
     config: Config
     is_first: bool
     trace: Path | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     def run(self, watch: Watch) -> Any:
         """The outcome."""

@@ -15,7 +15,8 @@ class Pool:
     """The workers of each kind of case, started when first used.
 
     Cases share a server only where they need the same modules and the same environment: what a worker is
-    forked from must not depend on which other cases a sweep holds.
+    forked from must not depend on which other cases a sweep holds. Those of a search share one that has not
+    imported their engines: their workers do, because to start a server for each takes longer than measuring.
     """
 
     def __init__(self) -> None:
@@ -49,10 +50,11 @@ class Pool:
 def preloads(case: Case) -> list[str]:
     """The modules that a case's worker needs: imported once, before any is forked."""
     config = case.config
+    engine = "eager" if config.experiment.search else config.engine.name
     mode = config.mode.each if stands_for_layers(case) else config.mode.name
     return [
         "microbench.worker",
         f"microbench.workloads.{config.model.source}",
-        f"microbench.engines.{config.engine.name}",
+        f"microbench.engines.{engine}",
         f"microbench.modes.{mode}",
     ]

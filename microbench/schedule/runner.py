@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -48,6 +49,7 @@ class Run:
     invocation: str = field(default_factory=lambda: secrets.token_hex(4))
     note: str | None = None
     _places: dict[str, Place] = field(init=False, default_factory=dict)
+    _startup: float = field(init=False, default=0.0)
 
     @property
     def result(self) -> Result:
@@ -81,7 +83,9 @@ class Run:
         Cores are counted in this process: OpenMP may bind a worker's first thread to one (OMP_PROC_BIND).
         """
         first = {case.config.device.name: case for case in reversed(self.cases)}
+        start = time.monotonic()
         places = {device: find_place(case, pool) for device, case in first.items()}
+        self._startup = time.monotonic() - start
         self._places = {place.device: place for place in places.values()}
         threads = cpus.physical_cores()
         return [case.at(places[case.config.device.name].device, threads) for case in self.cases]
@@ -141,7 +145,15 @@ class Run:
             raise UserError(f"{self.store.path} is there already: give a search a folder of its own.")
         config = cases[0].config
         schedule = schedule_of(cases, secrets.randbelow(2**32))
-        search = Search(cases[0], cases[1:], config.experiment.budget, schedule.seed, self.records)
+        search = Search(
+            cases[0],
+            cases[1:],
+            config.experiment.budget,
+            schedule.seed,
+            self.records,
+            self._places[config.device.name].emulated,
+            self._startup,
+        )
         last = None
         for index, case in enumerate(search.turns()):
             _renew(pool, last, case)

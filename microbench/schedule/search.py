@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 import random
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from statistics import geometric_mean
 
 from microbench.metrics import cpus
 from microbench.results.cases import WHOLE, CaseResult, cases_of
-from microbench.results.record import Record
+from microbench.results.record import Outcome, Record, Status
 from microbench.schedule.cases import Case
+from microbench.schedule.patience import Patience
 
 LEADERS = 3  # ways in the final, the baseline aside
 CLOSE = 1.15  # a way that takes more than so many times the best's time is not in the final
-FIRST_PART = 0.55  # of the budget, for trying every way once
 LEAST_ROUNDS = 3  # of the final: fewer leave the speedup's interval wider than the speedup
+
+FIRST_PART = 0.55  # of the budget, for trying every way once
+SAMPLING = 1 / 60  # of the budget, for a round's warm-up and for its sampling, each
+PREPARING = 0.15  # of the budget, for preparing a way
+ROUND = 0.25  # of the budget, for a round of a way, or MOST times as long as the baseline's if that is longer
+LEAST, MOST = 2.0, 4.0
+OVERRUN = 0.2  # of the budget, by which the least rounds of the final may end later
 
 
 @dataclass
@@ -32,9 +38,11 @@ class Search:
     Attributes:
         baseline: what speedups are over.
         ways: the ways to try, the most promising first.
-        budget: seconds for all turns. The final has `LEAST_ROUNDS` rounds even where that takes longer.
+        budget: seconds for all turns. The first rounds of the final may end `OVERRUN` later.
         seed: what the order within a round of the final is drawn from.
         records: all records so far; the runner adds a turn's before it asks for the next.
+        emulated: number formats in which ways are not tried, unless there are no others.
+        startup: seconds that starting a server takes, which a round of the final begins with.
         now: the clock, in seconds.
     """
 
@@ -43,49 +51,77 @@ class Search:
     budget: float
     seed: int
     records: Sequence[Record]
+    emulated: Collection[str] = ()
+    startup: float = 0.0
     now: Callable[[], float] = time.monotonic
     _costs: dict[int, float] = field(init=False, default_factory=dict)
+    _left_out: list[Case] = field(init=False, default_factory=list)
     _end: float = field(init=False)
 
     def turns(self) -> Iterator[Case]:
-        """Each case with its round, one at a time."""
+        """Each case with its round, one at a time; last those that are not tried, with the reason."""
         self._end = self.now() + self.budget
         yield from self._timed(self.baseline)
-        yield from self._try_all(self.ways, self._end - (1 - FIRST_PART) * self.budget, least=0.0)
-        leaders = self._leaders()
-        if leaders:
-            spare = LEAST_ROUNDS * self._cost([self.baseline, *leaders])
-            yield from self._try_all(
-                self._variations(leaders[0]), self._end - spare, least=self._cost(leaders[:1])
-            )
+        if math.isinf(self._time(self.baseline)):
+            return
+        yield from self._try_all(self._sensible(), self._end - (1 - FIRST_PART) * self.budget)
+        if best := self._leaders()[:1]:
+            final = LEAST_ROUNDS * self._cost([self.baseline, *best])
+            yield from self._try_all(self._variations(best[0]), self._end - final)
             yield from self._final(self._affordable(self._leaders()))
+        yield from self._left_out
 
     def _timed(self, case: Case) -> Iterator[Case]:
-        """One turn, the cost of which is remembered."""
-        start = self.now()
-        yield case
+        """One turn of so many samples as the budget allows; what it costs is remembered."""
+        start, measure = self.now(), copy(case.config.measure)
+        for setting in ("min_time", "max_time", "max_warmup"):
+            setattr(measure, setting, min(getattr(measure, setting), SAMPLING * self.budget))
+        yield replace(case, config=replace(case.config, measure=measure))
         self._costs[case.order] = self.now() - start
 
-    def _try_all(self, cases: Sequence[Case], until: float, least: float) -> Iterator[Case]:
-        """One round each, as long as there is more than the `least` time; what takes longer is cut off."""
+    def _sensible(self) -> list[Case]:
+        """The ways that are worth a try here; the others are left out."""
+        emulated = {case.order: name for case in self.ways if (name := format_of(case)) in self.emulated}
+        if len(emulated) == len(self.ways):
+            return list(self.ways)
+        for case in self.ways:
+            if case.order in emulated:
+                self._leave_out(case, f"{emulated[case.order]} is emulated in fp32 here, which takes longer")
+        return [case for case in self.ways if case.order not in emulated]
+
+    def _leave_out(self, case: Case, reason: str) -> None:
+        self._left_out.append(replace(case, known=Outcome(Status.SKIPPED, reason)))
+
+    def _try_all(self, cases: Sequence[Case], until: float) -> Iterator[Case]:
+        """One round each, as long as there is time for one `LEAST` as long as the baseline's."""
         for case in cases:
             remaining = until - self.now()
-            if remaining <= least:
-                return
-            limit = min(case.config.timeout or remaining, remaining)
-            yield from self._timed(replace(case, config=replace(case.config, timeout=limit)))
+            if remaining > LEAST * self._costs[self.baseline.order]:
+                yield from self._timed(self._limited(case, remaining, self._best()))
+            else:
+                spent = f"experiment.budget={self.budget:g} (seconds) had no time left for it; raise it"
+                self._leave_out(case, spent)
+
+    def _limited(self, case: Case, remaining: float = math.inf, best: float = math.inf) -> Case:
+        """A case with what its round may take, of the remaining seconds; inline, nothing can end it."""
+        if case.config.isolation == "inline":
+            return case
+        whole = max(ROUND * self.budget, MOST * self._costs[self.baseline.order])
+        patience = Patience(self.budget, PREPARING * self.budget, min(whole, remaining), best)
+        return replace(case, patience=patience)
 
     def _final(self, leaders: list[Case]) -> Iterator[Case]:
         """Rounds of the baseline and the leaders in turn, while there is time; who falls behind leaves."""
         draw = random.Random(self.seed)
         for number in range(1, 1 + max(self.baseline.rounds, LEAST_ROUNDS)):
             among = [self.baseline, *leaders]
-            late = number > LEAST_ROUNDS and self.now() + self._cost(among) > self._end
-            if late or not leaders:
+            end = self._end + (OVERRUN * self.budget if number <= LEAST_ROUNDS else 0.0)
+            if not leaders or self.now() + self._cost(among) > end:
                 return
             draw.shuffle(among)
             for case in among:
-                yield from self._timed(replace(case, round=number))
+                limited = case if case is self.baseline else self._limited(case)
+                yield from self._timed(replace(limited, round=number))
             leaders = self._close(leaders)
 
     def _variations(self, case: Case) -> list[Case]:
@@ -98,7 +134,7 @@ class Search:
         return [replace(each, order=last + 1 + index) for index, each in enumerate(found)]
 
     def _leaders(self) -> list[Case]:
-        """The ways that were measured and are close to the best, the fastest first."""
+        """The ways that are faster than the baseline and close to the best, the fastest first."""
         tried = {case.order: case for case in self.ways}
         best = min(tried.values(), key=self._time, default=None)
         if best is None or math.isinf(self._time(best)):
@@ -107,9 +143,10 @@ class Search:
         return self._close(sorted(tried.values(), key=self._time))[:LEADERS]
 
     def _close(self, cases: Sequence[Case]) -> list[Case]:
-        """Those of some cases that are close to the best of them."""
+        """Those of some cases that are faster than the baseline, and close to the best of them."""
         best = min(map(self._time, cases), default=math.inf)
-        return [case for case in cases if self._time(case) <= min(CLOSE * best, sys.float_info.max)]
+        plain = self._time(self.baseline)
+        return [case for case in cases if self._time(case) <= CLOSE * best and self._time(case) < plain]
 
     def _affordable(self, leaders: list[Case]) -> list[Case]:
         """The leaders that the remaining time allows a whole final; the fastest in any case."""
@@ -120,7 +157,12 @@ class Search:
         return leaders
 
     def _cost(self, cases: Sequence[Case]) -> float:
-        return sum(self._costs.get(case.order, 0.0) for case in cases)
+        """Seconds that a round of some cases takes, from a server of its own."""
+        return self.startup + sum(self._costs.get(case.order, 0.0) for case in cases)
+
+    def _best(self) -> float:
+        """The fastest case's seconds per call so far."""
+        return min(map(time_of, cases_of(self.records)), default=math.inf)
 
     def _time(self, case: Case) -> float:
         """Seconds per call so far; infinite for what was not measured, failed, or has another answer."""
@@ -128,10 +170,15 @@ class Search:
         return math.inf if found is None else time_of(found)
 
 
+def format_of(case: Case) -> str | None:
+    """Torch's name of the number format that a case multiplies in, where that is not fp32."""
+    return case.config.precision.cast or case.config.precision.autocast
+
+
 def time_of(case: CaseResult) -> float:
     """The geometric mean of a case's rounds, in seconds per call; infinite where it counts for nothing."""
     estimate = next((case.estimates[phase] for phase in WHOLE if phase in case.estimates), None)
-    if estimate is None or not case.ok or case.is_implausible or min(estimate.medians.values()) <= 0:
+    if estimate is None or not case.can_win or min(estimate.medians.values()) <= 0:
         return math.inf
     return geometric_mean(estimate.medians.values())
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from microbench.metrics import machine
+from microbench.results.cases import WHOLE
 from microbench.results.layerwise import fields_of
 from microbench.results.record import (
     Heading,
@@ -26,6 +27,7 @@ from microbench.schedule import signals
 from microbench.schedule.asking import UnansweredError, ask
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Measure
+from microbench.schedule.patience import GivenUpError
 from microbench.schedule.pool import Pool
 
 UNKNOWN: Mapping[str, None] = dict.fromkeys(
@@ -85,10 +87,14 @@ class Turn:
     def take(self, pool: Pool, store: Store, observer: Observer, found: list[Record]) -> list[Record]:
         """Measure the case and store its records, adding them to those `found` before.
 
+        The observer is told nothing of a case that is known to be skipped.
+
         Raises:
             KeyboardInterrupt: the user interrupted; what was measured until then has been stored.
         """
-        observer.begin(self.heading)
+        is_told = self.case.known is None or self.case.known.status is not Status.SKIPPED
+        if is_told:
+            observer.begin(self.heading)
         interrupt: KeyboardInterrupt | None = None
         try:
             outcome = self.case.known or self._measure(pool, store, observer)
@@ -101,7 +107,8 @@ class Turn:
             records = records_of(outcome, self._identity(outcome))
             found += records
             store.append(records)
-        observer.end(records)
+        if is_told:
+            observer.end(records)
         if interrupt is not None:
             raise interrupt
         return records
@@ -109,11 +116,13 @@ class Turn:
     def _measure(self, pool: Pool, store: Store, observer: Observer) -> Outcome:
         def watch(progress: Progress) -> None:
             self._keep(progress)
+            self._give_up_if_lost()
             observer.progress(progress)
 
-        config, is_first = self.case.config, self.case.round == 0
+        config, is_first, patience = self.case.config, self.case.round == 0, self.case.patience
         trace = store.path.with_name(f"trace-{self.case.id}.json").resolve()
-        request = Measure(config, is_first, trace if config.trace and is_first else None)
+        limits = {} if patience is None else {"prepare": patience.prepare}
+        request = Measure(config, is_first, trace if config.trace and is_first else None, limits)
         try:
             outcome: Outcome = ask(pool, self.case, request, watch)
         except UnansweredError as error:
@@ -124,6 +133,8 @@ class Turn:
         """The outcome of a worker that did not answer: all that it measured, if it ended at the check."""
         if self.measured is None:
             return outcome
+        if outcome.status is Status.GIVEN_UP:
+            return replace(self.measured, status=outcome.status, error=outcome.error)
         return unverified(self.measured, f"Checking the answer failed: {outcome.error}")
 
     def _keep(self, progress: Progress) -> None:
@@ -140,6 +151,17 @@ class Turn:
                     sampled=progress.stage == "sample",
                 )
             self.partial[phase].samples.extend(fresh)
+
+    def _give_up_if_lost(self) -> None:
+        """Stop measuring a case of a search whose samples are certain to lose.
+
+        Raises:
+            GivenUpError: they are, and why.
+        """
+        patience = self.case.patience
+        whole = next((self.partial[phase].samples for phase in WHOLE if phase in self.partial), None)
+        if patience is not None and whole is not None and (why := patience.lost(whole)):
+            raise GivenUpError(why)
 
     def _identity(self, outcome: Outcome) -> dict[str, Any]:
         environment = {**self.place.environment, **UNKNOWN, **outcome.environment}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from types import MappingProxyType
 from typing import IO, Protocol
 
 from microbench.results.record import Watch
-from microbench.schedule.child import Answer, Request, run
+from microbench.schedule.child import Answer, Measure, Request, run
 from microbench.schedule.server import REPLY
 
 GRACE = 5.0  # seconds a server has to end its worker and itself
@@ -50,7 +51,15 @@ class WorkerDiedError(Exception):
 
 
 class WorkerTimeoutError(Exception):
-    """A worker took longer than it may; it has been killed."""
+    """A worker took longer than it may; it has been killed.
+
+    Attributes:
+        stage: the stage that took longer than it may; None where that is said of the whole.
+    """
+
+    def __init__(self, stage: str | None = None) -> None:
+        super().__init__(stage)
+        self.stage = stage
 
 
 class Workers(Protocol):
@@ -61,7 +70,8 @@ class Workers(Protocol):
 
         Raises:
             WorkerDiedError: the process ended without an answer.
-            WorkerTimeoutError: it took longer than `timeout` seconds, importing torch not counted.
+            WorkerTimeoutError: it took longer than `timeout` seconds, importing torch not counted, or one of
+                its stages took longer than the request allows.
         """
         ...
 
@@ -185,9 +195,8 @@ class _Server:
                 socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
             pid = self._reply()
             self._ready = True
-            deadline = None if timeout is None else time.monotonic() + timeout
             try:
-                answer = self._converse(connection, request, watch, deadline)
+                answer = self._converse(connection, request, watch, Deadline(timeout))
             except BaseException:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -203,23 +212,25 @@ class _Server:
         connection: Connection,
         request: Request,
         watch: Watch,
-        deadline: float | None,
+        deadline: Deadline,
     ) -> Answer | None:
         """The worker's answer, its progress passed on; None if it ended without one.
 
         This process sleeps until the worker has something to say.
         """
+        limits = request.limits if isinstance(request, Measure) else {}
         said: object = request
         while True:
             try:
                 connection.send(said)
-                _wait(connection, deadline)
+                deadline.wait(connection)
                 message = connection.recv()
             except (EOFError, OSError):  # OSError: it ended in the middle of a message
-                _wait(self._control, deadline)  # it has hung up, and most likely ended: the server will say
+                deadline.wait(self._control)  # it has hung up, and most likely ended: the server will say
                 return None
             if isinstance(message, Answer):
                 return message
+            deadline.begin(message.stage, limits.get(message.stage))
             watch(message)
             said = None
 
@@ -247,12 +258,30 @@ class _Server:
         self._log.close()
 
 
-def _wait(channel: Connection | socket.socket, deadline: float | None) -> None:
-    """Sleep until there is something to read.
+class Deadline:
+    """When a worker has to have answered, and to have ended the stage that it is in."""
 
-    Raises:
-        WorkerTimeoutError: there is nothing at the deadline.
-    """
-    remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-    if not wait([channel], remaining):
-        raise WorkerTimeoutError
+    def __init__(self, timeout: float | None) -> None:
+        self._whole, self._stage_end = _in(timeout), math.inf
+        self._stage: str | None = None
+
+    def begin(self, stage: str, limit: float | None) -> None:
+        """A stage begins, or goes on, that may take so many seconds; None for as long as there is."""
+        if stage != self._stage:
+            self._stage, self._stage_end = stage, _in(limit)
+
+    def wait(self, channel: Connection | socket.socket) -> None:
+        """Sleep until there is something to read.
+
+        Raises:
+            WorkerTimeoutError: there is nothing when the time is up.
+        """
+        end = min(self._whole, self._stage_end)
+        remaining = None if math.isinf(end) else max(0.0, end - time.monotonic())
+        if not wait([channel], remaining):
+            raise WorkerTimeoutError(self._stage if self._stage_end < self._whole else None)
+
+
+def _in(seconds: float | None) -> float:
+    """The moment in so many seconds, on the monotonic clock."""
+    return math.inf if seconds is None else time.monotonic() + seconds

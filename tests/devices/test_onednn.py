@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from microbench import devices, engines, registry
+from microbench import devices, engines
 from microbench.compose import from_options
 from microbench.engines import Job
 from microbench.errors import SkippedError
@@ -67,4 +67,4 @@ def test_where_it_would_do_nothing_the_case_is_skipped(options: dict[str, Any], 
         engines.prepare(job(**options, **{"device.mkldnn": False}))
     assert str(caught.value) == line
     on = job(**options)
-    engines.check(registry.find("engines", on.config.engine.name), on)
+    engines.check(on.config, on.training)

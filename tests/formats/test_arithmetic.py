@@ -56,6 +56,11 @@ def test_the_best_instructions_that_the_cpu_has_multiply(
     assert arithmetic.of(PRECISIONS["bf16"], "cpu") == arithmetic.of(PRECISIONS["amp_bf16"], "cpu") == bf16
     assert arithmetic.of(PRECISIONS["fp16"], "cpu") == fp16
     assert arithmetic.of(PRECISIONS["fp32"], "cpu") == "fp32"
+    multiplied = {"bfloat16": bf16, "float16": fp16}
+    assert arithmetic.emulated("cpu") == tuple(
+        name for name, by in multiplied.items() if by == f"{name} emulated in fp32"
+    )
+    assert arithmetic.emulated("cuda") == ()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -9,6 +9,7 @@ from rich.console import Console
 
 from microbench.reports.search import show_search
 from microbench.results.cases import cases_of
+from microbench.results.record import Record, Status
 from microbench.results.search import found
 
 CHECKED = {"answer": "same", "error_rel": 0.0123, "tolerance": 0.02}
@@ -25,13 +26,18 @@ def shown(timed: Any) -> Shown:
             engine, precision = way.split()
             made = timed(times, order=order, engine=engine, precision=precision, schedule="search")
             records += [{**each, **(CHECKED if order else {}), "command": f"run {way}"} for each in made]
-        out = Console(file=StringIO(), width=200)
-        search = found(cases_of(records))
-        assert search is not None
-        show_search(search, out)
-        return out.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+        return printed(records)
 
     return show
+
+
+def printed(records: Sequence[Record]) -> str:
+    """What is printed of the search that has these records."""
+    out = Console(file=StringIO(), width=200)
+    search = found(cases_of(records))
+    assert search is not None
+    show_search(search, out)
+    return out.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 def test_the_answer_is_the_way_its_speedup_its_error_and_its_command(shown: Shown) -> None:
@@ -49,6 +55,46 @@ def test_every_way_has_a_row_and_what_was_not_measured_says_why(shown: Shown) ->
     assert rows["eager fp32"].rstrip().endswith("plain eager")
     assert rows["export fp32"].rstrip().endswith("error")
     assert "2.00 to 2.00" in rows["compile fp32"]
+
+
+LEFT_OUT: Mapping[str, tuple[Status, str]] = {
+    "tensorrt fp16": (Status.SKIPPED, "pip install it"),
+    "export fp32": (Status.SKIPPED, "no time"),
+    "compile bf16": (Status.GIVEN_UP, "far behind"),
+    "compile fp32": (Status.GIVEN_UP, "too long"),
+    "libtorch fp32": (Status.SKIPPED, "no time"),
+}
+
+
+def test_what_was_left_out_is_named_on_a_line_a_reason_and_the_answer_is_of_what_was_tried(
+    timed: Any,
+) -> None:
+    ways: Mapping[str, Any] = {"eager fp32": None, "openvino fp32": None, **LEFT_OUT}
+    records = []
+    for order, (way, error) in enumerate(ways.items()):
+        engine, precision = way.split()
+        times = [None] if error else [4.0 - order] * 4
+        more = {"error": error} if error else {}
+        records += timed(times, order=order, engine=engine, precision=precision, schedule="search", **more)
+    text = printed([{**each, "command": "run it"} for each in records])
+
+    assert text.splitlines()[6:9] == [
+        "not tried (pip install it): tensorrt fp16",
+        "not tried (no time): export fp32; libtorch fp32",
+        "given up: compile bf16 (far behind); compile fp32 (too long)",
+    ]
+    assert "fastest of what was tried: openvino fp32: 1.33 times as fast as plain eager" in text
+    rows = [line.split("  ")[0] for line in text.splitlines()[1:5]]
+    assert rows == ["openvino fp32", "eager fp32", "compile bf16", "compile fp32"]
+
+
+def test_a_lead_of_one_round_is_told_without_an_interval(shown: Shown) -> None:
+    text = shown({"eager fp32": [4.0, 4.0], "compile fp32": [2.0, 2.0]})
+
+    assert (
+        "fastest: perhaps compile fp32: 2.00 times as fast as plain eager by one round alone, which" in text
+    )
+    assert text.rstrip().endswith("run compile fp32")
 
 
 def test_where_nothing_is_faster_it_says_so(shown: Shown) -> None:

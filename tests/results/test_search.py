@@ -92,5 +92,30 @@ def test_a_way_that_is_implausibly_fast_cannot_win(timed: Any) -> None:
     assert time_of(answer.ways[1].case) == math.inf
 
 
+def test_a_way_whose_answer_could_not_be_compared_cannot_win_and_says_why(timed: Any) -> None:
+    doubted = {"warnings": [{"code": "unverified", "message": "it has no tensor"}]}
+    records = timed([4.0], engine="eager", **SETTINGS)
+    records += [each | doubted for each in timed([0.1], order=1, engine="export", **SETTINGS)]
+    records += [
+        each | doubted | {"answer": "unclear"} for each in timed([2.0], order=2, engine="compile", **SETTINGS)
+    ]
+    answer = found(cases_of(records))
+
+    assert answer is not None
+    assert [each.way.split()[0] for each in answer.ways] == ["compile", "eager", "export"]
+    assert (answer.ways[2].standing, answer.ways[2].reason) == ("unverified", "it has no tensor")
+
+
+def test_what_was_not_tried_or_given_up_makes_it_partial_and_what_failed_does_not(timed: Any) -> None:
+    for status, is_partial in ((Status.SKIPPED, True), (Status.GIVEN_UP, True), (Status.ERROR, False)):
+        records = timed([4.0], engine="eager", **SETTINGS)
+        records += timed([None], order=1, engine="export", error=(status, "why"), **SETTINGS)
+        answer = found(cases_of(records))
+
+        assert answer is not None
+        assert answer.is_partial is is_partial
+        assert (answer.ways[1].time, answer.ways[1].reason) == (None, "why")
+
+
 def test_nothing_is_found_where_plain_eager_was_not_measured(search: Any) -> None:
     assert search(eager=[None], compile=[1.0]) is None

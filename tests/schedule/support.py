@@ -28,9 +28,11 @@ class Workers:
     acts: list[Act]
     place: Answer = field(default_factory=lambda: Answer(PLACE))
     asked: list[Request] = field(default_factory=list)
+    timeouts: list[float | None] = field(default_factory=list)
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         self.asked.append(request)
+        self.timeouts.append(timeout)
         if isinstance(request, Describe):
             return self.place
         return Answer(self.acts.pop(0)(watch))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from microbench import run as run_one
 from microbench import sweep
 from microbench.errors import StoppedError, UserError
 from microbench.metrics import cgroups, cpus, machine
-from microbench.results.record import Outcome, Progress, Status, Watch
+from microbench.results.record import Outcome, Progress, Record, Status, Watch
 from microbench.results.result import load
 from microbench.schedule.child import Answer, Describe, Measure, Request
+from microbench.schedule.patience import Patience
 from microbench.schedule.workers import WorkerDiedError, WorkerTimeoutError
 
 from .support import CORES, OK, Act, Diary, Take, Workers, cases
@@ -111,6 +113,56 @@ def test_a_case_that_takes_too_long_keeps_its_samples_and_the_next_one_runs(
     assert list(late["samples"]) == [0.25, 0.5]
     assert late["median"] is None
     assert not result.ok
+
+
+PATIENCE = Patience(budget=60.0, prepare=9.0, whole=15.0, best=0.01)
+
+
+def given_up(take: Take, act: Act) -> tuple[Record, Workers]:
+    """The record of a case that a search has this patience with, and its workers."""
+    workers = Workers([act])
+    (case,) = cases(1)
+    (record,) = take([replace(case, patience=PATIENCE)], workers).records
+    return record, workers
+
+
+def test_what_is_certain_to_lose_a_search_is_given_up_and_keeps_its_samples(take: Take) -> None:
+    def act(watch: Watch) -> Outcome:
+        sampled(watch)
+        raise AssertionError("it was measured on")
+
+    record, _ = given_up(take, act)
+    assert (record["status"], list(record["samples"])) == ("given_up", [0.25])
+    assert record["error"] == "its only sample took 25.0 times as long as the fastest so far"
+
+
+@pytest.mark.parametrize(
+    ("stage", "error"),
+    [
+        ("prepare", "preparing it took longer than 9 s, 15% of experiment.budget"),
+        (None, "a round of it took longer than 15 s, 25% of experiment.budget"),
+    ],
+)
+def test_what_takes_too_much_of_a_searchs_budget_is_given_up(
+    stage: str | None, error: str, take: Take
+) -> None:
+    def act(watch: Watch) -> Outcome:
+        raise WorkerTimeoutError(stage)
+
+    record, workers = given_up(take, act)
+    assert (record["status"], record["error"]) == ("given_up", error)
+    assert workers.timeouts[-1] == PATIENCE.whole
+    (measure,) = [request for request in workers.asked if isinstance(request, Measure)]
+    assert measure.limits == {"prepare": PATIENCE.prepare}
+
+
+def test_what_is_given_up_while_its_answer_is_checked_keeps_all_that_it_measured(take: Take) -> None:
+    def act(watch: Watch) -> Outcome:
+        watch(Progress("verify", outcome=OK))
+        raise WorkerTimeoutError
+
+    record, _ = given_up(take, act)
+    assert (record["status"], record["median"]) == ("given_up", 0.375)
 
 
 @pytest.mark.parametrize(("kills", "status"), [(5, "error"), (6, "oom")])

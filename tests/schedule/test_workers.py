@@ -17,9 +17,18 @@ from typing import Any, cast
 
 import pytest
 
+from microbench.config import Config
 from microbench.results.record import Progress, Watch
-from microbench.schedule.child import Request
-from microbench.schedule.workers import Forked, Spawned, WorkerDiedError, Workers, WorkerTimeoutError, _Server
+from microbench.schedule.child import Measure, Request
+from microbench.schedule.workers import (
+    Deadline,
+    Forked,
+    Spawned,
+    WorkerDiedError,
+    Workers,
+    WorkerTimeoutError,
+    _Server,
+)
 
 
 def nothing(progress: Progress) -> None:
@@ -61,6 +70,17 @@ class Asks:
         time.sleep(600)
 
     def waits(self, watch: Watch) -> None:
+        time.sleep(600)
+
+
+class Slow(Measure):
+    """A request that prepares for long, or samples for long."""
+
+    def run(self, watch: Watch) -> None:
+        watch(Progress("prepare"))
+        if self.is_first:
+            time.sleep(600)
+        watch(Progress("sample"))
         time.sleep(600)
 
 
@@ -134,6 +154,18 @@ def test_a_request_that_takes_too_long_is_killed_and_the_next_one_runs(workers: 
     assert workers.ask(ask("reports"), nothing, None).value == "done"
 
 
+def test_a_stage_that_takes_too_long_ends_the_worker_and_is_named() -> None:
+    workers = Forked(["microbench.schedule.child"])
+    try:
+        for is_first, timeout, stage in ((True, None, "prepare"), (False, 1.0, None)):
+            with pytest.raises(WorkerTimeoutError) as caught:
+                workers.ask(Slow(Config(), is_first, limits={"prepare": 0.5}), nothing, timeout)
+            assert caught.value.stage == stage
+        assert workers.ask(ask("reports"), nothing, None).value == "done"
+    finally:
+        workers.close()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_what_a_worker_started_ends_with_it(workers: Workers) -> None:
     assert ends(workers.ask(ask("leaves_a_child"), nothing, None).value)
@@ -179,4 +211,4 @@ def test_a_message_that_breaks_off_is_a_worker_that_died() -> None:
         server.sendall(b"\0\0\0\0")
         this = cast(_Server, SimpleNamespace(_control=control))
         with Connection(ours.detach()) as connection:
-            assert _Server._converse(this, connection, ask("pid"), nothing, None) is None
+            assert _Server._converse(this, connection, ask("pid"), nothing, Deadline(None)) is None

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from microbench.config import Config
-from microbench.engines import Facts, Job, Program, dressed, quiet, require
+from microbench.engines import Facts, Job, Program, dressed, quiet
 from microbench.engines.onnxruntime import files, session
 from microbench.errors import SkippedError
 
@@ -15,6 +15,7 @@ PRECISIONS = ("fp32", "tf32", "fp16", "int8")
 LAYOUTS = ("contiguous",)
 DEVICES = ("cpu", "cuda")
 USES_TORCH = False
+LIBRARIES = ("onnxruntime", "onnx", "onnxscript")
 
 ABLE = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32", "fp16")}
 """By a device, the precisions that its provider computes in."""
@@ -29,9 +30,8 @@ def prepare(job: Job) -> Program:
     """Export the module and load it. No file is left: what is loaded stays without.
 
     Raises:
-        SkippedError: a library or its provider is missing, or cannot do what is asked for.
+        SkippedError: its provider is missing, or cannot do what is asked for.
     """
-    require("onnxruntime", "onnxruntime", "onnx", "onnxscript")
     config, is_int8 = job.config, job.config.precision.name == "int8"
     check(config)
     workload = job.workload if is_int8 else dressed(job)[0]

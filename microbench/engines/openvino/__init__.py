@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from microbench.distribution import install_line
-from microbench.engines import Facts, Job, Program, quiet, require
+from microbench.engines import Facts, Job, Program, quiet
 from microbench.engines.openvino import compiling, model
 from microbench.engines.openvino.library import nncf, openvino
 from microbench.errors import SkippedError
@@ -19,15 +19,15 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 LAYOUTS = ("contiguous",)
 DEVICES = ("cpu",)
 USES_TORCH = False
+LIBRARIES = ("openvino",)
 
 
 def prepare(job: Job) -> Program:
     """Convert the module, compile it, and bind its inputs, so that a call copies nothing.
 
     Raises:
-        SkippedError: a library is missing, or cannot do here what is asked for.
+        SkippedError: nncf is missing, or it cannot do here what is asked for.
     """
-    require("openvino", "openvino")
     config, workload = job.config, job.workload
     is_int8 = config.precision.name == "int8"
     if is_int8 and nncf is None:
