@@ -20,7 +20,7 @@ from microbench.errors import FailedAt, SkippedError, UserError, first_line
 from microbench.formats import arithmetic
 from microbench.host import state
 from microbench.measure import sampler
-from microbench.measure.cautions import Wanted, cautions
+from microbench.measure.cautions import Wanted, cautions, other_threads
 from microbench.measure.disturbances import disturbances
 from microbench.measure.experiment import Clock, Experiment
 from microbench.measure.sampler import Sampled
@@ -124,16 +124,18 @@ class _Steps:
             )
             traced = self._traced(program, device)
 
-        self.environment |= findings.environment
+        self.environment |= {**self._threads_used(program), **findings.environment}
         series = _series(sampled, warmup, experiment.whole, clock.name)
         main = [each for each in series if each.phase in experiment.main]
         readings = sensors.readings(sampled.calls * experiment.runs)
-        surroundings = sensors.surroundings(self._threads, str(self.environment["allocator"]))
+        threads = int(self.environment["threads"] or self._threads)
+        surroundings = sensors.surroundings(threads, str(self.environment["allocator"]))
         outcome = Outcome(
             series=(*series, *findings.series, prepare, first_call),
             stop_reason=sampled.stop_reason,
             cautions=(
                 *cautions(warmup, main, self._wanted, finite),
+                *other_threads(self._threads_asked, self.environment),
                 *disturbances(readings, surroundings),
                 *traced,
             ),
@@ -202,7 +204,7 @@ class _Steps:
         start = time.perf_counter_ns()
         program = engines.prepare(Job(workload, self._config, training))
         seconds = (time.perf_counter_ns() - start) * 1e-9
-        self.environment |= asdict(program.facts)
+        self.environment |= asdict(program.facts) | self._threads_used(program)
         return program, self._once("prepare", "perf_counter_ns", seconds)
 
     def _first_call(self, experiment: Experiment, clock: Clock) -> Series:
@@ -234,6 +236,15 @@ class _Steps:
         with Sensors() if loop is None else Sensors(loop.pid) as sensors:
             sampled = sampler.sample(experiment, device.clock, rule, calls, self._watch)
         return sampled, sensors
+
+    def _threads_used(self, program: Program) -> dict[str, int]:
+        """The threads as they are now: torch's, or those of the engine's own library."""
+        own = {name: getattr(program.facts, name) for name in self._threads_asked}
+        return state.threads_used() | {name: number for name, number in own.items() if number is not None}
+
+    @property
+    def _threads_asked(self) -> dict[str, int | None]:
+        return {"threads": self._threads, "interop_threads": self._config.interop_threads}
 
     @property
     def _wanted(self) -> Wanted:

@@ -431,6 +431,58 @@ def test_the_outcome_says_what_the_process_ran_with() -> None:
     assert measured(flush_denormal=True).environment["flush_denormal"] is True
 
 
+@pytest.mark.parametrize("where", ["__init__", "forward"])
+def test_threads_that_a_module_sets_are_those_that_ran(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "setting_threads.py").write_text(SETTING_THREADS)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = torch.get_num_threads()
+    outcome = measured(
+        threads=2, **{"model.cls": "setting_threads.Layer", "model.args": [where], "model.input_shape": [4]}
+    )
+    del sys.modules["setting_threads"]
+    assert (outcome.status, outcome.environment["threads"]) == (Status.OK, 1)
+    (caution,) = [each for each in outcome.cautions if each.code is WarningCode.OTHER_THREADS]
+    assert caution.message.startswith("threads=2 was asked for, and 1 ran: ")
+    assert torch.get_num_threads() == before
+    codes = [each.code for each in measured(threads=2).cautions]
+    assert WarningCode.OTHER_THREADS not in codes
+
+
+SETTING_THREADS = """
+import torch
+from torch import nn
+
+
+class Layer(nn.Module):
+    def __init__(self, where):
+        super().__init__()
+        self.where = where
+        if where == "__init__":
+            torch.set_num_threads(1)
+
+    def forward(self, x):
+        if self.where == "forward":
+            torch.set_num_threads(1)
+        return x + 1
+"""
+
+
+def test_threads_of_an_engine_of_its_own_are_those_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = engines.prepare
+
+    def with_threads(*arguments: Any) -> engines.Program:
+        program = prepare(*arguments)
+        return replace(program, facts=replace(program.facts, threads=3, interop_threads=5))
+
+    monkeypatch.setattr(engines, "prepare", with_threads)
+    outcome = measured(threads=2)
+    assert (outcome.environment["threads"], outcome.environment["interop_threads"]) == (3, 5)
+    (caution,) = [each for each in outcome.cautions if each.code is WarningCode.OTHER_THREADS]
+    assert caution.message.startswith("threads=2 was asked for, and 3 ran: ")  # no interop_threads were asked
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="binds processes to CPUs")
 def test_a_case_runs_on_the_cpus_it_asks_for(probe: Any) -> None:
     before, one = cpus.usable(), min(cpus.usable())

@@ -44,11 +44,15 @@ class Facts:
         engine: the library that runs it, with its version.
         arithmetic: what multiplies, such as `avx512_bf16`; None where it is not known.
         conversions: how often a call converts between layouts; None where it need not.
+        threads: threads of an operation, where the library has its own; None where they are torch's.
+        interop_threads: how many operations it runs side by side, likewise.
     """
 
     engine: str = "torch"
     arithmetic: str | None = None
     conversions: int | None = None
+    threads: int | None = None
+    interop_threads: int | None = None
 
 
 @dataclass(frozen=True)

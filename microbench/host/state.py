@@ -35,11 +35,15 @@ def turned_out(tuned: bool) -> Environment:
     """What this process runs with."""
     return {
         "allocator": machine.allocator() + (", tuned" if tuned else ""),
-        "threads": torch.get_num_threads(),
-        "interop_threads": torch.get_num_interop_threads(),
+        **threads_used(),
         "cpus": cpus.text(cpus.usable()),
         "flush_denormal": flushes_denormals(),
     }
+
+
+def threads_used() -> dict[str, int]:
+    """How many threads torch computes with now; a module may have set others than were asked for."""
+    return {"threads": torch.get_num_threads(), "interop_threads": torch.get_num_interop_threads()}
 
 
 def set_allocator(name: str) -> None:

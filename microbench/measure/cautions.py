@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from microbench.measure.warmup import Warmup
 from microbench.results.record import Caution, Series, Summary, WarningCode
@@ -65,6 +66,26 @@ def cautions(warmup: Warmup, main: Sequence[Series], wanted: Wanted, finite: boo
             WarningCode.BIMODAL,
             f"two speeds instead of one, and a median that is either by chance: {', '.join(several)}; look "
             "for what comes and goes (other load, clock rate, threads that move: affinity=compact)",
+        )
+
+
+def other_threads(asked: Mapping[str, int | None], used: Mapping[str, Any]) -> Iterator[Caution]:
+    """A warning where a case did not run with the threads that it was to.
+
+    Args:
+        asked: by an option, the number; None where torch's default was to be.
+        used: the same, as it was once the case was sampled.
+    """
+    texts = [
+        f"{option}={number} was asked for, and {used[option]} ran"
+        for option, number in asked.items()
+        if number is not None and number != used[option]
+    ]
+    if texts:
+        yield Caution(
+            WarningCode.OTHER_THREADS,
+            f"{', '.join(texts)}: the module, or a library, sets another number (such as by "
+            "torch.set_num_threads); take that out, or ask for what runs",
         )
 
 

@@ -25,7 +25,7 @@ def count(number: int, noun: str) -> str:
 def machine(cases: Sequence[CaseResult]) -> str:
     """The machine and the software that all cases ran on, on one line."""
     record = cases[0].first
-    threads = {case.first["cfg_threads"] for case in cases}
+    threads = {case.first.get("env_threads") or case.first["cfg_threads"] for case in cases}
     allocators = {case.first["env_allocator"] for case in cases} - {None}
     env = {key.removeprefix("env_"): value for key, value in record.items() if key.startswith("env_")}
     parts = [

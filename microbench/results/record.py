@@ -66,6 +66,7 @@ class WarningCode(StrEnum):
     BIMODAL = "bimodal"
     FOREIGN_LOAD = "foreign_load"
     OVERSUBSCRIBED = "oversubscribed"
+    OTHER_THREADS = "other_threads"
     THROTTLED = "throttled"
     STOLEN = "stolen"
     PAGE_FAULTS = "page_faults"

@@ -28,6 +28,11 @@ def test_one_core_and_one_thread_are_one(make_case: MakeCase) -> None:
     assert named.startswith("Some CPU, 1 core · 1 thread · ")
 
 
+def test_threads_are_those_that_ran(make_case: MakeCase) -> None:
+    (record,) = make_case(INFER, threads=4)
+    assert " · 1 thread · " in machine([case_of(record | {"env_threads": 1})])
+
+
 def test_what_cases_do_not_share_is_no_name_of_the_machine(make_case: MakeCase) -> None:
     several = cases(
         make_case(INFER, order=0, threads=1), make_case(INFER, order=1, threads=2, malloc="jemalloc")

@@ -49,7 +49,12 @@ def prepare(job: Job) -> Program:
         partial(loop.step, 1),
         list(workload.module.parameters()),
         loop=loop,
-        facts=replace(facts, engine=f"libtorch {torch.__version__}"),
+        facts=replace(
+            facts,
+            engine=f"libtorch {torch.__version__}",
+            threads=settings["threads"],
+            interop_threads=settings["interop_threads"],
+        ),
         close=loop.close,
     )
 

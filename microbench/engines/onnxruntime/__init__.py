@@ -43,7 +43,8 @@ def prepare(job: Job) -> Program:
         arithmetic = files.arithmetic(path) if is_int8 else PLAIN[config.device.name]
     run = session.copying if config.engine.copies else session.bound
     call, outputs = run(loaded, workload)
-    return Program(workload, call, outputs=outputs, facts=Facts(session.name(loaded), arithmetic))
+    facts = Facts(session.name(loaded), arithmetic, **session.threads(loaded))
+    return Program(workload, call, outputs=outputs, facts=facts)
 
 
 def check(config: Config) -> None:

@@ -79,6 +79,16 @@ def name(session: Any) -> str:
     return f"onnxruntime {onnxruntime.__version__}, {session.get_providers()[0]}"
 
 
+def threads(session: Any) -> dict[str, int]:
+    """How many threads a session computes with: of an operation, and operations side by side."""
+    made = session.get_session_options()
+    is_parallel = made.execution_mode == onnxruntime.ExecutionMode.ORT_PARALLEL
+    return {
+        "threads": made.intra_op_num_threads,
+        "interop_threads": made.inter_op_num_threads if is_parallel else 1,
+    }
+
+
 def bound(session: Any, workload: Workload) -> Run:
     """Runs on tensors that are bound once: nothing is copied.
 

@@ -38,7 +38,12 @@ def prepare(job: Job) -> Program:
         if is_int8:
             converted = model.quantize(converted, workload.inputs, config.seed)
         compiled = openvino.Core().compile_model(converted, "CPU", settings)
-    facts = Facts(f"openvino {version()}", compiling.arithmetic(compiled, config.precision.name))
+    facts = Facts(
+        f"openvino {version()}",
+        compiling.arithmetic(compiled, config.precision.name),
+        threads=compiled.get_property("INFERENCE_NUM_THREADS"),
+        interop_threads=compiled.get_property("NUM_STREAMS"),
+    )
     return Program(workload, call_of(compiled, workload.inputs), outputs=outputs, facts=facts)
 
 
