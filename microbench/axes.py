@@ -20,7 +20,9 @@ PRESET = "experiment"
 PLAIN = ("engine=eager", "precision=fp32", "layout=contiguous")
 """The way that a search compares all others with."""
 
-FREE = re.compile(r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs)(?=[.=]|$)")
+FREE = re.compile(
+    r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs|env_set|hydra\.(job\.env_set|sweeper\.params))(?=[.=]|$)"
+)
 """The keys of dictionaries that may hold anything. An override merges into one; it does not replace it."""
 
 Axes = Mapping[str, Sequence[str]]

@@ -26,7 +26,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from microbench import catalog
+from microbench import catalog, hydra_options
 from microbench.axes import FREE, NO_PRESET, PRESET, Axes, Preset, axes_of, combined
 from microbench.config import PROFILE, Config
 from microbench.errors import UserError, first_line
@@ -40,9 +40,12 @@ from microbench.validation import validate
 MULTIRUN = {"-m", "--multirun"}
 CONFIG_DIR = {"-cd", "--config-dir"}
 PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
-BEGINS_A_PRESET = re.compile(r"\+|hydra\.(mode|sweeper)\b")  # what may lead to a sweep without -m
+BEGINS_A_PRESET = re.compile(
+    r"\+|hydra(=|\.(mode|sweeper|searchpath)\b)"
+)  # what may lead to a sweep without -m
 PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is measured
-DICTIONARY = re.compile(r"[\w.]+=\s*\{")
+DICTIONARY = re.compile(rf"({'|'.join(GROUPS)})=\s*\{{")  # of a group's options
+SEARCH_PATH = re.compile(r"\+*hydra\.searchpath=")
 RESUME = "resume="
 COLUMNS = "columns"
 BETWEEN_LISTS = re.compile(r"(?<=\])\s*,\s*(?=\[)")  # in a sweep
@@ -97,6 +100,7 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
     with composing():
         tasks, sweep = _tasks(overrides, folder, bool(MULTIRUN & flags.keys()))
         composed = _composed(tasks, folder)
+        _check_hydra(composed, overrides, folder)
         kept = ("--config-dir", str(Path(folder).resolve())) if folder else ()
         cases = [
             case(config, (*kept, *(each for each in task if not each.startswith(PLACES))), order)
@@ -180,15 +184,30 @@ def preset_of(given: Axes, folder: str | None) -> Preset:
 def check_key(override: str) -> None:
     """Refuse an option whose key no configuration has, before anything else is found wrong with it.
 
-    Hydra's own options, and what its grammar allows beyond `key=value`, are left for it to judge.
+    What Hydra's grammar allows beyond `key=value` is left for it to judge.
     """
-    key = override.lstrip("+").partition("=")[0]
+    key = override.lstrip("+~").partition("=")[0]
+    hydra_options.check_key(key)
     plain = "=" in override and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key)
     ours = key.partition(".")[0] != "hydra" and not FREE.match(key)
     if plain and ours and key not in SCHEMA:
         raise unknown_key(key)
     if re.match(rf"(\+\+)?{PRESET}=", override):
         raise no_plus(override.partition("=")[2])
+
+
+def _check_hydra(composed: Sequence[DictConfig], overrides: Sequence[str], folder: str | None) -> None:
+    """Refuse what an override or a user's file sets of Hydra's own options that would do nothing.
+
+    Raises:
+        UserError: there is such an option.
+    """
+    if folder is None and not any(re.match(r"\+*hydra", each) for each in overrides):
+        return
+    loader = GlobalHydra.instance().config_loader()
+    plain = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    for config in composed:
+        hydra_options.check(config.hydra, plain.hydra)
 
 
 @contextmanager
@@ -290,10 +309,14 @@ def _for_hydra(overrides: Sequence[str], folder: str | None) -> list[str]:
     """The overrides as Hydra wants them, and the folder of a user's own files among its places to search.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or it is given besides other places to search.
     """
-    found = [f"++{each}" if FREE.match(each) or DICTIONARY.match(each) else each for each in overrides]
+    paths = [each for each in overrides if SEARCH_PATH.match(each)]
+    found = [each for each in overrides if each not in paths] + paths[-1:]
+    found = [f"++{each}" if FREE.match(each) or DICTIONARY.match(each) else each for each in found]
     if folder is not None:
+        if paths:
+            raise UserError(f"{paths[-1]} and --config-dir are one thing: give one of them.")
         if not folder or not Path(folder).is_dir():
             raise UserError(f"--config-dir {folder}: there is no such folder.")
         found.append(f"hydra.searchpath=[{as_override(f'file://{Path(folder).resolve()}')}]")
@@ -323,6 +346,7 @@ def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
     preset.name = preset.name or config.hydra.runtime.choices.get(PRESET)
     work = config.copy()
     with open_dict(work):
+        work.env_set = {**work.hydra.job.env_set, **work.env_set}
         del work["hydra"]
     for key in sorted(OmegaConf.missing_keys(work)):
         raise missing_key(key)

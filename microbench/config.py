@@ -80,6 +80,7 @@ WAYS = (
     "interop_threads",
     "affinity",
     "allocator",
+    "env_set",
     "flush_denormal",
     "measure.cold_cache",
 )
@@ -313,6 +314,7 @@ class Config:
         affinity: the CPUs to run on: `none` for all there are, `compact` for as many cores as threads, or a
             list of CPUs.
         allocator: one of ALLOCATORS: the memory allocator of the host.
+        env_set: environment variables of the process that measures, set before it imports torch.
         flush_denormal: treat denormal numbers as zero.
         seed: what weights and inputs are drawn from.
         isolation: one of ISOLATIONS: a fresh process forked from one that has imported torch, a new
@@ -349,6 +351,7 @@ class Config:
     interop_threads: int | None = None
     affinity: Any = "none"
     allocator: str = "system"
+    env_set: dict[str, str] = field(default_factory=dict)
     flush_denormal: bool = False
     seed: int = 0
     isolation: str = "fork"

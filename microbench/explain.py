@@ -60,7 +60,8 @@ def _missing_config(error: Any) -> UserError | None:
 
 
 def _bad_override(error: Any) -> UserError:
-    return UserError(f"Cannot read the option {error.override!r}: write key=value, a list as key=[a,b].")
+    given = error.override.removeprefix("++")  # which dictionaries are given here
+    return UserError(f"Cannot read the option {given!r}: write key=value, a list as key=[a,b].")
 
 
 def _bad_yaml(error: Any) -> UserError:

@@ -52,11 +52,16 @@ def _is_affinity(value: Any) -> bool:
     return value in AFFINITIES
 
 
+def _are_variables(variables: dict[str, str]) -> bool:
+    return all(name and "=" not in name and "\0" not in name + value for name, value in variables.items())
+
+
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": (_at_least_one, "an integer of at least 1"),
     "threads": (_at_least_one, "an integer of at least 1, or null for the physical cores"),
     "interop_threads": (_at_least_one, "an integer of at least 1, or null for torch's default"),
     "affinity": (_is_affinity, "none, compact, or a list of CPUs such as [0,1]"),
+    "env_set": (_are_variables, "names of environment variables with their values"),
     "seed": (_not_negative, "an integer of at least 0"),
     "schedule_seed": (_not_negative, "an integer of at least 0, or null to draw one"),
     "tolerance": (_positive, "a share above 0 (0.01 is 1 %), or null for the precision's own"),
@@ -121,6 +126,11 @@ def validate(config: Config) -> None:
     if not config.cache_weights and config.layout != "mkldnn":
         raise UserError(
             f"cache_weights=false is an option of layout=mkldnn: layout={config.layout} has none."
+        )
+    if config.isolation == "inline" and config.env_set:
+        raise UserError(
+            f"env_set.{next(iter(config.env_set))} is for a fresh process, which isolation=inline has not: "
+            "set it in the shell."
         )
     if config.isolation == "inline" and config.measure.rounds > 1:
         raise UserError(

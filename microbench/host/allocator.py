@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Mapping
 from ctypes.util import find_library
 from functools import cache
 from pathlib import Path
@@ -34,10 +35,10 @@ KEPT = 2**31 - 1  # bytes of free memory to keep: the most that mallopt can be t
 SHARED = 2**30  # bytes; smaller allocations come from memory that is kept
 
 
-def variables(name: str) -> dict[str, str]:
+def variables(name: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment variables that an allocator needs before a process starts.
 
-    What this process preloads is preloaded too, but for other allocators.
+    What the process would preload in its `environment` is preloaded too, but for other allocators.
 
     Raises:
         SkippedError: its library is not installed.
@@ -51,7 +52,7 @@ def variables(name: str) -> dict[str, str]:
             f"allocator={name} needs lib{LIBRARIES[name][0]}, which is not installed: "
             f"`apt install {debian}`, or `conda install -c conda-forge {conda}`"
         )
-    before = re.split(r"[ :]", os.environ.get("LD_PRELOAD", ""))
+    before = re.split(r"[ :]", environment.get("LD_PRELOAD", ""))
     kept = [each for each in before if each and not any(f"lib{other}" in each for other in LIBRARIES)]
     return {"LD_PRELOAD": ":".join([path, *kept])}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,8 @@ class Pool:
             SkippedError: what its environment needs is not installed.
         """
         isolation, modules = case.config.isolation, preloads(case)
-        variables = allocator.variables(case.config.allocator)
+        given = case.config.env_set
+        variables = given | allocator.variables(case.config.allocator, os.environ | given)
         key = (isolation, *modules, *variables.items())
         if key not in self._workers:
             self._workers[key] = self._start(isolation, modules, variables)

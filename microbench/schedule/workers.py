@@ -181,8 +181,8 @@ class _Server:
         self._ready = False
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             **variables,
+            "PYTHONPATH": os.pathsep.join(filter(None, (variables.get("PYTHONPATH"), *sys.path))),
         }
         with theirs:
             self._process = start_server(theirs.fileno(), modules, self._log, environment)

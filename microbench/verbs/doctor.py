@@ -43,6 +43,7 @@ OF_PEAKS_TOO = (
     "threads",
     "interop_threads",
     "affinity",
+    "env_set",
     "flush_denormal",
     "seed",
     "isolation",

@@ -50,6 +50,7 @@ MEANINGS = {
     "interop_threads": "threads that run operations side by side; null: torch's default",
     "affinity": "CPUs to run on: none (all), compact (as many cores as threads), or a list such as [0,1]",
     "allocator": "of host memory: system, tuned (glibc keeps what is freed), jemalloc, tcmalloc",
+    "env_set": "environment variables of the process that measures, such as env_set.OMP_PROC_BIND=true",
     "flush_denormal": "treat denormal numbers as zero",
     "seed": "what weights and inputs are drawn from",
     "isolation": "a forked process (fork), a new interpreter (spawn) or this process (inline) for each case",

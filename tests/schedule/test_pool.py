@@ -107,3 +107,19 @@ def test_closing_a_pool_closes_all_its_workers(monkeypatch: pytest.MonkeyPatch) 
         pool.of(case)
     pool.close()
     assert closed == [pools.preloads(case) for case in planned[:2]]
+
+
+def test_cases_of_other_variables_have_workers_of_their_own() -> None:
+    pool = pools.Pool()
+    workers = pool.of(case_of(**{"env_set.X": "1"}))
+    assert pool.of(case_of(**{"env_set.X": "1"})) is workers
+    assert pool.of(case_of(**{"env_set.X": "2"})) is not workers
+    assert pool.of(case_of()) is not workers
+
+
+def test_an_allocator_is_preloaded_with_what_a_case_preloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools.allocator, "find", lambda name: f"/lib{name}.so")
+    started: list[Mapping[str, str]] = []
+    monkeypatch.setattr(pools, "Forked", lambda modules, variables: started.append(variables))
+    pools.Pool().of(case_of(**{"allocator": "jemalloc", "env_set.LD_PRELOAD": "/mine.so", "env_set.X": "1"}))
+    assert started == [{"X": "1", "LD_PRELOAD": "/libjemalloc.so:/mine.so"}]

@@ -120,7 +120,10 @@ def test_workers_have_this_processs_variables_and_those_given(
     kind: type[Forked] | type[Spawned], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROBENCH_TEST", "inherited")
-    for variables, value in (({}, "inherited"), ({"MICROBENCH_TEST": "given"}, "given")):
+    for variables, value in (
+        ({}, "inherited"),
+        ({"MICROBENCH_TEST": "given", "PYTHONPATH": "/elsewhere"}, "given"),
+    ):
         workers = kind(["json"], variables)
         try:
             assert workers.ask(ask("variable"), nothing, None).value == value
