@@ -72,11 +72,13 @@ def compare(
 
         print(microbench.compare("outputs/before", "outputs/after"))
         microbench.compare(result, by="engine", baseline="eager").to_frame()
+        assert not microbench.compare("outputs/before", "outputs/after").failing("slower,inconclusive")
 
     Args:
         a: the baseline: a result, a run's folder or its file of records, or several of these.
         b: what is compared with it.
-        by: the option to compare by within `a`: an axis such as `engine`, or a dotted key.
+        by: the option to compare by within `a`: an axis such as `engine`, or a dotted key. With `b`, what of
+            the work differs between the two, such as `batch_size`; how the work is done may differ anyway.
         baseline: the value of it that the others are compared with; by default the first of the run.
         margin: the share by which a ratio may be off 1 and still count as the same.
         phase: the phases to compare, as a list or separated by commas, or `all`; by default total and

@@ -2,29 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from io import StringIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from microbench.errors import NothingToCompareError, unknown
 from microbench.reports import units
 from microbench.reports.labels import relative
+from microbench.results.absences import Absent
 from microbench.results.compare import Compared, Row, Suite
-from microbench.results.verdicts import Verdict
+from microbench.results.verdicts import ONE_ROUND, Verdict
 
 STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red", Verdict.SAME: "bold", Verdict.INCONCLUSIVE: "dim"}
 WIDTH = 120  # columns of a comparison that is printed as text
 MOST_DECIMALS = 4
 
+FAIL_ON = (Verdict.SLOWER, Verdict.FASTER, Verdict.INCONCLUSIVE, *Absent)
+"""What a check of a comparison can fail on."""
+
+JUDGED = frozenset((Verdict.SLOWER, Verdict.FASTER))
+"""Of these, what only an interval can tell."""
+
+IMPLIED: Mapping[str, Sequence[str]] = {Verdict.SLOWER: tuple(Absent)}
+"""What counts as well where a verdict does: of what has no time any more nobody knows that it is as fast."""
+
 
 class Comparison(Compared):
     """What a comparison found; printed, it is its table."""
+
+    def failing(self, on: str | Sequence[str] = "slower") -> list[str]:
+        """What a check of this comparison fails on, a line each; none where it passes.
+
+            assert not microbench.compare("before", "after").failing("slower,inconclusive")
+
+        Args:
+            on: any of slower, faster, inconclusive, failed (a case of B, or some of its rounds, where A's did
+                not) and missing (B has not measured what A has), as a list or separated by commas. slower
+                covers failed and missing as well.
+
+        Raises:
+            NothingToCompareError: none of these can ever be found in so few rounds.
+            UserError: there is nothing of that name to fail on.
+        """
+        asked = known_to_fail_on(on)
+        kinds = {*asked, *(kind for word in asked for kind in IMPLIED.get(word, ()))}
+        found = [
+            f"{row.verdict}: {row.case} {row.phase}: {sentence(row)}"
+            for row in self.rows
+            if row.verdict in asked
+        ]
+        found += [f"{each.kind}: {each.case}: {each.reason}" for each in self.absences if each.kind in kinds]
+        if not found and {*asked} <= JUDGED and len(self.unjudged) == len(self.rows):
+            raise NothingToCompareError(f"No verdict is possible, and none to fail on: {ONE_ROUND}.")
+        return found
+
+    @property
+    def unjudged(self) -> list[Row]:
+        """The rows that can be neither slower nor faster: with one round on a side there is no interval."""
+        return [row for row in self.rows if row.p is None]
 
     def __str__(self) -> str:
         file = StringIO()
         show_comparison(self, Console(file=file, width=WIDTH, highlight=False, color_system=None))
         return file.getvalue().rstrip("\n")
+
+
+def known_to_fail_on(words: str | Sequence[str]) -> list[str]:
+    """The words as a list.
+
+    Raises:
+        UserError: one of them is nothing to fail on.
+    """
+    asked = [word.strip() for word in words.split(",")] if isinstance(words, str) else list(words)
+    for word in asked:
+        if word not in FAIL_ON:
+            raise unknown("verdict to fail on", word, FAIL_ON)
+    return asked
 
 
 def show_comparison(comparison: Compared, out: Console) -> None:

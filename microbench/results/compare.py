@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from microbench.config import MARGIN
 from microbench.errors import NothingToCompareError, UserError, unknown
+from microbench.results.absences import Absence, absences, counts
 from microbench.results.cases import PHASES, WHOLE, CaseResult
 from microbench.results.pairing import Difference, Pair, Pairing, across, listed, within
 from microbench.results.result import Result
@@ -110,6 +111,7 @@ class Compared:
         suite: a row a phase, and a value compared with the baseline, where there are several pairs.
         warnings: what else differs between the sides, and may be why their times do.
         remarks: which cases are not compared, and why.
+        absences: what the baseline's side has measured and the other has not.
         differences: what differs between the sides.
         by: the setting that was compared by within one side; None for two sides.
         margin: the share by which a ratio may be off 1 and still count as the same.
@@ -121,6 +123,7 @@ class Compared:
     suite: Sequence[Suite]
     warnings: Sequence[str]
     remarks: Sequence[str]
+    absences: Sequence[Absence]
     differences: Sequence[Difference]
     by: str | None
     margin: float
@@ -145,7 +148,8 @@ def compare(
     Args:
         a: the baseline.
         b: what is compared with it; None to compare within `a`.
-        by: within `a`, the setting to compare by: an axis such as `engine`, or a dotted key.
+        by: within `a`, the setting to compare by: an axis such as `engine`, or a dotted key. With `b`, what
+            of the work differs between the two, separated by commas; how it is done may differ anyway.
         baseline: the value of `by` that the others are compared with; by default the first of the run.
         margin: the share by which a ratio may be off 1 and still count as the same.
         phase: the phases to compare, as a list or separated by commas, or `all`; by default those that span
@@ -158,6 +162,7 @@ def compare(
     if not 0 <= margin < 1:
         raise UserError(f"margin={margin:g} is not possible: give a share from 0 to below 1 (0.01 is 1 %).")
     by = by and by.removeprefix("cfg_")
+    within_one = by if b is None else None
     pairing = _pairing(a, b, by, baseline)
     measured = [pair for pair in pairing.pairs if pair.a.estimates and pair.b.estimates]
     phases = _phases(measured, phase)
@@ -177,10 +182,11 @@ def compare(
         b=None if b is None else b.path,
         rows=rows,
         suite=list(_suite([pair for pair, _ in found], rows, ratios)),
-        warnings=list(dict.fromkeys(text for pair, _ in found for text in warnings_of(pair, by))),
+        warnings=list(dict.fromkeys(text for pair, _ in found for text in warnings_of(pair, within_one))),
         remarks=[*untold, *pairing.remarks],
+        absences=absences(pairing, phases),
         differences=pairing.differences,
-        by=by,
+        by=within_one,
         margin=margin,
     )
 
@@ -218,11 +224,9 @@ def _pairing(a: Result, b: Result | None, by: str | None, baseline: object) -> P
         if result is not None and not found:
             raise NothingToCompareError(f"Nothing to compare: {result.path} has no records.")
     if b is not None:
-        if by is not None or baseline is not None:
-            raise UserError(
-                "Comparing by a setting, or with a baseline, is within one run: leave out the second."
-            )
-        return across(cases, b.cases())
+        if baseline is not None:
+            raise UserError("A baseline is for the cases of one run: leave out the second.")
+        return across(cases, b.cases(), by)
     if by is None:
         vary = ", ".join(choices(cases))
         within_it = f", or a setting that varies in this one: {vary}" if vary else ""
@@ -265,7 +269,7 @@ def _failures(pairs: Sequence[Pair]) -> list[str]:
         id(case): f"{side}: {pair.name}: {case.standing}: {case.reason or 'nothing was summarized'}"
         for pair in pairs
         for side, case in _sides(pair)
-        if not case.estimates or case.is_implausible
+        if not counts(case)
     }
     return list(failed.values())
 

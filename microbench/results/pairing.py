@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import TypeVar
 
+from microbench.config import WAYS
 from microbench.errors import NothingToCompareError, unknown
 from microbench.results.cases import CaseResult
 from microbench.results.naming import PART, labels, varying
@@ -18,6 +19,7 @@ from microbench.results.settings import (
     is_of_the_run,
     is_work,
     keys_by,
+    meant,
     settings_of,
     values_by,
     without,
@@ -75,11 +77,13 @@ class Pairing:
         pairs: the pairs.
         differences: what differs between their sides.
         remarks: which cases have no counterpart.
+        missing: the baselines that have none: what each is called, the side that lacks it, and the case.
     """
 
     pairs: list[Pair]
     differences: list[Difference]
     remarks: list[str]
+    missing: list[tuple[str, str, CaseResult]]
 
 
 def listed(names: Sequence[str]) -> str:
@@ -96,18 +100,26 @@ def _places(keys: Iterable[Key]) -> dict[Key, list[int]]:
     return found
 
 
-def across(a: Sequence[CaseResult], b: Sequence[CaseResult]) -> Pairing:
+def across(a: Sequence[CaseResult], b: Sequence[CaseResult], by: str | None = None) -> Pairing:
     """Pair the cases of one side with those of another.
 
-    What differs are the settings of which no value occurs on both sides; cases pair that agree in all others.
-    One case and one case so pair whatever differs. A single work that agrees with several is compared with
-    each; the same work measured several times is paired in order.
+    What may differ are settings of how the work is done (`config.WAYS`), and what `by` names; of these, those
+    differ of which no value occurs on both sides. Cases pair that agree in all others. A single work that
+    agrees with several is compared with each; the same work measured several times is paired in order.
+
+    Args:
+        a: the baselines.
+        b: what is compared with them.
+        by: settings of the work that differ as well, separated by commas, such as `batch_size`.
 
     Raises:
-        NothingToCompareError: no two cases pair.
+        NothingToCompareError: no two cases pair, or what `by` names has values that occur on both sides.
+        UserError: there is no setting that `by` names.
     """
     works = [work_of(case) for case in a], [work_of(case) for case in b]
-    differing = _differing(*works)
+    apart = _apart(*works)
+    names = (*WAYS, *_named_by(by, works, apart))
+    differing = [key for key in apart if any(meant(name, [key]) for name in names)]
     rests = [_places(without(work, differing) for work in side) for side in works]
     matches = sorted(
         match
@@ -115,8 +127,10 @@ def across(a: Sequence[CaseResult], b: Sequence[CaseResult]) -> Pairing:
         for match in _matches(rests[0][rest], rests[1][rest], *works)
     )
     if not matches:
-        raise _no_pairs(a, b, works, differing)
+        raise _no_pairs(a, b, works, differing, apart)
     pairs = [Pair(a[first], b[second], "A", "B") for first, second in matches]
+    there = {without(works[0][first], ()) for first, _ in matches}
+    names_of_a = labels(a)
     return Pairing(
         _named(pairs, lambda setting: not is_work(setting)),
         list(_differences(differing, *works)),
@@ -124,10 +138,45 @@ def across(a: Sequence[CaseResult], b: Sequence[CaseResult]) -> Pairing:
             *_left_out("A", "B", a, {first for first, _ in matches}),
             *_left_out("B", "A", b, {second for _, second in matches}),
         ],
+        [
+            (names_of_a[index], "B", case)
+            for index, case in enumerate(a)
+            if without(works[0][index], ()) not in there
+        ],
     )
 
 
-def _differing(a: Sequence[Settings], b: Sequence[Settings]) -> list[str]:
+def _named_by(
+    by: str | None, works: tuple[Sequence[Settings], Sequence[Settings]], apart: Sequence[str]
+) -> list[str]:
+    """The settings that `by` names.
+
+    Raises:
+        NothingToCompareError: one has values that occur on both sides.
+        UserError: there is none that is called so.
+    """
+    names = [name.strip().removeprefix("cfg_") for name in by.split(",")] if by else []
+    keys = dict.fromkeys(key for side in works for work in side for key in work)
+    for name in names:
+        if not meant(name, keys):
+            raise unknown("setting to compare by", name, [*_groups(apart), *keys])
+        if not meant(name, apart):
+            told = (
+                f"These differ: {', '.join(_groups(apart))}." if apart else "Nothing differs: leave it out."
+            )
+            raise NothingToCompareError(
+                f"Nothing to compare by {name}: A and B have values of it in common. {told}"
+            )
+    return names
+
+
+def _groups(keys: Sequence[str]) -> list[str]:
+    """The keys, a group's name in place of all its settings where that differs."""
+    groups = {key.removesuffix(".name") for key in keys if key.endswith(".name")}
+    return list(dict.fromkeys(group if (group := key.partition(".")[0]) in groups else key for key in keys))
+
+
+def _apart(a: Sequence[Settings], b: Sequence[Settings]) -> list[str]:
     """The settings of which no value occurs on both sides."""
     keys = dict.fromkeys(key for work in (*a, *b) for key in work)
     return [key for key in keys if {work.get(key) for work in a}.isdisjoint(work.get(key) for work in b)]
@@ -170,20 +219,23 @@ def _no_pairs(
     b: Sequence[CaseResult],
     works: tuple[Sequence[Settings], Sequence[Settings]],
     differing: Sequence[str],
+    apart: Sequence[str],
 ) -> NothingToCompareError:
     """The error for sides of which no two cases pair: what is in each, and what keeps the nearest apart."""
-    apart = (
+    differences = (
         [key for key in {**first, **second} if key not in differing and first.get(key) != second.get(key)]
         for first, second in islice(product(*works), MOST_LOOKED_AT)
     )
-    nearest = min(apart, key=len)
-    keys = ", ".join((nearest or differing)[:MOST_NAMES])
+    nearest = min(differences, key=len)
+    keys = ", ".join(_groups(nearest or differing)[:MOST_NAMES])
+    told = f" To compare them anyway: --by {','.join(_groups(nearest))}."
     why = (
         f"the nearest two differ in {keys}" if nearest else f"they differ in {keys}, and several fit several"
     )
     return NothingToCompareError(
         f"Nothing to compare, for no case of A goes with one of B: {why}. "
         f"A: {listed(labels(a))}. B: {listed(labels(b))}."
+        f"{told if nearest and {*nearest} <= {*apart} else ''}"
     )
 
 
@@ -229,6 +281,10 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
             *_differences(following, *sides),
         ],
         [f"not compared, for none agrees in everything but {by}: {listed(unused)}"] if unused else [],
+        [
+            (names[index], value, cases[index])
+            for index, value in _without_counterpart(rests, values, order, first)
+        ],
     )
 
 
@@ -250,6 +306,17 @@ def _matches_within(
         for value in order:
             if value != first:
                 yield from zip(baselines, [i for i in places if values[i] == value], strict=False)
+
+
+def _without_counterpart(
+    rests: Sequence[Hashable], values: Sequence[str], order: Sequence[str], first: str
+) -> Iterator[tuple[int, str]]:
+    """Which cases with the first value have none with another that agrees in the rest, and which value."""
+    for places in _places(rests).values():
+        there = {values[index] for index in places}
+        for index in places:
+            if values[index] == first:
+                yield from ((index, value) for value in order if value not in there)
 
 
 def _named(pairs: Sequence[Pair], is_hidden: Callable[[str], bool]) -> list[Pair]:

@@ -19,14 +19,17 @@ Compare two runs, or the cases of one by an option: does B take longer than A, a
   microbench compare outputs/sweep --by engine
   microbench compare outputs/sweep --by batch_size --baseline 8 --phase forward,total
 
-Cases are compared that agree in everything but what differs. A ratio above 1 is slower; its 95 % interval is
-over rounds, processes measured afresh. "same" is an interval within the margin around 1, "inconclusive" says
-how many more rounds would settle it.
+  microbench compare outputs/before outputs/after --fail-on slower,inconclusive
+
+Cases are compared that compute the same, and agree in everything but what differs. A ratio above 1 is slower;
+its 95 % interval is over rounds, processes measured afresh. "same" is an interval within the margin around 1,
+"inconclusive" says how many more rounds would settle it.
 
 Exit codes: 0; 1 where --fail-on says so; 2 where the command line cannot be followed; 3 where there is
 nothing to compare."""
 
-VERDICTS = ("faster", "slower", "inconclusive")
+BY = """compare A's cases by an option, such as engine; with B: what of the work may differ, such as
+batch_size (engine, precision, threads and the like may anyway)"""
 
 
 class _Parser(ArgumentParser):
@@ -50,7 +53,7 @@ def parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     found.add_argument("paths", nargs="*", metavar="A [B]", help="a run's folder, or its file of records")
-    found.add_argument("--by", metavar="OPTION", help="compare A's cases by an option, such as engine")
+    found.add_argument("--by", metavar="OPTION", help=BY)
     found.add_argument("--baseline", metavar="VALUE", help="of that option; by default the run's first")
     found.add_argument("--phase", metavar="P[,P]", help="phases, or all; by default total and inference")
     found.add_argument(
@@ -61,7 +64,10 @@ def parser() -> ArgumentParser:
         help="that counts as the same (default %(default)s: 1 %%)",
     )
     found.add_argument(
-        "--fail-on", default="", metavar="V[,V]", help=f"exit with 1 on any of {', '.join(VERDICTS)}"
+        "--fail-on",
+        metavar="V[,V]",
+        help="exit with 1 on any of slower (failed and missing too), faster, inconclusive, failed (in B, but "
+        "not in A), missing (in B); with 3 where one round a side allows no verdict",
     )
     found.add_argument("--json", action="store_true", help="a line of JSON a pair and phase")
     return found
@@ -81,10 +87,6 @@ def parse(arguments: Sequence[str]) -> Namespace:
         raise UserError("Give what to compare: microbench compare A B, or microbench compare A --by OPTION.")
     if len(found.paths) > 2:
         raise UserError(f"Give two runs to compare, not {len(found.paths)}.")
-    found.fail_on = [word.strip() for word in found.fail_on.split(",") if word.strip()]
-    for word in found.fail_on:
-        if word not in VERDICTS:
-            raise unknown("verdict in --fail-on", word, VERDICTS)
     return found
 
 
@@ -92,10 +94,12 @@ def main(arguments: Sequence[str]) -> int:
     """`microbench compare A [B] [OPTION …]`: print the comparison; 1 where a verdict is one to fail on."""
     given = parse(arguments)
     from microbench.api import compare
-    from microbench.reports.comparison import sentence, show_comparison
+    from microbench.reports.comparison import JUDGED, known_to_fail_on, show_comparison
     from microbench.reports.terminal import console
     from microbench.results.record import to_json
+    from microbench.results.verdicts import ONE_ROUND
 
+    fail_on = [] if given.fail_on is None else known_to_fail_on(given.fail_on)
     found = compare(
         *given.paths, by=given.by, baseline=given.baseline, margin=given.margin, phase=given.phase
     )
@@ -106,9 +110,10 @@ def main(arguments: Sequence[str]) -> int:
             print(f"microbench: {text}", file=sys.stderr)
     else:
         show_comparison(found, console())
-    failed = [row for row in found.rows if row.verdict in given.fail_on]
-    for row in failed:
-        print(
-            f"microbench: --fail-on {row.verdict}: {row.case} {row.phase}: {sentence(row)}", file=sys.stderr
-        )
-    return ExitCode.FAILED if failed else ExitCode.OK
+    failing = found.failing(fail_on) if fail_on else []
+    for text in failing:
+        print(f"microbench: --fail-on {text}", file=sys.stderr)
+    if {*fail_on} & JUDGED and found.unjudged:
+        rows = f"{len(found.unjudged)} of {len(found.rows)} rows"
+        print(f"microbench: --fail-on cannot judge {rows}: {ONE_ROUND}", file=sys.stderr)
+    return ExitCode.FAILED if failing else ExitCode.OK

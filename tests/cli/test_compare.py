@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from microbench.errors import ExitCode
+from microbench.results.verdicts import ONE_ROUND
 
 from .support import Finished, Record, measure, microbench
 
@@ -44,6 +45,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, timed: Any) -> Path:
         timed(SLOW, 1, run_id="o", allocator="tcmalloc"),
     )
     write(found / "empty")
+    write(found / "batch", timed(SLOW, run_id="b", batch_size=1))
+    write(found / "once", timed([1.0], run_id="1"), timed({"total": [1.0]}, 1, run_id="1", mode="train"))
+    write(found / "broken", timed(FAST, run_id="b"), timed([None], 1, run_id="b", mode="train"))
+    write(found / "fewer", timed(FAST, run_id="d"))
     (found / "text.txt").write_text("not a record\n")
     return found
 
@@ -117,6 +122,32 @@ def test_fail_on_is_the_exit_code_and_says_which(verdicts: str, code: int, folde
 
 
 @pytest.mark.parametrize(
+    ("b", "on", "code", "said"),
+    [
+        ("broken", "slower", 1, "--fail-on failed: dense train: B: error: it broke"),
+        ("broken", "failed", 1, "--fail-on failed: dense train: B: error: it broke"),
+        ("broken", "missing", 0, ""),
+        ("fewer", "slower", 1, "--fail-on missing: dense train: B has no such case"),
+        ("fewer", "failed,faster", 0, ""),
+        ("once", "slower,faster", 3, f"No verdict is possible, and none to fail on: {ONE_ROUND}."),
+        ("once", "failed,missing", 0, ""),
+    ],
+)
+def test_what_has_no_time_to_compare_is_no_success(
+    b: str, on: str, code: int, said: str, folder: Path
+) -> None:
+    found = microbench("compare", "before", b, "--fail-on", on, cwd=folder)
+    assert (found.code, found.err) == (code, f"microbench: {said}\n" if said else "")
+    assert "case" in found.out
+
+
+def test_two_works_are_compared_where_that_is_asked_for(folder: Path) -> None:
+    found = microbench("compare", "before", "batch", "--by", "batch_size", cwd=folder)
+    assert found.code == 0, found
+    assert "compared: batch_size: 8 → 1" in found.out
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ([], "Give what to compare: microbench compare A B, or microbench compare A --by OPTION."),
@@ -127,20 +158,22 @@ def test_fail_on_is_the_exit_code_and_says_which(verdicts: str, code: int, folde
         (["before", "empty"], "Nothing to compare: empty/records.jsonl has no records."),
         (["before", "failed"], "Nothing to compare: B: dense infer: error: it broke."),
         (["ways", "other"], "Nothing to compare, for no case of A goes with one of B: "),
+        (["before", "batch"], "To compare them anyway: --by batch_size."),
         (["ways", "--by", "alocator"], "Did you mean allocator? Allowed: allocator."),
         (["ways", "--by", "engine"], "it is the same in all cases. These vary: allocator."),
         (
             ["ways", "--by", "allocator", "--baseline", "tund"],
             "'tund'. Did you mean tuned? Allowed: jemalloc,",
         ),
-        (["before", "after", "--by", "engine"], "is within one run: leave out the second."),
+        (["before", "after", "--baseline", "1"], "is for the cases of one run: leave out the second."),
+        (["before", "after", "--by", "engine"], "Nothing to compare by engine: A and B have values of it in"),
         (["before", "after", "--phase", "totl"], "Unknown phase 'totl'. Did you mean total?"),
         (["before", "after", "--margin", "2"], "margin=2 is not possible: give a share from 0 to below 1"),
         (["before", "after", "--margin", "much"], "Argument --margin: invalid float value: 'much'."),
         (["before", "after", "--margin"], "Argument --margin: expected one argument."),
         (
             ["before", "after", "--fail-on", "slwer"],
-            "Unknown verdict in --fail-on 'slwer'. Did you mean slower?",
+            "Unknown verdict to fail on 'slwer'. Did you mean slower?",
         ),
         (["before", "after", "--jsn"], "Unknown option '--jsn'. Did you mean --json?"),
         (["before", "after", "--phas=all"], "Unknown option '--phas'. Did you mean --phase?"),
@@ -148,7 +181,7 @@ def test_fail_on_is_the_exit_code_and_says_which(verdicts: str, code: int, folde
 )
 def test_a_mistake_is_answered_in_one_line(arguments: list[str], words: str, folder: Path) -> None:
     compared = microbench("compare", *arguments, cwd=folder)
-    is_nothing = words.startswith("Nothing to compare") or "the same in all cases" in words
+    is_nothing = words.startswith(("Nothing to compare", "To compare")) or "the same in all cases" in words
     code = ExitCode.NOTHING_TO_COMPARE if is_nothing else ExitCode.USAGE
     assert words in compared.complaint_with(code)
 

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 import microbench
+from microbench.errors import NothingToCompareError, UserError
 from microbench.reports import terminal
 from microbench.reports.comparison import interval_text, ratio_text, sentence, show_comparison
 from microbench.reports.ranking import pay_off_text, show_ranking
@@ -32,6 +33,42 @@ def printed(show: Callable[[Console], None], width: int = 200) -> list[str]:
     file = StringIO()
     show(Console(file=file, width=width, highlight=False, force_terminal=False))
     return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+class TestFailing:
+    """What a check of a comparison fails on."""
+
+    def test_slower_by_itself_and_what_was_lost(self, timed: Any) -> None:
+        before = result(timed(FAST), timed(FAST, 1, mode="train"), timed(FAST, 2, model="relu"))
+        after = result(timed(SLOW, run_id="s"), timed([None], 1, run_id="s", mode="train"))
+        compared = microbench.compare(before, after)
+        slower, failed, missing = compared.failing()
+        assert slower.startswith("slower: dense infer inference: B/A 1.199, ")
+        assert failed == "failed: dense train: B: error: it broke"
+        assert missing == "missing: relu infer: B has no such case"
+        assert compared.failing(["missing"]) == compared.failing("missing") == [missing]
+        assert compared.failing("faster, inconclusive") == []
+
+    def test_one_round_a_side_cannot_pass(self, timed: Any) -> None:
+        compared = microbench.compare(result(timed([1.0])), result(timed([9.0], run_id="s")))
+        for on in ("slower", "faster", "slower,faster"):
+            with pytest.raises(NothingToCompareError, match=r"measure\.rounds=6"):
+                compared.failing(on)
+        (inconclusive,) = compared.failing("slower,inconclusive")
+        assert inconclusive.startswith("inconclusive: ")
+        assert compared.failing("failed") == []
+
+    def test_rows_that_allow_no_verdict_are_told_beside_those_that_do(self, timed: Any) -> None:
+        a = result(timed(FAST), timed([1.0], 1, model="relu"))
+        b = result(timed(FAST, run_id="s"), timed([9.0], 1, run_id="s", model="relu"))
+        compared = microbench.compare(a, b)
+        assert compared.failing("slower") == []
+        assert [row.case for row in compared.unjudged] == ["relu infer"]
+
+    def test_an_unknown_word(self, timed: Any) -> None:
+        compared = microbench.compare(result(timed(FAST)), result(timed(SLOW, run_id="s")))
+        with pytest.raises(UserError, match="Did you mean missing"):
+            compared.failing("slower,mising")
 
 
 def cells(line: str) -> list[str]:

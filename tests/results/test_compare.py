@@ -201,10 +201,29 @@ class TestAcross:
         compared = compare(result(timed(FAST)), result(timed(SLOW, run_id="s", measure__cold_cache=True)))
         assert [str(each) for each in compared.differences] == ["measure.cold_cache: false → true"]
 
-    def test_one_case_and_one_case_pair_whatever_differs(self, timed: Any) -> None:
+    def test_one_case_and_one_case_pair_that_do_the_same_in_other_ways(self, timed: Any) -> None:
+        b = result(timed(SLOW, run_id="s", engine="compile", precision="bf16", threads=1))
+        compared = compare(result(timed(FAST)), b)
+        assert only(compared).verdict == "slower"
+        assert {each.setting for each in compared.differences} == {"engine", "precision", "threads"}
+
+    @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"model": "relu"}, {"optimizer__lr": 0.5}])
+    def test_one_case_and_one_case_that_do_something_else_do_not_pair(
+        self, settings: dict[str, Any], timed: Any
+    ) -> None:
+        a, b = result(timed(FAST)), result(timed(SLOW, run_id="s", engine="compile", **settings))
+        (key,) = settings
+        option = key.replace("__", ".")
+        text = complaint(a, b)
+        assert f"the nearest two differ in {option}. " in text
+        assert text.endswith(f"To compare them anyway: --by {option}.")
+        assert only(compare(a, b, by=option)).verdict == "slower"
+
+    def test_what_differs_of_the_work_may_be_several_settings(self, timed: Any) -> None:
         compared = compare(
             result(timed(FAST)),
             result(timed(SLOW, run_id="s", model="relu", batch_size=1, optimizer__lr=0.5)),
+            by="model,cfg_batch_size, optimizer.lr",
         )
         assert only(compared).case == "dense→relu infer"
         assert [str(each) for each in compared.differences] == [
@@ -212,6 +231,15 @@ class TestAcross:
             "optimizer.lr: ??? → 0.5",
             "batch_size: 8 → 1",
         ]
+        assert compared.by is None
+
+    def test_what_is_said_to_differ_has_to(self, timed: Any) -> None:
+        a = result(timed(FAST), timed(FAST, 1, batch_size=1))
+        b = result(timed(SLOW, run_id="s", engine="compile"))
+        assert complaint(a, b, by="batch_size") == (
+            "Nothing to compare by batch_size: A and B have values of it in common. These differ: engine."
+        )
+        assert "Did you mean batch_size?" in complaint(a, b, by="batchsize")
 
     def test_one_work_is_compared_with_each_that_fits(self, timed: Any) -> None:
         b = result(
@@ -254,12 +282,17 @@ class TestAcross:
         )
         assert "B: dense infer, batch_size=2; dense infer, batch_size=4." in text
 
+    def test_a_remedy_is_only_named_where_it_helps(self, timed: Any) -> None:
+        a = result(timed(FAST, 0, batch_size=1), timed(FAST, 1, batch_size=2, engine="compile"))
+        b = result(timed(SLOW, 0, batch_size=2, run_id="s"), timed(SLOW, 1, batch_size=4, run_id="s"))
+        assert "--by" not in complaint(a, b)
+
     def test_several_that_fit_several_do_not_pair(self, timed: Any) -> None:
         a = result(timed(FAST, 0), timed(FAST, 1, engine="compile"))
         b = result(
             timed(FAST, 0, run_id="s", engine="openvino"), timed(FAST, 1, run_id="s", engine="torchscript")
         )
-        assert "they differ in engine.name, and several fit several" in complaint(a, b)
+        assert "they differ in engine, and several fit several" in complaint(a, b)
 
 
 class TestWithin:
@@ -364,9 +397,8 @@ class TestWithin:
             "Give a second run to compare with, or a setting that varies in this one: optimizer, cold_cache."
         )
 
-    def test_a_setting_is_for_one_run(self, timed: Any) -> None:
+    def test_a_baseline_is_for_one_run(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
-        assert "leave out the second" in complaint(run, run, by="engine")
         assert "leave out the second" in complaint(run, run, baseline="eager")
 
 
@@ -437,6 +469,49 @@ class TestFailures:
             complaint(result(timed(FAST)), failed) == "Nothing to compare: B: dense infer: error: it broke."
         )
 
+    def test_what_the_baseline_has_measured_and_the_other_has_not(self, timed: Any) -> None:
+        names = ("well", "broken", "gone", "unfit", "flaky", "never", "wrong")
+        a = result(
+            *(timed(FAST if name != "never" else [None], i, model=name) for i, name in enumerate(names))
+        )
+        b = result(
+            timed(FAST, 0, run_id="s", model="well"),
+            timed([None], 1, run_id="s", model="broken"),
+            timed([None], 2, run_id="s", model="unfit", error=(Status.SKIPPED, "no such library")),
+            timed([*FAST[:5], None], 3, run_id="s", model="flaky"),
+            timed([None], 4, run_id="s", model="never"),
+            timed([1.0], 5, run_id="s", model="wrong", check=WRONG),
+        )
+        assert {(each.kind, each.case, each.reason) for each in compare(a, b).absences} == {
+            ("failed", "broken infer", "B: error: it broke"),
+            ("missing", "gone infer", "B has no such case"),
+            ("missing", "unfit infer", "B: skipped: no such library"),
+            ("failed", "flaky infer", "B: 1 of 6 rounds: error: it broke"),
+            ("failed", "wrong infer", "B: mismatch: the output is off"),
+        }
+        assert {each.kind for each in compare(b, b).absences} == set()
+
+    def test_a_phase_that_the_other_has_not_measured_is_missing(self, timed: Any) -> None:
+        train = {"forward": FAST, "total": SLOW}
+        a, b = result(timed(train, mode="train")), result(timed({"total": SLOW}, run_id="s", mode="train"))
+        (absence,) = compare(a, b, phase="all").absences
+        assert (absence.kind, absence.reason) == ("missing", "B has not measured forward")
+        assert compare(a, b).absences == []
+
+    def test_of_several_runs_in_a_folder_those_before_the_last_are_not_missing(self, timed: Any) -> None:
+        a = result(timed(FAST), timed(FAST, run_id="r2"))
+        assert compare(a, result(timed(SLOW, run_id="s"))).absences == []
+
+    def test_within_a_run_a_value_without_a_case_is_missing(self, timed: Any) -> None:
+        run = result(
+            timed(FAST, 0),
+            timed(SLOW, 1, engine="compile"),
+            timed(FAST, 2, batch_size=1),
+        )
+        (absence,) = compare(run, by="engine").absences
+        assert (absence.kind, absence.reason) == ("missing", "compile has no such case")
+        assert "batch_size=1" in absence.case
+
     def test_no_records_are_told(self, timed: Any) -> None:
         assert complaint(result(), result(timed(FAST))).endswith("records.jsonl has no records.")
         assert complaint(result(timed(FAST)), result()).endswith("records.jsonl has no records.")
@@ -461,7 +536,7 @@ class TestSuite:
         assert (suite.ratio, suite.low, suite.high) == pytest.approx((4, 4, 4))
 
     def test_pairs_that_share_a_case_make_no_suite(self, timed: Any) -> None:
-        b = result(timed(SLOW, 0, run_id="s", seed=1), timed(SLOW, 1, run_id="s", seed=2))
+        b = result(timed(SLOW, 0, run_id="s", threads=1), timed(SLOW, 1, run_id="s", threads=3))
         compared = compare(result(timed(FAST)), b)
         assert (len(compared.rows), compared.suite) == (2, [])
 
