@@ -62,12 +62,14 @@ class Plan:
         folder: where their records go.
         command: the command line.
         completing: the folder may hold a part of the run already, to be completed.
+        budget: seconds after which no other round is begun, once there are some; None for no limit.
     """
 
     cases: list[Case]
     folder: Path
     command: str
     completing: bool
+    budget: float | None = None
 
 
 def register(run_id: str) -> None:

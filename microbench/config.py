@@ -237,7 +237,7 @@ class MeasureConfig:
         rel_ci: stop a round once its median's 95 % interval is within ± this share of the median.
         min_time: shortest time spent sampling.
         max_time: longest time spent sampling; a slow case may overrun it to reach its least samples.
-        min_samples: fewest samples before `rel_ci` may stop the sampling.
+        min_samples: fewest samples before `rel_ci` may stop the sampling; below 3, before `max_time` may too.
         max_samples: most samples.
         min_sample: shortest sample; calls of inference are repeated within a sample to reach it.
         max_warmup: longest time spent warming up.

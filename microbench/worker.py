@@ -42,10 +42,11 @@ from microbench.results.record import (
     unverified,
     with_check,
 )
+from microbench.results.roofline import Peaks
 from microbench.stats.median import LEAST_FOR_INTERVAL
 from microbench.workloads import Workload
 
-LEAST_OF_A_ROUND = 3  # samples of a round that is one of several: the interval is over these
+LEAST_OF_A_ROUND = 3  # samples of a round that is one of several, or fewer where fewer are asked for
 
 
 def describe(device_name: str) -> Place:
@@ -56,6 +57,27 @@ def describe(device_name: str) -> Place:
     """
     device = devices.open_device(device_name)
     return Place(device.name, device.describe(), arithmetic.emulated(device.name))
+
+
+def find_peaks(config: Config, refresh: bool) -> Peaks:
+    """What the device of a case reaches at best, with the case's threads, CPUs and allocator.
+
+    Args:
+        config: the case.
+        refresh: measure again what was measured before.
+
+    Raises:
+        UserError: this process or the device cannot be brought into the case's state.
+    """
+    from microbench.profile.peaks import peaks
+
+    try:
+        with state.prepared(config, config.threads or cpus.physical_cores()):
+            device = devices.open_device(config.device.name)
+            with device.prepared(config):
+                return peaks(device, refresh)
+    except SkippedError as error:
+        raise UserError(str(error)) from error
 
 
 def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Path | None = None) -> Outcome:
@@ -229,7 +251,7 @@ class _Steps:
             settings.max_time,
             settings.min_samples,
             settings.max_samples,
-            LEAST_FOR_INTERVAL if settings.rounds == 1 else LEAST_OF_A_ROUND,
+            LEAST_FOR_INTERVAL if settings.rounds == 1 else min(LEAST_OF_A_ROUND, settings.min_samples),
         )
         calls = sampler.calibrate(experiment, warmup.typical, settings.min_sample)
         loop = program.loop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import asdict, is_dataclass
 from typing import Any, Protocol
 
 import pytest
@@ -22,6 +22,7 @@ from microbench.results.record import (
     records_of,
     with_check,
 )
+from microbench.results.roofline import Peaks
 from microbench.schedule.cases import Case
 
 ENVIRONMENT = {
@@ -32,15 +33,7 @@ ENVIRONMENT = {
     "python": "3.12",
     "os": "Linux 6",
 }
-MATMUL = ModelConfig("layer", "matmul", "torch.matmul", input_shape=[64, 64], input_count=2)
-COPY = ModelConfig("layer", "copy", "torch.Tensor.copy_", input_shape=[1000], input_count=2)
-MODELS = {
-    "same": ModelConfig("torchvision", "resnet18", input_shape=[3, 224, 224]),
-    "fp32": MATMUL,
-    "bf16": replace(MATMUL, input_dtype="bfloat16"),
-    "copy": COPY,
-}
-ORDERS = {"same": (0, 1), "fp32": (2,), "bf16": (3,), "copy": (4,)}
+RESNET = ModelConfig("torchvision", "resnet18", input_shape=[3, 224, 224])
 
 
 class Doctored(Protocol):
@@ -50,7 +43,7 @@ class Doctored(Protocol):
         self,
         first: Sequence[float],
         second: Sequence[float],
-        peaks: Mapping[str, Sequence[float]] = ...,
+        peaks: Peaks | None = ...,
         within: float = ...,
         env: Mapping[str, Any] = ...,
         state: Mapping[str, Any] = ...,
@@ -62,7 +55,7 @@ class Doctored(Protocol):
         Args:
             first: the medians of the case's rounds, in seconds.
             second: those of its twin.
-            peaks: those of `fp32`, `bf16` and `copy`.
+            peaks: the machine's.
             within: how far samples scatter around these medians, as a share of them.
             env: more `env_*` fields, without that prefix.
             state: what the sensors read.
@@ -79,35 +72,34 @@ def doctored() -> Doctored:
     def make(
         first: Sequence[float],
         second: Sequence[float],
-        peaks: Mapping[str, Sequence[float]] | None = None,
+        peaks: Peaks | None = None,
         within: float = 0.0,
         env: Mapping[str, Any] | None = None,
         state: Mapping[str, Any] | None = None,
         cautions: tuple[Caution, ...] = (),
         allocator: str = "system",
     ) -> list[Record]:
-        rounds = {0: first, 1: second} | {ORDERS[name][0]: each for name, each in (peaks or {}).items()}
-        names = {order: name for name, orders in ORDERS.items() for order in orders}
+        told = {} if peaks is None else {"peaks": peaks.plain()}
         return [
             record
-            for order, medians in rounds.items()
+            for order, medians in enumerate((first, second))
             for number, median in enumerate(medians)
             for record in round_of(
-                Case(config_of(names[order], allocator, len(medians)), (), order, number),
+                Case(config_of(allocator, len(medians)), (), order, number),
                 Outcome(
                     series=(series_of(median, within),),
-                    cautions=cautions if order < 2 else (),
+                    cautions=cautions,
                     state=state or {},
                 ),
-                ENVIRONMENT | dict(env or {}),
+                ENVIRONMENT | told | dict(env or {}),
             )
         ]
 
     return make
 
 
-def config_of(name: str, allocator: str, rounds: int) -> Config:
-    config = Config(model=MODELS[name], batch_size=1, threads=2, allocator=allocator)
+def config_of(allocator: str, rounds: int) -> Config:
+    config = Config(model=RESNET, batch_size=1, threads=2, allocator=allocator)
     config.mode.name, config.device.name = "infer", "cpu"
     config.engine.name, config.precision.name, config.optimizer.name = "eager", "fp32", "sgd"
     config.measure.rounds = rounds

@@ -155,6 +155,14 @@ def test_a_step_is_at_least_its_phases() -> None:
         assert total == pytest.approx(forward + backward + update, abs=1e-8)
 
 
+@pytest.mark.parametrize(("asked", "taken"), [(1, 1), (2, 2), (20, 3)])
+def test_a_slow_round_of_several_has_few_samples_and_fewer_where_that_is_asked_for(
+    asked: int, taken: int
+) -> None:
+    few = {"measure.rounds": 6, "measure.min_samples": asked, "measure.max_time": 1e-9}
+    assert len(measured(**few).series[0].samples) == taken
+
+
 def test_the_state_is_what_the_process_used() -> None:
     state = measured().state
     assert set(state) == {"peak_memory", *(field.name for field in fields(Readings))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,36 +21,41 @@ from microbench.reports.findings import (
 from microbench.reports.labels import count, label, machine, relative
 from microbench.reports.remarks import show_failures
 from microbench.results.cases import CaseResult
-from microbench.results.peaks import Peak, peak_of
 from microbench.results.resolution import Resolution, resolution_of
 from microbench.results.result import Result
+from microbench.results.roofline import Peaks
 
-SAME = (0, 1)  # the places of the case that is measured twice; the peaks come behind
+SAME = (0, 1)  # the places of the case that is measured twice; older runs have peaks behind
 ROUNDS = (6, 10, 20, 50)
 WANTED = 0.01  # the difference that the rounds are counted for
 MOST_TOLD = 10.0  # differences above it are no longer worth their digits
 FEW_SAMPLES = 0.5  # of the variance: longer rounds help where more of it is from within processes
-DTYPES = {"float32": "fp32", "bfloat16": "bf16"}
 
 
-def show(result: Result, out: Console) -> None:
-    """Print everything that a doctor's run has found so far."""
+def show(result: Result, out: Console, peaks: Peaks | None = None) -> None:
+    """Print everything that a doctor's run has found so far.
+
+    Args:
+        result: its records.
+        out: where to.
+        peaks: those of the machine, where the records have none.
+    """
     cases = {int(case.first["order"]): case for case in result.cases()}
     same = [cases[order] for order in SAME if order in cases]
-    peaks = [case for order, case in cases.items() if order not in SAME]
-    if not cases:
+    if not same:
         return
-    out.print(escape(machine(list(cases.values()))), style="dim")
+    out.print(escape(machine(same)), style="dim")
     resolution = _resolution(same)
-    found = findings(seen(same or peaks))
+    found = findings(seen(same))
     advised = useful_first([*found, *rounds_advice(resolution)])
     advised += other_warnings(same, advised)
     _show_findings(found, advised, out)
-    if same:
-        _show_resolution(same[0], resolution, out)
-    if measured := [(case, peak) for case in peaks if (peak := peak_of(case))]:
-        _show_peaks(measured, out)
-    show_failures([*same, *peaks], out)
+    _show_resolution(same[0], resolution, out)
+    kept = next((record["env_peaks"] for record in result.records if record.get("env_peaks")), None)
+    peaks = peaks if kept is None else Peaks.from_plain(kept)
+    if peaks is not None:
+        _show_peaks(peaks, int(same[0].first["cfg_threads"]), out)
+    show_failures(same, out)
     _show_advice(advised, out)
     path, series = escape(relative(result.path)), len(result.records)
     out.print(f"\nrecords: {path} ({series} series)", style="dim", soft_wrap=True)
@@ -160,45 +165,42 @@ def rounds_advice(resolution: Resolution | None) -> list[Finding]:
     return [Finding("rounds", None, Advice(text, f"microbench … measure.rounds={more}"))]
 
 
-def _show_peaks(peaks: Sequence[tuple[CaseResult, Peak]], out: Console) -> None:
-    """A row a peak: its rate, the rate's interval, and what was done."""
-    threads = peaks[0][0].first["cfg_threads"]
+def _show_peaks(peaks: Peaks, threads: int, out: Console) -> None:
+    """A row a peak, and what was done."""
     grid = Table.grid(padding=(0, 2))
-    for case, peak in peaks:
-        half_width = peak.estimate.relative_half_width
-        interval = "" if half_width is None else f"±{units.share(half_width)}"
-        grid.add_row(f"  {peak_name(case)}", rate(peak), interval, how(case, peak))
-    out.print(f"\n[bold]peaks[/bold] of {count(threads, 'thread')}, median over rounds")
+    for name, value, how in peak_rows(peaks):
+        grid.add_row(f"  {name}", value, how)
+    doubt = "; other load disturbed them: they are too low" if peaks.disturbed else ""
+    out.print(f"\n[bold]peaks[/bold] of {count(threads, 'thread')}, the fastest of many calls{doubt}")
     out.print(grid)
-    if note := balance({peak_name(case): peak for case, peak in peaks}):
+    if note := balance(peaks):
         out.print(_indented(note), style="dim")
 
 
-def peak_name(case: CaseResult) -> str:
-    """What is computed, in which number format."""
-    dtype = case.first["config"]["model"]["input_dtype"]
-    return f"{case.first['cfg_model']} {DTYPES.get(dtype, dtype)}"
+def peak_rows(peaks: Peaks) -> Iterator[tuple[str, str, str]]:
+    """What is done, how fast at best, and by what; what is emulated has no peak."""
+    for name, rate, by in (("fp32", peaks.fp32, peaks.fp32_by), ("bf16", peaks.bf16, peaks.bf16_by)):
+        if rate is not None:
+            yield name, units.scaled(rate, "FLOP/s"), by
+    for dtype, rate in peaks.emulated:
+        speed = units.scaled(rate, "FLOP/s")
+        yield units.format_name(dtype), "emulated", f"in fp32: {speed} in small products"
+    if peaks.bandwidths:
+        size, rate = peaks.bandwidths[-1]
+        yield "memory", units.scaled(rate, "B/s"), f"{units.memory(size)} read and written"
+        yield (
+            "caches",
+            units.scaled(max(each for _, each in peaks.bandwidths), "B/s"),
+            "smaller tensors, at best",
+        )
+    yield "call", units.time(peaks.call_seconds), "of a module that does nothing"
 
 
-def rate(peak: Peak) -> str:
-    """A rate in thousands of millions a second, such as `86.0 GFLOP/s`."""
-    return f"{units.rate(peak.rate * 1e-9, peak.estimate.relative_half_width)} G{peak.work.unit}/s"
-
-
-def how(case: CaseResult, peak: Peak) -> str:
-    """What one call did."""
-    if peak.work.unit == "FLOP":
-        side = case.first["config"]["model"]["input_shape"][0]
-        return f"{side} x {side} matrices, 2 n³ FLOP a product"
-    return f"{units.memory(peak.work.amount / 2)} into another tensor, bytes read and written"
-
-
-def balance(peaks: Mapping[str, Peak]) -> str | None:
+def balance(peaks: Peaks) -> str | None:
     """How much arithmetic a layer must do for each byte to be limited by arithmetic; None without peaks."""
-    arithmetic, traffic = peaks.get("matmul fp32"), peaks.get("copy fp32")
-    if arithmetic is None or traffic is None:
+    if peaks.fp32 is None or not peaks.bandwidths:
         return None
-    flop = arithmetic.rate / traffic.rate
+    flop = peaks.fp32 / peaks.bandwidths[-1][1]
     return f"an fp32 layer that does fewer than {flop:.0f} FLOP for each byte it moves waits for memory"
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from microbench.errors import SkippedError, StoppedError
 from microbench.metrics import cgroups, machine
 from microbench.results.record import Outcome, Place, Progress, Status, Watch
+from microbench.results.roofline import Peaks
 from microbench.schedule.cases import Case
-from microbench.schedule.child import Describe, Extract, Measure
+from microbench.schedule.child import Describe, Extract, FindPeaks, Measure
 from microbench.schedule.layers import Extracted
 from microbench.schedule.patience import GivenUpError
 from microbench.schedule.pool import Pool
@@ -24,7 +25,7 @@ class UnansweredError(Exception):
         self.outcome = outcome
 
 
-def ask(pool: Pool, case: Case, request: Extract | Measure, watch: Watch) -> Any:
+def ask(pool: Pool, case: Case, request: Extract | Measure | FindPeaks, watch: Watch) -> Any:
     """The answer of a case's worker.
 
     Raises:
@@ -71,6 +72,21 @@ def find_layers(case: Case, pool: Pool) -> Extracted:
     """The layers of a case's model; where they cannot be found, how that ended."""
     try:
         found: Extracted = ask(pool, case, Extract(case.config), _unwatched)
+    except UnansweredError as error:
+        return error.outcome
+    return found
+
+
+def find_peaks(case: Case, pool: Pool, refresh: bool) -> Peaks | Outcome:
+    """What the device of a case reaches at best; where that cannot be found, how that ended.
+
+    Args:
+        case: the case, with its device and threads resolved.
+        pool: whose worker measures.
+        refresh: measure again what was measured before.
+    """
+    try:
+        found: Peaks = ask(pool, case, FindPeaks(case.config, refresh), _unwatched)
     except UnansweredError as error:
         return error.outcome
     return found

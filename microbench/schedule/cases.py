@@ -6,7 +6,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from microbench.config import NOT_THE_WORK, OF_THE_RUN, WORK_OF_MEASURE, Config
@@ -51,6 +51,7 @@ class Case:
         layer: which layer of a model it is, where it was found by taking a model apart.
         known: how it ends, where that is known without measuring it.
         patience: when a search gives it up; None outside of one.
+        environment: what its records say of the machine besides, as `env_*` fields without that prefix.
     """
 
     config: Config
@@ -60,6 +61,7 @@ class Case:
     layer: DistinctLayer | None = None
     known: Outcome | None = None
     patience: Patience | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:

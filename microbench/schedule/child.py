@@ -70,7 +70,26 @@ class Extract:
             return Outcome(status, message, traceback.format_exc())
 
 
-Request = Describe | Measure | Extract
+@dataclass(frozen=True)
+class FindPeaks:
+    """Ask for what the device reaches at best, in a process that is in a case's state.
+
+    Attributes:
+        config: the case, with its device resolved.
+        refresh: measure again what was measured before.
+    """
+
+    config: Config
+    refresh: bool
+
+    def run(self, watch: Watch) -> Any:
+        """The peaks."""
+        from microbench import worker
+
+        return worker.find_peaks(self.config, self.refresh)
+
+
+Request = Describe | Measure | Extract | FindPeaks
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from microbench.results.record import SEARCH, Heading, Place, Record, Status
 from microbench.results.result import Result, load
 from microbench.results.store import Store
 from microbench.schedule.asking import find_layers, find_place
+from microbench.schedule.budget import Budget
 from microbench.schedule.cases import Case
 from microbench.schedule.layers import expanded
 from microbench.schedule.pool import Pool
@@ -34,6 +35,7 @@ class Run:
         run_id: the run's id, where it is a new one.
         command: the command line that asks for the run; None for one from Python.
         completing: measure only what the store's folder has no records of, as a part of its run.
+        budget: seconds that interleaved rounds may take in all; None for no limit. See `Budget`.
         records: what has been measured, in this invocation and, completing, before.
         invocation: tells the rounds measured now from those measured before.
         note: what there is to say of the records that were there before.
@@ -45,6 +47,7 @@ class Run:
     run_id: str
     command: str | None = None
     completing: bool = False
+    budget: float | None = None
     records: list[Record] = field(default_factory=list)
     invocation: str = field(default_factory=lambda: secrets.token_hex(4))
     note: str | None = None
@@ -125,9 +128,16 @@ class Run:
         """Measure every turn that is not done, and drop the others of a case that fails at its first."""
         succeeded, failed = {order for order, _ in done}, set[int]()
         turns, last = schedule.turns(), None
+        budget = Budget(self.budget if schedule.kind == "interleaved" else None)
         for index, case in enumerate(turns):
             if (case.order, case.round) in done or case.order in failed:
                 continue
+            if (last is None or case.round != last.round) and not budget.allows(case.round):
+                self.note = (
+                    f"{case.round} of {case.rounds} rounds: more would take too long. "
+                    f"measure.rounds={case.rounds} measures them all"
+                )
+                break
             _renew(pool, last, case)
             last = case
             if self._take(case, index, len(turns), schedule, pool) == Status.OK:

@@ -164,7 +164,12 @@ class Turn:
             raise GivenUpError(why)
 
     def _identity(self, outcome: Outcome) -> dict[str, Any]:
-        environment = {**self.place.environment, **UNKNOWN, **outcome.environment}
+        environment = {
+            **self.place.environment,
+            **UNKNOWN,
+            **self.case.environment,
+            **outcome.environment,
+        }
         return {
             **self.of_run,
             "case_id": self.case.id,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
-from microbench.compose import MULTIRUN, Plan, from_command_line, split
+from microbench.compose import MULTIRUN, RESUME, Plan, from_command_line, split
 from microbench.errors import ExitCode, UserError
-from microbench.metrics import cgroups, cpus, machine
-from microbench.schedule.asking import find_place
+from microbench.metrics import cpus
+from microbench.results.record import Outcome
+from microbench.results.roofline import Peaks
+from microbench.results.store import file_of, read
+from microbench.schedule import asking
 from microbench.schedule.cases import Case, command_of
 from microbench.schedule.layers import stands_for_layers
 from microbench.schedule.pool import Pool
@@ -21,8 +27,9 @@ HELP = """\
 
 [bold]usage[/bold]  microbench doctor \\[option=value …]
 
-It looks at how the machine is set up, measures one case twice to see how small a difference it can tell
-apart, and measures the peak of matrix multiplication and of memory. It takes about two minutes.
+It looks at how the machine is set up, measures the peaks of its arithmetic and of its memory, and one case
+twice, to see how small a difference it can tell apart. It takes about a minute, at most a minute and a half;
+with measure.* options of yours, as long as they ask for.
 
 [bold]options[/bold]  as for measuring (microbench --help); by default model=resnet18 mode=infer batch_size=1
 
@@ -37,30 +44,10 @@ apart, and measures the peak of matrix multiplication and of memory. It takes ab
 What each line means: docs/doctor.md
 """
 
-DEFAULTS = {"model": "resnet18", "mode": "infer", "batch_size": "1"}
-OF_PEAKS_TOO = (
-    "device",
-    "threads",
-    "interop_threads",
-    "affinity",
-    "env_set",
-    "flush_denormal",
-    "seed",
-    "isolation",
-    "timeout",
-    "schedule",
-    "schedule_seed",
-    "resume",
-    "measure",
-    "hydra",
-)
-"""The options that peaks are measured with as well: those that do not say what the work is."""
-
-FLOAT_BYTES = 4
-SIDES, OTHER_SIDE = {"cpu": 2048}, 8192  # rows of a matrix: a product takes long against what begins it
-LEAST_BUFFER = 128 * 2**20  # bytes
-CACHES = 2  # a buffer is as large as so many last levels of cache, and a copy has two buffers
-MOST_OF_MEMORY = 1 / 8  # of what there is, for one buffer
+DEFAULTS = {"model": "resnet18", "mode": "infer", "batch_size": "1", "verify": "false"}
+SECONDS = 80.0  # in which all is to be done, unless options of measure.* say how it is to be measured
+PLANNED = {"max_warmup": "1", "max_time": "1.5", "min_samples": "1"}
+"""What the budget leaves of a round's seconds, and slow models of its samples, for there to be six rounds."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,30 +59,53 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         terminal.console(width_in_pipe=110).print(HELP)
         return ExitCode.OK
-    run_id = new_run_id()
+    began, run_id = time.monotonic(), new_run_id()
     plan = plan_of(arguments, run_id)
-    return ExitCode.OK if plan is None else carry_out(plan, run_id, doctor.show, VERB)
+    if plan is None:
+        return ExitCode.OK
+    found = find_peaks(plan.cases[0], refresh=not plan.completing)
+    peaks = found if isinstance(found, Peaks) else None
+    if isinstance(found, Outcome):
+        print(f"microbench: the peaks could not be measured: {found.error}", file=sys.stderr)
+    else:
+        environment = {"peaks": found.plain()}
+        plan = replace(plan, cases=[replace(each, environment=environment) for each in plan.cases])
+    if plan.budget is not None:
+        plan = replace(plan, budget=plan.budget - (time.monotonic() - began))
+    return carry_out(plan, run_id, partial(doctor.show, peaks=peaks), VERB)
 
 
 def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
-    """What to measure: a case twice, and the peaks; None where the arguments only had something printed.
+    """What to measure: a case twice; None where the arguments only had something printed.
 
     Raises:
         UserError: the arguments describe no case, or several, or one that cannot be compared with itself.
     """
     check(arguments)
-    if len(arguments) == 1 and arguments[0].startswith("resume="):
-        arguments = [*arguments_of(folder_of(arguments[0].removeprefix("resume=")), VERB), *arguments]
-    plan = from_command_line(with_defaults(arguments, DEFAULTS), run_id)
+    if len(arguments) == 1 and arguments[0].startswith(RESUME):
+        arguments = [*arguments_of(folder_of(arguments[0].removeprefix(RESUME)), VERB), *arguments]
+    is_planned = not any(_key(each).partition(".")[0] == "measure" for each in arguments)
+    resumed = next((each.removeprefix(RESUME) for each in arguments if each.startswith(RESUME)), None)
+    planned = measured_as(folder_of(resumed)) if resumed is not None else PLANNED
+    measuring = {f"measure.{key}": value for key, value in planned.items()} if is_planned else {}
+    plan = from_command_line(with_defaults(arguments, DEFAULTS | measuring), run_id)
     if plan is None:
         return None
     (case,) = plan.cases
     check_comparable(case)
-    place = find_device(case)
-    peaks = [_case(each, arguments, run_id) for each in peaks_on(place)]
-    cases = [replace(each, order=order) for order, each in enumerate([case, case, *peaks])]
-    began = [each for each in arguments if not each.startswith("resume=")]
-    return replace(plan, cases=cases, command=command_of([VERB, *began]))
+    return replace(
+        plan,
+        cases=[replace(case, order=order) for order in (0, 1)],
+        command=command_of([VERB, *(each for each in arguments if not each.startswith(RESUME))]),
+        budget=SECONDS if is_planned and resumed is None else None,
+    )
+
+
+def measured_as(folder: Path) -> Mapping[str, str]:
+    """How long the rounds of a run's folder are, for those that complete it to be as long."""
+    records = read(folder) if file_of(folder).exists() else []
+    measured = next((each["config"]["measure"] for each in records if each["order"] == 0), PLANNED)
+    return {key: str(measured[key]) for key in PLANNED}
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -142,54 +152,15 @@ def _key(argument: str) -> str:
     return argument.lstrip("+~").partition("=")[0]
 
 
-def find_device(case: Case) -> str:
-    """The device that a case will run on, `auto` resolved.
+def find_peaks(case: Case, refresh: bool) -> Peaks | Outcome:
+    """What the device reaches at best, measured in the way of a case; how that ended where it cannot be.
 
     Raises:
-        UserError: it cannot be used here.
+        UserError: no worker can be started, or the device cannot be used here.
     """
-    if case.config.device.name != "auto":
-        return case.config.device.name
     pool = Pool()
     try:
-        return find_place(case, pool).device
+        place = asking.find_place(case, pool)
+        return asking.find_peaks(case.at(place.device, cpus.physical_cores()), pool, refresh)
     finally:
         pool.close()
-
-
-def peaks_on(device: str) -> Iterator[dict[str, str]]:
-    """The options of each peak on a device: products in both number formats, and a copy."""
-    side = SIDES.get(device, OTHER_SIDE)
-    for dtype in ("float32", "bfloat16"):
-        yield {
-            "model": "matmul",
-            "model.input_shape": f"[{side},{side}]",
-            "model.input_dtype": dtype,
-        }
-    yield {"model": "copy", "model.input_shape": f"[{buffer_bytes() // FLOAT_BYTES}]"}
-
-
-def buffer_bytes() -> int:
-    """How large each of a copy's two buffers is: too large for the caches, small enough for the memory."""
-    wanted = max(LEAST_BUFFER, CACHES * (cpus.last_level_cache() or 0))
-    limits = [size for size in (machine.memory(), cgroups.memory_limit()) if size]
-    return min(wanted, int(min(limits, default=8 * wanted) * MOST_OF_MEMORY))
-
-
-def _case(peak: Mapping[str, str], arguments: Sequence[str], run_id: str) -> Case:
-    """The case of a peak, measured in the way the arguments ask for.
-
-    Freed memory is kept where the C library can, so that no page fault is timed.
-    """
-    flags, overrides = split(arguments)
-    kept = [f"{flag}={value}" for flag, value in flags.items()]
-    kept += [each for each in overrides if _key(each).partition(".")[0] in OF_PEAKS_TOO]
-    shorter = {"measure.max_time": "1", "measure.max_warmup": "1"}
-    tuned = {"allocator": "tuned"} if platform.libc_ver()[0] == "glibc" else {}
-    options = {**peak, "mode": "infer", "batch_size": "1", **tuned}
-    plan = from_command_line(
-        [*(f"{key}={value}" for key, value in options.items()), *with_defaults(kept, shorter)], run_id
-    )
-    assert plan is not None  # flags that print have printed before
-    (case,) = plan.cases
-    return case

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from microbench.reports import units
+from microbench.results.record import Outcome, Status
+from microbench.results.roofline import Peaks
+from microbench.schedule.resume import before, matched
+from microbench.verbs import doctor as doctor_verb
+
 from .support import QUICK, Finished, Record, by_case, complete, measured, microbench, records_in
 
 ROUNDS = "measure.rounds=2"
-PEAKS = {2: "matmul fp32", 3: "matmul bf16", 4: "copy fp32"}
+PEAKS = Peaks(1e11, 4e11, "conv3x3", "matmul", ((2**18, 8e10), (2**27, 1e10)), 2e-6)
 
 
 def doctor(*arguments: str, cwd: Path) -> Finished:
@@ -54,50 +60,25 @@ def test_the_same_case_is_measured_twice_and_interleaved(cases: list[list[Record
     assert (first["cfg_model"], first["cfg_mode"], first["cfg_batch_size"]) == ("dense", "infer", 1)
     assert (first["order"], second["order"]) == (0, 1)
     turns = {record["turn"]: record["round"] for case in cases for record in case}
-    assert [turns[turn] for turn in sorted(turns)] == [0] * 5 + [1] * 5
+    assert [turns[turn] for turn in sorted(turns)] == [0] * 2 + [1] * 2
 
 
 def test_every_round_is_in_the_records(cases: list[list[Record]], run: Finished) -> None:
-    assert complete(run.records) == [(order, number) for order in range(5) for number in range(2)]
+    assert complete(run.records) == [(order, number) for order in range(2) for number in range(2)]
     assert {record["schedule"] for record in run.records} == {"interleaved"}
     assert len({record["run_id"] for record in run.records}) == 1
     assert line(run, "records:") == f"records: run/records.jsonl ({len(run.records)} series)"
 
 
-def test_the_peaks_are_of_products_and_of_a_copy_on_the_threads_of_the_run(cases: list[list[Record]]) -> None:
-    fp32, bf16, copy = (case[0] for case in cases[2:])
-    for record, dtype in ((fp32, "float32"), (bf16, "bfloat16")):
-        assert record["config"]["model"]["cls"] == "torch.matmul"
-        assert record["config"]["model"]["input_dtype"] == dtype
-        assert record["config"]["model"]["input_shape"] == [2048, 2048]
-    assert copy["config"]["model"]["cls"] == "torch.Tensor.copy_"
-    assert math.prod(copy["config"]["model"]["input_shape"]) * 4 >= 16 * 2**20
-    for record in (fp32, bf16, copy):
-        assert (record["env_threads"], record["cfg_mode"], record["cfg_batch_size"]) == (1, "infer", 1)
-
-
-def test_a_copy_faults_no_pages_and_what_products_free_is_kept(cases: list[list[Record]]) -> None:
-    """A buffer of a copy lies in more than 4096 pages."""
-    faults = [each["page_faults_per_call"] for each in cases[4] if each["phase"] == "inference"]
-    assert max(faults) < 400
-    for case in cases[2:]:
-        assert case[0]["env_allocator"].endswith(", tuned") == (platform.libc_ver()[0] == "glibc")
-
-
-@pytest.mark.parametrize("order", PEAKS)
-def test_a_printed_peak_is_the_work_over_the_median_of_the_records(
-    order: int, cases: list[list[Record]], run: Finished
-) -> None:
-    case = cases[order]
-    shape = case[0]["config"]["model"]["input_shape"]
-    work = 2 * math.prod(shape) * 4 if order == 4 else 2 * shape[0] ** 3
-    expected = work / np.median(medians(case)) / 1e9
-    found = re.search(rf"^  {PEAKS[order]} +([\d.,]+) G(FLOP|B)/s ", run.out, re.MULTILINE)
-    assert found is not None
-    assert found[2] == ("B" if order == 4 else "FLOP")
-    assert float(found[1].replace(",", "")) == pytest.approx(
-        expected, rel=0.4
-    )  # few digits of a wide interval
+def test_the_peaks_are_in_every_record_and_printed(run: Finished) -> None:
+    (plain,) = {json.dumps(record["env_peaks"]) for record in run.records}
+    peaks = Peaks.from_plain(json.loads(plain))
+    assert peaks.fp32 is not None
+    assert f"  fp32    {units.scaled(peaks.fp32, 'FLOP/s')}  " in run.out
+    assert f"  memory  {units.scaled(peaks.bandwidths[-1][1], 'B/s')}  " in run.out
+    shown_as_emulated = set(re.findall(r"^  (\w+) +emulated ", run.out, re.MULTILINE))
+    assert shown_as_emulated == {units.format_name(name) for name, _ in peaks.emulated}
+    assert (peaks.bf16 is None) == ("bf16" in shown_as_emulated)
 
 
 def test_the_sentence_and_the_ratio_are_those_of_the_records(
@@ -136,21 +117,33 @@ def test_advice_that_is_pointed_at_is_given(run: Finished) -> None:
     assert numbers <= set(given)
 
 
-def test_the_commands_in_the_records_measure_a_peak_again(cases: list[list[Record]], tmp_path: Path) -> None:
-    command = shlex.split(cases[4][0]["command"])
-    again = microbench(*command[3:], "measure.rounds=1", "hydra.run.dir=run", cwd=tmp_path)
-    assert again.code == 0, again
-    assert again.records[0]["case_id"] == cases[4][0]["case_id"]
-
-
 def test_progress_goes_to_standard_error(run: Finished) -> None:
-    assert measured(run.err) == 10
+    assert measured(run.err) == 4
     assert "measuring" not in run.out
 
 
-def test_a_run_that_was_cut_short_is_completed(run: Finished, tmp_path: Path) -> None:
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """The machine's peaks are known without measuring them; whether they were to be measured again."""
+    asked: list[bool] = []
+
+    def find_peaks(case: object, refresh: bool) -> Peaks:
+        asked.append(refresh)
+        return PEAKS
+
+    monkeypatch.setattr(doctor_verb, "find_peaks", find_peaks)
+    return asked
+
+
+def test_a_run_that_was_cut_short_is_completed(
+    run: Finished,
+    known: list[bool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "run").mkdir()
-    kept = [record for record in run.records if record["turn"] < 9]
+    kept = [record for record in run.records if record["turn"] < 3]
     lost = {(record["order"], record["round"]) for record in run.records} - {
         (record["order"], record["round"]) for record in kept
     }
@@ -158,14 +151,90 @@ def test_a_run_that_was_cut_short_is_completed(run: Finished, tmp_path: Path) ->
     (tmp_path / "run" / "records.jsonl").write_text(text)
     plain = microbench("resume=run", cwd=tmp_path)
     assert "complete it with `microbench doctor resume=run`" in plain.complaint
-    again = microbench("doctor", "resume=run", cwd=tmp_path)
-    assert again.code == 0, again
+    monkeypatch.chdir(tmp_path)
+    assert doctor_verb.main(["resume=run"]) == 0
+    assert known == [False]
+    again = capsys.readouterr()
     assert measured(again.err) == 1
     records = records_in(tmp_path / "run")
     assert records[: len(kept)] == kept
     assert {(record["order"], record["round"]) for record in records[len(kept) :]} == lost
     assert complete(records) == complete(run.records)
-    assert line(again, "With 2 rounds")
+    assert "With 2 rounds" in again.out
+
+
+def of_old(records: list[Record]) -> list[Record]:
+    """A run's records as earlier versions left them: no peaks in them, but cases of products behind."""
+    old = [{key: each[key] for key in each if key != "env_peaks"} for each in records]
+    for order in (2, 3, 4):
+        old += [
+            record
+            | {
+                "order": order,
+                "case_id": f"peak{order}",
+                "turn": 10 * order,
+                "config": record["config"]
+                | {"measure": record["config"]["measure"] | {"max_time": 1.0, "max_warmup": 1.0}},
+            }
+            for record in old
+            if record["order"] == 0
+        ]
+    usual = {"max_time": 5.0, "max_warmup": 5.0, "min_samples": 20}
+    return [
+        record
+        if record["order"] > 1
+        else record | {"config": record["config"] | {"measure": record["config"]["measure"] | usual}}
+        for record in old
+    ]
+
+
+def test_a_run_of_an_earlier_version_is_completed_and_shown(
+    run: Finished,
+    known: list[bool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its rounds were longer than the present ones by default, and are not measured again for that."""
+    options = ["model=dense", "threads=1", "hydra.run.dir=run"]
+    old = [
+        record | {"run_command": shlex.join(["python", "-m", "microbench", "doctor", *options])}
+        for record in of_old(run.records)
+    ]
+    for record in old:  # what is given on the command line then
+        record["config"] = record["config"] | {
+            "measure": record["config"]["measure"] | {"rounds": 6, "min_time": 0.5}
+        }
+    (tmp_path / "run").mkdir()
+    text = "".join(json.dumps(record) + "\n" for record in old)
+    (tmp_path / "run" / "records.jsonl").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    plan = doctor_verb.plan_of(["resume=run"], "r")
+    assert plan is not None
+    assert plan.budget is None
+    measure = plan.cases[0].config.measure
+    assert (measure.max_time, measure.max_warmup, measure.min_samples) == (5.0, 5.0, 20)
+    earlier = before(records_in(tmp_path / "run"), run.records[0]["host_id"])
+    assert earlier is not None
+    placed, done = matched([each.at("cpu", 1) for each in plan.cases], earlier)
+    assert [each.order for each in placed] == [0, 1]
+    assert done == {(order, number) for order in (0, 1) for number in (0, 1)}
+
+
+def test_a_budget_is_planned_unless_options_say_how_to_measure(tmp_path: Path) -> None:
+    planned = doctor_verb.plan_of([], "r")
+    assert planned is not None
+    assert planned.budget == doctor_verb.SECONDS <= 85
+    first, second = (case.config for case in planned.cases)
+    assert first == second
+    longest = first.measure.max_time + first.measure.max_warmup
+    assert 2 * first.measure.rounds * longest <= planned.budget / 2  # the rest begins processes
+    assert first.measure.min_samples == 1  # a slow step is sampled once before there are fewer rounds
+    for given in ("measure.max_time=3", "measure.rounds=20", "measure=publish"):
+        obeyed = doctor_verb.plan_of([given], "r")
+        assert obeyed is not None
+        assert obeyed.budget is None
+        assert obeyed.cases[0].config.measure.min_samples >= 20
 
 
 def test_help_is_printed(tmp_path: Path) -> None:
@@ -202,12 +271,28 @@ def test_a_mistake_is_answered_in_one_line(typed: str, tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_case_that_fails_leaves_the_peaks_and_exits_with_1(tmp_path: Path) -> None:
-    broken = doctor("model=dense", "model.input_shape=[7]", "device=cpu", cwd=tmp_path)
-    assert broken.code == 1
-    assert "too few rounds ended well" in broken.out
-    assert re.search(r"error: .*The first call of dense failed", broken.out)
-    assert re.search(r"matmul fp32 +[\d.,]+ GFLOP/s", broken.out)
+def test_a_case_that_fails_leaves_the_peaks_and_exits_with_1(
+    known: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("model=dense", "model.input_shape=[7]", "device=cpu", "hydra.run.dir=run")
+    assert doctor_verb.main([*QUICK, ROUNDS, *options]) == 1
+    assert known == [True]
+    out = capsys.readouterr().out
+    assert "too few rounds ended well" in out
+    assert re.search(r"error: .*The first call of dense failed", out)
+    assert re.search(r"fp32 +100 GFLOP/s", out)
+
+
+def test_peaks_that_cannot_be_measured_leave_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = list[Any]()
+    monkeypatch.setattr(doctor_verb, "find_peaks", lambda case, refresh: Outcome(Status.OOM, "it was killed"))
+    monkeypatch.setattr("microbench.cli.carry_out", lambda plan, *rest: told.append(plan) or 0)
+    assert doctor_verb.main([]) == 0
+    assert capsys.readouterr().err == "microbench: the peaks could not be measured: it was killed\n"
+    assert told[0].cases[0].environment == {}
 
 
 def test_the_parent_imports_no_torch() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from microbench.reports import doctor
 from microbench.results.record import Caution, WarningCode
 from microbench.results.result import Record, Result
+from microbench.results.roofline import Peaks
 
 FIRST, SECOND = [1.0, 1.1, 0.9, 1.0, 1.2, 1.0], [1.05, 1.0, 1.0, 0.9, 1.1, 1.1]
-PEAKS = {"fp32": [1e-6] * 6, "bf16": [0.5e-6] * 6, "copy": [1e-6] * 6}
+PEAKS = Peaks(5.24e11, 1.05e12, "matmul", "linear", ((2**18, 8e10), (2**27, 8e9)), 2e-6)
+EMULATED = replace(PEAKS, bf16=None, bf16_by="", emulated=(("bfloat16", 2.3e9),))
 Shown = Callable[..., list[str]]
 
 
@@ -41,7 +44,7 @@ def test_the_parts_come_in_their_order(doctored: Any, shown: Shown) -> None:
         "to do better, most useful first",
     ]
     assert lines[0].startswith("Some CPU, 4 cores")
-    assert lines[-1] == "records: outputs/run/records.jsonl (30 series)"
+    assert lines[-1] == "records: outputs/run/records.jsonl (12 series)"
 
 
 def test_one_sentence_says_what_is_told_apart(doctored: Any, shown: Shown) -> None:
@@ -95,36 +98,45 @@ def test_the_spread_between_and_within_processes_is_shown(doctored: Any, shown: 
 
 def test_peaks_have_units_and_say_what_was_done(doctored: Any, shown: Shown) -> None:
     lines = shown(doctored(FIRST, SECOND, PEAKS))
-    assert line(lines, "peaks of") == "peaks of 2 threads, median over rounds"
-    assert re.match(r"matmul fp32 +524 GFLOP/s .*64 x 64 matrices, 2 n³ FLOP", line(lines, "matmul fp32"))
-    assert re.match(r"matmul bf16 +1,049 GFLOP/s ", line(lines, "matmul bf16"))
-    assert re.match(
-        r"copy fp32 +8\.00 GB/s .*3\.9 KiB into another tensor, bytes read and written",
-        line(lines, "copy fp32"),
-    )
+    assert line(lines, "peaks of") == "peaks of 2 threads, the fastest of many calls"
+    assert line(lines, "fp32 ").split() == ["fp32", "524", "GFLOP/s", "matmul"]
+    assert line(lines, "bf16 ").split() == ["bf16", "1.05", "TFLOP/s", "linear"]
+    assert re.match(r"memory +8\.00 GB/s +128 MiB read and written", line(lines, "memory  8"))
+    assert re.match(r"caches +80\.0 GB/s", line(lines, "caches"))
+    assert re.match(r"call +2\.00 µs", line(lines, "call"))
     assert "fewer than 66 FLOP for each byte" in line(lines, "an fp32 layer")
 
 
-def test_a_peak_that_failed_is_left_out_and_said(doctored: Any, shown: Shown) -> None:
-    lines = shown(doctored(FIRST, SECOND, PEAKS | {"bf16": [0.0] * 6}))
-    assert not [each for each in lines if each.strip().startswith("matmul bf16")]
-    assert [each for each in lines if each.startswith("error: ") and "it broke" in each]
+def test_what_is_emulated_is_said_so_and_has_no_peak(doctored: Any, shown: Shown) -> None:
+    lines = shown(doctored(FIRST, SECOND, EMULATED))
+    assert re.fullmatch(r"bf16 +emulated +in fp32: 2\.30 GFLOP/s in small products", line(lines, "bf16"))
+
+
+def test_peaks_that_other_load_disturbed_are_said_to_be_too_low(doctored: Any, shown: Shown) -> None:
+    lines = shown(doctored(FIRST, SECOND, replace(PEAKS, disturbed=True)))
+    assert line(lines, "peaks of").endswith("other load disturbed them: they are too low")
+
+
+def test_records_without_peaks_are_shown_with_those_that_are_known_or_without(
+    doctored: Any, rendered: Callable[..., list[str]], shown: Shown
+) -> None:
+    """As a run of an earlier version has them, which is completed."""
+    result = Result(doctored(FIRST, SECOND), Path("outputs/run/records.jsonl"))
+    lines = rendered(using=lambda out: doctor.show(result, out, PEAKS))
+    assert line(lines, "fp32 ").split()[1:3] == ["524", "GFLOP/s"]
+    assert not [each for each in shown(doctored(FIRST, SECOND)) if each.startswith("peaks")]
 
 
 def test_a_case_that_failed_tells_nothing_apart(doctored: Any, shown: Shown) -> None:
     lines = shown(doctored([0.0] * 6, [0.0] * 6, PEAKS))
     assert "too few rounds ended well" in line(lines, "too few")
-    assert line(lines, "matmul fp32")
+    assert line(lines, "fp32 ")
 
 
 def test_a_run_that_was_cut_short_shows_what_there_is(doctored: Any, shown: Shown) -> None:
     records = doctored(FIRST, SECOND, PEAKS)
     of_first = [record for record in records if record["order"] == 0]
-    peak_only = [record for record in records if record["order"] == 4][:1]
     assert "too few rounds ended well" in line(shown(of_first), "too few")
-    lines = shown(peak_only)
-    assert line(lines, "copy fp32")
-    assert not [each for each in lines if each.startswith("the same thing twice")]
     assert shown([]) == []
 
 
