@@ -62,6 +62,11 @@ def test_one_that_a_signal_ends_says_which(tmp_path: Path) -> None:
     assert forked(command, tmp_path, environment(), PATIENCE)[0] == -9
 
 
+def test_it_is_forked_whatever_other_tests_have_imported(tmp_path: Path) -> None:
+    """A library that sets a variable as it is imported, for which this fails, is to be among `FOREIGN`."""
+    assert can_be_forked(("-m", "microbench"), tmp_path, environment())
+
+
 @pytest.mark.parametrize(
     ("variable", "holds"),
     [("PIDS", True), ("COLUMNS", True), ("LD_PRELOAD", False), ("OMP_NUM_THREADS", False), ("LC_ALL", False)],

@@ -20,13 +20,16 @@ from threading import Lock
 
 from .zygote import Start, ask, fits
 
-# What a developer's shell may set, and what would change the command's output.
+# What a developer's shell may set and would change the command's output, and what libraries set when a test
+# imports them.
 FOREIGN = (
     "COLUMNS",
     "FORCE_COLOR",
     "HYDRA_FULL_ERROR",
     "NO_COLOR",
+    "ORT_DISABLE_TELEMETRY",
     "PYTHONIOENCODING",
+    "TORCHINDUCTOR_CACHE_DIR",
     "TTY_COMPATIBLE",
     "TTY_INTERACTIVE",
 )
