@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from microbench import devices, engines, modes, verify, workloads
 from microbench.config import Config
@@ -18,9 +19,10 @@ from microbench.devices import Device, MemoryMeter
 from microbench.engines import Job, Program
 from microbench.errors import FailedAt, SkippedError, UserError, first_line
 from microbench.formats import arithmetic
+from microbench.graphs.rehearsal import same_random_numbers
 from microbench.host import state
 from microbench.measure import sampler
-from microbench.measure.cautions import Wanted, cautions, other_threads
+from microbench.measure.cautions import Changes, Wanted, cautions, not_repeatable, other_threads
 from microbench.measure.disturbances import disturbances
 from microbench.measure.experiment import Clock, Experiment
 from microbench.measure.sampler import Sampled
@@ -45,6 +47,7 @@ from microbench.results.record import (
 from microbench.results.roofline import Peaks
 from microbench.stats.median import LEAST_FOR_INTERVAL
 from microbench.workloads import Workload
+from microbench.workloads.constancy import Inputs, changed, state_of
 
 LEAST_OF_A_ROUND = 3  # samples of a round that is one of several, or fewer where fewer are asked for
 
@@ -131,14 +134,25 @@ class _Steps:
         evict = device.evictor() if config.measure.cold_cache else None
         memory: MemoryMeter = device.memory()
         workload = self._build(device, training)
+        inputs = Inputs(workload.inputs, lambda: self._inputs_again(device, training, memory))
         program, prepare = self._prepare(workload, training)
         stack.callback(program.close)
+        inputs.follow(program.workload.inputs)
         with mode.experiment(program, config) as trial:
             experiment = trial.experiment if evict is None else _cold(trial.experiment, evict, program)
+            before = state_of(program.workload.module)
             first_call = self._first_call(experiment, clock)
+            is_given_back = _changes(inputs, program, training)
+            if is_given_back:
+                experiment = _before_each(experiment, inputs.give_back)
             with sampler.quiet_gc():
                 warmup = sampler.heat(experiment, clock, config.measure.max_warmup)
                 sampled, sensors = self._sample(experiment, device, warmup, program)
+            changes = Changes(
+                inputs=program.overwrites or (not is_given_back and inputs.have_changed()),
+                given_back_over=experiment.runs if is_given_back else 1,
+                state=() if training else changed(before, state_of(program.workload.module)),
+            )
             peak_memory = memory.peak() if program.loop is None else program.loop.peak_memory()
             finite = trial.finite()
             findings = (
@@ -157,6 +171,7 @@ class _Steps:
             stop_reason=sampled.stop_reason,
             cautions=(
                 *cautions(warmup, main, self._wanted, finite),
+                *not_repeatable(changes),
                 *other_threads(self._threads_asked, self.environment),
                 *disturbances(readings, surroundings),
                 *traced,
@@ -220,6 +235,15 @@ class _Steps:
         config, where = self._config, device.torch_device()
         self.workload = workloads.build(config.model, config.batch_size, where, training, config.seed)
         return self.workload
+
+    def _inputs_again(self, device: Device, training: bool, memory: MemoryMeter) -> tuple[Tensor, ...]:
+        """The workload's inputs with their first values; building it again leaves memory and chance alone."""
+        config = self._config
+        assert self.workload is not None
+        with memory.paused(), same_random_numbers(self.workload):
+            return workloads.build(
+                config.model, config.batch_size, device.torch_device(), training, config.seed
+            ).inputs
 
     def _prepare(self, workload: Workload, training: bool) -> tuple[Program, Series]:
         self._begin("preparing", "prepare")
@@ -286,6 +310,28 @@ def _cold(experiment: Experiment, evict: Callable[[], object], program: Program)
     return replace(experiment, before=evict if program.loop is None else None, mergeable=False)
 
 
+def _changes(inputs: Inputs, program: Program, training: bool) -> bool:
+    """Whether the first call has changed its inputs, so that they have to be given back before each.
+
+    They need not where inference settles: where a call writes what is there already.
+    """
+    if not inputs.have_changed():
+        return False
+    return training or not inputs.settle(lambda: program.outputs(program.call()))
+
+
+def _before_each(experiment: Experiment, give_back: Callable[[], object]) -> Experiment:
+    """The experiment with the inputs given back before each sample, which is of one call then."""
+    then = experiment.before
+
+    def before() -> None:
+        give_back()
+        if then is not None:
+            then()
+
+    return replace(experiment, before=before, mergeable=False)
+
+
 def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[Series, ...]:
     return tuple(
         Series(
@@ -323,6 +369,8 @@ def explain(
         return Status.SKIPPED, str(error)
     if is_out_of_memory(error):
         return Status.OOM, _sentence(f"{doing} {name} ran out of memory: {message}; lower batch_size")
+    if "requires grad is being used in an in-place operation" in message:
+        return Status.ERROR, f"{name} overwrites its input, so it cannot train: use mode=infer."
     if "more than 1 value per channel when training" in message:
         return Status.ERROR, (
             f"{name} cannot train at batch_size={config.batch_size}: batch normalization needs more than one "

@@ -562,6 +562,141 @@ def test_what_happens_once_is_handed_over_at_once() -> None:
     assert all(progress.stage != "sample" for progress in told if progress.samples.keys() & once.keys())
 
 
+CHANGING = """
+import torch
+from torch import nn
+
+seen = []
+
+
+class Decay(nn.Module):
+    def forward(self, x):
+        seen.append(x.detach().clone())
+        return x.mul_(0.5).exp()
+
+
+class Hidden(Decay):
+    def forward(self, x):
+        seen.append(x.detach().clone())
+        x.data.numpy()[...] *= 0.5  # no counter of torch's sees it
+        return x + 1
+
+
+class Settling(Decay):
+    def forward(self, x):
+        seen.append(x.detach().clone())
+        return x.relu_()
+
+
+class Emptying(Decay):
+    def forward(self, x):
+        y = x.exp()
+        x.zero_()
+        return y
+
+
+class Trained(Decay):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        return super().forward(x) * self.weight
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls += 1
+        return x + self.calls
+"""
+
+
+class TestChanges:
+    """A workload whose calls change what they work on, whatever it is called."""
+
+    @pytest.fixture
+    def changing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+        (tmp_path / "changing.py").write_text(CHANGING)
+        monkeypatch.syspath_prepend(tmp_path)
+        import changing  # type: ignore[import-not-found]
+
+        yield changing
+        del sys.modules["changing"]
+
+    @staticmethod
+    def measured(name: str, **options: Any) -> Outcome:
+        merging = {"measure.min_sample": 1e-3}
+        return measured(**{"model.cls": f"changing.{name}", "model.args": [], **merging, **options})
+
+    @pytest.mark.parametrize("name", ["Decay", "Hidden"])
+    def test_inputs_are_given_back_before_each_call_that_is_timed(self, name: str, changing: Any) -> None:
+        outcome = self.measured(name)
+        assert (outcome.status, outcome.error) == (Status.OK, None)
+        first, *later = changing.seen
+        inference = outcome.series[0]
+        timed = later[2 : 2 + len(inference.warmup) + len(inference.samples)]  # after two that look
+        assert len(timed) == len(inference.warmup) + len(inference.samples)
+        assert all(torch.equal(each, first) for each in timed)
+        assert inference.calls_per_sample == 1
+        assert WarningCode.NOT_REPEATABLE not in [each.code for each in outcome.cautions]
+
+    def test_so_they_are_before_each_step_of_training(self, changing: Any) -> None:
+        outcome = self.measured("Trained", mode="train")
+        assert (outcome.status, outcome.error) == (Status.OK, None)
+        total = {each.phase: each for each in outcome.series}["total"]
+        first, *later = changing.seen
+        assert all(torch.equal(each, first) for each in later[: len(total.warmup) + len(total.samples)])
+
+    @pytest.mark.parametrize(("name", "merges"), [("Settling", True), ("Emptying", False)])
+    def test_a_call_that_writes_what_is_there_is_left_alone_unless_its_answer_is_another(
+        self, name: str, merges: bool, changing: Any
+    ) -> None:
+        outcome = self.measured(name)
+        assert (outcome.series[0].calls_per_sample > 1) is merges
+        assert WarningCode.NOT_REPEATABLE not in [each.code for each in outcome.cautions]
+
+    def test_what_preparing_has_changed_is_given_back_too(
+        self, changing: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.measured("Decay")
+        first = changing.seen[0]
+        changing.seen.clear()
+        given: list[torch.Tensor] = []
+        prepare = engines.prepare
+
+        def noting(*arguments: Any) -> engines.Program:
+            program = prepare(*arguments)
+            given.append(program.workload.inputs[0])
+            return replace(program, call=lambda: [given.append(given[0].clone()), program.call()][1])
+
+        monkeypatch.setattr(engines, "prepare", noting)
+        outcome = self.measured("Decay", **{"engine.name": "torchscript"})
+        assert outcome.status is Status.OK
+        assert torch.equal(given[1], first)  # of the first call
+        assert torch.equal(given[4], first)  # of the warm-up
+
+    def test_state_that_inference_changes_is_a_warning(self, changing: Any) -> None:
+        (caution,) = [
+            each for each in self.measured("Counting").cautions if each.code is WarningCode.NOT_REPEATABLE
+        ]
+        assert "its calls change calls, although they only infer" in caution.message
+
+    def test_running_statistics_are_to_change_in_training(self) -> None:
+        norm = {"model.cls": "torch.nn.BatchNorm1d", "model.args": [4], "mode": "train"}
+        assert WarningCode.NOT_REPEATABLE not in [each.code for each in measured(**norm).cautions]
+
+    def test_an_input_that_is_overwritten_where_its_gradient_is_wanted_cannot_train(self) -> None:
+        outcome = measured(
+            mode="train", **{"model.cls": "torch.relu_", "model.args": [], "model.input_grad": True}
+        )
+        assert outcome.status is Status.ERROR
+        assert outcome.error == "relu_ overwrites its input, so it cannot train: use mode=infer."
+
+
 class TestAnswer:
     """What becomes of a case that computes something else, planted as an engine of its own."""
 

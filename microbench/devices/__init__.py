@@ -26,6 +26,10 @@ class MemoryMeter(Protocol):
         """Bytes so far; None where the device cannot tell."""
         ...
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave out what is used, and freed again, while the context lasts."""
+        ...
+
 
 class EnergyMeter(Protocol):
     """Measures the energy that a device takes between entering and leaving it, as a context manager.

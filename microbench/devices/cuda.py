@@ -56,11 +56,20 @@ class AllocatorPeak:
     def __init__(self) -> None:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-        self._level = torch.cuda.memory_allocated()
+        self._level, self._least = torch.cuda.memory_allocated(), 0
 
     def peak(self) -> int | None:
         """Bytes so far."""
-        return max(0, torch.cuda.max_memory_allocated() - self._level)
+        return max(self._least, torch.cuda.max_memory_allocated() - self._level)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what is used, and freed again, while the context lasts."""
+        self._least = self.peak() or 0
+        try:
+            yield
+        finally:
+            torch.cuda.reset_peak_memory_stats()
 
 
 class AllocatorLedger:

@@ -46,6 +46,10 @@ class FakeMemory:
         """Unknown."""
         return None
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Nothing to leave out."""
+        return nullcontext()
+
 
 class FakeEnergy:
     """A meter that measures nothing."""

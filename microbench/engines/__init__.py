@@ -112,6 +112,7 @@ class Program:
         parameters: what an optimizer updates.
         outputs: what `call` returned, as torch's tensors; untimed.
         loop: the engine's own loop, which is timed instead of `call`.
+        overwrites: the loop's calls change its inputs, which it does not give back.
         facts: how it turned out.
         renewed: makes `call` anew, of the module as it is then; None where `call` follows the module.
         close: frees what outlives a call: processes, sessions, folders.
@@ -122,6 +123,7 @@ class Program:
     parameters: Sequence[Tensor] = ()
     outputs: Callable[[Any], Any] = _same
     loop: Loop | None = None
+    overwrites: bool = False
     facts: Facts = field(default_factory=Facts)
     renewed: Callable[[], Callable[[], Any]] | None = None
     close: Callable[[], None] = _nothing

@@ -69,6 +69,39 @@ def cautions(warmup: Warmup, main: Sequence[Series], wanted: Wanted, finite: boo
         )
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What the calls of a case change, so that one is not the next.
+
+    Attributes:
+        inputs: they change the inputs, which are not given back.
+        given_back_over: how many calls go by between two times that changed inputs are given back.
+        state: the parameters and buffers that they change although they only infer.
+    """
+
+    inputs: bool = False
+    given_back_over: int = 1
+    state: Sequence[str] = ()
+
+
+def not_repeatable(changes: Changes) -> Iterator[Caution]:
+    """A warning where the work of a call is not the work of the first."""
+    texts = []
+    if changes.inputs:
+        texts.append("its calls change their inputs, and work on other numbers each time")
+    if changes.given_back_over > 1:
+        texts.append(f"its calls change their inputs, given back after {changes.given_back_over} calls only")
+    if changes.state:
+        more = "" if len(changes.state) == 1 else f" and {len(changes.state) - 1} more"
+        texts.append(f"its calls change {changes.state[0]}{more}, although they only infer")
+    if texts:
+        yield Caution(
+            WarningCode.NOT_REPEATABLE,
+            f"the work of a call is not the work of the first: {'; '.join(texts)}; let the module write to "
+            "copies (x = x.clone())",
+        )
+
+
 def other_threads(asked: Mapping[str, int | None], used: Mapping[str, Any]) -> Iterator[Caution]:
     """A warning where a case did not run with the threads that it was to.
 

@@ -7,6 +7,8 @@ import os
 import re
 import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +38,7 @@ class PeakMemory:
     """
 
     def __init__(self, pid: int | None = None) -> None:
-        self._pid = pid
+        self._pid, self._least = pid, 0
         try:
             of_process(CLEAR_REFS, pid).write_text("5", "utf-8")
             self._level = _status_bytes("VmRSS", pid)
@@ -49,7 +51,17 @@ class PeakMemory:
         high, files = _status_bytes("VmHWM", self._pid), _status_bytes("RssFile", self._pid)
         if high is None or files is None or self._level is None or self._files is None:
             return None
-        return max(0, high - self._level - max(0, files - self._files))
+        return max(self._least, high - self._level - max(0, files - self._files))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what is used, and freed again, while the context lasts."""
+        self._least = self.peak() or 0
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                of_process(CLEAR_REFS, self._pid).write_text("5", encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class WarningCode(StrEnum):
     """What can be doubtful about a number that was measured; each says what to do about it."""
 
     NON_FINITE = "non_finite"
+    NOT_REPEATABLE = "not_repeatable"
     NOT_SETTLED = "not_settled"
     WIDE_INTERVAL = "wide_interval"
     NO_INTERVAL = "no_interval"

@@ -99,12 +99,6 @@ def _inputs(config: ModelConfig, batch_size: int, requires_grad: bool) -> tuple[
     return tuple(draw() for _ in range(config.input_count))
 
 
-def works_in_place(module: nn.Module, name: str) -> bool:
-    """Whether a layer overwrites its input: a function or method named as torch's in-place ones are."""
-    is_function = isinstance(module, Call) and not isinstance(module.target, nn.Module)
-    return is_function and name.endswith("_")
-
-
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
     """A layer with standard normal inputs of (batch, *input_shape), or uniform indices.
 
@@ -120,8 +114,6 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
                 f"{first_line(error)}"
             ) from error
         inputs = _inputs(config, batch_size, training and config.input_grad)
-    if training and works_in_place(module, config.cls or ""):
-        raise UserError(f"{config.name} overwrites its input, so it cannot train: use mode=infer.")
     if training and not any(t.requires_grad for t in (*module.parameters(), *inputs)):
         raise UserError(
             f"{config.name} has no parameters, so there is nothing to differentiate: "

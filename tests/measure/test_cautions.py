@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from microbench.measure.cautions import Wanted, cautions
+from microbench.measure.cautions import Changes, Wanted, cautions, not_repeatable
 from microbench.measure.summary import summarize
 from microbench.measure.warmup import Warmup
 from microbench.results.record import Caution, Series, Summary, WarningCode
@@ -142,3 +142,14 @@ def test_each_code_comes_once_however_many_phases_it_concerns() -> None:
     bad = found(UNSETTLED, finite=False, forward=summary(0.5, 10.0), backward=summary(0.5, 10.0), total=few)
     expected = ["non_finite", "not_settled", "no_interval", "wide_interval", "drift"]
     assert [caution.code.value for caution in bad] == expected
+
+
+def test_what_makes_one_call_not_the_next_is_told_together() -> None:
+    (caution,) = not_repeatable(Changes(inputs=True, given_back_over=3, state=("a", "b", "c")))
+    assert caution.code is WarningCode.NOT_REPEATABLE
+    assert caution.message.startswith(
+        "the work of a call is not the work of the first: its calls change their inputs, and work on other "
+        "numbers each time; its calls change their inputs, given back after 3 calls only; its calls change a "
+        "and 2 more, although they only infer; "
+    )
+    assert list(not_repeatable(Changes())) == []

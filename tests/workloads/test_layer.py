@@ -99,14 +99,6 @@ def test_every_layer_of_the_options_trains(name: str) -> None:
         assert is_finite(tensor.grad)
 
 
-@pytest.mark.parametrize("options", [{}, {"input_grad": True}])
-def test_a_layer_that_overwrites_its_input_cannot_train_and_says_so(options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"^mine overwrites its input, so it cannot train: use mode=infer\.$"):
-        built(True, cls="torch.Tensor.copy_", input_count=2, **options)
-    with pytest.raises(UserError, match="overwrites its input"):
-        built(True, cls="torch.relu_", **options)
-
-
 def test_a_module_whose_name_ends_like_that_trains() -> None:
     workload = built(True, cls=f"{__name__}.Named_", call_kwargs={"value": None})
     assert list(workload.module.parameters())

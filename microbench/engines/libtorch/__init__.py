@@ -40,7 +40,9 @@ def prepare(job: Job) -> Program:
     workload, facts = dressed(job)
     with tempfile.TemporaryDirectory(prefix="microbench-") as name:
         folder = Path(name)
+        versions = [each._version for each in workload.inputs]
         module = traced.write(workload, job.training, folder)
+        overwrites = versions != [each._version for each in workload.inputs]
         settings["parameters"] = [name for name, _ in module.named_parameters()]
         torch.save(settings, folder / "settings.pt")
         loop = ProgramLoop(program, folder, replace(workload, module=module), job.training)
@@ -49,6 +51,7 @@ def prepare(job: Job) -> Program:
         partial(loop.step, 1),
         list(workload.module.parameters()),
         loop=loop,
+        overwrites=overwrites,
         facts=replace(
             facts,
             engine=f"libtorch {torch.__version__}",

@@ -146,8 +146,14 @@ class _Loss(nn.Module):
 @contextmanager
 def unchanged(workload: Workload) -> Iterator[None]:
     """Put back what a call changes: running statistics, and inputs that a layer overwrites."""
-    before = [(tensor, tensor.clone()) for tensor in (*workload.module.buffers(), *workload.inputs)]
+    before = [(tensor, tensor._version, tensor.clone()) for tensor in _held(workload)]
     yield
     with torch.no_grad():
-        for tensor, value in before:
-            tensor.copy_(value)
+        for tensor, version, value in before:
+            if tensor._version != version or not torch.equal(tensor, value):
+                tensor.copy_(value)
+
+
+def _held(workload: Workload) -> Iterator[Tensor]:
+    yield from workload.module.buffers()
+    yield from workload.inputs

@@ -1,0 +1,109 @@
+"""Whether each call does the work of the first: whether calls change their inputs, or the module's state."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from microbench.workloads import tensors
+
+SAMPLED = 2**16  # bytes that are looked at of a large parameter or buffer
+
+Digests = tuple[int, ...]
+"""Checksums of the numbers in tensors."""
+
+
+def digests(values: object) -> Digests:
+    """A checksum of the memory of each tensor in values."""
+    dense = (each if each.layout == torch.strided else each.detach().to_dense() for each in tensors(values))
+    return tuple(zlib.crc32(_memory(each).cpu().numpy().data) for each in dense)
+
+
+def _memory(tensor: Tensor) -> Tensor:
+    """The bytes that a dense tensor lies in."""
+    memory = torch.empty(0, dtype=torch.uint8, device=tensor.device)
+    return memory.set_(tensor.untyped_storage())
+
+
+class Inputs:
+    """The inputs of a workload, which are given back where its calls change them.
+
+    No copy is kept of inputs that do not change: it would show in the peak of memory.
+
+    Args:
+        built: the inputs as they were built.
+        rebuild: builds them again, with the same values.
+    """
+
+    def __init__(self, built: Sequence[Tensor], rebuild: Callable[[], Sequence[Tensor]]) -> None:
+        self._built, self._rebuild = built, rebuild
+        self._before = digests(built)
+        self._given, self._expected = built, self._before
+        self._originals: Sequence[Tensor] | None = None
+
+    def follow(self, given: Sequence[Tensor]) -> None:
+        """Look after these from now on: the inputs in the form in which an engine runs them.
+
+        What it has done with them in preparation is undone.
+        """
+        self._given = given
+        are_other = any(one is not other for one, other in zip(given, self._built, strict=True))
+        if are_other or digests(given) != self._before:
+            self.give_back()
+        self._expected = digests(given)
+
+    def have_changed(self) -> bool:
+        """Whether they are not as they were given."""
+        return digests(self._given) != self._expected
+
+    def settle(self, call: Callable[[], object]) -> bool:
+        """Whether a call changes them once and no more, and puts out the same all the same.
+
+        They are left so then: each call does the same work.
+        """
+        self.give_back()
+        once = digests(call()), digests(self._given)
+        again = digests(call()), digests(self._given)
+        if once == again:
+            self._expected = once[1]
+        return once == again
+
+    @torch.no_grad()
+    def give_back(self) -> None:
+        """Give them the values that they were built with."""
+        if self._originals is None:
+            is_intact = digests(self._built) == self._before
+            self._originals = self._built if is_intact else self._rebuild()
+        for given, original in zip(self._given, self._originals, strict=True):
+            if given is not original:
+                given.copy_(original.to_mkldnn() if given.is_mkldnn else original)
+
+
+def state_of(module: nn.Module) -> dict[str, tuple[int, int]]:
+    """By their names, what tells parameters and buffers from what they were before a call wrote to them.
+
+    That is how often they were written to, as far as torch has seen that, and a checksum of the memory of
+    small ones, and of bytes all over that of large ones.
+    """
+    held = dict(module.named_parameters()) | dict(module.named_buffers())
+    return {name: (_version(each), _fingerprint(each)) for name, each in held.items()}
+
+
+def changed(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    """The names of the parameters and buffers that are not as they were before."""
+    return [name for name, found in after.items() if before.get(name) != found]
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _fingerprint(tensor: Tensor) -> int:
+    if tensor.layout != torch.strided:
+        return 0
+    memory = _memory(tensor)
+    step = 1 + 2 * (memory.numel() // SAMPLED // 2)  # odd: of numbers of several bytes it meets each of these
+    return zlib.crc32(memory[::step].contiguous().cpu().numpy().data)
