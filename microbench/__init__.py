@@ -1,8 +1,7 @@
 """microbench: how fast does this model or layer train and infer here, and which way is fastest?"""
 
 from microbench import startup as _startup  # noqa: F401 - before all that imports something
-from microbench.api import compare, run, stat, sweep
+from microbench.api import Result, compare, load, run, stat, sweep
 from microbench.errors import UserError
-from microbench.results.result import Result, load
 
 __all__ = ["Result", "UserError", "compare", "load", "run", "stat", "sweep"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from microbench.config import MARGIN
 from microbench.errors import UserError, unknown
-from microbench.results.result import Result, load
+from microbench.results import result as results
 from microbench.schedule.cases import Case
 
 if TYPE_CHECKING:
@@ -21,13 +21,34 @@ if TYPE_CHECKING:
     from microbench.reports.comparison import Comparison
     from microbench.reports.profile import ProfileTable
 
-Measured = Result | Path | str | Iterable[Path | str]
+
+class Result(results.Result):
+    """What one run measured; printed, it is what the command line shows of it."""
+
+    def __str__(self) -> str:
+        from microbench.reports.terminal import text_of
+
+        return text_of(self)
+
+
+Measured = results.Result | Path | str | Iterable[Path | str]
 """A result, or where it lies: a run's folder or its file of records, or several of these."""
 
 
 def new_run_id() -> str:
     """When the run starts, in UTC, and eight random digits: no two runs share a folder."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def load(paths: Iterable[Path | str] | Path | str) -> Result:
+    """The result in one or several record files or run folders, concatenated.
+
+    A record that is there several times, as in the same file given twice, counts once.
+
+    Raises:
+        UserError: a file cannot be read, or holds something else than records.
+    """
+    return Result(**vars(results.load(paths)))
 
 
 def run(*, folder: str | Path | None = None, **options: Any) -> Result:
@@ -178,8 +199,8 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
     return {"shown": view, "columns": asked, "depth": depth, "energy": EnergyConfig(**energy)}
 
 
-def _result(measured: Measured) -> Result:
-    return measured if isinstance(measured, Result) else load(measured)
+def _result(measured: Measured) -> results.Result:
+    return measured if isinstance(measured, results.Result) else load(measured)
 
 
 def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) -> Result:
@@ -198,4 +219,5 @@ def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) ->
         raise UserError("resume=DIR names the folder: leave out folder=.")
     place = folder_of(resume) if resume is not None else Path(folder or Path("outputs") / run_id)
     with Store(place) as store:
-        return Run(cases, store, Silent(), run_id, completing=sweep or resume is not None).measure()
+        completing = sweep or resume is not None
+        return Result(**vars(Run(cases, store, Silent(), run_id, completing=completing).measure()))

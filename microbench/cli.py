@@ -149,13 +149,13 @@ def _measure(arguments: Sequence[str]) -> int:
     from microbench.compose import from_command_line
 
     run_id = new_run_id()
-    show, rest = _shown(arguments)
+    show, _, rest = find_format(arguments)
     plan = from_command_line(rest, run_id)
     return ExitCode.OK if plan is None else carry_out(plan, run_id, show)
 
 
-def _shown(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], None], list[str]]:
-    """What shows the result, and the arguments without those that say so.
+def find_format(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], None], bool, list[str]]:
+    """What shows a result, whether that is a table, and the arguments without those that say so.
 
     Raises:
         UserError: several formats are asked for.
@@ -167,13 +167,13 @@ def _shown(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], None],
     if len(asked) > 1:
         raise UserError(f"Give one of {' and '.join(asked)}.")
     if not asked:
-        return terminal.show, list(arguments)
+        return terminal.show, True, list(arguments)
 
     def show(result: Result, out: Console) -> None:
         export.FORMATS[asked[0]](export.rows(result), sys.stdout)
-        show_remarks(result.cases(), Console(stderr=True, highlight=False))
+        show_remarks(result.cases(), Console(stderr=True, highlight=False), result.path)
 
-    return show, [each for each in arguments if each not in export.FORMATS]
+    return show, False, [each for each in arguments if each not in export.FORMATS]
 
 
 def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None], verb: str = "") -> int:

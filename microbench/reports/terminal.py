@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +22,13 @@ from microbench.reports.sweep import error_note, interval_note, sweep_table
 from microbench.results.cases import CaseResult
 from microbench.results.layerwise import layerwise
 from microbench.results.result import Result
+
+
+def text_of(result: Result) -> str:
+    """What `show` prints of a result, as text."""
+    file = StringIO()
+    show(result, Console(file=file, width=UNLIMITED, highlight=False, color_system=None))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 class _Output(Console):
@@ -42,6 +51,11 @@ def show(result: Result, out: Console) -> None:
     cases = result.cases()
     if not cases:
         return
+    if result.command == "doctor":
+        from microbench.reports import doctor  # brings scipy
+
+        doctor.show(result, out)
+        return
     out.print(escape(machine(cases)), style="dim")
     if result.is_search:
         from microbench.reports.search import show_search
@@ -52,7 +66,7 @@ def show(result: Result, out: Console) -> None:
         else:
             show_search(search, out)
     else:
-        _show_cases(cases, out)
+        _show_cases(cases, out, result.path)
     show_reference(cases, out)
     out.print(
         f"records: {escape(relative(result.path))} ({len(result.records)} series)",
@@ -61,7 +75,7 @@ def show(result: Result, out: Console) -> None:
     )
 
 
-def _show_cases(cases: Sequence[CaseResult], out: Console) -> None:
+def _show_cases(cases: Sequence[CaseResult], out: Console, path: Path) -> None:
     """Print profiles, models layer by layer, and of the rest one case or a sweep's table and ranking.
 
     Each with its warnings.
@@ -81,7 +95,7 @@ def _show_cases(cases: Sequence[CaseResult], out: Console) -> None:
         out.print(sweep_table(others, out))
         for note in filter(None, (interval_note(others), error_note(others))):
             out.print(note, style="dim", soft_wrap=True)
-    show_remarks(cases, out)
+    show_remarks(cases, out, path)
     if len(others) > 1:
         from microbench.reports.ranking import show_ranking  # brings scipy, which one case does without
 

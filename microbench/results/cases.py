@@ -19,6 +19,24 @@ WHOLE = ("total", "inference")
 ANSWER = ("answer", "error_abs", "error_rel", "top1_agreement", "gradient_error")
 """Of the fields that say whether an answer is eager fp32's, those that a summary has."""
 
+RAN_ON = (
+    "host_id",
+    "env_cpu",
+    "env_physical_cores",
+    "env_gpu",
+    "env_os",
+    "env_threads",
+    "env_allocator",
+    "env_engine",
+    "env_arithmetic",
+    "env_torch",
+    "env_torchvision",
+    "env_python",
+    "env_microbench",
+    "env_git",
+)
+"""The fields that say what a case ran on, which a summary has."""
+
 WIDE = 0.1  # half an interval over rounds, as a share of the median, that is worth a word
 
 Attempt = Sequence[Record]
@@ -150,11 +168,20 @@ class CaseResult:
                 "spread": each.spread,
                 "rounds": each.rounds,
                 "samples": each.samples,
+                "throughput": self._throughput(each),
+                "peak_memory": self.peak_memory,
                 **{key: self.checked.get(key) for key in ANSWER},
                 "warnings": list(self.warnings),
+                **{key: self.first[key] for key in RAN_ON if key in self.first},
             }
             for each in self.estimates.values()
         ]
+
+    def _throughput(self, estimate: Estimate) -> float | None:
+        """Items a second of a whole step: the batch over the median."""
+        if estimate.phase not in WHOLE or not estimate.median:
+            return None
+        return float(self.first["cfg_batch_size"]) / estimate.median
 
     @property
     def whole(self) -> Estimate | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from microbench.results.profile import Profile
     from microbench.results.search import Found
 
+NAME = "microbench"
 NEEDED = frozenset(
     ("run_id", "case_id", "order", "round", "started_at", "status", "phase", "median", "config")
 )
@@ -55,6 +58,13 @@ class Result:
     def is_search(self) -> bool:
         """Whether it is the result of a search for the fastest way."""
         return bool(self.records) and self.records[0].get("schedule") == SEARCH
+
+    @property
+    def command(self) -> str:
+        """The command that measured it, such as `doctor`; empty for `microbench model=…` and from Python."""
+        words = shlex.split((self.records[-1].get("run_command") if self.records else None) or "")
+        found = words[words.index(NAME) + 1 :] if NAME in words else []
+        return found[0] if found and re.fullmatch("[a-z]+", found[0]) else ""
 
     def search(self) -> Found | None:
         """What a search for the fastest way found; None for another run, and where plain eager failed."""
@@ -115,9 +125,10 @@ class Result:
         """What the rounds say together: a row a case and phase, times in seconds a call.
 
         Its columns are run_id, case_id, status, the `cfg_*` fields, phase, median, ci_low, ci_high,
-        confidence, spread (standard deviation between rounds over the median), rounds, samples, answer,
-        error_abs, error_rel, top1_agreement, gradient_error, and the codes of the case's warnings. Cases that
-        failed, or compute something else than eager fp32 does, have no rows.
+        confidence, spread (standard deviation between rounds over the median), rounds, samples, throughput
+        (items a second, of a whole step), peak_memory (bytes), answer, error_abs, error_rel, top1_agreement,
+        gradient_error, the codes of the case's warnings, host_id, and the `env_*` fields that say what it ran
+        on. Cases that failed, or compute something else than eager fp32 does, have no rows.
         """
         import pandas as pd
 

@@ -24,6 +24,7 @@ HELP = """\
        microbench -m model=A,B option=V,W …       measure every combination
        microbench +experiment=NAME \\[option=V …]   run a preset, beside published figures
        microbench compare A B | A --by OPTION     tell real differences from luck
+       microbench show DIR                        print again what a run found
        microbench doctor                          what this machine can measure, and how to do better
        microbench list \\[KIND]                    print what there is to choose from
 

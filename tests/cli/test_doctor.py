@@ -53,6 +53,10 @@ def line(run: Finished, start: str) -> str:
     return next(each.strip() for each in run.out.splitlines() if each.strip().startswith(start))
 
 
+def test_it_can_be_shown_again(run: Finished) -> None:
+    assert microbench("show", "run", cwd=run.folder).out == run.out
+
+
 def test_the_same_case_is_measured_twice_and_interleaved(cases: list[list[Record]]) -> None:
     first, second = cases[0][0], cases[1][0]
     assert first["case_id"] == second["case_id"]

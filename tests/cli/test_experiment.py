@@ -37,6 +37,10 @@ def test_its_cases_are_measured(ran: Finished) -> None:
     }
 
 
+def test_it_can_be_shown_again(ran: Finished) -> None:
+    assert microbench("show", "run", cwd=ran.folder).out == ran.out
+
+
 def test_the_published_figures_are_shown_beside_them(ran: Finished) -> None:
     lines = ran.out.splitlines()
     assert "beside the figures that deep-learning-benchmarks has published" in lines

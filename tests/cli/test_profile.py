@@ -66,6 +66,10 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return measure(*SMALL, "measure.rounds=2", "trace=true", "view=types", cwd=folder)
 
 
+def test_it_can_be_shown_again(timed: Finished) -> None:
+    assert run("show", "run", cwd=timed.folder).out == timed.out
+
+
 def on_paper_result(folder: Path, **options: Any) -> microbench.Result:
     """What `microbench.run` finds on paper in this process."""
     small = {"model": "squeezenet1_1", "batch_size": 1, "model.input_shape": [3, 32, 32]}

@@ -49,6 +49,10 @@ def test_it_ends_with_the_fastest_way(searched: Finished) -> None:
     assert ("fastest of what was tried: " if is_partial else "fastest: ") in searched.out
 
 
+def test_it_can_be_shown_again(searched: Finished) -> None:
+    assert microbench("show", "run", cwd=searched.folder).out == searched.out
+
+
 def test_the_command_of_a_way_measures_it_again_without_a_search(searched: Finished, tmp_path: Path) -> None:
     way = next(each for each in searched.records if each["cfg_layout"] == "mkldnn")
     _, _, _, *arguments = shlex.split(way["command"])

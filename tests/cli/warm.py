@@ -36,7 +36,12 @@ FOREIGN = (
 
 OF_COMMANDS = (
     *("microbench.api", "microbench.cli", "microbench.compose", "microbench.schedule.runner"),
-    *("microbench.verbs.compare", "microbench.verbs.doctor", "microbench.verbs.list"),
+    *(
+        "microbench.verbs.compare",
+        "microbench.verbs.doctor",
+        "microbench.verbs.list",
+        "microbench.verbs.show",
+    ),
     *("microbench.reports.export", "microbench.reports.progress", "microbench.reports.terminal"),
     *("microbench.stats.rounds", "pandas"),
 )

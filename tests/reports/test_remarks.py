@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
-from microbench.reports.remarks import show_remarks
+from microbench.reports.remarks import show_remarks, show_warnings
 from microbench.results.record import Caution, Record, WarningCode
+from microbench.results.result import Result
 
 from .support import DRIFTS, INFER, TRAIN, MakeCase, Rendered, cases
 
@@ -100,6 +102,51 @@ class TestWarnings:
             "warning: resnet18 infer, batch_size=1; resnet18 infer, batch_size=4: it drifts; wait [drift]"
         ]
         assert remarks(rendered, made[0], made[2]) == ["warning: all cases: it drifts; wait [drift]"]
+
+    def test_many_cases_have_a_line_a_kind_with_the_worst_and_where_all_are(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        def of(order: int) -> list[Record]:
+            drifts = Caution(WarningCode.DRIFT, f"it drifts by {order} %; wait")
+            battery = Caution(WarningCode.ON_BATTERY, "on battery; plug in")
+            made = make_case(
+                INFER,
+                mode="infer",
+                order=order,
+                batch_size=2**order,
+                cautions=(*(() if order % 2 else (drifts,)), *((battery,) if order < 3 else ())),
+            )
+            return [record | {"drift": -order / 100} for record in made]
+
+        made = [of(order) for order in range(30)]
+        result = Result([record for case in made for record in case], Path("out put/records.jsonl"))
+        assert rendered(using=partial(show_remarks, result.cases(), path=result.path)) == [
+            f"warning: 15 of 30 cases, worst resnet18 infer, batch_size={2**28}: "
+            "it drifts by 28 %; wait [drift]",
+            "warning: 3 of 30 cases: on battery; plug in [on_battery]",
+            "all warnings: microbench show 'out put' --warnings",
+        ]
+        told = rendered(using=partial(show_warnings, result.cases()))
+        assert len(told) == 16
+        assert f"warning: resnet18 infer, batch_size={2**4}: it drifts by 4 %; wait [drift]" in told
+
+    def test_without_a_figure_the_worst_has_it_in_most_rounds(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        made = [
+            rounds_of(make_case, *warned, order=order, batch_size=2**order)
+            for order, warned in enumerate([(True, False, False), (True, True, False), (False,) * 3])
+        ]
+        for each in made:
+            each[:] = [
+                record | {"warnings": [w | {"code": "bimodal"} for w in record["warnings"]]}
+                for record in each
+            ]
+        (told,) = remarks(rendered, *made)
+        assert told == (
+            "warning: 2 of 3 cases, worst resnet18 infer, batch_size=2: "
+            "it drifts; wait (in 2 of 3 rounds) [bimodal]"
+        )
 
     def test_a_warning_of_some_rounds_says_of_how_many(self, make_case: MakeCase, rendered: Rendered) -> None:
         some, every = rounds_of(make_case, True, False, True), rounds_of(make_case, True, True, True)

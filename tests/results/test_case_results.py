@@ -139,7 +139,7 @@ class TestAnswer:
         assert case.discarded == {}
 
     def test_records_that_know_of_no_answer_have_none(self, record: MakeRecord) -> None:
-        case = only([record("total", 1.0)])
+        case = only([record("total", 1.0, cfg_batch_size=8, peak_memory=None)])
         assert case.checked == case.first
         assert case.rows()[0]["answer"] is None
 

@@ -118,12 +118,13 @@ def test_a_frame_has_a_row_a_series_and_a_column_a_field(trained: Result) -> Non
 
 
 def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say(record: MakeRecord) -> None:
+    machine = {"host_id": "h", "env_cpu": "Some CPU", "env_torch": "2.9"}
     rounds = [
-        record(phase, median * (1 + i), round=i, rounds=3, cfg_batch_size=8)
+        record(phase, median * (1 + i), round=i, rounds=3, cfg_batch_size=8, peak_memory=i, **machine)
         for i in range(3)
         for phase, median in (("forward", 1.0), ("total", 2.0))
     ]
-    other = record("inference", 4.0, order=1, case_id="d", cfg_batch_size=1)
+    other = record("inference", 4.0, order=1, case_id="d", cfg_batch_size=1, peak_memory=None, **machine)
     failed = record(None, None, "error", order=2, cfg_batch_size=2)
     frame = result(*rounds, other, failed).summary()
     assert list(frame.columns) == [
@@ -139,12 +140,15 @@ def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say(record: M
         "spread",
         "rounds",
         "samples",
+        "throughput",
+        "peak_memory",
         "answer",
         "error_abs",
         "error_rel",
         "top1_agreement",
         "gradient_error",
         "warnings",
+        *machine,
     ]
     assert frame["phase"].tolist() == ["forward", "total", "inference"]
     assert frame["case_id"].tolist() == ["c", "c", "d"]
@@ -152,7 +156,23 @@ def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say(record: M
     assert (total["median"], total["ci_low"], total["ci_high"]) == (4.0, 2.0, 6.0)
     assert (total["confidence"], total["rounds"], total["samples"]) == (0.75, 3, 60)
     assert total["spread"] == 0.5
+    assert (total["throughput"], total["peak_memory"], total["env_torch"]) == (2.0, 1.0, "2.9")
+    assert frame["throughput"].isna().tolist() == [True, False, False]
     assert frame["spread"].isna().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("began", "command"),
+    [
+        ("python -m microbench doctor model=vgg16", "doctor"),
+        ("/usr/bin/python3 -m microbench -m model=a,b", ""),
+        ("python -m microbench model=doctor", ""),
+        ("microbench doctor", "doctor"),
+        (None, ""),
+    ],
+)
+def test_the_command_that_began_a_run_is_known(began: str | None, command: str, record: MakeRecord) -> None:
+    assert result(record("total", 1.0, run_command=began)).command == command
 
 
 def stored(folder: Path, *records: Record) -> Path:
