@@ -42,11 +42,11 @@ class Patience:
     def overdrawn(self, stage: str | None) -> str:
         """Why a case is given up that took longer than it may, in a stage or in all."""
         if stage is not None:
-            return f"preparing it took longer than {self._share(self.prepare)}"
-        return f"a round of it took longer than {self._share(self.whole)}"
+            return f"preparing it took longer than the {self._allowed(self.prepare)}"
+        return f"a round of it took longer than the {self._allowed(self.whole)}"
 
-    def _share(self, seconds: float) -> str:
-        return f"{seconds:.3g} s, {seconds / self.budget:.0%} of experiment.budget"
+    def _allowed(self, seconds: float) -> str:
+        return f"{seconds:.3g} s that experiment.budget={self.budget:g} has for it"
 
 
 class GivenUpError(BaseException):

@@ -139,8 +139,8 @@ def test_what_is_certain_to_lose_a_search_is_given_up_and_keeps_its_samples(take
 @pytest.mark.parametrize(
     ("stage", "error"),
     [
-        ("prepare", "preparing it took longer than 9 s, 15% of experiment.budget"),
-        (None, "a round of it took longer than 15 s, 25% of experiment.budget"),
+        ("prepare", "preparing it took longer than the 9 s that experiment.budget=60 has for it"),
+        (None, "a round of it took longer than the 15 s that experiment.budget=60 has for it"),
     ],
 )
 def test_what_takes_too_much_of_a_searchs_budget_is_given_up(
