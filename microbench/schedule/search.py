@@ -26,7 +26,7 @@ FIRST_PART = 0.55  # of the budget, for trying every way once
 SAMPLING = 1 / 60  # of the budget, for a round's warm-up and for its sampling, each
 PREPARING = 0.25  # of the budget, for preparing a way
 ROUND = 0.35  # of the budget, for a round of a way, or MOST times as long as the baseline's if that is longer
-LEAST, MOST = 2.0, 4.0
+MOST = 4.0
 OVERRUN = 0.2  # of the budget, by which the final's least rounds may end later
 
 
@@ -95,10 +95,10 @@ class Search:
         self._left_out.append(replace(case, known=Outcome(Status.SKIPPED, reason)))
 
     def _try_all(self, cases: Sequence[Case], until: float) -> Iterator[Case]:
-        """One round each, as long as there is time for one `LEAST` as long as the baseline's."""
+        """One round each, as long as there is time for one like the baseline's."""
         for case in cases:
             remaining = until - self.now()
-            if remaining > LEAST * self._costs[self.baseline.order]:
+            if remaining > self._costs[self.baseline.order]:
                 yield from self._timed(self._limited(case, remaining, self._best()))
             else:
                 spent = f"experiment.budget={self.budget:g} (seconds) had no time left for it; raise it"
