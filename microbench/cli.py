@@ -188,6 +188,7 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None], 
     Raises:
         UserError, KeyboardInterrupt: what stopped it, with a note on how to complete the run.
     """
+    from microbench.quoting import command, option
     from microbench.reports.labels import relative
     from microbench.reports.progress import display
     from microbench.results.store import Store
@@ -207,7 +208,7 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None], 
     if run.note is not None:
         print(f"microbench: {run.note}", file=sys.stderr)
     show(run.result, _output())
-    again = " ".join(filter(None, ("microbench", verb, f"resume={relative(plan.folder)}")))
+    again = command("microbench", *([verb] if verb else []), option("resume", relative(plan.folder)))
     is_search = run.result.is_search
     if stopped is not None:
         if store.written and not is_search:

@@ -23,6 +23,7 @@ from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -31,6 +32,7 @@ from microbench.axes import FREE, NO_PRESET, PRESET, Axes, Preset, axes_of, comb
 from microbench.config import PROFILE, Config
 from microbench.errors import UserError, first_line
 from microbench.explain import GROUPS, explain, missing_key, no_plus, schema_keys, unknown_key
+from microbench.quoting import as_override, choice, literal, option
 from microbench.results import columns, reference
 from microbench.schedule.cases import Case, command_of
 from microbench.schedule.resume import arguments_of, folder_of
@@ -47,6 +49,7 @@ PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is
 DICTIONARY = re.compile(rf"({'|'.join(GROUPS)})=\s*\{{")  # of a group's options
 SEARCH_PATH = re.compile(r"\+*hydra\.searchpath=")
 RESUME = "resume="
+FOLDERS = ("resume", "hydra.run.dir", "hydra.sweep.dir")
 COLUMNS = "columns"
 BETWEEN_LISTS = re.compile(r"(?<=\])\s*,\s*(?=\[)")  # in a sweep
 LOCK = RLock()
@@ -86,9 +89,10 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         UserError: the command line, or a file it names, describes no case.
     """
     register(run_id)
-    resumed = next((each.removeprefix(RESUME) for each in arguments if each.startswith(RESUME)), None)
+    arguments = [with_folder(each) for each in arguments]
+    resumed = resumed_folder(arguments)
     if resumed is not None and not any(each.startswith("model=") for each in arguments):
-        arguments = [*arguments_of(folder_of(resumed)), *arguments]
+        arguments = [*arguments_of(resumed), *arguments]
     flags, overrides = split(arguments)
     overrides = [listed(each) for each in overrides]
     for override in overrides:
@@ -147,7 +151,9 @@ def _given(options: Mapping[str, Any], sweep: bool) -> Iterator[str]:
         values = _values(key, value, sweep)
         if key == COLUMNS:
             values = [columns.names_of(each) for each in values]
-        yield f"{name}={','.join(map(as_override, values))}"
+        if key in FOLDERS:
+            values = [literal(str(each)) if isinstance(each, (str, Path)) else each for each in values]
+        yield choice(name, values)
 
 
 def _tasks(
@@ -401,6 +407,35 @@ def split(arguments: Sequence[str]) -> tuple[dict[str, str | None], list[str]]:
     return flags, overrides
 
 
+def with_folder(argument: str) -> str:
+    """An argument that names a folder, quoted where Hydra would take the name for something else.
+
+    It would take `a,b` for two values, `1e3` for a number, and `a=b` for none; no folder is swept over.
+    """
+    key, is_given, text = argument.partition("=")
+    if not is_given or key.lstrip("+") not in FOLDERS:
+        return argument
+    try:
+        value = OverridesParser.create().parse_override(argument).value()
+    except HydraException:
+        return option(key, text)
+    is_whole = text[:1] in ("'", '"') or text == text.strip()
+    return argument if value is None or (isinstance(value, str) and is_whole) else option(key, text)
+
+
+def resumed_folder(arguments: Sequence[str]) -> Path | None:
+    """The folder of the run that is to be completed; None for a new one.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    named = next((with_folder(each) for each in arguments if each.startswith(RESUME)), f"{RESUME}null")
+    value = OverridesParser.create().parse_override(named).value()
+    if value is None:
+        return None
+    return folder_of(re.sub(r"(\\*)\\\$\{", lambda found: found[1][::2] + "${", str(value)))
+
+
 def listed(override: str) -> str:
     """An override of the columns as Hydra reads lists: it knows no `~` in one, and a single name is none."""
     key, _, value = override.partition("=")
@@ -408,7 +443,7 @@ def listed(override: str) -> str:
         return override
     lists = [each.strip("[] ").split(",") for each in BETWEEN_LISTS.split(value)]
     names = [[name.strip(" '\"") for name in each if name.strip()] for each in lists]
-    return f"{key}={','.join(map(as_override, names))}"
+    return choice(key, names)
 
 
 def print_by_hydra(flags: Mapping[str, str | None], overrides: Sequence[str]) -> None:
@@ -473,24 +508,3 @@ def _values(key: str, value: Any, sweep: bool) -> Sequence[Any]:
     if not value:
         raise UserError(f"{key}={list(value)} has no value to sweep over.")
     return value
-
-
-def as_override(value: Any) -> str:
-    """A Python value in the grammar of Hydra's overrides; a text is quoted unless it is plainly a name."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{as_override(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple, range)):
-        return "[" + ",".join(map(as_override, value)) + "]"
-    text = str(value)
-    is_name = re.fullmatch(r"[A-Za-z_][\w.]*", text, re.ASCII) and not re.fullmatch(
-        r"true|false|null|nan|inf", text, re.IGNORECASE
-    )
-    if not isinstance(value, str) or is_name:
-        return text
-    # Within quotes, backslashes escape only a quote, or those that stand right before one.
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
-    return f"'{escaped}'"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from microbench.config import NOT_THE_WORK, OF_THE_RUN, WORK_OF_MEASURE, Config
+from microbench.quoting import command
 from microbench.results.layerwise import DistinctLayer
 from microbench.results.record import Outcome
 from microbench.schedule.patience import Patience
@@ -23,7 +23,7 @@ COMMAND = ("python", "-m", "microbench")
 
 def command_of(arguments: Sequence[str]) -> str:
     """The command line with these arguments, as a shell reads it."""
-    return shlex.join([*COMMAND, *arguments])
+    return command(*COMMAND, *arguments)
 
 
 def _differences(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from microbench.config import ModeConfig
+from microbench.quoting import option
 from microbench.results.layerwise import DistinctLayer
 from microbench.results.record import Outcome, Status
 from microbench.schedule.cases import Case
 
 MODE = "layers"
-PLAIN_NAME = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_][\w.]*(:\d+)?", re.ASCII | re.IGNORECASE)
 
 Layers = Sequence[DistinctLayer]
 Extracted = Layers | Outcome
@@ -67,7 +66,7 @@ def _alone(whole: Case, layer: DistinctLayer) -> Case:
     return replace(
         whole,
         config=replace(whole.config, model=replace(whole.config.model, part=layer.part)),
-        overrides=(*whole.overrides, f"model.part={_quoted(layer.part)}"),
+        overrides=(*whole.overrides, option("model.part", layer.part)),
         layer=layer,
         known=None if reason is None else Outcome(Status.SKIPPED, f"not measured: {reason}"),
     )
@@ -75,8 +74,3 @@ def _alone(whole: Case, layer: DistinctLayer) -> Case:
 
 def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+")
-
-
-def _quoted(part: str) -> str:
-    """A part's name as Hydra's grammar takes it for a text."""
-    return part if PLAIN_NAME.fullmatch(part) else f"'{part}'"

@@ -13,6 +13,7 @@ from typing import Any
 
 from microbench.config import SHOWN, Config, value_of
 from microbench.errors import UserError, nearest
+from microbench.quoting import command, option
 from microbench.results.cases import CaseResult, cases_of, is_ok
 from microbench.results.record import Record
 from microbench.results.store import FILE_NAME, file_of, read
@@ -81,8 +82,8 @@ def arguments_of(folder: Path, verb: str = "") -> list[str]:
     words = shlex.split(commands[-1])[len(COMMAND) :]
     began = words[0] if words and re.fullmatch(r"[a-z]+", words[0]) else ""
     if began != verb:
-        command = " ".join(filter(None, ("microbench", began, f"resume={folder}")))
-        raise UserError(f"resume={folder}: the run was begun by another verb: complete it with `{command}`.")
+        again = command("microbench", *([began] if began else []), option("resume", folder))
+        raise UserError(f"resume={folder}: the run was begun by another verb: complete it with `{again}`.")
     return words[1:] if began else words
 
 

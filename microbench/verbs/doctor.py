@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from microbench.compose import MULTIRUN, RESUME, Plan, from_command_line, split
+from microbench.compose import MULTIRUN, RESUME, Plan, from_command_line, resumed_folder, split
 from microbench.errors import ExitCode, UserError
 from microbench.metrics import cpus
 from microbench.results.record import Outcome
@@ -19,7 +19,7 @@ from microbench.schedule import asking
 from microbench.schedule.cases import Case, command_of
 from microbench.schedule.layers import stands_for_layers
 from microbench.schedule.pool import Pool
-from microbench.schedule.resume import arguments_of, folder_of
+from microbench.schedule.resume import arguments_of
 
 VERB = "doctor"
 HELP = """\
@@ -82,11 +82,11 @@ def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
         UserError: the arguments describe no case, or several, or one that cannot be compared with itself.
     """
     check(arguments)
-    if len(arguments) == 1 and arguments[0].startswith(RESUME):
-        arguments = [*arguments_of(folder_of(arguments[0].removeprefix(RESUME)), VERB), *arguments]
+    folder = resumed_folder(arguments)
+    if folder is not None and len(arguments) == 1:
+        arguments = [*arguments_of(folder, VERB), *arguments]
     is_planned = not any(_key(each).partition(".")[0] == "measure" for each in arguments)
-    resumed = next((each.removeprefix(RESUME) for each in arguments if each.startswith(RESUME)), None)
-    planned = measured_as(folder_of(resumed)) if resumed is not None else PLANNED
+    planned = measured_as(folder) if folder is not None else PLANNED
     measuring = {f"measure.{key}": value for key, value in planned.items()} if is_planned else {}
     plan = from_command_line(with_defaults(arguments, DEFAULTS | measuring), run_id)
     if plan is None:
@@ -97,7 +97,7 @@ def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
         plan,
         cases=[replace(case, order=order) for order in (0, 1)],
         command=command_of([VERB, *(each for each in arguments if not each.startswith(RESUME))]),
-        budget=SECONDS if is_planned and resumed is None else None,
+        budget=SECONDS if is_planned and folder is None else None,
     )
 
 

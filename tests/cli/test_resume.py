@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,3 +258,16 @@ def test_a_terminal_that_is_closed_ends_the_run(tmp_path: Path) -> None:
     text, code = SAYS[signal.SIGHUP]
     assert ended.code == code
     assert ended.err.splitlines()[-1].startswith(f"microbench: {text}")
+
+
+def test_the_hint_of_a_run_in_a_folder_of_an_odd_name_can_be_pasted(tmp_path: Path) -> None:
+    name = "it's, $HOME=ü"
+    done = microbench(*QUICK, "model=dense", "model.input_shape=[3]", f"hydra.run.dir={name}", cwd=tmp_path)
+    (hint,) = [line for line in done.err.splitlines() if "try what failed again: " in line]
+    pasted = hint.partition("again: microbench ")[2]
+    shell = subprocess.run(
+        ["sh", "-c", f"printf '%s\\0' {pasted}"], capture_output=True, text=True, check=True
+    )
+    again = microbench(*shell.stdout.split("\0")[:-1], cwd=tmp_path)
+    assert [record["status"] for record in records_in(tmp_path / name)] == ["error", "error"], again
+    assert f"again: microbench {pasted}" in again.err

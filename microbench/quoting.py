@@ -1,0 +1,52 @@
+"""What is typed: values in the grammar of Hydra's overrides, and words as a shell reads them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+PLAIN_NAME = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_][\w.]*", re.ASCII | re.IGNORECASE)
+PLAIN_PATH = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./:-]*", re.ASCII | re.IGNORECASE)
+"""What Hydra takes for the text that it is, as the whole value of an option."""
+
+
+def command(*words: str) -> str:
+    """A command with its arguments as a shell reads it."""
+    return shlex.join(words)
+
+
+def option(key: str, text: str | Path) -> str:
+    """The option that sets a key to a text, to the letter: no `${…}` in it is filled in."""
+    value = literal(str(text))
+    return f"{key}={value if PLAIN_PATH.fullmatch(value) else as_override(value)}"
+
+
+def literal(text: str) -> str:
+    """A text as OmegaConf takes it to the letter, though there may be a `${` in it."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def choice(key: str, values: Iterable[Any]) -> str:
+    """The option that sweeps over values; of one value, the option that sets it."""
+    return f"{key}={','.join(map(as_override, values))}"
+
+
+def as_override(value: Any) -> str:
+    """A Python value in the grammar of Hydra's overrides; a text is quoted unless it is plainly a name."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{as_override(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple, range)):
+        return "[" + ",".join(map(as_override, value)) + "]"
+    text = str(value)
+    if not isinstance(value, str) or PLAIN_NAME.fullmatch(text):
+        return text
+    # Within quotes, backslashes escape only a quote, or those that stand right before one.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    return f"'{escaped}'"
