@@ -8,7 +8,7 @@ from functools import cached_property
 from statistics import median
 
 from microbench.config import PROFILE
-from microbench.results.record import Record, Status, Verdict, WarningCode
+from microbench.results.record import Record, Status, WarningCode
 
 PHASES = ("forward", "loss", "backward", "update", "total", "inference")
 """The phases of a step, in their order; the others (prepare, first_call) happen once."""
@@ -208,7 +208,7 @@ class CaseResult:
     @property
     def is_unchecked(self) -> bool:
         """Whether nothing of its answer could be compared though it was to be: it may compute nothing."""
-        return WarningCode.UNVERIFIED in self.warnings and self.checked.get("answer") != Verdict.UNCLEAR
+        return WarningCode.UNVERIFIED in self.warnings and self.checked.get("error_rel") is None
 
     @property
     def can_win(self) -> bool:

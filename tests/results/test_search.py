@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from microbench.results.cases import cases_of
-from microbench.results.record import Record, Status
+from microbench.results.record import Check, Record, Status, Verdict
 from microbench.results.search import Found, found
 from microbench.schedule.search import time_of
 
@@ -93,12 +93,11 @@ def test_a_way_that_is_implausibly_fast_cannot_win(timed: Any) -> None:
 
 
 def test_a_way_whose_answer_could_not_be_compared_cannot_win_and_says_why(timed: Any) -> None:
-    doubted = {"warnings": [{"code": "unverified", "message": "it has no tensor"}]}
+    nothing = Check(Verdict.UNCLEAR, reason="it has no tensor")
+    unclear = Check(Verdict.UNCLEAR, error_rel=0.3, reason="rounding moves it as far")
     records = timed([4.0], engine="eager", **SETTINGS)
-    records += [each | doubted for each in timed([0.1], order=1, engine="export", **SETTINGS)]
-    records += [
-        each | doubted | {"answer": "unclear"} for each in timed([2.0], order=2, engine="compile", **SETTINGS)
-    ]
+    records += timed([0.1], order=1, engine="export", check=nothing, **SETTINGS)
+    records += timed([2.0], order=2, engine="compile", check=unclear, **SETTINGS)
     answer = found(cases_of(records))
 
     assert answer is not None
