@@ -32,6 +32,7 @@ from microbench.measure.warmup import Warmup
 from microbench.metrics import cpus
 from microbench.metrics.sensors import Sensors
 from microbench.modes import Findings
+from microbench.results.cases import WHOLE
 from microbench.results.record import (
     Caution,
     Outcome,
@@ -223,7 +224,7 @@ class _Steps:
         self.doing = "checking the answer of"
         self._watch(Progress("verify", outcome=outcome))
         try:
-            check = verify.verify(self._config, device, mode, program)
+            check = verify.verify(self._config, device, mode, program, _seconds(outcome))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -300,6 +301,12 @@ class _Steps:
 
 def _cost(workload: Workload) -> dict[str, float | None]:
     return {"params": sum(parameter.numel() for parameter in workload.module.parameters())}
+
+
+def _seconds(outcome: Outcome) -> float | None:
+    """The median of the phase that spans a whole step; None where there is none."""
+    summaries = (each.summary for each in outcome.series if each.phase in WHOLE and each.layer is None)
+    return next((summary.median for summary in summaries if summary is not None), None)
 
 
 def _cold(experiment: Experiment, evict: Callable[[], object], program: Program) -> Experiment:

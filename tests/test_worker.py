@@ -36,6 +36,8 @@ from microbench.results.record import (
     WarningCode,
     records_of,
 )
+from microbench.results.roofline import Peaks
+from microbench.verify import plausible
 from microbench.worker import describe, explain, is_out_of_memory, measure_case
 
 QUICK = {"min_time": 0, "max_time": 1, "min_samples": 6, "max_samples": 12, "max_warmup": 0, "min_sample": 0}
@@ -717,6 +719,20 @@ class TestAnswer:
         assert all(series.summary is not None for series in outcome.series)
         assert outcome.environment["engine"] == "scaled 1.0"
 
+    def test_an_engine_that_computes_nothing_is_implausibly_fast(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "keeping.py").write_text(KEEPING)
+        peaks = Peaks(1e6, None, "", "", (), 1e-6)  # as slow as can be: any machine keeps an answer so fast
+        monkeypatch.setattr(plausible, "peaks", lambda device: peaks)
+        monkeypatch.setattr(plausible, "_reached", lambda device: 1e6)
+        wide = {"model.args": [512, 512], "model.input_shape": [512], "batch_size": 32}
+        outcome = measured(**{"engine.name": "keeping"}, **wide)
+        sys.modules.pop("microbench.engines.keeping", None)
+        assert (outcome.status, outcome.check.answer) == (Status.OK, Verdict.SAME)
+        (caution,) = [each for each in outcome.cautions if each.code is WarningCode.IMPLAUSIBLE]
+        assert "something was not computed" in caution.message
+
     def test_it_is_checked_in_the_round_that_is_to_be_and_no_other(self) -> None:
         case = config(**{"engine.name": "scaled"})
         later = measure_case(case, lambda progress: None, is_first=False)
@@ -751,6 +767,23 @@ class TestAnswer:
             replace(outcome, status=Status.OK, error=None, check=Check()),
         )
 
+
+KEEPING = """
+from dataclasses import replace
+
+import torch
+
+from microbench.engines import ALL_LAYOUTS, ALL_PRECISIONS, Program, dressed
+
+TRAINS, PRECISIONS, LAYOUTS, DEVICES = True, ALL_PRECISIONS, ALL_LAYOUTS, ("cpu",)
+
+
+def prepare(job):
+    workload, facts = dressed(job)
+    with torch.no_grad():
+        kept = workload.module(*workload.inputs)
+    return Program(workload, lambda: kept, facts=facts)
+"""
 
 SCALED = """
 from dataclasses import replace

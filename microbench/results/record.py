@@ -171,6 +171,10 @@ class Readings:
     cpu_frequency: float | None
 
 
+IN_WORDS = ("reason", "implausible")
+"""Attributes of a `Check` that are told as the record's error or warnings."""
+
+
 @dataclass(frozen=True)
 class Check:
     """What a case computed beside what eager fp32 computes of the same weights and inputs: record fields.
@@ -186,6 +190,7 @@ class Check:
         tolerance: what `error_rel` may be.
         gradient_tolerance: what `gradient_error` may be.
         reason: what is off, in words; None where nothing is.
+        implausible: why the case cannot have taken so little time, in words; None where it can have.
     """
 
     answer: Verdict | None = None
@@ -196,10 +201,11 @@ class Check:
     tolerance: float | None = None
     gradient_tolerance: float | None = None
     reason: str | None = None
+    implausible: str | None = None
 
     def fields(self) -> dict[str, str | float | None]:
         """The record's fields; an error without bounds is None."""
-        return {key: _plain(value) for key, value in vars(self).items() if key != "reason"}
+        return {key: _plain(value) for key, value in vars(self).items() if key not in IN_WORDS}
 
 
 @dataclass(frozen=True)
@@ -258,17 +264,14 @@ def with_check(outcome: Outcome, check: Check) -> Outcome:
     """An outcome whose answer was checked: one that is not the same is no good, whatever it took."""
     if check.answer is Verdict.MISMATCH:
         return replace(outcome, status=Status.MISMATCH, error=check.reason, check=check)
-    checked = replace(outcome, check=check)
-    return checked if check.reason is None else _doubted(checked, check.reason)
+    told = {WarningCode.UNVERIFIED: check.reason, WarningCode.IMPLAUSIBLE: check.implausible}
+    doubts = [Caution(code, text) for code, text in told.items() if text is not None]
+    return replace(outcome, check=check, cautions=(*outcome.cautions, *doubts))
 
 
 def unverified(outcome: Outcome, reason: str) -> Outcome:
     """An outcome whose answer could not be checked, and why."""
-    return _doubted(outcome, f"{reason}; verify=false leaves the check out")
-
-
-def _doubted(outcome: Outcome, reason: str) -> Outcome:
-    caution = Caution(WarningCode.UNVERIFIED, reason)
+    caution = Caution(WarningCode.UNVERIFIED, f"{reason}; verify=false leaves the check out")
     return replace(outcome, cautions=(*outcome.cautions, caution))
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+
 from microbench.config import Config
 from microbench.devices import Device
-from microbench.engines import Program
+from microbench.engines import Answer, Program
 from microbench.modes import Mode
 from microbench.results.record import Check, Verdict
 from microbench.verify.errors import Errors, errors_of, shapes_differ, top1_agreement
 from microbench.verify.judging import judged
+from microbench.verify.plausible import implausible
 from microbench.verify.reference import Reference, answer_of, is_reference, rounding
 
 NOTHING = (
@@ -16,22 +20,40 @@ NOTHING = (
 )
 
 
-def verify(config: Config, device: Device, mode: Mode, program: Program) -> Check:
+def verify(
+    config: Config, device: Device, mode: Mode, program: Program, seconds: float | None = None
+) -> Check:
     """Compare what a program computes with what eager fp32 computes of the same weights and inputs.
 
     In training that is the loss, or a layer's outputs, and all gradients of one step. What drops values at
     random drops none in either. Where they are too far apart, eager fp32 is run once more, to learn how far
     rounding alone, or other random numbers, move its own answer.
 
+    Args:
+        config: the case.
+        device: where it ran.
+        mode: what was computed.
+        program: what computed it.
+        seconds: what a call took; None where it was not measured.
+
     Returns:
-        The errors, what they may be, and the verdict.
+        The errors, what they may be, and the verdict; and why so short a time cannot be, where it cannot.
     """
     if not config.verify:
         return Check(Verdict.OFF)
     if is_reference(config):
         return Check(Verdict.REFERENCE)
     reference = Reference(config, device, mode)
-    wanted = reference.answer(restoring=program)
+    wanted, eager = reference.timed_answer(restoring=program)
+    check = _compared(config, mode, program, reference, wanted)
+    if seconds is None or check.answer is Verdict.MISMATCH:
+        return check
+    with suppress(Exception):  # what cannot be told, for want of memory say, is no reason against the answer
+        return replace(check, implausible=implausible(config, device, mode.TRAINING, seconds, eager))
+    return check
+
+
+def _compared(config: Config, mode: Mode, program: Program, reference: Reference, wanted: Answer) -> Check:
     found = answer_of(mode, program, config.seed)
     if reason := shapes_differ(found, wanted):
         return Check(Verdict.MISMATCH, reason=reason)

@@ -85,6 +85,12 @@ class Reference:
             nudge: change every weight and input by a random share of up to this much.
             draw: which random numbers to draw meanwhile; the same ones for the same number.
         """
+        return self.timed_answer(restoring=restoring, nudge=nudge, draw=draw)[0]
+
+    def timed_answer(
+        self, restoring: Program | None = None, nudge: float = 0.0, draw: int = 0
+    ) -> tuple[Answer, float]:
+        """The same, and how many seconds it took, once everything was built."""
         plain, training = reference_config(self.config), self.mode.TRAINING
         with self.device.prepared(plain):
             workload = workloads.build(
@@ -94,7 +100,11 @@ class Reference:
                 put_back(restoring, workload, training)
             if nudge:
                 shift(workload, nudge)
-            return answer_of(self.mode, eager.prepare(Job(workload, plain, training)), plain.seed + draw)
+            program, clock = eager.prepare(Job(workload, plain, training)), self.device.clock
+            marks = [clock.mark()]
+            answer = answer_of(self.mode, program, plain.seed + draw)
+            marks.append(clock.mark())
+            return answer, clock.seconds(marks)[1]
 
 
 @torch.no_grad()

@@ -210,13 +210,13 @@ class TestClassifier:
 
 
 def test_plain_eager_is_compared_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reference, "answer", None)
+    monkeypatch.setattr(Reference, "timed_answer", None)
     assert checked(config()).answer == Verdict.REFERENCE
     assert checked(config("train")).answer == Verdict.REFERENCE
 
 
 def test_what_is_not_to_be_checked_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reference, "answer", None)
+    monkeypatch.setattr(Reference, "timed_answer", None)
     assert checked(config(**OTHER, verify=False)).answer == Verdict.OFF
 
 
@@ -224,13 +224,13 @@ def test_eager_fp32_is_run_once_more_only_where_it_has_to_explain_something(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nudges = []
-    answer = Reference.answer
+    answer = Reference.timed_answer
 
     def noted(self: Reference, **how: Any) -> Any:
         nudges.append(how.get("nudge", 0.0))
         return answer(self, **how)
 
-    monkeypatch.setattr(Reference, "answer", noted)
+    monkeypatch.setattr(Reference, "timed_answer", noted)
     case = config(**OTHER)
     checked(case)
     assert nudges == [0.0]

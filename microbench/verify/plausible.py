@@ -1,0 +1,115 @@
+"""Whether a case can have taken so little time: what the machine cannot do in it was not done."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+
+import torch
+
+from microbench import workloads
+from microbench.config import Config, PrecisionConfig
+from microbench.devices import Device
+from microbench.host import state
+from microbench.profile.deferred import Deferred
+from microbench.profile.paper import trace_on_paper
+from microbench.profile.peaks import fastest, peaks
+from microbench.results.roofline import Peaks
+
+MARGIN = 10.0
+"""How many times as fast as the peak a case may seem.
+
+An algorithm may multiply less often than the definition, by which FLOPs are counted. Winograd's does 5.1
+times less for kernels of 3x3, and 6.3 times for 5x5, on tiles of 8x8, the largest in use:
+(m r / (m + r - 1))^2 with m + r - 1 = 8 (Lavin, Gray: Fast Algorithms for Convolutional Neural Networks,
+CVPR 2016). Fourier's transform on tiles of 16x16 does 10 times less for 7x7 and 9x9, if what the transforms
+take is left out.
+"""
+
+DISTURBED = 2.0  # times the margin, where other work kept the machine from its peaks
+SIDE = 512  # rows and columns of the product that shows quickly what the machine reaches at least
+LASTING = 0.02  # seconds that it is repeated
+
+
+class _NotCountedError(Exception):
+    """The work cannot be counted without computing it."""
+
+
+def implausible(config: Config, device: Device, training: bool, seconds: float, eager: float) -> str | None:
+    """Why a case cannot have taken so little time; None where it can have, or where that cannot be told.
+
+    Eager fp32 did the work in its time, so it stayed below the peak: what is less than `MARGIN` times as fast
+    is plausible without a look at anything else. Next comes a product of some tens of milliseconds, and only
+    what is out of its reach too is held against the machine's peaks.
+
+    Args:
+        config: the case.
+        device: where it ran, in the case's state.
+        training: seconds are those of a training step.
+        seconds: what a call took.
+        eager: what eager fp32 took for the same, once, without the optimizer's step.
+    """
+    if seconds <= 0 or seconds * MARGIN >= eager:
+        return None
+    flops = counted(config, device, training)
+    rate = flops / seconds
+    with state.threads_set(max(config.threads or 1, torch.get_num_threads())):
+        if rate <= MARGIN * _reached(device):
+            return None
+        found = peaks(device)
+    most, margin = at_best(found, config.precision), MARGIN * (DISTURBED if found.disturbed else 1)
+    if most is None or rate <= margin * most:
+        return None
+    return (
+        f"{flops:.3g} FLOPs in {seconds:.3g} s are {rate / most:.0f} times the {most:.3g} FLOP/s that the "
+        f"machine reaches at most in {config.precision.name}: something was not computed, or the count is "
+        "wrong; look at what the module puts out, and at what the engine made of it"
+    )
+
+
+def counted(config: Config, device: Device, training: bool) -> int:
+    """The FLOPs of a call's products, in training with the backward pass; what has no rule is left out.
+
+    They are counted on tensors without values: 0 where that cannot be done.
+    """
+
+    def refuse() -> None:
+        raise _NotCountedError
+
+    with suppress(Exception), torch.set_grad_enabled(training):
+        with Deferred():
+            workload = workloads.build(
+                config.model, config.batch_size, device.torch_device(), training, config.seed
+            )
+        root = trace_on_paper(workload.module, workload.inputs, fill=refuse, training=training)
+        return sum(2 * (call.counts.products + call.counts.backward_products) for call, _ in root.walk())
+    return 0
+
+
+def _reached(device: Device) -> float:
+    """FLOP/s in fp32 of a product that is quickly made: the peak is higher, in whatever precision."""
+    a = torch.ones(SIDE, SIDE, dtype=torch.float32, device=device.torch_device())
+    out = torch.empty_like(a)
+    with torch.inference_mode(), torch.autocast(a.device.type, enabled=False):
+        seconds = fastest(device.clock, partial(torch.mm, a, a, out=out), LASTING)
+    return 2.0 * SIDE**3 / seconds if seconds > 0 else 0.0
+
+
+def at_best(found: Peaks, precision: PrecisionConfig) -> float | None:
+    """FLOP/s that a precision can reach at most; None where no peak was measured.
+
+    An engine may compute a format that torch's kernels emulate, or what it was not asked for: the highest of
+    what instructions allow counts. Those for fp16 do twice fp32's products (AVX512-FP16, NEON), or as many as
+    for bf16 (AMX); those for int8 four times fp32's (VNNI, I8MM), or twice bf16's (AMX).
+    """
+    if found.fp32 is None:
+        return None
+    bf16 = found.bf16 or 0.0
+    match precision.cast or precision.autocast or precision.name:
+        case "int8":
+            return max(4 * found.fp32, 2 * bf16)
+        case "float16":
+            return max(2 * found.fp32, bf16)
+        case "bfloat16":
+            return max(found.fp32, bf16)
+    return found.fp32
