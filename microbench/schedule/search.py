@@ -21,6 +21,7 @@ CLOSE = 1.5
 """A way that takes more than so many times the best's time is not in the final. One that equals the best
 reads 1.2 times the luckiest of eight single rounds in 36 % of cases, 1.5 times in 9 % (simulated)."""
 LEAST_ROUNDS = 3  # of the final: fewer leave the speedup's interval wider than the speedup
+FEWEST = 2  # rounds of the final that all its leaders get: which of them is fastest is asked first
 
 FIRST_PART = 0.55  # of the budget, for trying every way once
 SAMPLING = 1 / 60  # of the budget, for a round's warm-up and for its sampling, each
@@ -153,9 +154,9 @@ class Search:
         return [case for case in cases if self._time(case) <= CLOSE * best and self._time(case) < plain]
 
     def _affordable(self, leaders: list[Case]) -> list[Case]:
-        """The leaders that the remaining time allows a whole final; the fastest in any case."""
+        """The leaders that the remaining time allows the fewest rounds; the fastest in any case."""
         end = self._end + OVERRUN * self.budget
-        while len(leaders) > 1 and self.now() + LEAST_ROUNDS * self._cost([self.baseline, *leaders]) > end:
+        while len(leaders) > 1 and self.now() + FEWEST * self._cost([self.baseline, *leaders]) > end:
             leaders = leaders[:-1]
         return leaders
 

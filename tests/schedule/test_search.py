@@ -13,6 +13,7 @@ from microbench.schedule.cases import Case
 from microbench.schedule.patience import HOPELESS, LOST, SAMPLES, Patience
 from microbench.schedule.search import (
     CLOSE,
+    FEWEST,
     FIRST_PART,
     LEADERS,
     LEAST_ROUNDS,
@@ -305,8 +306,15 @@ class TestFinal:
 
         assert found.clock <= (1 + OVERRUN) * BUDGET + cost
 
+    def test_all_that_lead_are_in_it_where_there_is_time_for_two_rounds(self, machine: Make) -> None:
+        found = machine({"plain": 9.0, "a": 1.0, "b": 1.01}, cost=11.0)
+        turns = found.run()
+
+        assert found.finalists() == {"plain", "a", "b"}
+        assert max(number for _, number in turns) == FEWEST
+
     def test_where_time_is_short_the_fastest_alone_is_in_it(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 1.0, "b": 1.01}, cost=15.0)
+        found = machine({"plain": 9.0, "a": 1.0, "b": 1.01}, cost=16.0)
         turns = found.run()
 
         assert found.finalists() == {"plain", "a"}
