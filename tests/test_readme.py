@@ -18,6 +18,7 @@ from cli import warm
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+ONE = "threads=1"  # several commands run at once, and threads that wait for each other take what others need
 FEW = ["measure.rounds=1", "measure.max_samples=2", "measure.max_warmup=0"]
 SHORT = ["experiment.budget=1", "model=squeezenet1_1"]  # a search lasts as long as it may
 SMALL = ["model.input_shape=[3,64,64]"]  # of models that take images of any size
@@ -30,7 +31,7 @@ SHRINK = (
     "resnet50",
     "vgg16",
 )
-TWICE = ["measure.rounds=2", "model=dense"]  # doctor compares processes
+TWICE = ["measure.rounds=2"]  # what compares processes
 MAKE = [
     "make",
     "-o",
@@ -61,7 +62,7 @@ def as_run_here(command: str) -> tuple[list[str], Path]:
     words = shlex.split(command)
     match words:
         case ["make", "run", arguments]:
-            few = shlex.join([*FEW, *SMALL, f"hydra.run.dir={folder() / 'outputs/make'}"])
+            few = shlex.join([*FEW, ONE, *SMALL, f"hydra.run.dir={folder() / 'outputs/make'}"])
             return [*MAKE, "run", f"{arguments} {few}"], ROOT
         case ["make", ("test" | "test-long") as target]:
             what = "tests/measure" if target == "test" else "tests/test_readme.py"
@@ -71,9 +72,21 @@ def as_run_here(command: str) -> tuple[list[str], Path]:
             return pip, ROOT
         case ["python", "-m", "microbench", *rest] | ["microbench", *rest]:
             few = [*FEW, *(SMALL if shrinks(rest) else [])] if measures(rest) else []
-            more = TWICE if rest[0] == "doctor" else SHORT if "+experiment=fastest" in rest else []
-            return [sys.executable, "-m", "microbench", *rest, *few, *more], folder()
+            return [sys.executable, "-m", "microbench", *rest, *few, *more(rest)], folder()
     raise AssertionError(f"the README has a command this test cannot run: {command}")
+
+
+def more(arguments: list[str]) -> list[str]:
+    """What a command that measures needs besides few samples."""
+    if not measures(arguments):
+        return []
+    threads = [] if any(each.startswith("threads=") for each in arguments) else [ONE]
+    if arguments[0] == "doctor":
+        return [*threads, *TWICE, "model=dense"]
+    if "+experiment=fastest" in arguments:
+        return [*threads, *SHORT]
+    is_compared = re.search(r"hydra\.run\.dir=outputs/(before|after)", shlex.join(arguments))
+    return [*threads, *TWICE] if is_compared else threads
 
 
 def measures(arguments: list[str]) -> bool:

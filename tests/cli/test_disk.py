@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,12 +168,8 @@ def test_two_sweeps_that_write_to_one_folder_at_once_are_both_complete(tmp_path:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     together = f"hydra.sweep.dir={tmp_path / 'run'}"
-    both = [start(*SWEEP, together, cwd=tmp_path / name) for name in ("a", "b")]
-    try:
-        ends = [each.finished() for each in both]
-    finally:
-        for each in both:
-            each.kill()
+    with ThreadPoolExecutor(2) as pool:
+        ends = list(pool.map(lambda name: microbench(*SWEEP, together, cwd=tmp_path / name), ("a", "b")))
     assert [each.code for each in ends] == [0, 0], ends
     lines = (tmp_path / "run" / "records.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]

@@ -5,22 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from .support import (
-    COMMAND,
     ENDLESS,
-    QUICK,
     Finished,
     Record,
     alive,
     by_case,
     cell,
-    environment,
     measure,
     records_in,
     start,
@@ -146,16 +142,8 @@ def test_a_worker_that_hangs_up_and_lives_on_is_a_timeout(
 ) -> None:
     """It is ended, and the next case has the machine for itself."""
     options = ["model=layer", "model.cls=mine.HangsUp,mine.Fine", "model.input_shape=[4]", "mode=infer"]
-    subprocess.run(
-        [*COMMAND, "-m", *options, "timeout=2", *QUICK, "hydra.run.dir=run"],
-        cwd=tmp_path,
-        env=environment(user_layers),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
-    statuses = [(case[0]["cfg_model"], case[0]["status"]) for case in by_case(records_in(tmp_path / "run"))]
+    done = measure("-m", *options, "timeout=2", cwd=tmp_path, env=user_layers)
+    statuses = [(case[0]["cfg_model"], case[0]["status"]) for case in by_case(done.records)]
     assert statuses == [("HangsUp", "timeout"), ("Fine", "ok")]
 
 

@@ -43,7 +43,8 @@ OF_COMMANDS = (
         "microbench.verbs.show",
     ),
     *("microbench.reports.export", "microbench.reports.progress", "microbench.reports.terminal"),
-    *("microbench.stats.rounds", "pandas"),
+    *("microbench.reports.comparison", "microbench.reports.ranking", "microbench.results.compare"),
+    *("microbench.stats.ratio", "microbench.stats.rounds", "pandas"),
 )
 """What commands import sooner or later; none of it imports torch."""
 
