@@ -56,8 +56,7 @@ def run(*, folder: str | Path | None = None, **options: Any) -> Result:
 
         microbench.run(model="resnet18", mode="infer", batch_size=1).median("inference")
         microbench.run(model="layer", mode="train", measure={"rel_ci": 0.02},
-                       **{"model.cls": "torch.nn.GELU", "model.input_shape": [1024],
-                          "model.input_grad": True})
+                       **{"model.cls": "torch.nn.GELU", "model.input_shape": [1024]})
 
     Args:
         folder: where `records.jsonl` is written; by default `outputs/<run_id>`.

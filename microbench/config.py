@@ -104,7 +104,8 @@ class ModelConfig:
         input_dtype: a floating-point type such as float32 or bfloat16, or an integer type for indices, drawn
             from [0, `input_high`).
         input_high: the exclusive upper bound of index inputs; integers need it.
-        input_grad: the input requires a gradient in training (always false for index inputs).
+        input_grad: the input requires a gradient in training (never one of indices); None where the layer has
+            no parameters that do.
         num_classes: width of a classifier's output.
         aux_weight: weight of each auxiliary classifier's loss in the training loss.
         part: one layer instead of the whole: a submodule's dotted name, with `:1` behind it for its second
@@ -122,7 +123,7 @@ class ModelConfig:
     input_shared: bool = False
     input_dtype: str = "float32"
     input_high: int | None = None
-    input_grad: bool = False
+    input_grad: bool | None = None
     num_classes: int = 1000
     aux_weight: float = 0.0
     part: str | None = None

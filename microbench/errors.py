@@ -78,6 +78,76 @@ def nearest(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6)
     return [name for _, name in close[:most]]
 
 
+VALUES = {
+    "device=cuda": "gpu nvidia",
+    "engine=compile": "inductor torch_compile torchinductor dynamo compiled",
+    "engine=eager": "pytorch torch native",
+    "engine=export": "aot aoti aotinductor torch_export",
+    "engine=libtorch": "cpp c++",
+    "engine=onnxruntime": "onnx ort onnx_runtime",
+    "engine=openvino": "ov openvinotoolkit",
+    "engine=tensorrt": "trt torch_tensorrt",
+    "engine=torchscript": "jit script trace ts",
+    "layout=channels_last": "nhwc channelslast channels_last_3d",
+    "layout=contiguous": "nchw contiguous_format channels_first default_layout",
+    "layout=mkldnn": "onednn blocked",
+    "mode=infer": "inference eval evaluate forward predict",
+    "mode=profile": "profiler prof",
+    "mode=train": "training fit",
+    "precision=amp_bf16": "amp autocast mixed mixed_precision",
+    "precision=bf16": "bfloat16 bfloat",
+    "precision=fp16": "float16 half f16",
+    "precision=fp32": "float32 float single f32 full",
+    "precision=int8": "quantized quantize qint8 quint8 uint8 i8",
+    "precision=tf32": "tensorfloat32 tensorfloat_32",
+}
+"""By a setting, in small letters, what else its value is called elsewhere."""
+
+KEYS = {
+    "affinity": "pinning cpu_affinity",
+    "allocator": "malloc",
+    "batch_size": "batch bs bsz batches",
+    "device": "dev",
+    "engine": "backend runtime framework compiler",
+    "hydra.run.dir": "output out outdir output_dir folder",
+    "interop_threads": "inter_op_threads num_interop_threads inter_op_num_threads",
+    "layout": "memory_format tensor_format data_format",
+    "measure.max_time": "duration max_seconds",
+    "measure.max_warmup": "warmup warm_up num_warmup",
+    "measure.rounds": "repeats repeat repetitions iterations iters runs num_runs num_repeats",
+    "model": "network net arch architecture",
+    "model.input_shape": "shape input_size image_size img_size",
+    "model.num_classes": "classes",
+    "optimizer": "optim",
+    "optimizer.lr": "lr learning_rate",
+    "precision": "dtype data_type torch_dtype",
+    "threads": "num_threads nthreads n_threads omp_num_threads intra_op_threads intra_op_num_threads",
+}
+"""By an option, what else it is called elsewhere."""
+
+_VALUE_MEANT = {word: setting for setting, words in VALUES.items() for word in words.split()}
+_KEY_MEANT = {word: key for key, words in KEYS.items() for word in words.split()}
+_TAKEN_FOR = {"verb", "model", *(setting.partition("=")[0] for setting in VALUES)}
+
+
+def synonyms(word: str, kind: str = "", known: Iterable[str] = ()) -> list[str]:
+    """The setting that a name from elsewhere means, whatever option it was given to.
+
+    For an option without a `kind` that is the option, or the setting that it would switch on.
+
+    Args:
+        word: the name.
+        kind: what it was given to.
+        known: what that can be.
+    """
+    plain = word.lower().removeprefix("torch.").replace("-", "_")
+    if not kind:
+        meant = _KEY_MEANT.get(plain) or _VALUE_MEANT.get(plain)
+        return [meant] if meant else []
+    setting = f"{kind}={plain}" if plain in known and plain != word.lower() else _VALUE_MEANT.get(plain)
+    return [setting] if setting and (kind in _TAKEN_FOR or setting.partition("=")[0] == kind) else []
+
+
 def unknown(kind: str, word: str, known: Iterable[str], see: str = "") -> UserError:
     """The error for a name nobody knows: what was wrong, the nearest right spellings, what is allowed.
 
@@ -85,7 +155,7 @@ def unknown(kind: str, word: str, known: Iterable[str], see: str = "") -> UserEr
     """
     names = sorted(known)
     text = f"Unknown {kind} {word!r}."
-    if close := nearest(word, names):
+    if close := synonyms(word, kind, names) or nearest(word, names):
         text += f" Did you mean {', '.join(close)}?"
     if len(names) <= 12:
         text += f" Allowed: {', '.join(names)}."

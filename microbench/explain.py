@@ -15,7 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from microbench import conf
 from microbench.config import Config
-from microbench.errors import UserError, first_line, nearest, unknown
+from microbench.errors import UserError, first_line, nearest, synonyms, unknown
 
 TYPE_NAMES: dict[Any, str] = {
     int: "an integer",
@@ -80,7 +80,8 @@ def unknown_key(key: str) -> UserError:
     group, dot, name = key.rpartition(".")
     prefix = group + dot  # what all keys of a group share says nothing of which one was meant
     within = [each.removeprefix(prefix) for each in known if dot and each.startswith(prefix)]
-    names = [prefix + each for each in nearest(name, within)] or nearest(key, known) or nearest(name, known)
+    names = synonyms(key) or [prefix + each for each in nearest(name, within)]
+    names = names or nearest(key, known) or synonyms(name) or nearest(name, known)
     hint = f" Did you mean {', '.join(names)}?" if names else ""
     if group == "experiment" and name in GROUPS | {"hydra", "defaults"} | set(known):
         hint = " A preset's file begins with `# @package _global_`."

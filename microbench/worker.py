@@ -235,6 +235,7 @@ class _Steps:
         self._begin("building", "build")
         config, where = self._config, device.torch_device()
         self.workload = workloads.build(config.model, config.batch_size, where, training, config.seed)
+        self.environment["input_grad"] = any(each.requires_grad for each in self.workload.inputs)
         return self.workload
 
     def _inputs_again(self, device: Device, training: bool, memory: MemoryMeter) -> tuple[Tensor, ...]:

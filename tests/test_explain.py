@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from microbench import errors
 from microbench.compose import from_command_line, from_options
 from microbench.config import Config
 from microbench.errors import UserError
@@ -27,7 +28,7 @@ def complaint(options: Mapping[str, Any]) -> str:
             {"mode": "tran"},
             "Unknown mode 'tran'. Did you mean train? Allowed: infer, layers, profile, train.",
         ),
-        ({"device": "gpu"}, "Unknown device 'gpu'. Did you mean cpu? Allowed: auto, cpu, cuda."),
+        ({"device": "gpu"}, "Unknown device 'gpu'. Did you mean device=cuda? Allowed: auto, cpu, cuda."),
         (
             {"batch_size": 0},
             "batch_size=0 is not possible: give an integer of at least 1.",
@@ -44,7 +45,7 @@ def test_a_wrong_value_is_answered_with_what_is_allowed(options: dict[str, Any],
         ("batch_size", "many", "an integer"),
         ("threads", "x", "an integer or null"),
         ("measure.rel_ci", "narrow", "a number"),
-        ("model.input_grad", "maybe", "true or false"),
+        ("model.input_grad", "maybe", "true or false or null"),
         ("model.kwargs", 3, "a dictionary, such as {stride: 2}"),
         ("model.input_shape", "wide", "a list, such as [3,224,224]"),
     ],
@@ -180,3 +181,69 @@ def test_the_keys_of_the_schema_are_every_field_at_every_depth() -> None:
     hints = get_type_hints(Config)
     depth = sum(len(hint.__dataclass_fields__) for hint in hints.values() if is_dataclass(hint))
     assert len(keys) == len(hints) + depth
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "meant"),
+    [
+        ("precision", "float32", "precision=fp32"),
+        ("precision", "torch.float32", "precision=fp32"),
+        ("precision", "bfloat16", "precision=bf16"),
+        ("precision", "float16", "precision=fp16"),
+        ("precision", "half", "precision=fp16"),
+        ("precision", "amp", "precision=amp_bf16"),
+        ("engine", "onnx", "engine=onnxruntime"),
+        ("engine", "ort", "engine=onnxruntime"),
+        ("engine", "ov", "engine=openvino"),
+        ("engine", "jit", "engine=torchscript"),
+        ("engine", "inductor", "engine=compile"),
+        ("engine", "torch_compile", "engine=compile"),
+        ("engine", "torch.compile", "engine=compile"),
+        ("engine", "bfloat16", "precision=bf16"),
+        ("layout", "nhwc", "layout=channels_last"),
+        ("layout", "torch.channels_last", "layout=channels_last"),
+        ("layout", "NCHW", "layout=contiguous"),
+        ("device", "gpu", "device=cuda"),
+        ("mode", "inference", "mode=infer"),
+        ("mode", "eval", "mode=infer"),
+        ("mode", "training", "mode=train"),
+    ],
+)
+def test_a_name_from_elsewhere_is_answered_with_the_setting_it_means(
+    option: str, given: str, meant: str
+) -> None:
+    line = complaint({"model": "vgg16", option: given})
+    assert line.startswith(f"Unknown {option} {given!r}. Did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("num_threads", "threads"),
+        ("backend", "engine"),
+        ("batch", "batch_size"),
+        ("bs", "batch_size"),
+        ("dtype", "precision"),
+        ("memory_format", "layout"),
+        ("inter_op_threads", "interop_threads"),
+        ("lr", "optimizer.lr"),
+        ("iterations", "measure.rounds"),
+        ("half", "precision=fp16"),
+        ("gpu", "device=cuda"),
+    ],
+)
+def test_an_option_s_name_from_elsewhere_is_answered_with_the_one_it_means(key: str, meant: str) -> None:
+    line = complaint({"model": "vgg16", key: 1})
+    assert line.startswith(f"Unknown option {key!r}. Did you mean {meant}?")
+
+
+def test_every_synonym_means_a_setting_that_there_is() -> None:
+    for setting in errors.VALUES:
+        key, _, value = setting.partition("=")
+        (case,) = from_options({"model": "vgg16", key: value}, sweep=False)
+        assert case.config
+    assert set(errors.KEYS) - {"hydra.run.dir"} <= set(schema_keys(Config))
+
+
+def test_a_name_that_is_one_elsewhere_is_not_taken_for_another_kind() -> None:
+    assert "Did you mean mode" not in str(errors.unknown("phase", "eval", ["total", "inference"]))

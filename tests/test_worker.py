@@ -434,7 +434,7 @@ def test_with_cold_caches_they_are_evicted_before_every_step_untimed(
 
 def test_the_outcome_says_what_the_process_ran_with() -> None:
     environment = measured(threads=2).environment
-    set_up = {"allocator", "threads", "interop_threads", "cpus", "flush_denormal"}
+    set_up = {"allocator", "threads", "interop_threads", "cpus", "flush_denormal", "input_grad"}
     assert set(environment) == set_up | {"engine", "arithmetic", "conversions"}
     assert (environment["threads"], environment["cpus"]) == (2, cpus.text(cpus.usable()))
     assert environment["flush_denormal"] is False

@@ -113,10 +113,10 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
                 f"{config.cls} does not take model.args={config.args} model.kwargs={config.kwargs}: "
                 f"{first_line(error)}"
             ) from error
-        inputs = _inputs(config, batch_size, training and config.input_grad)
-    if training and not any(t.requires_grad for t in (*module.parameters(), *inputs)):
-        raise UserError(
-            f"{config.name} has no parameters, so there is nothing to differentiate: "
-            "set model.input_grad=true to train it against its input."
-        )
+        learns = any(parameter.requires_grad for parameter in module.parameters())
+        wants_gradient = not learns if config.input_grad is None else config.input_grad
+        inputs = _inputs(config, batch_size, training and wants_gradient)
+    if training and not (learns or any(each.requires_grad for each in inputs)):
+        mended = "leave out model.input_grad=false" if not wants_gradient else "indices have no gradient"
+        raise UserError(f"{config.name} has no parameters, so there is nothing to differentiate: {mended}.")
     return Workload(config.name, module, inputs, OnesGradient())

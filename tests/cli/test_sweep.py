@@ -116,7 +116,7 @@ def test_a_wrong_input_shape_is_told_with_the_shape(misfits: Finished) -> None:
 def test_a_layer_with_nothing_to_differentiate_says_what_to_set(misfits: Finished) -> None:
     error = by_case(misfits.records)[2][0]["error"]
     assert error.startswith("relu has no parameters, so there is nothing to differentiate")
-    assert "model.input_grad=true" in error
+    assert "leave out model.input_grad=false" in error
 
 
 def test_a_failure_s_traceback_is_in_its_record_and_not_on_the_terminal(misfits: Finished) -> None:

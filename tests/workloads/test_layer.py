@@ -241,10 +241,27 @@ def test_arguments_a_class_does_not_take_are_the_users_mistake(
 
 
 def test_nothing_to_differentiate_is_the_users_mistake_in_training_only() -> None:
-    with pytest.raises(UserError, match=r"^mine has no parameters, .*: set model\.input_grad=true"):
-        built(True, cls="torch.nn.GELU")
+    with pytest.raises(UserError, match=r"^mine has no parameters, .*: leave out model\.input_grad=false\.$"):
+        built(True, cls="torch.nn.GELU", input_grad=False)
+    with pytest.raises(UserError, match=r"^mine has no parameters, .*: indices have no gradient\.$"):
+        built(True, cls="torch.nn.Identity", input_dtype="int64", input_high=7)
     assert built(True, cls="torch.nn.GELU", input_grad=True).inputs[0].requires_grad
     assert built(False, cls="torch.nn.GELU").name == "mine"
+
+
+class Frozen(nn.Linear):
+    """A layer whose parameters are not trained."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+        self.requires_grad_(False)
+
+
+@pytest.mark.parametrize("cls", ["torch.nn.ReLU", "torch.nn.functional.gelu", f"{__name__}.Frozen"])
+def test_a_layer_with_nothing_to_learn_trains_against_its_input(cls: str) -> None:
+    assert built(True, cls=cls).inputs[0].requires_grad
+    assert not built(False, cls=cls).inputs[0].requires_grad
+    assert not built(True, cls="torch.nn.Linear", args=[4, 3]).inputs[0].requires_grad
 
 
 def test_an_unknown_type_of_input_is_the_users_mistake() -> None:
