@@ -11,6 +11,7 @@ from rich.table import Table
 
 from microbench.reports import phases, units
 from microbench.reports.answers import answer_text, arithmetic
+from microbench.reports.fitting import print_fitting
 from microbench.reports.labels import count, items, label
 from microbench.results.cases import WHOLE, CaseResult, is_of_whole
 
@@ -33,7 +34,7 @@ def show_case(case: CaseResult, out: Console) -> None:
         + (f" {dtype}" if dtype != "float32" else "")
     )
     if phases.shown(case.estimates or case.discarded):
-        out.print(case_table(case))
+        print_fitting(out, case_table(case), less_wanted=("samples",))
         out.print(facts(case), style="dim")
         if text := answer_facts(case):
             out.print(escape(text), style="dim", soft_wrap=True)
@@ -48,7 +49,7 @@ def case_table(case: CaseResult) -> Table:
     shown = [estimates[phase] for phase in phases.shown(estimates)]
     several = any(estimate.rounds > 1 for estimate in shown)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("phase")
+    table.add_column("phase", no_wrap=True)
     extra = ["between rounds"] if several else []
     names = ("median", phases.interval_name(shown[-1]), "±", *extra, f"{items(case.first)}/s", "samples")
     for name in names:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from microbench.errors import NothingToCompareError, unknown
 from microbench.reports import units
+from microbench.reports.fitting import print_fitting
 from microbench.reports.labels import relative
 from microbench.results.absences import Absent
 from microbench.results.compare import Compared, Row, Suite
@@ -90,7 +91,9 @@ def show_comparison(comparison: Compared, out: Console) -> None:
             out.print(f"{name}: {escape(relative(path))}", style="dim", soft_wrap=True)
     for difference in comparison.differences:
         out.print(f"compared: {escape(str(difference))}", style="dim", soft_wrap=True)
-    out.print(comparison_table(comparison))
+    table = comparison_table(comparison)
+    times = [str(column.header) for column in table.columns[2:4]]
+    print_fitting(out, table, less_wanted=("95 % interval", *reversed(times), "phase"))
     for suite in comparison.suite:
         out.print(escape(suite_text(suite)), soft_wrap=True)
     out.print(escape(note(comparison)), style="dim", soft_wrap=True)
@@ -104,7 +107,7 @@ def comparison_table(comparison: Compared) -> Table:
     """A row a pair and phase: both times, which ratio they have with its interval, and the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("case")
-    table.add_column("phase")
+    table.add_column("phase", no_wrap=True)
     others = list(dict.fromkeys(row.b for row in comparison.rows))
     for name in (comparison.rows[0].a, others[0] if len(others) == 1 else "other", "ratio", "95 % interval"):
         table.add_column(escape(name), justify="right")

@@ -18,6 +18,7 @@ from microbench.reports.findings import (
     seen,
     useful_first,
 )
+from microbench.reports.fitting import print_fitting
 from microbench.reports.labels import count, label, machine, relative
 from microbench.reports.remarks import show_failures
 from microbench.results.cases import CaseResult
@@ -71,14 +72,15 @@ def _resolution(same: Sequence[CaseResult]) -> Resolution | None:
 def _show_findings(found: Sequence[Finding], advised: Sequence[Finding], out: Console) -> None:
     """A row a finding: how it is, and which advice there is on it."""
     number = {each.name: place for place, each in enumerate(advised, 1)}
-    grid = Table.grid(padding=(0, 2))
+    grid = _grid("finding", "value")
+    grid.add_column("advice", no_wrap=True)
     for each in found:
         value = "[dim]not readable here[/dim]" if each.value is None else escape(each.value)
         fine = "" if each.value is None else "[green]fine[/green]"
         verdict = f"[yellow]advice {number[each.name]}[/yellow]" if each.advice else fine
         grid.add_row(f"  {each.name}", value, verdict)
     out.print("\n[bold]machine[/bold]")
-    out.print(grid)
+    print_fitting(out, grid)
 
 
 def _show_resolution(case: CaseResult, resolution: Resolution | None, out: Console) -> None:
@@ -90,7 +92,7 @@ def _show_resolution(case: CaseResult, resolution: Resolution | None, out: Conso
     out.print(_indented(f"[bold]{sentence(resolution)}[/bold]"))
     for line in facts(resolution):
         out.print(_indented(line))
-    out.print(rounds_table(resolution))
+    print_fitting(out, rounds_table(resolution))
 
 
 def sentence(resolution: Resolution) -> str:
@@ -167,12 +169,14 @@ def rounds_advice(resolution: Resolution | None) -> list[Finding]:
 
 def _show_peaks(peaks: Peaks, threads: int, out: Console) -> None:
     """A row a peak, and what was done."""
-    grid = Table.grid(padding=(0, 2))
+    grid = _grid("peak")
+    grid.add_column("rate", no_wrap=True)
+    grid.add_column("how")
     for name, value, how in peak_rows(peaks):
         grid.add_row(f"  {name}", value, how)
     doubt = "; other load disturbed them: they are too low" if peaks.disturbed else ""
     out.print(f"\n[bold]peaks[/bold] of {count(threads, 'thread')}, the fastest of many calls{doubt}")
-    out.print(grid)
+    print_fitting(out, grid, less_wanted=("how",))
     if note := balance(peaks):
         out.print(_indented(note), style="dim")
 
@@ -217,6 +221,14 @@ def _show_advice(advised: Sequence[Finding], out: Console) -> None:
             out.print(grid)
             if each.advice.command:  # whole on its line, to be copied
                 out.print(f"     [cyan]{escape(each.advice.command)}[/cyan]", soft_wrap=True)
+
+
+def _grid(*texts: str) -> Table:
+    """A table that shows no headers, whose columns have names all the same, to say which are hidden."""
+    grid = Table.grid(padding=(0, 2))
+    for name in texts:
+        grid.add_column(name)
+    return grid
 
 
 def _indented(text: str) -> Padding:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.reports import phases, units
-from microbench.reports.fitting import fits
+from microbench.reports.fitting import print_fitting
 from microbench.reports.labels import count, label
 from microbench.reports.remarks import show_failures
 from microbench.reports.sweep import interval_note
@@ -30,7 +30,7 @@ def show_layerwise(found: Sequence[Layerwise], out: Console) -> None:
     """Print a table for each model, what is not in it, and what there is to say of the cases."""
     for model in found:
         out.print(f"[bold]{escape(title(model))}[/bold]")
-        out.print(layers_table(model, out))
+        print_fitting(out, *layers_tables(model))
         for note in notes(model):
             out.print(escape(note), style="dim", soft_wrap=True)
     cases = [case for model in found for case in model.cases]
@@ -53,17 +53,13 @@ def left_out_of(model: Layerwise) -> list[Row]:
     return [row for row in model.unmeasured if all(case and case.status == "skipped" for case in row.cases)]
 
 
-def layers_table(model: Layerwise, out: Console) -> Table:
+def layers_tables(model: Layerwise) -> list[Table]:
     """A row a layer; below, their sum, the whole model, and how many times the second the first is.
 
-    Run in one way, the layers have a column a phase; run in several, a column a way, the fastest marked. On a
-    narrow terminal what a layer is made with is left out, and then its input.
+    Run in one way, the layers have a column a phase; run in several, a column a way, the fastest marked. For
+    narrow terminals, the same without what a layer is made with, and without its input too.
     """
-    for number in range(len(DETAILS), -1, -1):
-        table = _table(model, DETAILS[:number])
-        if fits(table, out):
-            break
-    return table
+    return [_table(model, DETAILS[:number]) for number in range(len(DETAILS), -1, -1)]
 
 
 def _table(model: Layerwise, details: Container[str]) -> Table:

@@ -120,7 +120,7 @@ def _fitting(
     if fitting == shown:
         return found, []
     missing = ", ".join(name for name in shown if name not in fitting)
-    note = f"no room for {missing}: columns=[…] shows those that you choose"
+    note = f"columns hidden (terminal too narrow): {missing}; columns=[…] shows those that you choose"
     return table(profile, view, entries, fitting), [note]
 
 

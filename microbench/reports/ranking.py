@@ -11,6 +11,7 @@ from rich.table import Table
 from microbench.config import MARGIN
 from microbench.reports import phases, units
 from microbench.reports.comparison import interval_text, ratio_text
+from microbench.reports.fitting import print_fitting
 from microbench.results.cases import WHOLE, CaseResult
 from microbench.results.payoff import PayOff, first_answer
 from microbench.results.ranking import Place, Ranking, rankings
@@ -23,7 +24,7 @@ def show_ranking(cases: Sequence[CaseResult], out: Console) -> None:
     if not found:
         return
     out.print("\n[bold]fastest first[/bold]")
-    out.print(ranking_table(found))
+    print_fitting(out, ranking_table(found), less_wanted=("pays off after", "first answer", "95 % interval"))
     out.print(note(found), style="dim", soft_wrap=True)
     out.print()
 
@@ -31,7 +32,7 @@ def show_ranking(cases: Sequence[CaseResult], out: Console) -> None:
 def ranking_table(found: Sequence[Ranking]) -> Table:
     """Below each work a row a way: its place, its time, how many times the fastest's that is, the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     costs = ("first answer", "pays off after") if _of_engines(found) else ()
     for name in ("time", "ratio", "95 % interval", *costs):
         table.add_column(name, justify="right", no_wrap=True)

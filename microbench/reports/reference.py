@@ -12,7 +12,7 @@ from rich.table import Table
 
 from microbench.errors import UserError
 from microbench.reports import phases, units
-from microbench.reports.fitting import fits
+from microbench.reports.fitting import fits, print_fitting
 from microbench.results import reference
 from microbench.results.cases import CaseResult
 from microbench.results.naming import varying
@@ -54,7 +54,7 @@ def _show(cases: Sequence[CaseResult], table: reference.Table, out: Console) -> 
     for origin, letter in letters.items():
         out.print(escape(f"{letter or 'published'}: {machine(origin)}"), soft_wrap=True)
     for found in _that_fit(rows, table, letters, out):
-        out.print(found)
+        print_fitting(out, found)
     for text in notes(table, rows):
         out.print(escape(text), style="dim", soft_wrap=True)
     out.print()

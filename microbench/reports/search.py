@@ -8,6 +8,7 @@ from rich.table import Table
 
 from microbench.reports import units
 from microbench.reports.comparison import interval_text, ratio_text
+from microbench.reports.fitting import print_fitting
 from microbench.reports.labels import count
 from microbench.reports.remarks import show_remarks
 from microbench.results.record import Status
@@ -24,7 +25,7 @@ LABELS: dict[str, str] = {Status.SKIPPED: "not tried", Status.GIVEN_UP: "given u
 
 def show_search(search: Found, out: Console) -> None:
     """Print what a search found: a table of the ways, the fastest, its command, and what disturbed it."""
-    out.print(search_table(search))
+    print_fitting(out, search_table(search), less_wanted=("rounds", "prepare", "error", "95 % interval"))
     out.print(NOTE, style="dim", soft_wrap=True)
     for line in left_out(search):
         out.print(escape(line), style="dim", soft_wrap=True)

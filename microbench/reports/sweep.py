@@ -11,7 +11,7 @@ from rich.table import Table
 
 from microbench.reports import phases, units
 from microbench.reports.answers import arithmetic, error_of, error_text
-from microbench.reports.fitting import fits
+from microbench.reports.fitting import print_fitting
 from microbench.reports.labels import count, items
 from microbench.results.cases import PHASES, WHOLE, CaseResult, Estimate
 from microbench.results.naming import varying
@@ -61,18 +61,15 @@ def sweep_rows(
     return rows
 
 
-def sweep_table(cases: Sequence[CaseResult], out: Console) -> Table:
-    """A row for each model and setting, with a column a phase, its modes side by side.
+def show_sweep(cases: Sequence[CaseResult], out: Console) -> None:
+    """Print a row for each model and setting, with a column a phase, its modes side by side.
 
     On a narrow terminal the columns that matter least are left out, so that the others stay whole.
     """
     settings = varying(cases)
     rows = sweep_rows(cases, settings)
-    for number in range(len(EXTRAS), -1, -1):
-        table = _table(list(settings), rows, EXTRAS[:number])
-        if fits(table, out):
-            break
-    return table
+    variants = [_table(list(settings), rows, EXTRAS[:number]) for number in range(len(EXTRAS), -1, -1)]
+    print_fitting(out, *variants, less_wanted=[phase for phase in PHASES if phase not in WHOLE])
 
 
 def _table(settings: Sequence[str], rows: Mapping[tuple[str, ...], Row], extras: Container[str]) -> Table:

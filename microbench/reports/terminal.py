@@ -18,7 +18,7 @@ from microbench.reports.layerwise import show_layerwise
 from microbench.reports.profile import show_profile_case
 from microbench.reports.reference import show_reference
 from microbench.reports.remarks import show_failures, show_remarks
-from microbench.reports.sweep import error_note, interval_note, sweep_table
+from microbench.reports.sweep import error_note, interval_note, show_sweep
 from microbench.results.cases import CaseResult
 from microbench.results.layerwise import layerwise
 from microbench.results.result import Result
@@ -92,7 +92,7 @@ def _show_cases(cases: Sequence[CaseResult], out: Console, path: Path) -> None:
     if len(others) == 1:
         show_case(others[0], out)
     elif others:
-        out.print(sweep_table(others, out))
+        show_sweep(others, out)
         for note in filter(None, (interval_note(others), error_note(others))):
             out.print(note, style="dim", soft_wrap=True)
     show_remarks(cases, out, path)

@@ -13,6 +13,7 @@ from rich.table import Table
 from microbench import catalog, conf
 from microbench.config import Config, value_of
 from microbench.errors import ExitCode, unknown
+from microbench.reports.fitting import print_fitting
 from microbench.results.settings import as_given
 
 CONF = Path(conf.__path__[0])
@@ -165,7 +166,7 @@ def show_list(kinds: Iterable[str], out: Console) -> None:
         return
     for kind in chosen:
         out.print(f"[bold]{kind}[/bold]")
-        out.print(_grid(kind))
+        print_fitting(out, _grid(kind))
 
 
 def _lines(kind: str) -> list[str]:
@@ -202,13 +203,13 @@ def show_help(out: Console) -> None:
     grid.add_row(
         "  --csv, --json", "print the result for other programs, in SI units; --json: an object a line"
     )
-    out.print(grid)
+    print_fitting(out, grid)
     out.print("\n[bold]experiments[/bold], presets to add: +experiment=NAME")
-    out.print(_grid("experiments"))
+    print_fitting(out, _grid("experiments"))
     out.print("\n[bold]models[/bold] (torchvision's classifiers, with random weights)")
-    out.print(_grid("models"))
+    print_fitting(out, _grid("models"))
     out.print("\n[bold]layers[/bold], and model=layer for any other of torch.nn")
-    out.print(_grid("layers"))
+    print_fitting(out, _grid("layers"))
     out.print(
         "\nHydra's own: --cfg job shows a configuration, --config-dir DIR adds files, -sc install=bash "
         "completes names; --hydra-help"

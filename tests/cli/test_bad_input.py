@@ -203,6 +203,14 @@ def test_a_name_in_a_user_s_folder_is_among_the_nearest(tmp_path: Path) -> None:
     assert "Did you mean squeezer" in complaint
 
 
+def test_a_folder_of_another_version_s_records_is_refused_before_measuring(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text('{"schema_version":1,"run_id":"r"}\n')
+    complaint = microbench("model=dense", "hydra.run.dir=.", cwd=tmp_path).complaint
+    assert complaint.startswith(
+        "microbench: Cannot add records to records.jsonl: its records have schema_ver"
+    )
+
+
 def broken_torch(folder: Path, *arguments: str) -> Finished:
     """The command where importing torch fails, as with a wheel that does not fit the machine."""
     (folder / "torch.py").write_text("raise ImportError('libtorch_cpu.so: undefined symbol')\n")

@@ -103,9 +103,12 @@ def test_a_narrow_terminal_does_without_some_columns_and_cuts_none(width: int) -
 
 
 def test_what_there_is_no_room_for_is_named() -> None:
-    (note,) = [line for line in lines(TIMED, width=70) if line.startswith("no room")]
-    assert note == "no room for out_shape, params, mem_rw: columns=[…] shows those that you choose"
-    assert not [line for line in lines(TIMED, width=200) if line.startswith("no room")]
+    (note,) = [line for line in lines(TIMED, width=70) if line.startswith("columns hidden")]
+    assert note == (
+        "columns hidden (terminal too narrow): out_shape, params, mem_rw; "
+        "columns=[…] shows those that you choose"
+    )
+    assert not [line for line in lines(TIMED, width=200) if line.startswith("columns hidden")]
 
 
 def test_a_console_follows_its_terminal_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
