@@ -681,6 +681,18 @@ class TestChanges:
         assert torch.equal(given[1], first)  # of the first call
         assert torch.equal(given[4], first)  # of the warm-up
 
+    def test_a_sample_of_several_calls_says_so(self, changing: Any) -> None:
+        outcome = self.measured("Decay", mode="profile")
+        assert (outcome.status, outcome.error) == (Status.OK, None)
+        (caution,) = [each for each in outcome.cautions if each.code is WarningCode.NOT_REPEATABLE]
+        assert "its calls change their inputs, given back after" in caution.message
+
+    def test_a_loop_that_does_not_give_back_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        prepare = engines.prepare
+        monkeypatch.setattr(engines, "prepare", lambda *each: replace(prepare(*each), overwrites=True))
+        (caution,) = [each for each in measured().cautions if each.code is WarningCode.NOT_REPEATABLE]
+        assert "its calls change their inputs, and work on other numbers each time" in caution.message
+
     def test_state_that_inference_changes_is_a_warning(self, changing: Any) -> None:
         (caution,) = [
             each for each in self.measured("Counting").cautions if each.code is WarningCode.NOT_REPEATABLE

@@ -676,3 +676,24 @@ def test_a_cache_that_cannot_be_written_to_is_told(monkeypatch: pytest.MonkeyPat
         SkippedError, match=r"cannot write to /proc/nowhere/microbench/libtorch/\w+ .*XDG_CACHE"
     ):
         build.program()
+
+
+class Scaling(nn.Module):
+    """Changes its input where it lies, or a copy of it."""
+
+    def __init__(self, on_a_copy: bool) -> None:
+        super().__init__()
+        self.on_a_copy = on_a_copy
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.clone() if self.on_a_copy else x).mul_(0.5)
+
+
+@pytest.mark.parametrize("on_a_copy", [False, True])
+def test_a_trace_tells_whether_calls_change_their_inputs(on_a_copy: bool, tmp_path: Path) -> None:
+    workload = Workload("scaling", Scaling(on_a_copy).eval(), (torch.ones(2, 3),), OnesGradient())
+    (x,) = workload.inputs
+    before = x._version
+    traced.write(workload, False, tmp_path)
+    assert (x._version != before) is not on_a_copy
+    assert torch.equal(x, torch.ones(2, 3))
