@@ -87,16 +87,24 @@ def _multiplies(format_: str) -> str | None:
 
 @cache
 def available() -> frozenset[str]:
-    """The CPU's instructions, by the names that the kernel and torch have for them."""
-    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.12 has it not
+    """The CPU's instructions, by the names that torch has for them, which are mostly the kernel's.
+
+    They are what this process finds, as the libraries do; the kernel's list, of the machine, is for torch
+    before 2.12, which does not tell.
+    """
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     flags = re.search(r"^flags\s*:(.*)$", read(CPUINFO) or "", re.MULTILINE)
-    return frozenset(name for name, has in told.items() if has is True) | frozenset(
+    return frozenset(name for name, has in told.items() if has is True) or frozenset(
         flags[1].split() if flags else ()
     )
 
 
 def is_allowed(instructions: str) -> bool:
     """Whether the environment lets oneDNN use some instructions."""
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
     ranks = {name: rank for rank, names in enumerate(LIMITS) for name in names}
-    return ranks.get(limit, len(LIMITS)) >= ranks[NEEDED[instructions]]
+    return ranks.get(limit(), len(LIMITS)) >= ranks[NEEDED[instructions]]
+
+
+def limit() -> str:
+    """What the environment limits oneDNN to; empty where it does not."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()

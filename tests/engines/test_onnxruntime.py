@@ -18,7 +18,8 @@ from microbench import engines
 from microbench.config import Config, EngineConfig, PrecisionConfig
 from microbench.distribution import install_line
 from microbench.engines import Job, Program, onnxruntime
-from microbench.engines.onnxruntime import session
+from microbench.engines.onnxruntime import files, library, session
+from microbench.engines.onnxruntime.saturation import saturates
 from microbench.errors import SkippedError
 from microbench.host.state import denormals_flushed
 from microbench.workloads import Workload, tensors
@@ -115,7 +116,32 @@ def test_int8_is_computed_and_near() -> None:
     (found,), (exact,) = output(program), wanted(program)
     error = (found - exact).abs().max() / exact.abs().max()
     assert 1e-4 < error < 5e-2
-    assert program.facts.arithmetic == "int8"
+    assert program.facts.arithmetic == ("int8, weights in 7 bits" if saturates() else "int8")
+
+
+def test_a_dense_layer_in_int8_is_within_the_tolerance_whatever_multiplies() -> None:
+    """Without 7 bits where 8 saturate, it is off by 0.13 of the largest output."""
+    torch.manual_seed(0)
+    program = prepared(nn.Linear(1024, 512), torch.randn(2, 1024), config=configured("int8"))
+    (found,), (exact,) = output(program), wanted(program)
+    assert (found - exact).abs().max() / exact.abs().max() < 2e-2
+
+
+def test_products_of_8_bits_that_saturate_here_have_weights_of_7(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    workload = Workload("tiny", nn.Linear(64, 16).eval(), (torch.randn(8, 64),), OnesGradient())
+    path = files.export(workload, tmp_path)
+    for reduced, least, most in ((False, 65, 128), (True, 1, 64)):
+        written = library.onnx.load(files.quantize(path, workload, seed=0, reduced=reduced))
+        weights = [library.onnx.numpy_helper.to_array(each) for each in written.graph.initializer]
+        largest = max(
+            abs(each.astype(int)).max() for each in weights if each.dtype == np.int8 and each.size > 1
+        )
+        assert least <= largest <= most
+    monkeypatch.setattr(onnxruntime, "saturates", lambda: True)
+    program = prepared(nn.Linear(64, 16), torch.randn(8, 64), config=configured("int8"))
+    assert program.facts.arithmetic == "int8, weights in 7 bits"
 
 
 def test_quantizing_needs_the_optimizer_of_graphs() -> None:

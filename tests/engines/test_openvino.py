@@ -15,7 +15,9 @@ from microbench.config import Config, EngineConfig, PrecisionConfig
 from microbench.distribution import install_line
 from microbench.engines import Job, Program, openvino
 from microbench.engines.openvino import compiling, model
+from microbench.engines.openvino.saturation import saturates
 from microbench.errors import SkippedError
+from microbench.formats import arithmetic
 from microbench.host.state import denormals_flushed
 from microbench.workloads import Workload, tensors
 from microbench.workloads.layer import OnesGradient
@@ -93,8 +95,10 @@ def test_outputs_outlive_the_next_call(program: Program) -> None:
 
 
 def test_bf16_is_what_computes_or_it_is_skipped() -> None:
-    if not torch.cpu.get_capabilities().get("avx512_bf16"):
-        pytest.skip("this CPU has no bf16")
+    if arithmetic.instructions_for("bfloat16") is None:
+        with pytest.raises(SkippedError, match=r"^engine=openvino does not compute in precision=bf16 "):
+            prepared(net(), torch.randn(2, 3, 8, 8), config=configured("bf16"))
+        return
     program = prepared(net(), torch.randn(2, 3, 8, 8), config=configured("bf16"))
     assert 1e-4 < error(program) < 2e-2
     assert program.facts.arithmetic in ("amx_bf16", "avx512_bf16")
@@ -103,7 +107,8 @@ def test_bf16_is_what_computes_or_it_is_skipped() -> None:
 def test_int8_is_calibrated_and_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     program = prepared(net(), torch.randn(2, 3, 8, 8), config=configured("int8"))
     assert 1e-4 < error(program) < 5e-2
-    assert program.facts.arithmetic in ("amx_int8", "avx512_vnni", "int8")
+    multiplies = ("amx_int8", "avx512_vnni", "int8") if not saturates() else ("int8, weights in 7 bits",)
+    assert program.facts.arithmetic in multiplies
     assert capfd.readouterr() == ("", "")
 
 
@@ -163,8 +168,30 @@ def test_what_it_cannot_do_is_skipped(config: Config, message: str) -> None:
         prepared(nn.ReLU(), torch.randn(4), config=config)
 
 
-def able(monkeypatch: pytest.MonkeyPatch, *capabilities: str) -> None:
-    """Let the CPU be one that computes in these formats."""
+@pytest.mark.filterwarnings("ignore")  # of the tracer
+def test_products_of_8_bits_that_saturate_here_have_weights_of_7(monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = workload_of(nn.Linear(64, 16), torch.randn(8, 64))
+    for reduced, least, most in ((False, 65, 128), (True, 1, 64)):
+        with engines.quiet():
+            made = model.quantize(model.convert(workload), workload.inputs, seed=0, reduced=reduced)
+        constants = [each for each in made.get_ordered_ops() if each.get_type_name() == "Constant"]
+        (weights,) = [each.data for each in constants if each.get_element_type().get_type_name() == "i8"]
+        assert least <= abs(weights.astype(int)).max() <= most
+    monkeypatch.setattr(openvino, "saturates", lambda: True)
+    program = prepared(nn.Linear(64, 16), torch.randn(8, 64), config=configured("int8"))
+    assert program.facts.arithmetic == "int8, weights in 7 bits"
+
+
+def test_a_dense_layer_in_int8_is_within_the_tolerance_whatever_multiplies() -> None:
+    """Without 7 bits where 8 saturate, it is off by 0.13 of the largest output."""
+    torch.manual_seed(0)
+    assert error(prepared(nn.Linear(1024, 512), torch.randn(2, 1024), config=configured("int8"))) < 2e-2
+
+
+def able(monkeypatch: pytest.MonkeyPatch, *capabilities: str, limit: str = "") -> None:
+    """Let the CPU be one that computes in these formats, and the environment limit oneDNN."""
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     core = SimpleNamespace(get_property=lambda device, name: list(capabilities))
     monkeypatch.setattr(compiling, "openvino", SimpleNamespace(Core=lambda: core))
 
@@ -174,6 +201,14 @@ def test_what_the_cpu_does_not_compute_in_is_skipped(monkeypatch: pytest.MonkeyP
     able(monkeypatch, "FP32", "INT8")
     with pytest.raises(SkippedError, match=f"does not compute in precision={precision} on this CPU"):
         compiling.hint(precision)
+
+
+def test_a_format_that_onednn_may_not_use_is_not_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO has a copy of oneDNN, and fails where that lacks what OpenVINO takes for granted."""
+    able(monkeypatch, "FP32", "BF16", "INT8", limit="AVX2")
+    with pytest.raises(SkippedError, match=r"in precision=bf16 within ONEDNN_MAX_CPU_ISA=AVX2$"):
+        compiling.hint("bf16")
+    assert compiling.hint("int8") == "f32"
 
 
 def test_what_is_not_quantized_is_computed_in_the_fastest_format(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,9 +235,13 @@ def test_what_is_not_quantized_is_computed_in_the_fastest_format(monkeypatch: py
 def test_what_multiplies_is_told_by_a_layers_kernel(
     monkeypatch: pytest.MonkeyPatch, kind: str, type_: str, kernel: str, has: str, name: str
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True})
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr(arithmetic, "available", lambda: {has})
     layer = {"layerType": kind, "runtimePrecision": type_, "primitiveType": kernel}
-    assert compiling.multiplier(layer) == name
+    assert compiling.multiplier(layer, reduced=False) == name
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
+    assert compiling.multiplier(layer, reduced=True) == compiling.FORMATS[type_]
 
 
 @pytest.mark.filterwarnings("ignore")  # of the tracer

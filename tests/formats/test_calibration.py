@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from microbench.formats.calibration import batches
+from microbench.formats.calibration import LENGTH, batches, saturated
 
 
 def test_the_first_batch_is_the_given_inputs() -> None:
@@ -33,3 +34,8 @@ def test_the_seed_says_which() -> None:
 def test_inputs_that_require_gradients_are_drawn_from_too() -> None:
     for (tensor,) in batches((torch.randn(3, requires_grad=True),), seed=0):
         assert not tensor.requires_grad
+
+
+@pytest.mark.parametrize(("pair", "is_saturated"), [(2 * 255 * 127, False), (2**15 - 1, True)])
+def test_sums_whose_pairs_stop_at_16_bits_are_saturated(pair: int, is_saturated: bool) -> None:
+    assert saturated(torch.full((1, 3), LENGTH // 2 * pair)) is is_saturated

@@ -8,7 +8,9 @@ from pathlib import Path
 from microbench.config import Config
 from microbench.engines import Facts, Job, Program, dressed, quiet
 from microbench.engines.onnxruntime import files, session
+from microbench.engines.onnxruntime.saturation import saturates
 from microbench.errors import SkippedError
+from microbench.formats.calibration import REDUCED
 
 TRAINS = False
 PRECISIONS = ("fp32", "tf32", "fp16", "int8")
@@ -37,10 +39,13 @@ def prepare(job: Job) -> Program:
     workload = job.workload if is_int8 else dressed(job)[0]
     with tempfile.TemporaryDirectory(prefix="microbench-") as folder, quiet():
         path = files.export(workload, Path(folder))
+        arithmetic = PLAIN[config.device.name]
         if is_int8:
-            path = files.quantize(path, workload, config.seed)
+            reduced = saturates()
+            path = files.quantize(path, workload, config.seed, reduced)
         loaded = session.load(path, config)
-        arithmetic = files.arithmetic(path) if is_int8 else PLAIN[config.device.name]
+        if is_int8:
+            arithmetic = files.arithmetic(path) + (f", {REDUCED}" if reduced else "")
     run = session.copying if config.engine.copies else session.bound
     call, outputs = run(loaded, workload)
     facts = Facts(session.name(loaded), arithmetic, **session.threads(loaded))

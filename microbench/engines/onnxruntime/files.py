@@ -60,8 +60,15 @@ class Feeds:
         return {name: tensor.numpy() for name, tensor in zip(self._names, batch, strict=True)}
 
 
-def quantize(path: Path, workload: Workload, seed: int) -> Path:
-    """Write a module with its weights in int8, scaled by channel, and its activations in uint8."""
+def quantize(path: Path, workload: Workload, seed: int, reduced: bool) -> Path:
+    """Write a module with its weights in int8, scaled by channel, and its activations in uint8.
+
+    Args:
+        path: the exported module.
+        workload: whose inputs it is calibrated with.
+        seed: of what is drawn to calibrate with.
+        reduced: use 7 bits of weights, so that their products do not saturate.
+    """
     names = [each.name for each in onnx.load(path, load_external_data=False).graph.input]
     written = path.with_name("quantized.onnx")
     quantization.quantize_static(
@@ -71,6 +78,7 @@ def quantize(path: Path, workload: Workload, seed: int) -> Path:
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
+        reduce_range=reduced,
     )
     return written
 

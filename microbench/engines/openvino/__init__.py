@@ -12,6 +12,7 @@ from microbench.distribution import install_line
 from microbench.engines import Facts, Job, Program, quiet
 from microbench.engines.openvino import compiling, model
 from microbench.engines.openvino.library import nncf, openvino
+from microbench.engines.openvino.saturation import saturates
 from microbench.errors import SkippedError
 
 TRAINS = False
@@ -35,12 +36,13 @@ def prepare(job: Job) -> Program:
     settings = compiling.settings(config)
     with quiet():
         converted = model.convert(workload)
+        reduced = is_int8 and saturates()
         if is_int8:
-            converted = model.quantize(converted, workload.inputs, config.seed)
+            converted = model.quantize(converted, workload.inputs, config.seed, reduced)
         compiled = openvino.Core().compile_model(converted, "CPU", settings)
     facts = Facts(
         f"openvino {version()}",
-        compiling.arithmetic(compiled, config.precision.name),
+        compiling.arithmetic(compiled, config.precision.name, reduced),
         threads=compiled.get_property("INFERENCE_NUM_THREADS"),
         interop_threads=compiled.get_property("NUM_STREAMS"),
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import torch
-
 from microbench.config import Config
 from microbench.engines import counted
 from microbench.engines.openvino.library import openvino
 from microbench.errors import SkippedError
+from microbench.formats import arithmetic as instructions
+from microbench.formats.calibration import REDUCED
 
 HINTS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "fp16": ("f16", "FP16")}
 """By a precision: OpenVINO's names of it as a type, and as a capability of a CPU."""
@@ -59,15 +59,32 @@ def hint(precision: str) -> str:
     """
     able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "int8":
-        precision = "bf16" if "BF16" in able else "fp32"
+        precision = "bf16" if "BF16" in able and is_allowed("bf16") else "fp32"
     name, capability = HINTS[precision]
-    if capability not in able:
-        raise SkippedError(f"engine=openvino does not compute in precision={precision} on this CPU")
+    if capability not in able or not is_allowed(precision):
+        limit = instructions.limit()
+        where = "on this CPU" if capability not in able else f"within ONEDNN_MAX_CPU_ISA={limit}"
+        raise SkippedError(f"engine=openvino does not compute in precision={precision} {where}")
     return name
 
 
-def arithmetic(compiled: Any, precision: str) -> str:
+def is_allowed(precision: str) -> bool:
+    """Whether the environment lets OpenVINO's copy of oneDNN compute in a precision.
+
+    OpenVINO itself does not heed the variable, and fails where it counts on instructions that oneDNN may not
+    use.
+    """
+    extensions = EXTENSIONS.get(precision, ())
+    return not extensions or any(map(instructions.is_allowed, extensions))
+
+
+def arithmetic(compiled: Any, precision: str, reduced: bool) -> str:
     """What multiplies in a compiled model, as the layers' kernels tell.
+
+    Args:
+        compiled: the model.
+        precision: what was asked for.
+        reduced: whether weights have 7 bits, because products of 8 saturate here.
 
     Raises:
         SkippedError: nothing of it is computed in the precision that was asked for.
@@ -75,7 +92,8 @@ def arithmetic(compiled: Any, precision: str) -> str:
     layers = layers_of(compiled)
     if precision not in {FORMATS.get(layer["runtimePrecision"]) for layer in layers}:
         raise SkippedError(f"engine=openvino computes nothing of this module in precision={precision}")
-    return counted(Counter(map(multiplier, layers)))
+    text = counted(Counter(multiplier(layer, reduced) for layer in layers))
+    return f"{text}, {REDUCED}" if reduced else text
 
 
 def layers_of(compiled: Any) -> list[Layer]:
@@ -88,12 +106,19 @@ def layers_of(compiled: Any) -> list[Layer]:
     return [layer for layer in computing if layer["layerType"] in MULTIPLYING] or computing
 
 
-def multiplier(layer: Layer) -> str:
+def multiplier(layer: Layer, reduced: bool = False) -> str:
     """What multiplies in a layer: an extension of the CPU, or the precision where none is known."""
     type_, kernel = layer["runtimePrecision"], layer["primitiveType"]
-    here, precision = torch.cpu.get_capabilities(), FORMATS.get(type_, type_)
-    if layer["layerType"] in MULTIPLYING:
+    precision = FORMATS.get(type_, type_)
+    saturating = reduced and precision == "int8"  # which none of the extensions does
+    if layer["layerType"] in MULTIPLYING and not saturating:
         for extension in EXTENSIONS.get(precision, ()):
-            if extension.partition("_")[0] in kernel and here.get(extension):
+            if extension.partition("_")[0] in kernel and is_usable(extension):
                 return extension
     return precision
+
+
+def is_usable(extension: str) -> bool:
+    """Whether the CPU has an extension, and the environment lets oneDNN, which OpenVINO builds on, use it."""
+    allowed = extension not in instructions.NEEDED or instructions.is_allowed(extension)
+    return allowed and extension in instructions.available()

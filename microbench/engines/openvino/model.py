@@ -46,14 +46,25 @@ def reason(error: Exception) -> str:
     return first_line(next(lines, error))
 
 
-def quantize(model: Any, inputs: Sequence[Tensor], seed: int) -> Any:
-    """The model with what can be of it in int8: weights scaled by channel, activations by tensor."""
+def quantize(model: Any, inputs: Sequence[Tensor], seed: int, reduced: bool) -> Any:
+    """The model with what can be of it in int8: weights scaled by channel, activations by tensor.
+
+    Args:
+        model: of OpenVINO.
+        inputs: what it is calibrated with.
+        seed: of what is drawn to calibrate with.
+        reduced: use half of the range of all weights, so that their products do not saturate; else nncf uses
+            half of it for the first convolutions alone.
+    """
     batches = [arrays(batch) for batch in calibration.batches(inputs, seed)]
     return nncf.quantize(
         model,
         nncf.Dataset(batches),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(batches),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE if reduced else None
+        ),
         model_type=nncf.ModelType.TRANSFORMER if attends(model) else None,
     )
 
