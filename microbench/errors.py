@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from difflib import SequenceMatcher
@@ -164,13 +165,16 @@ def unknown(kind: str, word: str, known: Iterable[str], see: str = "") -> UserEr
     return UserError(text)
 
 
+PLACE = re.compile(r"Exception from \S+:\d+:$")
 INTERPRETED = "The following operation failed in the TorchScript interpreter."
 
 
 def first_line(text: object) -> str:
     """The first line of a message that has something on it, for reports of one line.
 
-    TorchScript says on the last one what failed, below where, unless it lost that.
+    TorchScript says on the last one what failed, below where, unless it lost that. OpenVINO begins with the
+    places in its sources that an error came through.
     """
-    first, *rest = [line.strip() for line in str(text).splitlines() if line.strip()] or ["no message"]
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    first, *rest = [line for line in lines if not PLACE.match(line)] or lines or ["no message"]
     return rest[-1] if first == INTERPRETED and rest and not rest[-1].endswith(":") else first

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from microbench import devices, engines, modes, verify, workloads
-from microbench.config import Config
+from microbench.config import Config, PrecisionConfig
 from microbench.devices import Device, MemoryMeter
 from microbench.engines import Job, Program
 from microbench.errors import FailedAt, SkippedError, UserError, first_line
 from microbench.formats import arithmetic
-from microbench.graphs.rehearsal import same_random_numbers
+from microbench.graphs.failures import reason
+from microbench.graphs.rehearsal import rehearse, same_random_numbers
 from microbench.host import state
 from microbench.measure import sampler
 from microbench.measure.cautions import Changes, Wanted, cautions, not_repeatable, other_threads
@@ -117,7 +118,11 @@ class _Steps:
         with state.prepared(self._config, self._threads) as self.environment:
             device = devices.open_device(self._config.device.name)
             with device.prepared(self._config), ExitStack() as stack:
-                return self._measure(device, stack)
+                try:
+                    return self._measure(device, stack)
+                except Exception as error:
+                    self._check_precision(error, device)
+                    raise
 
     def _begin(self, doing: str, stage: str) -> None:
         self.doing = doing
@@ -230,6 +235,38 @@ class _Steps:
         except BaseException as error:
             return unverified(outcome, explain(error, self._config, self.doing, self.workload)[1])
         return with_check(outcome, check)
+
+    def _check_precision(self, error: Exception, device: Device) -> None:
+        """Raise a SkippedError where a case failed in its precision that works in fp32 with the same engine.
+
+        What fails in fp32 too is the model's own error, or the engine's. Which formats a library computes an
+        operator in differs by the CPU and by the library's version, so it is tried out and not listed.
+        """
+        config, is_set_up = self._config, self.doing in ("preparing", "the first call of")
+        if config.precision.name == "fp32" or config.on_paper or not is_set_up:
+            return
+        if isinstance(error, (SkippedError, UserError)) or is_out_of_memory(error):
+            return
+        try:
+            self._run_once(replace(config, precision=PrecisionConfig("fp32")), device)
+        except Exception:
+            return
+        raise SkippedError(
+            f"{_name(config)} runs in fp32 but not in precision={config.precision.name} here: {reason(error)}"
+        ) from error
+
+    def _run_once(self, config: Config, device: Device) -> None:
+        """Prepare a configuration of the same work, and call it once, in training with the backward pass."""
+        training = modes.find(config.mode.name).TRAINING or config.mode.training
+        workload = workloads.build(
+            config.model, config.batch_size, device.torch_device(), training, config.seed
+        )
+        program = engines.prepare(Job(workload, config, training))
+        try:
+            if program.loop is None:
+                rehearse(program.call, program.workload, training)
+        finally:
+            program.close()
 
     def _build(self, device: Device, training: bool) -> Workload:
         self._begin("building", "build")
@@ -367,10 +404,7 @@ def explain(
     error: BaseException, config: Config, doing: str, workload: Workload | None
 ) -> tuple[Status, str]:
     """A failure's status, and one line that says what went wrong and what to do about it."""
-    name = f"{config.model.name} {config.model.part or ''}".rstrip()
-    message = first_line(error) if str(error) else type(error).__name__
-    if config.engine.name != "eager":
-        name += f" with engine={config.engine.name}"
+    name, message = _name(config), first_line(error) if str(error) else type(error).__name__
     if isinstance(error, UserError):
         return Status.ERROR, str(error)
     if isinstance(error, SkippedError):
@@ -392,6 +426,12 @@ def explain(
     if doing.startswith("the first call") and workload is not None:
         text += f" (input {workload.shape()}{f': {hint}' if hint else ''})"
     return Status.ERROR, _sentence(text)
+
+
+def _name(config: Config) -> str:
+    """What a case runs, and by which engine where that is not eager."""
+    name = f"{config.model.name} {config.model.part or ''}".rstrip()
+    return name if config.engine.name == "eager" else f"{name} with engine={config.engine.name}"
 
 
 def _sentence(text: str) -> str:

@@ -17,7 +17,7 @@ import torch
 
 from microbench import devices, engines, worker, workloads
 from microbench.compose import from_options
-from microbench.config import Config, value_of
+from microbench.config import Config, PrecisionConfig, value_of
 from microbench.devices.fake import Device
 from microbench.errors import FailedAt
 from microbench.formats import arithmetic
@@ -324,6 +324,60 @@ def test_out_of_memory_is_told_from_other_errors(error: Exception, out_of_memory
     assert status is (Status.OOM if out_of_memory else Status.ERROR)
     assert "\n" not in line
     assert line.endswith("; lower batch_size") is out_of_memory
+
+
+LSTM = {"model.cls": "torch.nn.LSTM", "model.args": [4, 3]}
+NO_PRIMITIVE = "could not create a primitive descriptor for the LSTM forward propagation primitive. Run"
+
+
+def no_primitives(monkeypatch: pytest.MonkeyPatch, *precisions: str, within: str) -> None:
+    """Let engines fail in these precisions, as oneDNN does: as they prepare, or as they are called."""
+    prepare = engines.prepare
+
+    def fail() -> Any:
+        raise RuntimeError(f"{NO_PRIMITIVE}\nwith ONEDNN_VERBOSE=all")
+
+    def failing(job: engines.Job) -> engines.Program:
+        program = prepare(job)
+        if job.config.precision.name in precisions:
+            return replace(program, call=fail) if within == "call" else fail()
+        return program
+
+    monkeypatch.setattr(engines, "prepare", failing)
+
+
+@pytest.mark.parametrize("mode", ["infer", "train"])
+@pytest.mark.parametrize("within", ["prepare", "call"])
+def test_what_works_in_fp32_alone_is_skipped_with_the_librarys_reason(
+    mode: str, within: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_primitives(monkeypatch, "bf16", within=within)
+    outcome = measured(mode=mode, precision=PrecisionConfig("bf16", cast="bfloat16"))
+    assert (outcome.status, outcome.series) == (Status.SKIPPED, ())
+    assert (
+        outcome.error == f"Linear runs in fp32 but not in precision=bf16 here: RuntimeError: {NO_PRIMITIVE}"
+    )
+
+
+@pytest.mark.parametrize("within", ["prepare", "call"])
+def test_what_fails_in_fp32_too_is_an_error(within: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_primitives(monkeypatch, "bf16", "fp32", within=within)
+    for precision in (PrecisionConfig("fp32"), PrecisionConfig("bf16", cast="bfloat16")):
+        outcome = measured(precision=precision)
+        assert outcome.status is Status.ERROR
+        assert outcome.error is not None
+        assert NO_PRIMITIVE in outcome.error
+
+
+@pytest.mark.parametrize("mode", ["infer", "train"])
+@pytest.mark.parametrize(("name", "type_"), [("amp_bf16", "bfloat16"), ("amp_fp16", "float16")])
+def test_a_recurrent_layer_under_autocast_runs_or_is_skipped(name: str, type_: str, mode: str) -> None:
+    """oneDNN has 16-bit LSTMs on some CPUs, on some in inference alone, and on others none."""
+    outcome = measured(mode=mode, precision=PrecisionConfig(name, autocast=type_), **LSTM)
+    assert outcome.status in (Status.OK, Status.SKIPPED), outcome.error
+    if outcome.status is Status.SKIPPED:
+        assert outcome.error is not None
+        assert outcome.error.startswith(f"LSTM runs in fp32 but not in precision={name} here: RuntimeError: ")
 
 
 def test_any_other_error_is_named_with_what_was_being_done() -> None:
