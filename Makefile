@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Every test that runs the command would compile the package anew where a shell or an image has set this.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-long lint
+.PHONY: run test test-long test-isa lint
 run: .venv/installed
 	@$(BIN)/python -m microbench $(ARGS)
 
@@ -17,6 +17,10 @@ test: .venv/installed
 # What takes some minutes by itself: every command of the README, every classifier beside torch's counter, layers.
 test-long: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long $(ARGS)
+
+# Engines, formats, profiles and the doctor as on older CPUs; SHORT=1 for a selection of three minutes.
+test-isa: .venv/installed
+	tests/isa/run $(if $(SHORT),short)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
