@@ -16,9 +16,11 @@ import torch._inductor.compile_fx
 import torch._inductor.cpp_builder
 import torch._inductor.exc
 import torch._inductor.utils
+import torch.compiler.config
 
 from microbench.config import EngineConfig
 from microbench.errors import SkippedError
+from microbench.formats import arithmetic
 from microbench.workloads import Workload
 
 
@@ -47,6 +49,7 @@ def compiling(options: EngineConfig, on_cpu: bool) -> Iterator[None]:
         if on_cpu:
             stack.enter_context(variable("TORCH_WARM_POOL", "0"))
         stack.enter_context(torch._inductor.config.patch(settings_of(options)))
+        stack.enter_context(torch.compiler.config.patch(cache_key_tag=tag()))  # type: ignore[attr-defined]
         yield
 
 
@@ -73,6 +76,16 @@ def settings_of(options: EngineConfig) -> dict[str, Any]:
         "cpp_wrapper": options.cpp_wrapper,
         "cpp.threads": torch.get_num_threads(),
     }
+
+
+def tag() -> str:
+    """What the compiler's caches are to tell apart besides what they do: the instructions that may be used.
+
+    torch 2.14 takes a graph from its caches whose wrapper and kernels are for vectors of another width:
+    numbers are wrong then, or the process crashes. What is packed for oneDNN depends on oneDNN's limit.
+    """
+    own = os.environ.get("TORCH_COMPILE_CACHE_KEY_TAG", "")
+    return f"{own} {torch.backends.cpu.get_cpu_capability()} {arithmetic.limit()}".strip()
 
 
 @contextmanager

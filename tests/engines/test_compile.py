@@ -104,6 +104,21 @@ def test_code_for_another_number_of_threads_is_not_taken_from_the_cache(prepare:
             assert cache_counts() == found
 
 
+@pytest.mark.parametrize("variable", ["ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"])
+def test_code_for_other_instructions_is_not_taken_from_the_cache(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """torch's own kernels heed the first from when it is loaded on, so here it is told."""
+    with fresh_cache():
+        for limit, found in (("avx512", (0, 1)), ("avx2", (0, 1)), ("avx512", (1, 0))):
+            if variable == "ATEN_CPU_CAPABILITY":
+                monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda limit=limit: limit)
+            else:
+                monkeypatch.setenv(variable, limit)
+            prepare(dense_job())
+            assert cache_counts() == found
+
+
 def test_freezing_packs_constant_weights(prepare: Prepare) -> None:
     program = prepare(dense_job(**{"engine.freezing": True}))
     assert counters["inductor"]["mkldnn_linear_weight_pack_matcher_count"] == 1

@@ -14,7 +14,7 @@ from microbench import engines
 from microbench.config import Config, EngineConfig, PrecisionConfig
 from microbench.distribution import install_line
 from microbench.engines import Job, Program, openvino
-from microbench.engines.openvino import compiling, model
+from microbench.engines.openvino import compiling, library, model
 from microbench.engines.openvino.saturation import saturates
 from microbench.errors import SkippedError
 from microbench.formats import arithmetic
@@ -95,7 +95,8 @@ def test_outputs_outlive_the_next_call(program: Program) -> None:
 
 
 def test_bf16_is_what_computes_or_it_is_skipped() -> None:
-    if arithmetic.instructions_for("bfloat16") is None:
+    able = library.openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "BF16" not in able or arithmetic.is_emulated("bfloat16", "cpu"):
         with pytest.raises(SkippedError, match=r"^engine=openvino does not compute in precision=bf16 "):
             prepared(net(), torch.randn(2, 3, 8, 8), config=configured("bf16"))
         return
