@@ -140,8 +140,9 @@ class Tracer:
         for call, place in self._places.items():
             if found is not None and place not in found:
                 call.counts = call.counts.with_backward_of(Counts())
-        for number in () if found is None else found.own:
-            self._say_unknown(number)
+        unknown = {self._first_from(number) for number in found.own} if found is not None else set()
+        for each in filter(None, unknown):
+            each.counts += Counts(unknown=1)
         for call, is_known, operators in self._leaves:
             parts = sum((each.counts for each in operators), Counts())
             if not is_known:
@@ -153,12 +154,12 @@ class Tracer:
                     call.counts = call.counts.with_backward_of(Counts())
                 elif not all(arrived):
                     call.counts = call.counts.with_backward_of(parts)
+            if is_known:
+                call.counts += Counts(unknown=len(unknown.intersection(operators)))
 
-    def _say_unknown(self, number: int) -> None:
-        """Say of the first operator that runs once a node is made that its backward pass is not known."""
-        later = (call for call, place in self._places.items() if place.after > number)
-        if first := next(later, None):
-            first.counts += Counts(unknown=1)
+    def _first_from(self, number: int) -> Call | None:
+        """The first operator that runs once the node of a number is made: of a function, that in it."""
+        return next((call for call, place in self._places.items() if place.after > number), None)
 
     def _call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if not self._open and module is not self._module:  # a wrapper around it

@@ -162,6 +162,20 @@ def test_the_backward_pass_of_a_function_of_ones_own_is_said_to_be_unknown() -> 
         assert summed(traced(Two(Exp.apply), torch.rand(4, 8))).unknown == 0
 
 
+def test_what_a_reentrant_checkpoint_holds_is_said_to_be_unknown() -> None:
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.held = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Any:
+            return checkpoint(self.held, self.before(x), use_reentrant=True)
+
+    calls = {call.name: call.counts for call, _ in traced(Held(), torch.rand(4, 8)).walk()}
+    assert (calls["held"].backward, calls["held"].unknown) == (0, 1)
+    assert (calls["before"].backward, calls["before"].unknown) == (2 * 4 * 8 * 8 - 8 * 8 + 4 * 8 - 8, 0)
+
+
 def test_gradients_that_a_module_finds_itself_are_forward_and_have_a_backward_pass(
     flops_of: Callable[[Callable[[], object]], int], of_backward: OfBackward
 ) -> None:
