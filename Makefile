@@ -9,14 +9,15 @@ run: .venv/installed
 	@$(BIN)/python -m microbench $(ARGS)
 
 # Two at once, then those that no other may run beside, of the files that have any: to collect them all takes
-# longer. 5 is pytest's way of saying that there are none.
+# longer. 5 is pytest's way of saying that there are none. Where two run at once, threads that wait sleep rather
+# than spin.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone and not long" $(ARGS) || test $$? -eq 5
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone and not long" $(ARGS) || test $$? -eq 5
 	$(BIN)/python -m pytest -m alone $(or $(ARGS),$(shell grep -rlF mark.alone tests)) || test $$? -eq 5
 
 # What takes some minutes by itself: every command of the README, every classifier beside torch's counter, layers.
 test-long: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m long $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile -m long $(ARGS)
 
 # Engines, formats, profiles and the doctor as on older CPUs; SHORT=1 for a selection of three minutes.
 test-isa: .venv/installed
