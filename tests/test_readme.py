@@ -91,7 +91,7 @@ def more(arguments: list[str]) -> list[str]:
 
 def measures(arguments: list[str]) -> bool:
     """Whether the command takes options of measuring; one that is repeated has its own."""
-    is_other = arguments[0] in ("list", "compare") or arguments[0].startswith("resume=")
+    is_other = arguments[0] in ("list", "compare", "show") or arguments[0].startswith("resume=")
     return not is_other and not {"--help", "--cfg"} & set(arguments)
 
 
