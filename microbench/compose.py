@@ -42,6 +42,7 @@ from microbench.validation import validate
 MULTIRUN = {"-m", "--multirun"}
 CONFIG_DIR = {"-cd", "--config-dir"}
 PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
+COMPLETION = {"-sc", "--shell-completion"}
 BEGINS_A_PRESET = re.compile(
     r"\+|hydra(=|\.(mode|sweeper|searchpath)\b)"
 )  # what may lead to a sweep without -m
@@ -95,8 +96,9 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         arguments = [*arguments_of(resumed), *arguments]
     flags, overrides = split(arguments)
     overrides = [listed(each) for each in overrides]
-    for override in overrides:
-        check_key(override)
+    if not COMPLETION & flags.keys():  # which is asked for by query=SHELL
+        for override in overrides:
+            check_key(override)
     folder = next((value or "" for flag, value in flags.items() if flag in CONFIG_DIR), None)
     if PRINTING & flags.keys():
         print_by_hydra(flags, _for_hydra(overrides, folder))
