@@ -14,6 +14,7 @@ from microbench.reports.labels import count, relative
 from microbench.results.cases import CaseResult
 from microbench.results.naming import labels
 from microbench.results.record import WarningCode
+from microbench.results.store import FILE_NAME
 
 STYLES = {"skipped": "dim"}  # of a status; the others are red
 
@@ -65,8 +66,9 @@ def show_remarks(cases: Sequence[CaseResult], out: Console, path: Path | None = 
         _print_warning(_whose(told, cases, None if are_alike else worst.name), worst.text, code, out)
         is_whole = is_whole and (are_alike and len(told) in (*range(MOST_NAMES + 1), len(cases)))
     if not is_whole and path is not None:
-        folder = shlex.quote(relative(path.parent))
-        out.print(f"all warnings: microbench show {escape(folder)} --warnings", style="dim", soft_wrap=True)
+        shown = path.parent if path.name == FILE_NAME else path
+        words = escape(shlex.quote(relative(shown)))
+        out.print(f"all warnings: microbench show {words} --warnings", style="dim", soft_wrap=True)
 
 
 def show_warnings(cases: Sequence[CaseResult], out: Console) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import microbench
 from microbench.errors import UserError
+from microbench.results.store import FILE_NAME
 from microbench.verbs import show
 
 from .support import Record
@@ -76,15 +77,21 @@ def test_all_folders_are_one_table_for_other_programs(capsys: pytest.CaptureFixt
     assert json.loads(line)["phase"] == "inference"
 
 
-def test_all_warnings_of_all_cases(timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["", "saved.jsonl"])
+def test_all_warnings_of_all_cases(
+    name: str, timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run's folder, or a file of records under a name of its own: the hint names what can be shown."""
     cases = [timed(FAST, order, batch_size=2**order) for order in range(3)]
     for order, case in enumerate(cases):
         for record in case:
             record["warnings"] = [{"code": "drift", "message": f"drifts by {order} %"}]
     write(tmp_path / "warned", *cases)
-    hint = f"all warnings: microbench show {tmp_path / 'warned'} --warnings"
-    assert hint in shown(capsys, str(tmp_path / "warned"))
-    assert shown(capsys, str(tmp_path / "warned"), "--warnings") == [
+    path = tmp_path / "warned" / name
+    if name:
+        (tmp_path / "warned" / FILE_NAME).rename(path)
+    assert f"all warnings: microbench show {path} --warnings" in shown(capsys, str(path))
+    assert shown(capsys, str(path), "--warnings") == [
         f"warning: dense infer, batch_size={2**order}: drifts by {order} % [drift]" for order in range(3)
     ]
 
