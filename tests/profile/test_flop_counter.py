@@ -86,6 +86,8 @@ def test_torchs_counter_counts_scores_that_a_fused_kernel_finds_anew_in_its_back
         root = trace(attend, lambda: outputs.append(attend(query, key, value)))
         forward = counter.get_total_flops()
         outputs[0].sum().backward()
+    if forward == 0:
+        pytest.skip("this torch's counter has no rule for the fused attention of the CPU")
     backward = counter.get_total_flops() - forward
     scores = 2 * 4 * 5 * 7 * 16
     assert 2 * total(root).products == forward == 2 * 2 * scores
