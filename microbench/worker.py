@@ -146,9 +146,9 @@ class _Steps:
         inputs.follow(program.workload.inputs)
         with mode.experiment(program, config) as trial:
             experiment = trial.experiment if evict is None else _cold(trial.experiment, evict, program)
-            before = state_of(program.workload.module)
             first_call = self._first_call(experiment, clock)
             is_given_back = _changes(inputs, program, training)
+            before = {} if training else state_of(program.workload.module)
             if is_given_back:
                 experiment = _before_each(experiment, inputs.give_back)
             with sampler.quiet_gc():

@@ -660,6 +660,19 @@ class Trained(Decay):
         return super().forward(x) * self.weight
 
 
+class Prepared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.zeros(4))
+        self.register_buffer("shape", torch.ones(4, device="meta"))
+        self.linear = nn.LazyLinear(4)
+
+    def forward(self, x):
+        if not self.table.any():
+            self.table.fill_(3)
+        return self.linear(x + self.table)
+
+
 class Counting(nn.Module):
     def __init__(self):
         super().__init__()
@@ -752,6 +765,11 @@ class TestChanges:
             each for each in self.measured("Counting").cautions if each.code is WarningCode.NOT_REPEATABLE
         ]
         assert "its calls change calls, although they only infer" in caution.message
+
+    def test_state_that_the_first_call_alone_makes_is_no_warning(self, changing: Any) -> None:
+        outcome = self.measured("Prepared", verify=False)
+        assert (outcome.status, outcome.error) == (Status.OK, None)
+        assert WarningCode.NOT_REPEATABLE not in [each.code for each in outcome.cautions]
 
     def test_running_statistics_are_to_change_in_training(self) -> None:
         norm = {"model.cls": "torch.nn.BatchNorm1d", "model.args": [4], "mode": "train"}

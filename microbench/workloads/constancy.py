@@ -102,7 +102,7 @@ def _version(tensor: Tensor) -> int:
 
 
 def _fingerprint(tensor: Tensor) -> int:
-    if tensor.layout != torch.strided:
+    if tensor.layout != torch.strided or tensor.is_meta:
         return 0
     memory = _memory(tensor)
     step = 1 + 2 * (memory.numel() // SAMPLED // 2)  # odd: of numbers of several bytes it meets each of these
