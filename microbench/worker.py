@@ -412,7 +412,9 @@ def explain(
     if is_out_of_memory(error):
         return Status.OOM, _sentence(f"{doing} {name} ran out of memory: {message}; lower batch_size")
     if "requires grad is being used in an in-place operation" in message:
-        return Status.ERROR, f"{name} overwrites its input, so it cannot train: use mode=infer."
+        is_input = workload is not None and any(each.requires_grad for each in workload.inputs)
+        written = "its input" if is_input else "a weight"
+        return Status.ERROR, f"{name} overwrites {written}, so it cannot train: use mode=infer."
     if "more than 1 value per channel when training" in message:
         return Status.ERROR, (
             f"{name} cannot train at batch_size={config.batch_size}: batch normalization needs more than one "

@@ -660,6 +660,15 @@ class Trained(Decay):
         return super().forward(x) * self.weight
 
 
+class Overwriting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        return x * self.weight.mul_(2)
+
+
 class Prepared(nn.Module):
     def __init__(self):
         super().__init__()
@@ -781,6 +790,10 @@ class TestChanges:
         )
         assert outcome.status is Status.ERROR
         assert outcome.error == "relu_ overwrites its input, so it cannot train: use mode=infer."
+
+    def test_a_weight_that_is_overwritten_is_not_taken_for_an_input(self, changing: Any) -> None:
+        outcome = self.measured("Overwriting", mode="train")
+        assert outcome.error == "Overwriting overwrites a weight, so it cannot train: use mode=infer."
 
 
 class TestAnswer:
