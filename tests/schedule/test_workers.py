@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -74,13 +74,10 @@ class Asks:
 
 
 class Slow(Measure):
-    """A request that prepares for long, or samples for long."""
+    """A request that prepares for long."""
 
     def run(self, watch: Watch) -> None:
         watch(Progress("prepare"))
-        if self.is_first:
-            time.sleep(600)
-        watch(Progress("sample"))
         time.sleep(600)
 
 
@@ -160,13 +157,33 @@ def test_a_request_that_takes_too_long_is_killed_and_the_next_one_runs(workers: 
 def test_a_stage_that_takes_too_long_ends_the_worker_and_is_named() -> None:
     workers = Forked(["microbench.schedule.child"])
     try:
-        for is_first, timeout, stage in ((True, None, "prepare"), (False, 1.0, None)):
-            with pytest.raises(WorkerTimeoutError) as caught:
-                workers.ask(Slow(Config(), is_first, limits={"prepare": 0.5}), nothing, timeout)
-            assert caught.value.stage == stage
+        with pytest.raises(WorkerTimeoutError) as caught:
+            workers.ask(Slow(Config(), is_first=True, limits={"prepare": 0.1}), nothing, None)
+        assert caught.value.stage == "prepare"
         assert workers.ask(ask("reports"), nothing, None).value == "done"
     finally:
         workers.close()
+
+
+@pytest.mark.parametrize(
+    ("stages", "late"),
+    [
+        ([("prepare", 0.0)], "prepare"),
+        ([("prepare", 0.0), ("prepare", 60.0)], "prepare"),  # it goes on, and has no more time for that
+        ([("prepare", 0.0), ("warmup", None)], None),
+        ([("prepare", 60.0)], None),
+    ],
+)
+def test_a_stage_has_its_time_once_and_the_next_one_its_own(
+    stages: Sequence[tuple[str, float | None]], late: str | None
+) -> None:
+    deadline = Deadline(0.0 if late is None else 60.0)
+    for stage, limit in stages:
+        deadline.begin(stage, limit)
+    silent, other = socket.socketpair()
+    with silent, other, pytest.raises(WorkerTimeoutError) as caught:
+        deadline.wait(silent)
+    assert caught.value.stage == late
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
