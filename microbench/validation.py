@@ -129,13 +129,12 @@ def validate(config: Config) -> None:
         )
     if config.isolation == "inline" and config.env_set:
         raise UserError(
-            f"env_set.{next(iter(config.env_set))} is for a fresh process, which isolation=inline has not: "
-            "set it in the shell."
+            f"isolation=inline runs in this process: set {next(iter(config.env_set))} in the shell "
+            "instead of by env_set"
         )
     if config.isolation == "inline" and config.measure.rounds > 1:
         raise UserError(
-            f"measure.rounds={config.measure.rounds} wants fresh processes, which isolation=inline has not: "
-            "add measure.rounds=1."
+            f"isolation=inline runs in one process: set measure.rounds=1 (got {config.measure.rounds})"
         )
 
 

@@ -173,5 +173,5 @@ class TestVariables:
             check_value("env_set", {name: value})
 
     def test_a_process_that_runs_already_cannot_have_them(self, command_line: Any) -> None:
-        with pytest.raises(UserError, match=r"^env_set\.X is for a fresh process, which isolation=inline"):
+        with pytest.raises(UserError, match=r"^isolation=inline runs in this process: set X in the shell"):
             command_line("env_set.X=1", "isolation=inline", "measure.rounds=1")

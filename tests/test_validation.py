@@ -266,10 +266,7 @@ def test_several_rounds_want_processes_which_this_one_alone_is_not(rounds: int) 
     config.measure.rounds = rounds
     with pytest.raises(UserError) as caught:
         validate(config)
-    assert str(caught.value) == (
-        f"measure.rounds={rounds} wants fresh processes, which isolation=inline has not: "
-        "add measure.rounds=1."
-    )
+    assert str(caught.value) == f"isolation=inline runs in one process: set measure.rounds=1 (got {rounds})"
 
 
 @pytest.mark.parametrize("isolation", ["fork", "spawn"])

@@ -70,7 +70,7 @@ def arguments_of(folder: Path, verb: str = "") -> list[str]:
     """The command line's arguments that began the run of a folder, behind the verb that began it.
 
     Raises:
-        UserError: the folder has no records, or those of a run from Python, or of another verb.
+        UserError: the folder has no records, or those of a run from Python, or of another command.
     """
     if not file_of(folder).exists():
         raise UserError(f"resume={folder}: it holds no records yet: give the run's options as well.")
@@ -83,7 +83,7 @@ def arguments_of(folder: Path, verb: str = "") -> list[str]:
     began = words[0] if words and re.fullmatch(r"[a-z]+", words[0]) else ""
     if began != verb:
         again = command("microbench", *([began] if began else []), option("resume", folder))
-        raise UserError(f"resume={folder}: the run was begun by another verb: complete it with `{again}`.")
+        raise UserError(f"resume={folder}: the run was begun by another command: complete it with `{again}`.")
     return words[1:] if began else words
 
 

@@ -48,9 +48,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "interleaved, sequential",
     ),
     "model=dense schedule_seed=-1": ("schedule_seed=-1 is not possible", "or null to draw one"),
-    "model=dense isolation=inline": (
-        "measure.rounds=6 wants fresh processes, which isolation=inline has not: add measure.rounds=1",
-    ),
+    "model=dense isolation=inline": ("isolation=inline runs in one process: set measure.rounds=1 (got 6)",),
     "-m model=dense schedule=interleaved,sequential": (
         "schedule=interleaved,sequential cannot be swept over: a run has one schedule",
     ),
