@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from importlib import metadata
 from pathlib import Path
 
 NAME = "torch-microbench"
@@ -27,6 +25,9 @@ def install_line(extra: str) -> str:
 
 def _url() -> str | None:
     """Where the distribution was installed from; None for an index (PEP 610, `direct_url.json`)."""
+    import json
+    from importlib import metadata  # takes longer than all else that prints a version
+
     try:
         text = metadata.distribution(NAME).read_text("direct_url.json")
     except metadata.PackageNotFoundError:

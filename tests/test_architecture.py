@@ -134,7 +134,7 @@ def test_no_option_imports_another_of_its_room() -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("microbench.cli", ("torch", "numpy", "pandas", "scipy")),
+        ("microbench.cli", ("torch", "numpy", "pandas", "scipy", "importlib.metadata")),
         ("microbench", ("torch", "torchvision", "numpy", "pandas", "scipy")),
         (
             "microbench.compose, microbench.schedule.runner, microbench.reports.terminal",
