@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 PLAIN_NAME = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_][\w.]*", re.ASCII | re.IGNORECASE)
-PLAIN_PATH = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./:-]*", re.ASCII | re.IGNORECASE)
+PLAIN_PATH = re.compile(r"(?!(true|false|null|nan|inf)$|\.\d)[A-Za-z_./][\w./:-]*", re.ASCII | re.IGNORECASE)
 """What Hydra takes for the text that it is, as the whole value of an option."""
 
 
