@@ -87,17 +87,21 @@ def axes_of(overrides: Iterable[str]) -> dict[str, list[str]]:
         if _merges(override):
             name = f"{name} #{len(axes)}" if name in axes or not FREE.match(name) else name
         else:
-            axes.pop(name, None)
+            axes = {each: axes[each] for each in axes if not _is_replaced(each, name)}
         axes[name] = values
     return axes
+
+
+def _is_replaced(axis: str, key: str) -> bool:
+    """Whether a value of a key leaves nothing of an axis: of one of its own, nor of what merged into that."""
+    return axis == key or bool(FREE.match(key) and axis.lstrip("~").startswith(f"{key} #"))
 
 
 def _merges(override: Override) -> bool:
     """Whether an override adds to or takes from what earlier ones of its key set, instead of replacing it."""
     given = override.value()
     values = given.list if isinstance(given, ChoiceSweep) else [given]
-    is_free = FREE.match(override.key_or_group)
-    return bool(is_free) or override.is_delete() or any(isinstance(value, dict) for value in values)
+    return override.is_delete() or any(isinstance(value, dict) for value in values)
 
 
 def combined(given: Axes, preset: Preset = NO_PRESET) -> list[tuple[str, ...]]:

@@ -506,6 +506,16 @@ class TestRepeated:
             4
         ]
 
+    def test_the_last_value_of_a_dictionary_s_key_wins_over_a_sweep(self, cases: Any) -> None:
+        assert [each.env_set for each in cases("-m", "model=dense", "env_set.A=1,2", "env_set.A=3")] == [
+            {"A": "3"}
+        ]
+        given = ("-m", "model=dense", "model.kwargs={a: {x: 0}}", "model.kwargs.a=1,2", "model.kwargs.b=3")
+        assert [each.model.kwargs for each in cases(*given, "model.kwargs.a={y: 4}", "model.kwargs.a=5")] == [
+            {"a": 5, "b": 3}
+        ]
+        assert [each.model.kwargs for each in cases(*given)] == [{"a": 1, "b": 3}, {"a": 2, "b": 3}]
+
     def test_a_deletion_stands_in_its_place(self, cases: Any) -> None:
         given = ("model=dense", "model.kwargs.a=1", "~model.kwargs.a", "model.kwargs.a=2", "model.kwargs.b=3")
         for flags in ((), ("-m",)):
