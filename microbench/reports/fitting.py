@@ -15,6 +15,7 @@ from rich.table import Column, Table
 
 UNLIMITED = 1000  # characters: wider than any table
 GAP = 2  # characters between two columns of a table without borders
+JOINT = ", "  # between the names of what one column has of several
 LEAST_TEXT = 12  # characters of a column of texts that are wrapped
 LINES_BESIDE = 8  # of a table's head and total, of what is said beneath it, and of the prompt
 
@@ -44,10 +45,14 @@ def print_fitting(out: Console, *variants: Table, less_wanted: Sequence[str] = (
     found = next((each for each in variants if fits(each, out)), None)
     found = _narrowed(variants[-1], less_wanted, out) if found is None else found
     out.print(found)
-    there = Counter(str(column.header) for column in found.columns)
-    hidden = list((Counter(str(column.header) for column in variants[0].columns) - there).elements())
+    hidden = list((_names(variants[0]) - _names(found)).elements())
     if hidden:
         out.print(f"columns hidden (terminal too narrow): {', '.join(hidden)}", style="dim")
+
+
+def _names(found: Table) -> Counter[str]:
+    """What the columns of a table are called; one without a name is not named where it is hidden."""
+    return Counter(name for column in found.columns for name in str(column.header).split(JOINT) if name)
 
 
 def _narrowed(found: Table, less_wanted: Sequence[str], out: Console) -> Table:

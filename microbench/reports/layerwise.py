@@ -30,7 +30,7 @@ def show_layerwise(found: Sequence[Layerwise], out: Console) -> None:
     """Print a table for each model, what is not in it, and what there is to say of the cases."""
     for model in found:
         out.print(f"[bold]{escape(title(model))}[/bold]")
-        print_fitting(out, *layers_tables(model))
+        print_fitting(out, *layers_tables(model), less_wanted=("type", "count"))
         for note in notes(model):
             out.print(escape(note), style="dim", soft_wrap=True)
     cases = [case for model in found for case in model.cases]

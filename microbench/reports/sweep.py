@@ -11,7 +11,7 @@ from rich.table import Table
 
 from microbench.reports import phases, units
 from microbench.reports.answers import arithmetic, error_of, error_text
-from microbench.reports.fitting import print_fitting
+from microbench.reports.fitting import JOINT, print_fitting
 from microbench.reports.labels import count, items
 from microbench.results.cases import PHASES, WHOLE, CaseResult, Estimate
 from microbench.results.naming import varying
@@ -69,17 +69,28 @@ def show_sweep(cases: Sequence[CaseResult], out: Console) -> None:
     settings = varying(cases)
     rows = sweep_rows(cases, settings)
     variants = [_table(list(settings), rows, EXTRAS[:number]) for number in range(len(EXTRAS), -1, -1)]
+    if settings:
+        variants.append(_table(list(settings), rows, (), is_joined=True))
     print_fitting(out, *variants, less_wanted=[phase for phase in PHASES if phase not in WHOLE])
 
 
-def _table(settings: Sequence[str], rows: Mapping[tuple[str, ...], Row], extras: Container[str]) -> Table:
+def _table(
+    settings: Sequence[str],
+    rows: Mapping[tuple[str, ...], Row],
+    extras: Container[str],
+    is_joined: bool = False,
+) -> Table:
+    """The table with some extras, where joined with the model and the settings in one column of text."""
     columns = list(_columns(rows, extras))
+    names = ("model", *settings)
+    heads = [JOINT.join(names)] if is_joined else names
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model")
-    for name in (*settings, *(name for name, _ in columns)):
+    table.add_column(heads[0])
+    for name in (*heads[1:], *(name for name, _ in columns)):
         table.add_column(name, justify="right")
     for key, row in rows.items():
-        table.add_row(*map(escape, key[: 1 + len(settings)]), *(cell(row) for _, cell in columns))
+        telling = [escape(each) for each in key[: len(names)]]
+        table.add_row(*([JOINT.join(telling)] if is_joined else telling), *(cell(row) for _, cell in columns))
     return table
 
 

@@ -97,6 +97,21 @@ def test_every_figure_is_whole_however_narrow_the_terminal(
         assert any("hidden" in line for line in lines) or width > 40 or kind in ("list", "doctor", "layers")
 
 
+def test_what_a_narrow_terminal_shows_has_the_times(
+    kinds: dict[str, Show], timed: Any, rendered: Rendered
+) -> None:
+    ways = [("eager", 1), ("torchscript", 1), ("eager", 64), ("torchscript", 64)]
+    sweep = [timed(FAST, i, engine=engine, batch_size=size) for i, (engine, size) in enumerate(ways)]
+    lines = rendered(using=partial(terminal.show, result(*sweep)), width=40)
+    told = " ".join(lines[: lines.index("")])
+    assert re.findall(r"dense, (\w+), (\d+) +10.15 µs", told) == [(way, str(size)) for way, size in ways]
+    assert re.search(r"hidden \(terminal too narrow\): inference items/s, inference memory \S", told), told
+    layers = rendered(using=kinds["layers"], width=40)
+    assert any(line.startswith("conv") and line.endswith("37.0 ms ±2.0 %*") for line in layers), layers
+    searched = " ".join(rendered(using=kinds["search"], width=40))
+    assert "95 % interval, error, prepare, rounds speedup:" in searched
+
+
 def test_columns_are_left_out_from_the_right_but_for_those_less_wanted(rendered: Rendered) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("name", "time", "rate", "memory"):
