@@ -108,4 +108,7 @@ def find_place(case: Case, pool: Pool) -> Place:
     if answer.error is not None:
         raise answer.error
     place: Place = answer.value
-    return replace(place, environment={**machine.environment(), **place.environment})
+    variables = {
+        name.lower(): value for name, value in case.config.env_set.items() if name in machine.THREAD_VARIABLES
+    }
+    return replace(place, environment={**machine.environment(), **variables, **place.environment})

@@ -23,6 +23,8 @@ from microbench.schedule.search import Search
 from microbench.schedule.turn import Observer, Turn
 from microbench.schedule.turns import Schedule, schedule_of
 
+Where = tuple[Any, ...]
+
 
 @dataclass
 class Run:
@@ -51,7 +53,7 @@ class Run:
     records: list[Record] = field(default_factory=list)
     invocation: str = field(default_factory=lambda: secrets.token_hex(4))
     note: str | None = None
-    _places: dict[str, Place] = field(init=False, default_factory=dict)
+    _places: dict[Where, Place] = field(init=False, default_factory=dict)
     _startup: float = field(init=False, default=0.0)
 
     @property
@@ -85,13 +87,15 @@ class Run:
 
         Cores are counted in this process: OpenMP may bind a worker's first thread to one (OMP_PROC_BIND).
         """
-        first = {case.config.device.name: case for case in reversed(self.cases)}
+        first = {_where(case): case for case in reversed(self.cases)}
         start = time.monotonic()
-        places = {device: find_place(case, pool) for device, case in first.items()}
+        places = {where: find_place(case, pool) for where, case in first.items()}
         self._startup = time.monotonic() - start
-        self._places = {place.device: place for place in places.values()}
         threads = cpus.physical_cores()
-        return [case.at(places[case.config.device.name].device, threads) for case in self.cases]
+        resolved = [case.at(places[_where(case)].device, threads) for case in self.cases]
+        for case, given in zip(resolved, self.cases, strict=True):
+            self._places[_where(case)] = places[_where(given)]
+        return resolved
 
     def _schedule(self, cases: Sequence[Case]) -> tuple[Schedule, set[tuple[int, int]]]:
         """What to measure in which order, and which (place, round) of it are done already."""
@@ -161,7 +165,7 @@ class Run:
             config.experiment.budget,
             schedule.seed,
             self.records,
-            self._places[config.device.name].emulated,
+            self._places[_where(cases[0])].emulated,
             self._startup,
         )
         last = None
@@ -183,9 +187,14 @@ class Run:
             "schedule_seed": schedule.seed,
         }
         heading = Heading(case.axes(), settings, turn, turns, case.round, case.rounds)
-        place = self._places[case.config.device.name]
+        place = self._places[_where(case)]
         records = Turn(case, place, heading, of_run).take(pool, self.store, self.observer, self.records)
         return str(records[0]["status"])
+
+
+def _where(case: Case) -> Where:
+    """What a case's place depends on: its device, and the variables that its process is given."""
+    return case.config.device.name, *sorted(case.config.env_set.items())
 
 
 def _renew(pool: Pool, last: Case | None, case: Case) -> None:

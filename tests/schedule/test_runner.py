@@ -16,13 +16,16 @@ from microbench import run as run_one
 from microbench import sweep
 from microbench.errors import StoppedError, UserError
 from microbench.metrics import cgroups, cpus, machine
-from microbench.results.record import Outcome, Progress, Record, Status, Watch
+from microbench.results.record import Outcome, Place, Progress, Record, Status, Watch
 from microbench.results.result import load
+from microbench.schedule import runner
+from microbench.schedule.cases import Case
 from microbench.schedule.child import Answer, Describe, Measure, Request
 from microbench.schedule.patience import Patience
+from microbench.schedule.pool import Pool
 from microbench.schedule.workers import WorkerDiedError, WorkerTimeoutError
 
-from .support import CORES, OK, Act, Diary, Take, Workers, cases
+from .support import CORES, OK, Act, Diary, Scripted, Take, Workers, cases
 
 
 def sampled(watch: Watch) -> None:
@@ -254,6 +257,27 @@ def test_an_interrupt_stores_what_was_measured_and_goes_on_up(take: Take, tmp_pa
     (record,) = load(tmp_path / "run").records
     assert (record["status"], record["error"]) == ("error", "interrupted (Ctrl-C)")
     assert record["samples"] == [0.25, 0.5]
+
+
+def test_what_the_machine_can_do_is_asked_with_the_variables_of_each_case(
+    take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_place(case: Case, pool: Pool) -> Place:
+        return Place("cpu", {"cpu_limits": case.config.env_set["LIMIT"]})
+
+    monkeypatch.setattr(runner, "find_place", find_place)
+    records = take(cases(1, **{"env_set.LIMIT": ["SSE41", "AVX2"]}), Scripted()).records
+    assert [record["env_cpu_limits"] for record in records] == ["SSE41", "AVX2"]
+
+
+def test_the_variables_of_threads_are_those_that_a_case_is_given(
+    take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    planned = cases(1, **{"env_set.OMP_PROC_BIND": ["close", "spread"]})
+    records = take(planned, Scripted()).records
+    assert [record["env_omp_proc_bind"] for record in records] == ["close", "spread"]
+    assert {record["env_omp_num_threads"] for record in records} == {"5"}
 
 
 def test_a_device_that_cannot_be_used_is_told_before_anything_is_measured(take: Take, tmp_path: Path) -> None:
