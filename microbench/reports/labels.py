@@ -10,11 +10,12 @@ from microbench.results.record import Record
 
 
 def relative(path: Path) -> str:
-    """A path as it is from here, where it lies below."""
+    """A path as it is from here, where it lies below; with `./` where it would be taken for an option."""
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        text = str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
-        return str(path)
+        text = str(path)
+    return f"./{text}" if text.startswith("-") else text
 
 
 def count(number: int, noun: str) -> str:

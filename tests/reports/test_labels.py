@@ -59,3 +59,8 @@ def test_a_path_below_here_is_named_from_here(tmp_path: Path, monkeypatch: pytes
     assert relative(tmp_path / "run" / "records.jsonl") == "run/records.jsonl"
     assert relative(Path("run")) == "run"
     assert relative(tmp_path.parent) == str(tmp_path.parent)
+
+
+def test_a_path_is_not_taken_for_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert relative(Path("-run")) == "./-run"
