@@ -22,6 +22,7 @@ from microbench.reports.profile_table import table
 from microbench.results import columns as known
 from microbench.results.cases import CaseResult
 from microbench.results.layers import Kind
+from microbench.results.naming import PART, varying
 from microbench.results.profile import Entry, Profile, profile_of
 from microbench.results.roofline import Peaks
 
@@ -35,6 +36,7 @@ LESS_WANTED = (
     *("flop_rate", "macc", "net_lat", "flops"),
 )
 """Columns that a narrow terminal does without, the first of them first."""
+IN_TITLE = {PART, "batch_size", "precision", "layout", "device"}  # settings that a title says
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,13 +78,20 @@ class ProfileTable(Profile):
         return super().to_frame(view or self.shown, columns, self.depth if depth is None else depth)
 
 
-def show_profile_case(case: CaseResult, out: Console) -> None:
+def show_profiles(cases: Sequence[CaseResult], out: Console) -> None:
+    """Print the profiles of cases, one after the other; each says what tells it from the others."""
+    telling = {name: values for name, values in varying(cases).items() if name not in IN_TITLE}
+    for index, case in enumerate(cases):
+        _show_case(case, [f"{name}={values[index]}" for name, values in telling.items()], out)
+
+
+def _show_case(case: CaseResult, telling: Sequence[str], out: Console) -> None:
     """Print the profile that a case measured, as its configuration wants it; nothing where it failed."""
     profile = profile_of(case)
     if profile is None:
         return
     first, config = case.first, case.first["config"]
-    settings = f"{first['cfg_precision']}, {first['cfg_layout']}, {first['cfg_device']}"
+    settings = ", ".join([first["cfg_precision"], first["cfg_layout"], first["cfg_device"], *telling])
     out.print(f"[bold]{escape(title(profile))}[/bold], {escape(settings)}")
     show_profile(profile, out, config["view"], config["columns"], config["depth"])
     if profile.timed:

@@ -15,7 +15,7 @@ from microbench.reports.case import show_case
 from microbench.reports.fitting import UNLIMITED
 from microbench.reports.labels import machine, relative
 from microbench.reports.layerwise import show_layerwise
-from microbench.reports.profile import show_profile_case
+from microbench.reports.profile import show_profiles
 from microbench.reports.reference import show_reference
 from microbench.reports.remarks import show_failures, show_remarks
 from microbench.reports.sweep import error_note, interval_note, show_sweep
@@ -86,9 +86,8 @@ def _show_cases(cases: Sequence[CaseResult], out: Console, path: Path) -> None:
     if not cases:
         return
     others = [case for case in cases if case.first["cfg_mode"] != PROFILE]
-    for case in cases:
-        if case not in others:
-            show_profile_case(case, out)
+    if profiles := [case for case in cases if case.first["cfg_mode"] == PROFILE]:
+        show_profiles(profiles, out)
     if len(others) == 1:
         show_case(others[0], out)
     elif others:

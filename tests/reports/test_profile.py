@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from microbench.reports import profile as reports
 from microbench.reports.profile import ProfileTable, show_profile
 from microbench.reports.profile_table import table
 from microbench.results.columns import chosen
 from microbench.results.layers import Costs, Kind, Layer, Row
 from microbench.results.profile import Profile
 from microbench.results.roofline import Peaks
+
+from .support import MakeCase, case_of
 
 PEAKS = Peaks(4e11, 9e11, "conv3x3", "matmul", ((2**18, 2e11), (2**28, 5e10)), 2e-6)
 
@@ -198,3 +202,31 @@ def test_printed_it_is_the_view_that_it_was_made_with() -> None:
     assert str(shown).splitlines()[0].split() == ["type", "FLOP"]
     assert shown.to_frame()["type"].tolist() == ["Conv2d", "add"]
     assert shown.to_frame(view="root")["type"].tolist() == ["Net"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "ends"),
+    [
+        ([{"kwargs": {"bias": False}}, {"kwargs": {"bias": True}}], ["bias=False", "bias=True"]),
+        ([{"kwargs": {"bias": False}}], ["cpu"]),
+        ([{"batch_size": 1}, {"batch_size": 2}], ["cpu", "cpu"]),  # a title says it by itself
+    ],
+    ids=["two", "one", "batches"],
+)
+def test_profiles_of_a_sweep_say_what_tells_them_apart(
+    settings: list[dict[str, Any]], ends: list[str], make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "profile_of", lambda case: replace(TIMED, seconds=None))
+    cases = []
+    for order, setting in enumerate(settings):
+        size = setting.get("batch_size", 1)
+        records = make_case({"macc": (1.0, 0.0)}, mode="profile", order=order, batch_size=size)
+        for record in records:
+            record["config"]["model"] |= setting
+        cases.append(case_of(*records))
+    out = Console(file=io.StringIO(), width=200, highlight=False, color_system=None)
+    reports.show_profiles(cases, out)
+    assert isinstance(out.file, io.StringIO)
+    titles = [line for line in out.file.getvalue().splitlines() if line.startswith("net profile")]
+    assert len(titles) == len(ends)
+    assert all(title.endswith(end) for title, end in zip(titles, ends, strict=True)), titles
