@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from microbench import catalog, hydra_options
 from microbench.axes import FREE, NO_PRESET, PRESET, Axes, Preset, axes_of, combined
 from microbench.config import PROFILE, Config
-from microbench.errors import UserError, first_line
+from microbench.errors import UserError, first_line, nearest
 from microbench.explain import GROUPS, explain, missing_key, no_plus, schema_keys, unknown_key
 from microbench.quoting import as_override, choice, literal, option
 from microbench.results import columns, reference
@@ -43,6 +43,7 @@ MULTIRUN = {"-m", "--multirun"}
 CONFIG_DIR = {"-cd", "--config-dir"}
 PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
 COMPLETION = {"-sc", "--shell-completion"}
+FLAGS = {*MULTIRUN, *CONFIG_DIR, *PRINTING, "--csv", "--json", "--help", "--version"}  # of a run
 BEGINS_A_PRESET = re.compile(
     r"\+|hydra(=|\.(mode|sweeper|searchpath)\b)"
 )  # what may lead to a sweep without -m
@@ -104,9 +105,16 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         print_by_hydra(flags, _for_hydra(overrides, folder))
         return None
     if strange := sorted(flags.keys() - MULTIRUN - CONFIG_DIR):
-        raise UserError(f"Unknown flag {strange[0]}. See `microbench --help`.")
+        close = nearest(strange[0], FLAGS)
+        meant = f" Did you mean {', '.join(close)}?" if close else ""
+        raise UserError(f"Unknown flag {strange[0]}.{meant} See `microbench --help`.")
     with composing():
         tasks, sweep = _tasks(overrides, folder, bool(MULTIRUN & flags.keys()))
+        if not sweep and any(re.match(r"\+*hydra\.sweep\.dir=", each) for each in overrides):
+            raise UserError(
+                "hydra.sweep.dir is the folder of a sweep, and this is none: add -m, or give "
+                "hydra.run.dir=DIR."
+            )
         composed = _composed(tasks, folder)
         _check_hydra(composed, overrides, folder)
         kept = ("--config-dir", str(Path(folder).resolve())) if folder else ()

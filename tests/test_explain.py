@@ -141,6 +141,13 @@ def test_what_is_no_override_is_said_as_it_was_written(argument: str) -> None:
 @pytest.mark.usefixtures("folder")
 def test_an_unknown_flag_is_named() -> None:
     assert refused("model=vgg16", "--fast") == "Unknown flag --fast. See `microbench --help`."
+    assert refused("model=vgg16", "--jsn").startswith("Unknown flag --jsn. Did you mean --json")
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_folder_of_a_sweep_is_refused_where_there_is_none() -> None:
+    line = "hydra.sweep.dir is the folder of a sweep, and this is none: add -m, or give hydra.run.dir=DIR."
+    assert refused("model=vgg16", "hydra.sweep.dir=there") == line
 
 
 def test_a_file_that_is_no_yaml_is_named_with_its_line(folder: Path) -> None:

@@ -21,13 +21,13 @@ CONF = Path(conf.__path__[0])
 HELP = """\
 [bold]microbench[/bold]: how fast does this model or layer train and infer here?
 
-[bold]usage[/bold]  microbench model=NAME \\[option=value …]       measure one case
+[bold]usage[/bold]  microbench model=NAME \\[option=value …]     measure one case
        microbench -m model=A,B option=V,W …       measure every combination
        microbench +experiment=NAME \\[option=V …]   run a preset, beside published figures
        microbench compare A B | A --by OPTION     tell real differences from luck
        microbench show DIR                        print again what a run found
        microbench doctor                          what this machine can measure, and how to do better
-       microbench list \\[KIND]                    print what there is to choose from
+       microbench list \\[KIND]                     print what there is to choose from
 
 [bold]examples[/bold]
   microbench model=vgg16 device=cpu mode=train
