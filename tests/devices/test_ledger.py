@@ -220,3 +220,18 @@ def test_on_the_fake_device_nothing_is_ever_allocated() -> None:
         mib()
         ledger.note()
     assert ledger.levels() == [Level(0, 0), Level(0, 0)]
+
+
+def test_a_gpus_peak_leaves_out_what_is_used_and_freed_while_it_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    allocator = Allocator(monkeypatch)
+    allocator.change(100)
+    meter = cuda.Device().memory()
+    allocator.change(30, -20)
+    with meter.paused():
+        allocator.change(1000, -1000)
+    assert meter.peak() == 30  # of before
+    allocator.change(40, -40)
+    assert meter.peak() == 50

@@ -68,6 +68,17 @@ def test_peak_memory_does_not_see_what_was_never_touched() -> None:
 
 
 @linux
+def test_peak_memory_does_not_see_what_is_touched_and_given_back_while_it_pauses() -> None:
+    meter = PeakMemory()
+    touched(32 * MIB).close()
+    with meter.paused():
+        touched().close()
+    peak = meter.peak()
+    assert peak is not None
+    assert 30 * MIB < peak < 60 * MIB  # what was touched before stays
+
+
+@linux
 def test_peak_memory_does_not_see_pages_of_files(tmp_path: Path) -> None:
     size = 32 * MIB
     (tmp_path / "file").write_bytes(bytes(size))
@@ -113,7 +124,10 @@ def test_peak_memory_is_unknown_where_the_kernel_does_not_tell(
 ) -> None:
     monkeypatch.setattr(process, "STATUS", tmp_path / "status")
     monkeypatch.setattr(process, "CLEAR_REFS", tmp_path / "no" / "clear_refs")
-    assert PeakMemory().peak() is None
+    meter = PeakMemory()
+    with meter.paused():
+        assert meter.peak() is None
+    assert meter.peak() is None
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_NOHUGEPAGE"), reason="huge pages may hide the small ones")
