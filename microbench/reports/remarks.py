@@ -19,7 +19,7 @@ from microbench.results.store import FILE_NAME
 STYLES = {"skipped": "dim"}  # of a status; the others are red
 
 
-FIGURES = {
+FIGURES: dict[str, str] = {
     WarningCode.DRIFT: "drift",
     WarningCode.FOREIGN_LOAD: "foreign_cpus",
     WarningCode.OVERSUBSCRIBED: "involuntary_switches",
@@ -130,7 +130,7 @@ def _figure(case: CaseResult, code: str) -> float:
     """How bad what a warning of a case is of was, in any of its rounds; 0 where no figure says so."""
     if code == WarningCode.WIDE_INTERVAL:
         return (case.whole.relative_half_width if case.whole is not None else None) or 0.0
-    field = FIGURES.get(WarningCode(code))
+    field = FIGURES.get(code)
     records = (record for attempt in case.rounds.values() for record in attempt)
     return max((abs(record.get(field) or 0.0) for record in records if field is not None), default=0.0)
 

@@ -139,13 +139,13 @@ class TestWarnings:
         ]
         for each in made:
             each[:] = [
-                record | {"warnings": [w | {"code": "bimodal"} for w in record["warnings"]]}
+                record | {"warnings": [w | {"code": "of_another_version"} for w in record["warnings"]]}
                 for record in each
             ]
         (told,) = remarks(rendered, *made)
         assert told == (
             "warning: 2 of 3 cases, worst resnet18 infer, batch_size=2: "
-            "it drifts; wait (in 2 of 3 rounds) [bimodal]"
+            "it drifts; wait (in 2 of 3 rounds) [of_another_version]"
         )
 
     def test_a_warning_of_some_rounds_says_of_how_many(self, make_case: MakeCase, rendered: Rendered) -> None:
