@@ -13,7 +13,7 @@ from microbench.errors import NothingToCompareError, unknown
 from microbench.reports import units
 from microbench.reports.fitting import print_fitting
 from microbench.reports.labels import relative
-from microbench.results.absences import Absent
+from microbench.results.absences import Absence, Absent
 from microbench.results.compare import Compared, Row, Suite
 from microbench.results.verdicts import ONE_ROUND, Verdict
 
@@ -49,13 +49,12 @@ class Comparison(Compared):
             UserError: there is nothing of that name to fail on.
         """
         asked = known_to_fail_on(on)
-        kinds = {*asked, *(kind for word in asked for kind in IMPLIED.get(word, ()))}
         found = [
             f"{row.verdict}: {row.case} {row.phase}: {sentence(row)}"
             for row in self.rows
             if row.verdict in asked
         ]
-        found += [f"{each.kind}: {each.case}: {each.reason}" for each in self.absences if each.kind in kinds]
+        found += absent(asked, self.absences)
         if not found and {*asked} <= JUDGED and len(self.unjudged) == len(self.rows):
             raise NothingToCompareError(f"No verdict is possible, and none to fail on: {ONE_ROUND}.")
         return found
@@ -69,6 +68,12 @@ class Comparison(Compared):
         file = StringIO()
         show_comparison(self, Console(file=file, width=WIDTH, highlight=False, color_system=None))
         return file.getvalue().rstrip("\n")
+
+
+def absent(asked: Sequence[str], absences: Sequence[Absence]) -> list[str]:
+    """What a check for these fails on of what B has no time for, a line each."""
+    kinds = {*asked, *(kind for word in asked for kind in IMPLIED.get(word, ()))}
+    return [f"{each.kind}: {each.case}: {each.reason}" for each in absences if each.kind in kinds]
 
 
 def known_to_fail_on(words: str | Sequence[str]) -> list[str]:

@@ -100,6 +100,18 @@ class Suite:
     high: float | None
 
 
+class NoneMeasuredError(NothingToCompareError):
+    """Cases that pair, none of which has times on both sides.
+
+    Attributes:
+        absences: what the baseline's side has measured and the other has not.
+    """
+
+    def __init__(self, text: str, absences: Sequence[Absence]) -> None:
+        super().__init__(text)
+        self.absences = absences
+
+
 @dataclass(frozen=True)
 class Compared:
     """What a comparison found.
@@ -170,7 +182,7 @@ def compare(
     untold = [*_failures(pairing.pairs), *_too_short(measured, phases)]
     if not found:
         why = listed(untold or _phases_apart(measured, phases))
-        raise NothingToCompareError(f"Nothing to compare: {why}.")
+        raise NoneMeasuredError(f"Nothing to compare: {why}.", absences(pairing, phases))
     contrasts = [contrast(pair.a, pair.b, each) for pair, each in found]
     ratios = [each.ratio for each in contrasts]
     rows = [

@@ -94,15 +94,21 @@ def main(arguments: Sequence[str]) -> int:
     """`microbench compare A [B] [OPTION …]`: print the comparison; 1 where a verdict is one to fail on."""
     given = parse(arguments)
     from microbench.api import compare
-    from microbench.reports.comparison import JUDGED, known_to_fail_on, show_comparison
+    from microbench.reports.comparison import JUDGED, absent, known_to_fail_on, show_comparison
     from microbench.reports.terminal import console
+    from microbench.results.compare import NoneMeasuredError
     from microbench.results.record import to_json
     from microbench.results.verdicts import ONE_ROUND
 
     fail_on = [] if given.fail_on is None else known_to_fail_on(given.fail_on)
-    found = compare(
-        *given.paths, by=given.by, baseline=given.baseline, margin=given.margin, phase=given.phase
-    )
+    try:
+        found = compare(
+            *given.paths, by=given.by, baseline=given.baseline, margin=given.margin, phase=given.phase
+        )
+    except NoneMeasuredError as error:
+        if not _show_failing(absent(fail_on, error.absences)):
+            raise
+        return ExitCode.FAILED
     if given.json:
         for row in found.rows:
             print(to_json(asdict(row)))
@@ -110,10 +116,15 @@ def main(arguments: Sequence[str]) -> int:
             print(f"microbench: {text}", file=sys.stderr)
     else:
         show_comparison(found, console())
-    failing = found.failing(fail_on) if fail_on else []
-    for text in failing:
-        print(f"microbench: --fail-on {text}", file=sys.stderr)
+    failing = _show_failing(found.failing(fail_on) if fail_on else [])
     if {*fail_on} & JUDGED and found.unjudged:
         rows = f"{len(found.unjudged)} of {len(found.rows)} rows"
         print(f"microbench: --fail-on cannot judge {rows}: {ONE_ROUND}", file=sys.stderr)
     return ExitCode.FAILED if failing else ExitCode.OK
+
+
+def _show_failing(texts: Sequence[str]) -> Sequence[str]:
+    """Print what a check fails on, and return it."""
+    for text in texts:
+        print(f"microbench: --fail-on {text}", file=sys.stderr)
+    return texts

@@ -122,6 +122,20 @@ def test_fail_on_is_the_exit_code_and_says_which(verdicts: str, code: int, folde
 
 
 @pytest.mark.parametrize(
+    ("on", "code", "said"),
+    [
+        ("slower", 1, "--fail-on failed: dense infer: B: error: it broke"),
+        ("inconclusive,failed", 1, "--fail-on failed: dense infer: B: error: it broke"),
+        ("faster,missing", 3, "Nothing to compare: B: dense infer: error: it broke."),
+    ],
+)
+def test_a_check_fails_where_nothing_of_b_was_measured(on: str, code: int, said: str, folder: Path) -> None:
+    assert microbench("compare", "fewer", "failed", "--fail-on", on, cwd=folder).complaint_with(
+        ExitCode(code)
+    ) == (f"microbench: {said}")
+
+
+@pytest.mark.parametrize(
     ("b", "on", "code", "said"),
     [
         ("broken", "slower", 1, "--fail-on failed: dense train: B: error: it broke"),
