@@ -159,7 +159,7 @@ def _named_by(
     keys = dict.fromkeys(key for side in works for work in side for key in work)
     for name in names:
         if not meant(name, keys):
-            raise unknown("setting to compare by", name, [*_groups(apart), *keys])
+            raise unknown("setting to compare by", name, dict.fromkeys((*_groups(apart), *keys)))
         if not meant(name, apart):
             told = (
                 f"These differ: {', '.join(_groups(apart))}." if apart else "Nothing differs: leave it out."

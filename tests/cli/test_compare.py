@@ -174,6 +174,7 @@ def test_two_works_are_compared_where_that_is_asked_for(folder: Path) -> None:
         (["ways", "other"], "Nothing to compare, for no case of A goes with one of B: "),
         (["before", "batch"], "To compare them anyway: --by batch_size."),
         (["ways", "--by", "alocator"], "Did you mean allocator? Allowed: allocator."),
+        (["before", "batch", "--by", "bach_size"], "'bach_size'. Did you mean batch_size?"),
         (["ways", "--by", "engine"], "it is the same in all cases. These vary: allocator."),
         (
             ["ways", "--by", "allocator", "--baseline", "tund"],
