@@ -48,8 +48,8 @@ from microbench.results.record import (
 )
 from microbench.results.roofline import Peaks
 from microbench.stats.median import LEAST_FOR_INTERVAL
+from microbench.verify.constancy import Inputs, changed, state_of
 from microbench.workloads import Workload
-from microbench.workloads.constancy import Inputs, changed, state_of
 
 LEAST_OF_A_ROUND = 3  # samples of a round that is one of several, or fewer where fewer are asked for
 

@@ -40,6 +40,7 @@ UNKNOWN: Mapping[str, None] = dict.fromkeys(
         "engine",
         "arithmetic",
         "conversions",
+        "input_grad",
         "peaks",
     )
 )
