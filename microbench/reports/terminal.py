@@ -23,6 +23,9 @@ from microbench.results.cases import CaseResult
 from microbench.results.layerwise import layerwise
 from microbench.results.result import Result
 
+DOCTOR = "doctor"
+"""The command whose runs have a report of their own."""
+
 
 def text_of(result: Result) -> str:
     """What `show` prints of a result, as text."""
@@ -47,11 +50,21 @@ def console(width_in_pipe: int = UNLIMITED) -> Console:
 
 
 def show(result: Result, out: Console) -> None:
-    """Print a result: the machine, a table, warnings, its alternatives ranked, and where the records are."""
+    """Print a result: the machine, a table, warnings, its alternatives ranked, and where the records are.
+
+    Several runs share their tables, unless what one of them found, as a search does, is of that run alone.
+    """
+    runs = result.runs()
+    if len(runs) > 1 and any(run.is_search or run.command == DOCTOR for run in runs):
+        for place, run in enumerate(runs):
+            if place:
+                out.print()
+            show(run, out)
+        return
     cases = result.cases()
     if not cases:
         return
-    if result.command == "doctor":
+    if result.command == DOCTOR:
         from microbench.reports import doctor  # brings scipy
 
         doctor.show(result, out)

@@ -66,6 +66,13 @@ class Result:
         found = words[words.index(NAME) + 1 :] if NAME in words else []
         return found[0] if found and re.fullmatch("[a-z]+", found[0]) else ""
 
+    def runs(self) -> list[Result]:
+        """The same records, a result a run, in the order of their first records."""
+        found: dict[str, list[Record]] = {}
+        for record in self.records:
+            found.setdefault(record["run_id"], []).append(record)
+        return [Result(records, self.path) for records in found.values()]
+
     def search(self) -> Found | None:
         """What a search for the fastest way found; None for another run, and where plain eager failed."""
         from microbench.results.search import found  # brings scipy

@@ -77,6 +77,30 @@ def test_all_folders_are_one_table_for_other_programs(capsys: pytest.CaptureFixt
     assert json.loads(line)["phase"] == "inference"
 
 
+def test_a_search_and_a_doctor_s_run_are_shown_apart_from_what_lies_with_them(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = [
+        timed(FAST, i, run_id="f", schedule="search", engine=e) for i, e in enumerate(("eager", "export"))
+    ]
+    doctor = [timed(FAST, order, run_id="d") for order in range(2)]
+    for record in (record for case in doctor for record in case):
+        record["run_command"] = "python -m microbench doctor model=dense"
+    parts = {"search": search, "sweep": [timed(FAST, run_id="s")], "doctor": doctor}
+    for record in (record for part in parts.values() for case in part for record in case):
+        record["command"] = "run"
+    for name, part in parts.items():
+        write(tmp_path / name, *part)
+    alone = [shown(capsys, str(tmp_path / name)) for name in parts]
+    together = shown(capsys, str(write(tmp_path / "all", *search, *parts["sweep"], *doctor)))
+    assert [line for line in together if not line.startswith("records: ")] == [
+        line
+        for place, part in enumerate(alone)
+        for line in ([""] * bool(place) + part)
+        if not line.startswith("records: ")
+    ]
+
+
 @pytest.mark.parametrize("name", ["", "saved.jsonl"])
 def test_all_warnings_of_all_cases(
     name: str, timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
