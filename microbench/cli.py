@@ -116,8 +116,8 @@ def _no_option(word: str) -> UserError:
     from microbench.verbs.list import layers, models
 
     if word in {*models(), *layers()}:
-        return UserError(f"{word!r} is no verb. Did you mean model={word}?")
-    return unknown("verb", word, verbs())
+        return UserError(f"{word!r} is no command. Did you mean model={word}?")
+    return unknown("command", word, verbs())
 
 
 def verbs() -> list[str]:

@@ -128,7 +128,7 @@ KEYS = {
 
 _VALUE_MEANT = {word: setting for setting, words in VALUES.items() for word in words.split()}
 _KEY_MEANT = {word: key for key, words in KEYS.items() for word in words.split()}
-_TAKEN_FOR = {"verb", "model", *(setting.partition("=")[0] for setting in VALUES)}
+_TAKEN_FOR = {"command", "model", *(setting.partition("=")[0] for setting in VALUES)}
 
 
 def synonyms(word: str, kind: str = "", known: Iterable[str] = ()) -> list[str]:

@@ -99,7 +99,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "Cannot write file/records.jsonl: File exists",
         "hydra.run.dir=DIR",
     ),
-    "lsit": ("Unknown verb 'lsit'. Did you mean list?",),
+    "lsit": ("Unknown command 'lsit'. Did you mean list?",),
     "list modles": ("Unknown kind to list 'modles'. Did you mean", "models", "layers"),
 }
 
