@@ -23,9 +23,17 @@ FOLLOWING = {"affinity": "threads"}
 DEFAULTS = flat(asdict(Config()))
 
 
+INPUT_GRAD = "model.input_grad"
+
+
 def settings_of(case: CaseResult) -> Settings:
-    """All settings of a case; the default of one that is newer than its record."""
-    return DEFAULTS | flat(case.first["config"])
+    """All settings of a case; the default of one that is newer than its record.
+
+    `model.input_grad=false`, which was the default, is its present default: they differ only for a layer that
+    has nothing else to differentiate, and does not train with false.
+    """
+    found = DEFAULTS | flat(case.first["config"])
+    return found | ({INPUT_GRAD: DEFAULTS[INPUT_GRAD]} if found[INPUT_GRAD] == "False" else {})
 
 
 def is_work(key: str) -> bool:

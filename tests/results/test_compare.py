@@ -264,6 +264,13 @@ class TestAcross:
             del record["config"]["allocator"]
         assert compare(result(old), result(timed(SLOW, run_id="s"))).differences == []
 
+    def test_an_input_without_a_gradient_as_once_by_default_is_the_same_work(self, timed: Any) -> None:
+        once = result(timed(SLOW, run_id="s", model__input_grad=False))
+        assert only(compare(once, result(timed(FAST)))).verdict == "faster"
+        assert "model.input_grad" in complaint(
+            result(timed(SLOW, run_id="s", model__input_grad=True)), result(timed(FAST))
+        )
+
     def test_cases_without_a_counterpart_are_named(self, timed: Any) -> None:
         a = result(timed(FAST, 0), timed(FAST, 1, model="relu"))
         b = result(timed(SLOW, 0, run_id="s"), timed(SLOW, 1, run_id="s", model="gelu"))
