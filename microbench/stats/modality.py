@@ -17,6 +17,7 @@ LEAST_GAP = 0.05  # between the hills' medians, as a share of the lower one
 DEEP = 1 / 3  # density between two hills, relative to the thinner of them: a valley, however few samples
 SHALLOW = 3 / 4  # the same where so few samples between them would be as unlikely by chance as CHANCE
 CHANCE = 0.001
+COARSEST = 1e-4  # seconds: no clock that times samples ticks more slowly
 
 Values = NDArray[np.float64]
 
@@ -26,7 +27,7 @@ class Speeds:
     """Two typical values.
 
     Attributes:
-        low: median of the lower hill, in the samples' unit.
+        low: median of the lower hill, in seconds.
         high: median of the upper one.
         share: share of the samples in the upper one.
     """
@@ -49,7 +50,7 @@ def two_speeds(samples: ArrayLike) -> Speeds | None:
     Values next to each other on a clock's grid have no room for a valley, and are no two speeds.
 
     Args:
-        samples: in the order they were taken.
+        samples: seconds, in the order they were taken.
     """
     values = np.asarray(samples, dtype=np.float64)
     if len(values) < LEAST or values.min() <= 0:
@@ -89,7 +90,8 @@ def _hills(values: Values, low: Values, high: Values, is_sure: bool) -> Speeds |
     """
     below, above = float(np.median(low)), float(np.median(high))
     gap = above - below
-    if gap < LEAST_GAP * below or gap < 1.5 * np.diff(np.unique(values)).min():
+    tick = np.diff(np.unique(values)).min()
+    if gap < LEAST_GAP * below or (gap < 1.5 * tick and tick < COARSEST):
         return None
     ordered = np.concatenate([low, high])
     around_low, between, around_high = (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from microbench.stats.modality import LEAST, LEAST_GAP, LEAST_SHARE, _split, two_speeds
+from microbench.stats.modality import LEAST, LEAST_GAP, LEAST_SHARE, Speeds, _split, two_speeds
 
 from .dip import critical, dip
 
@@ -43,8 +43,8 @@ def noise(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
 
 
 def on_grid(rng: np.random.Generator, times: NDArray[np.float64], tick: float) -> NDArray[np.float64]:
-    """Times as a coarse clock tells them, wherever its ticks lie."""
-    return np.round(times / tick + rng.random()) * tick
+    """Times, in milliseconds, as a coarse clock tells them in seconds, wherever its ticks lie."""
+    return np.round(times / tick + rng.random()) * tick * 1e-3
 
 
 def wandering(rng: np.random.Generator, n: int, like_before: float) -> NDArray[np.float64]:
@@ -167,6 +167,10 @@ def jittered(times: list[float]) -> NDArray[np.float64]:
     return np.array(times) * np.random.default_rng(0).normal(1, 1e-4, len(times))
 
 
+def test_times_that_repeat_exactly_are_speeds_where_no_clock_ticks_so_slowly() -> None:
+    assert two_speeds([2e-3] * 600 + [4e-3] * 395 + [60e-3] * 5) == Speeds(2e-3, 4e-3, 0.395)
+
+
 def test_a_few_outliers_are_no_hill() -> None:
     assert LEAST_SHARE == 0.1
     for upper, found in ((5, False), (9, False), (10, True), (90, True), (91, False)):
@@ -184,7 +188,7 @@ def test_hills_of_few_samples_are_chance() -> None:
     assert two_speeds(jittered([1.0, 2.0] * (LEAST // 2 - 1) + [1.0])) is None
 
 
-@pytest.mark.parametrize("samples", [[], [1.0], [1.0] * 100, [0.0, 1.0] * 50, [1.0, 1.06] * 50])
+@pytest.mark.parametrize("samples", [[], [1.0], [1.0] * 100, [0.0, 1.0] * 50, [1e-5, 1.06e-5] * 50])
 def test_no_hills_where_there_cannot_be_any(samples: list[float]) -> None:
     assert two_speeds(samples) is None
 
