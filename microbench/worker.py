@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -229,7 +229,8 @@ class _Steps:
         self.doing = "checking the answer of"
         self._watch(Progress("verify", outcome=outcome))
         try:
-            check = verify.verify(self._config, device, mode, program, _seconds(outcome))
+            times = _seconds(outcome, WHOLE), _seconds(outcome, ["first_call"])
+            check = verify.verify(self._config, device, mode, program, *times)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -341,9 +342,9 @@ def _cost(workload: Workload) -> dict[str, float | None]:
     return {"params": sum(parameter.numel() for parameter in workload.module.parameters())}
 
 
-def _seconds(outcome: Outcome) -> float | None:
-    """The median of the phase that spans a whole step; None where there is none."""
-    summaries = (each.summary for each in outcome.series if each.phase in WHOLE and each.layer is None)
+def _seconds(outcome: Outcome, phases: Collection[str]) -> float | None:
+    """The median of the first of some phases that was measured; None where there is none."""
+    summaries = (each.summary for each in outcome.series if each.phase in phases and each.layer is None)
     return next((summary.median for summary in summaries if summary is not None), None)
 
 

@@ -830,6 +830,19 @@ class TestAnswer:
         (caution,) = [each for each in outcome.cautions if each.code is WarningCode.IMPLAUSIBLE]
         assert "something was not computed" in caution.message
 
+    def test_eager_that_keeps_its_answer_is_implausibly_fast(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first call did the work; what the others would have done is counted all the same."""
+        (tmp_path / "memoizing.py").write_text(MEMOIZING)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(plausible, "peaks", lambda device: Peaks(1e6, None, "", "", (), 1e-6))
+        monkeypatch.setattr(plausible, "_reached", lambda device: 1e6)
+        wide = {"model.args": [512], "model.input_shape": [512], "batch_size": 32}
+        outcome = measured(**{"model.cls": "memoizing.Memoizing"}, **wide)
+        assert (outcome.status, outcome.check.answer) == (Status.OK, Verdict.REFERENCE)
+        assert WarningCode.IMPLAUSIBLE in [each.code for each in outcome.cautions]
+
     def test_it_is_checked_in_the_round_that_is_to_be_and_no_other(self) -> None:
         case = config(**{"engine.name": "scaled"})
         later = measure_case(case, lambda progress: None, is_first=False)
@@ -864,6 +877,24 @@ class TestAnswer:
             replace(outcome, status=Status.OK, error=None, check=Check()),
         )
 
+
+MEMOIZING = """
+import time
+
+import torch
+
+
+class Memoizing(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear, self.known = torch.nn.Linear(width, width), None
+
+    def forward(self, x):
+        if self.known is None:
+            time.sleep(0.01)  # so that the first call is the slow one on any machine
+            self.known = self.linear(x)
+        return self.known
+"""
 
 KEEPING = """
 from dataclasses import replace

@@ -21,7 +21,12 @@ NOTHING = (
 
 
 def verify(
-    config: Config, device: Device, mode: Mode, program: Program, seconds: float | None = None
+    config: Config,
+    device: Device,
+    mode: Mode,
+    program: Program,
+    seconds: float | None = None,
+    first: float | None = None,
 ) -> Check:
     """Compare what a program computes with what eager fp32 computes of the same weights and inputs.
 
@@ -35,6 +40,8 @@ def verify(
         mode: what was computed.
         program: what computed it.
         seconds: what a call took; None where it was not measured.
+        first: what the first call took: of eager fp32, whose later ones may keep its answer, the one that
+            certainly did the work.
 
     Returns:
         The errors, what they may be, and the verdict; and why so short a time cannot be, where it cannot.
@@ -42,14 +49,23 @@ def verify(
     if not config.verify:
         return Check(Verdict.OFF)
     if is_reference(config):
-        return Check(Verdict.REFERENCE)
+        return _doubted(Check(Verdict.REFERENCE), config, device, mode, seconds, first)
     reference = Reference(config, device, mode)
     wanted, eager = reference.timed_answer(restoring=program)
     check = _compared(config, mode, program, reference, wanted)
-    if seconds is None or check.answer is Verdict.MISMATCH:
+    return (
+        check if check.answer is Verdict.MISMATCH else _doubted(check, config, device, mode, seconds, eager)
+    )
+
+
+def _doubted(
+    check: Check, config: Config, device: Device, mode: Mode, seconds: float | None, work: float | None
+) -> Check:
+    """A check, and why so short a time cannot be, where it cannot; `work`: seconds in which it was done."""
+    if seconds is None or work is None:
         return check
     with suppress(Exception):  # what cannot be told, for want of memory say, is no reason against the answer
-        return replace(check, implausible=implausible(config, device, mode.TRAINING, seconds, eager))
+        return replace(check, implausible=implausible(config, device, mode.TRAINING, seconds, work))
     return check
 
 

@@ -35,11 +35,11 @@ class _NotCountedError(Exception):
     """The work cannot be counted without computing it."""
 
 
-def implausible(config: Config, device: Device, training: bool, seconds: float, eager: float) -> str | None:
+def implausible(config: Config, device: Device, training: bool, seconds: float, work: float) -> str | None:
     """Why a case cannot have taken so little time; None where it can have, or where that cannot be told.
 
-    Eager fp32 did the work in its time, so it stayed below the peak: what is less than `MARGIN` times as fast
-    is plausible without a look at anything else. Next comes a product of some tens of milliseconds, and only
+    What certainly did the work in its time stayed below the peak: what is less than `MARGIN` times as fast is
+    plausible without a look at anything else. Next comes a product of some tens of milliseconds, and only
     what is out of its reach too is held against the machine's peaks.
 
     Args:
@@ -47,9 +47,9 @@ def implausible(config: Config, device: Device, training: bool, seconds: float, 
         device: where it ran, in the case's state.
         training: seconds are those of a training step.
         seconds: what a call took.
-        eager: what eager fp32 took for the same, once, without the optimizer's step.
+        work: what eager fp32 took for the same when it was called for the first time.
     """
-    if seconds <= 0 or seconds * MARGIN >= eager:
+    if seconds <= 0 or seconds * MARGIN >= work:
         return None
     flops = counted(config, device, training)
     rate = flops / seconds
