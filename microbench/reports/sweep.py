@@ -42,10 +42,10 @@ class Row:
 
 
 def status(case: CaseResult) -> str:
-    """How a case ended, and how many of its rounds did not end well where others did."""
+    """How a case ended, if its time is implausible, and how many rounds did not end well where others did."""
     if case.status == "ok" and case.failures:
         return f"ok, {len(case.failures)} of {count(len(case.rounds), 'round')} failed"
-    return case.status
+    return case.standing
 
 
 def sweep_rows(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from microbench.reports.sweep import error_note, interval_note, show_sweep
-from microbench.results.record import Check, Record, Verdict
+from microbench.results.record import Caution, Check, Record, Verdict, WarningCode
 
 from .support import INFER, TRAIN, MakeCase, Rendered, case_of, cases, cells, over_rounds, rows
 
@@ -33,6 +33,15 @@ class TestRows:
         assert (table["alexnet"]["total"], table["alexnet"]["inference"]) == ("", "8.0 ms ±5.0 %")
         assert table["vgg16"]["total images/s"] == "200.0"
         assert table["vgg16"]["inference memory"] == "1.50 GiB"
+
+    def test_an_implausible_time_is_said_to_be_one(self, make_case: MakeCase, rendered: Rendered) -> None:
+        doubted = Caution(WarningCode.IMPLAUSIBLE, "no machine is so fast")
+        made = [
+            make_case(INFER, model="vgg16", mode="infer"),
+            make_case(INFER, model="alexnet", mode="infer", order=1, cautions=(doubted,)),
+        ]
+        table = rows(sweep(made, rendered))
+        assert (table["vgg16"]["status"], table["alexnet"]["status"]) == ("ok", "implausible")
 
     def test_a_cell_is_over_the_rounds(self, make_case: MakeCase, rendered: Rendered) -> None:
         times = (0.0100, 0.0106, 0.0102, 0.0101, 0.0103, 0.0102)
