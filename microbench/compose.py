@@ -439,7 +439,9 @@ def resumed_folder(arguments: Sequence[str]) -> Path | None:
     Raises:
         UserError: there is no such folder.
     """
-    named = next((with_folder(each) for each in arguments if each.startswith(RESUME)), f"{RESUME}null")
+    named = next(
+        (with_folder(each) for each in reversed(arguments) if each.startswith(RESUME)), f"{RESUME}null"
+    )
     value = OverridesParser.create().parse_override(named).value()
     if value is None:
         return None

@@ -410,6 +410,9 @@ class TestResume:
             store.append([{"schema_version": SCHEMA_VERSION, "run_command": command}])
         return "begun"
 
+    def test_of_several_folders_the_last_is_the_one(self, command_line: Any, begun: str) -> None:
+        assert command_line("resume=nowhere", f"resume={begun}").folder == Path("begun")
+
     def test_alone_it_repeats_the_command_that_began_the_run(self, command_line: Any, begun: str) -> None:
         plan = command_line(f"resume={begun}")
         assert [(case.config.model.name, case.config.batch_size) for case in plan.cases] == [
