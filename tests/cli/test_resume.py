@@ -36,6 +36,7 @@ SWEEP = (
     "model.cls=mine.Noted,mine.Fine",
     "model.input_shape=[4]",
     "measure.rounds=2",
+    "verify=false",  # builds nothing once more
 )
 TURNS = [(0, 0), (0, 1), (1, 0), (1, 1)]  # (place, round)
 
@@ -233,6 +234,7 @@ def test_a_round_whose_worker_was_killed_is_the_one_that_completing_measures(
 ) -> None:
     env = user_layers | {"PIDS": str(tmp_path / "pids")}
     options = ("model=layer", "model.cls=mine.DiesInItsSecondProcess", "model.input_shape=[4]")
+    options += ("verify=false",)  # builds nothing once more
     first = measure(*options, "measure.rounds=2", cwd=tmp_path, env=env)
     assert first.code == 1, first
     assert complete(first.records) == [(0, 0)]
