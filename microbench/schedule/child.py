@@ -112,7 +112,11 @@ def answer(connection: Connection) -> None:
         connection.recv()
 
     request: Request = connection.recv()
-    connection.send(run(request, watch))
+    try:
+        found = run(request, watch)
+    except KeyboardInterrupt:  # Ctrl-C reaches the parent alone
+        found = Answer(error=StoppedError("The workload's own code raised KeyboardInterrupt."))
+    connection.send(found)
 
 
 def run(request: Request, watch: Watch) -> Answer:

@@ -55,6 +55,9 @@ class Asks:
             watch(Progress("sample", {"total": array("d", [float(n)])}, n=n))
         return "done"
 
+    def interrupts(self, watch: Watch) -> None:
+        raise KeyboardInterrupt
+
     def exits(self, watch: Watch) -> None:
         os._exit(3)
 
@@ -127,6 +130,11 @@ def test_workers_have_this_processs_variables_and_those_given(
         finally:
             workers.close()
     assert os.environ["MICROBENCH_TEST"] == "inherited"
+
+
+def test_an_interrupt_that_a_workload_raises_is_told_as_its_own(workers: Workers) -> None:
+    found = workers.ask(ask("interrupts"), nothing, None)
+    assert str(found.error) == "The workload's own code raised KeyboardInterrupt."
 
 
 def test_progress_arrives_in_order_and_before_the_answer(workers: Workers) -> None:
