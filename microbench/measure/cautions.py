@@ -110,7 +110,7 @@ def other_threads(asked: Mapping[str, int | None], used: Mapping[str, Any]) -> I
         used: the same, as it was once the case was sampled.
     """
     texts = [
-        f"{option}={number} was asked for, and {used[option]} ran"
+        f"{used[option]} ran instead of {option}={number}"
         for option, number in asked.items()
         if number is not None and number != used[option]
     ]
