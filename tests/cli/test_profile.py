@@ -40,6 +40,7 @@ def peaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         "bf16": 2e15,
         "fp32_by": "imagination",
         "bf16_by": "imagination",
+        "emulated": [],
         "bandwidths": [[1024, 1e6]],
         "call_seconds": 1e-9,
         "disturbed": False,
