@@ -19,7 +19,7 @@ test: .venv/installed
 test-long: .venv/installed
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile -m long $(ARGS)
 
-# Engines, formats, profiles and the doctor as on older CPUs; SHORT=1 for a selection of three minutes.
+# Engines, formats, profiles and the doctor as on older CPUs; SHORT=1 for a selection of a minute and a half.
 test-isa: .venv/installed
 	tests/isa/run $(if $(SHORT),short)
 

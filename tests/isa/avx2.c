@@ -59,6 +59,12 @@ int sigaction(int number, const struct sigaction *wanted, struct sigaction *befo
     return set_action(number, number == SIGSEGV ? NULL : wanted, before);
 }
 
+/* So would GCC, which asks for the CPU with -march=native. */
+sighandler_t signal(int number, sighandler_t handler) {
+    sighandler_t (*set_handler)(int, sighandler_t) = dlsym(RTLD_NEXT, "signal");
+    return number == SIGSEGV ? SIG_DFL : set_handler(number, handler);
+}
+
 __attribute__((constructor)) static void begin(void) {
     struct sigaction ours = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
     set_action = dlsym(RTLD_NEXT, "sigaction");
