@@ -17,10 +17,10 @@ from microbench import devices, engines, modes, verify, workloads
 from microbench.config import Config, PrecisionConfig
 from microbench.devices import Device, MemoryMeter
 from microbench.engines import Job, Program
+from microbench.engines.capture.failures import reason
+from microbench.engines.capture.rehearsal import rehearse, same_random_numbers
 from microbench.errors import FailedAt, SkippedError, UserError, first_line
 from microbench.formats import arithmetic
-from microbench.graphs.failures import reason
-from microbench.graphs.rehearsal import rehearse, same_random_numbers
 from microbench.host import state
 from microbench.measure import sampler
 from microbench.measure.cautions import Changes, Wanted, cautions, not_repeatable, other_threads

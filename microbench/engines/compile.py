@@ -12,9 +12,9 @@ from torch._dynamo.utils import counters
 
 from microbench.config import EngineConfig
 from microbench.engines import ALL_PRECISIONS, Facts, Job, Program, dressed, quiet
+from microbench.engines.capture import failures, inductor
+from microbench.engines.capture.rehearsal import rehearse
 from microbench.errors import SkippedError, unknown
-from microbench.graphs import failures, inductor
-from microbench.graphs.rehearsal import rehearse
 
 TRAINS = True
 PRECISIONS = ALL_PRECISIONS

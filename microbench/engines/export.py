@@ -14,9 +14,9 @@ import torch.export
 from torch.export.graph_signature import TensorArgument
 
 from microbench.engines import ALL_PRECISIONS, Job, Program, dressed, quiet
+from microbench.engines.capture import failures, inductor
+from microbench.engines.capture.rehearsal import EMPTY
 from microbench.errors import SkippedError
-from microbench.graphs import failures, inductor
-from microbench.graphs.flat import EMPTY
 from microbench.workloads import Workload
 
 TRAINS = False

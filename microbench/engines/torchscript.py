@@ -10,9 +10,15 @@ from torch import Tensor, nn
 
 from microbench.config import EngineConfig
 from microbench.engines import ALL_PRECISIONS, Job, Program, dressed, quiet
+from microbench.engines.capture.rehearsal import (
+    EMPTY,
+    Flat,
+    is_empty,
+    rehearse,
+    same_random_numbers,
+    unchanged,
+)
 from microbench.errors import SkippedError, first_line
-from microbench.graphs.flat import EMPTY, Flat, is_empty
-from microbench.graphs.rehearsal import rehearse, same_random_numbers, unchanged
 from microbench.workloads import Workload, tensors
 
 TRAINS = True

@@ -1,7 +1,8 @@
-"""Number formats: casting and autocast."""
+"""Number formats: casting, autocast, and what int8 is quantized by."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,17 @@ from microbench.workloads import Objective, Workload
 
 DEVICES = {"tf32": ("cuda",)}
 """The devices that have a precision; any may have the others."""
+
+BATCHES = 4
+
+LARGEST = (255, 127)
+"""The largest activation (uint8) and the largest weight (int8)."""
+
+LENGTH = 64
+"""How many of them a probe of saturation multiplies and sums: what one vector register holds."""
+
+REDUCED = "weights in 7 bits"
+"""What `env_arithmetic` adds where products of 8 bits would saturate."""
 
 
 class Autocast(nn.Module):
@@ -77,3 +89,31 @@ def cast(workload: Workload, dtype: torch.dtype) -> Workload:
         module=workload.module.to(dtype),
         inputs=tuple(done[id(tensor)] for tensor in workload.inputs),
     )
+
+
+def batches(inputs: Sequence[Tensor], seed: int, count: int = BATCHES) -> Iterator[tuple[Tensor, ...]]:
+    """So many calls' inputs: those given, and then these with their values shuffled, drawn from `seed`.
+
+    Shuffled values have the same range and distribution, whatever they are: images, or indices.
+    """
+    given = tuple(tensor.detach() for tensor in inputs)
+    yield given
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count - 1):
+        yield tuple(_shuffled(tensor, generator) for tensor in given)
+
+
+def saturated(sums: Any) -> bool:
+    """Whether sums of `LENGTH` products of the largest numbers are too small: an array of any type.
+
+    x86 without VNNI and AMX multiplies unsigned by signed 8 bits by `vpmaddubsw`, which adds two products in
+    16 bits, and stops at 32767 (Intel SDM, volume 2, PMADDUBSW). Weights of 7 bits keep sums below:
+    2 · 255 · 64 = 32640. ONNX Runtime's `quantize_static` and nncf's `OverflowFix` say to use them there.
+    """
+    activation, weight = LARGEST
+    return bool((sums != LENGTH * activation * weight).any())
+
+
+def _shuffled(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(tensor.numel(), generator=generator)
+    return tensor.flatten()[order].view_as(tensor)

@@ -14,8 +14,8 @@ from torch._inductor.utils import fresh_cache
 
 from microbench import engines
 from microbench.engines import Job, Program
+from microbench.engines.capture.failures import CompileError
 from microbench.errors import SkippedError, UserError
-from microbench.graphs.failures import CompileError
 from microbench.host.state import threads_set
 from microbench.modes import infer, train
 from microbench.verify.reference import answer_of

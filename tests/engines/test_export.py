@@ -11,8 +11,8 @@ from torch._dynamo.utils import counters
 
 from microbench import engines
 from microbench.engines import Program
+from microbench.engines.capture.failures import CompileError
 from microbench.errors import SkippedError
-from microbench.graphs.failures import CompileError
 from microbench.host.state import threads_set
 from microbench.modes import infer
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from microbench.engines.capture.rehearsal import EMPTY, is_empty
 from microbench.errors import SkippedError, first_line
-from microbench.graphs.flat import EMPTY, is_empty
 from microbench.workloads import Objective, Workload, tensors
 
 

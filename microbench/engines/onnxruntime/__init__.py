@@ -10,7 +10,7 @@ from microbench.engines import Facts, Job, Program, dressed, quiet
 from microbench.engines.onnxruntime import files, session
 from microbench.engines.onnxruntime.saturation import saturates
 from microbench.errors import SkippedError
-from microbench.formats.calibration import REDUCED
+from microbench.formats.precision import REDUCED
 
 TRAINS = False
 PRECISIONS = ("fp32", "tf32", "fp16", "int8")

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from microbench.engines import counted
+from microbench.engines.capture.rehearsal import EMPTY
 from microbench.engines.onnxruntime.library import onnx, quantization
 from microbench.errors import SkippedError, first_line
-from microbench.formats import calibration
-from microbench.graphs.flat import EMPTY
+from microbench.formats import precision
 from microbench.workloads import Workload
 
 QUANTIZED = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm", "QAttention")
@@ -50,7 +50,7 @@ class Feeds:
     """The inputs that int8's ranges are taken from, one call's after the other."""
 
     def __init__(self, names: list[str], workload: Workload, seed: int) -> None:
-        self._names, self._batches = names, calibration.batches(workload.inputs, seed)
+        self._names, self._batches = names, precision.batches(workload.inputs, seed)
 
     def get_next(self) -> dict[str, Any] | None:
         """The inputs of a call, by name; None after the last."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from microbench.engines.onnxruntime.library import onnx, onnxruntime
-from microbench.formats.calibration import LARGEST, LENGTH, saturated
+from microbench.formats.precision import LARGEST, LENGTH, saturated
 
 
 def saturates() -> bool:

@@ -10,7 +10,7 @@ from microbench.engines import counted
 from microbench.engines.openvino.library import openvino
 from microbench.errors import SkippedError
 from microbench.formats import arithmetic as instructions
-from microbench.formats.calibration import REDUCED
+from microbench.formats.precision import REDUCED
 
 HINTS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "fp16": ("f16", "FP16")}
 """By a precision: OpenVINO's names of it as a type, and as a capability of a CPU."""

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from microbench.engines.capture.rehearsal import Flat
 from microbench.engines.openvino.library import nncf, openvino
 from microbench.errors import SkippedError, first_line
-from microbench.formats import calibration
-from microbench.graphs.flat import Flat
+from microbench.formats import precision
 from microbench.workloads import Workload
 
 UNKNOWN = "-- No conversion rule"  # begins the line of a long message that says why
@@ -56,7 +56,7 @@ def quantize(model: Any, inputs: Sequence[Tensor], seed: int, reduced: bool) -> 
         reduced: use half of the range of all weights, so that their products do not saturate; else nncf uses
             half of it for the first convolutions alone.
     """
-    batches = [arrays(batch) for batch in calibration.batches(inputs, seed)]
+    batches = [arrays(batch) for batch in precision.batches(inputs, seed)]
     return nncf.quantize(
         model,
         nncf.Dataset(batches),

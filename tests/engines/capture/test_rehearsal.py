@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from microbench.graphs.rehearsal import rehearse
+from microbench.engines.capture.rehearsal import rehearse
 from microbench.workloads import Workload
 from microbench.workloads.layer import OnesGradient
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from microbench.engines.capture.rehearsal import same_random_numbers, unchanged
 from microbench.errors import SkippedError, UserError, first_line
-from microbench.graphs.rehearsal import same_random_numbers, unchanged
 from microbench.workloads import Workload
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from microbench.engines.capture.failures import CompileError, break_reason, reason, told
 from microbench.errors import SkippedError
-from microbench.graphs.failures import CompileError, break_reason, reason, told
 from microbench.workloads import Workload
 from microbench.workloads.layer import OnesGradient
 

@@ -1,1 +1,0 @@
-"""What the engines that capture a module as a graph share: rehearsals, torch's compiler, and its failures."""
