@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from microbench import catalog, hydra_options
 from microbench.axes import FREE, NO_PRESET, PRESET, Axes, Preset, axes_of, combined
 from microbench.config import PROFILE, Config
+from microbench.distribution import CONF
 from microbench.errors import UserError, first_line, nearest
 from microbench.explain import GROUPS, explain, missing_key, no_plus, schema_keys, unknown_key
 from microbench.quoting import as_override, choice, literal, option
@@ -252,7 +253,7 @@ def _own_hydra() -> Iterator[None]:
         instance = GlobalHydra.instance()
         theirs, instance.hydra = instance.hydra, None
         try:
-            with hydra.initialize_config_module("microbench.conf", job_name="microbench", version_base="1.3"):
+            with hydra.initialize_config_dir(str(CONF), job_name="microbench", version_base="1.3"):
                 yield
         finally:
             instance.hydra = theirs
@@ -468,7 +469,7 @@ def print_by_hydra(flags: Mapping[str, str | None], overrides: Sequence[str]) ->
     def nothing(config: DictConfig) -> None:
         """What Hydra would run."""
 
-    app = cast(Callable[[], None], hydra.main("conf", "config", version_base="1.3")(nothing))
+    app = cast(Callable[[], None], hydra.main(str(CONF), "config", version_base="1.3")(nothing))
     with _as_arguments(flags, overrides):
         try:
             app()

@@ -1,4 +1,4 @@
-"""What this package is called where packages come from, its version, and the line that installs an extra."""
+"""The distribution: its name, its version, where its configuration files lie, and how to install an extra."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ NAME = "torch-microbench"
 VERSION = "0.1.0"
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+_SHIPPED = Path(__file__).with_name("conf")
+CONF = _SHIPPED if (_SHIPPED / "config.yaml").exists() else CHECKOUT / "conf"
+"""The folder of the YAML files that Hydra composes a configuration from: a wheel ships it in the package."""
 
 
 def install_line(extra: str) -> str:

@@ -30,7 +30,7 @@ RANKS = {
     6: {"stats"},
 }
 RANK = {room: rank for rank, rooms in RANKS.items() for room in rooms}
-LEAVES = {"errors", "config", "validation", "registry", "conf", "startup", "distribution", "quoting"}
+LEAVES = {"errors", "config", "validation", "registry", "startup", "distribution", "quoting"}
 
 
 def room_of(module: str) -> str:

@@ -13,17 +13,17 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from microbench import compose, conf
+from microbench import compose
 from microbench.catalog import TorchvisionSource, torchvision_models
 from microbench.compose import Plan, composing, from_command_line, from_options
 from microbench.compose import case as case_of
 from microbench.config import Config
+from microbench.distribution import CONF
 from microbench.errors import UserError
 from microbench.results.record import SCHEMA_VERSION
 from microbench.results.store import Store
 from microbench.validation import validate
 
-CONF = Path(conf.__path__[0])
 FILES = [
     path.relative_to(CONF).with_suffix("")
     for path in sorted(CONF.glob("*/*.yaml"))

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -57,3 +61,50 @@ def test_elsewhere_an_extra_is_installed_from_where_the_package_came(
     monkeypatch.setattr(distribution, "CHECKOUT", tmp_path)
     monkeypatch.setattr(metadata, "distribution", lambda name: Installed(direct_url))
     assert install_line("int8") == line
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package as a source distribution's wheel installs it."""
+    source = tmp_path_factory.mktemp("source")
+    site = tmp_path_factory.mktemp("site")
+    for folder in ("microbench", "conf"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "setup.py", "README.md"):
+        shutil.copy(ROOT / file, source)
+    build = "from setuptools.build_meta import build_sdist; build_sdist('.')"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    (archive,) = source.glob("*.tar.gz")
+    offline = ("--no-index", "--no-deps", "--no-build-isolation", "--no-compile")
+    pip = [sys.executable, "-m", "pip", "install", *offline, "--target", site, archive]
+    subprocess.run(pip, check=True, capture_output=True)
+    return site
+
+
+def test_what_is_installed_has_its_configuration_files(installed: Path, tmp_path: Path) -> None:
+    script = """
+from microbench.cli import main
+from microbench.distribution import CONF
+
+print(CONF)
+main(["list", "layers"])
+main(["model=dense", "mode=train", "--cfg", "job"])
+"""
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    folder, *lines = run.stdout.splitlines()
+    assert Path(folder) == installed / "microbench" / "conf"
+    assert {"conv3x3_1", "dense"} <= set(" ".join(lines).split())
+    assert "cls: torch.nn.Linear" in run.stdout
+
+
+def test_every_file_of_the_package_is_installed(installed: Path) -> None:
+    def files(folder: Path) -> set[Path]:
+        found = (each for each in folder.rglob("*") if each.is_file() and "__pycache__" not in each.parts)
+        return {each.relative_to(folder) for each in found}
+
+    assert files(installed / "microbench" / "conf") == files(ROOT / "conf")
+    assert {each for each in files(installed / "microbench") if each.parts[0] != "conf"} == files(
+        ROOT / "microbench"
+    )

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from microbench import conf
 from microbench.axes import combined
 from microbench.compose import composing, from_command_line, from_options, preset_of, register
+from microbench.distribution import CONF
 from microbench.errors import UserError
 from microbench.results import reference
 from microbench.schedule.cases import Case
 from microbench.verbs.list import description
 
-PRESETS = sorted(path.stem for path in (Path(conf.__path__[0]) / "experiment").glob("*.yaml"))
+PRESETS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 TABLES = {
     "convnet_mkldnn": "convnet_benchmark_pytorch",
     "layer_phases": "deep_learning_benchmarks",

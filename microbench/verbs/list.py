@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from microbench import catalog, conf
+from microbench import catalog
 from microbench.config import Config, value_of
+from microbench.distribution import CONF
 from microbench.errors import ExitCode, unknown
 from microbench.reports.fitting import print_fitting
 from microbench.results.settings import as_given
-
-CONF = Path(conf.__path__[0])
 
 HELP = """\
 [bold]microbench[/bold]: how fast does this model or layer train and infer here?

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +9,17 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from microbench import conf, workloads
+from microbench import workloads
 from microbench.compose import from_options
 from microbench.config import Config, ModelConfig, PrecisionConfig
+from microbench.distribution import CONF
 from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.modes import is_finite
 from microbench.workloads import Workload, tensors
 from microbench.workloads.layer import OnesGradient, locate
 
-FILES = sorted(Path(conf.__path__[0]).glob("model/*.yaml"))
+FILES = sorted(CONF.glob("model/*.yaml"))
 LAYERS = [
     path.stem
     for path in FILES

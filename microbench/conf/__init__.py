@@ -1,1 +1,0 @@
-"""The YAML files of the options, one a file, that Hydra composes a configuration from."""

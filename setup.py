@@ -1,0 +1,12 @@
+"""The packages of the wheel, which ships `conf/` as `microbench/conf`; all else is in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=[*find_packages(include=["microbench*"]), "microbench.conf"],
+    package_dir={"microbench.conf": "conf"},
+    package_data={
+        "microbench": ["py.typed", "reference/*", "engines/libtorch/*.cpp", "engines/libtorch/*.h"],
+        "microbench.conf": ["**/*.yaml"],
+    },
+)
