@@ -8,6 +8,14 @@ from types import ModuleType
 
 from microbench.errors import unknown
 
+SHARED = ("capture",)  # no option itself, but what several of them share
+
+
+def names(room: str) -> list[str]:
+    """Return the names of a room's options."""
+    modules = pkgutil.iter_modules(import_module(f"microbench.{room}").__path__)
+    return [module.name for module in modules if module.name not in SHARED]
+
 
 def find(room: str, name: str) -> ModuleType:
     """The module `microbench.<room>.<name>`.
@@ -15,8 +23,7 @@ def find(room: str, name: str) -> ModuleType:
     Raises:
         UserError: the room has no such module; the message gives the nearest names.
     """
-    package = import_module(f"microbench.{room}")
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    if name not in names:
-        raise unknown(room.rstrip("s"), name, names)
+    known = names(room)
+    if name not in known:
+        raise unknown(room.rstrip("s"), name, known)
     return import_module(f"microbench.{room}.{name}")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import microbench
+from microbench.registry import SHARED
 
 PACKAGE = Path(microbench.__file__).parent
 FILES = {
@@ -120,16 +121,13 @@ def option_of(module: str) -> str:
     return ".".join(module.split(".")[2:3])
 
 
-SHARED = {"", "capture"}  # what options of a room share: its `__init__`, and a folder of its own
-
-
 def test_no_option_imports_another_of_its_room() -> None:
-    """One file or package an option: what two share lies in SHARED, or in a lower room."""
-    rooms = {"modes", "engines", "workloads"}
+    """One file or package an option: what two share lies in `__init__`, in SHARED, or in a lower room."""
+    rooms, shared = {"modes", "engines", "workloads"}, {"", *SHARED}
     between = [
         (a, b)
         for a, b in edges()
-        if room_of(a) in rooms and room_of(a) == room_of(b) and option_of(b) not in SHARED | {option_of(a)}
+        if room_of(a) in rooms and room_of(a) == room_of(b) and option_of(b) not in shared | {option_of(a)}
     ]
     assert between == []
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import FakeDevice
 
 from microbench import devices, engines, worker, workloads
 from microbench.compose import from_options
 from microbench.config import Config, PrecisionConfig, value_of
-from microbench.devices.fake import Device
 from microbench.errors import FailedAt
 from microbench.formats import arithmetic
 from microbench.host import state
@@ -428,9 +428,9 @@ def test_a_place_is_the_device_and_what_it_says_of_itself() -> None:
 
 
 @pytest.fixture
-def slow_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+def slow_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
     """A device with a fake clock, on which every call takes a quarter of a second."""
-    device = Device()
+    device = FakeDevice()
     monkeypatch.setattr(devices, "open_device", lambda name: device)
     monkeypatch.setattr(worker, "disturbances", lambda *each: ())  # they are of the machine, not of the clock
     handle = torch.nn.modules.module.register_module_forward_pre_hook(
@@ -440,7 +440,7 @@ def slow_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     handle.remove()
 
 
-def test_a_clock_that_moves_only_with_the_work_gives_its_times(slow_steps: Device) -> None:
+def test_a_clock_that_moves_only_with_the_work_gives_its_times(slow_steps: FakeDevice) -> None:
     outcome = measured(**{"measure.max_time": 100, "measure.max_warmup": 10})
     inference, _, first_call = outcome.series
     assert inference.samples.tolist() == [0.25] * 6
@@ -454,7 +454,7 @@ def test_a_clock_that_moves_only_with_the_work_gives_its_times(slow_steps: Devic
 
 @pytest.mark.parametrize(("rounds", "samples"), [(1, 6), (2, 3), (6, 3)])
 def test_a_slow_case_waits_for_an_interval_in_its_only_round_and_for_less_in_one_of_several(
-    rounds: int, samples: int, slow_steps: Device
+    rounds: int, samples: int, slow_steps: FakeDevice
 ) -> None:
     slow = {"measure.max_time": 0.5, "measure.min_time": 100, "measure.rounds": rounds}
     outcome = measured(**slow)
@@ -464,7 +464,7 @@ def test_a_slow_case_waits_for_an_interval_in_its_only_round_and_for_less_in_one
 
 @pytest.mark.parametrize(("mode", "whole"), [("infer", "inference"), ("train", "total")])
 def test_with_cold_caches_they_are_evicted_before_every_step_untimed(
-    mode: str, whole: str, slow_steps: Device, monkeypatch: pytest.MonkeyPatch
+    mode: str, whole: str, slow_steps: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evicted: list[float] = []
 
@@ -472,7 +472,7 @@ def test_with_cold_caches_they_are_evicted_before_every_step_untimed(
         evicted.append(slow_steps.clock.now())
         slow_steps.clock.advance(8.0)
 
-    monkeypatch.setattr(Device, "evictor", lambda self: evict)
+    monkeypatch.setattr(FakeDevice, "evictor", lambda self: evict)
     cold = measured(
         mode=mode, **{"measure.cold_cache": True, "measure.min_sample": 100, "measure.max_time": 99}
     )

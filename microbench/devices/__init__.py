@@ -1,12 +1,13 @@
-"""WHERE it runs: one module a device, each with a `Device` of its own."""
+"""WHERE it runs: one module a device, each with a class `Device`. Nothing else asks which device it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch.profiler import ProfilerActivity
@@ -16,7 +17,10 @@ from microbench.config import Config
 from microbench.errors import UserError
 from microbench.measure.experiment import Clock
 
-PREFERRED = ("cuda", "cpu")  # what `device=auto` takes: the first that is usable here
+PRECISIONS = ("fp32", "bf16", "fp16", "amp_bf16", "amp_fp16")
+"""The precisions that torch computes in on most devices."""
+
+UNKNOWN_CACHE = 64 * 2**20  # bytes to assume of the last level of cache where nothing tells
 
 
 class MemoryMeter(Protocol):
@@ -37,15 +41,11 @@ class EnergyMeter(Protocol):
     Everything that ran on the device meanwhile is in it.
     """
 
-    def __enter__(self) -> EnergyMeter:
-        """Begin."""
-        ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End."""
-        ...
+    ) -> None: ...
 
     @property
     def joules(self) -> float | None:
@@ -67,21 +67,16 @@ class Level:
 
 
 class Ledger(Protocol):
-    """Follows how much memory is allocated between entering and leaving it, as a context manager."""
+    """Follows how much memory is allocated between entering and leaving it, as a context manager.
 
-    def __enter__(self) -> Ledger:
-        """Begin: the level is 0 here.
+    The level is 0 where it is entered, which raises a UserError where memory cannot be followed just now.
+    """
 
-        Raises:
-            UserError: memory cannot be followed just now.
-        """
-        ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End."""
-        ...
+    ) -> None: ...
 
     def note(self) -> None:
         """Ask for the level at this point in time."""
@@ -92,85 +87,132 @@ class Ledger(Protocol):
         ...
 
 
-class Device(Protocol):
-    """A device to run on.
+class Unmeasured:
+    """The meters of a device that cannot tell: no peak, no energy, and levels of zero."""
+
+    joules: float | None = None
+
+    def __init__(self) -> None:
+        self._notes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def peak(self) -> int | None:
+        """Unknown."""
+        return None
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave out nothing."""
+        return nullcontext()
+
+    def note(self) -> None:
+        """Count the note."""
+        self._notes += 1
+
+    def levels(self) -> list[Level]:
+        """Zeros, as many as there were notes."""
+        return [Level(0, 0)] * self._notes
+
+
+class Device:
+    """A device to run on: the base of each module's `Device`, which overrides what it knows better.
 
     Attributes:
-        name: its name as an option.
+        name: its name as an option, and torch's name of it.
         clock: what times are read on.
+        precisions: those that torch computes in on it.
+        preference: `device=auto` takes the usable one of the highest.
     """
 
     name: str
     clock: Clock
+    precisions: Sequence[str] = PRECISIONS
+    preference: int = 1
 
     def unusable(self) -> str | None:
-        """Why it cannot be used here, and what would help; None if it can."""
-        ...
+        """Say why it cannot be used here, and what would help; None if it can."""
+        return None
 
     def torch_device(self) -> torch.device:
-        """Where tensors go."""
-        ...
+        """Return where tensors go."""
+        return torch.device(self.name)
 
-    def prepared(self, config: Config) -> AbstractContextManager[None]:
+    @contextmanager
+    def prepared(self, config: Config) -> Iterator[None]:
         """Set the device's state for a case; put back what was there before.
 
         Raises:
             UserError: the case sets what this device does not have.
         """
-        ...
-
-    def evictor(self) -> Callable[[], object]:
-        """Makes the buffers to drive everything out of the device's caches; a call does it."""
-        ...
+        if not config.device.mkldnn:
+            raise UserError(
+                f"device.mkldnn=false is an option of device=cpu: device={self.name} does not use oneDNN."
+            )
+        yield
 
     def cache(self) -> int:
-        """Bytes of the device's last level of cache, assumed where it does not say."""
-        ...
+        """Return the bytes of the device's last level of cache, assumed where it does not say."""
+        return UNKNOWN_CACHE
+
+    def evicting_bytes(self) -> int:
+        """Return how much memory to rewrite to drive everything else out of the device's caches."""
+        return 2 * self.cache()
+
+    def evictor(self) -> Callable[[], object]:
+        """Allocate the memory that a call of what is returned rewrites, to evict the device's caches."""
+        buffer = torch.zeros(self.evicting_bytes() // 4, dtype=torch.float32, device=self.torch_device())
+        return partial(buffer.add_, 1.0)
 
     def memory(self) -> MemoryMeter:
-        """A meter that starts now."""
-        ...
+        """Start to measure a peak of memory."""
+        return Unmeasured()
 
     def ledger(self) -> Ledger:
-        """Follows memory from note to note."""
-        ...
+        """Return what follows memory from note to note."""
+        return Unmeasured()
 
     def energy(self) -> EnergyMeter:
-        """A meter of energy."""
-        ...
+        """Return a meter of energy."""
+        return Unmeasured()
 
     def activities(self) -> Collection[ProfilerActivity]:
-        """What torch's profiler is to look at."""
-        ...
+        """Return what torch's profiler is to look at."""
+        return (ProfilerActivity.CPU,)
 
     def describe(self) -> dict[str, str | int | float | None]:
-        """What the records' `env_*` fields say of it, without that prefix."""
-        ...
+        """Return what the records' `env_*` fields say of it, without that prefix."""
+        return {}
 
 
 def open_device(name: str) -> Device:
-    """The device of that name; for `auto` the first usable one.
+    """Return the device of that name; for `auto` the usable one that is preferred.
 
     Raises:
         UserError: no such device, or it cannot be used here.
     """
     if name == "auto":
-        devices = [open_module(candidate) for candidate in PREFERRED]
-        return next(device for device in devices if device.unusable() is None)
-    device = open_module(name)
+        usable = (each for each in map(find, registry.names("devices")) if each.unusable() is None)
+        return max(usable, key=lambda each: each.preference)
+    device = find(name)
     if reason := device.unusable():
         raise UserError(f"device={name} cannot be used here: {reason}.")
     return device
 
 
-def open_module(name: str) -> Device:
-    """The device of that name, usable or not."""
+def find(name: str) -> Device:
+    """Return the device of that name, usable or not."""
     device: Device = registry.find("devices", name).Device()
     return device
 
 
 def fp32_products() -> Mapping[str, str]:
-    """In what precision each library may compute products in fp32: in full, or in TF32 or bf16."""
+    """Return in what precision each library may compute products in fp32: in full, or in TF32 or bf16."""
     backends: Any = torch.backends
     return {
         "cuda_products": backends.cuda.matmul.fp32_precision,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch._C._profiler import _ExtraFields_Allocation, _ProfilerEvent, _RecordFunctionFast
 from torch.autograd.profiler import profile
-from torch.profiler import ProfilerActivity
 
+from microbench import devices
 from microbench.config import Config
 from microbench.devices import Level
 from microbench.errors import UserError
@@ -23,8 +23,6 @@ from microbench.metrics.process import PeakMemory
 
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
 """Variables that keep libraries from instructions that the CPU has."""
-
-UNKNOWN_CACHE = 64 * 2**20  # bytes to assume of the last level of cache where the kernel does not say
 
 
 class HostClock:
@@ -38,27 +36,6 @@ class HostClock:
     def seconds(self, marks: Sequence[int]) -> list[float]:
         """Each mark's time in seconds after the first."""
         return [(mark - marks[0]) * 1e-9 for mark in marks]
-
-
-def evicting_bytes() -> int:
-    """How much memory to rewrite to drive everything else out of the CPUs' caches."""
-    return 2 * cache_bytes()
-
-
-def cache_bytes() -> int:
-    """How much the last level of the CPUs' caches holds."""
-    return cpus.last_level_cache() or UNKNOWN_CACHE
-
-
-class Evictor:
-    """Drives what lies in the CPUs' caches out of them: all threads rewrite twice as much memory."""
-
-    def __init__(self) -> None:
-        self._buffer = torch.zeros(evicting_bytes() // 4, dtype=torch.float32, device="cpu")
-
-    def __call__(self) -> None:
-        """Rewrite it."""
-        self._buffer.add_(1.0)
 
 
 class ProfiledLedger:
@@ -161,21 +138,14 @@ def levels_between(changes: Iterable[int | None]) -> list[Level]:
     return found
 
 
-class Device:
+class Device(devices.Device):
     """The CPU this process may use."""
 
     name = "cpu"
+    preference = 0
 
     def __init__(self) -> None:
         self.clock = HostClock()
-
-    def unusable(self) -> str | None:
-        """A CPU is always there."""
-        return None
-
-    def torch_device(self) -> torch.device:
-        """Where tensors go."""
-        return torch.device("cpu")
 
     @contextmanager
     def prepared(self, config: Config) -> Iterator[None]:
@@ -187,31 +157,23 @@ class Device:
         finally:
             onednn.enabled = before
 
-    def evictor(self) -> Evictor:
-        """Evicts the CPUs' caches."""
-        return Evictor()
-
     def cache(self) -> int:
-        """Bytes of the last level of cache of the CPUs it may use."""
-        return cache_bytes()
+        """Return the bytes of the last level of cache of the CPUs it may use."""
+        return cpus.last_level_cache() or super().cache()
 
     def memory(self) -> PeakMemory:
-        """A meter of resident memory."""
+        """Measure resident memory."""
         return PeakMemory()
 
     def ledger(self) -> ProfiledLedger:
-        """Follows torch's allocations on the host."""
+        """Follow torch's allocations on the host."""
         return ProfiledLedger()
 
     def energy(self) -> Meter:
-        """A meter of the processors' own counters."""
+        """Read the processors' own counters."""
         return Meter()
 
-    def activities(self) -> Collection[ProfilerActivity]:
-        """What torch's profiler is to look at."""
-        return (ProfilerActivity.CPU,)
-
     def describe(self) -> dict[str, str | int | float | None]:
-        """The widest vector instructions that torch uses here, and what limits those of the libraries."""
+        """Name the widest vector instructions that torch uses, and what limits those of the libraries."""
         limits = " ".join(f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name))
         return {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "cpu_limits": limits or None}

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import torch
 from torch.profiler import ProfilerActivity
 
+from microbench import devices
 from microbench.config import Config
 from microbench.devices import Level
-from microbench.errors import UserError
 
 Answer = TypeVar("Answer")
 
@@ -163,16 +163,18 @@ class CountedEnergy:
         return None if self._before is None or self._after is None else (self._after - self._before) * 1e-3
 
 
-class Device:
+class Device(devices.Device):
     """The current CUDA device."""
 
     name = "cuda"
+    precisions = ("fp32", "tf32", *devices.PRECISIONS[1:])
+    preference = 2
 
     def __init__(self) -> None:
         self.clock = EventClock()
 
     def unusable(self) -> str | None:
-        """Whether torch has no CUDA, or finds no GPU."""
+        """Say that torch has no CUDA, or finds no GPU."""
         if torch.version.cuda is None:
             return "this torch is built without CUDA; install one built with it, or use device=cpu"
         if not torch.cuda.is_available():
@@ -180,52 +182,46 @@ class Device:
         return None
 
     def torch_device(self) -> torch.device:
-        """Where tensors go."""
+        """Return where tensors go."""
         return torch.device("cuda", torch.cuda.current_device())
 
     @contextmanager
     def prepared(self, config: Config) -> Iterator[None]:
         """Let fp32 products be full ones, or TF32 where that is the precision."""
-        if not config.device.mkldnn:
-            raise UserError("device.mkldnn=false is an option of device=cpu: on a GPU nothing uses oneDNN.")
         cudnn: Any = torch.backends.cudnn
         backends: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
         before = [backend.fp32_precision for backend in backends]
-        for backend in backends:
-            backend.fp32_precision = "tf32" if config.precision.name == "tf32" else "ieee"
-        try:
-            yield
-        finally:
-            for backend, precision in zip(backends, before, strict=True):
-                backend.fp32_precision = precision
-
-    def evictor(self) -> Callable[[], object]:
-        """Evicts the GPU's L2 cache: zeroes twice as much memory, ahead of the sample in its stream."""
-        buffer = torch.empty(2 * self.cache(), dtype=torch.uint8, device=self.torch_device())
-        return buffer.zero_
+        with super().prepared(config):
+            for backend in backends:
+                backend.fp32_precision = "tf32" if config.precision.name == "tf32" else "ieee"
+            try:
+                yield
+            finally:
+                for backend, precision in zip(backends, before, strict=True):
+                    backend.fp32_precision = precision
 
     def cache(self) -> int:
-        """Bytes of the L2 cache."""
+        """Return the bytes of the L2 cache."""
         return int(torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size)
 
     def memory(self) -> AllocatorPeak:
-        """A meter of the caching allocator."""
+        """Measure what the caching allocator has handed out."""
         return AllocatorPeak()
 
     def ledger(self) -> AllocatorLedger:
-        """Follows the caching allocator."""
+        """Follow the caching allocator."""
         return AllocatorLedger()
 
     def energy(self) -> CountedEnergy:
-        """A meter of the GPU's own counter."""
+        """Read the GPU's own counter."""
         return CountedEnergy()
 
     def activities(self) -> Collection[ProfilerActivity]:
-        """What torch's profiler is to look at."""
+        """Look at the GPU too."""
         return (ProfilerActivity.CPU, ProfilerActivity.CUDA)
 
     def describe(self) -> dict[str, str | int | float | None]:
-        """The GPU, its memory in bytes, its driver and CUDA's version."""
+        """Name the GPU, its memory in bytes, its driver and CUDA's version."""
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         return {
             "gpu": properties.name,

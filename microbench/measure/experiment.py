@@ -24,14 +24,16 @@ class Clock(Protocol):
 
     Attributes:
         name: what the records call it.
-        mark: notes this point in time, as cheaply as the device can.
         ahead: the host may set marks that the device passes later, so that the host's time for setting one
             is on this clock only where the device waits for the host.
     """
 
     name: str
-    mark: Marker
     ahead: bool
+
+    def mark(self) -> Mark:
+        """Note this point in time, as cheaply as the device can."""
+        ...
 
     def seconds(self, marks: Sequence[Mark]) -> Sequence[float]:
         """Each mark's time in seconds after the first, once the device has passed them all."""

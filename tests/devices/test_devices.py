@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import FakeClock, FakeDevice
 
 from microbench import devices
 from microbench.config import Config, DeviceConfig, PrecisionConfig
-from microbench.devices import cpu, cuda, fake
+from microbench.devices import cpu, cuda
 from microbench.errors import UserError
 from microbench.metrics import cpus
 
@@ -29,7 +30,7 @@ def test_a_device_that_cannot_be_used_says_why(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_clocks_tell_seconds_after_the_first_mark() -> None:
     assert cpu.HostClock().seconds([1_000_000_000, 1_500_000_000, 3_000_000_000]) == [0.0, 0.5, 2.0]
-    clock = fake.FakeClock()
+    clock = FakeClock()
     clock.advance(1.0)
     marks = [clock.mark()]
     clock.advance(0.5)
@@ -46,11 +47,18 @@ def test_the_hosts_clock_moves_forward_in_nanoseconds() -> None:
     assert clock.seconds([first, second])[0] == 0
 
 
-def test_the_fake_device_is_for_tests_only() -> None:
-    reason = fake.Device().unusable()
-    assert reason
-    with pytest.raises(UserError, match=rf"^device=fake cannot be used here: {reason}\.$"):
-        devices.open_device("fake")
+def test_a_device_need_not_say_more_than_its_name_and_its_clock() -> None:
+    class Other(devices.Device):
+        name, clock = "cpu", FakeClock()
+
+    device = Other()
+    assert device.unusable() is None
+    assert device.torch_device() == torch.device("cpu")
+    assert device.precisions == devices.PRECISIONS
+    assert device.memory().peak() is None
+    assert device.describe() == {}
+    with device.prepared(of("cpu")), device.memory().paused():
+        pass
 
 
 class StubEvent:
@@ -152,7 +160,7 @@ def test_products_on_the_gpu_are_in_full_fp32_or_in_tf32_while_prepared(
     assert fp32_precisions() == tf32
 
 
-@pytest.mark.parametrize("device", [cpu.Device, fake.Device])
+@pytest.mark.parametrize("device", [cpu.Device, FakeDevice])
 def test_on_the_host_no_products_on_a_gpu_are_touched(device: type[devices.Device], tf32: list[str]) -> None:
     threads = torch.get_num_threads()
     with device().prepared(of("cpu")):
@@ -173,7 +181,7 @@ def test_torch_uses_onednn_or_not_while_prepared(
 
 
 def test_without_onednn_a_gpu_would_do_nothing_else() -> None:
-    line = r"^device\.mkldnn=false is an option of device=cpu: on a GPU nothing uses oneDNN\.$"
+    line = r"^device\.mkldnn=false is an option of device=cpu: device=cuda does not use oneDNN\.$"
     with pytest.raises(UserError, match=line), cuda.Device().prepared(of("cuda", mkldnn=False)):
         pass
 
@@ -193,7 +201,7 @@ class TestEvictor:
         monkeypatch.setattr(torch.Tensor, "add_", noting)
         return found
 
-    @pytest.mark.parametrize(("cache", "size"), [(3 * 2**20, 6 * 2**20), (None, 2 * cpu.UNKNOWN_CACHE)])
+    @pytest.mark.parametrize(("cache", "size"), [(3 * 2**20, 6 * 2**20), (None, 2 * devices.UNKNOWN_CACHE)])
     def test_twice_the_last_level_of_cache_is_rewritten_each_time(
         self, cache: int | None, size: int, written: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -218,25 +226,20 @@ class TestEvictor:
         evict()
         assert written == [6 * 2**20]
 
-    def test_the_fake_device_has_nothing_to_evict(self, written: list[int]) -> None:
-        evict = fake.Device().evictor()
-        evict()
-        assert written == []
-
     def test_a_gpus_l2_cache_is_evicted_twice_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        zeroed: list[int] = []
+        rewritten: list[int] = []
 
         class Properties:
             L2_cache_size = 5 * 2**20
 
-        def empty(size: int, dtype: torch.dtype, device: torch.device) -> Any:
-            assert (dtype, device.type) == (torch.uint8, "cuda")
-            return SimpleNamespace(zero_=lambda: zeroed.append(size))
+        def zeros(count: int, dtype: torch.dtype, device: torch.device) -> Any:
+            assert device.type == "cuda"
+            return SimpleNamespace(add_=lambda one: rewritten.append(count * dtype.itemsize))
 
         monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: Properties)
-        monkeypatch.setattr(torch, "empty", empty)
+        monkeypatch.setattr(torch, "zeros", zeros)
         evict = cuda.Device().evictor()
-        assert zeroed == []
+        assert rewritten == []
         evict()
-        assert zeroed == [10 * 2**20]
+        assert rewritten == [10 * 2**20]

@@ -6,8 +6,9 @@ from typing import Any
 import pynvml
 import pytest
 import torch
+from fakes import FakeDevice
 
-from microbench.devices import cpu, cuda, fake
+from microbench.devices import cpu, cuda
 from microbench.metrics import energy
 
 
@@ -121,6 +122,6 @@ def test_on_a_cpu_the_processors_counters_are_read(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_fake_device_takes_no_energy_that_is_known() -> None:
-    with fake.Device().energy() as meter:
+    with FakeDevice().energy() as meter:
         pass
     assert meter.joules is None

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import FakeDevice
 from torch import nn
 
-from microbench.devices import Level, cpu, cuda, fake
+from microbench.devices import Level, cpu, cuda
 from microbench.errors import UserError
 
 MIB = 2**20
@@ -215,7 +216,7 @@ def test_on_a_gpu_it_reads_the_caching_allocator(monkeypatch: pytest.MonkeyPatch
 
 
 def test_on_the_fake_device_nothing_is_ever_allocated() -> None:
-    with fake.Device().ledger() as ledger:
+    with FakeDevice().ledger() as ledger:
         ledger.note()
         mib()
         ledger.note()

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from fakes import FakeClock
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.special import ndtri
 
-from microbench.devices.fake import FakeClock
 from microbench.measure.experiment import Experiment, Mark, Marker
 from microbench.measure.sampler import sample
 from microbench.measure.stopping import StoppingRule

@@ -6,8 +6,8 @@ from dataclasses import replace
 from itertools import cycle, repeat
 
 import pytest
+from fakes import FakeClock
 
-from microbench.devices.fake import FakeClock
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.measure.sampler import Sampled, calibrate, heat, observe, quiet_gc, sample
 from microbench.measure.stopping import StoppingRule

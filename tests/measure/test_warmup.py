@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from itertools import cycle
 
 import pytest
+from fakes import FakeClock
 
-from microbench.devices.fake import FakeClock
 from microbench.measure.warmup import WINDOW, Warmup, warm_up
 
 

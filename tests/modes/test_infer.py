@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import FakeClock
 from torch import Tensor, nn
 
 from microbench.config import Config, PrecisionConfig
-from microbench.devices.fake import FakeClock
 from microbench.engines import Job, eager
 from microbench.measure.sampler import calibrate, observe
 from microbench.modes import Trial, find, infer, is_finite

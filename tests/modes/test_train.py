@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import FakeClock
 from torch import Tensor, nn
 
 from microbench.compose import from_options
 from microbench.config import Config, OptimizerConfig, PrecisionConfig
-from microbench.devices.fake import FakeClock
 from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.measure.experiment import Experiment

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import FakeClock, FakeDevice
 
-from microbench.devices import cpu, fake
-from microbench.devices.fake import FakeClock
+from microbench.devices import cpu
 from microbench.measure.disturbances import Surroundings
 from microbench.profile import kept, peaks
 from microbench.results.record import Readings
@@ -171,7 +171,7 @@ def test_a_format_is_emulated_where_that_is_known_or_where_it_is_much_slower(
     known: bool | None, share: float, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then it is measured in brief calls alone, and has no peak."""
-    device = fake.Device()
+    device = FakeDevice()
     clock, longest = device.clock, 0.0
 
     def probe(draw: peaks.Draw, amount: float) -> peaks.Work:
@@ -321,9 +321,9 @@ def test_the_best_of_several_looks_counts(disturbed: bool, monkeypatch: pytest.M
 
 
 def test_where_a_look_takes_long_there_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    device, looks = fake.Device(), []
+    device, looks = FakeDevice(), []
 
-    def look(products: object, given: fake.Device) -> Peaks:
+    def look(products: object, given: FakeDevice) -> Peaks:
         given.clock.advance(peaks.LONGEST / 2)
         looks.append(given)
         return FOUND
@@ -346,7 +346,7 @@ def test_other_work_disturbs_and_how_the_machine_is_set_up_does_not() -> None:
 
 
 def test_on_a_clock_that_stands_still_nothing_is_known() -> None:
-    found = peaks.measure(fake.Device())
+    found = peaks.measure(FakeDevice())
     assert (found.fp32, found.bf16, found.bandwidths) == (None, None, ())
 
 

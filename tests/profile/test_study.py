@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from microbench.devices import open_module
+from microbench.devices import find
 from microbench.profile.study import Study, measure_memory
 from microbench.profile.tracing import trace
 from microbench.results.layers import Kind
@@ -37,7 +37,7 @@ def test_memory_is_what_a_call_leaves_allocated_what_it_takes_at_most_and_where_
 
     with torch.inference_mode():
         root = trace(model, call)
-        found = measure_memory(call, root, open_module("cpu"))
+        found = measure_memory(call, root, find("cpu"))
     assert {call.name: (each.alloc, each.peak, each.total) for call, each in found.items()} == {
         "": (ROW, 2 * ROW, ROW),
         "first": (ROW, 2 * ROW, ROW),

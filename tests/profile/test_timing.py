@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import FakeClock
 from torch import Tensor, nn
 
-from microbench.devices.fake import FakeClock
 from microbench.errors import UserError
 from microbench.measure.sampler import Sampled, sample
 from microbench.measure.stopping import StoppingRule

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from fakes import FakeClock
 
-from microbench.devices.fake import FakeClock
 from microbench.results.record import Outcome
 from microbench.schedule import runner
 from microbench.schedule.budget import Budget
