@@ -8,7 +8,7 @@ from types import ModuleType
 
 from microbench.errors import unknown
 
-SHARED = ("capture",)  # no option itself, but what several of them share
+SHARED = ("capture", "optimizer")  # no options themselves, but what several of them share
 
 
 def names(room: str) -> list[str]:

@@ -18,7 +18,7 @@ from microbench.config import Config, PrecisionConfig
 from microbench.devices import Device, MemoryMeter
 from microbench.engines import Job, Program
 from microbench.engines.capture.failures import reason
-from microbench.engines.capture.rehearsal import rehearse, same_random_numbers
+from microbench.engines.capture.rehearsal import same_random_numbers
 from microbench.errors import FailedAt, SkippedError, UserError, first_line
 from microbench.formats import arithmetic
 from microbench.host import state
@@ -132,11 +132,11 @@ class _Steps:
         config, clock = self._config, device.clock
         mode = modes.find(config.mode.name)
         modes.check(config)
-        if config.on_paper:
-            return self._on_paper(device)
         training = mode.TRAINING or config.mode.training
         self.doing = "preparing"
         engines.check(config, training)
+        if config.on_paper:
+            return self._on_paper(device)
         evict = device.evictor() if config.measure.cold_cache else None
         memory: MemoryMeter = device.memory()
         workload = self._build(device, training)
@@ -145,7 +145,7 @@ class _Steps:
         stack.callback(program.close)
         inputs.follow(program.workload.inputs)
         with mode.experiment(program, config) as trial:
-            experiment = trial.experiment if evict is None else _cold(trial.experiment, evict, program)
+            experiment = program.timed(trial.experiment if evict is None else _cold(trial.experiment, evict))
             first_call = self._first_call(experiment, clock)
             is_given_back = _changes(inputs, program, training)
             before = {} if training else state_of(program.workload.module)
@@ -159,7 +159,7 @@ class _Steps:
                 given_back_over=experiment.runs if is_given_back else 1,
                 state=() if training else changed(before, state_of(program.workload.module)),
             )
-            peak_memory = memory.peak() if program.loop is None else program.loop.peak_memory()
+            peak_memory = program.peak_memory(memory)
             finite = trial.finite()
             findings = (
                 Findings() if trial.findings is None else trial.findings(sampled, device, self._is_first)
@@ -217,7 +217,7 @@ class _Steps:
         if config.layout == "mkldnn":
             weights.fill(workload.module)
         self._begin("the first call of", "prepare")
-        form, _ = engines.dressed(Job(workload, config, config.mode.training))
+        form, _ = engines.in_format(Job(workload, config, config.mode.training))
         return Outcome(
             series=tuple(profile.on_paper(form, config, lambda: weights.fill(workload.module))),
             cost=_cost(workload),
@@ -264,8 +264,7 @@ class _Steps:
         )
         program = engines.prepare(Job(workload, config, training))
         try:
-            if program.loop is None:
-                rehearse(program.call, program.workload, training)
+            program.rehearse(training)
         finally:
             program.close()
 
@@ -290,7 +289,7 @@ class _Steps:
         start = time.perf_counter_ns()
         program = engines.prepare(Job(workload, self._config, training))
         seconds = (time.perf_counter_ns() - start) * 1e-9
-        self.environment |= asdict(program.facts) | self._threads_used(program)
+        self.environment |= asdict(program.info) | self._threads_used(program)
         return program, self._once("prepare", "perf_counter_ns", seconds)
 
     def _first_call(self, experiment: Experiment, clock: Clock) -> Series:
@@ -318,14 +317,13 @@ class _Steps:
             LEAST_FOR_INTERVAL if settings.rounds == 1 else min(LEAST_OF_A_ROUND, settings.min_samples),
         )
         calls = sampler.calibrate(experiment, warmup.typical, settings.min_sample)
-        loop = program.loop
-        with Sensors() if loop is None else Sensors(loop.pid) as sensors:
+        with Sensors(program.pid) as sensors:
             sampled = sampler.sample(experiment, device.clock, rule, calls, self._watch)
         return sampled, sensors
 
     def _threads_used(self, program: Program) -> dict[str, int]:
         """The threads as they are now: torch's, or those of the engine's own library."""
-        own = {name: getattr(program.facts, name) for name in self._threads_asked}
+        own = {name: getattr(program.info, name) for name in self._threads_asked}
         return state.threads_used() | {name: number for name, number in own.items() if number is not None}
 
     @property
@@ -348,12 +346,9 @@ def _seconds(outcome: Outcome, phases: Collection[str]) -> float | None:
     return next((summary.median for summary in summaries if summary is not None), None)
 
 
-def _cold(experiment: Experiment, evict: Callable[[], object], program: Program) -> Experiment:
-    """The experiment with the caches evicted before each sample; calls are not merged then.
-
-    A program's own loop evicts them itself, from the threads that it computes with.
-    """
-    return replace(experiment, before=evict if program.loop is None else None, mergeable=False)
+def _cold(experiment: Experiment, evict: Callable[[], object]) -> Experiment:
+    """The experiment with the caches evicted before each sample; calls are not merged then."""
+    return replace(experiment, before=evict, mergeable=False)
 
 
 def _changes(inputs: Inputs, program: Program, training: bool) -> bool:

@@ -538,7 +538,7 @@ def test_threads_of_an_engine_of_its_own_are_those_that_ran(monkeypatch: pytest.
 
     def with_threads(*arguments: Any) -> engines.Program:
         program = prepare(*arguments)
-        return replace(program, facts=replace(program.facts, threads=3, interop_threads=5))
+        return replace(program, info=replace(program.info, threads=3, interop_threads=5))
 
     monkeypatch.setattr(engines, "prepare", with_threads)
     outcome = measured(threads=2)
@@ -901,33 +901,33 @@ from dataclasses import replace
 
 import torch
 
-from microbench.engines import ALL_LAYOUTS, ALL_PRECISIONS, Program, dressed
+from microbench.engines import Program, in_format
 
-TRAINS, PRECISIONS, LAYOUTS, DEVICES = True, ALL_PRECISIONS, ALL_LAYOUTS, ("cpu",)
+TRAINS = True
 
 
 def prepare(job):
-    workload, facts = dressed(job)
+    workload, info = in_format(job)
     with torch.no_grad():
         kept = workload.module(*workload.inputs)
-    return Program(workload, lambda: kept, facts=facts)
+    return Program(workload, lambda: kept, info=info)
 """
 
 SCALED = """
 from dataclasses import replace
 
-from microbench.engines import ALL_LAYOUTS, ALL_PRECISIONS, Program, dressed
+from microbench.engines import Program, in_format
 
-TRAINS, PRECISIONS, LAYOUTS, DEVICES = True, ALL_PRECISIONS, ALL_LAYOUTS, ("cpu",)
+TRAINS = True
 
 
 def prepare(job):
-    workload, facts = dressed(job)
+    workload, info = in_format(job)
     module = workload.module
     return Program(
         workload,
         lambda: module(*workload.inputs) * 1.05,
         list(module.parameters()),
-        facts=replace(facts, engine="scaled 1.0"),
+        info=replace(info, engine="scaled 1.0"),
     )
 """

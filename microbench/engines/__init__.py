@@ -13,11 +13,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from microbench import formats, registry
-from microbench.config import Config, EngineConfig
+from microbench import devices, formats, registry
+from microbench.config import LAYOUTS, Config, EngineConfig
+from microbench.devices import MemoryMeter
 from microbench.distribution import install_line
+from microbench.engines.capture.rehearsal import rehearse
 from microbench.errors import SkippedError
 from microbench.formats import arithmetic
+from microbench.measure.experiment import Experiment
 from microbench.workloads import Workload
 
 
@@ -37,8 +40,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """How it turned out: `env_*` fields of the records.
+class EngineInfo:
+    """What runs the module, as it turned out: `env_*` fields of the records.
 
     Attributes:
         engine: the library that runs it, with its version.
@@ -68,33 +71,7 @@ class Answer:
     gradients: Sequence[Tensor] = ()
 
 
-class Loop(Protocol):
-    """An engine's own measuring loop, in a process of its own.
-
-    Attributes:
-        pid: that process.
-    """
-
-    pid: int
-
-    def step(self, calls: int) -> Sequence[int]:
-        """One sample: the marks that the mode sets, in nanoseconds of `time.perf_counter_ns`."""
-        ...
-
-    def burst(self, calls: int, samples: int) -> Sequence[Sequence[int]]:
-        """So many samples without a break."""
-        ...
-
-    def answer(self) -> Answer:
-        """What one untimed call, or a step from the first weights, computes."""
-        ...
-
-    def peak_memory(self) -> int | None:
-        """Bytes over the level before the module was loaded."""
-        ...
-
-
-def _same(output: Any) -> Any:
+def _identity(output: Any) -> Any:
     return output
 
 
@@ -104,29 +81,45 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Program:
-    """A workload made ready to run.
+    """A workload made ready to run. An engine that times itself in another process overrides the methods.
 
     Attributes:
         workload: as it is run: module, inputs and objective in their precision and layout.
         call: computes the output for the workload's inputs: what is timed.
         parameters: what an optimizer updates.
         outputs: what `call` returned, as torch's tensors; untimed.
-        loop: the engine's own loop, which is timed instead of `call`.
-        overwrites: the loop's calls change its inputs, which it does not give back.
-        facts: how it turned out.
+        info: how it turned out.
         renewed: makes `call` anew, of the module as it is then; None where `call` follows the module.
         close: frees what outlives a call: processes, sessions, folders.
+        pid: the process that computes; None for this one.
+        overwrites: each call changes inputs that cannot be given back to it.
     """
 
     workload: Workload
     call: Callable[[], Any]
     parameters: Sequence[Tensor] = ()
-    outputs: Callable[[Any], Any] = _same
-    loop: Loop | None = None
-    overwrites: bool = False
-    facts: Facts = field(default_factory=Facts)
+    outputs: Callable[[Any], Any] = _identity
+    info: EngineInfo = field(default_factory=EngineInfo)
     renewed: Callable[[], Callable[[], Any]] | None = None
     close: Callable[[], None] = _nothing
+    pid: int | None = None
+    overwrites: bool = False
+
+    def timed(self, experiment: Experiment) -> Experiment:
+        """Return a mode's experiment as it is sampled: with the mode's step, or with a loop of its own."""
+        return experiment
+
+    def answer(self, compute: Callable[[Program], Answer]) -> Answer:
+        """Return what one untimed call, or step, computes: what a mode computes with it, or by itself."""
+        return compute(self)
+
+    def peak_memory(self, meter: MemoryMeter) -> int | None:
+        """Return the bytes over the level before the module was built, by the device's meter or its own."""
+        return meter.peak()
+
+    def rehearse(self, training: bool) -> None:
+        """Call it once, untimed, in training with the backward pass, and undo what that changes."""
+        rehearse(self.call, self.workload, training)
 
 
 class Engine(Protocol):
@@ -134,24 +127,18 @@ class Engine(Protocol):
 
     Attributes:
         TRAINS: whether it can train.
-        PRECISIONS, LAYOUTS, DEVICES: those it can do.
 
-    One that computes without torch's kernels says `USES_TORCH = False`; one for a device that few have says
-    what it takes, in `NEEDS`; one that needs libraries besides torch names their modules, in `LIBRARIES`.
+    What it leaves out is as in torch: `PRECISIONS` are those of torch on the device, `LAYOUTS` all, `DEVICES`
+    any. One that computes without torch's kernels says `USES_TORCH = False`; one for a device that few have
+    says what it takes, in `NEEDS`; one that needs libraries besides torch names their modules, in
+    `LIBRARIES`.
     """
 
     TRAINS: bool
-    PRECISIONS: Sequence[str]
-    LAYOUTS: Sequence[str]
-    DEVICES: Sequence[str]
 
     def prepare(self, job: Job) -> Program:
         """Make a workload ready to run."""
         ...
-
-
-ALL_PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "amp_bf16", "amp_fp16")
-ALL_LAYOUTS = ("contiguous", "channels_last", "mkldnn")
 
 
 def prepare(job: Job) -> Program:
@@ -166,29 +153,31 @@ def prepare(job: Job) -> Program:
 
 
 def check(config: Config, training: bool) -> None:
-    """See that the engine of a configuration can do what it asks for; no workload is needed to tell.
+    """See that the engine of a configuration supports what it asks for; no workload is needed to tell.
 
     Raises:
-        SkippedError: it cannot, and what it can; or its libraries are missing, and what installs them.
+        SkippedError: it does not, and what it supports; or its libraries are missing, and what installs them.
     """
-    engine: Engine = registry.find("engines", config.engine.name)
+    name, device = config.engine.name, devices.find(config.device.name)
+    engine: Engine = registry.find("engines", name)
     if training and not engine.TRAINS:
-        raise SkippedError(
-            f"engine={config.engine.name} does not train: use mode=infer, or engine=eager or compile"
-        )
-    asked: Mapping[str, tuple[str, Sequence[str]]] = {
-        "device": (config.device.name, engine.DEVICES),
-        "precision": (config.precision.name, engine.PRECISIONS),
-        "layout": (config.layout, engine.LAYOUTS),
-    }
-    for option, (value, able) in asked.items():
-        if value not in able:
-            text = f"engine={config.engine.name} does not do {option}={value}: it can do {', '.join(able)}"
-            needs = getattr(engine, "NEEDS", None) if option == "device" else None
-            raise SkippedError(text if needs is None else f"{text}; it needs {needs}")
+        raise SkippedError(f"engine={name} does not train: use mode=infer, or engine=eager or compile")
+    if device.name not in (supported := getattr(engine, "DEVICES", (device.name,))):
+        needs = f" (needs {engine.NEEDS})" if hasattr(engine, "NEEDS") else ""
+        raise unsupported(name, f"device={device.name}", supported, needs)
+    if config.precision.name not in (supported := getattr(engine, "PRECISIONS", device.precisions)):
+        raise unsupported(name, f"precision={config.precision.name} on device={device.name}", supported)
+    if config.layout not in (supported := getattr(engine, "LAYOUTS", LAYOUTS)):
+        raise unsupported(name, f"layout={config.layout}", supported)
     if not config.device.mkldnn:
         check_without_onednn(engine, config.engine)
-    require(config.engine.name, *getattr(engine, "LIBRARIES", ()))
+    require(name, *getattr(engine, "LIBRARIES", ()))
+
+
+def unsupported(engine: str, asked: str, supported: Sequence[str], needs: str = "") -> SkippedError:
+    """Return the error that says what an engine supports instead of what it was asked for."""
+    able = ", ".join(supported)
+    return SkippedError(f"engine={engine} does not support {asked}; it supports {able}{needs}")
 
 
 def check_without_onednn(engine: Engine, config: EngineConfig) -> None:
@@ -224,20 +213,20 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def counted(layers: Mapping[str, int]) -> str:
-    """What computes the layers, as text: its name, or where there are several, how many layers each does."""
+def counts_as_text(layers: Mapping[str, int]) -> str:
+    """Return what computes the layers: its name, or where there are several, how many layers each does."""
     ranked = sorted(layers.items(), key=lambda item: -item[1])
     return ranked[0][0] if len(ranked) == 1 else ", ".join(f"{name} {count}" for name, count in ranked)
 
 
-def dressed(job: Job) -> tuple[Workload, Facts]:
-    """A job's workload in its precision and layout, and what is known of how torch computes it.
+def in_format(job: Job) -> tuple[Workload, EngineInfo]:
+    """Return a job's workload in its precision and layout, and what is known of how torch computes it.
 
     Raises:
         SkippedError: it cannot be brought into that form.
     """
     config = job.config
-    workload, conversions = formats.dressed(job.workload, config, job.training)
+    workload, conversions = formats.in_format(job.workload, config, job.training)
     workload.module.train(job.training)
     multiplies = arithmetic.of(config.precision, config.device.name)
-    return workload, Facts(arithmetic=multiplies, conversions=conversions)
+    return workload, EngineInfo(arithmetic=multiplies, conversions=conversions)

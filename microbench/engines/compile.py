@@ -11,15 +11,13 @@ import torch._dynamo
 from torch._dynamo.utils import counters
 
 from microbench.config import EngineConfig
-from microbench.engines import ALL_PRECISIONS, Facts, Job, Program, dressed, quiet
+from microbench.engines import EngineInfo, Job, Program, in_format, quiet
 from microbench.engines.capture import failures, inductor
 from microbench.engines.capture.rehearsal import rehearse
 from microbench.errors import SkippedError, unknown
 
 TRAINS = True
-PRECISIONS = ALL_PRECISIONS
 LAYOUTS = ("contiguous", "channels_last")
-DEVICES = ("cpu", "cuda")
 
 INDUCTOR = "inductor"
 OF_INDUCTOR = {"mode": "default", "freezing": False, "cpp_wrapper": False, "cache": "warm"}
@@ -39,7 +37,7 @@ def prepare(job: Job) -> Program:
     """
     options, on_cpu = job.config.engine, inductor.is_on_cpu(job.workload)
     check(job)
-    workload, facts = dressed(job)
+    workload, info = in_format(job)
     torch._dynamo.reset()
     counters.clear()
     with ExitStack() as stack:
@@ -49,7 +47,7 @@ def prepare(job: Job) -> Program:
             workload.module, backend=options.backend, mode=mode_of(options), dynamic=options.dynamic
         )
         call = partial(compiled, *workload.inputs)
-        with quiet(), failures.told(f"engine.backend={options.backend}", workload, job.training):
+        with quiet(), failures.one_line_errors(f"engine.backend={options.backend}", workload, job.training):
             rehearse(call, workload, job.training, 1 if on_cpu else REHEARSALS)
         check_compiled(job)
         inductor.end_processes()
@@ -58,7 +56,7 @@ def prepare(job: Job) -> Program:
         workload,
         call,
         list(workload.module.parameters()),
-        facts=facts_of(facts, options.backend),
+        info=info_of(info, options.backend),
         close=close,
     )
 
@@ -111,8 +109,8 @@ def check_compiled(job: Job) -> None:
         )
 
 
-def facts_of(facts: Facts, backend: str) -> Facts:
+def info_of(info: EngineInfo, backend: str) -> EngineInfo:
     """What is known of how the module is run: by which backend, and in how many pieces."""
     breaks = sum(counters["graph_break"].values())
     pieces = f", {breaks} graph break{'s' * (breaks > 1)}" if breaks else ""
-    return replace(facts, engine=backend + pieces)
+    return replace(info, engine=backend + pieces)

@@ -5,22 +5,19 @@ from __future__ import annotations
 from functools import partial
 
 from microbench import formats
-from microbench.engines import ALL_LAYOUTS, ALL_PRECISIONS, Job, Program, dressed
+from microbench.engines import Job, Program, in_format
 
 TRAINS = True
-PRECISIONS = ALL_PRECISIONS
-LAYOUTS = ALL_LAYOUTS
-DEVICES = ("cpu", "cuda")
 
 
 def prepare(job: Job) -> Program:
     """Call the module on its inputs, in train or eval mode."""
-    workload, facts = dressed(job)
+    workload, info = in_format(job)
     module = workload.module
     return Program(
         workload,
         partial(module, *workload.inputs),
         list(module.parameters()),
         outputs=formats.dense,
-        facts=facts,
+        info=info,
     )

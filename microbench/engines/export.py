@@ -13,16 +13,14 @@ import torch._inductor
 import torch.export
 from torch.export.graph_signature import TensorArgument
 
-from microbench.engines import ALL_PRECISIONS, Job, Program, dressed, quiet
+from microbench.engines import Job, Program, in_format, quiet
 from microbench.engines.capture import failures, inductor
 from microbench.engines.capture.rehearsal import EMPTY
 from microbench.errors import SkippedError
 from microbench.workloads import Workload
 
 TRAINS = False
-PRECISIONS = ALL_PRECISIONS
 LAYOUTS = ("contiguous", "channels_last")
-DEVICES = ("cpu", "cuda")
 
 
 def prepare(job: Job) -> Program:
@@ -33,20 +31,20 @@ def prepare(job: Job) -> Program:
         CompileError: compiling it failed.
     """
     inductor.require_compiler("export")
-    workload, facts = dressed(job)
+    workload, info = in_format(job)
     program = exported(workload)
     with ExitStack() as stack:
         folder = stack.enter_context(inductor.folder("export"))
         with (
             quiet(),
-            failures.told("AOTInductor", workload, training=False),
+            failures.one_line_errors("AOTInductor", workload, training=False),
             inductor.compiling(job.config.engine, inductor.is_on_cpu(workload)),
         ):
             loaded = load(program, folder / "module.pt2")
         stack.callback(unload, loaded)
         close = stack.pop_all().close
     return Program(
-        workload, partial(loaded, *workload.inputs), facts=replace(facts, engine="aotinductor"), close=close
+        workload, partial(loaded, *workload.inputs), info=replace(info, engine="aotinductor"), close=close
     )
 
 
@@ -57,7 +55,8 @@ def exported(workload: Workload) -> torch.export.ExportedProgram:
         SkippedError: it works, but cannot be exported, or the graph would be empty.
     """
     what = f"torch.export cannot make one graph of {workload.name}"
-    with quiet(), failures.told(what, workload, training=False, kind=SkippedError), torch.no_grad():
+    told = failures.one_line_errors(what, workload, training=False, kind=SkippedError)
+    with quiet(), told, torch.no_grad():
         program = torch.export.export(workload.module, workload.inputs)
     if not any(isinstance(each.arg, TensorArgument) for each in program.graph_signature.output_specs):
         raise SkippedError(f"engine=export makes a graph of the module, and of this one {EMPTY}")

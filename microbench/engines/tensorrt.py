@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from microbench.distribution import install_line
-from microbench.engines import Facts, Job, Program, dressed, quiet
+from microbench.engines import EngineInfo, Job, Program, in_format, quiet
 
 TRAINS = False
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
@@ -22,7 +22,7 @@ def prepare(job: Job) -> Program:
 
     The library is imported here, and not before workers are forked, for it may start CUDA.
     """
-    workload, _ = dressed(job)
+    workload, _ = in_format(job)
     with quiet(), torch.no_grad():
         import torch_tensorrt
 
@@ -33,5 +33,5 @@ def prepare(job: Job) -> Program:
             disable_tf32=job.config.precision.name != "tf32",
             min_block_size=1,  # a layer alone is compiled, too
         )
-    facts = Facts(f"torch_tensorrt {torch_tensorrt.__version__}")
-    return Program(workload, partial(module, *workload.inputs), facts=facts)
+    info = EngineInfo(f"torch_tensorrt {torch_tensorrt.__version__}")
+    return Program(workload, partial(module, *workload.inputs), info=info)

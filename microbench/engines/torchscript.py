@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from microbench.config import EngineConfig
-from microbench.engines import ALL_PRECISIONS, Job, Program, dressed, quiet
+from microbench.engines import Job, Program, in_format, quiet
 from microbench.engines.capture.rehearsal import (
     EMPTY,
     Flat,
@@ -22,9 +22,7 @@ from microbench.errors import SkippedError, first_line
 from microbench.workloads import Workload, tensors
 
 TRAINS = True
-PRECISIONS = ALL_PRECISIONS
 LAYOUTS = ("contiguous", "channels_last")  # a trace has weights as constants, which cannot be blocked
-DEVICES = ("cpu", "cuda")
 
 REHEARSALS = {"infer": 2, "train": 3}
 """Calls until optimized code runs: TorchScript watches a graph's first call and optimizes it at the second,
@@ -44,7 +42,7 @@ def prepare(job: Job) -> Program:
             f"engine.{option}=true makes the parameters constants, which cannot train: use mode=infer, or "
             f"engine.{option}=false"
         )
-    workload, facts = dressed(job)
+    workload, info = in_format(job)
     with quiet():  # that TorchScript is to go, and that values become constants
         script = optimized(traced(workload, job.training), options)
         if job.config.precision.autocast is not None:
@@ -55,7 +53,7 @@ def prepare(job: Job) -> Program:
         workload,
         call,
         list(workload.module.parameters()),
-        facts=replace(facts, engine="torchscript"),
+        info=replace(info, engine="torchscript"),
         renewed=lambda: partial(traced(workload, job.training), *workload.inputs),
     )
 

@@ -8,10 +8,10 @@ from microbench.formats import layout, precision
 from microbench.formats.trial import dense
 from microbench.workloads import Workload
 
-__all__ = ["dense", "dressed"]
+__all__ = ["dense", "in_format"]
 
 
-def dressed(workload: Workload, config: Config, training: bool) -> tuple[Workload, int | None]:
+def in_format(workload: Workload, config: Config, training: bool) -> tuple[Workload, int | None]:
     """The workload in the precision and the layout that are asked for, for torch's engines.
 
     Returns:

@@ -17,8 +17,8 @@ import torch
 from microbench import registry
 from microbench.config import Config
 from microbench.devices import Device
-from microbench.engines import Answer, Loop, Program
-from microbench.measure.experiment import Experiment, Step
+from microbench.engines import Answer, Program
+from microbench.measure.experiment import Experiment
 from microbench.measure.sampler import Sampled
 from microbench.results.record import Series
 from microbench.workloads import tensors
@@ -88,8 +88,6 @@ def find(name: str) -> Mode:
 
 def answer_of_call(program: Program) -> Answer:
     """What a call of a program puts out, in inference."""
-    if program.loop is not None:
-        return program.loop.answer()
     with torch.inference_mode():
         return Answer(tuple(tensors(program.outputs(program.call()))))
 
@@ -97,11 +95,6 @@ def answer_of_call(program: Program) -> Answer:
 def is_finite(output: Any) -> bool:
     """Whether no tensor in an output, however nested, holds a NaN or an infinity."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors(output))
-
-
-def step_of(loop: Loop) -> Step:
-    """A step that an engine's own loop takes, with the marks that it sets."""
-    return lambda mark, calls: loop.step(calls)
 
 
 def is_finite_answer(answer: Answer) -> bool:

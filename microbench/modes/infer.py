@@ -12,7 +12,7 @@ import torch
 from microbench.config import Config
 from microbench.engines import Program
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
-from microbench.modes import Trial, is_finite_answer, step_of
+from microbench.modes import Trial, is_finite_answer
 from microbench.modes import answer_of_call as answer
 
 __all__ = ["TRAINING", "answer", "experiment"]
@@ -23,18 +23,16 @@ TRAINING = False
 @contextmanager
 def experiment(program: Program, config: Config) -> Iterator[Trial]:
     """One phase, `inference`; calls may be merged into a sample."""
-    loop = program.loop
     with torch.inference_mode():
         yield Trial(
             Experiment(
-                step_of_calls(program.call) if loop is None else step_of(loop),
+                step_of_calls(program.call),
                 {"inference": (0, 1)},
                 main=("inference",),
                 whole="inference",
                 mergeable=True,
-                burst=None if loop is None else loop.burst,
             ),
-            finite=lambda: is_finite_answer(answer(program)),
+            finite=lambda: is_finite_answer(program.answer(answer)),
         )
 
 

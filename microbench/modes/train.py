@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +12,10 @@ from torch import Tensor
 
 from microbench.config import Config, OptimizerConfig
 from microbench.engines import Answer, Program
-from microbench.errors import UserError, first_line, unknown
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
-from microbench.modes import Trial, is_finite, is_finite_answer, step_of
+from microbench.modes import Trial, is_finite_answer
 from microbench.workloads import Objective, tensors
+from microbench.workloads.optimizer import make_optimizer
 
 TRAINING = True
 
@@ -36,26 +35,18 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
     `loss` is a phase where the objective is one (models, not layers), `update` where there are parameters;
     without them `total` ends with the backward pass. A loss under autocast to float16 is scaled.
     """
-    objective, loop = program.workload.objective, program.loop
+    objective = program.workload.objective
     names = ["forward", "loss", "backward", "update"]
     if not objective.is_loss:
         names.remove("loss")
     if not program.parameters:
         names.remove("update")
     phases = {name: (index, index + 1) for index, name in enumerate(names)} | {"total": (0, len(names))}
-    step, burst = (make_step(program, config), None) if loop is None else (step_of(loop), loop.burst)
-
-    def finite() -> bool:
-        if loop is not None:
-            return is_finite_answer(loop.answer())
-        output = program.outputs(program.call())
-        return is_finite(output) and is_finite(objective(output))
-
+    experiment = Experiment(
+        make_step(program, config), phases, main=("forward", "backward", "total"), whole="total"
+    )
     with torch.enable_grad():
-        yield Trial(
-            Experiment(step, phases, main=("forward", "backward", "total"), whole="total", burst=burst),
-            finite,
-        )
+        yield Trial(experiment, lambda: is_finite_answer(program.answer(forward_answer)))
 
 
 def make_step(program: Program, config: Config) -> Step:
@@ -100,10 +91,14 @@ class Scaled:
         self._objective.backward(self._scaler.scale(root))
 
 
+def forward_answer(program: Program) -> Answer:
+    """The outputs of a forward pass, and the loss."""
+    output = program.outputs(program.call())
+    return Answer((*tensors(output), *tensors(program.workload.objective(output))))
+
+
 def answer(program: Program) -> Answer:
     """The loss of a step, or a layer's outputs, and the gradients; they are dropped again."""
-    if program.loop is not None:
-        return program.loop.answer()
     objective = program.workload.objective
     with torch.enable_grad():
         root = objective(program.outputs(program.call()))
@@ -161,25 +156,6 @@ def step_of_layer(call: Callable[[], Any], objective: Objective, update: Update)
         return start, forward_end, backward_end, mark()
 
     return step
-
-
-def make_optimizer(config: OptimizerConfig, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-    """The optimizer that a configuration names.
-
-    Raises:
-        UserError: torch.optim has no such class, or it does not take these arguments.
-    """
-    known = [name for name, each in vars(torch.optim).items() if inspect.isclass(each)]
-    if config.cls not in known:
-        raise unknown("optimizer.cls", config.cls, known)
-    try:
-        optimizer: torch.optim.Optimizer = getattr(torch.optim, config.cls)(
-            parameters, lr=config.lr, **config.kwargs
-        )
-    except (TypeError, ValueError) as error:
-        given = f"optimizer.lr={config.lr} optimizer.kwargs={config.kwargs}"
-        raise UserError(f"{config.cls} does not take {given}: {first_line(error)}") from error
-    return optimizer
 
 
 def make_update(

@@ -54,11 +54,11 @@ def rounding(precision: PrecisionConfig) -> float:
 
 def answer_of(mode: Mode, program: Program, seed: int) -> Answer:
     """What a program computes; what draws random numbers all the same draws those of the seed."""
-    with quieted(program.workload.module) if mode.TRAINING else nullcontext(False) as drops:
+    with without_dropout(program.workload.module) if mode.TRAINING else nullcontext(False) as drops:
         if drops and program.renewed is not None:
             program = replace(program, call=program.renewed())
         torch.manual_seed(seed)
-        return mode.answer(program)
+        return program.answer(mode.answer)
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,7 @@ def put_back(program: Program, fresh: Workload, training: bool) -> None:
     """Give a program the inputs that its workload was built with, and after training the weights too.
 
     Measuring may have changed them: a layer may work in place, and training updates parameters and buffers.
-    An engine that measures by a loop of its own puts back by itself.
     """
-    if program.loop is not None:
-        return
     pairs = list(zip(program.workload.inputs, fresh.inputs, strict=True))
     if training:
         pairs += zip(program.parameters, fresh.module.parameters(), strict=True)
@@ -143,7 +140,7 @@ QUIET_IN_EVAL = frozenset(
 
 
 @contextmanager
-def quieted(module: nn.Module) -> Iterator[bool]:
+def without_dropout(module: nn.Module) -> Iterator[bool]:
     """Let the modules that drop values at random drop none; say whether there are any; then put that back.
 
     Classes are told by their names, which modules of TorchScript keep.

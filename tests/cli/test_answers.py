@@ -31,13 +31,13 @@ sys.meta_path.insert(0, WithPlanted())
 ENGINE = """
 from torch.nn.functional import linear
 
-from microbench.engines import ALL_LAYOUTS, ALL_PRECISIONS, Program, dressed
+from microbench.engines import Program, in_format
 
-TRAINS, PRECISIONS, LAYOUTS, DEVICES = True, ALL_PRECISIONS, ALL_LAYOUTS, ("cpu",)
+TRAINS = True
 
 
 def prepare(job):
-    workload, facts = dressed(job)
+    workload, info = in_format(job)
     module, (x,) = workload.module, workload.inputs
     calls = {
         "right": lambda: module(x),
@@ -46,7 +46,7 @@ def prepare(job):
         "detached": lambda: linear(x, module.weight.detach(), module.bias),
     }
     call = calls[list(calls)[job.config.interop_threads - 1]]
-    return Program(workload, call, list(module.parameters()), facts=facts)
+    return Program(workload, call, list(module.parameters()), info=info)
 """
 RIGHT, RIGHT_TOO, SCALED, DETACHED = 1, 2, 3, 4
 """Whether it is wrong, and how, is told the planted engine by `interop_threads`, so that one server does."""

@@ -19,5 +19,5 @@ def test_modules_are_converted_and_quantized_in_forked_workers_and_compute_the_s
     assert [case[0]["answer"] for case in (ort, openvino)] == ["same", "same"]
     assert ort[0]["env_engine"].startswith("onnxruntime ")
     assert openvino[0]["env_engine"].startswith("openvino ")
-    assert "engine=tensorrt does not do device=cpu" in tensorrt[0]["error"]
+    assert "engine=tensorrt does not support device=cpu" in tensorrt[0]["error"]
     assert "Warning" not in done.err

@@ -56,7 +56,7 @@ def test_a_compiled_module_infers_as_eager_does_and_is_not_compiled_again(prepar
     assert compiled["unique_graphs"] == 1
     found = infer.answer(program)
     assert counters["stats"] == compiled
-    assert program.facts.engine == "inductor"
+    assert program.info.engine == "inductor"
     assert_same(found, eagers(net_job("compile", training=False)))
 
 
@@ -141,7 +141,7 @@ class Broken(nn.Module):
 
 def test_graph_breaks_are_counted(prepare: Prepare) -> None:
     program = prepare(job_of(Broken(), torch.ones(2), engine="compile", **{"engine.backend": "eager"}))
-    assert program.facts.engine == "eager, 1 graph break"
+    assert program.info.engine == "eager, 1 graph break"
     assert infer.answer(program).outputs[0].tolist() == [2, 2]
 
 

@@ -35,7 +35,7 @@ def program() -> Iterator[Program]:
 
 
 def test_an_exported_module_infers_as_eager_does(program: Program) -> None:
-    assert program.facts.engine == "aotinductor"
+    assert program.info.engine == "aotinductor"
     assert_same(infer.answer(program), eagers(net_job("export", training=False)))
 
 

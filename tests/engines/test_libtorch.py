@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from microbench import devices, engines
 from microbench.compose import from_options
 from microbench.config import Config, OptimizerConfig
-from microbench.engines import Answer, Job, Program, eager, libtorch
+from microbench.engines import Answer, Job, eager, libtorch
 from microbench.engines.libtorch import build, optimizers, traced
-from microbench.engines.libtorch.loop import ProgramLoop
+from microbench.engines.libtorch.loop import LoopProgram
 from microbench.engines.libtorch.process import Process, ProgramError
 from microbench.errors import SkippedError, UserError
 from microbench.host.state import denormals_flushed, threads_set
@@ -29,16 +29,17 @@ from microbench.metrics import cgroups
 from microbench.metrics.load import threads
 from microbench.metrics.process import Usage
 from microbench.modes import infer, train
-from microbench.verify.reference import quieted
+from microbench.verify.reference import without_dropout
 from microbench.worker import is_out_of_memory
 from microbench.workloads import Objective, Workload
 from microbench.workloads.layer import OnesGradient
+from microbench.workloads.optimizer import make_optimizer
 from microbench.workloads.torchvision import CrossEntropy
 
 MIB = 2**20
 PATIENCE = 20  # seconds in which a process has ended for certain
 
-Prepare = Callable[..., Program]
+Prepare = Callable[..., LoopProgram]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,9 +63,10 @@ def prepare() -> Iterator[Prepare]:
             objective: Objective | None = None,
             training: bool = False,
             **options: Any,
-        ) -> Program:
+        ) -> LoopProgram:
             workload = Workload("tiny", module, inputs, objective or OnesGradient())
             found = engines.prepare(Job(workload, configured(**options), training))
+            assert isinstance(found, LoopProgram)
             stack.callback(found.close)
             return found
 
@@ -132,8 +134,7 @@ def assert_same(found: Answer, wanted: Answer, tolerance: float = 1e-5) -> None:
         torch.testing.assert_close(one.float(), other.float(), atol=tolerance, rtol=tolerance)
 
 
-def answer_of(found: Program) -> Answer:
-    assert found.loop is not None
+def answer_of(found: LoopProgram) -> Answer:
     return found.loop.answer()
 
 
@@ -183,7 +184,6 @@ def test_several_inputs_and_outputs_keep_their_order(
 
 def test_marks_are_of_python_s_clock_and_in_order(prepare: Prepare) -> None:
     loop = prepare(*net()).loop
-    assert loop is not None
     before = time.perf_counter_ns()
     marks = loop.step(3)
     after = time.perf_counter_ns()
@@ -193,7 +193,6 @@ def test_marks_are_of_python_s_clock_and_in_order(prepare: Prepare) -> None:
 
 def test_a_burst_is_as_many_samples_one_after_the_other(prepare: Prepare) -> None:
     loop = prepare(*net()).loop
-    assert loop is not None
     samples = loop.burst(2, 5)
     flat = [mark for sample in samples for mark in sample]
     assert [len(sample) for sample in samples] == [2] * 5
@@ -213,7 +212,6 @@ def test_a_sample_is_of_as_many_calls_as_it_says(prepare: Prepare) -> None:
             return self.count.clone()
 
     found = prepare(Counter(), torch.ones(1))
-    assert found.loop is not None
     found.loop.step(5)
     found.loop.burst(2, 3)
     assert answer_of(found).outputs[0].item() == libtorch.REHEARSALS["infer"] + 5 + 2 * 3 + 1
@@ -226,10 +224,23 @@ def test_an_input_that_is_overwritten_is_the_first_one_again_where_it_is_checked
 
     value = torch.ones(3)
     found = prepare(Doubled(), value)
-    assert found.loop is not None
     found.loop.step(4)
     assert answer_of(found).outputs[0].tolist() == [2.0, 2.0, 2.0]
     assert value.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("function", "again"),
+    [(torch.relu_, False), (Tensor.copy_, False), (Tensor.add_, True), (Tensor.mul, False)],
+)
+def test_an_input_counts_as_overwritten_where_calls_go_on_changing_its_values(
+    function: Callable[..., Tensor], again: bool, prepare: Prepare
+) -> None:
+    class Written(nn.Module):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            return function(first) if function is torch.relu_ else function(first, second)
+
+    assert prepare(Written(), *(torch.randn(4) for _ in range(2))).overwrites is again
 
 
 def targets_of(images: Tensor) -> CrossEntropy:
@@ -246,7 +257,6 @@ def test_a_step_has_the_loss_and_the_gradients_of_the_first_weights_however_many
     wanted = by_eager(module, images, objective=targets_of(images))
     fast = OptimizerConfig("sgd", "SGD", lr=0.5)
     found = prepare(module, images, objective=targets_of(images), training=True, optimizer=fast, **options)
-    assert found.loop is not None
     for _ in range(3):
         marks = found.loop.step(1)
         assert len(marks) == 5
@@ -275,7 +285,6 @@ def test_a_layer_is_trained_from_ones_and_its_input_has_a_gradient_too(prepare: 
     first.requires_grad_()
     wanted = by_eager(module, first, second, objective=OnesGradient())
     found = prepare(module, first, second, training=True)
-    assert found.loop is not None
     assert len(found.loop.step(1)) == 4
     assert_same(answer_of(found), wanted)
 
@@ -301,7 +310,6 @@ def test_a_parameter_that_serves_twice_stays_one(prepare: Prepare) -> None:
     module, value = Tied(), torch.randn(3, 6)
     wanted = by_eager(module, value, objective=OnesGradient())
     loop = prepare(module, value, training=True, optimizer=OptimizerConfig("sgd", "SGD", lr=0.5)).loop
-    assert isinstance(loop, ProgramLoop)
     loop.step(1)
     for found, before, gradient in zip(loop.weights(), module.parameters(), wanted.gradients, strict=True):
         torch.testing.assert_close(found, before.detach() - 0.5 * gradient)
@@ -316,7 +324,6 @@ def test_where_nothing_requires_a_gradient_there_is_nothing_to_train(prepare: Pr
 
 def test_what_has_no_parameters_has_no_update(prepare: Prepare) -> None:
     found = prepare(nn.GELU(), torch.randn(4, requires_grad=True), training=True)
-    assert found.loop is not None
     assert len(found.loop.step(1)) == 4
     assert len(answer_of(found).gradients) == 1
 
@@ -326,7 +333,7 @@ def test_what_drops_values_at_random_drops_none_where_that_is_switched_off(prepa
     module, value = nn.Sequential(nn.Linear(50, 50), nn.Dropout(0.5)), torch.randn(4, 50)
     found = prepare(module, value, training=True)
     dropped = answer_of(found)
-    with quieted(module):
+    with without_dropout(module):
         quiet = answer_of(found)
     assert_same(quiet, by_eager(module[0], value, objective=OnesGradient()))
     assert (dropped.outputs[0] == 0).any()
@@ -363,9 +370,8 @@ def test_weights_after_some_steps_are_those_of_torch_s_optimizer(
     torch.manual_seed(0)
     module, value = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(3, 6)
     loop = prepare(module, value, training=True, optimizer=config).loop
-    assert isinstance(loop, ProgramLoop)
     loop.burst(1, 4)
-    optimizer = train.make_optimizer(config, list(module.parameters()))
+    optimizer = make_optimizer(config, list(module.parameters()))
     for _ in range(4):
         module(value).backward(torch.ones(3, 2))
         optimizer.step()
@@ -464,7 +470,6 @@ def test_an_operation_that_libtorch_does_not_have_is_named(prepare: Prepare) -> 
 
 def test_a_program_that_was_killed_is_told_so(prepare: Prepare) -> None:
     loop = prepare(nn.Linear(2, 2), torch.ones(1, 2)).loop
-    assert loop is not None
     os.kill(loop.pid, signal.SIGKILL)
     with pytest.raises(ProgramError, match=r"^the libtorch program was killed by SIGKILL") as caught:
         loop.step(1)
@@ -477,7 +482,6 @@ def test_a_program_that_the_kernel_killed_for_want_of_memory_has_run_out_of_it(
     kills = [3, 4]
     monkeypatch.setattr(cgroups, "oom_kills", lambda: kills.pop(0))
     loop = prepare(nn.Linear(2, 2), torch.ones(1, 2)).loop
-    assert loop is not None
     os.kill(loop.pid, signal.SIGKILL)
     with pytest.raises(ProgramError) as caught:
         loop.step(1)
@@ -486,7 +490,6 @@ def test_a_program_that_the_kernel_killed_for_want_of_memory_has_run_out_of_it(
 
 def test_the_program_ends_when_it_is_closed(prepare: Prepare) -> None:
     found = prepare(nn.Linear(2, 2), torch.ones(1, 2))
-    assert found.loop is not None
     found.close()
     assert not Path(f"/proc/{found.loop.pid}").exists()
 
@@ -544,7 +547,6 @@ def test_it_computes_with_as_many_threads_as_asked_for(prepare: Prepare) -> None
     for number in (1, 4):
         with threads_set(number):
             loop = prepare(nn.GELU(), torch.randn(1_000_000)).loop
-        assert loop is not None
         loop.step(1)
         counts.append(len(threads(loop.pid)))
     assert counts[1] - counts[0] >= 3  # OpenMP's, and those of another pool
@@ -555,7 +557,6 @@ def test_a_tuned_allocator_keeps_what_is_released(prepare: Prepare) -> None:
     faults = []
     for allocator in ("system", "tuned"):
         loop = prepare(nn.ReLU(), torch.ones(9 * MIB), allocator=allocator).loop
-        assert loop is not None
         loop.step(20)
         with Usage(loop.pid) as usage:
             loop.step(4)
@@ -581,7 +582,6 @@ def test_onednn_can_be_switched_off(prepare: Prepare) -> None:
 
 def test_peak_memory_is_of_the_module_and_what_it_computes(prepare: Prepare) -> None:
     loop = prepare(nn.Linear(4096, 4096), torch.ones(1, 4096)).loop
-    assert loop is not None
     loop.step(1)
     peak = loop.peak_memory()
     assert peak is not None
@@ -591,7 +591,6 @@ def test_peak_memory_is_of_the_module_and_what_it_computes(prepare: Prepare) -> 
 def test_caches_are_evicted_before_each_sample_by_memory_of_its_own(prepare: Prepare) -> None:
     """A sample then takes the time of rewriting it, which is none of the sample's."""
     loop = prepare(nn.ReLU(), torch.ones(1), **{"measure.cold_cache": True}).loop
-    assert loop is not None
     loop.step(1)
     samples = loop.burst(1, 10)
     within = sum(sample[-1] - sample[0] for sample in samples)

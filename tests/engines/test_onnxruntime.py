@@ -19,7 +19,7 @@ from microbench.config import Config, EngineConfig, PrecisionConfig
 from microbench.distribution import install_line
 from microbench.engines import Job, Program, onnxruntime
 from microbench.engines.onnxruntime import files, library, session
-from microbench.engines.onnxruntime.saturation import saturates
+from microbench.engines.onnxruntime.files import saturates
 from microbench.errors import SkippedError
 from microbench.host.state import denormals_flushed
 from microbench.workloads import Workload, tensors
@@ -75,10 +75,10 @@ def test_it_computes_what_eager_mode_computes(program: Program) -> None:
 
 
 def test_the_facts_name_library_version_and_provider(program: Program) -> None:
-    library, provider = program.facts.engine.split(", ")
+    library, provider = program.info.engine.split(", ")
     assert library.startswith("onnxruntime 1.")
     assert provider == "CPUExecutionProvider"
-    assert program.facts.arithmetic == "fp32"
+    assert program.info.arithmetic == "fp32"
 
 
 def test_no_file_is_left(program: Program, folder: Path) -> None:
@@ -116,7 +116,7 @@ def test_int8_is_computed_and_near() -> None:
     (found,), (exact,) = output(program), wanted(program)
     error = (found - exact).abs().max() / exact.abs().max()
     assert 1e-4 < error < 5e-2
-    assert program.facts.arithmetic == ("int8, weights in 7 bits" if saturates() else "int8")
+    assert program.info.arithmetic == ("int8, weights in 7 bits" if saturates() else "int8")
 
 
 def test_a_dense_layer_in_int8_is_within_the_tolerance_whatever_multiplies() -> None:
@@ -139,9 +139,9 @@ def test_products_of_8_bits_that_saturate_here_have_weights_of_7(
             abs(each.astype(int)).max() for each in weights if each.dtype == np.int8 and each.size > 1
         )
         assert least <= largest <= most
-    monkeypatch.setattr(onnxruntime, "saturates", lambda: True)
+    monkeypatch.setattr(files, "saturates", lambda: True)
     program = prepared(nn.Linear(64, 16), torch.randn(8, 64), config=configured("int8"))
-    assert program.facts.arithmetic == "int8, weights in 7 bits"
+    assert program.info.arithmetic == "int8, weights in 7 bits"
 
 
 def test_quantizing_needs_the_optimizer_of_graphs() -> None:
@@ -216,10 +216,16 @@ def test_every_level_is_one_of_the_library(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (configured("bf16"), "does not do precision=bf16: it can do fp32, tf32, fp16, int8"),
-        (configured("fp16"), "does not do precision=fp16 on device=cpu: it can do fp32, int8"),
-        (configured("int8", "cuda"), "does not do precision=int8 on device=cuda: it can do fp32, tf32, fp16"),
-        (replace(configured(), layout="channels_last"), "does not do layout=channels_last"),
+        (
+            configured("bf16"),
+            "does not support precision=bf16 on device=cpu; it supports fp32, tf32, fp16, int8",
+        ),
+        (configured("fp16"), "does not support precision=fp16 on device=cpu; it supports fp32, int8"),
+        (
+            configured("int8", "cuda"),
+            "does not support precision=int8 on device=cuda; it supports fp32, tf32, fp16",
+        ),
+        (replace(configured(), layout="channels_last"), "does not support layout=channels_last"),
     ],
 )
 def test_what_it_does_not_compute_is_skipped(config: Config, message: str) -> None:

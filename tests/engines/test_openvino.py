@@ -15,7 +15,7 @@ from microbench.config import Config, EngineConfig, PrecisionConfig
 from microbench.distribution import install_line
 from microbench.engines import Job, Program, openvino
 from microbench.engines.openvino import compiling, library, model
-from microbench.engines.openvino.saturation import saturates
+from microbench.engines.openvino.model import saturates
 from microbench.errors import SkippedError
 from microbench.formats import arithmetic
 from microbench.host.state import denormals_flushed
@@ -69,11 +69,11 @@ def program() -> Program:
 def test_fp32_is_fp32_whatever_the_cpu_has(program: Program) -> None:
     """Left to itself OpenVINO computes in bf16 on CPUs that have it, which is off by 1e-3."""
     assert error(program) < 1e-5
-    assert program.facts.arithmetic == "fp32"
+    assert program.info.arithmetic == "fp32"
 
 
 def test_the_facts_name_library_and_version(program: Program) -> None:
-    library, version = program.facts.engine.split(" ")
+    library, version = program.info.engine.split(" ")
     assert library == "openvino"
     assert all(part.isdigit() for part in version.split("."))
 
@@ -102,14 +102,14 @@ def test_bf16_is_what_computes_or_it_is_skipped() -> None:
         return
     program = prepared(net(), torch.randn(2, 3, 8, 8), config=configured("bf16"))
     assert 1e-4 < error(program) < 2e-2
-    assert program.facts.arithmetic in ("amx_bf16", "avx512_bf16")
+    assert program.info.arithmetic in ("amx_bf16", "avx512_bf16")
 
 
 def test_int8_is_calibrated_and_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     program = prepared(net(), torch.randn(2, 3, 8, 8), config=configured("int8"))
     assert 1e-4 < error(program) < 5e-2
     multiplies = ("amx_int8", "avx512_vnni", "int8") if not saturates() else ("int8, weights in 7 bits",)
-    assert program.facts.arithmetic in multiplies
+    assert program.info.arithmetic in multiplies
     assert capfd.readouterr() == ("", "")
 
 
@@ -159,9 +159,9 @@ def test_a_precision_that_nothing_is_computed_in_is_skipped(precision: str) -> N
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (configured("amp_bf16"), "does not do precision=amp_bf16"),
-        (replace(configured(), device=replace(Config().device, name="cuda")), "does not do device=cuda"),
-        (replace(configured(), layout="mkldnn"), "does not do layout=mkldnn"),
+        (configured("amp_bf16"), "does not support precision=amp_bf16"),
+        (replace(configured(), device=replace(Config().device, name="cuda")), "does not support device=cuda"),
+        (replace(configured(), layout="mkldnn"), "does not support layout=mkldnn"),
     ],
 )
 def test_what_it_cannot_do_is_skipped(config: Config, message: str) -> None:
@@ -178,9 +178,9 @@ def test_products_of_8_bits_that_saturate_here_have_weights_of_7(monkeypatch: py
         constants = [each for each in made.get_ordered_ops() if each.get_type_name() == "Constant"]
         (weights,) = [each.data for each in constants if each.get_element_type().get_type_name() == "i8"]
         assert least <= abs(weights.astype(int)).max() <= most
-    monkeypatch.setattr(openvino, "saturates", lambda: True)
+    monkeypatch.setattr(model, "saturates", lambda: True)
     program = prepared(nn.Linear(64, 16), torch.randn(8, 64), config=configured("int8"))
-    assert program.facts.arithmetic == "int8, weights in 7 bits"
+    assert program.info.arithmetic == "int8, weights in 7 bits"
 
 
 def test_a_dense_layer_in_int8_is_within_the_tolerance_whatever_multiplies() -> None:

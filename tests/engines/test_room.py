@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from microbench.engines import counted, quiet
+from microbench.engines import counts_as_text, quiet
 
 
 def fail_with_noise() -> None:
@@ -42,5 +42,5 @@ def test_after_quiet_all_is_said_again(
 
 
 def test_one_way_of_multiplying_is_told_by_its_name_and_several_with_their_layers() -> None:
-    assert counted({"avx512_vnni": 53}) == "avx512_vnni"
-    assert counted({"fp32": 1, "avx512_vnni": 53}) == "avx512_vnni 53, fp32 1"
+    assert counts_as_text({"avx512_vnni": 53}) == "avx512_vnni"
+    assert counts_as_text({"fp32": 1, "avx512_vnni": 53}) == "avx512_vnni 53, fp32 1"

@@ -57,7 +57,7 @@ def test_the_module_is_compiled_in_its_own_precision(compiler: Compiler) -> None
     (given,) = compiler.given["inputs"]
     assert given is program.workload.inputs[0]
     assert given.dtype == program.call().dtype == torch.bfloat16
-    assert program.facts.engine == "torch_tensorrt 2.15.0"
+    assert program.info.engine == "torch_tensorrt 2.15.0"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32"])
@@ -67,7 +67,7 @@ def test_tf32_is_for_who_asks_for_it(compiler: Compiler, precision: str) -> None
 
 
 def test_without_a_gpu_it_is_skipped() -> None:
-    with pytest.raises(SkippedError, match="engine=tensorrt does not do device=cpu: it can do cuda"):
+    with pytest.raises(SkippedError, match="engine=tensorrt does not support device=cpu; it supports cuda"):
         prepared(nn.ReLU(), torch.randn(4), precision=PrecisionConfig("fp32"), device="cpu")
 
 

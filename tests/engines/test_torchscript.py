@@ -18,7 +18,7 @@ from .graphs import assert_same, eagers, job_of, net_job
 @pytest.mark.parametrize("options", [{}, {"engine.freeze": True}, {"engine.optimize": True}])
 def test_a_traced_module_infers_as_eager_does(options: dict[str, Any]) -> None:
     program = engines.prepare(net_job("torchscript", training=False, **options))
-    assert program.facts.engine == "torchscript"
+    assert program.info.engine == "torchscript"
     assert_same(infer.answer(program), eagers(net_job("torchscript", training=False)))
 
 

@@ -27,7 +27,7 @@ def test_images_and_kernels_have_their_channels_last_and_compute_the_same(traini
     assert not mine.is_contiguous()
     assert program.workload.module[0].weight.is_contiguous(memory_format=CHANNELS_LAST)  # type: ignore[index]
     torch.testing.assert_close(program.call(), expected, rtol=1e-4, atol=1e-5)
-    assert program.facts.conversions is None
+    assert program.info.conversions is None
 
 
 def test_gradients_are_those_of_contiguous_tensors() -> None:

@@ -98,7 +98,7 @@ def test_a_network_runs_in_the_layout_from_end_to_end(cached: bool) -> None:
     assert output.is_mkldnn
     assert program.workload.inputs[0].is_mkldnn
     torch.testing.assert_close(program.outputs(output), expected)
-    assert program.facts.conversions == 0
+    assert program.info.conversions == 0
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_torch_cannot_compute_in_the_layout_runs_dense_between_conversions(
     expected = copy.deepcopy(module)(value)
     program = blocked(module, value)
     torch.testing.assert_close(inferred(program), expected)
-    assert program.facts.conversions == conversions
+    assert program.info.conversions == conversions
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -207,7 +207,7 @@ def test_indices_stay_as_they_are() -> None:
     module = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 2))
     program = blocked(module, indices)
     torch.testing.assert_close(inferred(program), module(indices))
-    assert program.facts.conversions == 1
+    assert program.info.conversions == 1
 
 
 class Branching(nn.Module):
@@ -221,7 +221,7 @@ def test_a_part_that_cannot_be_traced_stays_whole_and_runs_dense() -> None:
     module, value = Between(Branching()), images()
     program = blocked(module, value)
     torch.testing.assert_close(inferred(program), module(value))
-    assert program.facts.conversions == 2
+    assert program.info.conversions == 2
 
 
 def test_a_module_that_cannot_be_traced_is_skipped() -> None:
@@ -288,7 +288,7 @@ class TestTraining:
         program = blocked(module, value, training=True, objective=SumOfSquares(), mode="train")
         output = program.call()
         assert not output.is_mkldnn  # the loss takes it
-        assert program.facts.conversions == 1
+        assert program.info.conversions == 1
         program.workload.objective.backward(program.workload.objective(output))
         for mine, true in zip(program.parameters, reference.parameters(), strict=True):
             torch.testing.assert_close(mine.grad, true.grad, rtol=1e-3, atol=1e-4)
@@ -306,7 +306,7 @@ class TestTraining:
     def test_what_has_no_gradient_in_the_layout_runs_dense(self) -> None:
         module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid(), nn.Dropout(), nn.Conv2d(4, 2, 1))
         program = blocked(module, images(), training=True, objective=SumOfSquares(), mode="train")
-        assert program.facts.conversions == 3
+        assert program.info.conversions == 3
 
     def test_a_layers_output_stays_blocked_and_so_does_its_gradient(self) -> None:
         module, value = nn.MaxPool2d(2, 2), images().requires_grad_()
@@ -335,7 +335,7 @@ class TestPrecisions:
         expected = copy.deepcopy(module).eval()(value)
         program = blocked(module, value, precision="bf16")
         output = inferred(program)
-        assert (output.dtype, program.facts.conversions) == (torch.bfloat16, 0)
+        assert (output.dtype, program.info.conversions) == (torch.bfloat16, 0)
         torch.testing.assert_close(output.float(), expected, rtol=0.02, atol=0.02)
 
     def test_weights_of_other_precisions_are_packed_or_not_at_all(self) -> None:

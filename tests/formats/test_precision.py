@@ -114,8 +114,8 @@ def test_fp32_leaves_everything_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("precision", "line"),
     [
-        ("tf32", "precision=tf32 is a format of NVIDIA GPUs, and device=cpu: use precision=fp32"),
-        ("int8", "engine=eager does not do precision=int8: it can do fp32, tf32, bf16"),
+        ("tf32", "engine=eager does not support precision=tf32 on device=cpu; it supports fp32, bf16"),
+        ("int8", "engine=eager does not support precision=int8 on device=cpu; it supports fp32, bf16"),
     ],
 )
 def test_a_precision_that_is_not_there_is_skipped(precision: str, line: str) -> None:

@@ -16,10 +16,10 @@ from microbench.verify.reference import (
     Reference,
     is_reference,
     put_back,
-    quieted,
     reference_config,
     rounding,
     shift,
+    without_dropout,
 )
 from microbench.workloads import Workload
 
@@ -151,7 +151,7 @@ class Nested(nn.Module):
 class TestQuieting:
     def test_nothing_is_dropped_meanwhile_and_then_all_is_as_it_was(self) -> None:
         module = Nested().train()
-        with quieted(module) as drops:
+        with without_dropout(module) as drops:
             assert drops
             assert (module.dropout.training, module.depth.training) == (False, False)
             assert (module.attention.dropout, module.lstm.dropout) == (0.0, 0.0)
@@ -162,13 +162,13 @@ class TestQuieting:
 
     def test_it_is_put_back_whatever_happens(self) -> None:
         module = nn.Dropout(0.5).train()
-        with pytest.raises(RuntimeError), quieted(module):
+        with pytest.raises(RuntimeError), without_dropout(module):
             raise RuntimeError
         assert module.training
 
     def test_a_module_that_drops_nothing_is_left_alone(self) -> None:
         module = nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4), nn.MultiheadAttention(4, 1)).train()
-        with quieted(module) as drops:
+        with without_dropout(module) as drops:
             assert not drops
             assert all(each.training for each in module.modules())
 
@@ -176,7 +176,7 @@ class TestQuieting:
     def test_modules_of_torchscript_are_told_by_their_classes(self) -> None:
         module = nn.Sequential(nn.Dropout(0.5)).train()
         script, ones = torch.jit.script(module), torch.ones(100)
-        with quieted(script) as drops:
+        with without_dropout(script) as drops:
             assert drops
             assert torch.equal(script(ones), ones)
         assert not torch.equal(script(ones), ones)

@@ -17,7 +17,7 @@ class CompileError(RuntimeError):
 
 
 @contextmanager
-def told(
+def one_line_errors(
     what: str, workload: Workload, training: bool, kind: type[Exception] = CompileError
 ) -> Iterator[None]:
     """Tell a failure in one line; where the workload's module fails by itself, that is what is raised.

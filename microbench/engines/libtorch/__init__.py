@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from microbench.devices.cpu import evicting_bytes
-from microbench.engines import Job, Program, dressed
+from microbench import devices
+from microbench.engines import Job, Program, in_format
 from microbench.engines.libtorch import build, optimizers, traced
-from microbench.engines.libtorch.loop import ProgramLoop
+from microbench.engines.libtorch.loop import LoopProgram, ProgramLoop
 from microbench.errors import SkippedError
 from microbench.host import allocator
 
@@ -37,28 +37,30 @@ def prepare(job: Job) -> Program:
     """
     settings = _settings(job)
     program = build.program()
-    workload, facts = dressed(job)
+    workload, info = in_format(job)
     with tempfile.TemporaryDirectory(prefix="microbench-") as name:
         folder = Path(name)
         versions = [each._version for each in workload.inputs]
         module = traced.write(workload, job.training, folder)
-        overwrites = versions != [each._version for each in workload.inputs]
+        is_written = versions != [each._version for each in workload.inputs]
+        overwrites = is_written and traced.overwrites(workload, job.training)
         settings["parameters"] = [name for name, _ in module.named_parameters()]
         torch.save(settings, folder / "settings.pt")
         loop = ProgramLoop(program, folder, replace(workload, module=module), job.training)
-    return Program(
+    return LoopProgram(
         workload,
         partial(loop.step, 1),
         list(workload.module.parameters()),
-        loop=loop,
         overwrites=overwrites,
-        facts=replace(
-            facts,
+        info=replace(
+            info,
             engine=f"libtorch {torch.__version__}",
             threads=settings["threads"],
             interop_threads=settings["interop_threads"],
         ),
         close=loop.close,
+        pid=loop.pid,
+        loop=loop,
     )
 
 
@@ -79,7 +81,7 @@ def _settings(job: Job) -> dict[str, Any]:
         "flush_denormal": config.flush_denormal,
         "share_memory": allocator.SHARED if tuned else None,
         "keep_memory": allocator.KEPT if tuned else None,
-        "evict": evicting_bytes() if config.measure.cold_cache else 0,
+        "evict": devices.find(config.device.name).evicting_bytes() if config.measure.cold_cache else 0,
         "training": job.training,
         "rehearsals": REHEARSALS["train" if job.training else "infer"],
         "freeze": engine.freeze,

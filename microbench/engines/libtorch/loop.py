@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from microbench.engines import Answer
+from microbench.devices import MemoryMeter
+from microbench.engines import Answer, Program
 from microbench.engines.libtorch import traced
 from microbench.engines.libtorch.process import Process, ProgramError
 from microbench.errors import SkippedError
+from microbench.measure.experiment import Experiment
 from microbench.metrics.process import PeakMemory
 from microbench.workloads import Workload
 
 UNKNOWN = "Unknown builtin op: "  # as LibTorch begins the refusal of an operation it does not have
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopProgram(Program):
+    """A workload that another process runs, and times.
+
+    Attributes:
+        loop: that process's measuring loop.
+    """
+
+    loop: ProgramLoop
+
+    def timed(self, experiment: Experiment) -> Experiment:
+        """Let the loop take the samples. It evicts caches itself, from the threads that it computes with."""
+        step = self.loop.step
+        return replace(experiment, step=lambda mark, calls: step(calls), burst=self.loop.burst, before=None)
+
+    def answer(self, compute: Callable[[Program], Answer]) -> Answer:
+        """Return what the other process computes."""
+        return self.loop.answer()
+
+    def peak_memory(self, meter: MemoryMeter) -> int | None:
+        """Return the bytes over the other process's level before it loaded the module."""
+        return self.loop.peak_memory()
+
+    def rehearse(self, training: bool) -> None:
+        """Do nothing: the other process rehearsed when it loaded the module."""
 
 
 class ProgramLoop:

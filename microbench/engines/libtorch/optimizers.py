@@ -8,7 +8,7 @@ import torch
 
 from microbench.config import OptimizerConfig
 from microbench.errors import SkippedError
-from microbench.modes.train import make_optimizer
+from microbench.workloads.optimizer import make_optimizer
 
 OPTIONS = {
     "SGD": ("lr", "momentum", "dampening", "weight_decay", "nesterov"),

@@ -143,6 +143,17 @@ class _Loss(nn.Module):
         return self._objective(output if self._restored is None else self._restored(output))
 
 
+def overwrites(workload: Workload, training: bool) -> bool:
+    """Say whether each call changes its inputs: in training, where they are to be the same, or any more."""
+    with unchanged(workload), torch.set_grad_enabled(training):
+        for _ in range(1 if training else 2):
+            before = [tensor.detach().clone() for tensor in workload.inputs]
+            workload.module(*workload.inputs)
+            if all(map(torch.equal, before, workload.inputs)):
+                return False
+    return True
+
+
 @contextmanager
 def unchanged(workload: Workload) -> Iterator[None]:
     """Put back what a call changes: running statistics, and inputs that a layer overwrites."""

@@ -6,26 +6,18 @@ import tempfile
 from pathlib import Path
 
 from microbench.config import Config
-from microbench.engines import Facts, Job, Program, dressed, quiet
+from microbench.engines import EngineInfo, Job, Program, in_format, quiet, unsupported
 from microbench.engines.onnxruntime import files, session
-from microbench.engines.onnxruntime.saturation import saturates
+from microbench.engines.onnxruntime.library import onnxruntime
 from microbench.errors import SkippedError
 from microbench.formats.precision import REDUCED
 
 TRAINS = False
 PRECISIONS = ("fp32", "tf32", "fp16", "int8")
 LAYOUTS = ("contiguous",)
-DEVICES = ("cpu", "cuda")
+DEVICES = tuple(session.PROVIDERS)
 USES_TORCH = False
 LIBRARIES = ("onnxruntime", "onnx", "onnxscript")
-
-ABLE = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32", "fp16")}
-"""By a device, the precisions that its provider computes in."""
-
-PLAIN = {"cpu": "fp32", "cuda": None}
-"""What is known to multiply where nothing is quantized."""
-
-PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu"}
 
 
 def prepare(job: Job) -> Program:
@@ -36,32 +28,30 @@ def prepare(job: Job) -> Program:
     """
     config, is_int8 = job.config, job.config.precision.name == "int8"
     check(config)
-    workload = job.workload if is_int8 else dressed(job)[0]
+    workload = job.workload if is_int8 else in_format(job)[0]
     with tempfile.TemporaryDirectory(prefix="microbench-") as folder, quiet():
         path = files.export(workload, Path(folder))
-        arithmetic = PLAIN[config.device.name]
+        arithmetic = session.PROVIDERS[config.device.name].arithmetic
         if is_int8:
-            reduced = saturates()
+            reduced = files.saturates()
             path = files.quantize(path, workload, config.seed, reduced)
         loaded = session.load(path, config)
         if is_int8:
             arithmetic = files.arithmetic(path) + (f", {REDUCED}" if reduced else "")
     run = session.copying if config.engine.copies else session.bound
     call, outputs = run(loaded, workload)
-    facts = Facts(session.name(loaded), arithmetic, **session.threads(loaded))
-    return Program(workload, call, outputs=outputs, facts=facts)
+    info = EngineInfo(session.name(loaded), arithmetic, **session.threads(loaded))
+    return Program(workload, call, outputs=outputs, info=info)
 
 
 def check(config: Config) -> None:
     """Raise a SkippedError where there is no provider for the device, or none that computes so."""
     device, precision = config.device.name, config.precision.name
-    if precision not in ABLE[device]:
+    provider = session.PROVIDERS[device]
+    if precision not in provider.precisions:
+        raise unsupported("onnxruntime", f"precision={precision} on device={device}", provider.precisions)
+    if provider.name not in onnxruntime.get_available_providers():
         raise SkippedError(
-            f"engine=onnxruntime does not do precision={precision} on device={device}: it can do "
-            f"{', '.join(ABLE[device])}"
-        )
-    if not session.is_there(device):
-        raise SkippedError(
-            f"engine=onnxruntime has no {session.PROVIDERS[device]} here: pip uninstall onnxruntime, then "
-            f"pip install {PACKAGES[device]}"
+            f"engine=onnxruntime has no {provider.name} here: pip uninstall onnxruntime, then "
+            f"pip install {provider.package}"
         )

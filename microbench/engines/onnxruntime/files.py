@@ -6,13 +6,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from microbench.engines import counted
+from microbench.engines import counts_as_text
 from microbench.engines.capture.rehearsal import EMPTY
-from microbench.engines.onnxruntime.library import onnx, quantization
+from microbench.engines.onnxruntime.library import onnx, onnxruntime, quantization
 from microbench.errors import SkippedError, first_line
 from microbench.formats import precision
+from microbench.formats.precision import LARGEST, LENGTH, saturated
 from microbench.workloads import Workload
 
 QUANTIZED = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm", "QAttention")
@@ -98,7 +100,7 @@ def arithmetic(path: Path) -> str:
     counts = Counter(filter(None, (format_of(node.op_type) for node in nodes)))
     if "int8" not in counts:
         raise SkippedError("engine=onnxruntime computes nothing of this module in precision=int8")
-    return counted(counts)
+    return counts_as_text(counts)
 
 
 def format_of(operator: str) -> str | None:
@@ -106,3 +108,26 @@ def format_of(operator: str) -> str | None:
     if any(name in operator for name in QUANTIZED):
         return "int8"
     return "fp32" if any(name in operator for name in FLOATING) else None
+
+
+def saturates() -> bool:
+    """Whether a sum of the largest products of activations (uint8) and weights (int8) comes out too small."""
+    helper, types = onnx.helper, onnx.TensorProto
+    activation, weight = LARGEST
+    weights = onnx.numpy_helper.from_array(np.full((LENGTH, LENGTH), weight, np.int8), "weights")
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["activations", "weights"], ["sums"])],
+        "saturation",
+        [helper.make_tensor_value_info("activations", types.UINT8, [1, LENGTH])],
+        [helper.make_tensor_value_info("sums", types.INT32, [1, LENGTH])],
+        [weights],
+    )
+    # The oldest versions that have the operator: any ONNX Runtime reads them.
+    written = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 10)], ir_version=7)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        written.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    (sums,) = session.run(None, {"activations": np.full((1, LENGTH), activation, np.uint8)})
+    return saturated(sums)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,28 @@ from microbench.engines.onnxruntime.library import onnxruntime
 from microbench.errors import SkippedError
 from microbench.workloads import Workload
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+@dataclass(frozen=True)
+class Provider:
+    """What runs a session on a device.
+
+    Attributes:
+        name: ONNX Runtime's name of it.
+        package: what installs it.
+        precisions: those that it computes in.
+        arithmetic: what multiplies where nothing is quantized; None where that is not known.
+    """
+
+    name: str
+    package: str
+    precisions: Sequence[str]
+    arithmetic: str | None = None
+
+
+PROVIDERS = {
+    "cpu": Provider("CPUExecutionProvider", "onnxruntime", ("fp32", "int8"), "fp32"),
+    "cuda": Provider("CUDAExecutionProvider", "onnxruntime-gpu", ("fp32", "tf32", "fp16")),
+}
 
 LEVELS = {
     "disabled": "ORT_DISABLE_ALL",
@@ -46,9 +68,9 @@ Run = tuple[Callable[[], Any], Callable[[Any], list[Tensor]]]
 def load(path: Path, config: Config) -> Any:
     """A session that runs a module as the configuration asks for."""
     provider, settings = PROVIDERS[config.device.name], {}
-    if provider == "CUDAExecutionProvider":
+    if "tf32" in provider.precisions:
         settings["use_tf32"] = str(int(config.precision.name == "tf32"))
-    made = onnxruntime.InferenceSession(path, options(path, config), providers=[(provider, settings)])
+    made = onnxruntime.InferenceSession(path, options(path, config), providers=[(provider.name, settings)])
     torch.set_flush_denormal(config.flush_denormal)  # the first session sets it in this thread
     return made
 
@@ -67,11 +89,6 @@ def options(path: Path, config: Config) -> Any:
     if config.precision.name == "int8":
         made.optimized_model_filepath = str(optimized(path))
     return made
-
-
-def is_there(device: str) -> bool:
-    """Whether the provider of a device is installed."""
-    return PROVIDERS[device] in onnxruntime.get_available_providers()
 
 
 def name(session: Any) -> str:

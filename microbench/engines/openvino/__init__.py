@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from microbench.distribution import install_line
-from microbench.engines import Facts, Job, Program, quiet
+from microbench.engines import EngineInfo, Job, Program, quiet
 from microbench.engines.openvino import compiling, model
 from microbench.engines.openvino.library import nncf, openvino
-from microbench.engines.openvino.saturation import saturates
 from microbench.errors import SkippedError
 
 TRAINS = False
@@ -36,17 +35,17 @@ def prepare(job: Job) -> Program:
     settings = compiling.settings(config)
     with quiet():
         converted = model.convert(workload)
-        reduced = is_int8 and saturates()
+        reduced = is_int8 and model.saturates()
         if is_int8:
             converted = model.quantize(converted, workload.inputs, config.seed, reduced)
         compiled = openvino.Core().compile_model(converted, "CPU", settings)
-    facts = Facts(
+    info = EngineInfo(
         f"openvino {version()}",
         compiling.arithmetic(compiled, config.precision.name, reduced),
         threads=compiled.get_property("INFERENCE_NUM_THREADS"),
         interop_threads=compiled.get_property("NUM_STREAMS"),
     )
-    return Program(workload, call_of(compiled, workload.inputs), outputs=outputs, facts=facts)
+    return Program(workload, call_of(compiled, workload.inputs), outputs=outputs, info=info)
 
 
 def version() -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from microbench.config import Config
-from microbench.engines import counted
+from microbench.engines import counts_as_text
 from microbench.engines.openvino.library import openvino
 from microbench.errors import SkippedError
 from microbench.formats import arithmetic as instructions
@@ -92,7 +92,7 @@ def arithmetic(compiled: Any, precision: str, reduced: bool) -> str:
     layers = layers_of(compiled)
     if precision not in {FORMATS.get(layer["runtimePrecision"]) for layer in layers}:
         raise SkippedError(f"engine=openvino computes nothing of this module in precision={precision}")
-    text = counted(Counter(multiplier(layer, reduced) for layer in layers))
+    text = counts_as_text(Counter(multiplier(layer, reduced) for layer in layers))
     return f"{text}, {REDUCED}" if reduced else text
 
 

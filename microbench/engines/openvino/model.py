@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from microbench.engines.capture.rehearsal import Flat
 from microbench.engines.openvino.library import nncf, openvino
 from microbench.errors import SkippedError, first_line
 from microbench.formats import precision
+from microbench.formats.precision import LARGEST, LENGTH, saturated
 from microbench.workloads import Workload
 
 UNKNOWN = "-- No conversion rule"  # begins the line of a long message that says why
@@ -77,3 +79,25 @@ def attends(model: Any) -> bool:
 def arrays(inputs: Sequence[Tensor]) -> list[Any]:
     """Inputs as NumPy arrays in the same memory."""
     return [tensor.detach().numpy() for tensor in inputs]
+
+
+def saturates() -> bool:
+    """Whether a sum of the largest products of activations (uint8) and weights (int8) comes out too small."""
+    operations = openvino.opset13
+    activation, weight = LARGEST
+    values = operations.parameter([1, LENGTH], np.float32)
+    weights = operations.constant(np.full((LENGTH, LENGTH), weight, np.float32))
+    product = operations.matmul(
+        operations.fake_quantize(values, *_range(0, activation), levels=activation + 1),
+        operations.fake_quantize(weights, *_range(-weight, weight), levels=2 * weight + 1),
+        transpose_a=False,
+        transpose_b=True,
+    )
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(openvino.Model([product], [values]), "CPU", settings)
+    return saturated(compiled([np.full((1, LENGTH), activation, np.float32)])[0])
+
+
+def _range(least: int, most: int) -> list[np.float32]:
+    """The bounds of a quantizer's inputs and of its outputs: where they are the same, it only rounds."""
+    return [np.float32(bound) for bound in (least, most)] * 2

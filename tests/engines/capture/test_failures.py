@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from microbench.engines.capture.failures import CompileError, break_reason, reason, told
+from microbench.engines.capture.failures import CompileError, break_reason, one_line_errors, reason
 from microbench.errors import SkippedError
 from microbench.workloads import Workload
 from microbench.workloads.layer import OnesGradient
@@ -25,7 +25,7 @@ def workload_of(width: int = 3) -> Workload:
 def test_a_failure_is_told_in_one_line_with_its_cause() -> None:
     with (
         pytest.raises(CompileError, match=r"^engine.backend=x: ValueError: no such operator$"),
-        told("engine.backend=x", workload_of(), training=False),
+        one_line_errors("engine.backend=x", workload_of(), training=False),
     ):
         raise BackendError(ValueError("no such operator\nat line 3"))
 
@@ -33,7 +33,7 @@ def test_a_failure_is_told_in_one_line_with_its_cause() -> None:
 def test_a_missing_library_skips() -> None:
     with (
         pytest.raises(SkippedError, match=r"^engine.backend=x: ImportError: pip install x$"),
-        told("engine.backend=x", workload_of(), training=False),
+        one_line_errors("engine.backend=x", workload_of(), training=False),
     ):
         raise BackendError(ImportError("pip install x"))
 
@@ -41,7 +41,7 @@ def test_a_missing_library_skips() -> None:
 def test_what_the_module_itself_raises_is_raised() -> None:
     with (
         pytest.raises(RuntimeError, match=r"shapes cannot be multiplied") as caught,
-        told("engine.backend=x", workload_of(width=4), training=False),
+        one_line_errors("engine.backend=x", workload_of(width=4), training=False),
     ):
         raise BackendError(ValueError("fake tensors"))
     assert not isinstance(caught.value, CompileError)
