@@ -15,7 +15,7 @@ from torch.export.graph_signature import TensorArgument
 
 from microbench.engines import Job, Program, in_format, quiet
 from microbench.engines.capture import failures, inductor
-from microbench.engines.capture.rehearsal import EMPTY
+from microbench.engines.capture.tracing import EMPTY
 from microbench.errors import SkippedError
 from microbench.workloads import Workload
 

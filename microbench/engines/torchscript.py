@@ -6,27 +6,16 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
 
 from microbench.config import EngineConfig
 from microbench.engines import Job, Program, in_format, quiet
-from microbench.engines.capture.rehearsal import (
-    EMPTY,
-    Flat,
-    is_empty,
-    rehearse,
-    same_random_numbers,
-    unchanged,
-)
-from microbench.errors import SkippedError, first_line
+from microbench.engines.capture.rehearsal import rehearse, same_random_numbers, unchanged
+from microbench.engines.capture.tracing import REHEARSALS, trace_or_skip
+from microbench.errors import SkippedError
 from microbench.workloads import Workload, tensors
 
 TRAINS = True
 LAYOUTS = ("contiguous", "channels_last")  # a trace has weights as constants, which cannot be blocked
-
-REHEARSALS = {"infer": 2, "train": 3}
-"""Calls until optimized code runs: TorchScript watches a graph's first call and optimizes it at the second,
-and meets that of the backward pass one step later."""
 
 
 def prepare(job: Job) -> Program:
@@ -59,39 +48,14 @@ def prepare(job: Job) -> Program:
 
 
 def traced(workload: Workload, training: bool) -> torch.jit.ScriptModule:
-    """The trace of a module's call.
+    """Trace a module's call, which leaves it as it was.
 
     Raises:
         SkippedError: the module works, but cannot be traced, or the trace would be empty.
     """
     module, inputs = workload.module, workload.inputs
     with quiet(), unchanged(module), same_random_numbers(workload), torch.set_grad_enabled(training):
-        try:
-            script = _trace(module, inputs)
-        except Exception as error:
-            module(*inputs)  # what fails untraced, too, is not for this engine to tell
-            script = _trace_flat(module, inputs, error)
-    if is_empty(script):
-        raise SkippedError(f"engine=torchscript runs traced modules, and of this one {EMPTY}")
-    return script
-
-
-def _trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
-    script: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
-        module, inputs, check_trace=False, strict=False
-    )
-    return script
-
-
-def _trace_flat(module: nn.Module, inputs: tuple[Tensor, ...], first: Exception) -> torch.jit.ScriptModule:
-    try:
-        return _trace(Flat(module), inputs)
-    except SkippedError as error:
-        raise SkippedError(f"engine=torchscript runs traced modules, and of this one {error}") from error
-    except Exception as error:
-        raise SkippedError(
-            f"engine=torchscript runs traced modules, and this one cannot be traced: {first_line(first)}"
-        ) from error
+        return trace_or_skip("torchscript", module, inputs)[0]
 
 
 def check_autocast(script: torch.jit.ScriptModule, workload: Workload) -> None:

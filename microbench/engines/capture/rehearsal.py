@@ -1,4 +1,4 @@
-"""What comes before a capture: a module that can be traced, and calls that leave no trace."""
+"""Calls before the first, which make an engine compile what it runs, and leave no other trace."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from microbench.errors import SkippedError
-from microbench.workloads import Workload, tensors
-
-EMPTY = "no tensor is found in what it puts out, so its graph would compute nothing"
-"""Why a module is not captured as a graph."""
+from microbench.workloads import Workload
 
 
 def rehearse(call: Callable[[], Any], workload: Workload, training: bool, times: int = 1) -> None:
@@ -58,28 +54,3 @@ def same_random_numbers(workload: Workload) -> Iterator[None]:
     others = sorted({device for device in devices if device.type != "cpu"}, key=str)
     with torch.random.fork_rng(others, device_type=others[0].type if others else "cpu"):
         yield
-
-
-class Flat(nn.Module):
-    """A module that puts out its tensors in a row: tracing stops at None, and at other things."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self.train(module.training)
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The tensors of the module's output.
-
-        Raises:
-            SkippedError: there are none.
-        """
-        found = tuple(tensors(self.module(*inputs)))
-        if not found:
-            raise SkippedError(EMPTY)
-        return found
-
-
-def is_empty(traced: torch.jit.ScriptModule) -> bool:
-    """Whether a trace puts out no tensor."""
-    return not any("Tensor" in str(each.type()) for each in traced.graph.outputs())

@@ -12,6 +12,7 @@ import torch
 
 from microbench import devices
 from microbench.engines import Job, Program, in_format
+from microbench.engines.capture.tracing import REHEARSALS
 from microbench.engines.libtorch import build, optimizers, traced
 from microbench.engines.libtorch.loop import LoopProgram, ProgramLoop
 from microbench.errors import SkippedError
@@ -21,10 +22,6 @@ TRAINS = True
 PRECISIONS = ("fp32", "bf16", "fp16")
 LAYOUTS = ("contiguous", "channels_last")
 DEVICES = ("cpu",)
-
-REHEARSALS = {"infer": 2, "train": 3}
-"""Calls until optimized code runs: TorchScript watches a graph's first call and optimizes it at the second,
-and meets that of the backward pass one step later."""
 
 
 def prepare(job: Job) -> Program:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from microbench.engines.capture.rehearsal import EMPTY, is_empty
-from microbench.errors import SkippedError, first_line
+from microbench.engines.capture.tracing import Flat, trace, trace_or_skip
+from microbench.errors import SkippedError
 from microbench.workloads import Objective, Workload, tensors
 
 
@@ -32,22 +32,14 @@ def write(workload: Workload, training: bool, folder: Path) -> nn.Module:
     if training and workload.objective.is_loss:
         with unchanged(workload):
             output = module(*workload.inputs)
-        _save(_trace(_Loss(workload.objective, module), (output,)), folder / "objective.pt")
+        _save(trace(_Loss(workload.objective, module), (output,)), folder / "objective.pt")
     return module
 
 
 def write_module(workload: Workload, training: bool, folder: Path) -> nn.Module:
     """Write `module.pt`: what the module does in train or eval mode; see `write`."""
-    module, inputs = workload.module, workload.inputs
     with unchanged(workload), torch.set_grad_enabled(training):
-        try:
-            traced = _trace(module, inputs)
-        except Exception as error:
-            module = _Flat(module)
-            module(*inputs)  # what fails untraced, too, is no matter of this engine's
-            traced = _trace_or_skip(module, inputs, error)
-    if is_empty(traced):
-        raise SkippedError(f"engine=libtorch runs traced modules, and of this one {EMPTY}")
+        traced, module = trace_or_skip("libtorch", workload.module, workload.inputs, _Restorable)
     _save(traced, folder / "module.pt")
     return module
 
@@ -65,65 +57,32 @@ def write_state(workload: Workload, folder: Path) -> None:
     torch.save({"names": list(state), "values": values}, folder / "state.pt")
 
 
-def _trace_or_skip(module: nn.Module, inputs: tuple[Tensor, ...], first: Exception) -> torch.jit.ScriptModule:
-    try:
-        return _trace(module, inputs)
-    except Exception as error:
-        raise SkippedError(
-            f"engine=libtorch runs traced modules, and this one cannot be traced: {first_line(first)}"
-        ) from error
-
-
-def _trace(module: nn.Module, inputs: tuple[Any, ...]) -> torch.jit.ScriptModule:
-    with _no_warnings():
-        traced: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
-            module, inputs, check_trace=False, strict=False
-        )
-    return traced
-
-
 def _save(traced: torch.jit.ScriptModule, path: Path) -> None:
-    with _no_warnings():
+    with warnings.catch_warnings():  # that TorchScript is to go
+        warnings.simplefilter("ignore")
         torch.jit.save(traced, path)
 
 
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Keep quiet that TorchScript is to go, and that values become constants, which they are here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+class _Restorable(Flat):
+    """A module that puts out its tensors in a row, and remembers how they lay in its output."""
 
-
-class _Flat(nn.Module):
-    """A module that puts out its tensors in a row: tracing stops at None, and at other things."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self.train(module.training)
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The tensors of the module's output; how they lay in it is kept.
+    def flat(self, output: Any) -> tuple[Tensor, ...]:
+        """Return the tensors of an output.
 
         Raises:
-            SkippedError: there are none, or some lie where a trace does not put them back.
+            SkippedError: some lie where a trace does not put them back.
         """
-        output = self.module(*inputs)
         self._leaves, self._form = tree_flatten(output)
         found = tuple(leaf for leaf in self._leaves if isinstance(leaf, Tensor))
         held = sum(1 for _ in tensors(output))
-        if not held:
-            raise SkippedError(f"engine=libtorch runs traced modules, and of this one {EMPTY}")
         if len(found) < held:
             raise SkippedError(
-                f"engine=libtorch runs traced modules, and of the {held} tensors that this one puts out "
-                f"{held - len(found)} would be lost, which objects hold"
+                f"{held - len(found)} of the {held} tensors that it puts out would be lost: objects hold them"
             )
         return found
 
     def restored(self, flat: Sequence[Tensor]) -> Any:
-        """The output that these tensors were in."""
+        """Return the output that these tensors were in."""
         tensors = iter(flat)
         return tree_unflatten(
             [next(tensors) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves], self._form
@@ -136,7 +95,7 @@ class _Loss(nn.Module):
     def __init__(self, objective: Objective, module: nn.Module) -> None:
         super().__init__()
         self._objective: Callable[[Any], Any] = objective
-        self._restored = module.restored if isinstance(module, _Flat) else None
+        self._restored = module.restored if isinstance(module, _Restorable) else None
 
     def forward(self, output: Any) -> Any:
         """The loss."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from microbench.engines import counts_as_text
-from microbench.engines.capture.rehearsal import EMPTY
+from microbench.engines.capture.tracing import EMPTY
 from microbench.engines.onnxruntime.library import onnx, onnxruntime, quantization
 from microbench.errors import SkippedError, first_line
 from microbench.formats import precision

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microbench.engines.capture.rehearsal import Flat
+from microbench.engines.capture.tracing import Flat, trace
 from microbench.engines.openvino.library import nncf, openvino
 from microbench.errors import SkippedError, first_line
 from microbench.formats import precision
@@ -30,9 +30,7 @@ def convert(workload: Workload) -> Any:
     """
     try:
         with torch.no_grad():
-            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-                Flat(workload.module), workload.inputs, check_trace=False, strict=False
-            )
+            traced = trace(Flat(workload.module), workload.inputs)
             model = openvino.convert_model(traced, example_input=workload.inputs)
     except Exception as error:
         workload.module(*workload.inputs)  # what fails in eager mode, too, is no matter of this engine's

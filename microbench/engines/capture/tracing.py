@@ -1,0 +1,88 @@
+"""A module's call as TorchScript: traced, whatever it puts out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from microbench.errors import SkippedError, first_line
+from microbench.workloads import tensors
+
+EMPTY = "no tensor is found in what it puts out, so its graph would compute nothing"
+"""Why a module is not captured as a graph."""
+
+REHEARSALS = {"infer": 2, "train": 3}
+"""Calls until optimized code runs: TorchScript watches a graph's first call and optimizes it at the second,
+and meets that of the backward pass one step later."""
+
+
+class Flat(nn.Module):
+    """A module that puts out its tensors in a row: tracing stops at None, and at other things."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.train(module.training)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of the module's output.
+
+        Raises:
+            SkippedError: there are none, or the trace would lose some.
+        """
+        output = self.module(*inputs)
+        if not any(True for _ in tensors(output)):
+            raise SkippedError(EMPTY)
+        return self.flat(output)
+
+    def flat(self, output: Any) -> tuple[Tensor, ...]:
+        """Return the tensors of an output."""
+        return tuple(tensors(output))
+
+
+def trace(module: nn.Module, inputs: Sequence[Any]) -> torch.jit.ScriptModule:
+    """Trace a module's call; quiet that TorchScript is to go, and that values become constants."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
+            module, tuple(inputs), check_trace=False, strict=False
+        )
+    return script
+
+
+def trace_or_skip(
+    engine: str, module: nn.Module, inputs: Sequence[Tensor], flat: Callable[[nn.Module], nn.Module] = Flat
+) -> tuple[torch.jit.ScriptModule, nn.Module]:
+    """Trace a module's call, or where its output cannot be traced, one that puts out its tensors alone.
+
+    Args:
+        engine: which is to run the trace.
+        module: the module.
+        inputs: its inputs.
+        flat: makes the module that puts out tensors alone.
+
+    Returns:
+        The trace, and what was traced.
+
+    Raises:
+        SkippedError: the module works, but cannot be traced, or the trace would be empty.
+    """
+    skipped = f"engine={engine} runs traced modules, and "
+    try:
+        script = trace(module, inputs)
+    except Exception as first:
+        module(*inputs)  # raises what fails untraced too
+        module = flat(module)
+        try:
+            script = trace(module, inputs)
+        except SkippedError as error:
+            raise SkippedError(f"{skipped}of this one {error}") from error
+        except Exception as error:
+            raise SkippedError(f"{skipped}this one cannot be traced: {first_line(first)}") from error
+    if not any("Tensor" in str(each.type()) for each in script.graph.outputs()):
+        raise SkippedError(f"{skipped}of this one {EMPTY}")
+    return script, module
