@@ -561,7 +561,7 @@ def test_a_cpu_that_is_not_there_is_the_cases_error() -> None:
     outcome = measured(affinity=[10_000])
     assert outcome.status is Status.ERROR
     assert outcome.error is not None
-    assert outcome.error.startswith("affinity=[10000]: CPU 10000 is none of this process's")
+    assert outcome.error.startswith("affinity=[10000]: this process may not use CPU 10000")
 
 
 def test_denormals_are_flushed_for_the_case_and_not_after(probe: Any) -> None:

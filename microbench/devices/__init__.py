@@ -27,7 +27,7 @@ class MemoryMeter(Protocol):
     """Measures a peak of memory over the level at its making."""
 
     def peak(self) -> int | None:
-        """Bytes so far; None where the device cannot tell."""
+        """Return the bytes so far; None where the device cannot tell."""
         ...
 
     def paused(self) -> AbstractContextManager[None]:
@@ -83,7 +83,7 @@ class Ledger(Protocol):
         ...
 
     def levels(self) -> list[Level]:
-        """What was asked for, in the order of the notes; after the end only."""
+        """Return the levels in the order of the notes; after the end only."""
         ...
 
 

@@ -34,7 +34,7 @@ class HostClock:
     now = staticmethod(time.perf_counter)
 
     def seconds(self, marks: Sequence[int]) -> list[float]:
-        """Each mark's time in seconds after the first."""
+        """Return each mark's time in seconds after the first."""
         return [(mark - marks[0]) * 1e-9 for mark in marks]
 
 
@@ -63,7 +63,7 @@ class ProfiledLedger:
         """
         if torch._C._autograd._profiler_enabled():
             raise UserError(
-                "Memory cannot be followed while torch's profiler is running: end that first, or leave "
+                "Memory cannot be measured while torch's profiler is running: stop it first, or leave "
                 "memory out."
             )
         with _silent_profiler():
@@ -82,7 +82,7 @@ class ProfiledLedger:
             pass
 
     def levels(self) -> list[Level]:
-        """What the record says; takes some microseconds an allocation."""
+        """Evaluate the record; takes some microseconds an allocation."""
         results = self._profile.kineto_results
         assert results is not None, "the ledger has not ended"
         return levels_between(_changes(results.experimental_event_tree()))
@@ -103,7 +103,7 @@ def _silent_profiler() -> Iterator[None]:
 
 
 def _changes(roots: Iterable[_ProfilerEvent]) -> Iterator[int | None]:
-    """By how many bytes each recorded event changes the level, in order of time; None is a note."""
+    """Yield by how many bytes each recorded event changes the level, in order of time; None is a note."""
     sizes: dict[int, int] = {}  # of what lies at an address
     for event in sorted(_walk(roots), key=lambda each: each.start_time_ns):
         fields = event.typed[1]
@@ -116,7 +116,7 @@ def _changes(roots: Iterable[_ProfilerEvent]) -> Iterator[int | None]:
 
 
 def _walk(roots: Iterable[_ProfilerEvent]) -> Iterator[_ProfilerEvent]:
-    """All events of a tree, however deep."""
+    """Yield all events of a tree, however deep."""
     waiting = list(roots)
     while waiting:
         event = waiting.pop()
@@ -125,7 +125,7 @@ def _walk(roots: Iterable[_ProfilerEvent]) -> Iterator[_ProfilerEvent]:
 
 
 def levels_between(changes: Iterable[int | None]) -> list[Level]:
-    """The level at each None among changes of it, and the peak since the one before."""
+    """Return the level at each None among changes of it, and the peak since the one before."""
     found = []
     level = peak = 0
     for change in changes:

@@ -38,7 +38,7 @@ class EventClock:
         return event
 
     def seconds(self, marks: Sequence[torch.cuda.Event]) -> list[float]:
-        """Each mark's time in seconds after the first, once the GPU has passed the last."""
+        """Return each mark's time in seconds after the first, once the GPU has passed the last."""
         marks[-1].synchronize()
         times = [marks[0].elapsed_time(mark) * 1e-3 for mark in marks]
         self._free.extend(marks)
@@ -59,7 +59,7 @@ class AllocatorPeak:
         self._level, self._least = torch.cuda.memory_allocated(), 0
 
     def peak(self) -> int | None:
-        """Bytes so far."""
+        """Return the bytes so far."""
         return max(self._least, torch.cuda.max_memory_allocated() - self._level)
 
     @contextmanager
@@ -91,7 +91,7 @@ class AllocatorLedger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is left to end."""
+        """Do nothing: nothing is left to end."""
 
     def note(self) -> None:
         """Read the counters."""
@@ -100,7 +100,7 @@ class AllocatorLedger:
         self._levels.append(Level(allocated - self._start, peak - self._start))
 
     def levels(self) -> list[Level]:
-        """What the counters said."""
+        """Return what the counters said."""
         return list(self._levels)
 
 
@@ -137,7 +137,7 @@ class CountedEnergy:
             _answer(self._library.close)
 
     def _found(self) -> Any:
-        """The current device's handle.
+        """Return the current device's handle.
 
         NVML numbers all GPUs and torch those that it may see (CUDA_VISIBLE_DEVICES): their UUIDs tell them
         apart.
@@ -149,7 +149,7 @@ class CountedEnergy:
         return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
 
     def _millijoules(self) -> int | None:
-        """What the GPU has taken since its driver was loaded, all work done; None without a counter."""
+        """Wait for all work, and read the energy since the driver was loaded; None without a counter."""
         import pynvml
 
         torch.cuda.synchronize()
@@ -254,7 +254,7 @@ def _nvml() -> Iterator[None]:
 
 
 def _answer(question: Callable[[], Answer]) -> Answer | None:
-    """What NVIDIA's management library answers; None where it cannot."""
+    """Ask NVIDIA's management library; None where it cannot answer."""
     import pynvml
 
     try:

@@ -184,12 +184,12 @@ def check_without_onednn(engine: Engine, config: EngineConfig) -> None:
     """Raise a SkippedError where device.mkldnn=false would do nothing."""
     if not getattr(engine, "USES_TORCH", True):
         raise SkippedError(
-            f"engine={config.name} has kernels of its own, which device.mkldnn=false leaves alone"
+            f"engine={config.name} has its own kernels, which device.mkldnn=false does not affect"
         )
     for option in ("freezing", "optimize"):
         if getattr(config, option):
             raise SkippedError(
-                f"engine.{option}=true makes graphs that call oneDNN, device.mkldnn=false or not"
+                f"engine.{option}=true makes graphs that call oneDNN even with device.mkldnn=false"
             )
 
 

@@ -62,7 +62,7 @@ def prepare(job: Job) -> Program:
 
 
 def mode_of(options: EngineConfig) -> str | None:
-    """The mode for torch.compile, which hands any but None to the backend."""
+    """Return the mode for torch.compile, which hands any but None to the backend."""
     return options.mode if options.backend == INDUCTOR else None
 
 
@@ -91,7 +91,7 @@ def check(job: Job) -> None:
         )
     recording = [f"{name}={value}" for name, value in RECORDING if getattr(options, name) == value]
     if recording and inductor.is_on_cpu(job.workload):
-        raise SkippedError(f"engine.{recording[0]} records CUDA graphs: on the CPU it does nothing")
+        raise SkippedError(f"engine.{recording[0]} records CUDA graphs, so it has no effect on the CPU")
 
 
 def check_compiled(job: Job) -> None:
@@ -104,13 +104,13 @@ def check_compiled(job: Job) -> None:
     if inductor.is_on_cpu(job.workload) and options.mode.startswith("max-autotune") and not tuned:
         more = "" if options.freezing or job.training else "; with engine.freezing=true also linear layers"
         raise SkippedError(
-            f"engine.mode={options.mode} comes to the kernels of engine.mode=default: on the CPU it tunes "
-            f"products of batches of matrices{more}"
+            f"engine.mode={options.mode} compiles what engine.mode=default does: on the CPU it tunes batched "
+            f"matrix products only{more}"
         )
 
 
 def info_of(info: EngineInfo, backend: str) -> EngineInfo:
-    """What is known of how the module is run: by which backend, and in how many pieces."""
+    """Add by which backend the module is run, and in how many pieces."""
     breaks = sum(counters["graph_break"].values())
     pieces = f", {breaks} graph break{'s' * (breaks > 1)}" if breaks else ""
     return replace(info, engine=backend + pieces)

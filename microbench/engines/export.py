@@ -49,7 +49,7 @@ def prepare(job: Job) -> Program:
 
 
 def exported(workload: Workload) -> torch.export.ExportedProgram:
-    """The module as one graph.
+    """Export the module as one graph.
 
     Raises:
         SkippedError: it works, but cannot be exported, or the graph would be empty.
@@ -59,7 +59,7 @@ def exported(workload: Workload) -> torch.export.ExportedProgram:
     with quiet(), told, torch.no_grad():
         program = torch.export.export(workload.module, workload.inputs)
     if not any(isinstance(each.arg, TensorArgument) for each in program.graph_signature.output_specs):
-        raise SkippedError(f"engine=export makes a graph of the module, and of this one {EMPTY}")
+        raise SkippedError(f"engine=export makes a graph of the module; this one {EMPTY}")
     return program
 
 

@@ -72,7 +72,7 @@ def check_autocast(script: torch.jit.ScriptModule, workload: Workload) -> None:
 
 
 def optimized(script: torch.jit.ScriptModule, options: EngineConfig) -> torch.jit.ScriptModule:
-    """The traced module, its parameters made constants or rewritten for inference where that is asked for."""
+    """Make the parameters constants, or rewrite the traced module for inference, where asked for."""
     if options.freeze or options.optimize:
         script = torch.jit.freeze(script)
     if options.optimize:

@@ -12,7 +12,7 @@ __all__ = ["dense", "in_format"]
 
 
 def in_format(workload: Workload, config: Config, training: bool) -> tuple[Workload, int | None]:
-    """The workload in the precision and the layout that are asked for, for torch's engines.
+    """Bring a workload into the precision and the layout that are asked for, for torch's engines.
 
     Returns:
         The workload, whose module is the given one or wraps it, and how often a call converts between
@@ -23,8 +23,8 @@ def in_format(workload: Workload, config: Config, training: bool) -> tuple[Workl
     """
     if config.layout == "mkldnn" and config.precision.autocast:
         raise SkippedError(
-            f"layout=mkldnn does not do precision={config.precision.name}: torch.autocast casts no tensor in "
-            "it; use precision=bf16"
+            f"layout=mkldnn does not support precision={config.precision.name}: torch.autocast casts no "
+            "tensor in it; use precision=bf16"
         )
     cast = precision.apply(workload, config.precision, config.device.name)
     return layout.apply(cast, config.layout, config.cache_weights, training)

@@ -47,7 +47,7 @@ LIMITS = (
 
 
 def of(precision: PrecisionConfig, device: str) -> str | None:
-    """What multiplies in torch's own engines: an extension of the CPU, or fp32; None where it is not known.
+    """Name what multiplies in torch's own engines: an extension of the CPU, or fp32; None if unknown.
 
     oneDNN multiplies bf16 and fp16 where the CPU has instructions for them, and may use them. Elsewhere it,
     or torch without it, converts them to fp32 and back. (Torch's own vector width, ATEN_CPU_CAPABILITY, plays
@@ -60,18 +60,18 @@ def of(precision: PrecisionConfig, device: str) -> str | None:
 
 
 def is_emulated(format_: str, device: str) -> bool | None:
-    """Whether a 16-bit format, such as `bfloat16`, is computed in fp32; None where it is not known."""
+    """Say whether a 16-bit format, such as `bfloat16`, is computed in fp32; None if unknown."""
     found = of(PrecisionConfig(format_, cast=format_), device)
     return None if found is None else found not in (*NEEDED, *ON_ARM.values())
 
 
 def emulated(device: str) -> tuple[str, ...]:
-    """The formats that torch's own engines convert to fp32 and back; none where it is not known."""
+    """Return the formats that torch's own engines convert to fp32 and back; none if unknown."""
     return tuple(format_ for format_ in INSTRUCTIONS if is_emulated(format_, device))
 
 
 def _multiplies(format_: str) -> str | None:
-    """What multiplies a 16-bit format on this CPU; None where it is not known."""
+    """Name what multiplies a 16-bit format on this CPU; None if unknown."""
     emulated = f"{format_} emulated in fp32"
     if platform.machine() in ARM:
         if mkldnn.is_usable() and mkldnn.has(format_):
@@ -87,7 +87,7 @@ def _multiplies(format_: str) -> str | None:
 
 @cache
 def available() -> frozenset[str]:
-    """The CPU's instructions, by the names that torch has for them, which are mostly the kernel's.
+    """Return the CPU's instructions by torch's names for them, which are mostly the kernel's.
 
     They are what this process finds, as the libraries do; the kernel's list, of the machine, is for torch
     before 2.12, which does not tell.
@@ -100,11 +100,11 @@ def available() -> frozenset[str]:
 
 
 def is_allowed(instructions: str) -> bool:
-    """Whether the environment lets oneDNN use some instructions."""
+    """Say whether the environment lets oneDNN use some instructions."""
     ranks = {name: rank for rank, names in enumerate(LIMITS) for name in names}
     return ranks.get(limit(), len(LIMITS)) >= ranks[NEEDED[instructions]]
 
 
 def limit() -> str:
-    """What the environment limits oneDNN to; empty where it does not."""
+    """Return what the environment limits oneDNN to; empty where it does not."""
     return os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()

@@ -16,7 +16,7 @@ from torch.fx import Node
 
 from microbench.errors import SkippedError, first_line
 from microbench.formats.tracing import Root, traced
-from microbench.formats.trial import Trial, attempt, is_convertible
+from microbench.formats.trial import NodeRun, attempt, is_convertible
 from microbench.workloads import Workload
 
 ANCHORS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -44,7 +44,7 @@ class Blocked(nn.Module):
 
 
 def blocked(workload: Workload, training: bool, pack: Pack, dense_output: bool) -> Blocked:
-    """A workload's module in the blocked layout.
+    """Bring a workload's module into the blocked layout.
 
     Args:
         workload: the module, in train or eval mode, with dense inputs; a small batch is enough.
@@ -53,7 +53,7 @@ def blocked(workload: Workload, training: bool, pack: Pack, dense_output: bool) 
         dense_output: the call converts its outputs.
 
     Raises:
-        SkippedError: torch.fx cannot trace the module, or torch computes nothing of it in the layout.
+        SkippedError: torch.fx cannot trace the module, or torch supports no part of it in the layout.
     """
     root, inputs = Root(workload.module), workload.inputs
     plan = _Plan(root, training, pack)
@@ -61,7 +61,7 @@ def blocked(workload: Workload, training: bool, pack: Pack, dense_output: bool) 
         plan.make(traced(root, workload.name, len(inputs)), inputs, dense_output)
     if not plan.computes:
         why = f" ({plan.refusal})" if plan.refusal else ""
-        raise SkippedError(f"layout=mkldnn: torch computes nothing of {workload.name} in it{why}")
+        raise SkippedError(f"layout=mkldnn: torch supports no part of {workload.name} in it{why}")
     return Blocked(workload.module, fx.GraphModule(plan.parts, plan.graph), plan.conversions)
 
 
@@ -117,17 +117,17 @@ class _Plan:
         """Take over a call, blocked or dense."""
         part = _resolve(self._root, node.target) if node.op == "call_module" else None
         plain = attempt(node, part, self._examples, self._training)
-        packed, trial = self._try_blocked(node, part, plain)
-        new = self.graph.node_copy(node, self._dense if trial is None else self._as_blocked)
+        packed, run = self._try_blocked(node, part, plain)
+        new = self.graph.node_copy(node, self._dense if run is None else self._as_blocked)
         if part is not None:
             new.target = f"{node.target}{'_packed' if packed is not part else ''}"
             self.parts[new.target] = packed
-        if trial is not None and trial.is_blocked:
+        if run is not None and run.is_blocked:
             self._blocked.add(new)
             self.computes = True
         self._keep(node, new, plain)
 
-    def _keep(self, node: Node, new: Node, plain: Trial) -> None:
+    def _keep(self, node: Node, new: Node, plain: NodeRun) -> None:
         """Note where a call's value is found; from now on what it changed in place is found there too."""
         example = plain.output.detach() if isinstance(plain.output, Tensor) else plain.output
         for each in (node, *plain.changed):
@@ -138,43 +138,41 @@ class _Plan:
             self._examples[each], self._homes[each] = example, new
 
     def _try_blocked(
-        self, node: Node, part: nn.Module | None, plain: Trial
-    ) -> tuple[nn.Module | None, Trial | None]:
-        """What a call comes to blocked, and its part for that; no trial where it is to run dense."""
+        self, node: Node, part: nn.Module | None, plain: NodeRun
+    ) -> tuple[nn.Module | None, NodeRun | None]:
+        """Try a call on blocked tensors; return its part for that, and no run where it has to run dense."""
         inputs = [each for each in node.all_input_nodes if each.op != "get_attr"]
         is_anchor = isinstance(part, ANCHORS) and any(is_convertible(self._examples[each]) for each in inputs)
         if not is_anchor and not any(self._homes[each] in self._blocked for each in inputs):
             return part, None
         try:
             packed = part if part is None else self._pack(part)
-            trial = attempt(node, packed, self._examples, self._training, blocked=True)
-            if not trial.agrees(plain):
+            run = attempt(node, packed, self._examples, self._training, blocked=True)
+            if not run.agrees(plain):
                 why = "it computes something else there"
-            elif trial.is_blocked and not is_convertible(
-                plain.output
-            ):  # the next would be tried on dense ones
+            elif run.is_blocked and not is_convertible(plain.output):  # the next would be tried on dense ones
                 why = "what it puts out cannot be converted"
             else:
-                return packed, trial
+                return packed, run
         except Exception as error:  # what torch does not have for blocked tensors may fail in any way
             why = first_line(error).partition(". ")[0]
         self.refusal = self.refusal or f"{_name(node, part)}: {why}"
         return part, None
 
     def _dense(self, node: Node) -> Node:
-        """The new node with a traced node's value, dense."""
+        """Return the new node with a traced node's value, dense."""
         home = self._homes[node]
         return self._converted(home, "to_dense") if home in self._blocked else home
 
     def _as_blocked(self, node: Node) -> Node:
-        """The new node with a traced node's value, blocked if it is a tensor that can be."""
+        """Return the new node with a traced node's value, blocked if it is a tensor that can be."""
         home = self._homes[node]
         if home in self._blocked or node.op == "get_attr" or not is_convertible(self._examples[node]):
             return home
         return self._converted(home, "to_mkldnn")
 
     def _converted(self, home: Node, method: str) -> Node:
-        """The node that converts a node's value; there is one at most."""
+        """Return the node that converts a node's value; there is one at most."""
         if home not in self._twins:
             self._twins[home] = self.graph.call_method(method, (home,))
             self.conversions += 1
@@ -182,7 +180,7 @@ class _Plan:
 
 
 def _resolve(root: nn.Module, name: Any) -> Any:
-    """The part or attribute of a dotted name."""
+    """Find the part or attribute of a dotted name."""
     found: Any = root
     for each in str(name).split("."):
         found = getattr(found, each)

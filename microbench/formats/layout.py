@@ -17,7 +17,7 @@ IMAGES = 4  # dimensions of a batch of images: (batch, channels, height, width)
 def apply(
     workload: Workload, layout: str, cache_weights: bool, training: bool
 ) -> tuple[Workload, int | None]:
-    """The workload in that layout, and how often a call converts between layouts; None where it need not.
+    """Bring a workload into a layout; return how often a call converts, too, None where it need not.
 
     Raises:
         SkippedError: its tensors cannot lie so.
@@ -30,14 +30,14 @@ def apply(
 
 
 def channels_last(workload: Workload) -> Workload:
-    """The workload with its images and kernels in the order batch, height, width, channels.
+    """Lay images and kernels in the order batch, height, width, channels.
 
     Raises:
         SkippedError: no input is a batch of images.
     """
     if not any(tensor.dim() == IMAGES for tensor in workload.inputs):
         raise SkippedError(
-            "layout=channels_last is for inputs of (batch, channels, height, width): this input is "
+            "layout=channels_last is for inputs of (batch, channels, height, width): this one has shape "
             f"{workload.shape()}"
         )
     done = {id(tensor): _channels_last(tensor) for tensor in workload.inputs}

@@ -18,19 +18,19 @@ BATCH = 2  # of the example that a module is tried out on: fewer than two items 
 
 
 def is_usable() -> bool:
-    """Whether torch has oneDNN, and may use it."""
+    """Say whether torch has oneDNN, and may use it."""
     onednn: Any = torch.backends.mkldnn
     return bool(onednn.is_available() and onednn.enabled)
 
 
 def has(format_: str) -> bool:
-    """Whether oneDNN says that it can compute in a 16-bit format, such as `bfloat16`, on this CPU."""
+    """Ask oneDNN whether it can compute in a 16-bit format, such as `bfloat16`, on this CPU."""
     short = {"bfloat16": "bf16", "float16": "fp16"}[format_]
     return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{short}_supported")())
 
 
 def apply(workload: Workload, cache_weights: bool, training: bool) -> tuple[Workload, int]:
-    """The workload in the blocked layout, and how often a call converts between layouts.
+    """Bring a workload into the blocked layout; return how often a call converts, too.
 
     Inputs come blocked, and outputs stay so, but for those that a loss takes.
 
@@ -46,7 +46,7 @@ def apply(workload: Workload, cache_weights: bool, training: bool) -> tuple[Work
 
 
 def _module(workload: Workload, packs: bool, training: bool) -> Blocked:
-    """The module in the layout, tried out on a part of the batch if it takes one."""
+    """Bring the module into the layout, tried out on a part of the batch if it takes one."""
 
     def of(batch: int | None) -> Blocked:
         part = replace(workload, inputs=tuple(tensor[:batch] for tensor in workload.inputs))
@@ -65,15 +65,15 @@ def _module(workload: Workload, packs: bool, training: bool) -> Blocked:
 def check(workload: Workload, cache_weights: bool, training: bool) -> None:
     """Raise a SkippedError where torch has no such layout for a workload."""
     if any(tensor.device.type != "cpu" for tensor in workload.inputs):
-        raise SkippedError("layout=mkldnn is oneDNN's, for the CPU: use device=cpu")
+        raise SkippedError("layout=mkldnn is oneDNN's layout for the CPU: use device=cpu")
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         raise SkippedError("layout=mkldnn needs a torch built with oneDNN")
     if not is_usable():
         raise SkippedError("layout=mkldnn is oneDNN's, and device.mkldnn=false switches it off")
     if (training or not cache_weights) and not all(map(_is_fp32, workload.module.parameters())):
-        told = "to train" if training else "with cache_weights=false"
+        told = "in training" if training else "with cache_weights=false"
         raise SkippedError(
-            f"layout=mkldnn {told} is for precision=fp32: torch takes other weights packed only"
+            f"layout=mkldnn {told} supports precision=fp32 only: torch needs other weights packed"
         )
 
 
@@ -86,7 +86,7 @@ def _as_it_is(part: nn.Module) -> nn.Module:
 
 
 def packed(part: nn.Module) -> nn.Module:
-    """A part with its weights as torch.utils.mkldnn has them, which is how torch takes them in any precision.
+    """Pack the weights of a part as torch.utils.mkldnn does: torch takes them so in any precision.
 
     Those of convolutions and linear layers are brought into the layout; those of normalizations are fp32.
     """
@@ -99,14 +99,14 @@ def packed(part: nn.Module) -> nn.Module:
 
 
 def _with(part: nn.Module, weights: dict[str, Tensor | None]) -> nn.Module:
-    """A part like it with these weights, which no optimizer sees."""
+    """Copy a part, with these weights, which no optimizer sees."""
     twin = copy.copy(part)
     twin._parameters, twin._buffers = {}, {**part._parameters, **part._buffers, **weights}
     return twin
 
 
 def _packed_weight(part: nn.Module) -> Tensor:
-    """A weight as torch's packing function leaves it; a linear layer's is not packed further."""
+    """Pack a weight by torch's own function; a linear layer's is converted only."""
     weight: Tensor = part.get_parameter("weight").detach().to_mkldnn()
     if not isinstance(part, (nn.Conv2d, nn.Conv3d)) or isinstance(part.padding, str):
         return weight
@@ -133,7 +133,7 @@ class Ones:
         self._ones: dict[bool, list[Tensor]] = {}
 
     def __call__(self, output: Any) -> Any:
-        """The output itself."""
+        """Return the output itself."""
         return output
 
     def backward(self, root: Any) -> None:

@@ -10,11 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from microbench.config import PrecisionConfig
-from microbench.errors import SkippedError
 from microbench.workloads import Objective, Workload
-
-DEVICES = {"tf32": ("cuda",)}
-"""The devices that have a precision; any may have the others."""
 
 BATCHES = 4
 
@@ -49,23 +45,13 @@ class AutocastObjective:
         self.is_loss, self.backward = objective.is_loss, objective.backward
 
     def __call__(self, output: Any) -> Any:
-        """What the objective gives."""
+        """Compute the objective."""
         with torch.autocast(self._device, self._dtype):
             return self._objective(output)
 
 
 def apply(workload: Workload, precision: PrecisionConfig, device: str) -> Workload:
-    """The workload in that precision: parameters and inputs cast, or module and objective under autocast.
-
-    Raises:
-        SkippedError: torch does not compute in it on this device.
-    """
-    if precision.name == "int8":
-        raise SkippedError("precision=int8 is quantized by engine=openvino; torch's own engines do not")
-    if device not in DEVICES.get(precision.name, (device,)):
-        raise SkippedError(
-            f"precision=tf32 is a format of NVIDIA GPUs, and device={device}: use precision=fp32"
-        )
+    """Bring a workload into a precision: cast, or its module and objective under autocast."""
     if precision.cast is not None:
         return cast(workload, getattr(torch, precision.cast))
     if precision.autocast is not None:
@@ -78,7 +64,7 @@ def apply(workload: Workload, precision: PrecisionConfig, device: str) -> Worklo
 
 
 def cast(workload: Workload, dtype: torch.dtype) -> Workload:
-    """The workload with its floating-point parameters and inputs of that type; shared inputs stay shared."""
+    """Cast floating-point parameters and inputs to a type; shared inputs stay shared."""
     done: dict[int, Tensor] = {}
     for tensor in workload.inputs:
         if id(tensor) not in done:
@@ -91,8 +77,10 @@ def cast(workload: Workload, dtype: torch.dtype) -> Workload:
     )
 
 
-def batches(inputs: Sequence[Tensor], seed: int, count: int = BATCHES) -> Iterator[tuple[Tensor, ...]]:
-    """So many calls' inputs: those given, and then these with their values shuffled, drawn from `seed`.
+def calibration_batches(
+    inputs: Sequence[Tensor], seed: int, count: int = BATCHES
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the inputs of so many calls: those given, then these with their values shuffled by `seed`.
 
     Shuffled values have the same range and distribution, whatever they are: images, or indices.
     """
@@ -104,7 +92,7 @@ def batches(inputs: Sequence[Tensor], seed: int, count: int = BATCHES) -> Iterat
 
 
 def saturated(sums: Any) -> bool:
-    """Whether sums of `LENGTH` products of the largest numbers are too small: an array of any type.
+    """Say whether sums of `LENGTH` products of the largest numbers are too small: an array of any type.
 
     x86 without VNNI and AMX multiplies unsigned by signed 8 bits by `vpmaddubsw`, which adds two products in
     16 bits, and stops at 32767 (Intel SDM, volume 2, PMADDUBSW). Weights of 7 bits keep sums below:

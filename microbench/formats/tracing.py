@@ -24,7 +24,7 @@ class Root(nn.Module):
         return self.module(*inputs)
 
 
-class Tracer(fx.Tracer):
+class PartTracer(fx.Tracer):
     """Traces the call of a root with so many inputs, and knows inside which part it is.
 
     Args:
@@ -38,11 +38,11 @@ class Tracer(fx.Tracer):
         self.inside: list[str] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether a part stays whole."""
+        """Say whether a part stays whole."""
         return module_qualified_name in self._whole or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(self, root_fn: Any, *_: Any, **__: Any) -> tuple[Any, list[Any]]:
-        """One placeholder an input: the root's signature does not say how many there are."""
+        """Make one placeholder per input: the root's signature does not say how many there are."""
         names = [f"input_{index}" for index in range(self._inputs)]
         return root_fn, [self.root, *(self.create_proxy("placeholder", name, (), {}) for name in names)]
 
@@ -55,14 +55,14 @@ class Tracer(fx.Tracer):
 
 
 def traced(root: Root, name: str, inputs: int) -> fx.Graph:
-    """The graph of a root's call, for a workload of that name; a part that torch.fx cannot trace stays whole.
+    """Trace a root's call, for a workload of that name; a part that torch.fx cannot trace stays whole.
 
     Raises:
         SkippedError: that part is the module itself.
     """
     whole: set[str] = set()
     while True:
-        tracer = Tracer(inputs, whole)
+        tracer = PartTracer(inputs, whole)
         try:
             return tracer.trace(root)
         except Exception as error:  # a forward may do anything with what stands for its tensors

@@ -19,12 +19,12 @@ DIMENSIONS = range(1, 6)
 
 
 def is_convertible(value: Any) -> bool:
-    """Whether a value is a tensor that torch can bring into the blocked layout."""
+    """Say whether a value is a tensor that torch can bring into the blocked layout."""
     return isinstance(value, Tensor) and value.dtype in TYPES and value.dim() in DIMENSIONS
 
 
 def dense(value: Any) -> Any:
-    """An output, however nested in tuples, lists and dictionaries, with its tensors dense."""
+    """Make the tensors of an output dense, however nested in tuples, lists and dictionaries."""
     if not any(tensor.is_mkldnn for tensor in tensors(value)):
         return value
     if isinstance(value, Tensor):
@@ -37,7 +37,7 @@ def dense(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Trial:
+class NodeRun:
     """What a node computed on copies of its inputs.
 
     Attributes:
@@ -52,11 +52,11 @@ class Trial:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether there is a blocked tensor in the output."""
+        """Say whether there is a blocked tensor in the output."""
         return any(tensor.is_mkldnn for tensor in tensors(self.output))
 
-    def agrees(self, other: Trial) -> bool:
-        """Whether another trial came to the same."""
+    def agrees(self, other: NodeRun) -> bool:
+        """Say whether another run came to the same."""
         mine, others = list(tensors(self.output)), list(tensors(other.output))
         if not mine and not others:
             return bool(self.output == other.output)
@@ -65,7 +65,7 @@ class Trial:
 
 def attempt(
     node: Node, part: nn.Module | None, examples: Mapping[Node, Any], training: bool, blocked: bool = False
-) -> Trial:
+) -> NodeRun:
     """Compute a node on copies of its inputs' examples, dense or blocked; its part keeps its buffers.
 
     Whatever torch raises where it cannot goes through.
@@ -85,7 +85,7 @@ def attempt(
         output = call(node, part, {**examples, **given})
         changed = {} if blocked else {each: value for each, value in given.items() if value._version}
         learning = [*copies.values(), *(part.parameters() if part is not None else ())]
-        return Trial(output, changed, _gradients(output, learning) if training else ())
+        return NodeRun(output, changed, _gradients(output, learning) if training else ())
 
 
 def call(node: Node, part: nn.Module | None, values: Mapping[Node, Any]) -> Any:
@@ -100,14 +100,14 @@ def call(node: Node, part: nn.Module | None, values: Mapping[Node, Any]) -> Any:
 
 
 def _with_own_buffers(part: nn.Module | None) -> nn.Module | None:
-    """A copy of a module that shares its parameters."""
+    """Copy a module; the copy shares its parameters."""
     if part is None:
         return None
     return copy.deepcopy(part, {id(parameter): parameter for parameter in part.parameters()})
 
 
 def _gradients(output: Any, learning: Iterable[Tensor]) -> list[Tensor | None]:
-    """The gradients of some weighted sum of the outputs."""
+    """Compute the gradients of some weighted sum of the outputs."""
     roots = [dense(each) for each in tensors(output) if each.requires_grad]
     leaves = [each for each in learning if each.requires_grad]
     if not roots or not leaves:
@@ -121,7 +121,7 @@ def _are_close(found: Sequence[Tensor | None], wanted: Sequence[Tensor | None]) 
 
 
 def _is_close(found: Tensor | None, wanted: Tensor | None) -> bool:
-    """Whether a tensor is off another by less than half its digits, as a share of the largest value."""
+    """Say whether tensors differ by less than half their digits, as a share of the largest value."""
     if found is None or wanted is None:
         return found is wanted
     found = dense(found)

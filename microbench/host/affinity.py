@@ -12,7 +12,7 @@ from microbench.metrics import cpus
 
 
 def chosen(affinity: Any, threads: int) -> set[int] | None:
-    """The CPUs that an option means; None to leave them as they are.
+    """Return the CPUs that an option means; None to leave them as they are.
 
     Args:
         affinity: `none`; `compact` for one CPU of each of as many cores as there are threads, neighbours
@@ -29,7 +29,7 @@ def chosen(affinity: Any, threads: int) -> set[int] | None:
         return set(cpus.one_of_each_core(usable)[:threads])
     if strange := sorted(set(affinity) - usable):
         raise UserError(
-            f"affinity={affinity}: CPU {strange[0]} is none of this process's ({cpus.text(usable)})"
+            f"affinity={affinity}: this process may not use CPU {strange[0]}, only {cpus.text(usable)}"
         )
     return set(affinity)
 

@@ -36,7 +36,7 @@ SHARED = 2**30  # bytes; smaller allocations come from memory that is kept
 
 
 def variables(name: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment variables that an allocator needs before a process starts.
+    """Return the environment variables that an allocator needs before a process starts.
 
     What the process would preload in its `environment` is preloaded too, but for other allocators.
 
@@ -59,7 +59,7 @@ def variables(name: str, environment: Mapping[str, str] = os.environ) -> dict[st
 
 @cache
 def find(name: str) -> str | None:
-    """The library of an allocator: this environment's, else the system's; None where there is none."""
+    """Find the library of an allocator: this environment's, else the system's; None if there is none."""
     if not sys.platform.startswith("linux"):
         return None
     for library in LIBRARIES[name]:
@@ -79,8 +79,8 @@ def tune() -> None:
         SkippedError: the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
-        raise SkippedError("allocator=tuned sets glibc's thresholds, and this C library is another")
+        raise SkippedError("allocator=tuned needs glibc, and this C library is another")
     library = ctypes.CDLL(None)
     mapped = library.mallopt(M_MMAP_THRESHOLD, SHARED) or library.mallopt(M_MMAP_MAX, 0)
     if not (mapped and library.mallopt(M_TRIM_THRESHOLD, KEPT)):
-        raise SkippedError("allocator=tuned: this glibc does not let its thresholds be raised")
+        raise SkippedError("allocator=tuned: this glibc refuses to raise its thresholds")

@@ -32,7 +32,7 @@ def prepared(config: Config, threads: int) -> Iterator[Environment]:
 
 
 def turned_out(tuned: bool) -> Environment:
-    """What this process runs with."""
+    """Describe what this process runs with."""
     return {
         "allocator": machine.allocator() + (", tuned" if tuned else ""),
         **threads_used(),
@@ -42,7 +42,7 @@ def turned_out(tuned: bool) -> Environment:
 
 
 def threads_used() -> dict[str, int]:
-    """How many threads torch computes with now; a module may have set others than were asked for."""
+    """Return how many threads torch computes with now; a module may have set another number."""
     return {"threads": torch.get_num_threads(), "interop_threads": torch.get_num_interop_threads()}
 
 
@@ -56,11 +56,13 @@ def set_allocator(name: str) -> None:
     found = machine.allocator()
     if name == "tuned":
         if found in machine.ALLOCATORS:
-            raise SkippedError(f"allocator=tuned tunes glibc's, but {found} is loaded: unset LD_PRELOAD")
+            raise SkippedError(
+                f"allocator=tuned tunes glibc's allocator, but {found} is loaded: unset LD_PRELOAD"
+            )
         allocator.tune()
     elif name in allocator.LIBRARIES and name != found:
         raise UserError(
-            f"allocator={name} has to be loaded when a process starts, and {found} serves this one: use "
+            f"allocator={name} has to be loaded when a process starts, and this one uses {found}: use "
             "isolation=fork"
         )
 
@@ -112,6 +114,6 @@ def denormals_flushed(wanted: bool) -> Iterator[None]:
 
 
 def flushes_denormals() -> bool:
-    """Whether a denormal number counts as zero here."""
+    """Try whether a denormal number counts as zero here."""
     denormal = torch.full((1,), torch.finfo(torch.float64).tiny / 4, dtype=torch.float64)
     return bool((denormal * 1.0).item() == 0.0)

@@ -11,7 +11,7 @@ from microbench.engines import Answer, Program
 from microbench.modes import Mode
 from microbench.results.record import Check, Verdict
 from microbench.verify.errors import Errors, errors_of, shapes_differ, top1_agreement
-from microbench.verify.judging import judged
+from microbench.verify.judging import judge
 from microbench.verify.plausible import implausible
 from microbench.verify.reference import Reference, answer_of, is_reference, rounding
 
@@ -49,19 +49,19 @@ def verify(
     if not config.verify:
         return Check(Verdict.OFF)
     if is_reference(config):
-        return _doubted(Check(Verdict.REFERENCE), config, device, mode, seconds, first)
+        return _with_plausibility(Check(Verdict.REFERENCE), config, device, mode, seconds, first)
     reference = Reference(config, device, mode)
     wanted, eager = reference.timed_answer(restoring=program)
     check = _compared(config, mode, program, reference, wanted)
-    return (
-        check if check.answer is Verdict.MISMATCH else _doubted(check, config, device, mode, seconds, eager)
-    )
+    if check.answer is Verdict.MISMATCH:
+        return check
+    return _with_plausibility(check, config, device, mode, seconds, eager)
 
 
-def _doubted(
+def _with_plausibility(
     check: Check, config: Config, device: Device, mode: Mode, seconds: float | None, work: float | None
 ) -> Check:
-    """A check, and why so short a time cannot be, where it cannot; `work`: seconds in which it was done."""
+    """Add why so short a time cannot be, where it cannot; `work`: seconds in which it was done."""
     if seconds is None or work is None:
         return check
     with suppress(Exception):  # what cannot be told, for want of memory say, is no reason against the answer
@@ -81,4 +81,4 @@ def _compared(config: Config, mode: Mode, program: Program, reference: Reference
 
     is_model = program.workload.objective.is_loss
     agreement = top1_agreement(found, wanted) if is_model and not mode.TRAINING else None
-    return judged(errors_of(found, wanted), moved, config, agreement, is_loss=is_model and mode.TRAINING)
+    return judge(errors_of(found, wanted), moved, config, agreement, is_loss=is_model and mode.TRAINING)

@@ -17,13 +17,13 @@ Digests = tuple[int, ...]
 
 
 def digests(values: object) -> Digests:
-    """A checksum of the memory of each tensor in values."""
+    """Compute a checksum of the memory of each tensor in values."""
     dense = (each if each.layout == torch.strided else each.detach().to_dense() for each in tensors(values))
     return tuple(zlib.crc32(_memory(each).cpu().numpy().data) for each in dense)
 
 
 def _memory(tensor: Tensor) -> Tensor:
-    """The bytes that a dense tensor lies in."""
+    """Return the bytes that a dense tensor lies in."""
     memory = torch.empty(0, dtype=torch.uint8, device=tensor.device)
     return memory.set_(tensor.untyped_storage())
 
@@ -56,11 +56,11 @@ class Inputs:
         self._expected = digests(given)
 
     def have_changed(self) -> bool:
-        """Whether they are not as they were given."""
+        """Say whether they are not as they were given."""
         return digests(self._given) != self._expected
 
     def settle(self, call: Callable[[], object]) -> bool:
-        """Whether a call changes them once and no more, and puts out the same all the same.
+        """Say whether a second call changes nothing more, and puts out the same.
 
         They are left so then: each call does the same work.
         """
@@ -83,7 +83,7 @@ class Inputs:
 
 
 def state_of(module: nn.Module) -> dict[str, tuple[int, int]]:
-    """By their names, what tells parameters and buffers from what they were before a call wrote to them.
+    """Return, by name, what changes when a call writes to a parameter or buffer.
 
     That is how often they were written to, as far as torch has seen that, and a checksum of the memory of
     small ones, and of bytes all over that of large ones.
@@ -93,7 +93,7 @@ def state_of(module: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def changed(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """The names of the parameters and buffers that are not as they were before."""
+    """Return the names of the parameters and buffers that are not as they were before."""
     return [name for name, found in after.items() if before.get(name) != found]
 
 

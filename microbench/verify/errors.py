@@ -29,7 +29,7 @@ class Errors:
 
 
 def errors_of(found: Answer, wanted: Answer) -> Errors:
-    """How far an answer is off the wanted one, whose tensors have the same shapes."""
+    """Compute how far an answer is off the wanted one, whose tensors have the same shapes."""
     errors = [largest_error(*pair) for pair in zip(found.outputs, wanted.outputs, strict=True)]
     return Errors(
         max((absolute for absolute, _ in errors), default=0.0),
@@ -39,7 +39,7 @@ def errors_of(found: Answer, wanted: Answer) -> Errors:
 
 
 def shapes_differ(found: Answer, wanted: Answer) -> str | None:
-    """What to say of answers whose tensors are not the same in number and shape."""
+    """Say how the tensors of two answers differ in number or shape; None if they do not."""
     for name, one, other in (
         ("outputs", found.outputs, wanted.outputs),
         ("gradients", found.gradients, wanted.gradients),
@@ -56,7 +56,7 @@ def _shapes(tensors: Sequence[Tensor]) -> str:
 
 @torch.no_grad()
 def largest_error(found: Tensor, wanted: Tensor) -> tuple[float, float]:
-    """The largest absolute error of a tensor's elements, and the same over the largest wanted value.
+    """Return the largest absolute error of a tensor's elements, and it over the largest wanted value.
 
     Elements that are equal, or both not a number, have none; the largest finite value counts.
     """
@@ -71,7 +71,7 @@ def largest_error(found: Tensor, wanted: Tensor) -> tuple[float, float]:
 
 @torch.no_grad()
 def error_of_norm(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """The norm of all tensors' errors, taken together, over the norm of all that are wanted."""
+    """Return the norm of all tensors' errors, taken together, over the norm of all that are wanted."""
     off, norm = 0.0, 0.0
     for one, other in zip(found, wanted, strict=True):
         numbers = _numbers(other)
@@ -85,14 +85,14 @@ def _norm(tensor: Tensor) -> float:
 
 
 def _over(error: float, scale: float) -> float:
-    """An error as a share; infinite where all that is wanted is zero, or not finite."""
+    """Return an error as a share; infinite where all that is wanted is zero, or not finite."""
     if error == 0:
         return 0.0
     return error / scale if scale and math.isfinite(scale) else math.inf
 
 
 def _numbers(tensor: Tensor) -> Tensor:
-    """A tensor as dense floating-point numbers of at least fp32, to be subtracted."""
+    """Return a tensor as dense floating-point numbers of at least fp32, to be subtracted."""
     dense = tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()
     if dense.is_complex():
         return torch.view_as_real(dense)
@@ -101,7 +101,7 @@ def _numbers(tensor: Tensor) -> Tensor:
 
 
 def top1_agreement(found: Answer, wanted: Answer) -> float | None:
-    """The share of the batch whose largest logit is of the same class; None for other outputs than logits.
+    """Return the share of the batch whose largest logit is of the same class; None without logits.
 
     Logits are of shape (batch, classes).
     """

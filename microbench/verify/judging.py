@@ -53,20 +53,20 @@ class _Part:
         return Verdict.UNCLEAR if SLACK * (self.moved or 0.0) > CLEAR else Verdict.MISMATCH
 
     def told(self) -> str:
-        """How far it is off."""
+        """Say how far it is off."""
         if math.isinf(self.error):
             return f"{self.name} not finite, or not zero, where eager fp32's is"
         return f"{self.name} off eager fp32's by {self.error:.2g} of {self.of} (allowed: {self.allowed:.2g})"
 
 
-def judged(
+def judge(
     found: Errors,
     moved: Callable[[], Errors],
     config: Config,
     agreement: float | None = None,
     is_loss: bool = False,
 ) -> Check:
-    """The verdict on an answer.
+    """Judge an answer.
 
     Args:
         found: how far it is off.
@@ -105,7 +105,7 @@ def _parts(found: Errors, moved: Errors | None, config: Config, is_loss: bool) -
 
 
 def _reason(verdict: Verdict, parts: Sequence[_Part], config: Config) -> str | None:
-    """What is off, and of an unclear answer why it cannot be told."""
+    """Say what is off, and why an unclear answer is unclear."""
     if verdict is Verdict.SAME:
         return None
     told = " and ".join(part.told() for part in parts)

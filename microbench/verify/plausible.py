@@ -36,7 +36,7 @@ class _NotCountedError(Exception):
 
 
 def implausible(config: Config, device: Device, training: bool, seconds: float, work: float) -> str | None:
-    """Why a case cannot have taken so little time; None where it can have, or where that cannot be told.
+    """Say why a case cannot have taken so little time; None where it can have, or that is unknown.
 
     What certainly did the work in its time stayed below the peak: what is less than `MARGIN` times as fast is
     plausible without a look at anything else. Next comes a product of some tens of milliseconds, and only
@@ -68,7 +68,7 @@ def implausible(config: Config, device: Device, training: bool, seconds: float, 
 
 
 def counted(config: Config, device: Device, training: bool) -> int:
-    """The FLOPs of a call's products, in training with the backward pass; what has no rule is left out.
+    """Count the FLOPs of a call's products, in training with the backward pass; without a rule, 0.
 
     They are counted on tensors without values: 0 where that cannot be done.
     """
@@ -87,7 +87,7 @@ def counted(config: Config, device: Device, training: bool) -> int:
 
 
 def _reached(device: Device) -> float:
-    """FLOP/s in fp32 of a product that is quickly made: the peak is higher, in whatever precision."""
+    """Measure the FLOP/s in fp32 of a small product: the peak is higher, in whatever precision."""
     a = torch.ones(SIDE, SIDE, dtype=torch.float32, device=device.torch_device())
     out = torch.empty_like(a)
     with torch.inference_mode(), torch.autocast(a.device.type, enabled=False):
@@ -96,7 +96,7 @@ def _reached(device: Device) -> float:
 
 
 def at_best(found: Peaks, precision: PrecisionConfig) -> float | None:
-    """FLOP/s that a precision can reach at most; None where no peak was measured.
+    """Return the FLOP/s that a precision can reach at most; None where no peak was measured.
 
     An engine may compute a format that torch's kernels emulate, or what it was not asked for: the highest of
     what instructions allow counts. Those for fp16 do twice fp32's products (AVX512-FP16, NEON), or as many as

@@ -27,7 +27,7 @@ ROUNDING = {"tf32": 2.0**-11, "int8": 2.0**-8}
 
 
 def reference_config(config: Config) -> Config:
-    """The configuration of plain eager fp32 for the same work."""
+    """Return the configuration of plain eager fp32 for the same work."""
     return replace(
         config,
         engine=EngineConfig("eager"),
@@ -39,21 +39,21 @@ def reference_config(config: Config) -> Config:
 
 
 def is_reference(config: Config) -> bool:
-    """Whether a case is plain eager fp32 itself, whatever its tolerances are."""
+    """Say whether a case is plain eager fp32 itself, whatever its tolerances are."""
     given, plain = config.precision, reference_config(config)
     own = replace(plain.precision, tolerance=given.tolerance, gradient_tolerance=given.gradient_tolerance)
     return config == replace(plain, precision=own)
 
 
 def rounding(precision: PrecisionConfig) -> float:
-    """How far a number is off, relatively, when it is rounded to a precision; in fp32, when it was summed."""
+    """Return the relative error of rounding to a precision; in fp32, of summing."""
     if name := precision.cast or precision.autocast:
         return torch.finfo(getattr(torch, name)).eps / 2
     return ROUNDING.get(precision.name, SUMS)
 
 
 def answer_of(mode: Mode, program: Program, seed: int) -> Answer:
-    """What a program computes; what draws random numbers all the same draws those of the seed."""
+    """Return what a program computes without dropout; other random numbers are those of the seed."""
     with without_dropout(program.workload.module) if mode.TRAINING else nullcontext(False) as drops:
         if drops and program.renewed is not None:
             program = replace(program, call=program.renewed())
@@ -76,7 +76,7 @@ class Reference:
     mode: Mode
 
     def answer(self, restoring: Program | None = None, nudge: float = 0.0, draw: int = 0) -> Answer:
-        """What it computes of weights and inputs that are built again, from the same seed, for the purpose.
+        """Compute its answer with weights and inputs that are built again from the same seed.
 
         Nothing of them outlives the call.
 
@@ -90,7 +90,7 @@ class Reference:
     def timed_answer(
         self, restoring: Program | None = None, nudge: float = 0.0, draw: int = 0
     ) -> tuple[Answer, float]:
-        """The same, and how many seconds it took, once everything was built."""
+        """Compute the same, and return how many seconds it took, once everything was built."""
         plain, training = reference_config(self.config), self.mode.TRAINING
         with self.device.prepared(plain):
             workload = workloads.build(
@@ -109,7 +109,7 @@ class Reference:
 
 @torch.no_grad()
 def put_back(program: Program, fresh: Workload, training: bool) -> None:
-    """Give a program the inputs that its workload was built with, and after training the weights too.
+    """Restore the inputs of a program, and after training its weights too.
 
     Measuring may have changed them: a layer may work in place, and training updates parameters and buffers.
     """
@@ -141,7 +141,7 @@ QUIET_IN_EVAL = frozenset(
 
 @contextmanager
 def without_dropout(module: nn.Module) -> Iterator[bool]:
-    """Let the modules that drop values at random drop none; say whether there are any; then put that back.
+    """Let modules that drop values at random drop none, and yield whether there are any.
 
     Classes are told by their names, which modules of TorchScript keep.
     """

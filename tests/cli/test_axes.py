@@ -191,7 +191,7 @@ def test_no_axis_shares_an_identity_with_another(bound: Finished) -> None:
 @linux
 def test_a_cpu_that_is_not_there_is_told_in_one_line_with_those_that_are(bound: Finished) -> None:
     assert bound.code == 1
-    error = f"affinity=[{NOWHERE}]: CPU {NOWHERE} is none of this process's ({cpus.text(cpus.usable())})"
+    error = f"affinity=[{NOWHERE}]: this process may not use CPU {NOWHERE}, only {cpus.text(cpus.usable())}"
     failed = [record for record in bound.records if record["status"] != "ok"]
     assert {record["cfg_affinity"] for record in failed} == {str(NOWHERE)}
     assert [(record["status"], record["error"]) for record in failed] == [("error", error)] * 2 * len(THREADS)

@@ -163,7 +163,7 @@ def test_an_error_within_leaves_no_profiler_running_and_what_was_noted() -> None
 def test_beside_the_users_own_profiler_it_says_so_and_leaves_that_running() -> None:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as users:
         ledger = cpu.Device().ledger()
-        with pytest.raises(UserError, match=r"^Memory cannot be followed while torch's profiler is running"):
+        with pytest.raises(UserError, match=r"^Memory cannot be measured while torch's profiler is running"):
             ledger.__enter__()
         assert profiling()
         mib()

@@ -46,19 +46,19 @@ def test_convolutions_are_onednns_or_not(engine: str, layout: str, asked: bool) 
     [
         (
             {"engine": "openvino"},
-            "engine=openvino has kernels of its own, which device.mkldnn=false leaves alone",
+            "engine=openvino has its own kernels, which device.mkldnn=false does not affect",
         ),
         (
             {"engine": "onnxruntime"},
-            "engine=onnxruntime has kernels of its own, which device.mkldnn=false leaves alone",
+            "engine=onnxruntime has its own kernels, which device.mkldnn=false does not affect",
         ),
         (
             {"engine": "torchscript", "engine.optimize": True},
-            "engine.optimize=true makes graphs that call oneDNN, device.mkldnn=false or not",
+            "engine.optimize=true makes graphs that call oneDNN even with device.mkldnn=false",
         ),
         (
             {"engine": "compile", "engine.freezing": True},
-            "engine.freezing=true makes graphs that call oneDNN, device.mkldnn=false or not",
+            "engine.freezing=true makes graphs that call oneDNN even with device.mkldnn=false",
         ),
     ],
 )

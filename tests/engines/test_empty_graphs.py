@@ -66,7 +66,7 @@ def test_an_empty_graph_is_skipped(engine: str, hide: Callable[[Tensor], object]
 
 
 def test_the_reason_says_what_is_missing() -> None:
-    with pytest.raises(SkippedError, match=r"^engine=torchscript .* no tensor is found in what it puts out"):
+    with pytest.raises(SkippedError, match=r"^engine=torchscript .* this one has no tensor in its output"):
         torchscript.traced(hiding(lambda y: object()), training=False)
 
 
@@ -79,5 +79,5 @@ def test_a_tensor_in_an_object_is_computed_by_the_trace() -> None:
 
 
 def test_tensors_that_a_trace_would_lose_are_told(tmp_path: Path) -> None:
-    with pytest.raises(SkippedError, match="of this one 1 of the 2 tensors that it puts out would be lost"):
+    with pytest.raises(SkippedError, match="this one returns 2 tensors, 1 of which would be lost"):
         traced.write(hiding(lambda y: (y, Box(y))), False, tmp_path)

@@ -146,7 +146,7 @@ def test_products_of_8_bits_that_saturate_here_have_weights_of_7(
 
 def test_quantizing_needs_the_optimizer_of_graphs() -> None:
     """It fuses what is quantized; without it all is converted to fp32 and back."""
-    with pytest.raises(SkippedError, match="computes nothing of this module in precision=int8"):
+    with pytest.raises(SkippedError, match="computes no layer of this module in precision=int8"):
         prepared(nn.Linear(4, 4), torch.randn(2, 4), config=configured("int8", level="disabled"))
 
 

@@ -97,7 +97,7 @@ def test_outputs_outlive_the_next_call(program: Program) -> None:
 def test_bf16_is_what_computes_or_it_is_skipped() -> None:
     able = library.openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if "BF16" not in able or arithmetic.is_emulated("bfloat16", "cpu"):
-        with pytest.raises(SkippedError, match=r"^engine=openvino does not compute in precision=bf16 "):
+        with pytest.raises(SkippedError, match=r"^engine=openvino does not support precision=bf16 "):
             prepared(net(), torch.randn(2, 3, 8, 8), config=configured("bf16"))
         return
     program = prepared(net(), torch.randn(2, 3, 8, 8), config=configured("bf16"))
@@ -200,14 +200,14 @@ def able(monkeypatch: pytest.MonkeyPatch, *capabilities: str, limit: str = "") -
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_what_the_cpu_does_not_compute_in_is_skipped(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
     able(monkeypatch, "FP32", "INT8")
-    with pytest.raises(SkippedError, match=f"does not compute in precision={precision} on this CPU"):
+    with pytest.raises(SkippedError, match=f"does not support precision={precision} on this CPU"):
         compiling.hint(precision)
 
 
 def test_a_format_that_onednn_may_not_use_is_not_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO has a copy of oneDNN, and fails where that lacks what OpenVINO takes for granted."""
     able(monkeypatch, "FP32", "BF16", "INT8", limit="AVX2")
-    with pytest.raises(SkippedError, match=r"in precision=bf16 within ONEDNN_MAX_CPU_ISA=AVX2$"):
+    with pytest.raises(SkippedError, match=r"support precision=bf16 within ONEDNN_MAX_CPU_ISA=AVX2$"):
         compiling.hint("bf16")
     assert compiling.hint("int8") == "f32"
 

@@ -50,7 +50,9 @@ def test_other_inputs_stay_as_they_are_and_a_shared_one_stays_one() -> None:
 
 
 def test_without_images_there_are_no_channels_to_put_last() -> None:
-    line = r"^layout=channels_last is for inputs of \(batch, channels, height, width\): this input is 2x3$"
+    line = (
+        r"^layout=channels_last is for inputs of \(batch, channels, height, width\): this one has shape 2x3"
+    )
     with pytest.raises(SkippedError, match=line):
         prepared(nn.Linear(3, 2), torch.randn(2, 3), layout="channels_last")
 

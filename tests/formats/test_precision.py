@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from microbench.errors import SkippedError
-from microbench.formats.precision import LENGTH, batches, saturated
+from microbench.formats.precision import LENGTH, calibration_batches, saturated
 from microbench.workloads.torchvision import CrossEntropy
 
 from .support import inferred, prepared
@@ -125,13 +125,13 @@ def test_a_precision_that_is_not_there_is_skipped(precision: str, line: str) -> 
 
 def test_the_first_batch_is_the_given_inputs() -> None:
     images, weights = torch.randn(2, 3), torch.randn(4)
-    first, *_ = batches((images, weights), seed=0)
+    first, *_ = calibration_batches((images, weights), seed=0)
     assert [tensor.data_ptr() for tensor in first] == [images.data_ptr(), weights.data_ptr()]
 
 
 def test_the_others_are_the_same_values_in_other_orders() -> None:
     indices = torch.arange(100).view(4, 25)
-    _, *others = batches((indices,), seed=0, count=3)
+    _, *others = calibration_batches((indices,), seed=0, count=3)
     assert len(others) == 2
     for (shuffled,) in others:
         assert shuffled.shape == indices.shape
@@ -143,13 +143,13 @@ def test_the_seed_says_which() -> None:
     values = torch.arange(100)
 
     def second(seed: int) -> list[int]:
-        return [*batches((values,), seed)][1][0].tolist()
+        return [*calibration_batches((values,), seed)][1][0].tolist()
 
     assert second(1) == second(1) != second(2)
 
 
 def test_inputs_that_require_gradients_are_drawn_from_too() -> None:
-    for (tensor,) in batches((torch.randn(3, requires_grad=True),), seed=0):
+    for (tensor,) in calibration_batches((torch.randn(3, requires_grad=True),), seed=0):
         assert not tensor.requires_grad
 
 

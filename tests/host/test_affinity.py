@@ -45,7 +45,7 @@ class TestChosen:
     ) -> None:
         with pytest.raises(UserError) as caught:
             chosen(wanted, threads=1)
-        assert str(caught.value) == f"affinity={wanted}: CPU {strange} is none of this process's (0-6)"
+        assert str(caught.value) == f"affinity={wanted}: this process may not use CPU {strange}, only 0-6"
 
 
 @linux

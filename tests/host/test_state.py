@@ -116,7 +116,7 @@ class TestAllocator:
         with pytest.raises(UserError) as caught:
             state.set_allocator(name)
         assert str(caught.value) == (
-            f"allocator={name} has to be loaded when a process starts, and glibc 2.36 serves this one: use "
+            f"allocator={name} has to be loaded when a process starts, and this one uses glibc 2.36: use "
             "isolation=fork"
         )
 

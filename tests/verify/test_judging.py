@@ -9,7 +9,7 @@ import pytest
 from microbench.config import Config, PrecisionConfig
 from microbench.results.record import Check, Verdict
 from microbench.verify.errors import Errors
-from microbench.verify.judging import judged
+from microbench.verify.judging import judge
 
 
 def config(tolerance: float | None = None) -> Config:
@@ -24,7 +24,7 @@ def check(found: Errors, moved: Errors | None = None, tolerance: float | None = 
         assert moved is not None, "eager fp32 was run again, and need not have been"
         return moved
 
-    return judged(found, ask, config(tolerance))
+    return judge(found, ask, config(tolerance))
 
 
 def test_within_the_tolerance_it_is_the_same_and_nothing_more_is_asked() -> None:
@@ -53,7 +53,7 @@ def test_what_rounding_does_not_explain_is_a_mismatch_and_it_is_said_by_how_much
 
 
 def test_of_a_training_step_it_is_the_loss() -> None:
-    found = judged(Errors(3.0, 0.5, 0.0), lambda: Errors(0.0, 0.0, 0.0), config(), is_loss=True)
+    found = judge(Errors(3.0, 0.5, 0.0), lambda: Errors(0.0, 0.0, 0.0), config(), is_loss=True)
     assert found.reason == "the loss is off eager fp32's by 0.5 of its value (allowed: 0.01)"
 
 

@@ -20,7 +20,7 @@ class CompileError(RuntimeError):
 def one_line_errors(
     what: str, workload: Workload, training: bool, kind: type[Exception] = CompileError
 ) -> Iterator[None]:
-    """Tell a failure in one line; where the workload's module fails by itself, that is what is raised.
+    """Raise failures as one line; where the workload's module fails by itself, raise its own error.
 
     Args:
         what: what is done, such as `engine.backend=inductor`.
@@ -45,7 +45,7 @@ def _call_plainly(workload: Workload, training: bool) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """The line of an error that says most: of a C++ compiler's output the first error."""
+    """Return the line of an error that says most: of a C++ compiler's output the first error."""
     lines = [line.strip() for line in str(error).splitlines()]
     if fatal := next((line for line in lines if "error: " in line), None):
         return fatal
@@ -54,7 +54,7 @@ def reason(error: BaseException) -> str:
 
 
 def break_reason(told: str) -> str:
-    """Why a graph broke: of the text that TorchDynamo keeps of a break, the explanation's first sentence."""
+    """Return why a graph broke: the first sentence of TorchDynamo's explanation."""
     lines = [line.strip() for line in told.splitlines()]
     explained = next(
         (line.partition(": ")[2] for line in lines if line.startswith("Explanation: ")), lines[0]

@@ -29,10 +29,9 @@ def require_compiler(engine: str) -> None:
     try:
         torch._inductor.cpp_builder.get_cpp_compiler()
     except torch._inductor.exc.InvalidCxxCompiler as error:
-        asked = f"CXX={os.environ['CXX']} is none" if os.environ.get("CXX") else "there is none here"
+        asked = f"CXX={os.environ['CXX']} is not one" if os.environ.get("CXX") else "none was found"
         raise SkippedError(
-            f"engine={engine} needs a C++ compiler, and {asked}: install g++ (apt install g++), or name one "
-            "with the variable CXX"
+            f"engine={engine} needs a C++ compiler, but {asked}: install g++ (apt install g++), or set CXX"
         ) from error
 
 
@@ -54,19 +53,19 @@ def compiling(options: EngineConfig, on_cpu: bool) -> Iterator[None]:
 
 
 def is_on_cpu(workload: Workload) -> bool:
-    """Whether all of a workload's inputs lie on the CPU."""
+    """Say whether all of a workload's inputs lie on the CPU."""
     return all(tensor.device.type == "cpu" for tensor in workload.inputs)
 
 
 @contextmanager
 def folder(name: str) -> Iterator[Path]:
-    """A temporary folder, which goes when the context ends."""
+    """Make a temporary folder, which is removed when the context ends."""
     with TemporaryDirectory(prefix=f"microbench-{name}-", ignore_cleanup_errors=True) as path:
         yield Path(path)
 
 
 def settings_of(options: EngineConfig) -> dict[str, Any]:
-    """What an engine's options are in torch._inductor.config.
+    """Translate an engine's options to those of torch._inductor.config.
 
     The number of threads is spelled out, for torch 2.11 takes code from its caches that was generated for
     another number.
@@ -79,7 +78,7 @@ def settings_of(options: EngineConfig) -> dict[str, Any]:
 
 
 def tag() -> str:
-    """What the compiler's caches are to tell apart besides what they do: the instructions that may be used.
+    """Return what the compiler's caches have to tell apart too: the instructions that may be used.
 
     torch 2.14 takes a graph from its caches whose wrapper and kernels are for vectors of another width:
     numbers are wrong then, or the process crashes. What is packed for oneDNN depends on oneDNN's limit.

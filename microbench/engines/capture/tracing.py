@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from microbench.errors import SkippedError, first_line
 from microbench.workloads import tensors
 
-EMPTY = "no tensor is found in what it puts out, so its graph would compute nothing"
+EMPTY = "has no tensor in its output, so its graph would compute nothing"
 """Why a module is not captured as a graph."""
 
 REHEARSALS = {"infer": 2, "train": 3}
@@ -71,7 +71,7 @@ def trace_or_skip(
     Raises:
         SkippedError: the module works, but cannot be traced, or the trace would be empty.
     """
-    skipped = f"engine={engine} runs traced modules, and "
+    skipped = f"engine={engine} runs traced modules; this one "
     try:
         script = trace(module, inputs)
     except Exception as first:
@@ -80,9 +80,9 @@ def trace_or_skip(
         try:
             script = trace(module, inputs)
         except SkippedError as error:
-            raise SkippedError(f"{skipped}of this one {error}") from error
+            raise SkippedError(f"{skipped}{error}") from error
         except Exception as error:
-            raise SkippedError(f"{skipped}this one cannot be traced: {first_line(first)}") from error
+            raise SkippedError(f"{skipped}cannot be traced: {first_line(first)}") from error
     if not any("Tensor" in str(each.type()) for each in script.graph.outputs()):
-        raise SkippedError(f"{skipped}of this one {EMPTY}")
+        raise SkippedError(f"{skipped}{EMPTY}")
     return script, module

@@ -62,7 +62,7 @@ def prepare(job: Job) -> Program:
 
 
 def _settings(job: Job) -> dict[str, Any]:
-    """What the program is to know, but for the names of the parameters.
+    """Return what the program has to know, except the names of the parameters.
 
     Raises:
         UserError, SkippedError: it cannot train with this optimizer, or a module so optimized.

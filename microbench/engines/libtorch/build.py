@@ -23,19 +23,19 @@ HEADERS = (TORCH / "include", TORCH / "include/torch/csrc/api/include")
 LIBRARIES = TORCH / "lib"
 
 
-class CompileError(Exception):
+class BuildError(Exception):
     """The compiler refused the program."""
 
 
 def program() -> Path:
-    """The program, which is built where it is not there yet: it takes about 15 seconds.
+    """Return the program, which is built where it is not there yet: it takes about 15 seconds.
 
     It lies in the user's cache folder, under a name made of everything that it is built from. It is complete
     whenever it is there, and of several that build it at once, one does.
 
     Raises:
         SkippedError: it cannot be built here; the message says what is missing.
-        CompileError: the compiler refused it.
+        BuildError: the compiler refused it.
     """
     command = _command(_compiler())
     path = _folder() / _identity(command) / "program"
@@ -47,7 +47,7 @@ def program() -> Path:
 
 
 def _compiler() -> str:
-    """The C++ compiler, where all that it needs is there.
+    """Return the C++ compiler, where all that it needs is there.
 
     Raises:
         SkippedError: something is not.
@@ -63,13 +63,13 @@ def _compiler() -> str:
         )
     if not (HEADERS[1] / "torch/torch.h").exists():
         raise SkippedError(
-            f"engine=libtorch needs torch's C++ headers, which {TORCH} has not: install torch with pip"
+            f"engine=libtorch needs torch's C++ headers, which {TORCH} does not have: install torch with pip"
         )
     return found
 
 
 def _command(compiler: str) -> list[str]:
-    """The compiler's call in the sources' folder, but for what it is to write."""
+    """Return the compiler's call in the sources' folder, without the output's name."""
     return [
         compiler,
         "-O2",
@@ -85,14 +85,14 @@ def _command(compiler: str) -> list[str]:
 
 
 def _identity(command: Sequence[str]) -> str:
-    """What tells this program from one that is built of something else."""
+    """Hash everything that the program is built from."""
     sources = [path.read_text("utf-8") for path in sorted(SOURCES.iterdir()) if path.suffix in (".cpp", ".h")]
     parts = [*command, str(torch.__version__), *sources]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _folder() -> Path:
-    """Where programs are kept.
+    """Return the folder where programs are kept.
 
     Raises:
         SkippedError: this user has no home.
@@ -138,5 +138,5 @@ def _compile(command: Sequence[str], path: Path) -> None:
     )
     if done.returncode:
         errors = (line for line in done.stderr.splitlines() if "error" in line)
-        raise CompileError(f"{command[0]} does not compile it: {next(errors, first_line(done.stderr))}")
+        raise BuildError(f"{command[0]} cannot compile the program: {next(errors, first_line(done.stderr))}")
     made.replace(path)

@@ -81,17 +81,17 @@ class ProgramLoop:
             raise
 
     def step(self, calls: int) -> list[int]:
-        """One sample of so many calls: its marks."""
+        """Take one sample of so many calls, and return its marks."""
         return self._process.ask(f"sample {calls} 1")
 
     def burst(self, calls: int, samples: int) -> list[list[int]]:
-        """So many samples: the marks of each."""
+        """Take so many samples, and return the marks of each."""
         marks = self._process.ask(f"sample {calls} {samples}")
         each = len(marks) // samples
         return [marks[start : start + each] for start in range(0, len(marks), each)]
 
     def answer(self) -> Answer:
-        """What a call computes of the first inputs; in training, a step with the first weights, too.
+        """Compute a call with the first inputs; in training, a step with the first weights too.
 
         The module is traced again where it does something else by now, as one that no longer drops values.
         """
@@ -106,13 +106,13 @@ class ProgramLoop:
             return Answer(**_read(folder / "answer.pt"))
 
     def weights(self) -> list[torch.Tensor]:
-        """The parameters as the program has them now, in the order of the module's."""
+        """Return the parameters as the program has them now, in the order of the module's."""
         with tempfile.TemporaryDirectory(prefix="microbench-") as name:
             self._process.ask(f"weights {name}")
             return _read(Path(name, "weights.pt"))["weights"]
 
     def peak_memory(self) -> int | None:
-        """Bytes over the level before the module was loaded; None where the kernel does not say."""
+        """Return the bytes over the level before the module was loaded; None if unknown."""
         return self._memory.peak()
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class ProgramLoop:
 
 
 def numbers_of(module: nn.Module) -> list[dict[str, float]]:
-    """What else than tensors a module's parts are set to: training or not, how much they drop."""
+    """Return the numbers that a module's parts are set to: training or not, how much they drop."""
     return [
         {name: value for name, value in vars(each).items() if isinstance(value, (int, float))}
         for each in module.modules()

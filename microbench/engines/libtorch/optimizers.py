@@ -21,7 +21,7 @@ OPTIONS = {
 
 
 def options_of(config: OptimizerConfig) -> dict[str, Any]:
-    """All options of an optimizer by their C++ names, with torch.optim's defaults for those not given.
+    """Return all options of an optimizer by their C++ names, with torch.optim's defaults.
 
     Raises:
         UserError: torch.optim does not have the optimizer, or not with these arguments.

@@ -78,7 +78,7 @@ class Process:
         raise self._end(doing)
 
     def _end(self, doing: str) -> ProgramError:
-        """How it ended, with its last words."""
+        """Describe how it ended, with the last line that it logged."""
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
         self._log.seek(0)

@@ -77,7 +77,7 @@ class _Restorable(Flat):
         held = sum(1 for _ in tensors(output))
         if len(found) < held:
             raise SkippedError(
-                f"{held - len(found)} of the {held} tensors that it puts out would be lost: objects hold them"
+                f"returns {held} tensors, {held - len(found)} of which would be lost: objects hold them"
             )
         return found
 
@@ -98,7 +98,7 @@ class _Loss(nn.Module):
         self._restored = module.restored if isinstance(module, _Restorable) else None
 
     def forward(self, output: Any) -> Any:
-        """The loss."""
+        """Compute the loss."""
         return self._objective(output if self._restored is None else self._restored(output))
 
 

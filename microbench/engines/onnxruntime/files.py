@@ -34,15 +34,15 @@ def export(workload: Workload, folder: Path) -> Path:
             program = torch.onnx.export(workload.module, workload.inputs, dynamo=True, verbose=False)
         program.save(path, external_data=True)  # type: ignore[union-attr]
     except Exception as error:
-        workload.module(*workload.inputs)  # what fails in eager mode, too, is no matter of this engine's
+        workload.module(*workload.inputs)  # re-raises errors that eager mode has too
         raise SkippedError(f"engine=onnxruntime cannot export this module: {cause(error)}") from error
     if not onnx.load(path, load_external_data=False).graph.output:
-        raise SkippedError(f"engine=onnxruntime exports the module, and of this one {EMPTY}")
+        raise SkippedError(f"engine=onnxruntime exports the module; this one {EMPTY}")
     return path
 
 
 def cause(error: BaseException) -> str:
-    """The first line of what led to an error: the exporter's own says how to report it."""
+    """Return the first line of what led to an error: the exporter's own says how to report it."""
     while error.__cause__ is not None:
         error = error.__cause__
     return first_line(error)
@@ -52,10 +52,10 @@ class Feeds:
     """The inputs that int8's ranges are taken from, one call's after the other."""
 
     def __init__(self, names: list[str], workload: Workload, seed: int) -> None:
-        self._names, self._batches = names, precision.batches(workload.inputs, seed)
+        self._names, self._batches = names, precision.calibration_batches(workload.inputs, seed)
 
     def get_next(self) -> dict[str, Any] | None:
-        """The inputs of a call, by name; None after the last."""
+        """Return the inputs of a call, by name; None after the last."""
         batch = next(self._batches, None)
         if batch is None:
             return None
@@ -86,12 +86,12 @@ def quantize(path: Path, workload: Workload, seed: int, reduced: bool) -> Path:
 
 
 def optimized(path: Path) -> Path:
-    """Where a session writes what it made of a module."""
+    """Return where a session writes what it made of a module."""
     return path.with_name("optimized.onnx")
 
 
 def arithmetic(path: Path) -> str:
-    """In which formats the operators of an optimized module multiply, and how many in each.
+    """Count in which formats the operators of an optimized module multiply.
 
     Raises:
         SkippedError: none in int8.
@@ -99,19 +99,19 @@ def arithmetic(path: Path) -> str:
     nodes = onnx.load(optimized(path), load_external_data=False).graph.node
     counts = Counter(filter(None, (format_of(node.op_type) for node in nodes)))
     if "int8" not in counts:
-        raise SkippedError("engine=onnxruntime computes nothing of this module in precision=int8")
+        raise SkippedError("engine=onnxruntime computes no layer of this module in precision=int8")
     return counts_as_text(counts)
 
 
 def format_of(operator: str) -> str | None:
-    """In which format an operator multiplies; None where it does not."""
+    """Return the format in which an operator multiplies; None where it does not."""
     if any(name in operator for name in QUANTIZED):
         return "int8"
     return "fp32" if any(name in operator for name in FLOATING) else None
 
 
 def saturates() -> bool:
-    """Whether a sum of the largest products of activations (uint8) and weights (int8) comes out too small."""
+    """Try whether sums of the largest products of activations (uint8) and weights (int8) are too small."""
     helper, types = onnx.helper, onnx.TensorProto
     activation, weight = LARGEST
     weights = onnx.numpy_helper.from_array(np.full((LENGTH, LENGTH), weight, np.int8), "weights")

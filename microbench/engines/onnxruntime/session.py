@@ -66,7 +66,7 @@ Run = tuple[Callable[[], Any], Callable[[Any], list[Tensor]]]
 
 
 def load(path: Path, config: Config) -> Any:
-    """A session that runs a module as the configuration asks for."""
+    """Load a module into a session that runs it as the configuration asks for."""
     provider, settings = PROVIDERS[config.device.name], {}
     if "tf32" in provider.precisions:
         settings["use_tf32"] = str(int(config.precision.name == "tf32"))
@@ -76,7 +76,7 @@ def load(path: Path, config: Config) -> Any:
 
 
 def options(path: Path, config: Config) -> Any:
-    """The options of a session. That of a quantized module writes what it made of it."""
+    """Return the options of a session, which writes what it made of a quantized module."""
     made = onnxruntime.SessionOptions()
     made.log_severity_level = ERRORS
     made.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[config.engine.level])
@@ -92,12 +92,12 @@ def options(path: Path, config: Config) -> Any:
 
 
 def name(session: Any) -> str:
-    """The library with its version, and the provider that runs the session."""
+    """Name the library with its version, and the provider that runs the session."""
     return f"onnxruntime {onnxruntime.__version__}, {session.get_providers()[0]}"
 
 
 def threads(session: Any) -> dict[str, int]:
-    """How many threads a session computes with: of an operation, and operations side by side."""
+    """Return how many threads a session computes with: of an operation, and operations side by side."""
     made = session.get_session_options()
     is_parallel = made.execution_mode == onnxruntime.ExecutionMode.ORT_PARALLEL
     return {
@@ -107,7 +107,7 @@ def threads(session: Any) -> dict[str, int]:
 
 
 def bound(session: Any, workload: Workload) -> Run:
-    """Runs on tensors that are bound once: nothing is copied.
+    """Run on tensors that are bound once: nothing is copied.
 
     Raises:
         SkippedError: the shape of an output is not known before.
@@ -122,7 +122,7 @@ def bound(session: Any, workload: Workload) -> Run:
 
 
 def empty(output: Any, device: torch.device) -> Tensor:
-    """A tensor for an output.
+    """Allocate a tensor for an output.
 
     Raises:
         SkippedError: its shape is not known.
@@ -137,14 +137,14 @@ def empty(output: Any, device: torch.device) -> Tensor:
 
 
 def place(value: Any, tensor: Tensor) -> tuple[Any, ...]:
-    """Where an input or output lies: name, device and its index, type, shape, address."""
+    """Describe where a tensor lies: name, device and its index, type, shape, address."""
     _, number = TYPES[value.type]
     device = tensor.device
     return value.name, device.type, device.index or 0, number, list(tensor.shape), tensor.data_ptr()
 
 
 def copying(session: Any, workload: Workload) -> Run:
-    """Runs that take NumPy arrays and return new ones."""
+    """Run on NumPy arrays and return new ones."""
     names = [each.name for each in session.get_inputs()]
     feeds = {name: tensor.cpu().numpy() for name, tensor in zip(names, workload.inputs, strict=True)}
     return partial(session.run, None, feeds), lambda arrays: [torch.as_tensor(each) for each in arrays]

@@ -49,12 +49,12 @@ def prepare(job: Job) -> Program:
 
 
 def version() -> str:
-    """OpenVINO's version, without the build."""
+    """Return OpenVINO's version, without the build."""
     return str(openvino.__version__).partition("-")[0]
 
 
 def call_of(compiled: Any, inputs: tuple[Tensor, ...]) -> partial[Any]:
-    """A call on inputs that are bound once, in torch's memory; it returns views of OpenVINO's outputs."""
+    """Bind the inputs, in torch's memory, and return a call, which returns views of OpenVINO's outputs."""
     request = compiled.create_infer_request()
     for port, array in zip(compiled.inputs, model.arrays(inputs), strict=True):
         request.set_tensor(port, openvino.Tensor(array, shared_memory=True))
@@ -62,5 +62,5 @@ def call_of(compiled: Any, inputs: tuple[Tensor, ...]) -> partial[Any]:
 
 
 def outputs(found: Any) -> list[Tensor]:
-    """What a call returned, as torch's tensors of their own memory."""
+    """Copy what a call returned into torch's tensors."""
     return [torch.tensor(array) for array in found.values()]

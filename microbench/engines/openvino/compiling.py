@@ -33,7 +33,7 @@ Layer = dict[str, str]
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The properties to compile with: one stream of so many threads, in that precision and no other.
+    """Return the properties to compile with: one stream of the case's threads, in that precision only.
 
     Left to itself, OpenVINO computes fp32 in bf16 on CPUs that have it.
 
@@ -52,7 +52,7 @@ def settings(config: Config) -> dict[str, Any]:
 
 
 def hint(precision: str) -> str:
-    """OpenVINO's name of the type to compute in; of int8, of what is not quantized.
+    """Return OpenVINO's name of the type to compute in; for int8, of what is not quantized.
 
     Raises:
         SkippedError: this CPU does not compute in it.
@@ -64,12 +64,12 @@ def hint(precision: str) -> str:
     if capability not in able or not is_allowed(precision):
         limit = instructions.limit()
         where = "on this CPU" if capability not in able else f"within ONEDNN_MAX_CPU_ISA={limit}"
-        raise SkippedError(f"engine=openvino does not compute in precision={precision} {where}")
+        raise SkippedError(f"engine=openvino does not support precision={precision} {where}")
     return name
 
 
 def is_allowed(precision: str) -> bool:
-    """Whether the environment lets OpenVINO's copy of oneDNN compute in a precision.
+    """Say whether the environment lets OpenVINO's copy of oneDNN compute in a precision.
 
     OpenVINO itself does not heed the variable, and fails where it counts on instructions that oneDNN may not
     use.
@@ -79,7 +79,7 @@ def is_allowed(precision: str) -> bool:
 
 
 def arithmetic(compiled: Any, precision: str, reduced: bool) -> str:
-    """What multiplies in a compiled model, as the layers' kernels tell.
+    """Describe what multiplies in a compiled model, by the layers' kernels.
 
     Args:
         compiled: the model.
@@ -91,13 +91,13 @@ def arithmetic(compiled: Any, precision: str, reduced: bool) -> str:
     """
     layers = layers_of(compiled)
     if precision not in {FORMATS.get(layer["runtimePrecision"]) for layer in layers}:
-        raise SkippedError(f"engine=openvino computes nothing of this module in precision={precision}")
+        raise SkippedError(f"engine=openvino computes no layer of this module in precision={precision}")
     text = counts_as_text(Counter(multiplier(layer, reduced) for layer in layers))
     return f"{text}, {REDUCED}" if reduced else text
 
 
 def layers_of(compiled: Any) -> list[Layer]:
-    """The layers that multiply; where none does, all that compute."""
+    """Return the layers that multiply; where none does, all that compute."""
     found = [
         {str(key): str(value.astype(str)) for key, value in each.get_rt_info().items()}
         for each in compiled.get_runtime_model().get_ordered_ops()
@@ -107,7 +107,7 @@ def layers_of(compiled: Any) -> list[Layer]:
 
 
 def multiplier(layer: Layer, reduced: bool = False) -> str:
-    """What multiplies in a layer: an extension of the CPU, or the precision where none is known."""
+    """Name what multiplies in a layer: an extension of the CPU, or the precision where none is known."""
     type_, kernel = layer["runtimePrecision"], layer["primitiveType"]
     precision = FORMATS.get(type_, type_)
     saturating = reduced and precision == "int8"  # which none of the extensions does
@@ -119,6 +119,6 @@ def multiplier(layer: Layer, reduced: bool = False) -> str:
 
 
 def is_usable(extension: str) -> bool:
-    """Whether the CPU has an extension, and the environment lets oneDNN, which OpenVINO builds on, use it."""
+    """Say whether the CPU has an extension, and the environment lets OpenVINO's copy of oneDNN use it."""
     allowed = extension not in instructions.NEEDED or instructions.is_allowed(extension)
     return allowed and extension in instructions.available()

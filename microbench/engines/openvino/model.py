@@ -21,7 +21,7 @@ ATTENTION = ("ScaledDotProductAttention", "Softmax")  # operations of attention;
 
 
 def convert(workload: Workload) -> Any:
-    """The model of a module for inputs of exactly these shapes.
+    """Convert a module to a model for inputs of exactly these shapes.
 
     The module is traced, as OpenVINO itself does: torch.export would take LSTM layers apart.
 
@@ -33,7 +33,7 @@ def convert(workload: Workload) -> Any:
             traced = trace(Flat(workload.module), workload.inputs)
             model = openvino.convert_model(traced, example_input=workload.inputs)
     except Exception as error:
-        workload.module(*workload.inputs)  # what fails in eager mode, too, is no matter of this engine's
+        workload.module(*workload.inputs)  # re-raises errors that eager mode has too
         raise SkippedError(f"engine=openvino cannot convert this module: {reason(error)}") from error
     shapes = [list(tensor.shape) for tensor in workload.inputs]
     model.reshape(dict(zip(model.inputs, shapes, strict=True)))
@@ -41,13 +41,13 @@ def convert(workload: Workload) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """The line of an error that says why."""
+    """Return the line of an error that says why."""
     lines = (line for line in str(error).splitlines() if line.startswith(UNKNOWN))
     return first_line(next(lines, error))
 
 
 def quantize(model: Any, inputs: Sequence[Tensor], seed: int, reduced: bool) -> Any:
-    """The model with what can be of it in int8: weights scaled by channel, activations by tensor.
+    """Quantize what can be of a model to int8: weights scaled by channel, activations by tensor.
 
     Args:
         model: of OpenVINO.
@@ -56,7 +56,7 @@ def quantize(model: Any, inputs: Sequence[Tensor], seed: int, reduced: bool) -> 
         reduced: use half of the range of all weights, so that their products do not saturate; else nncf uses
             half of it for the first convolutions alone.
     """
-    batches = [arrays(batch) for batch in precision.batches(inputs, seed)]
+    batches = [arrays(batch) for batch in precision.calibration_batches(inputs, seed)]
     return nncf.quantize(
         model,
         nncf.Dataset(batches),
@@ -70,17 +70,17 @@ def quantize(model: Any, inputs: Sequence[Tensor], seed: int, reduced: bool) -> 
 
 
 def attends(model: Any) -> bool:
-    """Whether there is attention in a model, for which there are rules of its own."""
+    """Say whether there is attention in a model, for which there are rules of its own."""
     return any(operation.get_type_name() in ATTENTION for operation in model.get_ops())
 
 
 def arrays(inputs: Sequence[Tensor]) -> list[Any]:
-    """Inputs as NumPy arrays in the same memory."""
+    """Return inputs as NumPy arrays in the same memory."""
     return [tensor.detach().numpy() for tensor in inputs]
 
 
 def saturates() -> bool:
-    """Whether a sum of the largest products of activations (uint8) and weights (int8) comes out too small."""
+    """Try whether sums of the largest products of activations (uint8) and weights (int8) are too small."""
     operations = openvino.opset13
     activation, weight = LARGEST
     values = operations.parameter([1, LENGTH], np.float32)
@@ -97,5 +97,5 @@ def saturates() -> bool:
 
 
 def _range(least: int, most: int) -> list[np.float32]:
-    """The bounds of a quantizer's inputs and of its outputs: where they are the same, it only rounds."""
+    """Return the bounds of a quantizer's inputs and outputs: where they are the same, it only rounds."""
     return [np.float32(bound) for bound in (least, most)] * 2
