@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from microbench import devices, engines, modes, verify, workloads
+from microbench import devices, engines, formats, modes, verify, workloads
 from microbench.config import Config, PrecisionConfig
 from microbench.devices import Device, MemoryMeter
 from microbench.engines import Job, Program
@@ -204,17 +204,14 @@ class _Steps:
         return []
 
     def _on_paper(self, device: Device) -> Outcome:
-        """A profile of a workload whose weights are never drawn, let alone computed with.
-
-        For a layout of oneDNN's they are: which layers can be in it is tried out with their numbers.
-        """
+        """A profile of a workload whose weights are drawn, and computed with, only where they have to be."""
         from microbench.modes import profile
         from microbench.profile.deferred import Deferred
 
         config = self._config
         with Deferred() as weights:
             workload = self._build(device, config.mode.training)
-        if config.layout == "mkldnn":
+        if formats.needs_values(config):
             weights.fill(workload.module)
         self._begin("the first call of", "prepare")
         form, _ = engines.in_format(Job(workload, config, config.mode.training))

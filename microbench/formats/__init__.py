@@ -8,7 +8,7 @@ from microbench.formats import layout, precision
 from microbench.formats.trial import dense
 from microbench.workloads import Workload
 
-__all__ = ["dense", "in_format"]
+__all__ = ["dense", "in_format", "needs_values"]
 
 
 def in_format(workload: Workload, config: Config, training: bool) -> tuple[Workload, int | None]:
@@ -28,3 +28,8 @@ def in_format(workload: Workload, config: Config, training: bool) -> tuple[Workl
         )
     cast = precision.apply(workload, config.precision, config.device.name)
     return layout.apply(cast, config.layout, config.cache_weights, training)
+
+
+def needs_values(config: Config) -> bool:
+    """Say whether weights need their values to be brought into the form: mkldnn tries out what runs in it."""
+    return config.layout == "mkldnn"

@@ -20,7 +20,7 @@ from microbench.host.state import threads_set
 from microbench.modes import infer, train
 from microbench.verify.reference import answer_of
 
-from .graphs import assert_same, eagers, job_of, net_job
+from .support import assert_same, eagers, job_of, net_job
 
 Prepare = Callable[[Job], Program]
 

@@ -16,7 +16,7 @@ from microbench.errors import SkippedError
 from microbench.host.state import threads_set
 from microbench.modes import infer
 
-from .graphs import assert_same, eagers, job_of, net_job
+from .support import assert_same, eagers, job_of, net_job
 
 
 def libraries() -> set[Path]:

@@ -12,7 +12,7 @@ from microbench.errors import SkippedError, first_line
 from microbench.modes import infer, train
 from microbench.verify.reference import answer_of
 
-from .graphs import assert_same, eagers, job_of, net_job
+from .support import assert_same, eagers, job_of, net_job
 
 
 @pytest.mark.parametrize("options", [{}, {"engine.freeze": True}, {"engine.optimize": True}])

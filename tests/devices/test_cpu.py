@@ -1,3 +1,5 @@
+"""The CPU: its clock, its caches, what torch allocates."""
+
 from __future__ import annotations
 
 import os
@@ -8,11 +10,49 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import FakeDevice
 from torch import nn
 
-from microbench.devices import Level, cpu, cuda
+from microbench import devices
+from microbench.config import Config, DeviceConfig
+from microbench.devices import Level, cpu
 from microbench.errors import UserError
+from microbench.metrics import cpus, energy
+
+
+def test_the_hosts_clock_tells_seconds_after_the_first_mark() -> None:
+    assert cpu.HostClock().seconds([1_000_000_000, 1_500_000_000, 3_000_000_000]) == [0.0, 0.5, 2.0]
+
+
+def test_the_hosts_clock_moves_forward_in_nanoseconds() -> None:
+    clock = cpu.HostClock()
+    first, second = clock.mark(), clock.mark()
+    assert isinstance(first, int)
+    assert second >= first
+    assert clock.seconds([first, second])[0] == 0
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
+def test_torch_uses_onednn_or_not_while_prepared(
+    asked: bool, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onednn: Any = torch.backends.mkldnn
+    monkeypatch.setattr(onednn, "enabled", before)
+    with pytest.raises(KeyError), cpu.Device().prepared(Config(device=DeviceConfig("cpu", asked))):  # noqa: PT012
+        assert onednn.enabled is asked
+        raise KeyError
+    assert onednn.enabled is before
+
+
+def test_on_a_cpu_the_processors_counters_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    counters = iter(
+        [{"package": energy.Reading(5_000_000, 10**9)}, {"package": energy.Reading(9_000_000, 10**9)}]
+    )
+    monkeypatch.setattr(energy, "readings", lambda: next(counters))
+    with cpu.Device().energy() as meter:
+        pass
+    assert meter.joules == pytest.approx(4.0)
+
 
 MIB = 2**20
 
@@ -182,57 +222,42 @@ def test_nothing_is_written_and_the_environment_stays_as_it_was() -> None:
     assert (done.stdout.strip(), done.stderr) == ("1", "")
 
 
-class Allocator:
-    """The counters of a caching allocator."""
+class TestEvictor:
+    @pytest.fixture
+    def written(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """The bytes that each call of an evictor on the CPU rewrites."""
+        found: list[int] = []
+        add = torch.Tensor.add_
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.level = self.peak = 0
-        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: self.level)
-        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: self.peak)
-        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", self.reset)
+        def noting(self: torch.Tensor, other: float) -> torch.Tensor:
+            assert self.device.type == "cpu"
+            found.append(self.numel() * self.element_size())
+            return add(self, other)
 
-    def change(self, *by: int) -> None:
-        for each in by:
-            self.level += each
-            self.peak = max(self.peak, self.level)
+        monkeypatch.setattr(torch.Tensor, "add_", noting)
+        return found
 
-    def reset(self) -> None:
-        self.peak = self.level
+    @pytest.mark.parametrize(("cache", "size"), [(3 * 2**20, 6 * 2**20), (None, 2 * devices.UNKNOWN_CACHE)])
+    def test_twice_the_last_level_of_cache_is_rewritten_each_time(
+        self, cache: int | None, size: int, written: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cpus, "last_level_cache", lambda: cache)
+        evict = cpu.Device().evictor()
+        assert written == []  # its memory is allocated before anything is timed
+        evict()
+        evict()
+        assert written == [size, size]
 
-
-def test_on_a_gpu_it_reads_the_caching_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
-    allocator = Allocator(monkeypatch)
-    allocator.change(100, -60)
-    with cuda.Device().ledger() as ledger:
-        ledger.note()
-        allocator.change(10, 20, -20)
-        ledger.note()
-        allocator.change(-40)
-        ledger.note()
-        allocator.change(5)
-        ledger.note()
-    allocator.change(1000)
-    assert ledger.levels() == [Level(0, 0), Level(10, 30), Level(-30, 10), Level(-25, -25)]
-
-
-def test_on_the_fake_device_nothing_is_ever_allocated() -> None:
-    with FakeDevice().ledger() as ledger:
-        ledger.note()
-        mib()
-        ledger.note()
-    assert ledger.levels() == [Level(0, 0), Level(0, 0)]
-
-
-def test_a_gpus_peak_leaves_out_what_is_used_and_freed_while_it_pauses(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    allocator = Allocator(monkeypatch)
-    allocator.change(100)
-    meter = cuda.Device().memory()
-    allocator.change(30, -20)
-    with meter.paused():
-        allocator.change(1000, -1000)
-    assert meter.peak() == 30  # of before
-    allocator.change(40, -40)
-    assert meter.peak() == 50
+    @pytest.mark.parametrize("changed", ["dtype", "device"])
+    def test_as_much_is_rewritten_on_the_cpu_whatever_torch_makes_by_default(
+        self, changed: str, written: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cpus, "last_level_cache", lambda: 3 * 2**20)
+        torch.set_default_dtype(torch.float64 if changed == "dtype" else torch.float32)
+        try:
+            with torch.device("meta" if changed == "device" else "cpu"):
+                evict = cpu.Device().evictor()
+        finally:
+            torch.set_default_dtype(torch.float32)
+        evict()
+        assert written == [6 * 2**20]

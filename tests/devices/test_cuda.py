@@ -1,0 +1,291 @@
+"""The GPU, on stubs of what torch and NVML tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+import pytest
+import torch
+
+from microbench.config import Config, DeviceConfig, PrecisionConfig
+from microbench.devices import Level, cpu, cuda
+from microbench.errors import UserError
+
+
+class StubEvent:
+    """A CUDA event on a GPU that takes a quarter of a millisecond more at each recording."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+        self.at: float | None = None
+        gpu.created += 1
+
+    def record(self) -> None:
+        self.gpu.milliseconds += 0.25 * (self.gpu.recorded + 1)
+        self.gpu.recorded += 1
+        self.at = self.gpu.milliseconds
+
+    def synchronize(self) -> None:
+        self.gpu.waited_for.append(self)
+
+    def elapsed_time(self, end: StubEvent) -> float:
+        assert self.gpu.waited_for, "nobody waited for the GPU"
+        assert self.at is not None
+        assert end.at is not None
+        return end.at - self.at
+
+
+class Gpu:
+    def __init__(self) -> None:
+        self.created = self.recorded = 0
+        self.milliseconds = 0.0
+        self.waited_for: list[StubEvent] = []
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    gpu = Gpu()
+    monkeypatch.setattr(cuda, "_event", lambda: StubEvent(gpu))
+    return gpu
+
+
+def test_the_gpus_clock_tells_seconds_after_the_first_mark_once_the_last_has_passed(gpu: Gpu) -> None:
+    clock = cuda.EventClock()
+    marks: list[Any] = [clock.mark() for _ in range(3)]
+    assert clock.seconds(marks) == [0.0, 0.5 * 1e-3, 1.25 * 1e-3]
+    assert gpu.waited_for == [marks[-1]]
+
+
+def test_the_gpus_clock_uses_its_events_again(gpu: Gpu) -> None:
+    clock = cuda.EventClock()
+    first: list[Any] = [clock.mark() for _ in range(3)]
+    assert len(set(map(id, first))) == 3  # none is used again before its time has been read
+    clock.seconds(first)
+    second: list[Any] = [clock.mark() for _ in range(3)]
+    assert set(map(id, second)) == set(map(id, first))
+    assert (gpu.created, gpu.recorded) == (3, 6)
+    assert clock.seconds(second) == [0.0, 1.25 * 1e-3, 2.75 * 1e-3]  # the new times, not the old ones
+    marks: list[Any] = [clock.mark() for _ in range(4)]
+    assert len(set(map(id, marks))) == 4
+    assert gpu.created == 4
+
+
+def fp32_precisions() -> list[str]:
+    backends: Any = torch.backends
+    return [each.fp32_precision for each in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)]
+
+
+@pytest.fixture
+def tf32() -> Iterator[list[str]]:
+    """Let the user have allowed TF32 for some products."""
+    backends: Any = torch.backends
+    before = fp32_precisions()
+    wanted = ["tf32", "tf32", "ieee"]
+    each = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    for backend, precision in zip(each, wanted, strict=True):
+        backend.fp32_precision = precision
+    yield wanted
+    for backend, precision in zip(each, before, strict=True):
+        backend.fp32_precision = precision
+
+
+def of(device: str, precision: str = "fp32", mkldnn: bool = True) -> Config:
+    return Config(device=DeviceConfig(device, mkldnn), precision=PrecisionConfig(precision))
+
+
+@pytest.mark.parametrize(
+    ("precision", "products"), [("fp32", "ieee"), ("bf16", "ieee"), ("amp_fp16", "ieee"), ("tf32", "tf32")]
+)
+@pytest.mark.parametrize("fails", [False, True])
+def test_products_on_the_gpu_are_in_full_fp32_or_in_tf32_while_prepared(
+    precision: str, products: str, fails: bool, tf32: list[str]
+) -> None:
+    assert fp32_precisions() == tf32
+    try:
+        with cuda.Device().prepared(of("cuda", precision)):
+            assert fp32_precisions() == [products] * 3
+            if fails:
+                raise KeyError
+    except KeyError:
+        assert fails
+    assert fp32_precisions() == tf32
+
+
+def test_on_the_host_no_products_on_a_gpu_are_touched(tf32: list[str]) -> None:
+    with cpu.Device().prepared(of("cpu")):
+        assert fp32_precisions() == tf32
+
+
+def test_without_onednn_a_gpu_would_do_nothing_else() -> None:
+    line = r"^device\.mkldnn=false is an option of device=cpu: device=cuda does not use oneDNN\.$"
+    with pytest.raises(UserError, match=line), cuda.Device().prepared(of("cuda", mkldnn=False)):
+        pass
+
+
+class Nvml:
+    """NVIDIA's management library on a machine of two GPUs, of which torch sees the second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.millijoules = {"GPU-first": 10, "GPU-second": 2000}
+        self.error: int | None = None
+        self.open = self.waited = 0
+        self.asked: list[str] = []
+        seen = SimpleNamespace(uuid="second")
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: seen)
+        monkeypatch.setattr(torch.cuda, "synchronize", self.wait)
+        monkeypatch.setattr(pynvml, "nvmlInit", lambda: self.count(1))
+        monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: self.count(-1))
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", self.handle)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", self.energy)
+
+    def wait(self) -> None:
+        self.waited += 1
+
+    def count(self, by: int) -> None:
+        self.asked.append("open" if by > 0 else "close")
+        self.open += by
+
+    def handle(self, uuid: str) -> str:
+        assert self.open == 1
+        self.asked.append("handle")
+        if uuid not in self.millijoules:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return uuid
+
+    def energy(self, handle: Any) -> int:
+        assert self.open == 1
+        self.asked.append("energy")
+        assert self.waited, "the GPU may still be at work"
+        self.waited = 0
+        if self.error is not None:
+            raise pynvml.NVMLError(self.error)
+        return self.millijoules[handle]
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
+    return Nvml(monkeypatch)
+
+
+def test_a_gpus_energy_is_what_the_counter_of_the_one_that_torch_sees_moved_by(nvml: Nvml) -> None:
+    with cuda.Device().energy() as meter:
+        assert meter.joules is None
+        nvml.millijoules = {"GPU-first": 99, "GPU-second": 5500}
+    assert meter.joules == 3.5
+    assert nvml.open == 0
+
+
+def test_between_the_two_readings_of_a_gpus_counter_there_is_the_work_alone(nvml: Nvml) -> None:
+    meter = cuda.Device().energy()
+    for _ in range(2):
+        with meter:
+            nvml.asked.append("work")
+        assert nvml.asked == ["open", "handle", "energy", "work", "energy", "close"]
+        nvml.asked.clear()
+
+
+def test_the_library_is_closed_where_the_work_fails(nvml: Nvml) -> None:
+    with pytest.raises(KeyError), cuda.Device().energy():
+        raise KeyError
+    assert nvml.open == 0
+
+
+def test_a_gpu_that_the_library_does_not_know_tells_nothing(nvml: Nvml) -> None:
+    del nvml.millijoules["GPU-second"]
+    with cuda.Device().energy() as meter:
+        pass
+    assert meter.joules is None
+    assert nvml.open == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NOT_FOUND],
+)
+def test_a_gpu_without_a_counter_tells_nothing(error: int, nvml: Nvml) -> None:
+    nvml.error = error
+    with cuda.Device().energy() as meter:
+        pass
+    assert meter.joules is None
+    assert nvml.open == 0
+
+
+def test_nor_does_one_whose_driver_has_no_such_library(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", missing)
+    with cuda.Device().energy() as meter:
+        pass
+    assert meter.joules is None
+
+
+class Allocator:
+    """The counters of a caching allocator."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.level = self.peak = 0
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: self.level)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: self.peak)
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", self.reset)
+
+    def change(self, *by: int) -> None:
+        for each in by:
+            self.level += each
+            self.peak = max(self.peak, self.level)
+
+    def reset(self) -> None:
+        self.peak = self.level
+
+
+def test_on_a_gpu_it_reads_the_caching_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    allocator = Allocator(monkeypatch)
+    allocator.change(100, -60)
+    with cuda.Device().ledger() as ledger:
+        ledger.note()
+        allocator.change(10, 20, -20)
+        ledger.note()
+        allocator.change(-40)
+        ledger.note()
+        allocator.change(5)
+        ledger.note()
+    allocator.change(1000)
+    assert ledger.levels() == [Level(0, 0), Level(10, 30), Level(-30, 10), Level(-25, -25)]
+
+
+def test_a_gpus_peak_leaves_out_what_is_used_and_freed_while_it_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    allocator = Allocator(monkeypatch)
+    allocator.change(100)
+    meter = cuda.Device().memory()
+    allocator.change(30, -20)
+    with meter.paused():
+        allocator.change(1000, -1000)
+    assert meter.peak() == 30  # of before
+    allocator.change(40, -40)
+    assert meter.peak() == 50
+
+
+def test_a_gpus_l2_cache_is_evicted_twice_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    rewritten: list[int] = []
+
+    class Properties:
+        L2_cache_size = 5 * 2**20
+
+    def zeros(count: int, dtype: torch.dtype, device: torch.device) -> Any:
+        assert device.type == "cuda"
+        return SimpleNamespace(add_=lambda one: rewritten.append(count * dtype.itemsize))
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: Properties)
+    monkeypatch.setattr(torch, "zeros", zeros)
+    evict = cuda.Device().evictor()
+    assert rewritten == []
+    evict()
+    assert rewritten == [10 * 2**20]
