@@ -1,4 +1,6 @@
-"""Makes every classification model of torchvision a `model=` option, without a YAML each.
+"""The options that have no file in `conf/`: torchvision's models, and those of other packages.
+
+Every classification model of torchvision is a `model=` option, without a YAML each.
 
 The names are read from torchvision's source, so that listing or completing them takes milliseconds: importing
 torchvision takes seconds.
@@ -12,12 +14,16 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
+
+from microbench import registry
+from microbench.distribution import CONF
 
 GROUP = "model"
 _REGISTERED = re.compile(r"^@register_model\(.*?\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
@@ -85,15 +91,49 @@ class TorchvisionSource(ConfigSource):
         return sorted(torchvision_models()) if path == GROUP and results_filter != ObjectType.GROUP else []
 
 
-class TorchvisionSearchPath(SearchPathPlugin):
-    """Puts that source behind the files of `conf/`, which win over it."""
+class InstalledSource(ConfigSource):
+    """The YAML files of other installed packages, which are looked for once a file is none of ours."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return the scheme of this source's place in Hydra's search path."""
+        return "installed"
+
+    def available(self) -> bool:
+        """Return whether there may be any."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Return whether a path is one of our groups."""
+        return bool(config_path) and (CONF / config_path).is_dir()
+
+    def is_config(self, config_path: str) -> bool:
+        """Return whether a path is a file."""
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        return self.is_group(group) and name in registry.files(group)
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Load a file as Hydra loads those of a folder."""
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        folder = registry.files(group)[name].parents[1]
+        return FileConfigSource(self.provider, f"file://{folder}").load_config(config_path)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """List the files of a group."""
+        is_wanted = self.is_group(config_path) and results_filter != ObjectType.GROUP
+        return sorted(registry.files(config_path)) if is_wanted else []
+
+
+class SearchPath(SearchPathPlugin):
+    """Puts these sources behind the files of `conf/`, which win over them."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the source."""
-        search_path.append("catalog", f"{TorchvisionSource.scheme()}://")
+        """Append the sources."""
+        for source in (TorchvisionSource, InstalledSource):
+            search_path.append("catalog", f"{source.scheme()}://")
 
 
 def register() -> None:
-    """Make the source known to Hydra; a second time changes nothing."""
-    for plugin in (TorchvisionSource, TorchvisionSearchPath):
+    """Make the sources known to Hydra; a second time changes nothing."""
+    for plugin in (TorchvisionSource, InstalledSource, SearchPath):
         Plugins.instance().register(plugin)

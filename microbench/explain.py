@@ -12,8 +12,8 @@ import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from microbench import registry
 from microbench.config import Config
-from microbench.distribution import CONF
 from microbench.errors import UserError, first_line, nearest, synonyms, unknown
 
 TYPE_NAMES: dict[Any, str] = {
@@ -89,7 +89,7 @@ def unknown_key(key: str) -> UserError:
 
 def no_plus(name: str) -> UserError:
     """The error for a preset that is given without the plus: Hydra adds it to its list of options."""
-    known = [path.stem for path in (CONF / "experiment").glob("*.yaml")]
+    known = registry.files("experiment")
     meant = name if name in known else next(iter(nearest(name, known)), name)
     return UserError(f"A preset is added to the options: write +experiment={meant}.")
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from fakes import FakeDevice
+from packages import importable, install
 
 from microbench import devices, engines, worker, workloads
 from microbench.compose import from_options
@@ -800,11 +801,12 @@ class TestAnswer:
     """What becomes of a case that computes something else, planted as an engine of its own."""
 
     @pytest.fixture(autouse=True)
-    def _planted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def _planted(self, tmp_path: Path) -> Iterator[None]:
         (tmp_path / "scaled.py").write_text(SCALED)
-        monkeypatch.setattr(engines, "__path__", [*engines.__path__, str(tmp_path)])
-        yield
-        sys.modules.pop("microbench.engines.scaled", None)
+        (tmp_path / "keeping.py").write_text(KEEPING)
+        install(tmp_path, "planted", {"engines": {"scaled": "scaled", "keeping": "keeping"}})
+        with importable(tmp_path):
+            yield
 
     @pytest.mark.parametrize("mode", ["train", "infer"])
     def test_a_wrong_answer_is_a_mismatch_that_keeps_all_that_was_measured(self, mode: str) -> None:
@@ -817,15 +819,13 @@ class TestAnswer:
         assert outcome.environment["engine"] == "scaled 1.0"
 
     def test_an_engine_that_computes_nothing_is_implausibly_fast(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (tmp_path / "keeping.py").write_text(KEEPING)
         peaks = Peaks(1e6, None, "", "", (), 1e-6)  # as slow as can be: any machine keeps an answer so fast
         monkeypatch.setattr(plausible, "peaks", lambda device: peaks)
         monkeypatch.setattr(plausible, "_reached", lambda device: 1e6)
         wide = {"model.args": [512, 512], "model.input_shape": [512], "batch_size": 32}
         outcome = measured(**{"engine.name": "keeping"}, **wide)
-        sys.modules.pop("microbench.engines.keeping", None)
         assert (outcome.status, outcome.check.answer) == (Status.OK, Verdict.SAME)
         (caution,) = [each for each in outcome.cautions if each.code is WarningCode.IMPLAUSIBLE]
         assert "something was not computed" in caution.message

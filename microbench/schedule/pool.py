@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from microbench import registry
 from microbench.host import allocator
 from microbench.schedule.cases import Case
 from microbench.schedule.layers import stands_for_layers
@@ -56,7 +57,7 @@ def preloads(case: Case) -> list[str]:
     mode = config.mode.each if stands_for_layers(case) else config.mode.name
     return [
         "microbench.worker",
-        f"microbench.workloads.{config.model.source}",
-        f"microbench.engines.{engine}",
-        f"microbench.modes.{mode}",
+        registry.module_of("workloads", config.model.source),
+        registry.module_of("engines", engine),
+        registry.module_of("modes", mode),
     ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from microbench import catalog
+from microbench import catalog, registry
 from microbench.config import Config, value_of
 from microbench.distribution import CONF
 from microbench.errors import ExitCode, unknown
@@ -95,13 +96,14 @@ MEANINGS = {
 
 
 def options(group: str) -> list[str]:
-    """The options of a group that have a file, by name."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    """Return the options of a group that have a file, by name."""
+    return sorted(registry.files(group))
 
 
 def layers() -> list[str]:
     """The isolated layers, by name."""
-    return [name for name in options("model") if _yaml(f"model/{name}.yaml")["source"] == "layer"]
+    files = registry.files("model")
+    return [name for name in options("model") if _yaml(files[name]).get("source") == "layer"]
 
 
 def models() -> list[str]:
@@ -109,8 +111,8 @@ def models() -> list[str]:
     return sorted({*catalog.torchvision_models(), *options("model")} - set(layers()))
 
 
-def _yaml(path: str) -> dict[str, object]:
-    loaded: dict[str, object] = yaml.safe_load((CONF / path).read_text("utf-8"))
+def _yaml(path: Path) -> dict[str, object]:
+    loaded: dict[str, object] = yaml.safe_load(path.read_text("utf-8"))
     return loaded
 
 
@@ -138,7 +140,7 @@ def names(kind: str) -> list[str]:
 
 def description(experiment: str) -> str:
     """What a preset is, as its file begins."""
-    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text("utf-8").splitlines()
+    lines = registry.files("experiment")[experiment].read_text("utf-8").splitlines()
     comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     return next(text for text in comments if text and not text.startswith("@")).rstrip(".:")
 
@@ -215,6 +217,6 @@ def show_help(out: Console) -> None:
 
 
 def _default(group: str) -> str:
-    defaults = _yaml("config.yaml")["defaults"]
+    defaults = _yaml(CONF / "config.yaml")["defaults"]
     assert isinstance(defaults, list)
     return str(next(entry[group] for entry in defaults if isinstance(entry, dict) and group in entry))

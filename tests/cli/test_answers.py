@@ -6,27 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from packages import install
 
 from microbench.results.record import Record
 
 from .support import Finished, by_case, cell, measure, microbench
-
-PLANT = """
-import sys
-from importlib.machinery import PathFinder
-from pathlib import Path
-
-
-class WithPlanted:
-    def find_spec(self, name, path=None, target=None):
-        if name == "microbench.engines":
-            spec = PathFinder.find_spec(name, path)
-            spec.submodule_search_locations.append(str(Path(__file__).with_name("engines")))
-            return spec
-
-
-sys.meta_path.insert(0, WithPlanted())
-"""
 
 ENGINE = """
 from torch.nn.functional import linear
@@ -56,19 +40,17 @@ LINEAR = ("model=layer", "model.cls=Linear", "model.args=[4,3]", "model.input_sh
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an engine of its own, and what lets microbench find it."""
+    """A folder with a package installed that has an engine."""
     folder = tmp_path_factory.mktemp("planted")
-    (folder / "sitecustomize.py").write_text(PLANT)
-    for path in (folder / "engines", folder / "conf" / "engine"):
-        path.mkdir(parents=True)
-    (folder / "engines" / "planted.py").write_text(ENGINE)
-    (folder / "conf" / "engine" / "planted.yaml").write_text("name: planted\n")
+    (folder / "planted.py").write_text(ENGINE)
+    (folder / "planted_conf" / "engine").mkdir(parents=True)
+    (folder / "planted_conf" / "engine" / "planted.yaml").write_text("name: planted\n")
+    install(folder, "planted", {"engines": {"planted": "planted"}, "conf": {"planted": "planted_conf"}})
     return folder
 
 
 def run(planted: Path, cwd: Path, *arguments: str) -> Finished:
-    config = ("--config-dir", str(planted / "conf"), "-m", "engine=planted", *LINEAR)
-    return measure(*config, *arguments, cwd=cwd, env={"PYTHONPATH": str(planted)})
+    return measure("-m", "engine=planted", *LINEAR, *arguments, cwd=cwd, env={"PYTHONPATH": str(planted)})
 
 
 @pytest.fixture(scope="module")

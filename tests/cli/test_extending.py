@@ -1,0 +1,54 @@
+"""The package of docs/extending.md is installed, and what it adds is used; clashes are refused."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .support import measure, microbench
+
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+FILES = re.compile(r"^`(\S+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page's package installed."""
+    source, site = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    files = dict(FILES.findall(PAGE.read_text()))
+    assert len(files) == 9
+    for name, text in {**files, "microbench_extras/__init__.py": "import torch\n"}.items():
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    offline = ("--no-index", "--no-deps", "--no-build-isolation", "--no-compile")
+    pip = [sys.executable, "-m", "pip", "install", *offline, "--target", site, source]
+    subprocess.run(pip, check=True, capture_output=True)
+    return site
+
+
+def test_a_case_of_all_its_parts_is_measured(site: Path, tmp_path: Path) -> None:
+    options = ("model=mlp", "mode=no_grad", "engine=fx", "device=cpu_time", "measure.rounds=2")
+    run = measure(*options, cwd=tmp_path, env={"PYTHONPATH": str(site)})
+    assert run.code == 0, run.err
+    assert {record["cfg_engine"] for record in run.records} == {"fx"}
+    timed = [record for record in run.records if record["phase"] == "inference"]
+    assert {record["clock"] for record in timed} == {"process_time_ns"}
+    assert [record["answer"] for record in timed] == ["same", None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("engines", "fx"), ("devices", "cpu_time"), ("modes", "no_grad"), ("models", "mlp")]
+)
+def test_its_parts_are_listed(kind: str, name: str, site: Path, tmp_path: Path) -> None:
+    run = microbench("list", kind, cwd=tmp_path, env={"PYTHONPATH": str(site)})
+    assert name in run.out.split()
+
+
+def test_its_parts_are_among_the_names_that_may_be_meant(site: Path, tmp_path: Path) -> None:
+    run = microbench("model=mlp", "engine=fxx", cwd=tmp_path, env={"PYTHONPATH": str(site)})
+    assert "Unknown engine 'fxx'. Did you mean fx?" in run.complaint
