@@ -15,11 +15,14 @@ from microbench.results import result as results
 from microbench.schedule.cases import Case
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     from torch import nn
 
     from microbench.reports.comparison import Comparison
     from microbench.reports.profile import ProfileTable
+    from microbench.results.profile import Profile
+    from microbench.results.search import Found as SearchResult
 
 
 class Result(results.Result):
@@ -29,6 +32,56 @@ class Result(results.Result):
         from microbench.reports.terminal import text_of
 
         return text_of(self)
+
+    def search(self) -> SearchResult | None:
+        """What a search for the fastest configuration found; None for another run, or if plain eager failed."""
+        from microbench.results.search import found  # brings scipy
+
+        return found(self.cases()) if self.is_search else None
+
+    def profile(self, place: int | None = None) -> Profile:
+        """The profile of a case with mode=profile.
+
+        Args:
+            place: the case's place among `cases()`, from 0; not needed where there is one case.
+
+        Raises:
+            UserError: the result is of something else, or the case failed, or there are several.
+        """
+        from microbench.results.profile import profile_of
+
+        cases = self.cases()
+        if place is None and len(cases) != 1:
+            raise UserError(f"There is no one profile: pick one of {len(cases)} cases by its place, from 0.")
+        if place is not None and place not in range(len(cases)):
+            raise UserError(f"There is no case {place}: give a place from 0 to {len(cases) - 1}.")
+        case = cases[place or 0]
+        found = profile_of(case)
+        if found is None:
+            why = case.first.outcome.error or "the case has another mode"
+            raise UserError(f"There is no profile: {why}.")
+        return found
+
+    def published(self, name: str) -> pd.DataFrame:
+        """The figures of a published table beside those measured: a row a case, quantity and machine.
+
+        Its columns are model, batch_size, variant (as the table calls it), case_id, status, quantity,
+        measured, measured_ratio, and device, software, published, published_ratio, which are missing where
+        nothing was published. Figures are in seconds, in 1/s or in bytes; ratios are over the table's
+        baseline on the same machine.
+
+        Args:
+            name: the table, such as `poros`; all there are: `microbench/reference/`.
+
+        Raises:
+            UserError: there is no such table.
+        """
+        import pandas as pd
+
+        from microbench.results import reference
+
+        rows = reference.rows(self.cases(), reference.load(name))
+        return pd.DataFrame([each for row in rows for each in reference.flat(row)])
 
 
 Measured = results.Result | Path | str | Iterable[Path | str]

@@ -198,7 +198,16 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None], 
     observer = display(Console(stderr=True, highlight=False))
     stopped: KeyboardInterrupt | UserError | None = None
     with Store(plan.folder) as store:
-        run = Run(plan.cases, store, observer, run_id, plan.command, plan.completing, plan.budget)
+        run = Run(
+            plan.cases,
+            store,
+            observer,
+            run_id,
+            plan.command_line,
+            plan.command,
+            plan.completing,
+            plan.budget,
+        )
         try:
             with observer, signals.raised():
                 _import_statistics()

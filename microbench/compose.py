@@ -66,16 +66,18 @@ class Plan:
     Attributes:
         cases: the cases.
         folder: where their records go.
-        command: the command line.
+        command_line: the command line.
+        command: the microbench command in it, such as `doctor`; empty for one that measures cases.
         completing: the folder may hold a part of the run already, to be completed.
         budget: seconds after which no other round is begun, once there are some; None for no limit.
     """
 
     cases: list[Case]
     folder: Path
-    command: str
+    command_line: str
     completing: bool
     budget: float | None = None
+    command: str = ""
 
 
 def register(run_id: str) -> None:

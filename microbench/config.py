@@ -382,3 +382,30 @@ def value_of(config: Config, key: str) -> Any:
     for part in key.split("."):
         value = getattr(value, part)
     return value
+
+
+def axes_of(config: Config) -> dict[str, Any]:
+    """The settings that are a record's axes, by the name of their column."""
+    affinity = config.affinity
+    return {
+        "model": config.model.name,
+        "part": config.model.part,
+        "mode": config.mode.name,
+        "device": config.device.name,
+        "engine": config.engine.name,
+        "precision": config.precision.name,
+        "optimizer": config.optimizer.name,
+        "layout": config.layout,
+        "cache_weights": config.cache_weights,
+        "batch_size": config.batch_size,
+        "input_shape": "x".join(map(str, config.model.input_shape)),
+        "threads": config.threads,
+        "interop_threads": config.interop_threads,
+        "affinity": ",".join(map(str, affinity)) if isinstance(affinity, list) else str(affinity),
+        "allocator": config.allocator,
+        "flush_denormal": config.flush_denormal,
+        "cold_cache": config.measure.cold_cache,
+        "seed": config.seed,
+        "isolation": config.isolation,
+        "verify": config.verify,
+    }

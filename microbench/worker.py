@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import traceback
 from array import array
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from microbench import devices, engines, formats, modes, verify, workloads
@@ -28,25 +30,24 @@ from microbench.measure.disturbances import disturbances
 from microbench.measure.experiment import Clock, Experiment
 from microbench.measure.sampler import Sampled
 from microbench.measure.stopping import StoppingRule
-from microbench.measure.summary import summarize
 from microbench.measure.warmup import Warmup
 from microbench.metrics import cpus
 from microbench.metrics.sensors import Sensors
 from microbench.modes import Findings
-from microbench.results.cases import WHOLE
+from microbench.results.peaks import Peaks
+from microbench.results.progress import Described, Progress, Watch
 from microbench.results.record import (
-    Caution,
+    BenchmarkWarning,
+    Measured,
     Outcome,
-    Place,
-    Progress,
+    Process,
+    Role,
     Series,
     Status,
     WarningCode,
-    Watch,
     unverified,
-    with_check,
 )
-from microbench.results.roofline import Peaks
+from microbench.results.summary import summarize
 from microbench.stats.median import LEAST_FOR_INTERVAL
 from microbench.verify.constancy import Inputs, changed, state_of
 from microbench.workloads import Workload
@@ -54,14 +55,14 @@ from microbench.workloads import Workload
 LEAST_OF_A_ROUND = 3  # samples of a round that is one of several, or fewer where fewer are asked for
 
 
-def describe(device_name: str) -> Place:
+def describe(device_name: str) -> Described:
     """Resolve a device and describe it.
 
     Raises:
         UserError: the device cannot be used here.
     """
     device = devices.open_device(device_name)
-    return Place(device.name, device.describe(), arithmetic.emulated(device.name))
+    return Described(device.name, device.describe(), arithmetic.emulated(device.name))
 
 
 def find_peaks(config: Config, refresh: bool) -> Peaks:
@@ -85,7 +86,7 @@ def find_peaks(config: Config, refresh: bool) -> Peaks:
         raise UserError(str(error)) from error
 
 
-def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Path | None = None) -> Outcome:
+def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Path | None = None) -> Measured:
     """Measure one round of a case, and write a `trace` if one is wanted.
 
     In its first round, what is the same in all is found out too: whether its answer is right, what its calls
@@ -99,7 +100,7 @@ def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Pat
     except BaseException as error:  # a user's module may end the program, as a script does when imported
         status, message = explain(error, config, steps.doing, steps.workload)
         told = traceback.format_exc()
-        return Outcome(status, message, told, environment=steps.environment)
+        return Measured(Outcome(status=status, error=message, traceback=told, process=steps.process))
 
 
 class _Steps:
@@ -107,15 +108,15 @@ class _Steps:
 
     def __init__(self, config: Config, watch: Watch, is_first: bool, trace: Path | None) -> None:
         self._threads = config.threads or cpus.physical_cores()
-        self._config, self._watch = replace(config, threads=self._threads), watch
+        self._config, self._watch = dataclasses.replace(config, threads=self._threads), watch
         self._is_first, self._trace = is_first, trace
         self.doing = ""
         self.workload: Workload | None = None
-        self.environment: state.Environment = {}
+        self.process = Process()
 
-    def run(self) -> Outcome:
+    def run(self) -> Measured:
         """Do all steps."""
-        with state.prepared(self._config, self._threads) as self.environment:
+        with state.prepared(self._config, self._threads) as self.process:
             device = devices.open_device(self._config.device.name)
             with device.prepared(self._config), ExitStack() as stack:
                 try:
@@ -128,7 +129,7 @@ class _Steps:
         self.doing = doing
         self._watch(Progress(stage))
 
-    def _measure(self, device: Device, stack: ExitStack) -> Outcome:
+    def _measure(self, device: Device, stack: ExitStack) -> Measured:
         config, clock = self._config, device.clock
         mode = modes.find(config.mode.name)
         modes.check(config)
@@ -166,31 +167,35 @@ class _Steps:
             )
             traced = self._traced(program, device)
 
-        self.environment |= {**self._threads_used(program), **findings.environment}
-        series = _series(sampled, warmup, experiment.whole, clock.name)
+        self.process = replace(self.process, **self._threads_used(program))
+        series = _series(sampled, warmup, experiment, clock.name)
         main = [each for each in series if each.phase in experiment.main]
         readings = sensors.readings(sampled.calls * experiment.runs)
-        threads = int(self.environment["threads"] or self._threads)
-        surroundings = sensors.surroundings(threads, str(self.environment["allocator"]))
+        surroundings = sensors.surroundings(
+            self.process.threads or self._threads, str(self.process.allocator)
+        )
         outcome = Outcome(
-            series=(*series, *findings.series, prepare, first_call),
             stop_reason=sampled.stop_reason,
-            cautions=(
+            warnings=(
                 *cautions(warmup, main, self._wanted, finite),
                 *not_repeatable(changes),
-                *other_threads(self._threads_asked, self.environment),
+                *other_threads(self._threads_asked, self.process),
                 *disturbances(readings, surroundings),
                 *traced,
             ),
-            cost=_cost(workload),
-            state={"peak_memory": peak_memory, **asdict(readings), **findings.state},
-            environment=self.environment,
+            params=_params(workload),
+            peak_memory=peak_memory,
+            joules=findings.joules,
+            readings=readings,
+            process=self.process,
+            peaks=findings.peaks,
             trace=None if self._trace is None or traced else str(self._trace),
         )
+        measured = Measured(outcome, (*series, prepare, first_call), findings.calls)
         verified = self._is_first and training == mode.TRAINING
-        return self._checked(outcome, device, mode, program) if verified else outcome
+        return self._checked(measured, device, mode, program) if verified else measured
 
-    def _traced(self, program: Program, device: Device) -> list[Caution]:
+    def _traced(self, program: Program, device: Device) -> list[BenchmarkWarning]:
         """Write the trace that is wanted; a warning where that fails, for what was measured stands."""
         if self._trace is None:
             return []
@@ -200,10 +205,10 @@ class _Steps:
         try:
             write_trace(unwrapped(program.workload.module), program.call, device, self._trace)
         except OSError as error:
-            return [Caution(WarningCode.NO_TRACE, f"no trace could be written: {error.strerror}")]
+            return [BenchmarkWarning(WarningCode.NO_TRACE, f"no trace could be written: {error.strerror}")]
         return []
 
-    def _on_paper(self, device: Device) -> Outcome:
+    def _on_paper(self, device: Device) -> Measured:
         """A profile of a workload whose weights are drawn, and computed with, only where they have to be."""
         from microbench.modes import profile
         from microbench.profile.deferred import Deferred
@@ -215,24 +220,23 @@ class _Steps:
             weights.fill(workload.module)
         self._begin("the first call of", "prepare")
         form, _ = engines.in_format(Job(workload, config, config.mode.training))
-        return Outcome(
-            series=tuple(profile.on_paper(form, config, lambda: weights.fill(workload.module))),
-            cost=_cost(workload),
-            environment=self.environment,
-        )
+        calls = profile.on_paper(form, config, lambda: weights.fill(workload.module))
+        return Measured(Outcome(params=_params(workload), process=self.process), calls=calls)
 
-    def _checked(self, outcome: Outcome, device: Device, mode: modes.Mode, program: Program) -> Outcome:
-        """The outcome, and whether the answer is eager fp32's; a check that fails costs nothing of it."""
+    def _checked(self, measured: Measured, device: Device, mode: modes.Mode, program: Program) -> Measured:
+        """What was measured, and whether the answer is eager fp32's; a failed check costs nothing of it."""
         self.doing = "checking the answer of"
-        self._watch(Progress("verify", outcome=outcome))
+        self._watch(Progress("verify", measured=measured))
+        whole = _seconds(each for each in measured.series if each.role is Role.WHOLE)
+        first = _seconds(each for each in measured.series if each.phase == "first_call")
         try:
-            times = _seconds(outcome, WHOLE), _seconds(outcome, ["first_call"])
-            check = verify.verify(self._config, device, mode, program, *times)
+            checked = verify.verify(self._config, device, mode, program, whole, first)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return unverified(outcome, explain(error, self._config, self.doing, self.workload)[1])
-        return with_check(outcome, check)
+            reason = explain(error, self._config, self.doing, self.workload)[1]
+            return replace(measured, outcome=unverified(measured.outcome, reason))
+        return replace(measured, outcome=checked.applied(measured.outcome))
 
     def _check_precision(self, error: Exception, device: Device) -> None:
         """Raise a SkippedError where a case failed in its precision that works in fp32 with the same engine.
@@ -246,7 +250,7 @@ class _Steps:
         if isinstance(error, (SkippedError, UserError)) or is_out_of_memory(error):
             return
         try:
-            self._run_once(replace(config, precision=PrecisionConfig("fp32")), device)
+            self._run_once(dataclasses.replace(config, precision=PrecisionConfig("fp32")), device)
         except Exception:
             return
         raise SkippedError(
@@ -269,7 +273,8 @@ class _Steps:
         self._begin("building", "build")
         config, where = self._config, device.torch_device()
         self.workload = workloads.build(config.model, config.batch_size, where, training, config.seed)
-        self.environment["input_grad"] = any(each.requires_grad for each in self.workload.inputs)
+        input_grad = any(each.requires_grad for each in self.workload.inputs)
+        self.process = replace(self.process, input_grad=input_grad)
         return self.workload
 
     def _inputs_again(self, device: Device, training: bool, memory: MemoryMeter) -> tuple[Tensor, ...]:
@@ -286,7 +291,7 @@ class _Steps:
         start = time.perf_counter_ns()
         program = engines.prepare(Job(workload, self._config, training))
         seconds = (time.perf_counter_ns() - start) * 1e-9
-        self.environment |= asdict(program.info) | self._threads_used(program)
+        self.process = replace(self.process, **asdict(program.info) | self._threads_used(program))
         return program, self._once("prepare", "perf_counter_ns", seconds)
 
     def _first_call(self, experiment: Experiment, clock: Clock) -> Series:
@@ -297,9 +302,8 @@ class _Steps:
 
     def _once(self, phase: str, clock: str, seconds: float) -> Series:
         """The series of a phase that happens once, handed over at once: a crash later does not lose it."""
-        samples = array("d", [seconds])
-        self._watch(Progress("warmup", samples={phase: samples}, clock=clock))
-        return Series(phase, clock, samples, summary=summarize(samples), sampled=False)
+        self._watch(Progress("warmup", samples={phase: array("d", [seconds])}, clock=clock))
+        return Series(phase, clock, [seconds], summary=summarize([seconds]), role=Role.ONCE)
 
     def _sample(
         self, experiment: Experiment, device: Device, warmup: Warmup, program: Program
@@ -321,7 +325,8 @@ class _Steps:
     def _threads_used(self, program: Program) -> dict[str, int]:
         """The threads as they are now: torch's, or those of the engine's own library."""
         own = {name: getattr(program.info, name) for name in self._threads_asked}
-        return state.threads_used() | {name: number for name, number in own.items() if number is not None}
+        torchs = {"threads": torch.get_num_threads(), "interop_threads": torch.get_num_interop_threads()}
+        return torchs | {name: number for name, number in own.items() if number is not None}
 
     @property
     def _threads_asked(self) -> dict[str, int | None]:
@@ -333,19 +338,18 @@ class _Steps:
         return Wanted(settings.rel_ci, settings.max_warmup, settings.rounds)
 
 
-def _cost(workload: Workload) -> dict[str, float | None]:
-    return {"params": sum(parameter.numel() for parameter in workload.module.parameters())}
+def _params(workload: Workload) -> int:
+    return sum(parameter.numel() for parameter in workload.module.parameters())
 
 
-def _seconds(outcome: Outcome, phases: Collection[str]) -> float | None:
-    """The median of the first of some phases that was measured; None where there is none."""
-    summaries = (each.summary for each in outcome.series if each.phase in phases and each.layer is None)
-    return next((summary.median for summary in summaries if summary is not None), None)
+def _seconds(series: Iterable[Series]) -> float | None:
+    """The median of the first of some series that has one; None where none has."""
+    return next((each.summary.median for each in series if each.summary is not None), None)
 
 
 def _cold(experiment: Experiment, evict: Callable[[], object]) -> Experiment:
     """The experiment with the caches evicted before each sample; calls are not merged then."""
-    return replace(experiment, before=evict, mergeable=False)
+    return dataclasses.replace(experiment, before=evict, mergeable=False)
 
 
 def _changes(inputs: Inputs, program: Program, training: bool) -> bool:
@@ -367,18 +371,21 @@ def _before_each(experiment: Experiment, give_back: Callable[[], object]) -> Exp
         if then is not None:
             then()
 
-    return replace(experiment, before=before, mergeable=False)
+    return dataclasses.replace(experiment, before=before, mergeable=False)
 
 
-def _series(sampled: Sampled, warmup: Warmup, whole: str, clock: str) -> tuple[Series, ...]:
+def _series(sampled: Sampled, warmup: Warmup, experiment: Experiment, clock: str) -> tuple[Series, ...]:
+    whole = experiment.whole
     return tuple(
         Series(
             phase,
             clock,
-            samples,
-            warmup.times if phase == whole else array("d"),
+            samples.tolist(),
+            warmup.times.tolist() if phase == whole else [],
             sampled.calls_per_sample,
             summarize(samples),
+            Role.WHOLE if phase == whole else Role.PART,
+            phase in experiment.of_layers,
         )
         for phase, samples in sampled.samples.items()
     )

@@ -24,20 +24,11 @@ from microbench.errors import FailedAt
 from microbench.formats import arithmetic
 from microbench.host import state
 from microbench.measure import warmup
-from microbench.measure.summary import summarize
 from microbench.metrics import cpus
-from microbench.results.record import (
-    Check,
-    Outcome,
-    Progress,
-    Readings,
-    Status,
-    StopReason,
-    Verdict,
-    WarningCode,
-    records_of,
-)
-from microbench.results.roofline import Peaks
+from microbench.results.peaks import Peaks
+from microbench.results.progress import Progress
+from microbench.results.record import Check, Correctness, Outcome, Readings, Status, StopReason, WarningCode
+from microbench.results.summary import summarize
 from microbench.verify import plausible
 from microbench.worker import describe, explain, is_out_of_memory, measure_case
 
@@ -814,7 +805,7 @@ class TestAnswer:
         assert outcome.status == Status.MISMATCH
         assert outcome.error is not None
         assert outcome.error.startswith("the output is off eager fp32's by 0.05 of its largest value")
-        assert outcome.check.answer == Verdict.MISMATCH
+        assert outcome.check.answer == Correctness.MISMATCH
         assert all(series.summary is not None for series in outcome.series)
         assert outcome.environment["engine"] == "scaled 1.0"
 
@@ -826,7 +817,7 @@ class TestAnswer:
         monkeypatch.setattr(plausible, "_reached", lambda device: 1e6)
         wide = {"model.args": [512, 512], "model.input_shape": [512], "batch_size": 32}
         outcome = measured(**{"engine.name": "keeping"}, **wide)
-        assert (outcome.status, outcome.check.answer) == (Status.OK, Verdict.SAME)
+        assert (outcome.status, outcome.check.answer) == (Status.OK, Correctness.SAME)
         (caution,) = [each for each in outcome.cautions if each.code is WarningCode.IMPLAUSIBLE]
         assert "something was not computed" in caution.message
 
@@ -840,7 +831,7 @@ class TestAnswer:
         monkeypatch.setattr(plausible, "_reached", lambda device: 1e6)
         wide = {"model.args": [512], "model.input_shape": [512], "batch_size": 32}
         outcome = measured(**{"model.cls": "memoizing.Memoizing"}, **wide)
-        assert (outcome.status, outcome.check.answer) == (Status.OK, Verdict.REFERENCE)
+        assert (outcome.status, outcome.check.answer) == (Status.OK, Correctness.REFERENCE)
         assert WarningCode.IMPLAUSIBLE in [each.code for each in outcome.cautions]
 
     def test_it_is_checked_in_the_round_that_is_to_be_and_no_other(self) -> None:

@@ -11,13 +11,12 @@ from microbench.config import Config
 from microbench.errors import SkippedError, UserError
 from microbench.host import affinity, allocator
 from microbench.metrics import cpus, machine
-
-Environment = dict[str, str | int | float | None]
+from microbench.results.record import Process
 
 
 @contextmanager
-def prepared(config: Config, threads: int) -> Iterator[Environment]:
-    """Set affinity, allocator, denormals and threads; yields them as they turned out, as `env_*` fields.
+def prepared(config: Config, threads: int) -> Iterator[Process]:
+    """Set affinity, allocator, denormals and threads; yields them as they turned out.
 
     All is put back but a tuned allocator and the number of inter-op threads, which torch lets be set once.
 
@@ -31,19 +30,15 @@ def prepared(config: Config, threads: int) -> Iterator[Environment]:
             yield turned_out(tuned=config.allocator == "tuned")
 
 
-def turned_out(tuned: bool) -> Environment:
-    """Describe what this process runs with."""
-    return {
-        "allocator": machine.allocator() + (", tuned" if tuned else ""),
-        **threads_used(),
-        "cpus": cpus.text(cpus.usable()),
-        "flush_denormal": flushes_denormals(),
-    }
-
-
-def threads_used() -> dict[str, int]:
-    """Return how many threads torch computes with now; a module may have set another number."""
-    return {"threads": torch.get_num_threads(), "interop_threads": torch.get_num_interop_threads()}
+def turned_out(tuned: bool) -> Process:
+    """What this process runs with."""
+    return Process(
+        allocator=machine.allocator() + (", tuned" if tuned else ""),
+        threads=torch.get_num_threads(),
+        interop_threads=torch.get_num_interop_threads(),
+        cpus=cpus.text(cpus.usable()),
+        flush_denormal=flushes_denormals(),
+    )
 
 
 def set_allocator(name: str) -> None:

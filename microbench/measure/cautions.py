@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from microbench.measure.warmup import Warmup
-from microbench.results.record import Caution, Series, Summary, WarningCode
+from microbench.results.record import BenchmarkWarning, Process, Series, Summary, WarningCode
 from microbench.stats.modality import two_speeds
 
 DRIFT_TOLERANCE = 0.05  # of the median, from the first sample to the last
@@ -29,7 +28,9 @@ class Wanted:
     rounds: int
 
 
-def cautions(warmup: Warmup, main: Sequence[Series], wanted: Wanted, finite: bool) -> Iterator[Caution]:
+def cautions(
+    warmup: Warmup, main: Sequence[Series], wanted: Wanted, finite: bool
+) -> Iterator[BenchmarkWarning]:
     """The warnings on what was sampled of a case: at most one of each code.
 
     Args:
@@ -40,13 +41,13 @@ def cautions(warmup: Warmup, main: Sequence[Series], wanted: Wanted, finite: boo
     """
     summaries = {series.phase: series.summary for series in main if series.summary is not None}
     if not finite:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.NON_FINITE,
             "the output or the loss holds NaN or Inf, whose arithmetic can be slower or faster; lower "
             "optimizer.lr or change seed",
         )
     if not warmup.settled:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.NOT_SETTLED,
             f"times had not settled after {len(warmup.times)} warm-up steps in {sum(warmup.times):.2g} s; "
             f"raise measure.max_warmup above {wanted.max_warmup:g} (seconds)",
@@ -56,13 +57,13 @@ def cautions(warmup: Warmup, main: Sequence[Series], wanted: Wanted, finite: boo
     if drifting := [
         f"{phase} {summary.drift:+.1%}" for phase, summary in summaries.items() if _drifts(summary)
     ]:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.DRIFT,
             f"times change from the first sample to the last: {', '.join(drifting)}; raise "
             "measure.max_warmup, or look for heat, power limits or other load",
         )
     if several := [text for series in main for text in _speeds(series)]:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.BIMODAL,
             f"two speeds instead of one, and a median that is either by chance: {', '.join(several)}; look "
             "for what comes and goes (other load, clock rate, threads that move: affinity=compact)",
@@ -84,7 +85,7 @@ class Changes:
     state: Sequence[str] = ()
 
 
-def not_repeatable(changes: Changes) -> Iterator[Caution]:
+def not_repeatable(changes: Changes) -> Iterator[BenchmarkWarning]:
     """A warning where the work of a call is not the work of the first."""
     texts = []
     if changes.inputs:
@@ -95,36 +96,36 @@ def not_repeatable(changes: Changes) -> Iterator[Caution]:
         more = "" if len(changes.state) == 1 else f" and {len(changes.state) - 1} more"
         texts.append(f"its calls change {changes.state[0]}{more}, although they only infer")
     if texts:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.NOT_REPEATABLE,
             f"the work of a call is not the work of the first: {'; '.join(texts)}; let the module write to "
             "copies (x = x.clone())",
         )
 
 
-def other_threads(asked: Mapping[str, int | None], used: Mapping[str, Any]) -> Iterator[Caution]:
+def other_threads(asked: Mapping[str, int | None], used: Process) -> Iterator[BenchmarkWarning]:
     """A warning where a case did not run with the threads that it was to.
 
     Args:
         asked: by an option, the number; None where torch's default was to be.
-        used: the same, as it was once the case was sampled.
+        used: the process as it was once the case was sampled.
     """
     texts = [
-        f"{used[option]} ran instead of {option}={number}"
+        f"{getattr(used, option)} ran instead of {option}={number}"
         for option, number in asked.items()
-        if number is not None and number != used[option]
+        if number is not None and number != getattr(used, option)
     ]
     if texts:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.OTHER_THREADS,
             f"{', '.join(texts)}: the module, or a library, sets another number (such as by "
             "torch.set_num_threads); take that out, or ask for what runs",
         )
 
 
-def _of_intervals(main: dict[str, Summary], rel_ci: float) -> Iterator[Caution]:
+def _of_intervals(main: dict[str, Summary], rel_ci: float) -> Iterator[BenchmarkWarning]:
     if few := [f"{phase} has {summary.n}" for phase, summary in main.items() if summary.half_width is None]:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.NO_INTERVAL,
             f"too few independent samples for a 95 % interval (it takes 6): {', '.join(few)}; raise "
             "measure.max_time and measure.max_samples",
@@ -134,7 +135,7 @@ def _of_intervals(main: dict[str, Summary], rel_ci: float) -> Iterator[Caution]:
         for phase, summary in main.items()
         if summary.half_width is not None and summary.half_width > rel_ci
     ]:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.WIDE_INTERVAL,
             f"intervals wider than ±{rel_ci * 100:.3g} % (measure.rel_ci): {', '.join(wide)}; "
             "raise measure.max_time or quieten the machine",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from microbench.results.record import Caution, Readings, WarningCode
+from microbench.results.record import BenchmarkWarning, Readings, WarningCode
 
 LEAST_SECONDS = 0.05  # of what the kernel counts in hundredths: fewer than five say nothing of a rate
 WAITED = 0.05  # seconds a second: what the times may be too long by
@@ -37,7 +37,7 @@ class Surroundings:
     on_battery: bool | None
 
 
-def disturbances(readings: Readings, around: Surroundings) -> Iterator[Caution]:
+def disturbances(readings: Readings, around: Surroundings) -> Iterator[BenchmarkWarning]:
     """The warnings on what disturbed a case: at most one of each code.
 
     Those on the machine alone have the same text in each round: a report then says them once.
@@ -50,19 +50,19 @@ def disturbances(readings: Readings, around: Surroundings) -> Iterator[Caution]:
     yield from _frequency_scaling(around)
     yield from _thermal(readings)
     if around.on_battery:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.ON_BATTERY,
             "on battery, processors are slowed down to save it; plug in the power supply",
         )
 
 
-def _foreign_load(readings: Readings, around: Surroundings) -> Iterator[Caution]:
+def _foreign_load(readings: Readings, around: Surroundings) -> Iterator[BenchmarkWarning]:
     """Threads waited for a CPU, and others used one: threads that wait for each other are no foreign load."""
     waited, foreign = readings.run_delay, readings.foreign_cpus
     if waited is None or foreign is None or foreign * readings.sampling_seconds < LEAST_SECONDS:
         return
     if min(waited, foreign) >= WAITED:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.FOREIGN_LOAD,
             f"others kept {foreign:.2f} of {_count(around.cpus, 'CPU')} busy, and the case's threads waited "
             f"{waited:.2f} s a second for one: its times are not its own; end other processes (see `top`), "
@@ -70,48 +70,48 @@ def _foreign_load(readings: Readings, around: Surroundings) -> Iterator[Caution]
         )
 
 
-def _oversubscribed(around: Surroundings) -> Iterator[Caution]:
+def _oversubscribed(around: Surroundings) -> Iterator[BenchmarkWarning]:
     threads = _count(around.threads, "thread")
     if around.threads > around.cpus:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.OVERSUBSCRIBED,
             f"{threads} on the {_count(around.cpus, 'CPU')} that the process may use (its affinity) wait for "
             f"each other; use threads={around.cpus}, or let it use more CPUs",
         )
     elif around.quota is not None and around.threads > around.quota:
         whole = int(around.quota)
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.OVERSUBSCRIBED,
             f"{threads}, but the control group grants the time of {around.quota:g} CPUs (its quota), and "
             f"stops them all when it is used up; {f'use threads={whole}, or ' * (whole > 0)}raise the quota",
         )
 
 
-def _throttled(readings: Readings, around: Surroundings) -> Iterator[Caution]:
+def _throttled(readings: Readings, around: Surroundings) -> Iterator[BenchmarkWarning]:
     stopped, seconds = readings.throttled, readings.sampling_seconds
     if stopped is not None and stopped >= THROTTLED * seconds:
         quota = "" if around.quota is None else f" of {around.quota:g} CPUs"
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.THROTTLED,
             f"the control group's quota{quota} stopped its processes for {stopped:.2g} s (of all CPUs "
             f"together) in {seconds:.2g} s of sampling; raise the quota, or lower threads",
         )
 
 
-def _stolen(readings: Readings) -> Iterator[Caution]:
+def _stolen(readings: Readings) -> Iterator[BenchmarkWarning]:
     share = readings.steal
     if share is not None and share >= STOLEN and share * readings.sampling_seconds >= LEAST_SECONDS:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.STOLEN,
             f"the hypervisor ran something else in {share * 100:.0f} % of the time in which the CPUs had "
             "work; measure when the host is quieter, or on a machine of your own",
         )
 
 
-def _page_faults(readings: Readings, around: Surroundings) -> Iterator[Caution]:
+def _page_faults(readings: Readings, around: Surroundings) -> Iterator[BenchmarkWarning]:
     share = readings.page_fault_share
     if share is not None and share >= FAULTS_SHARE:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.PAGE_FAULTS,
             f"{readings.page_faults_per_call:.0f} page faults a call explain about {share * 100:.0f} % of "
             f"the time: the allocator ({around.allocator}) gives memory back to the kernel after each call; "
@@ -128,7 +128,7 @@ def _how_to_keep(allocator: str) -> str:
     return "let torch ask for huge pages (THP_MEM_ALLOC_ENABLE=1), or lower batch_size"
 
 
-def _frequency_scaling(around: Surroundings) -> Iterator[Caution]:
+def _frequency_scaling(around: Surroundings) -> Iterator[BenchmarkWarning]:
     free = [governor for governor in around.governors if governor != "performance"]
     causes = [f"the governor is {' and '.join(free)}"] if free else []
     remedies = ["hold it (`cpupower frequency-set -g performance`)"] if free else []
@@ -136,16 +136,16 @@ def _frequency_scaling(around: Surroundings) -> Iterator[Caution]:
         causes.append("turbo is on")
         remedies.append("switch turbo off for steadier, slower times")
     if causes:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.FREQUENCY_SCALING,
             f"the CPUs' clock rate is not fixed, for {' and '.join(causes)}; {', and '.join(remedies)}; see "
             "`microbench doctor`",
         )
 
 
-def _thermal(readings: Readings) -> Iterator[Caution]:
+def _thermal(readings: Readings) -> Iterator[BenchmarkWarning]:
     if readings.thermal_throttles:
-        yield Caution(
+        yield BenchmarkWarning(
             WarningCode.THERMAL,
             f"heat slowed the CPUs {_count(readings.thermal_throttles, 'time')} meanwhile; cool the machine, "
             "or hold a clock rate that it can keep (`cpupower frequency-set -u`)",

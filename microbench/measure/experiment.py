@@ -52,6 +52,7 @@ class Experiment:
         step: the work.
         phases: each phase's first and last mark, as indices into what `step` returns.
         inner: parts of the step that are sampled for who asks for them, in the same way: they are no phases.
+        of_layers: the phases in which a model's time is that of its layers together.
         main: the phases whose intervals the stopping rule watches.
         whole: the phase that spans the step; warm-up and display follow it.
         mergeable: several calls may make one sample.
@@ -69,3 +70,4 @@ class Experiment:
     burst: Burst | None = None
     inner: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     runs: int = 1
+    of_layers: tuple[str, ...] = ()

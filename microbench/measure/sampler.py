@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from microbench.measure.experiment import Clock, Experiment, Mark
 from microbench.measure.stopping import StoppingRule
 from microbench.measure.warmup import Warmup, warm_up
-from microbench.results.record import Progress, StopReason, Watch
+from microbench.results.progress import Progress, Watch
+from microbench.results.record import StopReason
 from microbench.stats.median import relative_half_width
 
 REPORT_EVERY = 0.5  # seconds between reports: what a crash can lose, and how often a display is drawn
@@ -131,6 +132,7 @@ class _Reporter:
             Progress(
                 "sample",
                 samples=fresh,
+                whole=self.experiment.whole,
                 phase=widest,
                 n=n,
                 median=median,

@@ -7,13 +7,16 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from microbench.distribution import VERSION
 from microbench.metrics import cgroups, cpus
 from microbench.metrics.checkup import checkup
 from microbench.metrics.files import read
+from microbench.results.record import Machine, Scalar
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy")
 THREAD_VARIABLES = (
@@ -74,8 +77,20 @@ def _version(package: str) -> str | None:
         return None
 
 
-def environment() -> dict[str, str | int | float | None]:
-    """What the records' `env_*` fields hold, without that prefix; memory in bytes."""
+def described(device: Mapping[str, Scalar], variables: Mapping[str, str]) -> Machine:
+    """This machine, and the software on it.
+
+    Args:
+        device: what the device says of itself; what `Machine` has no field for is among its `extra`.
+        variables: environment variables of the process that measures, besides those of this one.
+    """
+    found = _found() | {key.lower(): variables.get(key, os.environ.get(key)) for key in THREAD_VARIABLES}
+    known = {name: value for name, value in device.items() if name in Machine.__struct_fields__}
+    extra = {name: value for name, value in device.items() if name not in known}
+    return Machine(host_id=host_id(), **{**found, **known}, extra=extra)
+
+
+def _found() -> dict[str, Any]:
     return {
         "cpu": cpu_model(),
         "physical_cores": cpus.physical_cores(),
@@ -85,10 +100,8 @@ def environment() -> dict[str, str | int | float | None]:
         "os": f"{platform.system()} {platform.release()}",
         "arch": platform.machine(),
         "python": platform.python_version(),
-        "allocator": allocator(),
         "git": git_commit(),
         **checkup(),
         "microbench": VERSION,
         **{package: _version(package) for package in PACKAGES},
-        **{name.lower(): os.environ.get(name) for name in THREAD_VARIABLES},
     }

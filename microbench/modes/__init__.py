@@ -7,9 +7,9 @@ step computes. One that does not go with every engine has `check(config)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -20,7 +20,8 @@ from microbench.devices import Device
 from microbench.engines import Answer, Program
 from microbench.measure.experiment import Experiment
 from microbench.measure.sampler import Sampled
-from microbench.results.record import Series
+from microbench.results.peaks import Peaks
+from microbench.results.record import Call
 from microbench.workloads import tensors
 
 
@@ -45,14 +46,14 @@ class Findings:
     """What a mode finds besides the times of its phases.
 
     Attributes:
-        series: series of its own.
-        state: fields of the sampled records.
-        environment: `env_*` fields, without that prefix.
+        calls: what a module's calls are and take.
+        joules: measured energy of a call; None where it is not known.
+        peaks: what the machine reaches at best; None where it was not asked.
     """
 
-    series: Sequence[Series] = ()
-    state: Mapping[str, float | None] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    calls: tuple[Call, ...] = ()
+    joules: float | None = None
+    peaks: Peaks | None = None
 
 
 class Mode(Protocol):

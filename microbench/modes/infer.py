@@ -30,6 +30,7 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
                 {"inference": (0, 1)},
                 main=("inference",),
                 whole="inference",
+                of_layers=("inference",),
                 mergeable=True,
             ),
             finite=lambda: is_finite_answer(program.answer(answer)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -22,7 +22,7 @@ from microbench.profile.power import joules_per_call
 from microbench.profile.study import Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.profile.tracing import trace
-from microbench.results.record import Series
+from microbench.results.record import Call
 from microbench.workloads import Objective, Workload
 
 __all__ = ["TRAINING", "answer", "check", "experiment", "on_paper"]
@@ -46,11 +46,9 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
                 call_times(root, sampled.inner, cost),
                 measure_memory(call, root, device) if config.memory and is_first else None,
             )
-            return Findings(
-                study.series(device.clock.name, counted=is_first),
-                {"joules": joules_per_call(call, device)} if is_first else {},
-                {"peaks": peaks(device).plain()} if is_first else {},
-            )
+            if not is_first:
+                return Findings(study.calls(counted=False))
+            return Findings(study.calls(), joules_per_call(call, device), peaks(device))
 
         yield Trial(passes.experiment(), lambda: is_finite(program.outputs(call())), findings)
 
@@ -78,7 +76,7 @@ def check(config: Config) -> None:
         )
 
 
-def on_paper(workload: Workload, config: Config, fill: Callable[[], object]) -> Sequence[Series]:
+def on_paper(workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
     """What the calls of a workload are and cost on paper.
 
     Args:
@@ -91,4 +89,4 @@ def on_paper(workload: Workload, config: Config, fill: Callable[[], object]) -> 
     with torch.set_grad_enabled(training), casts:
         objective = _objective(workload, training)
         root = trace_on_paper(unwrapped(module), workload.inputs, fill=fill, objective=objective)
-    return Study(root, training).series(clock="")
+    return Study(root, training).calls()

@@ -43,7 +43,11 @@ def experiment(program: Program, config: Config) -> Iterator[Trial]:
         names.remove("update")
     phases = {name: (index, index + 1) for index, name in enumerate(names)} | {"total": (0, len(names))}
     experiment = Experiment(
-        make_step(program, config), phases, main=("forward", "backward", "total"), whole="total"
+        make_step(program, config),
+        phases,
+        main=("forward", "backward", "total"),
+        whole="total",
+        of_layers=("forward", "backward"),
     )
     with torch.enable_grad():
         yield Trial(experiment, lambda: is_finite_answer(program.answer(forward_answer)))

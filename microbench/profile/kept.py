@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from microbench.metrics import files
-from microbench.results.roofline import Peaks
+from microbench.results.peaks import Peaks
 
 Identity = Mapping[str, Any]
 """What peaks depend on, in JSON's types."""
@@ -34,8 +36,8 @@ def read(identity: Identity) -> Peaks | None:
     """The peaks of just this machine and these settings; None where none are kept."""
     for entry in _entries():
         if entry["of"] == identity:
-            with contextlib.suppress(ValueError):
-                return Peaks.from_plain(entry["peaks"])
+            with contextlib.suppress(msgspec.ValidationError):
+                return msgspec.convert(entry["peaks"], Peaks)
     return None
 
 
@@ -48,7 +50,9 @@ def write(identity: Identity, peaks: Peaks) -> None:
     with contextlib.suppress(OSError, RuntimeError):
         path = place()
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, json.dumps([*others, {"of": dict(identity), "peaks": peaks.plain()}], indent=1))
+        _replace(
+            path, json.dumps([*others, {"of": dict(identity), "peaks": msgspec.to_builtins(peaks)}], indent=1)
+        )
 
 
 def _entries() -> list[dict[str, Any]]:

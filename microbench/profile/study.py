@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from microbench.devices import Device, Level
-from microbench.measure.summary import summarize
 from microbench.profile.calls import Call
 from microbench.profile.timing import Passes
-from microbench.results.layers import TIME, UNITS, Figures, Kind, Layer, Row, cost_of, rows_of
-from microbench.results.record import Series
+from microbench.results import record
+from microbench.results.layers import Row, rows_of
+from microbench.results.record import Kind
 
 
 @dataclass(frozen=True)
@@ -54,75 +54,49 @@ class Study:
         """What a call of the module is."""
         return phase_of(self.training)
 
-    def layers(self) -> Iterator[tuple[Call, Layer]]:
-        """Every call, and what its records call it."""
-        index = 0
+    def calls(self, counted: bool = True) -> tuple[record.Call, ...]:
+        """Every call with all that is known of it; unless `counted`, its times alone."""
+        found, index = list[record.Call](), 0
         for order, (call, depth) in enumerate(self.root.walk()):
             is_row = call.kind is not Kind.CONTAINER
-            yield call, _layer(call, index if is_row else None, order, depth)
+            found.append(
+                record.Call(
+                    name=call.name,
+                    index=index if is_row else None,
+                    order=order,
+                    depth=depth,
+                    kind=call.kind,
+                    type=call.type,
+                    in_shape=_text(call.in_shapes),
+                    out_shape=_text(call.out_shapes),
+                    dtype=call.dtype,
+                    **(self._counts(call) if counted else {}),
+                    times=[] if self.times is None else self.times[call].tolist(),
+                )
+            )
             index += is_row
+        return tuple(found)
 
-    def figures(self, call: Call) -> Iterator[tuple[str, str, array[float]]]:
-        """Phase, metric and samples of all that is known of a call."""
-        phase = self.phase
-        yield phase, "params", _once(parameters(call.module))
+    def _counts(self, call: Call) -> dict[str, int | None]:
+        found: dict[str, int | None] = {"params": parameters(call.module)}
         if call.kind is not Kind.CONTAINER:
             counts = call.counts
-            for metric in ("flops", "macc", "mem_r", "mem_w"):
-                yield phase, metric, _once(getattr(counts, metric))
-            if self.training:
-                yield "backward", "flops", _once(counts.backward)
-            if counts.unknown:
-                yield phase, "unknown", _once(counts.unknown)
-        if self.times is not None:
-            yield phase, "lat", self.times[call]
+            found |= {name: getattr(counts, name) for name in ("flops", "macc", "mem_r", "mem_w")}
+            found["backward"] = counts.backward if self.training else None
+            found["unknown"] = counts.unknown or None
         if self.memory is not None:
-            for metric in ("alloc", "peak", "total"):
-                yield phase, f"mem_{metric}", _once(getattr(self.memory[call], metric))
-
-    def series(self, clock: str, counted: bool = True) -> list[Series]:
-        """A series for each call and all that is known of it; unless `counted`, its times alone."""
-        return [
-            Series(
-                phase,
-                clock if metric == TIME else "",
-                samples,
-                summary=summarize(samples),
-                sampled=metric == TIME,
-                metric=metric,
-                unit=UNITS[metric],
-                layer=layer,
-            )
-            for call, layer in self.layers()
-            for phase, metric, samples in self.figures(call)
-            if counted or metric == TIME
-        ]
+            around = self.memory[call]
+            found |= {"mem_alloc": around.alloc, "mem_peak": around.peak, "mem_total": around.total}
+        return found
 
     def rows(self) -> list[Row]:
         """A row for each call."""
-        return rows_of([self._of(call, layer) for call, layer in self.layers()])
-
-    def _of(self, call: Call, layer: Layer) -> Figures:
-        counted = {
-            cost_of(phase, metric): samples[0]
-            for phase, metric, samples in self.figures(call)
-            if metric != TIME
-        }
-        return Figures(layer, counted, () if self.times is None else self.times[call])
+        return rows_of(self.calls())
 
 
 def phase_of(training: bool) -> str:
     """The phase that is profiled."""
     return "forward" if training else "inference"
-
-
-def _once(value: int) -> array[float]:
-    return array("d", [float(value)])
-
-
-def _layer(call: Call, index: int | None, order: int, depth: int) -> Layer:
-    shapes = _text(call.in_shapes), _text(call.out_shapes)
-    return Layer(call.name, index, order, depth, call.kind, call.type, *shapes, call.dtype)
 
 
 def _text(shapes: Sequence[torch.Size]) -> str:

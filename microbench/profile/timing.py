@@ -22,7 +22,7 @@ from microbench.errors import UserError
 from microbench.measure.experiment import Clock, Experiment, Mark, Marker
 from microbench.profile.calls import Call
 from microbench.profile.tracing import Operators, calling
-from microbench.results.layers import Kind
+from microbench.results.record import Kind
 from microbench.results.typical import interquartile_mean
 
 UNTOUCHED, MODULES, FUNCTIONS = "untouched", "modules", "functions"  # the passes of a sample

@@ -13,24 +13,28 @@ from microbench.reports import phases, units
 from microbench.reports.answers import answer_text, arithmetic
 from microbench.reports.fitting import print_fitting
 from microbench.reports.labels import count, items, label
-from microbench.results.cases import WHOLE, CaseResult, is_of_whole
+from microbench.results.cases import CaseResult
+from microbench.results.record import Role, StopReason
 
 LEAST_PREPARE = 0.1  # of the time until the first answer: a shorter preparation is not shown
 
 STOP_TEXTS = {
-    "rel_ci": "the interval is narrow enough (measure.rel_ci)",
-    "max_time": "time was up (measure.max_time)",
-    "max_samples": "samples enough (measure.max_samples)",
+    StopReason.REL_CI: "interval narrow enough (measure.rel_ci)",
+    StopReason.MAX_TIME: "time limit reached (measure.max_time)",
+    StopReason.MAX_SAMPLES: "sample limit reached (measure.max_samples)",
 }
 
 
 def show_case(case: CaseResult, out: Console) -> None:
     """Print what the case is, its phases, and what else is known of it."""
-    first = case.first
-    shape = "x".join(filter(None, (str(first["cfg_batch_size"]), first["cfg_input_shape"])))
-    dtype, part = first["config"]["model"]["input_dtype"], first.get("cfg_part")
+    model = case.config.model
+    shape, dtype, part = (
+        "x".join(map(str, (case.config.batch_size, *model.input_shape))),
+        model.input_dtype,
+        model.part,
+    )
     out.print(
-        f"[bold]{escape(label(first))}[/bold], {'input' if part is None else 'model input'} {shape}"
+        f"[bold]{escape(label(case))}[/bold], {'input' if part is None else 'model input'} {shape}"
         + (f" {dtype}" if dtype != "float32" else "")
     )
     if phases.shown(case.estimates or case.discarded):
@@ -51,7 +55,7 @@ def case_table(case: CaseResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("phase", no_wrap=True)
     extra = ["between rounds"] if several else []
-    names = ("median", phases.interval_name(shown[-1]), "±", *extra, f"{items(case.first)}/s", "samples")
+    names = ("median", phases.interval_name(shown[-1]), "±", *extra, f"{items(case)}/s", "samples")
     for name in names:
         table.add_column(name, justify="right")
     for estimate in shown:
@@ -64,9 +68,9 @@ def case_table(case: CaseResult) -> Table:
             else "too few samples",
             units.share(share) if share is not None else "",
             *([units.share(spread) if spread is not None else ""] if several else []),
-            phases.rate(case, estimate) if is_good and estimate.phase in WHOLE else "",
+            phases.rate(case, estimate) if is_good and estimate.role is Role.WHOLE else "",
             str(estimate.samples),
-            style="bold" if estimate.phase in WHOLE else None,
+            style="bold" if estimate.role is Role.WHOLE else None,
         )
     return table
 
@@ -74,19 +78,21 @@ def case_table(case: CaseResult) -> Table:
 def facts(case: CaseResult) -> str:
     """Rounds, memory, why the sampling stopped, warm-up, preparation and first call, on one line."""
     rounds = [
-        next(record for record in attempt if is_of_whole(record))
-        for attempt in case.rounds.values()
-        if any(is_of_whole(record) and record["median"] is not None for record in attempt)
+        (record.outcome.stop_reason, series)
+        for record in case.rounds.values()
+        for series in record.series
+        if series.role is Role.WHOLE and series.summary is not None
     ]
     parts = [count(len(rounds), "round")]
-    if not rounds:  # a crash tore the lines of the whole step
+    if not rounds:
         return parts[0]
     if memory := case.peak_memory:
         parts.append(f"peak memory {units.memory(memory)}")
-    if rounds[0]["calls_per_sample"] > 1:
-        parts.append(f"{rounds[0]['calls_per_sample']} calls a sample")
-    parts.append(f"stopped: {_stops(Counter(record['stop_reason'] for record in rounds))}")
-    parts.append(f"warm-up {count(round(median(len(record['warmup']) for record in rounds)), 'step')}")
+    _, first = rounds[0]
+    if first.calls_per_sample > 1:
+        parts.append(f"{first.calls_per_sample} calls a sample")
+    parts.append(f"stopped: {_stops(Counter(reason for reason, _ in rounds if reason is not None))}")
+    parts.append(f"warm-up {count(round(median(len(series.warmup) for _, series in rounds)), 'step')}")
     estimates = case.estimates or case.discarded
     prepare, first_call = estimates.get("prepare"), estimates.get("first_call")
     if prepare and first_call and prepare.median >= LEAST_PREPARE * (prepare.median + first_call.median):
@@ -98,7 +104,7 @@ def facts(case: CaseResult) -> str:
 
 def answer_facts(case: CaseResult) -> str:
     """On one line whether the answer is eager fp32's, and what computed it; empty for eager fp32 itself."""
-    conversions = case.first.get("env_conversions")
+    conversions = case.first.outcome.process.conversions
     parts = [
         answer_text(case),
         None if conversions is None else f"{count(conversions, 'layout conversion')} a call",
@@ -107,7 +113,7 @@ def answer_facts(case: CaseResult) -> str:
     return " · ".join(filter(None, parts))
 
 
-def _stops(reasons: Counter[str]) -> str:
+def _stops(reasons: Counter[StopReason]) -> str:
     if len(reasons) == 1:
         return STOP_TEXTS[next(iter(reasons))]
     return ", ".join(f"{STOP_TEXTS[reason]} in {number}" for reason, number in reasons.most_common())

@@ -184,6 +184,6 @@ def note(comparison: Compared) -> str:
     how = {True: "round by round", False: "rounds not paired"}
     pairing = " or ".join(dict.fromkeys(how[each.paired] for each in comparison.rows))
     return (
-        f"times: geometric means over rounds. {ratio}: {of[0]} time over {of[1]}, {pairing}; above 1 is "
+        f"{ratio}: {of[0]} time over {of[1]}, {pairing}; above 1 is "
         f"slower. same: within ±{units.share(comparison.margin)}"
     )

@@ -22,9 +22,9 @@ from microbench.reports.fitting import print_fitting
 from microbench.reports.labels import count, label, machine, relative
 from microbench.reports.remarks import show_failures
 from microbench.results.cases import CaseResult
+from microbench.results.peaks import Peaks
 from microbench.results.resolution import Resolution, resolution_of
 from microbench.results.result import Result
-from microbench.results.roofline import Peaks
 
 SAME = (0, 1)  # the places of the case that is measured twice; older runs have peaks behind
 ROUNDS = (6, 10, 20, 50)
@@ -41,7 +41,7 @@ def show(result: Result, out: Console, peaks: Peaks | None = None) -> None:
         out: where to.
         peaks: those of the machine, where the records have none.
     """
-    cases = {int(case.first["order"]): case for case in result.cases()}
+    cases = {case.spec.order: case for case in result.cases()}
     same = [cases[order] for order in SAME if order in cases]
     if not same:
         return
@@ -52,14 +52,14 @@ def show(result: Result, out: Console, peaks: Peaks | None = None) -> None:
     advised += other_warnings(same, advised)
     _show_findings(found, advised, out)
     _show_resolution(same[0], resolution, out)
-    kept = next((record["env_peaks"] for record in result.records if record.get("env_peaks")), None)
-    peaks = peaks if kept is None else Peaks.from_plain(kept)
+    kept = (record.outcome.peaks for record in result.records)
+    peaks = next((each for each in kept if each is not None), peaks)
     if peaks is not None:
-        _show_peaks(peaks, int(same[0].first["cfg_threads"]), out)
+        _show_peaks(peaks, same[0].config.threads or 0, out)
     show_failures(same, out)
     _show_advice(advised, out)
-    path, series = escape(relative(result.path)), len(result.records)
-    out.print(f"\nrecords: {path} ({series} series)", style="dim", soft_wrap=True)
+    path, rounds = escape(relative(result.path)), count(len(result.records), "round")
+    out.print(f"\nrecords: {path} ({rounds})", style="dim", soft_wrap=True)
 
 
 def _resolution(same: Sequence[CaseResult]) -> Resolution | None:
@@ -85,7 +85,7 @@ def _show_findings(found: Sequence[Finding], advised: Sequence[Finding], out: Co
 
 def _show_resolution(case: CaseResult, resolution: Resolution | None, out: Console) -> None:
     """What the A/A test says, in one sentence, and what that rests on."""
-    out.print(f"\n[bold]the same thing twice[/bold]: {escape(label(case.first))}")
+    out.print(f"\n[bold]the same thing twice[/bold]: {escape(label(case))}")
     if resolution is None:
         out.print(_indented("too few rounds ended well to say anything: it takes two of each"))
         return

@@ -7,15 +7,16 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+import msgspec
+
 from microbench.results import columns
 from microbench.results.cases import CaseResult
 from microbench.results.naming import varying
 from microbench.results.profile import profile_of
-from microbench.results.record import to_json
 from microbench.results.result import Result
 
-TELLING = ("status", "cfg_model", "cfg_part", "cfg_mode", "cfg_batch_size")
-"""What tells a profile from other cases."""
+TELLING = ("model", "part", "mode", "batch_size")
+"""The axes that tell a profile from other cases."""
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
@@ -27,23 +28,27 @@ def rows(result: Result) -> list[dict[str, Any]]:
     settings = varying(cases) if len(cases) > 1 else {}
     found: list[dict[str, Any]] = []
     for place, case in enumerate(cases):
-        telling = {name: case.first[name] for name in TELLING} if len(cases) > 1 else {}
+        telling = _telling(case) if len(cases) > 1 else {}
         telling |= {f"cfg_{name}": values[place] for name, values in settings.items()}
         profiled = list(_profile_rows(case))
         found += [{**telling, **row} for row in profiled] if profiled else case.rows()
     return found
 
 
+def _telling(case: CaseResult) -> dict[str, Any]:
+    return {"status": case.status.value} | {f"cfg_{axis}": case.axes[axis] for axis in TELLING}
+
+
 def _profile_rows(case: CaseResult) -> Iterator[dict[str, Any]]:
     profile = profile_of(case)
     if profile is None:
         return
-    config = case.first["config"]
-    struck = all(name.startswith("~") for name in config["columns"])
-    asked = [*([columns.ALL] if struck else []), *config["columns"]]
-    shown = columns.chosen(profile, config["view"], asked)
-    rest = profile.rest(config["view"])
-    for entry in (*profile.view(config["view"], config["depth"]), *([] if rest is None else [rest])):
+    config = case.config
+    struck = all(name.startswith("~") for name in config.columns)
+    asked = [*([columns.ALL] if struck else []), *config.columns]
+    shown = columns.chosen(profile, config.view, asked)
+    rest = profile.rest(config.view)
+    for entry in (*profile.view(config.view, config.depth), *([] if rest is None else [rest])):
         yield columns.values(entry, profile, shown)
 
 
@@ -63,7 +68,7 @@ def _cell(value: Any) -> Any:
 def write_json(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
     """Write an object a line; what is not known is null."""
     for row in found:
-        file.write(to_json(row) + "\n")
+        file.write(msgspec.json.encode(row).decode() + "\n")
 
 
 FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]], TextIO], None]] = {

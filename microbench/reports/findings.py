@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
+from microbench.config import Config
 from microbench.reports import units
 from microbench.reports.labels import count
-from microbench.results.cases import CaseResult, is_ok
-from microbench.results.record import WarningCode
+from microbench.results.cases import CaseResult
+from microbench.results.record import Machine, Process, WarningCode
 
 CPU_FILES = "/sys/devices/system/cpu"
 CLOCK_SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
@@ -49,16 +49,18 @@ class Seen:
     """What the records of a case say of the machine.
 
     Attributes:
-        env: the `env_*` fields, without that prefix.
+        machine: the machine.
+        process: what the case's process ran with.
         config: the case's configuration.
         readings: by the name of the record's field, the mean over rounds of what the sensors read.
         warned: the codes of the warnings that the workers gave: what is judged once is not judged again.
     """
 
-    env: Mapping[str, Any]
-    config: Mapping[str, Any]
+    machine: Machine
+    process: Process
+    config: Config
     readings: Mapping[str, float]
-    warned: Collection[str] = ()
+    warned: Collection[WarningCode] = ()
 
 
 READINGS = ("foreign_cpus", "steal", "throttled", "page_faults_per_call")
@@ -66,12 +68,19 @@ READINGS = ("foreign_cpus", "steal", "throttled", "page_faults_per_call")
 
 def seen(cases: Sequence[CaseResult]) -> Seen:
     """What at least one case's records say of the machine."""
-    records = [record for case in cases for attempt in case.rounds.values() for record in attempt]
-    told = {name: [record[name] for record in records if record.get(name) is not None] for name in READINGS}
-    first = cases[0].first
+    readings = [
+        each
+        for case in cases
+        for record in case.rounds.values()
+        if (each := record.outcome.readings) is not None
+    ]
+    told = {
+        name: [value for each in readings if (value := getattr(each, name)) is not None] for name in READINGS
+    }
     return Seen(
-        {key.removeprefix("env_"): value for key, value in first.items() if key.startswith("env_")},
-        first["config"],
+        cases[0].machine,
+        cases[0].first.outcome.process,
+        cases[0].config,
         {name: fmean(values) for name, values in told.items() if values},
         {code for case in cases for code in case.warnings},
     )
@@ -79,12 +88,12 @@ def seen(cases: Sequence[CaseResult]) -> Seen:
 
 def processor(this: Seen) -> Finding:
     """Its name."""
-    return Finding("processor", this.env.get("cpu"))
+    return Finding("processor", this.machine.cpu)
 
 
 def cores(this: Seen) -> Finding:
     """How many cores and CPUs there are to use."""
-    cores, usable = this.env.get("physical_cores"), this.env.get("usable_cpus")
+    cores, usable = this.machine.physical_cores, this.machine.usable_cpus
     if cores is None or usable is None:
         return Finding("cores", None)
     return Finding("cores", f"{count(cores, 'core')}, {count(usable, 'CPU')} usable")
@@ -92,19 +101,19 @@ def cores(this: Seen) -> Finding:
 
 def hyper_threads(this: Seen) -> Finding:
     """Whether two CPUs may share a core."""
-    smt = this.env.get("smt")
+    smt = this.machine.smt
     if smt is None:
         return Finding("hyper-threads", None)
     advice = Advice(
         "two threads may meet on one core: give each a core of its own", "microbench … affinity=compact"
     )
-    bound = this.config["affinity"] != "none"
+    bound = this.config.affinity != "none"
     return Finding("hyper-threads", "on" if smt else "off", advice if smt and not bound else None)
 
 
 def nodes(this: Seen) -> Finding:
     """Whether some memory is further away than other."""
-    sockets, numa = this.env.get("sockets"), this.env.get("numa_nodes")
+    sockets, numa = this.machine.sockets, this.machine.numa_nodes
     told = [count(number, noun) for number, noun in ((sockets, "socket"), (numa, "NUMA node")) if number]
     several = max(sockets or 1, numa or 1) > 1
     advice = Advice(
@@ -116,10 +125,10 @@ def nodes(this: Seen) -> Finding:
 
 def quota(this: Seen) -> Finding:
     """Whether a control group stops the process once it has used up its time."""
-    granted, throttled = this.env.get("cpu_quota"), this.readings.get("throttled", 0.0)
+    granted, throttled = this.machine.cpu_quota, this.readings.get("throttled", 0.0)
     if granted is None:
-        return Finding("CPU quota", "none" if this.env.get("cgroup_version") else None)
-    threads = this.env.get("threads") or 1
+        return Finding("CPU quota", "none" if this.machine.cgroup_version else None)
+    threads = this.process.threads or 1
     advice = Advice(
         "the control group stops every thread for the rest of a period (0.1 s) once its time is used up: "
         "have it grant whole CPUs instead of time, or lower threads",
@@ -130,7 +139,7 @@ def quota(this: Seen) -> Finding:
 
 def memory(this: Seen) -> Finding:
     """How much there is, and how much of it is granted."""
-    there, limit = this.env.get("memory"), this.env.get("memory_limit")
+    there, limit = this.machine.memory, this.machine.memory_limit
     parts = [units.memory(there)] if there else []
     if limit:
         parts.append(f"the control group grants {units.memory(limit)}")
@@ -139,7 +148,7 @@ def memory(this: Seen) -> Finding:
 
 def governor(this: Seen) -> Finding:
     """What chooses the clock rate."""
-    name = this.env.get("governor")
+    name = this.machine.governor
     advice = Advice(
         "the clock rate follows the load, and so do the times: hold it at its highest",
         "sudo cpupower frequency-set -g performance",
@@ -149,10 +158,10 @@ def governor(this: Seen) -> Finding:
 
 def turbo(this: Seen) -> Finding:
     """Whether the clock rate depends on heat and on how many cores are busy."""
-    on = this.env.get("turbo")
+    on = this.machine.turbo
     if on is None:
         return Finding("turbo", None)
-    intel = this.env.get("frequency_driver") in INTEL_DRIVERS
+    intel = this.machine.frequency_driver in INTEL_DRIVERS
     command = (
         f"echo 1 | sudo tee {CPU_FILES}/intel_pstate/no_turbo"
         if intel
@@ -167,15 +176,15 @@ def turbo(this: Seen) -> Finding:
 
 def clock_rate(this: Seen) -> Finding:
     """Between which rates the clock may move, and what moves it."""
-    low, high = this.env.get("frequency_min"), this.env.get("frequency_max")
+    low, high = this.machine.frequency_min, this.machine.frequency_max
     ends = [f"{low / 1e9:.2f} – {high / 1e9:.2f} GHz"] if low and high else []
-    driver = [f"set by {name}"] if (name := this.env.get("frequency_driver")) else []
+    driver = [f"set by {name}"] if (name := this.machine.frequency_driver) else []
     return Finding("clock rate", ", ".join([*ends, *driver]) or None)
 
 
 def power(this: Seen) -> Finding:
     """Whether a battery is being used up."""
-    battery = this.env.get("on_battery")
+    battery = this.machine.on_battery
     if battery is None:
         return Finding("power", None)
     advice = Advice("on battery, processors are slowed down to save it: plug in the power supply")
@@ -184,7 +193,7 @@ def power(this: Seen) -> Finding:
 
 def other_load(this: Seen) -> Finding:
     """Who else uses the CPUs: when the run began, and while it measured."""
-    average, foreign = this.env.get("load_average"), this.readings.get("foreign_cpus")
+    average, foreign = this.machine.load_average, this.readings.get("foreign_cpus")
     parts = [] if average is None else [f"load average {average:.2f} at the start"]
     if foreign is not None:
         parts.append(f"others kept {foreign:.2f} CPUs busy meanwhile")
@@ -195,7 +204,7 @@ def other_load(this: Seen) -> Finding:
 
 def transparent_huge_pages(this: Seen) -> Finding:
     """Whether large tensors can have large pages."""
-    mode = this.env.get("thp")
+    mode = this.machine.thp
     advice = Advice(
         "large tensors lie in pages of 4 KiB, each with a page fault of its own: let programs ask for larger "
         "ones, and let torch ask",
@@ -206,7 +215,7 @@ def transparent_huge_pages(this: Seen) -> Finding:
 
 def static_huge_pages(this: Seen) -> Finding:
     """Memory that is set aside for programs that ask for it by another way than torch."""
-    pages, size = this.env.get("huge_pages"), this.env.get("huge_page_size")
+    pages, size = this.machine.huge_pages, this.machine.huge_page_size
     if pages is None or size is None:
         return Finding("static huge pages", None)
     return Finding("static huge pages", f"{pages:,} of {units.memory(size)}" if pages else "none")
@@ -214,21 +223,21 @@ def static_huge_pages(this: Seen) -> Finding:
 
 def allocator(this: Seen) -> Finding:
     """Whether memory is taken from the kernel anew in each call."""
-    name, faults = this.env.get("allocator"), this.readings.get("page_faults_per_call")
+    name, faults = this.process.allocator, this.readings.get("page_faults_per_call")
     told = "" if faults is None else f", {faults:,.0f} page faults a call"
     advice = Advice(
         "memory of large tensors is given back to the kernel and taken anew, a page fault for each 4 KiB: "
         "keep what is freed",
         "microbench … allocator=tuned",
     )
-    is_plain = this.config["allocator"] == "system" and str(name).startswith("glibc")
+    is_plain = this.config.allocator == "system" and str(name).startswith("glibc")
     matters = is_plain and WarningCode.PAGE_FAULTS in this.warned
     return Finding("memory allocator", f"{name}{told}" if name else None, advice if matters else None)
 
 
 def clock_source(this: Seen) -> Finding:
     """What the time is read from."""
-    source, available = this.env.get("clock_source"), this.env.get("clock_sources") or ""
+    source, available = this.machine.clock_source, this.machine.clock_sources or ""
     better = source is not None and source != "tsc" and "tsc" in available.split() and _slow_clock(this)
     advice = Advice(
         f"{source} is slow to read: read the processor's own counter", f"echo tsc | sudo tee {CLOCK_SOURCE}"
@@ -238,7 +247,7 @@ def clock_source(this: Seen) -> Finding:
 
 def clock(this: Seen) -> Finding:
     """How finely, and at what cost, the clock is read."""
-    step, cost = this.env.get("clock_step"), this.env.get("clock_cost")
+    step, cost = this.machine.clock_step, this.machine.clock_cost
     if step is None or cost is None:
         return Finding("clock", None)
     longer = max(step, cost) / CLOCK_SHARE
@@ -251,13 +260,13 @@ def clock(this: Seen) -> Finding:
 
 
 def _slow_clock(this: Seen) -> bool:
-    worst = max(this.env.get("clock_step") or 0.0, this.env.get("clock_cost") or 0.0)
-    return bool(worst > CLOCK_SHARE * this.config["measure"]["min_sample"])
+    worst = max(this.machine.clock_step or 0.0, this.machine.clock_cost or 0.0)
+    return bool(worst > CLOCK_SHARE * this.config.measure.min_sample)
 
 
 def virtualization(this: Seen) -> Finding:
     """Whether the machine is shared with others that cannot be seen."""
-    name, steal = this.env.get("hypervisor"), this.readings.get("steal", 0.0)
+    name, steal = this.machine.hypervisor, this.readings.get("steal", 0.0)
     if name in (None, "none"):
         return Finding("virtualization", name)
     told = f"virtual machine ({name})" if name != "unnamed" else "virtual machine"
@@ -309,7 +318,7 @@ USEFUL_FIRST = (
 )
 """The findings that advice can be of, by how much following it tends to help."""
 
-SAID_BY: Mapping[str, tuple[str, ...]] = {
+SAID_BY: Mapping[WarningCode, tuple[str, ...]] = {
     WarningCode.FOREIGN_LOAD: ("other load",),
     WarningCode.THROTTLED: ("CPU quota",),
     WarningCode.STOLEN: ("virtualization",),
@@ -334,12 +343,12 @@ def useful_first(found: Sequence[Finding]) -> list[Finding]:
 def other_warnings(cases: Sequence[CaseResult], found: Sequence[Finding]) -> list[Finding]:
     """The warnings of cases that no finding's advice speaks of, each once, with how many rounds have it."""
     said = {each.name for each in found if each.advice}
-    messages: dict[str, list[str]] = {}
+    messages: dict[WarningCode, list[str]] = {}
     for case in cases:
         for code, texts in case.warnings.items():
             if said.isdisjoint(SAID_BY.get(code, ())):
                 messages.setdefault(code, []).extend(texts)
-    rounds = sum(is_ok(attempt) for case in cases for attempt in case.rounds.values())
+    rounds = sum(record.ok for case in cases for record in case.rounds.values())
     return [
         Finding(code, None, Advice(f"{texts[0]} (in {len(texts)} of {count(rounds, 'round')})"))
         for code, texts in messages.items()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from microbench.results.cases import CaseResult
-from microbench.results.record import Record
 
 
 def relative(path: Path) -> str:
@@ -25,35 +24,42 @@ def count(number: int, noun: str) -> str:
 
 def machine(cases: Sequence[CaseResult]) -> str:
     """The machine and the software that all cases ran on, on one line."""
-    record = cases[0].first
-    threads = {case.first.get("env_threads") or case.first["cfg_threads"] for case in cases}
-    allocators = {case.first["env_allocator"] for case in cases} - {None}
-    env = {key.removeprefix("env_"): value for key, value in record.items() if key.startswith("env_")}
+    found = cases[0].machine
+    processes = [case.first.outcome.process for case in cases]
+    threads = {each.threads or case.config.threads for each, case in zip(processes, cases, strict=True)}
+    allocators = {each.allocator for each in processes} - {None}
+    number = threads.pop() if len(threads) == 1 else None
     parts = [
-        env.get("gpu"),
-        f"{env['cpu']}, {count(env['physical_cores'], 'core')}",
-        count(threads.pop(), "thread") if len(threads) == 1 else None,
-        f"torch {env['torch']}",
-        *sorted({case.first["env_engine"] for case in cases if not is_torch(case.first)}),
-        f"Python {env['python']}",
+        found.gpu,
+        f"{found.cpu}, {count(found.physical_cores or 0, 'core')}",
+        None if number is None else count(number, "thread"),
+        f"torch {found.torch}",
+        *sorted({engine for case in cases if (engine := library(case)) is not None}),
+        f"Python {found.python}",
         f"{allocators.pop()} malloc" if len(allocators) == 1 else None,
-        env["os"],
+        found.os,
     ]
-    return " · ".join(str(part) for part in parts if part)
+    return " · ".join(part for part in parts if part)
 
 
-def is_torch(record: Record) -> bool:
-    """Whether torch itself ran a case, or it is not known what did."""
-    return str(record.get("env_engine") or "torch").partition(" ")[0] == "torch"
+def library(case: CaseResult) -> str | None:
+    """The library that ran a case, with its version; None where it is torch itself, or is not known."""
+    engine = case.first.outcome.process.engine
+    return None if engine is None or engine.partition(" ")[0] == "torch" else engine
 
 
-def label(record: Record) -> str:
+def label(case: CaseResult) -> str:
     """What a case is, on one line."""
-    settings = f"batch {record['cfg_batch_size']}, {record['cfg_precision']}, {record['cfg_engine']}"
-    name = " ".join(filter(None, (record["cfg_model"], record.get("cfg_part"))))
-    return f"{name} {record['cfg_mode']}, {settings}, {record['cfg_device']}"
+    return f"{case.name} {run_as(case)}"
 
 
-def items(record: Record) -> str:
+def run_as(case: CaseResult) -> str:
+    """How a case is run, on one line."""
+    config = case.config
+    settings = f"batch {config.batch_size}, {config.precision.name}, {config.engine.name}"
+    return f"{config.mode.name}, {settings}, {config.device.name}"
+
+
+def items(case: CaseResult) -> str:
     """What a batch consists of."""
-    return "items" if record["config"]["model"]["source"] == "layer" else "images"
+    return "items" if case.config.model.source == "layer" else "images"

@@ -12,12 +12,12 @@ from rich.table import Table
 
 from microbench.reports import phases, units
 from microbench.reports.fitting import print_fitting
-from microbench.reports.labels import count, label
+from microbench.reports.labels import count, run_as
 from microbench.reports.remarks import show_failures
 from microbench.reports.sweep import interval_note
 from microbench.results.cases import CaseResult
 from microbench.results.layerwise import Layerwise, Row, time_of
-from microbench.results.record import Record
+from microbench.results.record import DistinctLayer, WarningCode
 
 FASTEST = "*"
 UNKNOWN = "–"
@@ -44,8 +44,9 @@ def show_layerwise(found: Sequence[Layerwise], out: Console) -> None:
 
 def title(model: Layerwise) -> str:
     """What a table is of, on one line."""
-    whole = {**model.cases[0].first, "cfg_part": None}
-    return f"{model.name if len(model.ways) > 1 else label(whole)}, layer by layer"
+    case = model.cases[0]
+    name = model.name if len(model.ways) > 1 else f"{case.config.model.name} {run_as(case)}"
+    return f"{name}, layer by layer"
 
 
 def left_out_of(model: Layerwise) -> list[Row]:
@@ -69,7 +70,7 @@ def _table(model: Layerwise, details: Container[str]) -> Table:
     for name in ("count", *_columns(model)):
         table.add_column(name, justify="right", no_wrap=True)
     for row in model.rows:
-        table.add_row(*map(escape, _what(row.record, details)), str(row.count), *_cells(row, model))
+        table.add_row(*map(escape, _what(row.layer, details)), str(row.count), *_cells(row, model))
     table.add_section()
     blank = [""] * (3 if "input" in details else 2)
     for name, cells in _ends(model):
@@ -77,12 +78,12 @@ def _table(model: Layerwise, details: Container[str]) -> Table:
     return table
 
 
-def _what(record: Record, details: Container[str]) -> Iterator[str]:
+def _what(layer: DistinctLayer, details: Container[str]) -> Iterator[str]:
     """The cells that say which layer it is."""
-    yield record["cfg_part"] or record["cfg_model"]
-    yield type_text(record) if "arguments" in details else record["layer_type"]
+    yield layer.part
+    yield type_text(layer) if "arguments" in details else layer.type
     if "input" in details:
-        yield shape_text(record)
+        yield shape_text(layer)
 
 
 def _columns(model: Layerwise) -> list[str]:
@@ -153,14 +154,14 @@ def _share(part: float | None, whole: float | None) -> str:
     return UNKNOWN if part is None or not whole else units.share(part / whole)
 
 
-def type_text(record: Record) -> str:
+def type_text(layer: DistinctLayer) -> str:
     """A layer's type with what it was made with."""
-    return f"{record['layer_type']}({record['layer_arguments']})"
+    return f"{layer.type}({layer.arguments})"
 
 
-def shape_text(record: Record) -> str:
+def shape_text(layer: DistinctLayer) -> str:
     """The shapes of a layer's inputs, as `8x64x56x56`."""
-    shapes = re.findall(r"\(([^)]*)\)", record["layer_in_shape"])
+    shapes = re.findall(r"\(([^)]*)\)", layer.in_shape)
     return ", ".join("x".join(re.findall(r"\d+", shape)) or "scalar" for shape in shapes)
 
 
@@ -181,19 +182,20 @@ def notes(model: Layerwise) -> Iterator[str]:
             yield f"the sum{where} lacks {number} {what}"
     left_out: Counter[tuple[str, str]] = Counter()
     for row in left_out_of(model):
-        left_out[row.record["layer_type"], str(row.record["error"])] += row.count
+        case = next(case for case in row.cases if case is not None)
+        left_out[row.layer.type, case.first.outcome.error or ""] += row.count
     for (kind, reason), number in left_out.items():
         yield f"{kind} ({count(number, 'call')}): {reason}"
 
 
 def warnings(cases: Sequence[CaseResult]) -> Iterator[str]:
     """For each kind of warning a line: on how many cases it is, and what it says of the first of them."""
-    found: dict[str, list[tuple[CaseResult, str]]] = {}
+    found: dict[WarningCode, list[tuple[CaseResult, str]]] = {}
     for case in cases:
         for code, messages in case.warnings.items():
             found.setdefault(code, []).append((case, messages[0]))
-    for code, told in found.items():
+    for warning, told in found.items():
         case, message = told[0]
-        name = case.first["cfg_part"] or case.first["cfg_model"]
+        name = case.config.model.part or case.config.model.name
         where = name if len(told) == 1 else f"{len(told)} of {len(cases)} cases, such as {name}"
-        yield f"{where}: {message} [{code}]"
+        yield f"{where}: {message} [{warning}]"

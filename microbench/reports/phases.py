@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from microbench.reports import units
-from microbench.results.cases import PHASES, CaseResult, Estimate
+from microbench.results.cases import CaseResult, Estimate
+from microbench.results.record import Role
 
 LEAST_LOSS = 0.01  # of the total: a smaller loss phase is not shown
 
@@ -14,7 +15,11 @@ def shown(estimates: Mapping[str, Estimate]) -> list[str]:
     """The phases to show, in their order: the loss only where it is more than 1 % of the total."""
     loss, total = estimates.get("loss"), estimates.get("total")
     hide_loss = loss is not None and total is not None and loss.median <= LEAST_LOSS * total.median
-    return [phase for phase in PHASES if phase in estimates and not (phase == "loss" and hide_loss)]
+    return [
+        phase
+        for phase, estimate in estimates.items()
+        if estimate.role is not Role.ONCE and not (phase == "loss" and hide_loss)
+    ]
 
 
 def time(estimate: Estimate) -> str:
@@ -35,9 +40,8 @@ def time_and_interval(estimate: Estimate) -> str:
 
 def rate(case: CaseResult, estimate: Estimate) -> str:
     """Items per second: the batch over the median."""
-    if not estimate.median:
-        return ""
-    return units.rate(case.first["cfg_batch_size"] / estimate.median, estimate.relative_half_width)
+    items = case.throughput(estimate)
+    return "" if items is None else units.rate(items, estimate.relative_half_width)
 
 
 def level(estimate: Estimate) -> str:

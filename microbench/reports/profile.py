@@ -21,10 +21,10 @@ from microbench.reports.labels import count, relative
 from microbench.reports.profile_table import table
 from microbench.results import columns as known
 from microbench.results.cases import CaseResult
-from microbench.results.layers import Kind
 from microbench.results.naming import PART, varying
+from microbench.results.peaks import Peaks
 from microbench.results.profile import Entry, Profile, profile_of
-from microbench.results.roofline import Peaks
+from microbench.results.record import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,13 +90,13 @@ def _show_case(case: CaseResult, telling: Sequence[str], out: Console) -> None:
     profile = profile_of(case)
     if profile is None:
         return
-    first, config = case.first, case.first["config"]
-    settings = ", ".join([first["cfg_precision"], first["cfg_layout"], first["cfg_device"], *telling])
+    config = case.config
+    settings = ", ".join([config.precision.name, config.layout, config.device.name, *telling])
     out.print(f"[bold]{escape(title(profile))}[/bold], {escape(settings)}")
-    show_profile(profile, out, config["view"], config["columns"], config["depth"])
+    show_profile(profile, out, config.view, config.columns, config.depth)
     if profile.timed:
         out.print(facts(case), style="dim", soft_wrap=True)
-    if trace := first.get("trace"):
+    if trace := case.first.outcome.trace:
         out.print(
             f"trace: {escape(relative(Path(trace)))}, to open in https://ui.perfetto.dev",
             style="dim",

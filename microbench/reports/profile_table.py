@@ -10,8 +10,9 @@ from rich.table import Table
 
 from microbench.reports import units
 from microbench.results import columns as known
-from microbench.results.layers import OVERHEAD, Kind
+from microbench.results.layers import OVERHEAD
 from microbench.results.profile import Entry, Profile
+from microbench.results.record import Kind
 
 INDENT = "  "
 OF_THE_REST = ("lat", "net_lat", "share")  # what there is to say of what is in no call

@@ -7,7 +7,6 @@ take a CPU away from what is timed.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -15,9 +14,11 @@ from rich.live import Live
 from rich.text import Text
 
 from microbench.reports import units
+from microbench.reports.labels import count
 from microbench.reports.phases import time_and_interval
-from microbench.results.cases import estimate_of, is_of_whole
-from microbench.results.record import Heading, Progress, Record
+from microbench.results.cases import estimate_of
+from microbench.results.progress import Heading, Progress
+from microbench.results.record import Role, RoundRecord
 
 STAGES = {
     "build": "building",
@@ -36,7 +37,7 @@ class Silent:
     def progress(self, progress: Progress) -> None:
         """Nothing."""
 
-    def end(self, records: Sequence[Record]) -> None:
+    def end(self, record: RoundRecord) -> None:
         """Nothing."""
 
 
@@ -64,9 +65,9 @@ class Lines:
     def progress(self, progress: Progress) -> None:
         """Nothing: a log wants few lines."""
 
-    def end(self, records: Sequence[Record]) -> None:
+    def end(self, record: RoundRecord) -> None:
         """Say how the case ended."""
-        self._say(f"{self._title}: {ending(records)}")
+        self._say(f"{self._title}: {ending(record)}")
 
     def _say(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)
@@ -101,10 +102,10 @@ class LiveLine:
         """Show how far it has come."""
         self._draw(STAGES.get(progress.stage) or state(progress))
 
-    def end(self, records: Sequence[Record]) -> None:
+    def end(self, record: RoundRecord) -> None:
         """Leave a line that says how it ended."""
         self._live.update(Text(""))
-        self._live.console.print(Text(f"{self._title}: {ending(records)}", style="dim"))
+        self._live.console.print(Text(f"{self._title}: {ending(record)}", style="dim"))
 
     def _draw(self, doing: str) -> None:
         self._live.update(Text.assemble((self._title, "bold"), " ", doing), refresh=True)
@@ -119,9 +120,14 @@ def display(console: Console) -> Lines | LiveLine:
 
 def title(heading: Heading) -> str:
     """Which round of which case, its place among how many, and what else tells it from the others."""
-    axes = heading.axes
-    model = " ".join(filter(None, (axes["model"], axes.get("part"))))
-    about = [f"{model} {axes['mode']}", f"batch {axes['batch_size']}", axes["engine"], axes["device"]]
+    config = heading.config
+    model = " ".join(filter(None, (config.model.name, config.model.part)))
+    about = [
+        f"{model} {config.mode.name}",
+        f"batch {config.batch_size}",
+        config.engine.name,
+        config.device.name,
+    ]
     rounds = [f"round {heading.round + 1} of {heading.rounds}"] if heading.rounds > 1 else []
     if heading.turns is None:
         rounds = [f"final, round {heading.round}"] if heading.round else ["first round"]
@@ -140,13 +146,13 @@ def state(progress: Progress) -> str:
     return f"{progress.phase} {median} {width} · {progress.n} samples · about {progress.eta or 0:.0f} s left"
 
 
-def ending(records: Sequence[Record]) -> str:
-    """A finished case in a few words."""
-    first = records[0]
-    if first["status"] != "ok":
-        return f"{first['status']}: {first['error']}"
-    whole = next((each for each in records if is_of_whole(each) and each["median"] is not None), None)
-    if whole is None:
-        return f"{len(records)} series"
-    estimate = estimate_of([whole])
-    return f"{whole['phase']} {time_and_interval(estimate)}, {whole['n']} samples"
+def ending(record: RoundRecord) -> str:
+    """A finished round in a few words."""
+    outcome = record.outcome
+    if not record.ok:
+        return f"{outcome.status}: {outcome.error}"
+    whole = next((each for each in record.series if each.role is Role.WHOLE), None)
+    if whole is None or whole.summary is None:
+        return count(len(record.calls), "call")
+    estimate = estimate_of({record.round: whole})
+    return f"{whole.phase} {time_and_interval(estimate)}, {whole.summary.n} samples"

@@ -12,9 +12,10 @@ from microbench.config import MARGIN
 from microbench.reports import phases, units
 from microbench.reports.comparison import interval_text, ratio_text
 from microbench.reports.fitting import print_fitting
-from microbench.results.cases import WHOLE, CaseResult
+from microbench.results.cases import CaseResult
 from microbench.results.payoff import PayOff, first_answer
 from microbench.results.ranking import Place, Ranking, rankings
+from microbench.results.record import Role
 from microbench.results.verdicts import ONE_ROUND, Judgement, Verdict
 
 
@@ -78,7 +79,7 @@ def pay_off_text(found: PayOff | None, phase: str) -> str:
 
 def _discarded(place: Place) -> str:
     """The time of one that computes something else than eager fp32."""
-    found = [place.case.discarded[phase] for phase in WHOLE if phase in place.case.discarded]
+    found = [each for each in place.case.discarded.values() if each.role is Role.WHOLE]
     return phases.struck(units.time(found[0].median)) if found else ""
 
 
@@ -103,10 +104,7 @@ def verdict_text(judgement: Judgement) -> str:
 def note(found: Sequence[Ranking]) -> str:
     """How to read the table."""
     reasons = {place.judgement.reason for ranking in found for place in ranking.places if place.judgement}
-    text = (
-        "times: geometric means over rounds; ratio: over the fastest, above 1 is slower; "
-        f"same: within ±{units.share(MARGIN)}"
-    )
+    text = f"ratio: over the fastest, round by round; above 1 is slower; same: within ±{units.share(MARGIN)}"
     if _of_engines(found):
         text += (
             "; first answer: prepare and first_call; pays off after: so many calls, the first included, take "

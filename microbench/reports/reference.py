@@ -31,7 +31,7 @@ MEANINGS = {"speedup": "how many times faster, or smaller, than {}", "ratio": "h
 
 def show_reference(cases: Sequence[CaseResult], out: Console) -> None:
     """Print the measured cases beside the published table that their preset names; nothing without one."""
-    named = [case.first["config"].get("experiment", {}).get("reference") for case in cases]
+    named = [case.config.experiment.reference for case in cases]
     for name in dict.fromkeys(filter(None, named)):
         try:
             table = reference.load(name)
@@ -101,7 +101,7 @@ def reference_table(
     for row in rows:
         cells = [_cells(row.published.get(origin), row.quantity) for origin in letters]
         found.add_row(
-            escape(row.case.first["cfg_model"]),
+            escape(row.case.config.model.name),
             *(escape(values[id(row.case)]) for values in settings.values()),
             *([escape(row.variant or "–")] if named else []),
             row.quantity,
@@ -118,7 +118,7 @@ def _ratio_name(table: reference.Table) -> str:
 def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
     """What tells the rows' cases apart, and their batch: by the setting's name, and by a case's identity."""
     cases = list({id(row.case): row.case for row in rows}.values())
-    found = {"batch_size": [str(case.first["cfg_batch_size"]) for case in cases], **varying(cases)}
+    found = {"batch_size": [str(case.config.batch_size) for case in cases], **varying(cases)}
     return {
         name: {id(case): value for case, value in zip(cases, values, strict=True)}
         for name, values in found.items()
@@ -160,8 +160,8 @@ def notes(table: reference.Table, rows: Sequence[Row]) -> list[str]:
     ratio = _ratio_name(table)
     meaning = f"{ratio}: {MEANINGS[ratio].format(table.baseline[1])} on the same machine"
     found = [f"other machines than this one: compare ratios, not times. {meaning}", *table.notes]
-    there = {row.case.first["cfg_model"] for row in rows if row.published}
-    for model in dict.fromkeys(row.case.first["cfg_model"] for row in rows):
+    there = {row.case.config.model.name for row in rows if row.published}
+    for model in dict.fromkeys(row.case.config.model.name for row in rows):
         batches = sorted({each.batch_size for each in table.figures if table.model(each.workload) == model})
         if batches and model not in there:
             found.append(f"{model} was published at batch {', '.join(map(str, batches))}")

@@ -13,14 +13,13 @@ from rich.markup import escape
 from microbench.reports.labels import count, relative
 from microbench.results.cases import CaseResult
 from microbench.results.naming import labels
-from microbench.results.record import WarningCode
+from microbench.results.record import Summary, WarningCode
 from microbench.results.store import FILE_NAME
 
 STYLES = {"skipped": "dim"}  # of a status; the others are red
 
 
-FIGURES: dict[str, str] = {
-    WarningCode.DRIFT: "drift",
+FIGURES = {
     WarningCode.FOREIGN_LOAD: "foreign_cpus",
     WarningCode.OVERSUBSCRIBED: "involuntary_switches",
     WarningCode.THROTTLED: "throttled",
@@ -28,7 +27,7 @@ FIGURES: dict[str, str] = {
     WarningCode.PAGE_FAULTS: "page_fault_share",
     WarningCode.THERMAL: "thermal_throttles",
 }
-"""By its code, the field of a record that says how bad what a warning is of was: the larger, the worse."""
+"""By its code, the reading that says how bad what a warning is of was: the larger, the worse."""
 
 MOST_NAMES = 2  # of the cases that one warning is of; more are counted
 
@@ -108,15 +107,15 @@ def _failures(case: CaseResult) -> Iterator[tuple[str, str]]:
     """How rounds of a case ended that did not end well, and why; alike ones once."""
     seen: dict[tuple[str, str], list[int]] = {}
     for number, record in case.failures.items():
-        seen.setdefault((record["status"], record["error"]), []).append(number)
+        seen.setdefault((record.outcome.status.value, record.outcome.error or ""), []).append(number)
     for (status, error), numbers in seen.items():
         where = f" ({_of_rounds(len(numbers), case)})" if len(case.rounds) > 1 else ""
         yield status, error + where
 
 
-def _warnings(cases: Sequence[CaseResult]) -> dict[str, list[Told]]:
+def _warnings(cases: Sequence[CaseResult]) -> dict[WarningCode, list[Told]]:
     """By their code, the warnings of all cases."""
-    found: dict[str, list[Told]] = {}
+    found: dict[WarningCode, list[Told]] = {}
     for case, name in zip(cases, labels(cases), strict=True):
         for code, messages in case.warnings.items():
             some = len(case.rounds) > 1 and len(messages) < len(case.rounds)
@@ -126,13 +125,20 @@ def _warnings(cases: Sequence[CaseResult]) -> dict[str, list[Told]]:
     return found
 
 
-def _figure(case: CaseResult, code: str) -> float:
+def _figure(case: CaseResult, code: WarningCode) -> float:
     """How bad what a warning of a case is of was, in any of its rounds; 0 where no figure says so."""
     if code == WarningCode.WIDE_INTERVAL:
         return (case.whole.relative_half_width if case.whole is not None else None) or 0.0
-    field = FIGURES.get(code)
-    records = (record for attempt in case.rounds.values() for record in attempt)
-    return max((abs(record.get(field) or 0.0) for record in records if field is not None), default=0.0)
+    if code is WarningCode.DRIFT:
+        return max(abs(summary.drift or 0.0) for summary in _summaries(case))
+    readings = [each for record in case.rounds.values() if (each := record.outcome.readings) is not None]
+    name = FIGURES.get(code)
+    return 0.0 if name is None else max((abs(getattr(each, name) or 0.0) for each in readings), default=0.0)
+
+
+def _summaries(case: CaseResult) -> Iterator[Summary]:
+    for record in case.rounds.values():
+        yield from (each.summary for each in record.series if each.summary is not None)
 
 
 def _of_rounds(number: int, case: CaseResult) -> str:

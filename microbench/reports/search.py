@@ -54,7 +54,7 @@ def search_table(search: Found) -> Table:
 
 def _cells(each: Tried) -> tuple[str, ...]:
     prepare = each.case.estimates.get("prepare")
-    error = each.checked["error_rel"]
+    error = each.check.error_rel
     return (
         "" if each.time is None else units.time(each.time),
         *_speedup(each),
@@ -103,7 +103,7 @@ def answer(search: Found) -> list[str]:
         return [
             f"{fastest} perhaps {escape(winner.way)}: {speedup} times as fast as plain eager by one round "
             "alone, which has no interval: raise experiment.budget",
-            f"  {escape(winner.case.first['command'])}",
+            f"  {escape(winner.case.spec.command)}",
         ]
     if winner.speedup is None or winner.speedup.interval is None or winner.speedup.interval[0] <= 1:
         return [
@@ -112,6 +112,6 @@ def answer(search: Found) -> list[str]:
         ]
     text = f"{fastest} {escape(winner.way)}: {speedup} times as fast as plain eager"
     text += f" (95 % interval {interval}, {count(winner.finals, 'round')} in turn)"
-    if (error := winner.checked["error_rel"]) is not None:
-        text += f"; off by {error:.1e} of the largest output, allowed {winner.checked['tolerance']:g}"
-    return [text, f"  {escape(winner.case.first['command'])}"]
+    if (error := winner.check.error_rel) is not None:
+        text += f"; off by {error:.1e} of the largest output, allowed {winner.check.tolerance:g}"
+    return [text, f"  {escape(winner.case.spec.command)}"]

@@ -13,9 +13,9 @@ from microbench.reports import phases, units
 from microbench.reports.answers import arithmetic, error_of, error_text
 from microbench.reports.fitting import JOINT, print_fitting
 from microbench.reports.labels import count, items
-from microbench.results.cases import PHASES, WHOLE, CaseResult, Estimate
+from microbench.results.cases import CaseResult, Estimate
 from microbench.results.naming import varying
-from microbench.results.record import Verdict
+from microbench.results.record import Correctness, Role
 
 EXTRAS = ("interval", "error", "rate", "memory", "arithmetic")
 """What is left out on a narrow terminal, the last first."""
@@ -34,7 +34,7 @@ class Row:
         found = {**case.discarded, **case.estimates}
         self.phases |= {phase: (case, estimate) for phase, estimate in found.items()}
         self.cases.append(case)
-        self.statuses[case.first["cfg_mode"]] = status(case)
+        self.statuses[case.config.mode.name] = status(case)
 
     def estimates(self) -> dict[str, Estimate]:
         """The phases' estimates."""
@@ -54,8 +54,8 @@ def sweep_rows(
     """The rows by model and settings; a second run of the very same case gets a row of its own."""
     rows: dict[tuple[str, ...], Row] = {}
     for index, case in enumerate(cases):
-        key = (case.first["cfg_model"], *(values[index] for values in settings.values()))
-        while case.first["cfg_mode"] in rows.get(key, Row()).statuses:
+        key = (case.config.model.name, *(values[index] for values in settings.values()))
+        while case.config.mode.name in rows.get(key, Row()).statuses:
             key = (*key, "")
         rows.setdefault(key, Row()).add(case)
     return rows
@@ -71,7 +71,18 @@ def show_sweep(cases: Sequence[CaseResult], out: Console) -> None:
     variants = [_table(list(settings), rows, EXTRAS[:number]) for number in range(len(EXTRAS), -1, -1)]
     if settings:
         variants.append(_table(list(settings), rows, (), is_joined=True))
-    print_fitting(out, *variants, less_wanted=[phase for phase in PHASES if phase not in WHOLE])
+    print_fitting(
+        out,
+        *variants,
+        less_wanted=list(
+            dict.fromkeys(
+                each.phase
+                for row in rows.values()
+                for each in row.estimates().values()
+                if each.role is Role.PART
+            )
+        ),
+    )
 
 
 def _table(
@@ -98,13 +109,16 @@ def _columns(
     rows: Mapping[tuple[str, ...], Row], extras: Container[str]
 ) -> list[tuple[str, Callable[[Row], str]]]:
     """Each column's header, and what a row has there."""
-    shown = [
-        phase for phase in PHASES if any(phase in phases.shown(row.estimates()) for row in rows.values())
+    estimates = [row.estimates() for row in rows.values()]
+    shown = list(dict.fromkeys(phase for each in estimates for phase in phases.shown(each)))
+    wholes = [
+        phase
+        for phase in shown
+        if any(phase in each and each[phase].role is Role.WHOLE for each in estimates)
     ]
-    wholes = [phase for phase in WHOLE if phase in shown]
     time = phases.time_and_interval if "interval" in extras else phases.time
     columns = [(phase, _cell(phase, _time(phase, time))) for phase in shown]
-    nouns = {items(case.first) for row in rows.values() for case, _ in row.phases.values()}
+    nouns = {items(case) for row in rows.values() for case, _ in row.phases.values()}
     noun = nouns.pop() if len(nouns) == 1 else "items"
     if "rate" in extras:
         columns += [(f"{phase} {noun}/s", _cell(phase, _rate)) for phase in wholes]
@@ -163,10 +177,10 @@ def error_note(cases: Sequence[CaseResult]) -> str | None:
     """What the error in the table is, or that answers were not checked; None where there is no error."""
     compared = [case for case in cases if error_of(case) is not None]
     if not compared:
-        is_off = any(case.checked.get("answer") == Verdict.OFF for case in cases)
+        is_off = any(case.check.answer is Correctness.OFF for case in cases)
         return "answers: not checked (verify=false)" if is_off else None
     text = "error: of the outputs beside eager fp32's, as a share of the largest"
-    if any(case.checked["gradient_error"] is not None for case in compared):
+    if any(case.check.gradient_error is not None for case in compared):
         text += "; in training of the gradients too, as a share of their norm, whichever is larger"
     return text
 

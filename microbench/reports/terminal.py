@@ -13,7 +13,7 @@ from rich.markup import escape
 from microbench.config import PROFILE
 from microbench.reports.case import show_case
 from microbench.reports.fitting import UNLIMITED
-from microbench.reports.labels import machine, relative
+from microbench.reports.labels import count, machine, relative
 from microbench.reports.layerwise import show_layerwise
 from microbench.reports.profile import show_profiles
 from microbench.reports.reference import show_reference
@@ -72,8 +72,9 @@ def show(result: Result, out: Console) -> None:
     out.print(escape(machine(cases)), style="dim")
     if result.is_search:
         from microbench.reports.search import show_search
+        from microbench.results.search import found
 
-        search = result.search()
+        search = found(cases)
         if search is None:
             show_failures(cases, out)
         else:
@@ -82,7 +83,7 @@ def show(result: Result, out: Console) -> None:
         _show_cases(cases, out, result.path)
     show_reference(cases, out)
     out.print(
-        f"records: {escape(relative(result.path))} ({len(result.records)} series)",
+        f"records: {escape(relative(result.path))} ({count(len(result.records), 'round')})",
         style="dim",
         soft_wrap=True,
     )
@@ -98,8 +99,8 @@ def _show_cases(cases: Sequence[CaseResult], out: Console, path: Path) -> None:
         show_layerwise(models, out)
     if not cases:
         return
-    others = [case for case in cases if case.first["cfg_mode"] != PROFILE]
-    if profiles := [case for case in cases if case.first["cfg_mode"] == PROFILE]:
+    others = [case for case in cases if case.config.mode.name != PROFILE]
+    if profiles := [case for case in cases if case.config.mode.name == PROFILE]:
         show_profiles(profiles, out)
     if len(others) == 1:
         show_case(others[0], out)

@@ -64,7 +64,9 @@ def _of_pair(pair: Pair, phases: Sequence[str]) -> Iterator[Absence]:
         first = next(iter(pair.b.failures.values()))
         rounds = f"{len(pair.b.failures)} of {len(pair.b.rounds)} rounds"
         yield Absence(
-            Absent.FAILED, pair.name, f"{pair.b_name}: {rounds}: {first['status']}: {first['error']}"
+            Absent.FAILED,
+            pair.name,
+            f"{pair.b_name}: {rounds}: {first.outcome.status}: {first.outcome.error}",
         )
     for phase in phases:
         if phase in pair.a.estimates and phase not in pair.b.estimates:

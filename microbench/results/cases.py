@@ -1,46 +1,48 @@
-"""The cases of a run: their records grouped over rounds, and what the rounds say together."""
+"""The cases of a run: their rounds, and what these say together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
+from typing import Any
 
-from microbench.config import PROFILE
-from microbench.results.record import Record, Status, WarningCode
-
-PHASES = ("forward", "loss", "backward", "update", "total", "inference")
-"""The phases of a step, in their order; the others (prepare, first_call) happen once."""
-
-WHOLE = ("total", "inference")
-"""Those that span a whole step."""
+from microbench.config import Config, axes_of
+from microbench.results import frame
+from microbench.results.record import (
+    CaseSpec,
+    Check,
+    Machine,
+    Role,
+    RoundRecord,
+    RunInfo,
+    Series,
+    Status,
+    WarningCode,
+)
 
 ANSWER = ("answer", "error_abs", "error_rel", "top1_agreement", "gradient_error")
-"""Of the fields that say whether an answer is eager fp32's, those that a summary has."""
+"""Of the figures of a `Check`, those that a summary has."""
 
 RAN_ON = (
-    "host_id",
-    "env_cpu",
-    "env_physical_cores",
-    "env_gpu",
-    "env_os",
-    "env_threads",
-    "env_allocator",
-    "env_engine",
-    "env_arithmetic",
-    "env_torch",
-    "env_torchvision",
-    "env_python",
-    "env_microbench",
-    "env_git",
+    "cpu",
+    "physical_cores",
+    "gpu",
+    "os",
+    "threads",
+    "allocator",
+    "engine",
+    "arithmetic",
+    "torch",
+    "torchvision",
+    "python",
+    "microbench",
+    "git",
 )
-"""The fields that say what a case ran on, which a summary has."""
+"""The `env_*` columns that say what a case ran on, which a summary has."""
 
 WIDE = 0.1  # half an interval over rounds, as a share of the median, that is worth a word
-
-Attempt = Sequence[Record]
-"""The records of one case in one round, written together."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class Estimate:
 
     Attributes:
         phase: the phase's name.
+        role: what it is in its mode.
         medians: each round's median in seconds per call, by the round's number.
-        median: the median of these.
+        median: the median of these: what the case takes.
         low: lower end of its interval; None with too few samples for one.
         high: upper end.
         confidence: the level of that interval.
@@ -59,6 +62,7 @@ class Estimate:
     """
 
     phase: str
+    role: Role
     medians: Mapping[int, float]
     median: float
     low: float | None
@@ -88,41 +92,68 @@ class CaseResult:
     """A case of a run.
 
     Attributes:
-        rounds: by the round's number, the records of its best attempt: of a run that was completed later, the
+        rounds: by the round's number, the record of its best attempt: of a run that was completed later, the
             one that ended well.
     """
 
-    rounds: Mapping[int, Attempt]
+    rounds: Mapping[int, RoundRecord]
 
     @property
-    def first(self) -> Record:
-        """A record with what all of the case's records share: of a round that ended well, if one did."""
-        return self.shown[0]
+    def first(self) -> RoundRecord:
+        """The first round that ended well, or the first: with what all of the case's rounds share."""
+        records = self.rounds.values()
+        return next((each for each in records if each.ok), next(iter(records)))
 
     @property
-    def shown(self) -> Attempt:
-        """The records of the first round that ended well, or of the first."""
-        return next((each for each in self.rounds.values() if is_ok(each)), next(iter(self.rounds.values())))
+    def spec(self) -> CaseSpec:
+        """Which case it is."""
+        return self.first.case
+
+    @property
+    def config(self) -> Config:
+        """Its configuration."""
+        return self.first.case.config
+
+    @property
+    def run(self) -> RunInfo:
+        """Which run it is of."""
+        return self.first.run
+
+    @property
+    def machine(self) -> Machine:
+        """Where it was measured."""
+        return self.first.machine
+
+    @cached_property
+    def axes(self) -> dict[str, Any]:
+        """Its configuration's axes, by their names."""
+        return axes_of(self.config)
+
+    @property
+    def name(self) -> str:
+        """The model's name, and the part's where it is one."""
+        model = self.config.model
+        return " ".join(filter(None, (model.name, model.part)))
 
     @property
     def ok(self) -> bool:
         """Whether every round that was tried ended well."""
-        return all(is_ok(attempt) for attempt in self.rounds.values())
+        return all(each.ok for each in self.rounds.values())
 
     @property
-    def failures(self) -> dict[int, Record]:
-        """By the round's number, a record of each round that did not end well."""
-        return {number: attempt[0] for number, attempt in self.rounds.items() if not is_ok(attempt)}
+    def failures(self) -> dict[int, RoundRecord]:
+        """By its number, each round that did not end well."""
+        return {number: each for number, each in self.rounds.items() if not each.ok}
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """How it ended: ok where any round did."""
-        return str(self.first["status"])
+        return self.first.outcome.status
 
     @property
     def measured_rounds(self) -> list[int]:
-        """The rounds that ended well, with all their records."""
-        return [number for number, attempt in self.rounds.items() if is_ok(attempt) and is_whole(attempt)]
+        """The rounds that ended well."""
+        return [number for number, each in self.rounds.items() if each.ok]
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
@@ -135,31 +166,32 @@ class CaseResult:
         return self._estimates(Status.MISMATCH)
 
     def _estimates(self, status: Status) -> dict[str, Estimate]:
-        found: dict[str, list[Record]] = {}
-        for attempt in self.rounds.values():
-            for record in attempt:
-                if record["status"] == status and record["median"] is not None and is_of_phase(record):
-                    found.setdefault(record["phase"], []).append(record)
-        return {phase: estimate_of(records) for phase, records in found.items()}
+        found: dict[str, dict[int, Series]] = {}
+        for number, record in self.rounds.items():
+            for series in record.series:
+                if record.outcome.status is status and series.summary is not None:
+                    found.setdefault(series.phase, {})[number] = series
+        return {phase: estimate_of(series) for phase, series in found.items()}
 
     @property
-    def checked(self) -> Record:
-        """A record of the round in which its answer was checked, which is one of them; else `first`."""
-        records = (attempt[0] for attempt in self.rounds.values())
-        return next((record for record in records if record.get("answer") is not None), self.first)
+    def check(self) -> Check:
+        """Whether its answer is eager fp32's: as found in the round that checked it."""
+        checks = [each.outcome.check for each in self.rounds.values()]
+        return next((each for each in checks if each.answer is not None), checks[0])
 
-    def rows(self) -> list[Record]:
-        """A mapping a phase: what the case is, and what its rounds say."""
-        kept = {
-            key: value
-            for key, value in self.first.items()
-            if key in ("run_id", "case_id", "status")
-            or key.startswith("cfg_")
-            or (key.startswith("layer") and value is not None)
-        }
-        return [
-            {
-                **kept,
+    def rows(self) -> Iterator[frame.Row]:
+        """A flat row a phase: what the case is, and what its rounds say."""
+        record = self.first
+        environment = frame.environment(record)
+        layer = frame.layer(record.case.layer) if record.case.layer is not None else {}
+        checked = {name: getattr(self.check, name) for name in ANSWER}
+        for each in self.estimates.values():
+            yield {
+                "run_id": self.run.id,
+                "case_id": self.spec.id,
+                "status": self.status.value,
+                **frame.axes(record),
+                **layer,
                 "phase": each.phase,
                 "median": each.median,
                 "ci_low": each.low,
@@ -168,37 +200,31 @@ class CaseResult:
                 "spread": each.spread,
                 "rounds": each.rounds,
                 "samples": each.samples,
-                "throughput": self._throughput(each),
+                "throughput": self.throughput(each),
                 "peak_memory": self.peak_memory,
-                **{key: self.checked.get(key) for key in ANSWER},
-                "warnings": list(self.warnings),
-                **{key: self.first[key] for key in RAN_ON if key in self.first},
+                **checked,
+                "warnings": [code.value for code in self.warnings],
+                "host_id": self.machine.host_id,
+                **{f"env_{name}": environment[f"env_{name}"] for name in RAN_ON},
             }
-            for each in self.estimates.values()
-        ]
 
-    def _throughput(self, estimate: Estimate) -> float | None:
-        """Items a second of a whole step: the batch over the median."""
-        if estimate.phase not in WHOLE or not estimate.median:
+    def throughput(self, estimate: Estimate) -> float | None:
+        """Items a second of a whole step: the batch over the median; None for another phase."""
+        if estimate.role is not Role.WHOLE or not estimate.median:
             return None
-        return float(self.first["cfg_batch_size"]) / estimate.median
+        return self.config.batch_size / estimate.median
 
     @property
     def whole(self) -> Estimate | None:
         """The estimate of the phase that spans its step; None where none was measured."""
-        phases = wholes_of(self.first)
-        return next((self.estimates[phase] for phase in phases if phase in self.estimates), None)
+        return next((each for each in self.estimates.values() if each.role is Role.WHOLE), None)
 
     @property
     def peak_memory(self) -> float | None:
         """The median over rounds of the peak memory in bytes; None where it is not known."""
-        peaks = [
-            record["peak_memory"]
-            for attempt in self.rounds.values()
-            for record in attempt
-            if is_of_whole(record) and record["peak_memory"] is not None
-        ]
-        return median(peaks) if peaks else None
+        peaks = [record.outcome.peak_memory for record in self.rounds.values()]
+        known = [peak for peak in peaks if peak is not None]
+        return median(known) if known else None
 
     @property
     def is_implausible(self) -> bool:
@@ -208,7 +234,7 @@ class CaseResult:
     @property
     def is_unchecked(self) -> bool:
         """Whether nothing of its answer could be compared though it was to be: it may compute nothing."""
-        return WarningCode.UNVERIFIED in self.warnings and self.checked.get("error_rel") is None
+        return WarningCode.UNVERIFIED in self.warnings and self.check.error_rel is None
 
     @property
     def can_win(self) -> bool:
@@ -218,23 +244,22 @@ class CaseResult:
     @property
     def standing(self) -> str:
         """Its status, or that its time is implausible: where it is not `ok`, its time counts for nothing."""
-        is_doubted = self.status == Status.OK and self.is_implausible
-        return WarningCode.IMPLAUSIBLE.value if is_doubted else self.status
+        is_doubted = self.status is Status.OK and self.is_implausible
+        return WarningCode.IMPLAUSIBLE.value if is_doubted else self.status.value
 
     @property
     def reason(self) -> str | None:
         """Why its standing is not `ok`."""
-        error = self.first["error"]
         is_doubted = self.standing == WarningCode.IMPLAUSIBLE
-        return self.warnings[WarningCode.IMPLAUSIBLE][0] if is_doubted else error
+        return self.warnings[WarningCode.IMPLAUSIBLE][0] if is_doubted else self.first.outcome.error
 
     @cached_property
-    def warnings(self) -> dict[str, list[str]]:
+    def warnings(self) -> dict[WarningCode, list[str]]:
         """By the warning's code, what it says in each round that has it: in all, where it is on all."""
-        found: dict[str, list[str]] = {}
-        for attempt in self.rounds.values():
-            for warning in attempt[0]["warnings"]:
-                found.setdefault(warning["code"], []).append(warning["message"])
+        found: dict[WarningCode, list[str]] = {}
+        for record in self.rounds.values():
+            for warning in record.outcome.warnings:
+                found.setdefault(warning.code, []).append(warning.message)
         if differ := _rounds_differ(self.whole):
             found[WarningCode.WIDE_INTERVAL] = [differ] * len(self.rounds)
         return found
@@ -251,65 +276,40 @@ def _rounds_differ(whole: Estimate | None) -> str | None:
     )
 
 
-def estimate_of(records: Sequence[Record]) -> Estimate:
-    """What a phase's records say together, one of each round."""
+def estimate_of(rounds: Mapping[int, Series]) -> Estimate:
+    """What a phase's series say together, by the number of their round."""
     from microbench.stats.rounds import over_rounds
 
-    phase = records[0]["phase"]
-    medians = {int(record["round"]): float(record["median"]) for record in records}
-    samples = sum(record["n"] for record in records)
-    if len(records) == 1:
-        only = records[0]
-        ends = only["ci_low"], only["ci_high"]
-        return Estimate(phase, medians, only["median"], *ends, only["confidence"], None, samples)
+    first, *others = rounds.values()
+    summaries = {number: each.summary for number, each in rounds.items() if each.summary is not None}
+    medians = {number: each.median for number, each in summaries.items()}
+    samples = sum(len(each.samples) for each in rounds.values())
+    only = first.summary
+    if not others and only is not None:
+        ends = only.ci_low, only.ci_high
+        return Estimate(first.phase, first.role, medians, only.median, *ends, only.confidence, None, samples)
     over = over_rounds(list(medians.values()))
     ends = over.low, over.high
-    return Estimate(phase, medians, over.median, *ends, over.confidence, over.spread, samples)
+    return Estimate(
+        first.phase, first.role, medians, over.median, *ends, over.confidence, over.spread, samples
+    )
 
 
-def is_of_phase(record: Record) -> bool:
-    """Whether a record is of a phase's time, and not of one of the calls within it."""
-    return record.get("metric", "time") == "time" and record.get("layer_order") is None
-
-
-def wholes_of(record: Record) -> Sequence[str]:
-    """The phases that span a whole step of a record's case: the forward pass, where it alone is profiled."""
-    if record.get("cfg_mode") == PROFILE and record["config"]["mode"].get("training"):
-        return ("forward",)
-    return WHOLE
-
-
-def is_of_whole(record: Record) -> bool:
-    """Whether a record is of the time of a whole step."""
-    return record["phase"] in wholes_of(record) and is_of_phase(record)
-
-
-def is_ok(attempt: Attempt) -> bool:
-    """Whether a round ended well."""
-    return str(attempt[0]["status"]) == Status.OK
-
-
-def is_whole(attempt: Attempt) -> bool:
-    """Whether no record of a round was lost to a crash in the middle of writing them."""
-    return len(attempt) == max(1, int(attempt[0]["n_series"]))
-
-
-def cases_of(records: Iterable[Record]) -> list[CaseResult]:
+def cases_of(records: Iterable[RoundRecord]) -> list[CaseResult]:
     """The cases that records are of, in the order of their runs and of their places in these."""
-    found: dict[tuple[str, int], dict[int, dict[str, list[Record]]]] = {}
+    found: dict[tuple[str, int], dict[int, list[RoundRecord]]] = {}
     for record in records:
-        rounds = found.setdefault((record["run_id"], record["order"]), {})
-        rounds.setdefault(record["round"], {}).setdefault(record["started_at"], []).append(record)
+        rounds = found.setdefault((record.run.id, record.case.order), {})
+        rounds.setdefault(record.round, []).append(record)
     runs = list(dict.fromkeys(run_id for run_id, _ in found))
     return [
-        CaseResult({number: _best(list(attempts.values())) for number, attempts in sorted(rounds.items())})
+        CaseResult({number: _best(attempts) for number, attempts in sorted(rounds.items())})
         for (run_id, _), rounds in sorted(
             found.items(), key=lambda item: (runs.index(item[0][0]), item[0][1])
         )
     ]
 
 
-def _best(attempts: Sequence[Attempt]) -> Attempt:
-    """The first that ended well with all its records; else the first that ended well; else the last."""
-    good = [attempt for attempt in attempts if is_ok(attempt)]
-    return next(filter(is_whole, good), good[0] if good else attempts[-1])
+def _best(attempts: Sequence[RoundRecord]) -> RoundRecord:
+    """The first that ended well; else the last."""
+    return next((each for each in attempts if each.ok), attempts[-1])

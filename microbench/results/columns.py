@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from microbench.errors import UserError, unknown
-from microbench.results.layers import MEMORY, TIMED, Kind
+from microbench.results.layers import MEMORY, TIMED
 from microbench.results.profile import Entry, Profile
+from microbench.results.record import Kind
 
 ALL = "all"
 """Stands for every column."""

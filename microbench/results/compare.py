@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import geometric_mean
+from statistics import median
 from typing import TYPE_CHECKING
 
 from microbench.config import MARGIN
 from microbench.errors import NothingToCompareError, UserError, unknown
 from microbench.results.absences import Absence, absences, counts
-from microbench.results.cases import PHASES, WHOLE, CaseResult
+from microbench.results.cases import CaseResult
 from microbench.results.pairing import Difference, Pair, Pairing, across, listed, within
 from microbench.results.result import Result
 from microbench.results.settings import choices
@@ -34,8 +34,8 @@ class Row:
         phase: the phase.
         a: what the baseline's side is called.
         b: what the side is called that is compared with it.
-        a_time: the geometric mean of the baseline's rounds' medians, in seconds per call.
-        b_time: the other side's; the ratio is that of these two.
+        a_time: the median of the baseline's rounds' medians, in seconds per call.
+        b_time: the other side's.
         a_rounds: over how many rounds of the baseline.
         b_rounds: over how many of the other side.
         paired: whether rounds of one interleaved run were compared one by one.
@@ -210,8 +210,8 @@ def _row(pair: Pair, phase: str, contrasted: Contrast, judgement: Judgement) -> 
         phase=phase,
         a=pair.a_name,
         b=pair.b_name,
-        a_time=geometric_mean(contrasted.a),
-        b_time=geometric_mean(contrasted.b),
+        a_time=median(contrasted.a),
+        b_time=median(contrasted.b),
         a_rounds=len(contrasted.a),
         b_rounds=len(contrasted.b),
         paired=contrasted.is_paired,
@@ -223,10 +223,10 @@ def _row(pair: Pair, phase: str, contrasted: Contrast, judgement: Judgement) -> 
         verdict=judgement.verdict,
         reason=judgement.reason,
         more_rounds=judgement.more_rounds,
-        a_case_id=pair.a.first["case_id"],
-        b_case_id=pair.b.first["case_id"],
-        a_run_id=pair.a.first["run_id"],
-        b_run_id=pair.b.first["run_id"],
+        a_case_id=pair.a.spec.id,
+        b_case_id=pair.b.spec.id,
+        a_run_id=pair.a.run.id,
+        b_run_id=pair.b.run.id,
     )
 
 
@@ -252,10 +252,10 @@ def _phases(pairs: Sequence[Pair], wanted: str | Sequence[str] | None) -> list[s
     Raises:
         UserError: a phase was given that no case has measured.
     """
+    cases = [case for pair in pairs for case in (pair.a, pair.b)]
     if wanted is None:
-        return list(WHOLE)
-    there = {phase for pair in pairs for case in (pair.a, pair.b) for phase in case.estimates}
-    known = [*(phase for phase in PHASES if phase in there), *sorted(there - {*PHASES})]
+        return list(dict.fromkeys(case.whole.phase for case in cases if case.whole is not None))
+    known = list(dict.fromkeys(phase for case in cases for phase in case.estimates))
     given = [word.strip() for word in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
     for word in given:
         if word not in (*known, ALL) and known:

@@ -2,58 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from microbench.config import WAYS
 from microbench.results.cases import CaseResult
 from microbench.results.naming import labels, varying
-from microbench.results.record import Record
+from microbench.results.record import DistinctLayer
 from microbench.results.settings import Settings, meant, without, work_of
 
 PART = "model.part"
-
-
-@dataclass(frozen=True)
-class DistinctLayer:
-    """A layer of a model, with all others that are like it.
-
-    Attributes:
-        part: what `model.part` calls its first call.
-        name: the dotted name of the module that is called first.
-        index: the place of that call among all calls of layers, from 0.
-        type: the class's name.
-        arguments: what it was made with.
-        in_shape: the shapes of what it is given, such as `(1, 3, 224, 224)`; several are joined by commas.
-        count: how often the model calls it, or one like it.
-        unmeasured: why it is not measured; None where it is.
-    """
-
-    part: str
-    name: str
-    index: int
-    type: str
-    arguments: str
-    in_shape: str
-    count: int
-    unmeasured: str | None = None
-
-
-FIELDS = {
-    "layer": "name",
-    "layer_index": "index",
-    "layer_type": "type",
-    "layer_arguments": "arguments",
-    "layer_in_shape": "in_shape",
-    "layer_count": "count",
-}
-"""By a record's field, the attribute that it holds."""
-
-
-def fields_of(layer: DistinctLayer | None) -> Mapping[str, Any]:
-    """The fields of the records of a layer's case; of another case's, all are None."""
-    return {key: None if layer is None else getattr(layer, name) for key, name in FIELDS.items()}
 
 
 PHASES_OF = {"train": ("forward", "backward"), "infer": ("inference",)}
@@ -65,17 +23,17 @@ class Row:
     """A layer of a model.
 
     Attributes:
-        record: what it is: a record of it.
-        cases: its case in each way of running it; None where there is none yet.
+        layer: which one.
+        cases: its case in each configuration; None where there is none yet.
     """
 
-    record: Record
+    layer: DistinctLayer
     cases: Sequence[CaseResult | None]
 
     @property
     def count(self) -> int:
         """How often the model calls it."""
-        return int(self.record["layer_count"])
+        return self.layer.count
 
 
 @dataclass(frozen=True)
@@ -140,7 +98,7 @@ def time_of(case: CaseResult | None, phases: Sequence[str]) -> float | None:
 
 def is_layer(case: CaseResult) -> bool:
     """Whether a case is a layer that was found by taking a model apart."""
-    return case.first.get("layer_count") is not None
+    return case.spec.layer is not None
 
 
 def layerwise(cases: Sequence[CaseResult]) -> tuple[list[Layerwise], list[CaseResult]]:
@@ -158,8 +116,7 @@ def layerwise(cases: Sequence[CaseResult]) -> tuple[list[Layerwise], list[CaseRe
 def _what(case: CaseResult) -> Hashable:
     """What is the same for a model and its layers, however they are run."""
     work = work_of(case)
-    first = case.first
-    return first["run_id"], first["host_id"], without(work, {PART, *_ways_of(work)})
+    return case.run.id, case.machine.host_id, without(work, {PART, *_ways_of(work)})
 
 
 def _how(case: CaseResult) -> frozenset[tuple[str, str]]:
@@ -175,13 +132,13 @@ def _ways_of(work: Settings) -> set[str]:
 def _layerwise(name: str, group: Sequence[CaseResult]) -> Layerwise:
     hows = list(dict.fromkeys(map(_how, group)))
     layers = [case for case in group if is_layer(case)]
-    found = {(case.first["cfg_part"], _how(case)): case for case in layers}
-    records = {case.first["cfg_part"]: case.first for case in layers}
+    found = {(case.config.model.part, _how(case)): case for case in layers}
+    known = {each.part: each for case in layers if (each := case.spec.layer) is not None}
     rows = [
-        Row(record, [found.get((part, how)) for how in hows])
-        for part, record in sorted(records.items(), key=lambda item: item[1]["layer_index"])
+        Row(layer, [found.get((part, how)) for how in hows])
+        for part, layer in sorted(known.items(), key=lambda item: item[1].index)
     ]
-    mode = str(group[0].first["cfg_mode"])
+    mode = group[0].config.mode.name
     spent = {id(row): _spent(row, PHASES_OF[mode]) for row in rows}
     return Layerwise(
         name,
@@ -196,7 +153,7 @@ def _layerwise(name: str, group: Sequence[CaseResult]) -> Layerwise:
 def _whole(group: Sequence[CaseResult]) -> CaseResult | None:
     """A model's own case among those of one way: that right before its layers, for it may have others."""
     first = next((place for place, case in enumerate(group) if is_layer(case)), len(group))
-    wholes = [case for case in group[:first] if case.first["cfg_part"] is None]
+    wholes = [case for case in group[:first] if case.config.model.part is None]
     return wholes[-1] if wholes else None
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from microbench.results.layers import Row
-from microbench.results.roofline import Bound, Peaks, Roof, roof
+from microbench.results.peaks import Peaks
+from microbench.results.roofline import Bound, Roof, roof
 
 
 @dataclass(frozen=True)

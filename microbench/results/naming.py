@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from microbench.results.cases import CaseResult
@@ -19,11 +20,11 @@ def labels(cases: Sequence[CaseResult], telling: Mapping[str, Sequence[str]] | N
     return [
         ", ".join(
             [
-                " ".join(filter(None, (record["cfg_model"], record.get("cfg_part"), record["cfg_mode"]))),
+                f"{case.name} {case.config.mode.name}",
                 *(f"{name}={values[index]}" for name, values in settings.items() if name != PART),
             ]
         )
-        for index, record in enumerate(case.first for case in cases)
+        for index, case in enumerate(cases)
     ]
 
 
@@ -43,16 +44,15 @@ def varying(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
 
     These are the axes that differ; where they leave two cases alike, every other setting that differs too.
     """
-    first = [case.first for case in cases]
     values = {
-        axis.removeprefix("cfg_"): [str(record.get(axis)) for record in first]
-        for axis in first[0]
-        if axis.startswith("cfg_") and axis not in ("cfg_model", "cfg_mode", "cfg_input_shape")
+        axis: [str(case.axes[axis]) for case in cases]
+        for axis in cases[0].axes
+        if axis not in ("model", "mode", "input_shape")
     }
     found = {name: each for name, each in values.items() if len(set(each)) > 1}
-    names = [(record["cfg_model"], record["cfg_mode"]) for record in first]
+    names = [(case.config.model.name, case.config.mode.name) for case in cases]
     if len(set(zip(names, *found.values(), strict=True))) < len(cases):
-        configs = [flat(record["config"]) for record in first]
+        configs = [flat(asdict(case.config)) for case in cases]
         for key in dict.fromkeys(key for config in configs for key in config):
             each = [config.get(key, "") for config in configs]
             group, _, name = key.partition(".")

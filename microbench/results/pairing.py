@@ -262,7 +262,7 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
     hidden = {by, *keys, *following, *NOT_OF_A_ROUND}
     settings = [settings_of(case) for case in cases]
     rests = [
-        (case.first["host_id"], without(each, hidden)) for case, each in zip(cases, settings, strict=True)
+        (case.machine.host_id, without(each, hidden)) for case, each in zip(cases, settings, strict=True)
     ]
     matches = list(_matches_within(rests, values, order, first))
     names = labels(cases)
@@ -322,7 +322,7 @@ def _without_counterpart(
 def _named(pairs: Sequence[Pair], is_hidden: Callable[[str], bool]) -> list[Pair]:
     """The pairs, named by model, part, mode, and what tells them from each other."""
     cases = [*(pair.a for pair in pairs), *(pair.b for pair in pairs)]
-    words = {name: [str(case.first.get(f"cfg_{name}") or "") for case in cases] for name in NAMING}
+    words = {name: [str(case.axes[name] or "") for case in cases] for name in NAMING}
     what = [" ".join(filter(None, each)) for each in zip(*_both(words, is_hidden).values(), strict=True)]
     telling = {name: each for name, each in _both(varying(cases), is_hidden).items() if name not in NAMING}
     settings = [

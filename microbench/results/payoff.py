@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import geometric_mean
+from statistics import median
 
 from microbench.results.cases import CaseResult
 from microbench.results.settings import work_of
@@ -57,8 +57,8 @@ def pay_off(case: CaseResult, others: Sequence[CaseResult], phase: str) -> PayOf
     None for one that is eager itself, and where there is no eager one, or it is not known how long the first
     answer took.
     """
-    baselines = [each for each in others if each.first["cfg_engine"] == BASELINE]
-    if case.first["cfg_engine"] == BASELINE or not baselines:
+    baselines = [each for each in others if each.config.engine.name == BASELINE]
+    if case.config.engine.name == BASELINE or not baselines:
         return None
     baseline = min(baselines, key=lambda other: _unlike(case, other))
     first, other_first = first_answer(case), first_answer(baseline)
@@ -66,7 +66,7 @@ def pay_off(case: CaseResult, others: Sequence[CaseResult], phase: str) -> PayOf
         return None
     compared = contrast(baseline, case, phase)
     ends = compared.ratio.interval
-    calls = calls_to_pay_off(first, geometric_mean(compared.b), other_first, geometric_mean(compared.a))
+    calls = calls_to_pay_off(first, median(compared.b), other_first, median(compared.a))
     return PayOff(calls, None if ends is None else not ends[0] <= 1 <= ends[1])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from microbench.config import EnergyConfig
-from microbench.results.cases import Attempt, CaseResult, is_of_phase
+from microbench.results.cases import CaseResult
 from microbench.results.energy import estimate
 from microbench.results.layers import (
     MEMORY,
@@ -15,14 +15,14 @@ from microbench.results.layers import (
     PAPER,
     TIMED,
     Costs,
-    Kind,
     Layer,
     Row,
-    figures_of,
+    merged,
     rows_of,
 )
 from microbench.results.limits import Limits, limits
-from microbench.results.roofline import Peaks
+from microbench.results.peaks import Peaks
+from microbench.results.record import Kind, Role, RoundRecord
 from microbench.results.typical import interquartile_mean
 from microbench.validation import check_name, check_value
 
@@ -288,32 +288,25 @@ def _sum(values: Iterable[Any]) -> Any:
 
 def profile_of(case: CaseResult) -> Profile | None:
     """The profile that a case measured; None where it is none, or failed before it was one."""
-    attempts = [attempt for number, attempt in case.rounds.items() if number in case.measured_rounds]
-    rows = rows_of(figures_of(attempts))
-    if not rows:
+    records = [record for record in case.rounds.values() if record.ok and record.calls]
+    if not records:
         return None
-    first, config = case.first, case.first["config"]
-    peaks = first.get("env_peaks")
+    config = case.config
     return Profile(
-        rows,
-        name=" ".join(filter(None, (first["cfg_model"], first.get("cfg_part")))),
-        batch_size=first["cfg_batch_size"],
-        training=config["mode"]["training"],
-        seconds=_seconds(attempts),
-        peaks=None if peaks is None else Peaks.from_plain(peaks),
-        energy=EnergyConfig(**config["energy"]),
-        joules=first.get("joules"),
-        functions=config["functions"],
+        rows_of(merged([record.calls for record in records])),
+        name=case.name,
+        batch_size=config.batch_size,
+        training=config.mode.training,
+        seconds=_seconds(records),
+        peaks=case.first.outcome.peaks,
+        energy=config.energy,
+        joules=case.first.outcome.joules,
+        functions=config.functions,
     )
 
 
-def _seconds(attempts: Iterable[Attempt]) -> float | None:
-    """What the untouched module typically takes in all rounds; None where it was not timed."""
-    samples = [
-        sample
-        for attempt in attempts
-        for record in attempt
-        if record["phase"] in ("inference", "forward") and is_of_phase(record)
-        for sample in record["samples"]
-    ]
+def _seconds(records: Iterable[RoundRecord]) -> float | None:
+    """What the uninstrumented module takes in all rounds; None where it was not timed."""
+    series = [each for record in records for each in record.series if each.role is Role.WHOLE]
+    samples = [sample for each in series for sample in each.samples]
     return interquartile_mean(samples) if samples else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import geometric_mean
 
 from microbench.config import MARGIN, WAYS
 from microbench.results.cases import CaseResult, Estimate
@@ -21,7 +20,7 @@ class Place:
 
     Attributes:
         case: the case.
-        time: the geometric mean of its rounds' medians, in seconds per call; None where it was not measured.
+        time: what it takes in seconds per call; None where it was not measured.
         way: the settings that tell it from the others of its ranking, such as `allocator=tuned`.
         ratio: its time over the fastest's; None for the fastest, and for one that was not measured.
         judgement: the verdict on that ratio; None where there is none.
@@ -57,22 +56,21 @@ class Ranking:
     @property
     def engines(self) -> set[str]:
         """The engines of those that were measured."""
-        return {place.case.first["cfg_engine"] for place in self.places}
+        return {place.case.config.engine.name for place in self.places}
 
 
 def rankings(cases: Sequence[CaseResult], margin: float = MARGIN) -> list[Ranking]:
     """Rank the cases of each work that differ in how it is done (`config.WAYS`).
 
-    The order is that of the geometric means of the rounds' times, as the ratios are; each is compared with
-    the fastest. That the fastest was picked by looking, and with it what all are compared with, makes
-    differences look larger than they are; the adjustment over all comparisons that `judge` makes is meant for
+    The order is that of their times; each is compared with the fastest. That the fastest was picked by
+    looking, and with it what all are compared with, makes differences look larger than they are; the adjustment over all comparisons that `judge` makes is meant for
     comparisons laid down before, so here it is approximate. Simulated with six rounds, some alternative out
     of four equal ones is called slower in 8 % of the rankings, and in 20 % without the adjustment
     (`benchmarks/verdicts.py`).
     """
     groups: dict[Hashable, list[CaseResult]] = {}
     for case in cases:
-        groups.setdefault((case.first["host_id"], _what(case)), []).append(case)
+        groups.setdefault((case.machine.host_id, _what(case)), []).append(case)
     ranked = [group for group in groups.values() if _are_alternatives(group)]
     if not ranked:
         return []
@@ -130,7 +128,7 @@ def _phase(case: CaseResult) -> str:
 
 
 def _time(case: CaseResult) -> float:
-    return geometric_mean(_estimate(case).medians.values())
+    return _estimate(case).median
 
 
 def _ways(group: Sequence[CaseResult]) -> dict[int, str]:

@@ -114,15 +114,15 @@ class Table:
 
     def published(self, case: CaseResult, quantity: str) -> list[Figure]:
         """The figures of a case's quantity: one of each device and software that has it."""
-        first, variant = case.first, self.variant(case)
+        variant, shape = self.variant(case), case.axes["input_shape"]
         return [
             figure
             for figure in self.figures
             if figure.variant == variant
             and figure.quantity == quantity
-            and self.model(figure.workload) == first["cfg_model"]
-            and figure.batch_size == first["cfg_batch_size"]
-            and figure.input_shape in ("", first["cfg_input_shape"])
+            and self.model(figure.workload) == case.config.model.name
+            and figure.batch_size == case.config.batch_size
+            and figure.input_shape in ("", shape)
         ]
 
     def ratio(self, figure: Figure) -> float | None:
@@ -218,13 +218,12 @@ def rows(cases: Sequence[CaseResult], table: Table) -> list[Row]:
 
 def flat(row: Row) -> list[dict[str, Any]]:
     """A row as mappings, one for each published figure; one without where there is none."""
-    first = row.case.first
     own = {
-        "model": first["cfg_model"],
-        "batch_size": first["cfg_batch_size"],
+        "model": row.case.config.model.name,
+        "batch_size": row.case.config.batch_size,
         "variant": row.variant,
-        "case_id": first["case_id"],
-        "status": row.case.status,
+        "case_id": row.case.spec.id,
+        "status": row.case.status.value,
         "quantity": row.quantity,
         **_columns("measured", row.measured),
     }
@@ -239,13 +238,13 @@ def _columns(name: str, cell: Cell | None) -> dict[str, float | None]:
 
 
 def _name(case: CaseResult) -> tuple[str, int]:
-    return case.first["cfg_model"], case.first["cfg_batch_size"]
+    return case.config.model.name, case.config.batch_size
 
 
 def _is_of(case: CaseResult, quantity: str) -> bool:
     """Whether a case measured a quantity, or would have, had it not failed."""
     if case.whole is None:
-        return quantity == WHOLE_OF_MODE.get(case.first["cfg_mode"], "inference")
+        return quantity == WHOLE_OF_MODE.get(case.config.mode.name, "inference")
     return value(case, quantity) is not None
 
 
@@ -261,7 +260,7 @@ def value(case: CaseResult, quantity: str) -> float | None:
     if what == "memory":
         return case.peak_memory
     if what:
-        return case.first["cfg_batch_size"] / estimate.median if estimate.median else None
+        return case.config.batch_size / estimate.median if estimate.median else None
     return estimate.median
 
 
@@ -298,10 +297,10 @@ class _Bases:
         work = work_of(case)
         other = {"workload": ("model",)}.get(self._part, ())
         left_out = {key for each in (*PLAIN, "mode", *other) for key in meant(each, work)}
-        own = {"variant": self._table.variant(case), "workload": case.first["cfg_model"]}
+        own = {"variant": self._table.variant(case), "workload": case.config.model.name}
         if name is not None and self._part in own:
             own[self._part] = self._table.model(name) if self._part == "workload" else name
-        return case.first["host_id"], *own.values(), without(work, left_out)
+        return case.machine.host_id, *own.values(), without(work, left_out)
 
 
 def _ratio(found: float, base: float | None, part: str, is_rate: bool) -> float | None:

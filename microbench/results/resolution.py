@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
-from microbench.results.cases import CaseResult, is_of_phase, is_ok
-from microbench.results.record import Record
+from microbench.results.cases import CaseResult
+from microbench.results.record import Summary
 from microbench.stats.ratio import Ratio, paired
 from microbench.stats.resolution import detectable, deviation_interval, rounds_for
 
@@ -69,38 +69,33 @@ def resolution_of(first: CaseResult, second: CaseResult, phase: str) -> Resoluti
         return None
     ratio = paired([one[each] for each in common], [two[each] for each in common])
     variance = ratio.parts[0].variance
-    records = [record for case in (first, second) for record in _records(case, phase)]
-    medians = [float(record["median"]) for record in records]
+    summaries = [each for case in (first, second) for each in _summaries(case, phase)]
+    medians = [each.median for each in summaries]
     return Resolution(
         ratio,
         len(common),
         math.sqrt(variance),
         stdev(medians) / median(medians),
-        _within(records),
-        _from_within(records, variance),
+        _within(summaries),
+        _from_within(summaries, variance),
     )
 
 
-def _records(case: CaseResult, phase: str) -> list[Record]:
-    """A phase's record of each round that ended well."""
-    found = [record for attempt in case.rounds.values() if is_ok(attempt) for record in attempt]
-    return [
-        record for record in found if record["phase"] == phase and is_of_phase(record) and record["median"]
-    ]
+def _summaries(case: CaseResult, phase: str) -> list[Summary]:
+    """A phase's summary of each round that ended well."""
+    series = [each for record in case.rounds.values() if record.ok for each in record.series]
+    found = [each.summary for each in series if each.phase == phase and each.summary is not None]
+    return [summary for summary in found if summary.median]
 
 
-def _within(records: Sequence[Record]) -> float | None:
-    shares = [record["std"] / record["median"] for record in records if record["std"] is not None]
+def _within(summaries: Sequence[Summary]) -> float | None:
+    shares = [each.std / each.median for each in summaries if each.std is not None]
     return median(shares) if shares else None
 
 
-def _from_within(records: Sequence[Record], variance: float) -> float | None:
+def _from_within(summaries: Sequence[Summary], variance: float) -> float | None:
     """A log ratio has the errors of two medians, each known from its interval within the process."""
-    errors = [
-        (record["ci_high"] - record["ci_low"]) / 2 / Z / record["median"]
-        for record in records
-        if record["ci_low"] is not None
-    ]
+    errors = [each.half_width / Z for each in summaries if each.half_width is not None]
     if not errors or not variance:
         return None
     return min(1.0, 2 * fmean(error**2 for error in errors) / variance)

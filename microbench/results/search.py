@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import geometric_mean
 
 from microbench.config import EngineConfig
-from microbench.results.cases import WHOLE, CaseResult, Estimate
-from microbench.results.record import Record, Status, WarningCode
+from microbench.results.cases import CaseResult
+from microbench.results.record import Check, Status, WarningCode
 from microbench.results.settings import as_given
 from microbench.results.verdicts import contrast
 from microbench.stats.ratio import Ratio
@@ -22,9 +21,9 @@ class Tried:
     Attributes:
         case: the case.
         way: its settings, such as `openvino bf16`.
-        time: the geometric mean of its rounds in seconds per call, of those of the final where it was in it;
-            None where it was not measured to the end, has another answer or one that could not be compared,
-            or an implausible time.
+        time: what it takes in seconds per call, in the rounds of the final where it was in it; None where it
+            was not measured to the end, has another answer or one that could not be compared, or an
+            implausible time.
         speedup: how many times as fast as plain eager, over the final's rounds; by its first round alone, and
             without an interval, where it was not in the final.
         finals: rounds of the final.
@@ -37,9 +36,9 @@ class Tried:
     finals: int
 
     @property
-    def checked(self) -> Record:
-        """A record of its first round, in which its answer was checked."""
-        return self.case.rounds[min(self.case.rounds)][0]
+    def check(self) -> Check:
+        """Whether its answer is eager fp32's, as found in its first round."""
+        return self.case.rounds[min(self.case.rounds)].outcome.check
 
     @property
     def standing(self) -> str:
@@ -51,7 +50,7 @@ class Tried:
     def reason(self) -> str:
         """Why it has no time, in a sentence."""
         is_doubted = self.standing == WarningCode.UNVERIFIED
-        return (self.case.warnings[self.standing][0] if is_doubted else self.case.reason) or ""
+        return (self.case.warnings[WarningCode.UNVERIFIED][0] if is_doubted else self.case.reason) or ""
 
 
 @dataclass(frozen=True)
@@ -90,37 +89,30 @@ AXES = ("layout", "cache_weights", "threads", "affinity", "allocator")
 """What a way's name says besides its engine and precision, where plain eager has another value."""
 
 
-def way_of(record: Record, plain: Record) -> str:
-    """What a way is called, such as `openvino bf16, allocator=tuned`."""
-    axes = [
-        f"{axis}={record[f'cfg_{axis}']}" for axis in AXES if record[f"cfg_{axis}"] != plain[f"cfg_{axis}"]
-    ]
-    options = record["config"]["engine"]
+def way_of(case: CaseResult, plain: CaseResult) -> str:
+    """What a configuration is called, such as `openvino bf16, allocator=tuned`."""
+    axes = [f"{axis}={case.axes[axis]}" for axis in AXES if case.axes[axis] != plain.axes[axis]]
+    engine = case.config.engine
     given = [
-        f"engine.{name}={as_given(options[name])}"
+        f"engine.{name}={as_given(getattr(engine, name))}"
         for name, usual in vars(EngineConfig()).items()
-        if name != "name" and options.get(name, usual) != usual
+        if name != "name" and getattr(engine, name) != usual
     ]
-    return ", ".join([f"{record['cfg_engine']} {record['cfg_precision']}", *given, *axes])
+    return ", ".join([f"{engine.name} {case.config.precision.name}", *given, *axes])
 
 
 def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
-    finals, way = _finals(case), way_of(case.first, baseline.first)
+    finals, way = _finals(case), way_of(case, baseline)
     shown = case if finals is None else finals
-    estimate = whole_of(shown)
+    estimate = shown.whole
     if estimate is None or not case.can_win or min(estimate.medians.values()) <= 0:
         return Tried(case, way, None, None, 0)
     against = _first(baseline) if finals is None else _finals(baseline)
     speedup = None
-    if against is not None and case is not baseline and whole_of(against) is not None:
+    if against is not None and case is not baseline and against.whole is not None:
         speedup = contrast(shown, against, estimate.phase).ratio
     number = 0 if finals is None else estimate.rounds
-    return Tried(case, way, geometric_mean(estimate.medians.values()), speedup, number)
-
-
-def whole_of(case: CaseResult) -> Estimate | None:
-    """The estimate of the phase that spans a case's step."""
-    return next((case.estimates[phase] for phase in WHOLE if phase in case.estimates), None)
+    return Tried(case, way, estimate.median, speedup, number)
 
 
 def _first(case: CaseResult) -> CaseResult | None:
@@ -130,5 +122,5 @@ def _first(case: CaseResult) -> CaseResult | None:
 
 def _finals(case: CaseResult) -> CaseResult | None:
     """A case with the rounds after the first, which selected; None where it has no others."""
-    rounds = {number: attempt for number, attempt in case.rounds.items() if number > 0}
+    rounds = {number: record for number, record in case.rounds.items() if number > 0}
     return CaseResult(rounds) if rounds else None

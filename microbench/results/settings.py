@@ -23,17 +23,9 @@ FOLLOWING = {"affinity": "threads"}
 DEFAULTS = flat(asdict(Config()))
 
 
-INPUT_GRAD = "model.input_grad"
-
-
 def settings_of(case: CaseResult) -> Settings:
-    """All settings of a case; the default of one that is newer than its record.
-
-    `model.input_grad=false`, which was the default, is its present default: they differ only for a layer that
-    has nothing else to differentiate, and does not train with false.
-    """
-    found = DEFAULTS | flat(case.first["config"])
-    return found | ({INPUT_GRAD: DEFAULTS[INPUT_GRAD]} if found[INPUT_GRAD] == "False" else {})
+    """All settings of a case."""
+    return flat(asdict(case.config))
 
 
 def is_work(key: str) -> bool:
@@ -77,9 +69,8 @@ def varying_keys(settings: Sequence[Settings]) -> list[str]:
 def choices(cases: Sequence[CaseResult]) -> list[str]:
     """What cases can be compared by: the axes that vary, and every other setting that does."""
     keys = varying_keys([settings_of(case) for case in cases])
-    axes = [axis.removeprefix("cfg_") for axis in cases[0].first if axis.startswith("cfg_")]
     found: list[str] = []
-    for name in (*sorted(axes, key=lambda axis: axis in AXIS_KEYS), *keys):
+    for name in (*sorted(cases[0].axes, key=lambda axis: axis in AXIS_KEYS), *keys):
         covered = {key for each in found for key in meant(each, keys)}
         if not meant(name, keys) <= covered:
             found.append(name)
@@ -110,8 +101,8 @@ def keys_by(cases: Sequence[CaseResult], by: str) -> set[str]:
 def values_by(cases: Sequence[CaseResult], by: str, keys: Collection[str]) -> list[str]:
     """What each case's value is called: as the axis has it where that tells the values apart."""
     settings = [settings_of(case) for case in cases]
-    if f"cfg_{by}" in cases[0].first:
-        names = [as_given(case.first[f"cfg_{by}"]) for case in cases]
+    if by in cases[0].axes:
+        names = [as_given(case.axes[by]) for case in cases]
         values = [without(each, each.keys() - keys) for each in settings]
         if len(set(names)) == len(set(values)):
             return names

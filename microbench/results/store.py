@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+
+from msgspec import DecodeError, ValidationError
 
 from microbench.errors import StoppedError, UserError
-from microbench.results.record import SCHEMA_VERSION, to_json
+from microbench.results.record import SCHEMA_VERSION, OtherVersionError, RoundRecord, decode, encode
 
 FILE_NAME = "records.jsonl"
-WRITTEN = re.compile(rb'\{"schema_version":(\d+),.*\}$')
-NO_RECORD = object()
 
 
 class Store:
@@ -49,7 +46,7 @@ class Store:
                 tempfile.TemporaryFile(dir=folder).close()  # whether a file can be made there
             self.written = self.path.exists() and self.path.stat().st_size > 0
         if self.written:
-            self._check_versions()
+            self._check()
 
     def __enter__(self) -> Store:
         """The store itself."""
@@ -63,14 +60,14 @@ class Store:
             with suppress(OSError):
                 self.path.parent.rmdir()
 
-    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Write the records, a line each, and return once they are on the disk.
+    def append(self, record: RoundRecord) -> None:
+        """Write a record and return once it is on the disk.
 
         Raises:
-            StoppedError: the disk is full or gone. All earlier records are there then, and these in a file of
-                their own, where any disk has room for it.
+            StoppedError: the disk is full or gone. All earlier records are there then, and this one in a file
+                of its own, where any disk has room for it.
         """
-        data = "".join(to_json(record) + "\n" for record in records).encode()
+        data = encode(record) + b"\n"
         with self._told(data):
             self.path.parent.mkdir(parents=True, exist_ok=True)  # another store may have tidied it away
             new = not self.path.exists()
@@ -84,19 +81,18 @@ class Store:
                 _sync_folder(self.path.parent)
         self.written = True
 
-    def _check_versions(self) -> None:
+    def _check(self) -> None:
         """Refuse a file that could not be read any more once records of this version were added.
 
         Raises:
             UserError: it is one.
         """
-        lines = self.path.read_bytes().split(b"\n")
-        versions = [version for line in lines if (version := _version(line)) is not NO_RECORD]
-        strange = "it is not a file of records" if _is_something_else(lines, versions) else _other(versions)
-        if strange:
+        try:
+            _decoded(self.path.read_bytes())
+        except _UnreadableError as error:
             raise UserError(
-                f"Cannot add records to {self.path}: {strange}. Give another folder: hydra.run.dir=DIR."
-            )
+                f"Cannot add records to {self.path}: {error}. Give another folder: hydra.run.dir=DIR."
+            ) from error
 
     def _open(self) -> int:
         return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -125,8 +121,8 @@ def _rescued(data: bytes) -> str:
                 raise
             finally:
                 os.close(file)
-            return f"Those of the last round are in {path}."
-    return "Those of the last round are lost: no disk has room for them."
+            return f"That of the last round is in {path}."
+    return "That of the last round is lost: no disk has room for it."
 
 
 def _write_whole(file: int, data: bytes) -> None:
@@ -161,56 +157,55 @@ def file_of(path: Path) -> Path:
     return path / FILE_NAME if path.is_dir() else path
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[RoundRecord]:
     """All whole records of a file, or of a folder's `records.jsonl`, in the order they were written.
 
     A line that a crash cut short is left out.
 
     Raises:
-        UserError: there is no such file, or it holds no records, or those of another version of the schema.
+        UserError: there is no such file, or it holds no records, or those of a version that cannot be read.
     """
     path = file_of(path)
     try:
-        lines = path.read_text("utf-8").split("\n")
+        return _decoded(path.read_bytes())
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"Cannot read {path}: it is not a file of records (JSON lines).") from error
-    records = [record for line in lines if (record := _parse(line)) is not None]
-    if _is_something_else(lines, records):
-        raise UserError(f"Cannot read {path}: no line of it is a record (a JSON object).")
-    if strange := _other([record.get("schema_version") for record in records]):
-        raise UserError(f"Cannot read {path}: {strange}.")
-    return records
+    except _UnreadableError as error:
+        raise UserError(f"Cannot read {path}: {error}.") from error
 
 
-def _is_something_else(lines: Sequence[str] | Sequence[bytes], records: Sequence[Any]) -> bool:
-    """Whether a file has whole lines, none of which is a record."""
-    return not records and any(line.strip() for line in lines[:-1])
+class _UnreadableError(Exception):
+    """Lines are no records of this version; says why."""
 
 
-def _other(versions: Iterable[object]) -> str | None:
-    """What to say of records that are not of this version of the schema; None where all are."""
-    other = next((version for version in versions if version != SCHEMA_VERSION), SCHEMA_VERSION)
-    if other == SCHEMA_VERSION:
-        return None
-    if not isinstance(other, int):
+def _decoded(data: bytes) -> list[RoundRecord]:
+    """The records in lines.
+
+    Raises:
+        _UnreadableError: some are not of this version, or none is a record.
+    """
+    lines, found = data.split(b"\n"), list[RoundRecord]()
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(decode(line))
+        except OtherVersionError as error:
+            raise _UnreadableError(_other(error.version)) from error
+        except ValidationError as error:
+            raise _UnreadableError(f"line {number} is not a record: {error}") from error
+        except DecodeError:  # empty, or cut short by a crash
+            continue
+    if not found and any(line.strip() for line in lines[:-1]):
+        raise _UnreadableError("no line of it is a record (a JSON object)")
+    return found
+
+
+def _other(version: object) -> str:
+    """What to say of records that are not of this version of the schema."""
+    if not isinstance(version, int):
         return "its records are none of microbench's"
-    remedy = "an older microbench wrote them" if other < SCHEMA_VERSION else "update microbench to read them"
-    return f"its records have schema_version {other}, and this microbench has {SCHEMA_VERSION}: {remedy}"
-
-
-def _version(line: bytes) -> object:
-    """The version of a line's record, without a look at the rest of it where `to_json` wrote the line."""
-    if found := WRITTEN.match(line):
-        return int(found[1])
-    record = _parse(line)
-    return NO_RECORD if record is None else record.get("schema_version")
-
-
-def _parse(line: str | bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:  # no JSON, or no text
-        return None
-    return record if isinstance(record, dict) else None
+    remedy = (
+        "an older microbench wrote them: measure again, or read them with that version"
+        if version < SCHEMA_VERSION
+        else "update microbench to read them"
+    )
+    return f"its records have schema_version {version}, and this microbench reads {SCHEMA_VERSION}: {remedy}"

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from microbench.results.cases import CaseResult
 from microbench.results.pairing import Pair
 from microbench.results.settings import as_given, is_work, meant, settings_of
 from microbench.results.verdicts import are_interleaved
 
-FIELDS = {
-    "host_id": "host",
-    "env_cpu": "CPU",
-    "env_gpu": "GPU",
-    "env_torch": "torch",
-    "env_python": "Python",
-    "env_microbench": "microbench",
-    "env_git": "git commit of microbench",
-    "env_allocator": "allocator",
-    "env_threads": "threads",
-    "schedule": "schedule",
+FACTS: Mapping[str, Callable[[CaseResult], object]] = {
+    "host": lambda case: case.machine.host_id,
+    "CPU": lambda case: case.machine.cpu,
+    "GPU": lambda case: case.machine.gpu,
+    "torch": lambda case: case.machine.torch,
+    "Python": lambda case: case.machine.python,
+    "microbench": lambda case: case.machine.microbench,
+    "git commit of microbench": lambda case: case.machine.git,
+    "allocator": lambda case: case.first.outcome.process.allocator,
+    "threads": lambda case: case.first.outcome.process.threads,
+    "schedule": lambda case: case.run.schedule,
 }
-"""Fields that should be the same on both sides, and what they are called."""
+"""What should be the same on both sides, by what it is called."""
 
-ASKED_FOR = {"env_gpu": "device.name", "env_allocator": "allocator", "env_threads": "threads"}
-"""The settings that make a field differ: where they do too, it is what is compared."""
+ASKED_FOR = {"GPU": "device.name", "allocator": "allocator", "threads": "threads"}
+"""The settings that make a fact differ: where they do too, it is what is compared."""
 
 SAME = "both sides are the very same measurement: there is nothing to tell apart"
 SEPARATE = "separate runs are not interleaved: what the machine did meanwhile is part of the difference"
@@ -45,10 +45,10 @@ def warnings_of(pair: Pair, by: str | None) -> Iterator[str]:
         return
     if shared := len(_rounds_of(pair.a) & _rounds_of(pair.b)):
         yield f"{shared} of the rounds are the very same measurement on both sides"
-    if pair.a.first["run_id"] != pair.b.first["run_id"]:
+    if pair.a.run.id != pair.b.run.id:
         yield SEPARATE
     elif not are_interleaved(pair.a, pair.b):
-        yield SEQUENTIAL if pair.a.first["schedule"] == "sequential" else COMPLETED
+        yield SEQUENTIAL if pair.a.run.schedule == "sequential" else COMPLETED
     for name, (a, b) in _differences(pair, by).items():
         yield f"{name} differs: {pair.a_name} has {a}, {pair.b_name} has {b}"
 
@@ -60,7 +60,7 @@ def _is_same(pair: Pair) -> bool:
 
 def _rounds_of(case: CaseResult) -> set[tuple[str, str]]:
     """What tells the measuring of each of a case's rounds from all others."""
-    return {(attempt[0]["run_id"], attempt[0]["started_at"]) for attempt in case.rounds.values()}
+    return {(record.run.id, record.started_at) for record in case.rounds.values()}
 
 
 def _differences(pair: Pair, by: str | None) -> dict[str, tuple[str, str]]:
@@ -69,9 +69,9 @@ def _differences(pair: Pair, by: str | None) -> dict[str, tuple[str, str]]:
     differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
     compared = meant(by, differing) if by else set(filter(is_work, differing))
     found = {
-        name: (as_given(pair.a.first.get(field)), as_given(pair.b.first.get(field)))
-        for field, name in FIELDS.items()
-        if ASKED_FOR.get(field) not in differing
+        name: (as_given(fact(pair.a)), as_given(fact(pair.b)))
+        for name, fact in FACTS.items()
+        if ASKED_FOR.get(name) not in differing
     }
     found |= {
         key: (as_given(a.get(key)), as_given(b.get(key)))

@@ -85,15 +85,12 @@ def contrast(a: CaseResult, b: CaseResult, phase: str) -> Contrast:
 def side_by_side(a: CaseResult, b: CaseResult) -> list[int]:
     """The rounds that one command measured of both; a run that was completed later has several."""
     common = a.rounds.keys() & b.rounds.keys()
-    commands = (
-        (each, a.rounds[each][0].get("invocation"), b.rounds[each][0].get("invocation")) for each in common
-    )
-    return [number for number, one, other in commands if one == other]
+    return [each for each in common if a.rounds[each].run.invocation == b.rounds[each].run.invocation]
 
 
 def are_interleaved(a: CaseResult, b: CaseResult) -> bool:
     """Whether two cases took turns, in most of their rounds."""
-    if a.first["run_id"] != b.first["run_id"] or a.first["schedule"] not in IN_TURN:
+    if a.run.id != b.run.id or a.run.schedule not in IN_TURN:
         return False
     return 2 * len(side_by_side(a, b)) > len(a.rounds.keys() & b.rounds.keys())
 

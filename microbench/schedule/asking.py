@@ -7,8 +7,9 @@ from typing import Any
 
 from microbench.errors import SkippedError, StoppedError
 from microbench.metrics import cgroups, machine
-from microbench.results.record import Outcome, Place, Progress, Status, Watch
-from microbench.results.roofline import Peaks
+from microbench.results.peaks import Peaks
+from microbench.results.progress import Described, Place, Progress, Watch
+from microbench.results.record import Outcome, Status
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Describe, Extract, FindPeaks, Measure
 from microbench.schedule.layers import Extracted
@@ -35,16 +36,18 @@ def ask(pool: Pool, case: Case, request: Extract | Measure | FindPeaks, watch: W
     try:
         answer = pool.of(case).ask(request, watch, _timeout(case))
     except SkippedError as error:
-        raise UnansweredError(Outcome(Status.SKIPPED, str(error))) from error
+        raise UnansweredError(Outcome(status=Status.SKIPPED, error=str(error))) from error
     except WorkerTimeoutError as error:
         raise UnansweredError(_too_long(case, error.stage)) from error
     except GivenUpError as error:
-        raise UnansweredError(Outcome(Status.GIVEN_UP, str(error))) from error
+        raise UnansweredError(Outcome(status=Status.GIVEN_UP, error=str(error))) from error
     except WorkerDiedError as error:
         status = Status.OOM if cgroups.oom_kills() != killed else Status.ERROR
-        raise UnansweredError(Outcome(status, error.reason, traceback=error.log or None)) from error
+        raise UnansweredError(
+            Outcome(status=status, error=error.reason, traceback=error.log or None)
+        ) from error
     if answer.error is not None:
-        raise UnansweredError(Outcome(Status.ERROR, str(answer.error)))
+        raise UnansweredError(Outcome(status=Status.ERROR, error=str(answer.error)))
     return answer.value
 
 
@@ -60,8 +63,8 @@ def _too_long(case: Case, stage: str | None) -> Outcome:
     """How a case ended that ran out of time, in a stage or in all."""
     timeout, patience = case.config.timeout, case.patience
     if patience is not None and (stage is not None or timeout is None or patience.whole < timeout):
-        return Outcome(Status.GIVEN_UP, patience.overdrawn(stage))
-    return Outcome(Status.TIMEOUT, f"took longer than timeout={timeout:g} (seconds); raise it")
+        return Outcome(status=Status.GIVEN_UP, error=patience.overdrawn(stage))
+    return Outcome(status=Status.TIMEOUT, error=f"took longer than timeout={timeout:g} (seconds); raise it")
 
 
 def _unwatched(progress: Progress) -> None:
@@ -107,8 +110,5 @@ def find_place(case: Case, pool: Pool) -> Place:
         raise StoppedError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error
     if answer.error is not None:
         raise answer.error
-    place: Place = answer.value
-    variables = {
-        name.lower(): value for name, value in case.config.env_set.items() if name in machine.THREAD_VARIABLES
-    }
-    return replace(place, environment={**machine.environment(), **variables, **place.environment})
+    found: Described = answer.value
+    return Place(found.device, machine.described(found.facts, case.config.env_set), found.emulated)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from microbench.config import NOT_THE_WORK, OF_THE_RUN, WORK_OF_MEASURE, Config
 from microbench.quoting import command
-from microbench.results.layerwise import DistinctLayer
-from microbench.results.record import Outcome
+from microbench.results.peaks import Peaks
+from microbench.results.record import CaseSpec, DistinctLayer, Outcome
 from microbench.schedule.patience import Patience
 
 RESOLVED = ("device", "threads")
@@ -51,7 +51,7 @@ class Case:
         layer: which layer of a model it is, where it was found by taking a model apart.
         known: how it ends, where that is known without measuring it.
         patience: when a search gives it up; None outside of one.
-        environment: what its records say of the machine besides, as `env_*` fields without that prefix.
+        peaks: what the machine reaches at best, where that was measured before the run.
     """
 
     config: Config
@@ -61,7 +61,7 @@ class Case:
     layer: DistinctLayer | None = None
     known: Outcome | None = None
     patience: Patience | None = None
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    peaks: Peaks | None = None
 
     @property
     def id(self) -> str:
@@ -113,33 +113,8 @@ class Case:
         return len(set(affinity)) if isinstance(affinity, list) else None
 
     @property
-    def affinity(self) -> str:
-        """The CPUs it asks for, as text: `none`, `compact` or `0,1`."""
-        affinity = self.config.affinity
-        return ",".join(map(str, affinity)) if isinstance(affinity, list) else str(affinity)
-
-    def axes(self) -> dict[str, Any]:
-        """The records' flat `cfg_*` fields, without that prefix."""
-        config = self.config
-        return {
-            "model": config.model.name,
-            "part": config.model.part,
-            "mode": config.mode.name,
-            "device": config.device.name,
-            "engine": config.engine.name,
-            "precision": config.precision.name,
-            "optimizer": config.optimizer.name,
-            "layout": config.layout,
-            "cache_weights": config.cache_weights,
-            "batch_size": config.batch_size,
-            "input_shape": "x".join(map(str, config.model.input_shape)),
-            "threads": config.threads,
-            "interop_threads": config.interop_threads,
-            "affinity": self.affinity,
-            "allocator": config.allocator,
-            "flush_denormal": config.flush_denormal,
-            "cold_cache": config.measure.cold_cache,
-            "seed": config.seed,
-            "isolation": config.isolation,
-            "verify": config.verify,
-        }
+    def spec(self) -> CaseSpec:
+        """What its records say of it."""
+        return CaseSpec(
+            id=self.id, order=self.order, command=self.command, config=self.config, layer=self.layer
+        )

@@ -11,17 +11,18 @@ from typing import Any
 
 from microbench.config import Config
 from microbench.errors import StoppedError, UserError, first_line
-from microbench.results.record import Outcome, Progress, Watch
+from microbench.results.progress import Progress, Watch
+from microbench.results.record import Outcome
 
 
 @dataclass(frozen=True)
 class Describe:
-    """Ask for the place: resolve this device and describe the machine."""
+    """Ask what a device is: resolve its name and describe it."""
 
     device: str
 
     def run(self, watch: Watch) -> Any:
-        """The place."""
+        """What the device is and says of itself."""
         from microbench import worker
 
         return worker.describe(self.device)
@@ -29,7 +30,7 @@ class Describe:
 
 @dataclass(frozen=True)
 class Measure:
-    """Ask for a case's outcome.
+    """Ask for what a round of a case finds.
 
     Attributes:
         config: the case.
@@ -44,7 +45,7 @@ class Measure:
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def run(self, watch: Watch) -> Any:
-        """The outcome."""
+        """What was found."""
         from microbench import worker
 
         return worker.measure_case(self.config, watch, self.is_first, self.trace)
@@ -67,7 +68,7 @@ class Extract:
             raise
         except BaseException as error:
             status, message = worker.explain(error, self.config, "finding the layers of", None)
-            return Outcome(status, message, traceback.format_exc())
+            return Outcome(status=status, error=message, traceback=traceback.format_exc())
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from dataclasses import asdict, replace
 
 from microbench.config import ModeConfig
 from microbench.quoting import option
-from microbench.results.layerwise import DistinctLayer
-from microbench.results.record import Outcome, Status
+from microbench.results.record import DistinctLayer, Outcome, Status
 from microbench.schedule.cases import Case
 
 MODE = "layers"
@@ -68,7 +67,7 @@ def _alone(whole: Case, layer: DistinctLayer) -> Case:
         config=replace(whole.config, model=replace(whole.config.model, part=layer.part)),
         overrides=(*whole.overrides, option("model.part", layer.part)),
         layer=layer,
-        known=None if reason is None else Outcome(Status.SKIPPED, f"not measured: {reason}"),
+        known=None if reason is None else Outcome(status=Status.SKIPPED, error=f"not measured: {reason}"),
     )
 
 

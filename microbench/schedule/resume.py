@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+
+from msgspec.structs import replace
 
 from microbench.config import SHOWN, Config, value_of
 from microbench.errors import UserError, nearest
 from microbench.quoting import command, option
-from microbench.results.cases import CaseResult, cases_of, is_ok
-from microbench.results.record import Record
+from microbench.results.cases import CaseResult, cases_of
+from microbench.results.record import Machine, RoundRecord
 from microbench.results.store import FILE_NAME, file_of, read
 from microbench.schedule.cases import COMMAND, Case
 
 SOFTWARE = ("torch", "torchvision", "python", "microbench", "gpu_driver")
-"""The `env_*` fields, without that prefix, in which the rounds of one run must agree."""
+"""The versions in which the rounds of one run must agree."""
 
 Key = tuple[str, str]
 """A case's id, and how it is measured."""
@@ -39,12 +40,12 @@ class Before:
     @property
     def run_id(self) -> str:
         """The id of the run that is completed."""
-        return str(self.cases[0].first["run_id"])
+        return self.cases[0].run.id
 
     @property
     def seed(self) -> int:
         """What its order was drawn from."""
-        return int(self.cases[0].first["schedule_seed"])
+        return self.cases[0].run.schedule_seed or 0
 
 
 def folder_of(resume: str) -> Path:
@@ -74,43 +75,43 @@ def arguments_of(folder: Path, verb: str = "") -> list[str]:
     """
     if not file_of(folder).exists():
         raise UserError(f"resume={folder}: it holds no records yet: give the run's options as well.")
-    commands = [record.get("run_command") for record in read(folder)]
-    if not commands or not commands[-1]:
+    runs = [record.run for record in read(folder)]
+    if not runs or not runs[-1].command_line:
         raise UserError(
             f"resume={folder}: its records do not say which command began the run: give its options as well."
         )
-    words = shlex.split(commands[-1])[len(COMMAND) :]
-    began = words[0] if words and re.fullmatch(r"[a-z]+", words[0]) else ""
+    words, began = shlex.split(runs[-1].command_line)[len(COMMAND) :], runs[-1].command
     if began != verb:
         again = command("microbench", *([began] if began else []), option("resume", folder))
         raise UserError(f"resume={folder}: the run was begun by another command: complete it with `{again}`.")
     return words[1:] if began else words
 
 
-def before(records: Sequence[Record], host_id: str) -> Before | None:
+def before(records: Sequence[RoundRecord], host_id: str) -> Before | None:
     """The run on this machine that the records of a folder began; None where there is none.
 
     Where a folder holds several runs, it is the last.
     """
-    here = [record for record in records if record["host_id"] == host_id]
+    here = [record for record in records if record.machine.host_id == host_id]
     if not here:
         return None
-    run_id = here[-1]["run_id"]
-    return Before(cases_of([record for record in here if record["run_id"] == run_id]))
+    run_id = here[-1].run.id
+    return Before(cases_of([record for record in here if record.run.id == run_id]))
 
 
-def changed(earlier: Before, software: Mapping[str, Any]) -> str | None:
+def changed(earlier: Before, machines: Mapping[str, Machine]) -> str | None:
     """What of the software is not as it was in the run before, by name with both versions; None if nothing.
 
     Args:
         earlier: the run before.
-        software: the fields of `SOFTWARE` as they are here and now.
+        machines: by a device's name, the machine as it is here and now.
     """
-    for found in earlier.cases:
-        for attempt in found.rounds.values():
-            for name, value in software.items():
-                if attempt[0].get(name) != value and is_ok(attempt):
-                    return f"{name.removeprefix('env_')} was {attempt[0].get(name)}, and is {value}"
+    for record in (record for found in earlier.cases for record in found.rounds.values() if record.ok):
+        now = machines.get(record.case.config.device.name)
+        for name in SOFTWARE if now is not None else ():
+            then, here = getattr(record.machine, name), getattr(now, name)
+            if then != here:
+                return f"{name} was {then}, and is {here}"
     return None
 
 
@@ -123,7 +124,7 @@ def matched(cases: Sequence[Case], earlier: Before) -> tuple[list[Case], set[tup
     """
     there = _pairs(cases, earlier)
     done = {(order, number) for order, found in there.values() for number in found.measured_rounds}
-    taken = {int(found.first["order"]) for found in earlier.cases}
+    taken = {found.spec.order for found in earlier.cases}
     behind = count(max([*taken, *(case.order for case in cases)]) + 1)
     placed: list[Case] = []
     for case in cases:
@@ -131,7 +132,7 @@ def matched(cases: Sequence[Case], earlier: Before) -> tuple[list[Case], set[tup
             order = there[case.order][0]
         else:
             order = next(behind) if case.order in taken else case.order
-        placed.append(replace(case, order=order))
+        placed.append(dataclasses.replace(case, order=order))
     return placed, done
 
 
@@ -142,8 +143,8 @@ def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseR
     """
     known: dict[Key, dict[int, CaseResult]] = defaultdict(dict)
     for found in earlier.cases:
-        known[_key(found.first["case_id"], found.first["config"])][int(found.first["order"])] = found
-    alike = [(case.order, known[_key(case.id, asdict(case.config))]) for case in cases]
+        known[_key(found.spec.id, found.config)][found.spec.order] = found
+    alike = [(case.order, known[_key(case.id, case.config)]) for case in cases]
     pairs = {order: (order, same.pop(order)) for order, same in alike if order in same}
     for order, same in alike:
         if order not in pairs and same:
@@ -152,11 +153,12 @@ def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseR
     return pairs
 
 
-def _key(case_id: str, config: Mapping[str, Any]) -> Key:
-    how = {name: value for name, value in config["measure"].items() if name != "rounds"}
-    return case_id, repr((config["isolation"], sorted(how.items())))
+def _key(case_id: str, config: Config) -> Key:
+    how = {name: value for name, value in asdict(config.measure).items() if name != "rounds"}
+    return case_id, repr((config.isolation, sorted(how.items())))
 
 
-def shown_as(record: Record, config: Config) -> Record:
+def shown_as(record: RoundRecord, config: Config) -> RoundRecord:
     """A record from before, with how the present command wants its case shown; what is on disk stays."""
-    return record | {"config": record["config"] | {key: value_of(config, key) for key in SHOWN}}
+    shown = dataclasses.replace(record.case.config, **{key: value_of(config, key) for key in SHOWN})
+    return replace(record, case=replace(record.case, config=shown))

@@ -10,7 +10,8 @@ from typing import Any
 
 from microbench.errors import UserError
 from microbench.metrics import cpus, machine
-from microbench.results.record import SEARCH, Heading, Place, Record, Status
+from microbench.results.progress import Heading, Place
+from microbench.results.record import SEARCH, RoundRecord, RunInfo, Status
 from microbench.results.result import Result, load
 from microbench.results.store import Store
 from microbench.schedule.asking import find_layers, find_place
@@ -18,7 +19,7 @@ from microbench.schedule.budget import Budget
 from microbench.schedule.cases import Case
 from microbench.schedule.layers import expanded
 from microbench.schedule.pool import Pool
-from microbench.schedule.resume import SOFTWARE, before, changed, matched, shown_as
+from microbench.schedule.resume import before, changed, matched, shown_as
 from microbench.schedule.search import Search
 from microbench.schedule.turn import Observer, Turn
 from microbench.schedule.turns import Schedule, schedule_of
@@ -35,7 +36,8 @@ class Run:
         store: where the records go.
         observer: is told how it goes.
         run_id: the run's id, where it is a new one.
-        command: the command line that asks for the run; None for one from Python.
+        command_line: the command line that asks for the run; None for one from Python.
+        command: the microbench command in it, such as `doctor`; empty for one that measures cases.
         completing: measure only what the store's folder has no records of, as a part of its run.
         budget: seconds that interleaved rounds may take in all; None for no limit. See `Budget`.
         records: what has been measured, in this invocation and, completing, before.
@@ -47,10 +49,11 @@ class Run:
     store: Store
     observer: Observer
     run_id: str
-    command: str | None = None
+    command_line: str | None = None
+    command: str = ""
     completing: bool = False
     budget: float | None = None
-    records: list[Record] = field(default_factory=list)
+    records: list[RoundRecord] = field(default_factory=list)
     invocation: str = field(default_factory=lambda: secrets.token_hex(4))
     note: str | None = None
     _places: dict[Where, Place] = field(init=False, default_factory=dict)
@@ -101,7 +104,8 @@ class Run:
         """What to measure in which order, and which (place, round) of it are done already."""
         there = load(self.store.path).records if self.completing and self.store.path.exists() else []
         earlier = before(there, machine.host_id())
-        if earlier is not None and (changes := changed(earlier, self._software())):
+        machines = {place.device: place.machine for place in self._places.values()}
+        if earlier is not None and (changes := changed(earlier, machines)):
             self.note = f"The run that was there is of other software, and all is measured anew: {changes}."
             earlier = None
         if earlier is None:
@@ -110,23 +114,15 @@ class Run:
         placed, done = matched(cases, earlier)
         wanted = {case.order: case for case in placed}
         self.records += [
-            shown_as(record, wanted[record["order"]].config)
+            shown_as(record, wanted[record.case.order].config)
             for found in earlier.cases
-            for attempt in found.rounds.values()
-            for record in attempt
-            if record["order"] in wanted
+            for record in found.rounds.values()
+            if record.case.order in wanted
         ]
         schedule = schedule_of(placed, earlier.seed)
         all_turns = len(schedule.turns())
         self.note = f"{len(done)} of {all_turns} rounds were there already." if done else None
         return schedule, done
-
-    def _software(self) -> dict[str, Any]:
-        """The versions that a run's rounds share: `env_*` fields."""
-        environment = {
-            key: value for place in self._places.values() for key, value in place.environment.items()
-        }
-        return {f"env_{name}": environment.get(name) for name in SOFTWARE}
 
     def _measure(self, schedule: Schedule, done: set[tuple[int, int]], pool: Pool) -> None:
         """Measure every turn that is not done, and drop the others of a case that fails at its first."""
@@ -144,7 +140,7 @@ class Run:
                 break
             _renew(pool, last, case)
             last = case
-            if self._take(case, index, len(turns), schedule, pool) == Status.OK:
+            if self._take(case, index, len(turns), schedule, pool) is Status.OK:
                 succeeded.add(case.order)
             elif case.order not in succeeded:
                 failed.add(case.order)
@@ -174,22 +170,22 @@ class Run:
             last = case
             self._take(case, index, None, replace(schedule, kind=SEARCH), pool)
 
-    def _take(self, case: Case, turn: int, turns: int | None, schedule: Schedule, pool: Pool) -> str:
+    def _take(self, case: Case, turn: int, turns: int | None, schedule: Schedule, pool: Pool) -> Status:
         """Measure one round of a case, and say how it ended."""
         shared = set.intersection(*(set(each.overrides) for each in self.cases))
         settings = [each for each in case.settings if each not in shared]
-        of_run = {
-            "run_id": self.run_id,
-            "run_command": self.command,
-            "invocation": self.invocation,
-            "turn": turn,
-            "schedule": schedule.kind,
-            "schedule_seed": schedule.seed,
-        }
-        heading = Heading(case.axes(), settings, turn, turns, case.round, case.rounds)
+        run = RunInfo(
+            id=self.run_id,
+            invocation=self.invocation,
+            command=self.command,
+            command_line=self.command_line,
+            schedule=schedule.kind,
+            schedule_seed=schedule.seed,
+        )
+        heading = Heading(case.config, settings, turn, turns, case.round, case.rounds)
         place = self._places[_where(case)]
-        records = Turn(case, place, heading, of_run).take(pool, self.store, self.observer, self.records)
-        return str(records[0]["status"])
+        record = Turn(case, place, heading, run).take(pool, self.store, self.observer, self.records)
+        return record.outcome.status
 
 
 def _where(case: Case) -> Where:

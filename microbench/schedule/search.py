@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from statistics import geometric_mean
 
 from microbench.metrics import cpus
-from microbench.results.cases import WHOLE, CaseResult, cases_of
-from microbench.results.record import Outcome, Record, Status
+from microbench.results.cases import CaseResult, cases_of
+from microbench.results.record import Outcome, RoundRecord, Status
 from microbench.schedule.cases import Case
 from microbench.schedule.patience import Patience
 
@@ -53,7 +52,7 @@ class Search:
     ways: Sequence[Case]
     budget: float
     seed: int
-    records: Sequence[Record]
+    records: Sequence[RoundRecord]
     emulated: Collection[str] = ()
     startup: float = 0.0
     now: Callable[[], float] = time.monotonic
@@ -93,7 +92,7 @@ class Search:
         return [case for case in self.ways if case.order not in emulated]
 
     def _leave_out(self, case: Case, reason: str) -> None:
-        self._left_out.append(replace(case, known=Outcome(Status.SKIPPED, reason)))
+        self._left_out.append(replace(case, known=Outcome(status=Status.SKIPPED, error=reason)))
 
     def _try_all(self, cases: Sequence[Case], until: float) -> Iterator[Case]:
         """One round each, as long as there is time for one like the baseline's."""
@@ -170,7 +169,7 @@ class Search:
 
     def _time(self, case: Case) -> float:
         """Seconds per call so far; infinite for what was not measured, failed, or has another answer."""
-        found = next((each for each in cases_of(self.records) if each.first["order"] == case.order), None)
+        found = next((each for each in cases_of(self.records) if each.spec.order == case.order), None)
         return math.inf if found is None else time_of(found)
 
 
@@ -180,11 +179,11 @@ def format_of(case: Case) -> str | None:
 
 
 def time_of(case: CaseResult) -> float:
-    """The geometric mean of a case's rounds, in seconds per call; infinite where it counts for nothing."""
-    estimate = next((case.estimates[phase] for phase in WHOLE if phase in case.estimates), None)
-    if estimate is None or not case.can_win or min(estimate.medians.values()) <= 0:
+    """What a case takes, in seconds per call; infinite where it counts for nothing."""
+    whole = case.whole
+    if whole is None or not case.can_win or min(whole.medians.values()) <= 0:
         return math.inf
-    return geometric_mean(estimate.medians.values())
+    return whole.median
 
 
 def varied(case: Case, key: str, value: str | int) -> Case:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
-from microbench.metrics import machine
-from microbench.results.cases import WHOLE
-from microbench.results.layerwise import fields_of
+from msgspec.structs import replace
+
+from microbench.results.progress import Heading, Place, Progress
 from microbench.results.record import (
-    Heading,
+    Measured,
     Outcome,
-    Place,
-    Progress,
-    Record,
+    Role,
+    RoundRecord,
+    RunInfo,
     Series,
     Status,
-    records_of,
     unverified,
 )
 from microbench.results.store import Store
@@ -29,22 +26,6 @@ from microbench.schedule.cases import Case
 from microbench.schedule.child import Measure
 from microbench.schedule.patience import GivenUpError
 from microbench.schedule.pool import Pool
-
-UNKNOWN: Mapping[str, None] = dict.fromkeys(
-    (
-        "allocator",
-        "threads",
-        "interop_threads",
-        "cpus",
-        "flush_denormal",
-        "engine",
-        "arithmetic",
-        "conversions",
-        "input_grad",
-        "peaks",
-    )
-)
-"""What a worker says of its environment (`host.state`), where it did not live to say it."""
 
 
 class Observer(Protocol):
@@ -58,8 +39,8 @@ class Observer(Protocol):
         """The round has come so far."""
         ...
 
-    def end(self, records: Sequence[Record]) -> None:
-        """The round has ended, and these records are on disk."""
+    def end(self, record: RoundRecord) -> None:
+        """The round has ended, and its record is on disk."""
         ...
 
 
@@ -71,22 +52,22 @@ class Turn:
         case: the case.
         place: where it runs.
         heading: what the observer is told of it.
-        of_run: the fields of its records that say which run they are of.
+        run: which run it is of.
         started_at: when, in UTC.
         partial: by phase, the samples that have come so far.
-        measured: the outcome before its answer was checked; None until then.
+        measured: what was found before the answer was checked; None until then.
     """
 
     case: Case
     place: Place
     heading: Heading
-    of_run: Mapping[str, Any]
+    run: RunInfo
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     partial: dict[str, Series] = field(default_factory=dict)
-    measured: Outcome | None = None
+    measured: Measured | None = None
 
-    def take(self, pool: Pool, store: Store, observer: Observer, found: list[Record]) -> list[Record]:
-        """Measure the case and store its records, adding them to those `found` before.
+    def take(self, pool: Pool, store: Store, observer: Observer, found: list[RoundRecord]) -> RoundRecord:
+        """Measure the case and store its record, adding it to those `found` before.
 
         The observer is told nothing of a case that is known to be skipped.
 
@@ -98,23 +79,24 @@ class Turn:
             observer.begin(self.heading)
         interrupt: KeyboardInterrupt | None = None
         try:
-            outcome = self.case.known or self._measure(pool, store, observer)
+            measured = self._known() or self._measure(pool, store, observer)
         except KeyboardInterrupt as error:
             interrupt = error
-            outcome = Outcome(status=Status.ERROR, error=str(error) or "interrupted (Ctrl-C)")
+            measured = Measured(Outcome(status=Status.ERROR, error=str(error) or "interrupted (Ctrl-C)"))
         with signals.held():
-            if not outcome.series:
-                outcome = replace(outcome, series=tuple(self.partial.values()))
-            records = records_of(outcome, self._identity(outcome))
-            found += records
-            store.append(records)
+            record = self._record(measured)
+            found.append(record)
+            store.append(record)
         if is_told:
-            observer.end(records)
+            observer.end(record)
         if interrupt is not None:
             raise interrupt
-        return records
+        return record
 
-    def _measure(self, pool: Pool, store: Store, observer: Observer) -> Outcome:
+    def _known(self) -> Measured | None:
+        return None if self.case.known is None else Measured(self.case.known)
+
+    def _measure(self, pool: Pool, store: Store, observer: Observer) -> Measured:
         def watch(progress: Progress) -> None:
             self._keep(progress)
             self._give_up_if_lost()
@@ -125,32 +107,29 @@ class Turn:
         limits = {} if patience is None else {"prepare": patience.prepare}
         request = Measure(config, is_first, trace if config.trace and is_first else None, limits)
         try:
-            outcome: Outcome = ask(pool, self.case, request, watch)
+            measured: Measured = ask(pool, self.case, request, watch)
         except UnansweredError as error:
             return self._cut_short(error.outcome)
-        return outcome
+        return measured
 
-    def _cut_short(self, outcome: Outcome) -> Outcome:
-        """The outcome of a worker that did not answer: all that it measured, if it ended at the check."""
+    def _cut_short(self, outcome: Outcome) -> Measured:
+        """What is known of a worker that did not answer: all that it measured, if it ended at the check."""
         if self.measured is None:
-            return outcome
+            return Measured(outcome)
+        before = self.measured.outcome
         if outcome.status is Status.GIVEN_UP:
-            return replace(self.measured, status=outcome.status, error=outcome.error)
-        return unverified(self.measured, f"Checking the answer failed: {outcome.error}")
+            return replace(self.measured, outcome=replace(before, status=outcome.status, error=outcome.error))
+        reason = f"Checking the answer failed: {outcome.error}"
+        return replace(self.measured, outcome=unverified(before, reason))
 
     def _keep(self, progress: Progress) -> None:
         """Hold on to samples as they come, in case the worker does not live to summarize them."""
-        self.measured = progress.outcome
+        self.measured = progress.measured
         for phase, fresh in progress.samples.items():
             if phase not in self.partial:
-                calls = progress.calls_per_sample
-                self.partial[phase] = Series(
-                    phase,
-                    progress.clock,
-                    array("d"),
-                    calls_per_sample=calls,
-                    sampled=progress.stage == "sample",
-                )
+                calls, clock = progress.calls_per_sample, progress.clock
+                role = Role.WHOLE if phase == progress.whole else Role.PART if progress.whole else Role.ONCE
+                self.partial[phase] = Series(phase, clock, [], calls_per_sample=calls, role=role)
             self.partial[phase].samples.extend(fresh)
 
     def _give_up_if_lost(self) -> None:
@@ -160,27 +139,23 @@ class Turn:
             GivenUpError: they are, and why.
         """
         patience = self.case.patience
-        whole = next((self.partial[phase].samples for phase in WHOLE if phase in self.partial), None)
+        whole = next((each.samples for each in self.partial.values() if each.role is Role.WHOLE), None)
         if patience is not None and whole is not None and (why := patience.lost(whole)):
             raise GivenUpError(why)
 
-    def _identity(self, outcome: Outcome) -> dict[str, Any]:
-        environment = {
-            **self.place.environment,
-            **UNKNOWN,
-            **self.case.environment,
-            **outcome.environment,
-        }
-        return {
-            **self.of_run,
-            "case_id": self.case.id,
-            "host_id": machine.host_id(),
-            "started_at": self.started_at,
-            "round": self.case.round,
-            "order": self.case.order,
-            "command": self.case.command,
-            **{f"cfg_{axis}": value for axis, value in self.case.axes().items()},
-            "config": asdict(self.case.config),
-            **fields_of(self.case.layer),
-            **{f"env_{name}": value for name, value in environment.items()},
-        }
+    def _record(self, measured: Measured) -> RoundRecord:
+        """The record of the round; of a worker that died, with the samples that had come from it."""
+        outcome = measured.outcome
+        if outcome.peaks is None:
+            outcome = replace(outcome, peaks=self.case.peaks)
+        return RoundRecord(
+            run=self.run,
+            case=self.case.spec,
+            round=self.case.round,
+            turn=self.heading.turn,
+            started_at=self.started_at,
+            machine=self.place.machine,
+            outcome=outcome,
+            series=measured.series or tuple(self.partial.values()),
+            calls=measured.calls,
+        )

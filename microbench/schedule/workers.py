@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from types import MappingProxyType
 from typing import IO, Protocol
 
-from microbench.results.record import Watch
+from microbench.results.progress import Watch
 from microbench.schedule.child import Answer, Measure, Request, run
 from microbench.schedule.server import REPLY
 

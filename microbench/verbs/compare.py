@@ -6,8 +6,9 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import NoReturn
+
+import msgspec
 
 from microbench.config import MARGIN
 from microbench.errors import ExitCode, UserError, unknown
@@ -97,7 +98,6 @@ def main(arguments: Sequence[str]) -> int:
     from microbench.reports.comparison import JUDGED, absent, known_to_fail_on, show_comparison
     from microbench.reports.terminal import console
     from microbench.results.compare import NoneMeasuredError
-    from microbench.results.record import to_json
     from microbench.results.verdicts import ONE_ROUND
 
     fail_on = [] if given.fail_on is None else known_to_fail_on(given.fail_on)
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
         return ExitCode.FAILED
     if given.json:
         for row in found.rows:
-            print(to_json(asdict(row)))
+            print(msgspec.json.encode(row).decode())
         for text in (*found.remarks, *found.warnings):
             print(f"microbench: {text}", file=sys.stderr)
     else:

@@ -12,8 +12,8 @@ from pathlib import Path
 from microbench.compose import MULTIRUN, RESUME, Plan, from_command_line, resumed_folder, split
 from microbench.errors import ExitCode, UserError
 from microbench.metrics import cpus
+from microbench.results.peaks import Peaks
 from microbench.results.record import Outcome
-from microbench.results.roofline import Peaks
 from microbench.results.store import file_of, read
 from microbench.schedule import asking
 from microbench.schedule.cases import Case, command_of
@@ -68,8 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     if isinstance(found, Outcome):
         print(f"microbench: the peaks could not be measured: {found.error}", file=sys.stderr)
     else:
-        environment = {"peaks": found.plain()}
-        plan = replace(plan, cases=[replace(each, environment=environment) for each in plan.cases])
+        plan = replace(plan, cases=[replace(each, peaks=found) for each in plan.cases])
     if plan.budget is not None:
         plan = replace(plan, budget=plan.budget - (time.monotonic() - began))
     return carry_out(plan, run_id, partial(doctor.show, peaks=peaks), VERB)
@@ -96,7 +95,8 @@ def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
     return replace(
         plan,
         cases=[replace(case, order=order) for order in (0, 1)],
-        command=command_of([VERB, *(each for each in arguments if not each.startswith(RESUME))]),
+        command=VERB,
+        command_line=command_of([VERB, *(each for each in arguments if not each.startswith(RESUME))]),
         budget=SECONDS if is_planned and folder is None else None,
     )
 
@@ -104,8 +104,8 @@ def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
 def measured_as(folder: Path) -> Mapping[str, str]:
     """How long the rounds of a run's folder are, for those that complete it to be as long."""
     records = read(folder) if file_of(folder).exists() else []
-    measured = next((each["config"]["measure"] for each in records if each["order"] == 0), PLANNED)
-    return {key: str(measured[key]) for key in PLANNED}
+    measured = next((each.case.config.measure for each in records if each.case.order == 0), None)
+    return PLANNED if measured is None else {key: str(getattr(measured, key)) for key in PLANNED}
 
 
 def check(arguments: Sequence[str]) -> None:

@@ -9,9 +9,9 @@ from microbench.config import Config
 from microbench.devices import Device
 from microbench.engines import Answer, Program
 from microbench.modes import Mode
-from microbench.results.record import Check, Verdict
+from microbench.results.record import Check, Correctness
 from microbench.verify.errors import Errors, errors_of, shapes_differ, top1_agreement
-from microbench.verify.judging import judge
+from microbench.verify.judging import Checked, judge
 from microbench.verify.plausible import implausible
 from microbench.verify.reference import Reference, answer_of, is_reference, rounding
 
@@ -27,7 +27,7 @@ def verify(
     program: Program,
     seconds: float | None = None,
     first: float | None = None,
-) -> Check:
+) -> Checked:
     """Compare what a program computes with what eager fp32 computes of the same weights and inputs.
 
     In training that is the loss, or a layer's outputs, and all gradients of one step. What drops values at
@@ -47,34 +47,34 @@ def verify(
         The errors, what they may be, and the verdict; and why so short a time cannot be, where it cannot.
     """
     if not config.verify:
-        return Check(Verdict.OFF)
+        return Checked(Check(answer=Correctness.OFF))
     if is_reference(config):
-        return _with_plausibility(Check(Verdict.REFERENCE), config, device, mode, seconds, first)
+        return _with_plausibility(Checked(Check(answer=Correctness.REFERENCE)), config, device, mode, seconds, first)
     reference = Reference(config, device, mode)
     wanted, eager = reference.timed_answer(restoring=program)
-    check = _compared(config, mode, program, reference, wanted)
-    if check.answer is Verdict.MISMATCH:
-        return check
-    return _with_plausibility(check, config, device, mode, seconds, eager)
+    checked = _compared(config, mode, program, reference, wanted)
+    if checked.check.answer is Correctness.MISMATCH:
+        return checked
+    return _with_plausibility(checked, config, device, mode, seconds, eager)
 
 
 def _with_plausibility(
-    check: Check, config: Config, device: Device, mode: Mode, seconds: float | None, work: float | None
-) -> Check:
-    """Add why so short a time cannot be, where it cannot; `work`: seconds in which it was done."""
+    checked: Checked, config: Config, device: Device, mode: Mode, seconds: float | None, work: float | None
+) -> Checked:
+    """A check, and why so short a time cannot be, where it cannot; `work`: seconds in which it was done."""
     if seconds is None or work is None:
-        return check
+        return checked
     with suppress(Exception):  # what cannot be told, for want of memory say, is no reason against the answer
-        return replace(check, implausible=implausible(config, device, mode.TRAINING, seconds, work))
-    return check
+        return replace(checked, implausible=implausible(config, device, mode.TRAINING, seconds, work))
+    return checked
 
 
-def _compared(config: Config, mode: Mode, program: Program, reference: Reference, wanted: Answer) -> Check:
+def _compared(config: Config, mode: Mode, program: Program, reference: Reference, wanted: Answer) -> Checked:
     found = answer_of(mode, program, config.seed)
     if reason := shapes_differ(found, wanted):
-        return Check(Verdict.MISMATCH, reason=reason)
+        return Checked(Check(answer=Correctness.MISMATCH), reason)
     if not any(each.numel() for each in (*wanted.outputs, *wanted.gradients)):
-        return Check(Verdict.UNCLEAR, reason=NOTHING)
+        return Checked(Check(answer=Correctness.UNCLEAR), NOTHING)
 
     def moved() -> Errors:
         return errors_of(reference.answer(nudge=rounding(config.precision), draw=1), wanted)

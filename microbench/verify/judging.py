@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from microbench.config import Config
-from microbench.results.record import Check, Verdict
+from microbench.results.record import BenchmarkWarning, Check, Correctness, Outcome, Status, WarningCode
 from microbench.verify.errors import Errors
 
 SLACK = 4.0
@@ -46,11 +48,11 @@ class _Part:
         return max(self.tolerance, min(SLACK * self.moved, CLEAR))
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Correctness:
         """The same, or not, or unclear where rounding moves eager fp32's own too far to tell."""
         if self.error <= self.allowed:
-            return Verdict.SAME
-        return Verdict.UNCLEAR if SLACK * (self.moved or 0.0) > CLEAR else Verdict.MISMATCH
+            return Correctness.SAME
+        return Correctness.UNCLEAR if SLACK * (self.moved or 0.0) > CLEAR else Correctness.MISMATCH
 
     def told(self) -> str:
         """Say how far it is off."""
@@ -59,13 +61,36 @@ class _Part:
         return f"{self.name} off eager fp32's by {self.error:.2g} of {self.of} (allowed: {self.allowed:.2g})"
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A check, and what there is to say of it.
+
+    Attributes:
+        check: what was found.
+        reason: what is off, in words; None where nothing is.
+        implausible: why the case cannot have taken so little time, in words; None where it can have.
+    """
+
+    check: Check
+    reason: str | None = None
+    implausible: str | None = None
+
+    def applied(self, outcome: Outcome) -> Outcome:
+        """An outcome whose answer was checked so: one that is not the same is no good, whatever it took."""
+        if self.check.answer is Correctness.MISMATCH:
+            return replace(outcome, status=Status.MISMATCH, error=self.reason, check=self.check)
+        said = {WarningCode.UNVERIFIED: self.reason, WarningCode.IMPLAUSIBLE: self.implausible}
+        doubts = [BenchmarkWarning(code, text) for code, text in said.items() if text is not None]
+        return replace(outcome, check=self.check, warnings=(*outcome.warnings, *doubts))
+
+
 def judge(
     found: Errors,
     moved: Callable[[], Errors],
     config: Config,
     agreement: float | None = None,
     is_loss: bool = False,
-) -> Check:
+) -> Checked:
     """Judge an answer.
 
     Args:
@@ -77,20 +102,27 @@ def judge(
         is_loss: the output is a loss.
     """
     parts = _parts(found, None, config, is_loss)
-    if any(part.verdict is not Verdict.SAME for part in parts):
+    if any(part.verdict is not Correctness.SAME for part in parts):
         parts = _parts(found, moved(), config, is_loss)
     verdicts = [part.verdict for part in parts]
-    worst = next((each for each in (Verdict.MISMATCH, Verdict.UNCLEAR) if each in verdicts), Verdict.SAME)
-    return Check(
+    worst = next(
+        (each for each in (Correctness.MISMATCH, Correctness.UNCLEAR) if each in verdicts), Correctness.SAME
+    )
+    check = Check(
         answer=worst,
-        error_abs=found.absolute,
-        error_rel=found.relative,
+        error_abs=_finite(found.absolute),
+        error_rel=_finite(found.relative),
         top1_agreement=agreement,
-        gradient_error=found.gradients,
+        gradient_error=_finite(found.gradients),
         tolerance=parts[0].allowed,
         gradient_tolerance=parts[1].allowed if len(parts) > 1 else None,
-        reason=_reason(worst, [part for part in parts if part.verdict is worst], config),
     )
+    return Checked(check, _reason(worst, [part for part in parts if part.verdict is worst], config))
+
+
+def _finite(error: float | None) -> float | None:
+    """An error; None for one without bounds."""
+    return error if error is not None and math.isfinite(error) else None
 
 
 def _parts(found: Errors, moved: Errors | None, config: Config, is_loss: bool) -> list[_Part]:
@@ -104,12 +136,12 @@ def _parts(found: Errors, moved: Errors | None, config: Config, is_loss: bool) -
     return parts
 
 
-def _reason(verdict: Verdict, parts: Sequence[_Part], config: Config) -> str | None:
-    """Say what is off, and why an unclear answer is unclear."""
-    if verdict is Verdict.SAME:
+def _reason(verdict: Correctness, parts: Sequence[_Part], config: Config) -> str | None:
+    """What is off, and of an unclear answer why it cannot be told."""
+    if verdict is Correctness.SAME:
         return None
     told = " and ".join(part.told() for part in parts)
-    if verdict is Verdict.MISMATCH:
+    if verdict is Correctness.MISMATCH:
         return told
     moves = " and ".join(f"{part.moved:.2g}" for part in parts)
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from microbench.errors import ExitCode
+from microbench.results.frame import rows
+from microbench.results.store import read
 
 from .warm import environment, run
 from .zygote import MARK, NAME
@@ -73,12 +74,9 @@ def measure(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) ->
 
 
 def records_in(folder: Path) -> list[Record]:
-    """The whole records of a run's folder; a line that is being written is left out."""
+    """The whole records of a run's folder as flat rows, one a series; a line being written is left out."""
     path = folder / "records.jsonl"
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [row for record in read(path) for row in rows(record)] if path.exists() else []
 
 
 def by_case(records: list[Record]) -> list[list[Record]]:

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from packages import install
 
-from microbench.results.record import Record
-
 from .support import Finished, by_case, cell, measure, microbench
 
 ENGINE = """

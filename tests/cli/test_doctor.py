@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from microbench.reports import units
+from microbench.results.peaks import Peaks
 from microbench.results.record import Outcome, Status
-from microbench.results.roofline import Peaks
 from microbench.schedule.resume import before, matched
 from microbench.verbs import doctor as doctor_verb
 
@@ -292,7 +292,9 @@ def test_peaks_that_cannot_be_measured_leave_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = list[Any]()
-    monkeypatch.setattr(doctor_verb, "find_peaks", lambda case, refresh: Outcome(Status.OOM, "it was killed"))
+    monkeypatch.setattr(
+        doctor_verb, "find_peaks", lambda case, refresh: Outcome(status=Status.OOM, error="it was killed")
+    )
     monkeypatch.setattr("microbench.cli.carry_out", lambda plan, *rest: told.append(plan) or 0)
     assert doctor_verb.main([]) == 0
     assert capsys.readouterr().err == "microbench: the peaks could not be measured: it was killed\n"

@@ -49,7 +49,7 @@ def peaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 import json, sys, torch
 from microbench.devices import open_device
 from microbench.profile import kept, peaks
-from microbench.results.roofline import Peaks
+from microbench.results.peaks import Peaks
 torch.set_num_threads(1)
 device = open_device("cpu")
 kept.write(peaks.identity_of(device), Peaks.from_plain(json.loads(sys.argv[1])))

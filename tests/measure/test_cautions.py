@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from microbench.measure.cautions import Changes, Wanted, cautions, not_repeatable
-from microbench.measure.summary import summarize
 from microbench.measure.warmup import Warmup
-from microbench.results.record import Caution, Series, Summary, WarningCode
+from microbench.results.record import BenchmarkWarning, Series, Summary, WarningCode
+from microbench.results.summary import summarize
 
 WANTED = Wanted(rel_ci=0.01, max_warmup=3.0, rounds=1)
 SETTLED = Warmup(array("d", [0.5, 0.5]), windows=2, settled=True, typical=0.5)
@@ -31,7 +31,7 @@ def series(phase: str, found: Summary) -> Series:
 
 def found(
     warmup: Warmup = SETTLED, wanted: Wanted = WANTED, finite: bool = True, **main: Summary
-) -> list[Caution]:
+) -> list[BenchmarkWarning]:
     return list(cautions(warmup, [series(*each) for each in main.items()], wanted, finite))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from microbench.measure.disturbances import Surroundings, disturbances
-from microbench.results.record import Caution, Readings, WarningCode
+from microbench.results.record import BenchmarkWarning, Readings, WarningCode
 
 QUIET = Readings(
     sampling_seconds=2.0,
@@ -42,7 +42,7 @@ UNTOLD = {
 }
 
 
-def found(around: Surroundings = PLAIN, **readings: Any) -> list[Caution]:
+def found(around: Surroundings = PLAIN, **readings: Any) -> list[BenchmarkWarning]:
     return list(disturbances(replace(QUIET, **readings), around))
 
 

@@ -15,8 +15,8 @@ from fakes import FakeClock, FakeDevice
 from microbench.devices import cpu
 from microbench.measure.disturbances import Surroundings
 from microbench.profile import kept, peaks
+from microbench.results.peaks import Peaks
 from microbench.results.record import Readings
-from microbench.results.roofline import Peaks
 
 CPU = torch.device("cpu")
 MIB = 2**20

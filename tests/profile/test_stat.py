@@ -17,8 +17,8 @@ import microbench
 from microbench import UserError
 from microbench.measure.stopping import StoppingRule
 from microbench.profile.timing import Cost, Marking
-from microbench.results.record import Caution, WarningCode
-from microbench.results.roofline import Peaks
+from microbench.results.peaks import Peaks
+from microbench.results.record import BenchmarkWarning, WarningCode
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -454,7 +454,7 @@ def test_an_iterator_that_ends_names_its_layer_too() -> None:
 
 
 def test_what_disturbs_the_times_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Caution(WarningCode.FOREIGN_LOAD, "others kept the CPUs busy")
+    told = BenchmarkWarning(WarningCode.FOREIGN_LOAD, "others kept the CPUs busy")
     monkeypatch.setattr("microbench.profile.stat.disturbances", lambda readings, around: iter([told]))
     assert "warning: others kept the CPUs busy" in str(
         microbench.stat(small(), input_shape=(4,), timing=True)

@@ -1,33 +1,28 @@
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
 from io import StringIO
 from typing import Any
 
 import pytest
+from factory import checked, configured, record_of, series_of, split
+from msgspec.structs import replace
 from rich.console import Console
 
-from microbench.config import Config, ModelConfig
-from microbench.measure.summary import summarize
+from microbench.config import ModelConfig
 from microbench.results.record import (
-    Caution,
+    BenchmarkWarning,
     Check,
     Outcome,
-    Record,
-    Series,
+    RoundRecord,
     Status,
     StopReason,
     Summary,
-    records_of,
-    with_check,
 )
-from microbench.schedule.cases import Case
+from microbench.results.summary import summarize
+from microbench.verify.judging import Checked
 
 from .support import Interval, MakeCase, Rendered
-
-ENVIRONMENT = {"cpu": "Some CPU", "physical_cores": 4, "torch": "2.9", "python": "3.12", "os": "Linux 6"}
 
 
 def summary(median: float, half_width: float | None) -> Summary:
@@ -38,7 +33,7 @@ def summary(median: float, half_width: float | None) -> Summary:
 
 @pytest.fixture
 def make_case() -> MakeCase:
-    """Makes one round's records as a run would, from the median and half-width of each phase."""
+    """Makes one round's record as a run would, from the median and half-width of each phase."""
 
     def make(
         phases: Mapping[str, Interval],
@@ -50,52 +45,45 @@ def make_case() -> MakeCase:
         source: str = "torchvision",
         status: str = "ok",
         error: str | None = None,
-        cautions: tuple[Caution, ...] = (),
+        warnings: tuple[BenchmarkWarning, ...] = (),
         stop_reason: StopReason = StopReason.REL_CI,
         calls_per_sample: int = 1,
         warmup: int = 5,
         peak_memory: int | None = 3 * 2**29,
-        malloc: str = "glibc",
-        check: Check | None = None,
+        check: Check | Checked | None = None,
         env: Mapping[str, Any] | None = None,
+        part: str | None = None,
         **settings: Any,
-    ) -> list[Record]:
+    ) -> list[RoundRecord]:
         shape, dtype = settings.pop("input_shape", [3, 224, 224]), settings.pop("input_dtype", "float32")
-        engine, precision = settings.pop("engine", "eager"), settings.pop("precision", "fp32")
-        config = Config(
-            model=ModelConfig(source=source, name=model, input_shape=shape, input_dtype=dtype),
-            batch_size=settings.pop("batch_size", 8),
-            threads=settings.pop("threads", 4),
-            **settings,
+        config = configured(
+            model=ModelConfig(source=source, name=model, input_shape=shape, input_dtype=dtype, part=part),
+            mode=mode,
+            measure__rounds=rounds,
+            **{"threads": 4} | settings,
         )
-        config.mode.name, config.device.name = mode, "cpu"
-        config.engine.name, config.optimizer.name = engine, "sgd"
-        config.precision.name = precision
-        config.measure.rounds = rounds
-        case = Case(config, (), order, round)
-        times, warm = array("d", [1.0] * 40), array("d", [1.0] * warmup)
-        series = tuple(
-            Series(phase, "fake", times, warm, calls_per_sample, summary(*interval))
-            for phase, interval in phases.items()
+        machine, process = split({"allocator": "glibc", "threads": config.threads} | dict(env or {}))
+        outcome = Outcome(
+            status=Status(status),
+            error=error,
+            stop_reason=stop_reason,
+            warnings=warnings,
+            peak_memory=peak_memory,
+            process=process,
         )
-        state = {"peak_memory": peak_memory}
-        outcome = Outcome(Status(status), error, None, series, stop_reason, cautions, {}, state)
         if check is not None:
-            outcome = with_check(outcome, check)
-        identity = {
-            "run_id": "r",
-            "host_id": "h",
-            "case_id": case.id,
-            "started_at": f"{order} {round}",
-            "round": round,
-            "order": order,
-            **{f"cfg_{axis}": value for axis, value in case.axes().items()},
-            "config": asdict(config),
-            **{f"env_{name}": value for name, value in ENVIRONMENT.items()},
-            "env_allocator": malloc,
-            **{f"env_{name}": value for name, value in (env or {}).items()},
+            outcome = checked(check).applied(outcome)
+        series = {
+            phase: series_of(
+                phase,
+                [1.0] * 40,
+                summary(*interval),
+                warmup=[1.0] * warmup,
+                calls_per_sample=calls_per_sample,
+            )
+            for phase, interval in phases.items()
         }
-        return records_of(outcome, identity)
+        return [record_of(series, config, order=order, round=round, machine=machine, outcome=outcome)]
 
     return make
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from microbench.results.cases import CaseResult, cases_of
-from microbench.results.record import Caution, Record, WarningCode
+from microbench.results.record import BenchmarkWarning, RoundRecord, WarningCode
 
-MakeCase = Callable[..., list[Record]]
+MakeCase = Callable[..., list[RoundRecord]]
 Rendered = Callable[..., list[str]]
 Interval = tuple[float, float | None]
 """A median and its interval's half-width, in seconds."""
@@ -22,23 +22,23 @@ TRAIN: Mapping[str, Interval] = {
     "total": (0.040, 0.0003),
 }
 INFER: Mapping[str, Interval] = {"inference": (0.008, 0.0004)}
-DRIFTS = Caution(WarningCode.DRIFT, "it drifts; wait")
+DRIFTS = BenchmarkWarning(WarningCode.DRIFT, "it drifts; wait")
 
 
-def case_of(*records: Record) -> CaseResult:
+def case_of(*records: RoundRecord) -> CaseResult:
     """The one case that records are of."""
     (case,) = cases_of(records)
     return case
 
 
-def cases(*made: Sequence[Record]) -> list[CaseResult]:
+def cases(*made: Sequence[RoundRecord]) -> list[CaseResult]:
     """The cases that were made."""
     return cases_of([record for records in made for record in records])
 
 
 def over_rounds(
     make_case: MakeCase, *times: float, phase: str = "inference", **settings: Any
-) -> list[Record]:
+) -> list[RoundRecord]:
     """The records of a case, a round for each time in seconds."""
     return [
         record

@@ -8,14 +8,15 @@ import pytest
 
 from microbench.reports.case import case_table, facts, show_case
 from microbench.results.cases import CaseResult
-from microbench.results.record import Check, Record, StopReason, Verdict
+from microbench.results.record import Check, Correctness, RoundRecord, StopReason
+from microbench.verify.judging import Checked
 
 from .support import INFER, TRAIN, MakeCase, Rendered, case_of, over_rounds, rows
 
 ROUNDS = (0.0100, 0.0106, 0.0102, 0.0101, 0.0103, 0.0102)
 
 
-def table_of(records: list[Record], rendered: Rendered) -> dict[str, dict[str, str]]:
+def table_of(records: list[RoundRecord], rendered: Rendered) -> dict[str, dict[str, str]]:
     return rows(rendered(case_table(case_of(*records))))
 
 
@@ -84,7 +85,7 @@ class TestTable:
 
 
 class TestHeading:
-    def heading(self, rendered: Rendered, records: list[Record]) -> str:
+    def heading(self, rendered: Rendered, records: list[RoundRecord]) -> str:
         return rendered(using=partial(show_case, case_of(*records)))[0]
 
     def test_it_says_what_the_case_is_and_its_input(self, make_case: MakeCase, rendered: Rendered) -> None:
@@ -157,7 +158,7 @@ def lines_of(case: CaseResult, rendered: Rendered) -> list[str]:
     return rendered(using=partial(show_case, case))
 
 
-SAME = Check(Verdict.SAME, 0.5, 0.0031, 1.0, tolerance=0.02)
+SAME = Check(Correctness.SAME, 0.5, 0.0031, 1.0, tolerance=0.02)
 
 
 class TestAnswer:
@@ -173,7 +174,7 @@ class TestAnswer:
     def test_of_training_it_is_the_loss_and_the_gradients(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
-        check = Check(Verdict.SAME, 0.5, 0.0031, None, 0.047, 0.02, 0.05)
+        check = Check(Correctness.SAME, 0.5, 0.0031, None, 0.047, 0.02, 0.05)
         env = {"arithmetic": "avx512_bf16"}
         case = case_of(*make_case(TRAIN, precision="bf16", check=check, env=env))
         assert lines_of(case, rendered)[-1] == (
@@ -185,23 +186,23 @@ class TestAnswer:
         assert "output to 3.1e-03 of its largest value" in lines_of(case, rendered)[-1]
 
     def test_one_that_is_the_same_to_the_bit_is_equal(self, make_case: MakeCase, rendered: Rendered) -> None:
-        check = Check(Verdict.SAME, 0.0, 0.0, tolerance=1e-4)
+        check = Check(Correctness.SAME, 0.0, 0.0, tolerance=1e-4)
         case = case_of(*make_case(INFER, mode="infer", check=check, layout="mkldnn", env={"conversions": 1}))
         assert lines_of(case, rendered)[-1] == "answer: equal to eager fp32's · 1 layout conversion a call"
 
     def test_one_that_was_not_checked_says_so(self, make_case: MakeCase, rendered: Rendered) -> None:
-        case = case_of(*make_case(INFER, mode="infer", check=Check(Verdict.OFF)))
+        case = case_of(*make_case(INFER, mode="infer", check=Check(Correctness.OFF)))
         assert lines_of(case, rendered)[-1] == "answer: not checked (verify=false)"
 
     def test_of_eager_fp32_itself_there_is_nothing_to_say(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         plain = lines_of(case_of(*make_case(INFER, mode="infer")), rendered)
-        made = make_case(INFER, mode="infer", check=Check(Verdict.REFERENCE), env={"arithmetic": "fp32"})
+        made = make_case(INFER, mode="infer", check=Check(Correctness.REFERENCE), env={"arithmetic": "fp32"})
         assert lines_of(case_of(*made), rendered) == plain
 
     def test_the_times_of_a_wrong_one_are_struck_out(self, make_case: MakeCase, rendered: Rendered) -> None:
-        wrong = Check(Verdict.MISMATCH, 0.5, 0.3, reason="the output is off")
+        wrong = Checked(Check(Correctness.MISMATCH, 0.5, 0.3), "the output is off")
         case = case_of(*make_case(INFER | {"first_call": (0.25, None)}, mode="infer", check=wrong))
         (row,) = rows(rendered(case_table(case))).values()
         assert row["median"] == "~8.0 ms~"

@@ -18,14 +18,15 @@ from microbench.reports import terminal
 from microbench.reports.comparison import interval_text, ratio_text, sentence, show_comparison
 from microbench.reports.ranking import pay_off_text, show_ranking
 from microbench.results.payoff import PayOff
-from microbench.results.record import Check, Record, Status, Verdict
+from microbench.results.record import Check, Correctness, RoundRecord, Status
 from microbench.results.result import Result
+from microbench.verify.judging import Checked
 
 SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
 NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
 
 
-def result(*cases: list[Record]) -> Result:
+def result(*cases: list[RoundRecord]) -> Result:
     return Result([record for case in cases for record in case], Path("outputs/x/records.jsonl"))
 
 
@@ -219,7 +220,9 @@ class TestRanking:
         ]
         engines = ("eager", "compile", "torchscript")
         made = [timed(each, order, engine=engines[order]) for order, each in enumerate(phases)]
-        wrong = timed([0.1], 3, engine="export", check=Check(Verdict.MISMATCH, reason="the output is off"))
+        wrong = timed(
+            [0.1], 3, engine="export", check=Checked(Check(Correctness.MISMATCH), "the output is off")
+        )
         lines = printed(lambda out: show_ranking(result(*made, wrong).cases(), out))
         assert cells(lines[2]) == [
             "time", "ratio", "95 % interval", "first answer", "pays off after", "verdict",

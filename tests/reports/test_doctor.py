@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from microbench.reports import doctor
-from microbench.results.record import Caution, WarningCode
-from microbench.results.result import Record, Result
-from microbench.results.roofline import Peaks
+from microbench.results.peaks import Peaks
+from microbench.results.record import BenchmarkWarning, WarningCode
+from microbench.results.result import Result, RoundRecord
 
 FIRST, SECOND = [1.0, 1.1, 0.9, 1.0, 1.2, 1.0], [1.05, 1.0, 1.0, 0.9, 1.1, 1.1]
 PEAKS = Peaks(5.24e11, 1.05e12, "matmul", "linear", ((2**18, 8e10), (2**27, 8e9)), 2e-6)
@@ -23,7 +23,7 @@ Shown = Callable[..., list[str]]
 def shown(rendered: Callable[..., list[str]]) -> Shown:
     """The lines of a report on records."""
 
-    def show(records: list[Record], width: int = 300) -> list[str]:
+    def show(records: list[RoundRecord], width: int = 300) -> list[str]:
         result = Result(records, Path("outputs/run/records.jsonl"))
         return rendered(using=lambda out: doctor.show(result, out), width=width)
 
@@ -165,7 +165,7 @@ def test_longer_rounds_are_advised_where_they_are_too_short(doctored: Any, shown
 
 
 def test_a_warning_of_the_case_is_among_the_advice(doctored: Any, shown: Shown) -> None:
-    lines = shown(doctored(FIRST, SECOND, cautions=(Caution(WarningCode.DRIFT, "it [drifts]"),)))
+    lines = shown(doctored(FIRST, SECOND, warnings=(BenchmarkWarning(WarningCode.DRIFT, "it [drifts]"),)))
     assert line(lines, "2. drift") == "2. drift: it [drifts] (in 12 of 12 rounds)"
 
 

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from microbench.reports.export import rows, write_csv, write_json
-from microbench.results.record import Record
+from microbench.results.record import RoundRecord
 from microbench.results.result import Result
 
 from .support import INFER, TRAIN, MakeCase
 
 
-def result(*records: list[Record]) -> Result:
+def result(*records: list[RoundRecord]) -> Result:
     return Result([each for case in records for each in case], Path("records.jsonl"))
 
 

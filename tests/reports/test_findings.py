@@ -20,7 +20,7 @@ from microbench.reports.findings import (
     useful_first,
 )
 from microbench.results.cases import cases_of
-from microbench.results.record import Caution, WarningCode
+from microbench.results.record import BenchmarkWarning, WarningCode
 
 QUIET = {
     "cpu": "Some CPU",
@@ -206,8 +206,11 @@ def test_readings_are_the_mean_over_rounds(doctored: Any) -> None:
 
 
 def test_a_warning_that_no_advice_speaks_of_is_advice_itself(doctored: Any) -> None:
-    cautions = (Caution(WarningCode.DRIFT, "it drifts"), Caution(WarningCode.PAGE_FAULTS, "it faults"))
-    cases = cases_of(doctored([1.0] * 3, [1.0] * 3, cautions=cautions))
+    cautions = (
+        BenchmarkWarning(WarningCode.DRIFT, "it drifts"),
+        BenchmarkWarning(WarningCode.PAGE_FAULTS, "it faults"),
+    )
+    cases = cases_of(doctored([1.0] * 3, [1.0] * 3, warnings=cautions))
     found = [each.advice.text for each in other_warnings(cases, []) if each.advice]
     assert found == ["it drifts (in 6 of 6 rounds)", "it faults (in 6 of 6 rounds)"]
     allocator = on(warned={WarningCode.PAGE_FAULTS})["memory allocator"]

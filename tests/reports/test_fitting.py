@@ -19,7 +19,7 @@ from microbench.reports.comparison import show_comparison
 from microbench.reports.fitting import print_fitting
 from microbench.reports.profile import show_profile
 from microbench.reports.reference import show_reference
-from microbench.results.record import Record
+from microbench.results.record import RoundRecord
 from microbench.results.result import Result
 from microbench.verbs.list import show_list
 
@@ -33,7 +33,7 @@ FIGURE = re.compile(r"\d[\d.,e+-]*\d|\d")
 SLOW, FAST = [1.20, 1.22, 1.21, 1.19], [1.00e-5, 1.02e-5, 1.01e-5, 1.03e-5]
 
 
-def result(*made: Sequence[Record]) -> Result:
+def result(*made: Sequence[RoundRecord]) -> Result:
     return Result([record for case in made for record in case], Path("outputs/x/records.jsonl"))
 
 

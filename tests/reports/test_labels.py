@@ -35,7 +35,8 @@ def test_threads_are_those_that_ran(make_case: MakeCase) -> None:
 
 def test_what_cases_do_not_share_is_no_name_of_the_machine(make_case: MakeCase) -> None:
     several = cases(
-        make_case(INFER, order=0, threads=1), make_case(INFER, order=1, threads=2, malloc="jemalloc")
+        make_case(INFER, order=0, threads=1),
+        make_case(INFER, order=1, threads=2, env={"allocator": "jemalloc"}),
     )
     assert machine(several) == "Some CPU, 4 cores · torch 2.9 · Python 3.12 · Linux 6"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factory import with_layer
 
 from microbench.reports import terminal
-from microbench.results.layerwise import DistinctLayer, fields_of
-from microbench.results.record import Caution, Record, WarningCode
+from microbench.results.record import BenchmarkWarning, DistinctLayer, RoundRecord, WarningCode
 from microbench.results.result import Result
 
 from .support import Interval, MakeCase, Rendered, cells
@@ -40,24 +40,15 @@ class Made:
     def __init__(self, make_case: MakeCase) -> None:
         self._make, self._order = make_case, 0
 
-    def whole(self, phases: dict[str, Interval], **settings: Any) -> list[Record]:
+    def whole(self, phases: dict[str, Interval], **settings: Any) -> list[RoundRecord]:
         self._order += 1
         return self._make(phases, order=self._order, model="tiny", **settings)
 
-    def layer(self, layer: DistinctLayer, phases: dict[str, Interval], **settings: Any) -> list[Record]:
-        records = self.whole(phases, **settings)
-        return [
-            {
-                **record,
-                **fields_of(layer),
-                "cfg_part": layer.part,
-                "config": record["config"] | {"model": record["config"]["model"] | {"part": layer.part}},
-            }
-            for record in records
-        ]
+    def layer(self, layer: DistinctLayer, phases: dict[str, Interval], **settings: Any) -> list[RoundRecord]:
+        return with_layer(self.whole(phases, part=layer.part, **settings), layer)
 
 
-def shown(rendered: Rendered, *made: Sequence[Record], width: int = 300) -> list[str]:
+def shown(rendered: Rendered, *made: Sequence[RoundRecord], width: int = 300) -> list[str]:
     result = Result([record for records in made for record in records], Path("run/records.jsonl"))
     return rendered(using=lambda out: terminal.show(result, out), width=width)
 
@@ -148,12 +139,12 @@ class TestOneWay:
     def test_warnings_are_told_once_for_all_that_have_them(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
-        made, drifts = Made(make_case), (Caution(WarningCode.DRIFT, "it drifts; wait"),)
+        made, drifts = Made(make_case), (BenchmarkWarning(WarningCode.DRIFT, "it drifts; wait"),)
         lines = shown(
             rendered,
             made.whole(train(1, 1)),
-            made.layer(CONV, train(0.1, 0.1), cautions=drifts),
-            made.layer(RELU, train(0.1, 0.1), cautions=drifts),
+            made.layer(CONV, train(0.1, 0.1), warnings=drifts),
+            made.layer(RELU, train(0.1, 0.1), warnings=drifts),
         )
         told = [line for line in lines if "drifts" in line]
         assert told == ["warning: 2 of 3 cases, such as act:1: it drifts; wait [drift]"]

@@ -12,8 +12,8 @@ from microbench.reports.profile import ProfileTable, show_profile
 from microbench.reports.profile_table import table
 from microbench.results.columns import chosen
 from microbench.results.layers import Costs, Kind, Layer, Row
+from microbench.results.peaks import Peaks
 from microbench.results.profile import Profile
-from microbench.results.roofline import Peaks
 
 from .support import MakeCase, case_of
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from microbench.reports.progress import Lines, LiveLine, display, ending, state, title
-from microbench.results.record import Heading, Progress
+from microbench.results.progress import Heading, Progress
 
 from .support import MakeCase
 

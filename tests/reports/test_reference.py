@@ -9,7 +9,7 @@ import pytest
 
 from microbench.config import ExperimentConfig
 from microbench.reports.reference import show_reference
-from microbench.results.record import Record
+from microbench.results.record import RoundRecord
 
 from .support import INFER, TRAIN, MakeCase, Rendered, cases
 
@@ -22,7 +22,7 @@ TIMING = ExperimentConfig("torchvision_timing", "torchvision_pretrained_timing")
 def resnext(make_case: MakeCase) -> Any:
     """Makes the records of ResNeXt-101's inference in so many seconds."""
 
-    def make(seconds: float, order: int, **settings: Any) -> list[Record]:
+    def make(seconds: float, order: int, **settings: Any) -> list[RoundRecord]:
         options = {"model": "resnext101_32x8d", "mode": "infer", "batch_size": 1, "experiment": CONVNET}
         return make_case({"inference": (seconds, None)}, order=order, **(options | settings))
 
@@ -33,7 +33,7 @@ def resnext(make_case: MakeCase) -> Any:
 def shown(rendered: Rendered) -> Any:
     """What is printed of these records, a line each."""
 
-    def show(*made: list[Record]) -> list[str]:
+    def show(*made: list[RoundRecord]) -> list[str]:
         return rendered(using=partial(show_reference, cases(*made)))
 
     return show

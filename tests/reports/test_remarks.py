@@ -7,17 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from microbench.reports.remarks import show_remarks, show_warnings
-from microbench.results.record import Caution, Record, WarningCode
+from microbench.results.record import BenchmarkWarning, RoundRecord, WarningCode
 from microbench.results.result import Result
 
 from .support import DRIFTS, INFER, TRAIN, MakeCase, Rendered, cases
 
 
-def remarks(rendered: Rendered, *made: Sequence[Record]) -> list[str]:
+def remarks(rendered: Rendered, *made: Sequence[RoundRecord]) -> list[str]:
     return rendered(using=partial(show_remarks, cases(*made)))
 
 
-def rounds_of(make_case: MakeCase, *warned: bool, **settings: int) -> list[Record]:
+def rounds_of(make_case: MakeCase, *warned: bool, **settings: int) -> list[RoundRecord]:
     """A case with a round for each, of which some drift."""
     return [
         record
@@ -27,7 +27,7 @@ def rounds_of(make_case: MakeCase, *warned: bool, **settings: int) -> list[Recor
             mode="infer",
             round=number,
             rounds=len(warned),
-            cautions=(DRIFTS,) if drifts else (),
+            warnings=(DRIFTS,) if drifts else (),
             **settings,
         )
     ]
@@ -79,12 +79,12 @@ class TestFailures:
 
 class TestWarnings:
     def test_a_warning_has_its_code(self, make_case: MakeCase, rendered: Rendered) -> None:
-        case = make_case(INFER, mode="infer", cautions=(DRIFTS,))
+        case = make_case(INFER, mode="infer", warnings=(DRIFTS,))
         assert remarks(rendered, case) == ["warning: it drifts; wait [drift]"]
 
     def test_warnings_of_several_cases_name_theirs(self, make_case: MakeCase, rendered: Rendered) -> None:
         one = make_case(INFER, mode="infer")
-        other = make_case(INFER, mode="infer", order=1, batch_size=1, cautions=(DRIFTS,))
+        other = make_case(INFER, mode="infer", order=1, batch_size=1, warnings=(DRIFTS,))
         assert remarks(rendered, one, other) == [
             "warning: resnet18 infer, batch_size=1: it drifts; wait [drift]"
         ]
@@ -94,7 +94,7 @@ class TestWarnings:
     ) -> None:
         made = [
             make_case(
-                INFER, mode="infer", order=order, batch_size=2**order, cautions=(DRIFTS,) * (order != 1)
+                INFER, mode="infer", order=order, batch_size=2**order, warnings=(DRIFTS,) * (order != 1)
             )
             for order in range(3)
         ]
@@ -106,15 +106,15 @@ class TestWarnings:
     def test_many_cases_have_a_line_a_kind_with_the_worst_and_where_all_are(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
-        def of(order: int) -> list[Record]:
-            drifts = Caution(WarningCode.DRIFT, f"it drifts by {order} %; wait")
-            battery = Caution(WarningCode.ON_BATTERY, "on battery; plug in")
+        def of(order: int) -> list[RoundRecord]:
+            drifts = BenchmarkWarning(WarningCode.DRIFT, f"it drifts by {order} %; wait")
+            battery = BenchmarkWarning(WarningCode.ON_BATTERY, "on battery; plug in")
             made = make_case(
                 INFER,
                 mode="infer",
                 order=order,
                 batch_size=2**order,
-                cautions=(*(() if order % 2 else (drifts,)), *((battery,) if order < 3 else ())),
+                warnings=(*(() if order % 2 else (drifts,)), *((battery,) if order < 3 else ())),
             )
             return [record | {"drift": -order / 100} for record in made]
 
@@ -154,8 +154,8 @@ class TestWarnings:
         assert remarks(rendered, every) == ["warning: it drifts; wait [drift]"]
 
     def test_every_code_of_a_case_is_told(self, make_case: MakeCase, rendered: Rendered) -> None:
-        cautions = tuple(Caution(code, f"it is {code.value}") for code in WarningCode)
-        told = remarks(rendered, make_case(TRAIN, cautions=cautions))
+        cautions = tuple(BenchmarkWarning(code, f"it is {code.value}") for code in WarningCode)
+        told = remarks(rendered, make_case(TRAIN, warnings=cautions))
         assert told == [f"warning: it is {code.value} [{code.value}]" for code in WarningCode]
 
     def test_nothing_is_said_of_cases_that_are_well(self, make_case: MakeCase, rendered: Rendered) -> None:

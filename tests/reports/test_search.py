@@ -9,7 +9,7 @@ from rich.console import Console
 
 from microbench.reports.search import show_search
 from microbench.results.cases import cases_of
-from microbench.results.record import Record, Status
+from microbench.results.record import RoundRecord, Status
 from microbench.results.search import found
 
 CHECKED = {"answer": "same", "error_rel": 0.0123, "tolerance": 0.02}
@@ -31,7 +31,7 @@ def shown(timed: Any) -> Shown:
     return show
 
 
-def printed(records: Sequence[Record]) -> str:
+def printed(records: Sequence[RoundRecord]) -> str:
     """What is printed of the search that has these records."""
     out = Console(file=StringIO(), width=200)
     search = found(cases_of(records))

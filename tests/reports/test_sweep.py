@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from microbench.reports.sweep import error_note, interval_note, show_sweep
-from microbench.results.record import Caution, Check, Record, Verdict, WarningCode
+from microbench.results.record import BenchmarkWarning, Check, Correctness, RoundRecord, WarningCode
+from microbench.verify.judging import Checked
 
 from .support import INFER, TRAIN, MakeCase, Rendered, case_of, cases, cells, over_rounds, rows
 
 
-def sweep(made: Sequence[list[Record]], rendered: Rendered, width: int = 300) -> list[str]:
+def sweep(made: Sequence[list[RoundRecord]], rendered: Rendered, width: int = 300) -> list[str]:
     return rendered(width=width, using=partial(show_sweep, cases(*made)))
 
 
@@ -35,10 +36,10 @@ class TestRows:
         assert table["vgg16"]["inference memory"] == "1.50 GiB"
 
     def test_an_implausible_time_is_said_to_be_one(self, make_case: MakeCase, rendered: Rendered) -> None:
-        doubted = Caution(WarningCode.IMPLAUSIBLE, "no machine is so fast")
+        doubted = BenchmarkWarning(WarningCode.IMPLAUSIBLE, "no machine is so fast")
         made = [
             make_case(INFER, model="vgg16", mode="infer"),
-            make_case(INFER, model="alexnet", mode="infer", order=1, cautions=(doubted,)),
+            make_case(INFER, model="alexnet", mode="infer", order=1, warnings=(doubted,)),
         ]
         table = rows(sweep(made, rendered))
         assert (table["vgg16"]["status"], table["alexnet"]["status"]) == ("ok", "implausible")
@@ -136,25 +137,25 @@ class TestStatus:
         assert [cells(line)[-1] for line in table[1:]] == ["ok, 2 of 3 rounds failed", "ok"]
 
 
-def way(make_case: MakeCase, order: int, check: Check | None = None, **settings: Any) -> list[Record]:
+def way(make_case: MakeCase, order: int, check: Check | None = None, **settings: Any) -> list[RoundRecord]:
     return make_case(INFER, mode="infer", order=order, check=check, **settings)
 
 
 class TestAnswers:
-    SAME = Check(Verdict.SAME, 0.5, 0.0031, tolerance=0.02)
-    WRONG = Check(Verdict.MISMATCH, 0.5, 0.25, tolerance=0.02, reason="the output is off")
+    SAME = Check(Correctness.SAME, 0.5, 0.0031, tolerance=0.02)
+    WRONG = Checked(Check(Correctness.MISMATCH, 0.5, 0.25, tolerance=0.02), "the output is off")
 
     def test_errors_are_a_column_where_answers_were_compared(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
-        plain = way(make_case, 0, Check(Verdict.REFERENCE))
+        plain = way(make_case, 0, Check(Correctness.REFERENCE))
         lines = sweep([plain, way(make_case, 1, self.SAME, precision="bf16")], rendered)
         assert cells(lines[0])[-1] == "error"
         assert [cells(line)[-1] for line in lines[1:]] == ["1.50 GiB", "3.1e-03"]
         assert "error" not in sweep([plain, way(make_case, 1, threads=1)], rendered)[0]
 
     def test_in_training_the_larger_error_counts(self, make_case: MakeCase, rendered: Rendered) -> None:
-        trained = Check(Verdict.SAME, 0.5, 0.001, None, 0.047, 0.02, 0.05)
+        trained = Check(Correctness.SAME, 0.5, 0.001, None, 0.047, 0.02, 0.05)
         made = [way(make_case, 0, self.SAME), make_case(TRAIN, order=1, check=trained)]
         (row,) = rows(sweep(made, rendered)).values()
         assert row["error"] == "4.7e-02"
@@ -168,7 +169,7 @@ class TestAnswers:
         assert (row["inference images/s"], row["error"], row["status"]) == ("", "2.5e-01", "mismatch")
 
     def test_an_error_without_bounds_is_infinite(self, make_case: MakeCase, rendered: Rendered) -> None:
-        check = Check(Verdict.MISMATCH, math.inf, math.inf, reason="it is not finite")
+        check = Checked(Check(Correctness.MISMATCH, math.inf, math.inf), "it is not finite")
         table = sweep([way(make_case, 0), way(make_case, 1, check, threads=1)], rendered)
         assert cells(table[2])[-2:] == ["inf", "mismatch"]
 
@@ -185,17 +186,19 @@ class TestAnswers:
         assert "arithmetic" not in sweep(made[:1], rendered)[0]
 
     def test_the_note_says_what_the_error_is(self, make_case: MakeCase) -> None:
-        plain, same = way(make_case, 0, Check(Verdict.REFERENCE)), way(make_case, 1, self.SAME, threads=1)
+        plain, same = way(make_case, 0, Check(Correctness.REFERENCE)), way(make_case, 1, self.SAME, threads=1)
         told = "error: of the outputs beside eager fp32's, as a share of the largest"
         assert error_note(cases(plain, same)) == told
-        trained = make_case(TRAIN, order=2, check=Check(Verdict.SAME, 0.5, 0.001, None, 0.047, 0.02, 0.05))
+        trained = make_case(
+            TRAIN, order=2, check=Check(Correctness.SAME, 0.5, 0.001, None, 0.047, 0.02, 0.05)
+        )
         assert (error_note(cases(plain, trained)) or "").startswith(
             f"{told}; in training of the gradients too"
         )
         assert error_note(cases(plain)) is None
 
     def test_answers_that_were_not_checked_are_noted(self, make_case: MakeCase) -> None:
-        made = [way(make_case, order, Check(Verdict.OFF), threads=order + 1) for order in (0, 1)]
+        made = [way(make_case, order, Check(Correctness.OFF), threads=order + 1) for order in (0, 1)]
         assert error_note(cases(*made)) == "answers: not checked (verify=false)"
 
 

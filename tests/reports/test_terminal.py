@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from microbench.reports import terminal
-from microbench.results.record import Caution, Record, WarningCode
+from microbench.results.record import BenchmarkWarning, RoundRecord, WarningCode
 from microbench.results.result import Result
 
 from .support import DRIFTS, INFER, TRAIN, MakeCase, Rendered, over_rounds
 
 
-def shown(*made: list[Record], rendered: Rendered, width: int = 300) -> list[str]:
+def shown(*made: list[RoundRecord], rendered: Rendered, width: int = 300) -> list[str]:
     """What `show` prints of a result of these cases."""
     result = Result([record for case in made for record in case], Path("outputs/x/records.jsonl"))
     return rendered(width=width, using=partial(terminal.show, result))
@@ -45,7 +45,7 @@ def test_a_failed_case_is_its_error(make_case: MakeCase, rendered: Rendered) -> 
 
 
 def test_a_warning_has_its_code(make_case: MakeCase, rendered: Rendered) -> None:
-    lines = shown(make_case(INFER, mode="infer", cautions=(DRIFTS,)), rendered=rendered)
+    lines = shown(make_case(INFER, mode="infer", warnings=(DRIFTS,)), rendered=rendered)
     assert "warning: it drifts; wait [drift]" in lines
 
 
@@ -69,7 +69,7 @@ def test_several_cases_are_a_table_with_what_its_intervals_are(
 def test_warnings_of_several_cases_name_theirs(make_case: MakeCase, rendered: Rendered) -> None:
     lines = shown(
         make_case(INFER, mode="infer"),
-        make_case(INFER, mode="infer", order=1, batch_size=1, cautions=(DRIFTS,)),
+        make_case(INFER, mode="infer", order=1, batch_size=1, warnings=(DRIFTS,)),
         rendered=rendered,
     )
     warning = "warning: resnet18 infer, batch_size=1: it drifts; wait [drift]"
@@ -84,8 +84,8 @@ def test_nothing_is_shown_of_nothing(rendered: Rendered) -> None:
 def test_names_with_brackets_are_shown_as_they_are(
     name: str, make_case: MakeCase, rendered: Rendered
 ) -> None:
-    caution = Caution(WarningCode.DRIFT, f"{name} drifts")
-    one = make_case(INFER, model=name, mode="infer", cautions=(caution,))
+    caution = BenchmarkWarning(WarningCode.DRIFT, f"{name} drifts")
+    one = make_case(INFER, model=name, mode="infer", warnings=(caution,))
     two = make_case(INFER, model=name, mode="infer", order=1, batch_size=1)
     lines = shown(one, two, rendered=rendered)
     assert [line.split()[0] for line in lines[2:4]] == [name, name]

@@ -5,79 +5,57 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
+from factory import record_of
 
-from microbench.results.cases import CaseResult, cases_of, estimate_of, is_whole
-from microbench.results.record import Check, Record, Verdict
+from microbench.results.cases import CaseResult, cases_of
+from microbench.results.record import BenchmarkWarning, Check, Correctness, RoundRecord, WarningCode
 from microbench.stats.rounds import over_rounds
+from microbench.verify.judging import Checked
 
-MakeRecord = Callable[..., Record]
-WRONG = Check(Verdict.MISMATCH, 0.25, 0.5, tolerance=0.1, reason="the output is off")
+MakeRecord = Callable[..., RoundRecord]
+SAME = Checked(Check(Correctness.SAME, error_abs=0.25, error_rel=0.5, tolerance=1.0))
+WRONG = Checked(
+    Check(Correctness.MISMATCH, error_abs=0.25, error_rel=0.5, tolerance=0.1), "the output is off"
+)
 
 
-def only(records: list[Record]) -> CaseResult:
+def only(records: list[RoundRecord]) -> CaseResult:
     """The one case of these records."""
     (case,) = cases_of(records)
     return case
 
 
-def warning(code: str, message: str = "") -> dict[str, str]:
-    return {"code": code, "message": message or f"it is {code}"}
+def warned(*found: tuple[str, str]) -> tuple[BenchmarkWarning, ...]:
+    return tuple(BenchmarkWarning(WarningCode(code), message) for code, message in found)
 
 
 class TestAttempts:
-    @pytest.fixture
-    def attempt(self, record: MakeRecord) -> Callable[..., list[Record]]:
-        """Makes the records of one attempt at a round: so many of its series, of which two were to be."""
-
-        def make(when: str, median: float, series: int = 2, **more: object) -> list[Record]:
-            phases = ("forward", "total")[:series]
-            return [record(phase, median, started_at=when, n_series=2, **more) for phase in phases]
-
-        return make
-
     def test_an_attempt_that_ended_well_counts_whatever_failed_before_and_after(
-        self, attempt: Callable[..., list[Record]], record: MakeRecord
+        self, record: MakeRecord
     ) -> None:
-        failed, good = record(None, None, "timeout", started_at="1"), attempt("2", 1.0)
+        failed, good = record(None, None, "timeout", started_at="1"), record("total", 1.0, started_at="2")
         later = record(None, None, "error", started_at="3")
-        case = only([failed, *good, later])
+        case = only([failed, good, later])
         assert case.rounds == {0: good}
         assert (case.status, case.ok, case.failures) == ("ok", True, {})
 
-    def test_of_two_that_ended_well_the_first_counts(self, attempt: Callable[..., list[Record]]) -> None:
-        one, two = attempt("1", 1.0), attempt("2", 2.0)
-        assert only(one + two).rounds == {0: one}
-
-    def test_one_with_all_its_records_counts_before_one_that_a_crash_cut_short(
-        self, attempt: Callable[..., list[Record]]
-    ) -> None:
-        torn, whole = attempt("1", 1.0, series=1), attempt("2", 2.0)
-        assert only(torn + whole).rounds == {0: whole}
-        assert only(torn).rounds == {0: torn}  # better than nothing
-        assert not is_whole(torn)
-        assert is_whole(whole)
+    def test_of_two_that_ended_well_the_first_counts(self, record: MakeRecord) -> None:
+        one, two = record("total", 1.0, started_at="1"), record("total", 2.0, started_at="2")
+        assert only([one, two]).rounds == {0: one}
 
     def test_of_several_that_failed_the_last_counts(self, record: MakeRecord) -> None:
         first = record(None, None, "timeout", started_at="1")
         last = record(None, None, "oom", started_at="2", error="no memory")
         case = only([first, last])
-        assert case.rounds == {0: [last]}
+        assert case.rounds == {0: last}
         assert (case.status, case.ok, case.failures) == ("oom", False, {0: last})
 
-    def test_what_failed_is_whole_with_its_one_record(self, record: MakeRecord) -> None:
-        assert is_whole([record(None, None, "error", n_series=0)])
-        assert not is_whole([record("forward", None, "timeout", n_series=2)])
-
-    def test_only_rounds_that_ended_well_and_are_whole_are_measured(
-        self, attempt: Callable[..., list[Record]], record: MakeRecord
-    ) -> None:
+    def test_only_rounds_that_ended_well_are_measured(self, record: MakeRecord) -> None:
         case = only(
             [
-                *attempt("1", 1.0, round=0, rounds=6),
-                *attempt("2", 1.0, round=1, rounds=6, series=1),
+                record("total", 1.0, round=0, rounds=6),
                 record(None, None, "error", round=2, rounds=6),
-                *attempt("4", 1.0, round=4, rounds=6),
+                record("total", 1.0, round=4, rounds=6),
             ]
         )
         assert case.measured_rounds == [0, 4]
@@ -91,8 +69,8 @@ def test_rounds_are_in_order_however_they_were_written(record: MakeRecord) -> No
 def test_cases_are_in_the_order_of_the_runs_and_of_their_places(record: MakeRecord) -> None:
     """An interleaved run writes them in the order of its turns."""
     turns = [("a", 1, 0), ("a", 0, 0), ("b", 0, 0), ("a", 0, 1), ("a", 1, 1), ("b", 1, 0)]
-    records = [record("total", 1.0, run_id=run, order=order, round=i) for run, order, i in turns]
-    found = [(case.first["run_id"], case.first["order"], list(case.rounds)) for case in cases_of(records)]
+    records = [record("total", 1.0, run=run, order=order, round=i) for run, order, i in turns]
+    found = [(case.run.id, case.spec.order, list(case.rounds)) for case in cases_of(records)]
     assert found == [("a", 0, [0, 1]), ("a", 1, [0, 1]), ("b", 0, [0]), ("b", 1, [0])]
     assert cases_of([]) == []
 
@@ -105,7 +83,6 @@ class TestOutcome:
         assert (case.status, case.ok) == ("ok", False)
         assert case.failures == {0: failed[0], 2: failed[1]}
         assert case.first == good  # what all rounds share is taken from one that ended well
-        assert case.shown == [good]
 
     def test_a_case_of_which_no_round_ended_well_has_its_firsts_status(self, record: MakeRecord) -> None:
         failed = [record(None, None, status, round=i) for i, status in enumerate(["timeout", "error"])]
@@ -126,22 +103,22 @@ class TestAnswer:
             "forward": 1.0,
             "total": 2.0,
         }
-        assert case.failures[0]["error"] == "the output is off"
-        assert case.rows() == []
+        assert case.failures[0].outcome.error == "the output is off"
+        assert list(case.rows()) == []
 
     def test_what_the_first_round_found_is_the_cases(self, timed: Any) -> None:
-        records = timed([1.0, 1.0, 1.0], check=Check(Verdict.SAME, 0.25, 0.5, tolerance=1.0))
-        assert [record["answer"] for record in records] == ["same", None, None]
+        records = timed([1.0, 1.0, 1.0], check=SAME)
+        assert [record.outcome.check.answer for record in records] == ["same", None, None]
         case = only(records)
-        assert (case.checked["answer"], case.checked["error_rel"]) == ("same", 0.5)
+        assert (case.check.answer, case.check.error_rel) == ("same", 0.5)
         (row,) = case.rows()
         assert (row["answer"], row["error_abs"], row["error_rel"]) == ("same", 0.25, 0.5)
         assert case.discarded == {}
 
     def test_records_that_know_of_no_answer_have_none(self, record: MakeRecord) -> None:
-        case = only([record("total", 1.0, cfg_batch_size=8, peak_memory=None)])
-        assert case.checked == case.first
-        assert case.rows()[0]["answer"] is None
+        case = only([record("total", 1.0)])
+        assert case.check.answer is None
+        assert next(case.rows())["answer"] is None
 
 
 class TestEstimates:
@@ -171,20 +148,17 @@ class TestEstimates:
         assert found.relative_half_width == 0.1875
 
     def test_one_round_of_few_samples_has_no_interval(self, record: MakeRecord) -> None:
-        found = estimate_of([record("total", 2.0, ci_low=None, ci_high=None, n=3)])
+        found = only([record("total", 2.0, ci_low=None, ci_high=None, n=3)]).estimates["total"]
         assert (found.low, found.high, found.half_width, found.relative_half_width) == (None,) * 4
 
     def test_a_median_of_zero_has_no_share(self, record: MakeRecord) -> None:
-        found = estimate_of([record("update", 0.0, ci_low=0.0, ci_high=1.0)])
+        found = only([record("update", 0.0, ci_low=0.0, ci_high=1.0)]).estimates["update"]
         assert (found.half_width, found.relative_half_width) == (0.5, None)
 
     def test_each_phase_has_its_own(self, record: MakeRecord) -> None:
-        records = [
-            record(phase, median + i, round=i, rounds=2, n_series=2)
-            for i in range(2)
-            for phase, median in (("forward", 1.0), ("total", 3.0))
-        ]
-        case = only(records)
+        case = only(
+            [record_of({"forward": 1.0 + i, "total": 3.0 + i}, round=i) for i in range(2)],
+        )
         assert {phase: each.median for phase, each in case.estimates.items()} == {
             "forward": 1.5,
             "total": 3.5,
@@ -211,13 +185,13 @@ class TestWarnings:
     def test_they_are_by_code_with_what_each_round_says(self, record: MakeRecord) -> None:
         case = only(
             [
-                record("total", 1.0, round=0, warnings=[warning("drift", "by 3 %"), warning("stolen")]),
+                record("total", 1.0, round=0, warnings=warned(("drift", "by 3 %"), ("stolen", "it is"))),
                 record("total", 1.0, round=1),
-                record("total", 1.0, round=2, warnings=[warning("drift", "by 5 %")]),
+                record("total", 1.0, round=2, warnings=warned(("drift", "by 5 %"))),
             ]
         )
-        assert case.warnings == {"drift": ["by 3 %", "by 5 %"], "stolen": ["it is stolen"]}
+        assert case.warnings == {"drift": ["by 3 %", "by 5 %"], "stolen": ["it is"]}
 
     def test_those_of_an_attempt_that_does_not_count_are_left_out(self, record: MakeRecord) -> None:
-        failed = record(None, None, "timeout", started_at="1", warnings=[warning("drift")])
+        failed = record(None, None, "timeout", started_at="1", warnings=warned(("drift", "it is")))
         assert only([failed, record("total", 1.0, started_at="2")]).warnings == {}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from microbench.results.cases import WIDE, CaseResult, cases_of
-from microbench.results.record import Record
+from microbench.results.record import RoundRecord
 
 NEAR, FAR = (1.0, 1.01, 0.99, 1.0, 1.02, 0.98), (1.0, 1.5, 0.7, 1.0, 1.6, 0.6)
 
@@ -16,7 +16,7 @@ def case(
     medians: Sequence[float], phases: Sequence[str] = ("inference",), warned: Sequence[int] = ()
 ) -> CaseResult:
     """A case with these medians of each phase by round, with a warning in some of the rounds."""
-    records: list[Record] = [
+    records: list[RoundRecord] = [
         {
             "run_id": "r",
             "order": 0,

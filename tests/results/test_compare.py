@@ -12,18 +12,19 @@ from microbench.config import NOT_THE_WORK, WAYS, Config
 from microbench.errors import UserError
 from microbench.results.compare import Compared, Row, compare
 from microbench.results.ranking import Ranking, rankings
-from microbench.results.record import Check, Record, Status, Verdict
+from microbench.results.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
 from microbench.results.result import Result
 from microbench.results.verdicts import ONE_ROUND, judge
 from microbench.stats.ratio import Part, Ratio
+from microbench.verify.judging import Checked
 
 SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
-WRONG = Check(Verdict.MISMATCH, reason="the output is off")
-IMPLAUSIBLE = {"code": "implausible", "message": "3e+15 FLOP/s"}
+WRONG = Checked(Check(Correctness.MISMATCH), "the output is off")
+IMPLAUSIBLE = BenchmarkWarning(WarningCode.IMPLAUSIBLE, "3e+15 FLOP/s")
 NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
 
 
-def result(*cases: list[Record]) -> Result:
+def result(*cases: list[RoundRecord]) -> Result:
     return Result([record for case in cases for record in case], Path("outputs/x/records.jsonl"))
 
 

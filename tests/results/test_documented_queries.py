@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 from microbench.config import Config, ModeConfig
-from microbench.measure.summary import summarize
 from microbench.profile.study import Study
 from microbench.profile.tracing import trace
-from microbench.results.record import Check, Outcome, Series, Status, Verdict, records_of, to_json
+from microbench.results.record import Check, Correctness, Outcome, Series, Status
 from microbench.results.result import Result, load
+from microbench.results.summary import summarize
+from microbench.verify.judging import Checked
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -104,11 +105,15 @@ def with_layers(folder: Path) -> None:
 def with_failures(folder: Path) -> None:
     run = Run(folder, "a")
     run.write(0, 0, trained(1e-3))
-    run.write(0, 1, Outcome(Status.TIMEOUT, "took too long", series=(series("forward", 9.0),)))
-    run.write(1, 0, Outcome(Status.ERROR, "no"))
-    run.write(2, 0, Outcome(Status.SKIPPED, "cannot"))
-    wrong = Check(answer=Verdict.MISMATCH, reason="another answer")
-    run.write(3, 0, Outcome(Status.MISMATCH, "another answer", series=(series("total", 1e-9),), check=wrong))
+    run.write(0, 1, Outcome(status=Status.TIMEOUT, error="took too long", series=(series("forward", 9.0),)))
+    run.write(1, 0, Outcome(status=Status.ERROR, error="no"))
+    run.write(2, 0, Outcome(status=Status.SKIPPED, error="cannot"))
+    wrong = Checked(Check(Correctness.MISMATCH), "another answer")
+    run.write(
+        3,
+        0,
+        Outcome(status=Status.MISMATCH, error="another answer", series=(series("total", 1e-9),), check=wrong),
+    )
     run.write(4, 0, Outcome(series=(Series("total", "fake", array("d", [1e-3])), series("forward", 1e-3))))
 
 
@@ -122,7 +127,7 @@ def several(folder: Path) -> None:
 
 def measured_again(folder: Path) -> None:
     run = Run(folder, "a")
-    run.write(0, 0, Outcome(Status.OOM, "no memory", series=(series("forward", 5.0),)))
+    run.write(0, 0, Outcome(status=Status.OOM, error="no memory", series=(series("forward", 5.0),)))
     run.write(0, 0, trained(1e-3))
     run.write(0, 1, trained(2e-3))
     run.write(0, 1, trained(8e-3))  # the first that ended well counts
@@ -130,8 +135,8 @@ def measured_again(folder: Path) -> None:
     text = run.file.read_text(encoding="utf-8")
     run.file.write_text(text.removesuffix(torn[-1]) + torn[-1][:40] + "\n", encoding="utf-8")
     run.write(1, 0, trained(5e-3))
-    run.write(2, 0, Outcome(Status.ERROR, "once"))
-    run.write(2, 0, Outcome(Status.ERROR, "twice"))
+    run.write(2, 0, Outcome(status=Status.ERROR, error="once"))
+    run.write(2, 0, Outcome(status=Status.ERROR, error="twice"))
 
 
 FOLDERS = [plain, with_profile, with_layers, with_failures, several, measured_again]

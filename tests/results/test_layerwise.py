@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
+from factory import with_layer
 
-from microbench.results.cases import CaseResult, cases_of
-from microbench.results.layerwise import DistinctLayer, Layerwise, fields_of, is_layer, layerwise
+from microbench.results.cases import cases_of
+from microbench.results.layerwise import Layerwise, is_layer, layerwise
 from microbench.results.pairing import within
-from microbench.results.record import Record, Status
+from microbench.results.record import DistinctLayer, RoundRecord, Status
 
-Timed = Callable[..., list[Record]]
+Timed = Callable[..., list[RoundRecord]]
 Times = Sequence[float | None] | Mapping[str, Sequence[float | None]]
 
 
@@ -26,19 +27,19 @@ def train(forward: float, backward: float) -> Mapping[str, Sequence[float]]:
 
 def model_of(
     timed: Timed, whole: Times | None, layers: Mapping[DistinctLayer, Times], order: int = 0, **settings: Any
-) -> list[Record]:
+) -> list[RoundRecord]:
     """The records of a model and its layers, as a run has them."""
-    found: list[Record] = []
+    found: list[RoundRecord] = []
     settings = {"mode": "train"} | settings
     if whole is not None:
         found += timed(whole, order=order, **settings)
     for number, (each, times) in enumerate(layers.items(), 1):
         records = timed(times, order=order + number, **{"model__part": each.part} | settings)
-        found += [{**record, **fields_of(each)} for record in records]
+        found += with_layer(records, each)
     return found
 
 
-def only(records: Sequence[Record]) -> Layerwise:
+def only(records: Sequence[RoundRecord]) -> Layerwise:
     (found,), rest = layerwise(cases_of(records))
     assert rest == []
     return found
@@ -64,13 +65,13 @@ class TestOneWay:
 
     def test_what_the_model_spends_most_on_comes_first(self, timed: Timed) -> None:
         found = only(model_of(timed, train(1, 1), {CONV: train(0.02, 0.04), RELU: train(0.1, 0.2)}))
-        assert [row.record["layer"] for row in found.rows] == ["relu", "conv"]
+        assert [row.layer.name for row in found.rows] == ["relu", "conv"]
         assert [row.count for row in found.rows] == [10, 3]
 
     def test_a_layer_without_a_time_is_apart(self, timed: Timed) -> None:
         found = only(model_of(timed, train(1, 1), {CONV: [None], RELU: train(0.1, 0.2)}))
-        assert [row.record["layer"] for row in found.rows] == ["relu"]
-        assert [row.record["layer"] for row in found.unmeasured] == ["conv"]
+        assert [row.layer.name for row in found.rows] == ["relu"]
+        assert [row.layer.name for row in found.unmeasured] == ["conv"]
         assert found.missing(0) == 0
 
     def test_a_model_without_a_time_leaves_its_layers(self, timed: Timed) -> None:
@@ -109,7 +110,7 @@ class TestSeveralWays:
         found = self.made(timed)
         assert found.ways == ["eager", "compile"]
         assert [found.whole(0), found.whole(1)] == [pytest.approx(2), pytest.approx(3)]
-        assert [row.record["layer"] for row in found.rows] == ["relu", "conv"]
+        assert [row.layer.name for row in found.rows] == ["relu", "conv"]
 
     def test_the_fastest_of_a_layer_is_found_where_there_is_a_choice(self, timed: Timed) -> None:
         relu, conv = (found := self.made(timed)).rows
@@ -145,30 +146,22 @@ class TestOtherCases:
         other = timed([0.5], order=10, model__name="other")
         found, rest = layerwise(cases_of([*apart, *other]))
         assert len(found) == 1
-        assert [case.first["cfg_model"] for case in rest] == ["other"]
+        assert [case.config.model.name for case in rest] == ["other"]
 
     def test_a_part_that_was_asked_for_by_itself_is_no_layer_of_a_table(self, timed: Timed) -> None:
         cases = cases_of(timed([0.5], model__part="conv"))
         assert layerwise(cases) == ([], cases)
         assert not is_layer(cases[0])
 
-    def test_records_from_before_there_were_layers_are_read(self, timed: Timed) -> None:
-        old = [
-            {key: value for key, value in record.items() if key != "cfg_part" and "layer" not in key}
-            for record in timed([0.5])
-        ]
-        cases: list[CaseResult] = cases_of(old)
-        assert layerwise(cases) == ([], cases)
-
     def test_a_skipped_layer_is_not_measured(self, timed: Timed) -> None:
         skipped = timed([None], 5, error=(Status.SKIPPED, "no"), mode="train", model__part="conv")
         found = only(
             [
                 *model_of(timed, train(1, 1), {RELU: train(0.1, 0.2)}),
-                *({**record, **fields_of(CONV)} for record in skipped),
+                *with_layer(skipped, CONV),
             ]
         )
-        assert [row.record["error"] for row in found.unmeasured] == ["no"]
+        assert [row.cases[0].first.outcome.error for row in found.unmeasured if row.cases[0]] == ["no"]
 
 
 def test_layers_are_compared_by_engine_each_by_its_name(timed: Timed) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from microbench.results.cases import CaseResult, cases_of
 from microbench.results.naming import flat, labels, varying
-from microbench.results.record import Record
+from microbench.results.record import RoundRecord
 
-MakeRecord = Callable[..., Record]
+MakeRecord = Callable[..., RoundRecord]
 
 
 def named(record: MakeRecord, *settings: dict[str, Any]) -> list[CaseResult]:

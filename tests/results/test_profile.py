@@ -8,10 +8,11 @@ import pytest
 from microbench import config
 from microbench.errors import UserError
 from microbench.results.columns import COLUMNS, chosen, usual
-from microbench.results.layers import Costs, Kind, Layer, Row, figures_of, rows_of
+from microbench.results.layers import Costs, Layer, Row, merged, rows_of
 from microbench.results.limits import limits
+from microbench.results.peaks import Peaks
 from microbench.results.profile import VIEWS, Profile
-from microbench.results.roofline import Peaks
+from microbench.results.record import Call, Kind
 
 PEAKS = Peaks(fp32=100.0, bf16=400.0, fp32_by="mm", bf16_by="mm", bandwidths=((1, 10.0),), call_seconds=0.5)
 
@@ -256,57 +257,55 @@ def test_a_view_or_a_depth_of_another_kind_is_a_mistake() -> None:
             TIMED.to_frame("tree", depth=wrong)  # type: ignore[arg-type]
 
 
-def record(layer: Layer, metric: str, *samples: float, **others: Any) -> dict[str, Any]:
-    found = {"phase": "inference", "metric": metric, "samples": list(samples), "median": samples[0]}
-    return {**found, **layer.fields(), **others}
-
-
-NET = Layer("", None, 0, 0, Kind.CONTAINER, "Net")
-INNER = Layer("a", 0, 1, 1, Kind.MODULE, "Linear", "(1, 4)", "(1, 4)", "float32")
-ADD = Layer("add", 1, 2, 1, Kind.FUNCTION, "add")
+def call(place: int, kind: Kind, *times: float, **figures: Any) -> Call:
+    """A call within the model, which is the call in place 0."""
+    what = {
+        "name": str(place),
+        "index": None if place == 0 else place - 1,
+        "depth": min(place, 1),
+        "type": "Any",
+    }
+    return Call(order=place, kind=kind, times=list(times), **what | figures)
 
 
 def test_times_are_means_over_the_middle_half_of_all_rounds_passes_by_the_models_time() -> None:
     """Of eight passes the middle four take 3 to 6 s; the inner module's times are of the same passes."""
     rounds = [
-        [record(NET, "lat", 1.0, 6.0, 3.0, 50.0), record(INNER, "lat", 100.0, 4.0, 1.0, 100.0)],
-        [record(NET, "lat", 4.0, 2.0, 5.0, 60.0), record(INNER, "lat", 2.0, 100.0, 3.0, 100.0)],
+        [call(0, Kind.CONTAINER, 1.0, 6.0, 3.0, 50.0), call(1, Kind.MODULE, 100.0, 4.0, 1.0, 100.0)],
+        [call(0, Kind.CONTAINER, 4.0, 2.0, 5.0, 60.0), call(1, Kind.MODULE, 2.0, 100.0, 3.0, 100.0)],
     ]
-    model, inner = rows_of(figures_of(rounds))
+    model, inner = rows_of(merged(rounds))
     assert (model.costs.lat, inner.costs.lat) == (4.5, 2.5)
     assert (model.costs.net_lat, inner.costs.net_lat) == (2.0, 2.5)
 
 
-def test_functions_have_passes_of_their_own() -> None:
-    rounds = [
-        [
-            record(NET, "lat", 5.0, 5.0, 5.0, 99.0),
-            record(INNER, "lat", 1.0, 1.0, 1.0, 99.0),
-            record(ADD, "lat", 99.0, 2.0, 2.0, 2.0),
-        ]
+def test_operators_have_passes_of_their_own() -> None:
+    calls = [
+        call(0, Kind.CONTAINER, 5.0, 5.0, 5.0, 99.0),
+        call(1, Kind.MODULE, 1.0, 1.0, 1.0, 99.0),
+        call(2, Kind.FUNCTION, 99.0, 2.0, 2.0, 2.0),
     ]
-    model, _, add = rows_of(figures_of(rounds))
+    model, _, add = rows_of(calls)
     assert add.costs.lat == 2.0
     assert model.costs.net_lat == 5.0 - 1.0 - 2.0
 
 
 def test_parts_add_up_to_the_whole_however_they_are_delayed() -> None:
     """Each pass delays another of ten calls by 100 s: no median shows it."""
-    layers = [Layer(str(place), place, place + 1, 1, Kind.MODULE, "Linear") for place in range(10)]
     delays = [[100.0 if place == delayed else 1.0 for delayed in range(10)] for place in range(10)]
-    calls = [record(layer, "lat", *times) for layer, times in zip(layers, delays, strict=True)]
-    model, *inner = rows_of(figures_of([[record(NET, "lat", *[110.0] * 10), *calls]]))
+    inner = [call(place, Kind.MODULE, *times) for place, times in enumerate(delays, 1)]
+    model, *rows = rows_of([call(0, Kind.CONTAINER, *[110.0] * 10), *inner])
     assert model.costs.lat == 110.0
-    own = [row.costs.net_lat or 0.0 for row in (model, *inner)]
+    own = [row.costs.net_lat or 0.0 for row in (model, *rows)]
     assert sum(own) == pytest.approx(110.0)
 
 
-def test_what_is_counted_is_that_of_the_round_that_has_it() -> None:
-    first = [record(INNER, "flops", 7.0), record(INNER, "flops", 21.0, phase="backward")]
-    (row,) = rows_of(figures_of([first, [record(INNER, "params", 3.0)]]))
-    assert row == Row(INNER, Costs(params=3, flops=7, backward=21))
+def test_what_is_counted_is_that_of_the_first_round() -> None:
+    first = call(1, Kind.MODULE, 1.0, params=3, flops=7, backward=21)
+    (row,) = rows_of(merged([[first], [call(1, Kind.MODULE, 1.0)]]))
+    assert row.costs == Costs(params=3, flops=7, backward=21, lat=1.0, net_lat=1.0)
+    assert (row.layer.name, row.layer.order, row.layer.type) == ("1", 1, "Any")
 
 
-def test_records_of_no_layer_are_no_rows() -> None:
-    assert figures_of([[{"phase": "inference", "metric": "time", "median": 1.0}]]) == []
+def test_a_model_without_calls_has_no_rows() -> None:
     assert rows_of([]) == []

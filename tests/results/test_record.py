@@ -1,185 +1,202 @@
+"""The record: what a line is, that it comes back as it was, and that its published schema describes it."""
+
 from __future__ import annotations
 
 import json
 import math
-from array import array
-from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import jsonschema
+import msgspec
 import pytest
+from factory import QUIET, configured, record_of, series_of
+from msgspec.structs import replace
 
-from microbench.measure.summary import summarize
+from microbench.config import Config
+from microbench.results import record as records
+from microbench.results.peaks import Peaks
 from microbench.results.record import (
-    SCHEMA_VERSION,
-    Caution,
+    BenchmarkWarning,
+    Call,
     Check,
+    Correctness,
+    DistinctLayer,
+    Kind,
+    OtherVersionError,
     Outcome,
-    Readings,
+    Process,
+    Role,
+    RoundRecord,
     Series,
     Status,
     StopReason,
-    Summary,
-    Verdict,
     WarningCode,
-    records_of,
-    to_json,
+    decode,
+    encode,
     unverified,
-    with_check,
 )
-from microbench.results.store import Store, read
+from microbench.results.summary import summarize
+from microbench.verify.judging import Checked
 
-IDENTITY = {
-    "run_id": "r",
-    "case_id": "c",
-    "order": 0,
-    "round": 0,
-    "config": {"batch_size": 8},
-    "cfg_mode": "train",
-}
-SAMPLES = array("d", [0.1, 0.2, 0.3, 0.4, 0.5, 1 / 3])
-WARMUP = array("d", [2.5, 0.1])
-STATE = {
-    "peak_memory": 1024,
-    "page_faults_per_call": 0.5,
-    "involuntary_switches": 3,
-    "cpu_utilization": 1.5,
-}
+SAMPLES = [0.1, 0.2, 0.3, 0.4, 0.5, 1 / 3]
+PEAKS = Peaks(1e12, None, "mm", "", ((1024, 1e9),), 1e-6, emulated=(("bfloat16", 1e9),))
+SCHEMA = Path(records.__file__).with_name("record.schema.json")
 
 
-def outcome() -> Outcome:
-    return Outcome(
-        series=(
-            Series("total", "fake", SAMPLES, WARMUP, summary=summarize(SAMPLES)),
-            Series(
-                "prepare", "perf_counter_ns", array("d", [0.25]), summary=summarize([0.25]), sampled=False
-            ),
-            Series("forward", "fake", array("d", [0.5]), calls_per_sample=7),
-        ),
+def full() -> RoundRecord:
+    """A record of which everything is known."""
+    whole = series_of("total", SAMPLES, warmup=[2.5, 0.1], calls_per_sample=7)
+    call = Call(name="a", index=0, order=1, depth=1, kind=Kind.MODULE, type="Linear", flops=7, times=SAMPLES)
+    outcome = Outcome(
         stop_reason=StopReason.REL_CI,
-        cautions=(Caution(WarningCode.DRIFT, "it drifts"),),
-        cost={"params": 10},
-        state=STATE,
+        warnings=(BenchmarkWarning(WarningCode.DRIFT, "it drifts"),),
+        params=10,
+        peak_memory=1024,
+        joules=0.5,
+        readings=replace(QUIET, steal=0.25),
+        check=Check(Correctness.SAME, 0.5, 0.25, 1.0, 0.125, 0.3, 0.4),
+        process=Process(threads=2, engine="torch"),
+        peaks=PEAKS,
+        trace="trace.json",
     )
-
-
-def round_trip(found: Outcome, folder: Path) -> list[dict[str, object]]:
-    with Store(folder) as store:
-        store.append(records_of(found, IDENTITY))
-    return read(folder)
-
-
-def test_a_record_is_one_series_and_comes_back_as_it_was(tmp_path: Path) -> None:
-    total, prepare, forward = round_trip(outcome(), tmp_path)
-    assert total["samples"] == SAMPLES.tolist()  # to the last bit
-    assert total["warmup"] == WARMUP.tolist()
-    assert {key: total[key] for key in vars(summarize(SAMPLES))} == vars(summarize(SAMPLES))
-    assert (total["phase"], total["metric"], total["unit"], total["clock"]) == ("total", "time", "s", "fake")
-    assert (prepare["phase"], prepare["clock"], prepare["n"]) == ("prepare", "perf_counter_ns", 1)
-    assert (forward["phase"], forward["calls_per_sample"]) == ("forward", 7)
-
-
-def test_every_record_has_what_came_of_checking_the_answer(tmp_path: Path) -> None:
-    check = Check(Verdict.SAME, 0.5, 0.25, 1.0, 0.125, 0.3, 0.4)
-    for record in round_trip(with_check(outcome(), check), tmp_path):
-        assert (record["status"], record["error"], record["answer"]) == ("ok", None, "same")
-        assert (record["error_abs"], record["error_rel"], record["top1_agreement"]) == (0.5, 0.25, 1.0)
-        assert (record["gradient_error"], record["tolerance"], record["gradient_tolerance"]) == (
-            0.125,
-            0.3,
-            0.4,
-        )
-
-
-def test_an_error_without_bounds_is_null_in_the_file_and_before(tmp_path: Path) -> None:
-    wrong = with_check(outcome(), Check(Verdict.MISMATCH, math.inf, math.inf, reason="it is not finite"))
-    assert records_of(wrong, IDENTITY)[0]["error_rel"] is None
-    record = round_trip(wrong, tmp_path)[0]
-    assert (record["error_abs"], record["error_rel"]) == (None, None)
-    assert (record["status"], record["error"], record["answer"]) == (
-        "mismatch",
-        "it is not finite",
-        "mismatch",
+    found = record_of(
+        {"total": whole, "prepare": 0.25, "forward": Series("forward", "fake", [0.5])},
+        configured(affinity=[0, 1], model__kwargs={"bias": False}, threads=None),
+        outcome=outcome,
+        calls=[call],
     )
-    assert record["samples"] == SAMPLES.tolist()
+    layer = DistinctLayer("conv", "conv", 0, "Conv2d", "3, 8", "(1, 3, 8, 8)", 3)
+    return replace(found, case=replace(found.case, layer=layer))
+
+
+def failed() -> RoundRecord:
+    """A record of a round that came to nothing."""
+    return record_of(outcome=Outcome(status=Status.OOM, error="out of memory", traceback="Traceback …"))
+
+
+@pytest.mark.parametrize("record", [full(), failed()])
+def test_a_record_comes_back_as_it_was_to_the_last_bit(record: RoundRecord) -> None:
+    assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize("record", [full(), failed()])
+def test_a_record_is_one_line_that_says_its_version_first(record: RoundRecord) -> None:
+    line = encode(replace(record, outcome=replace(record.outcome, error="two\nlines\u2028and\x85more")))
+    assert len(line.splitlines()) == 1
+    assert line.startswith(b'{"schema_version":3,')
+    assert decode(line).outcome.error == "two\nlines\u2028and\x85more"
+
+
+def test_what_all_series_of_a_round_share_is_written_once() -> None:
+    line = encode(full())
+    assert line.count(b'"Some CPU"') == line.count(b'"batch_size"') == line.count(b'"run":') == 1
+
+
+def test_the_published_schema_is_that_of_the_record() -> None:
+    assert SCHEMA.read_text("utf-8") == records.schema(), "write it anew: SCHEMA.write_text(records.schema())"
+
+
+@pytest.mark.parametrize("record", [full(), failed()])
+def test_records_fit_the_published_schema(record: RoundRecord) -> None:
+    jsonschema.validate(json.loads(encode(record)), json.loads(SCHEMA.read_text("utf-8")))
+
+
+def test_a_line_that_is_no_record_does_not_fit_the_published_schema() -> None:
+    line = json.loads(encode(full()))
+    line["series"][0]["samples"] = ["fast"]
+    with pytest.raises(jsonschema.ValidationError, match="'fast' is not of type 'number'"):
+        jsonschema.validate(line, json.loads(SCHEMA.read_text("utf-8")))
+
+
+def without(line: bytes, *path: str) -> bytes:
+    """A line as it was before one of its fields existed."""
+    found = json.loads(line)
+    inner: Any = found
+    for name in path[:-1]:
+        inner = inner[name]
+    del inner[path[-1]]
+    return json.dumps(found).encode()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("case", "config", "allocator"),
+        ("case", "config", "measure", "cold_cache"),
+        ("machine", "hypervisor"),
+        ("outcome", "joules"),
+        ("calls",),
+    ],
+)
+def test_what_is_newer_than_a_record_has_its_default(path: tuple[str, ...]) -> None:
+    found: Any = decode(without(encode(failed()), *path))
+    default: Any = replace(failed(), machine=records.Machine())
+    default = replace(default, case=replace(default.case, config=Config()))
+    for name in path:
+        found, default = getattr(found, name), getattr(default, name)
+    assert found == default
+
+
+def test_what_a_newer_record_says_besides_is_passed_over() -> None:
+    line = json.loads(encode(full()))
+    line["machine"]["moon_phase"] = "full"
+    assert decode(json.dumps(line).encode()) == full()
+
+
+@pytest.mark.parametrize("version", [1, 2, 4, None, "3"])
+def test_a_record_of_a_version_that_cannot_be_read_says_which_it_is(version: object) -> None:
+    line = json.loads(encode(full())) | {"schema_version": version}
+    with pytest.raises(OtherVersionError) as caught:
+        decode(json.dumps(line, separators=(",", ":")).encode())
+    assert caught.value.version == version
+
+
+@pytest.mark.parametrize("line", [b"", b"3", b"null", b"[1]", encode(full())[:-8], b"\xff\xfe"])
+def test_what_is_no_json_object_is_no_record(line: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode(line)
+
+
+def test_an_error_names_the_field() -> None:
+    line = encode(full()).replace(b'"phase":"total"', b'"phase":3')
+    with pytest.raises(
+        msgspec.ValidationError, match=r"Expected `str`, got `int` - at `\$\.series\[0\]\.phase`"
+    ):
+        decode(line)
+
+
+def test_a_value_that_is_not_finite_becomes_null() -> None:
+    outcome = replace(full().outcome, joules=math.nan, check=Check(Correctness.UNCLEAR, math.inf))
+    line = encode(replace(full(), outcome=outcome))
+    assert b"NaN" not in line
+    assert b"Infinity" not in line
+    found = decode(line).outcome
+    assert (found.joules, found.check.error_abs) == (None, None)
+
+
+def test_a_wrong_answer_is_a_mismatch_whatever_the_case_took() -> None:
+    check = Check(Correctness.MISMATCH, 0.5)
+    found = Checked(check, "it is off").applied(full().outcome)
+    assert (found.status, found.error, found.check) == (Status.MISMATCH, "it is off", check)
+    assert found.peak_memory == 1024
 
 
 def test_an_answer_that_cannot_be_told_is_a_warning() -> None:
-    (record, *_) = records_of(with_check(outcome(), Check(Verdict.UNCLEAR, reason="why not")), IDENTITY)
-    assert (record["status"], record["answer"]) == ("ok", "unclear")
-    assert record["warnings"][-1] == {"code": "unverified", "message": "why not"}
+    found = Checked(Check(Correctness.UNCLEAR), "why not").applied(full().outcome)
+    assert (found.status, found.check.answer) == (Status.OK, Correctness.UNCLEAR)
+    assert found.warnings[-1] == BenchmarkWarning(WarningCode.UNVERIFIED, "why not")
 
 
 def test_an_answer_that_could_not_be_checked_is_a_warning_that_says_how_to_do_without() -> None:
-    (record, *_) = records_of(unverified(outcome(), "no memory"), IDENTITY)
-    assert (record["status"], record["answer"], len(record["warnings"])) == ("ok", None, 2)
-    assert record["warnings"][-1]["message"] == "no memory; verify=false leaves the check out"
+    found = unverified(Outcome(), "no memory")
+    assert (found.status, found.check.answer) == (Status.OK, None)
+    assert [each.message for each in found.warnings] == ["no memory; verify=false leaves the check out"]
 
 
-def test_records_of_a_case_share_what_is_the_cases(tmp_path: Path) -> None:
-    for record in round_trip(outcome(), tmp_path):
-        assert record["schema_version"] == SCHEMA_VERSION
-        assert (record["status"], record["error"], record["traceback"]) == ("ok", None, None)
-        assert record["n_series"] == 3
-        assert record["warnings"] == [{"code": "drift", "message": "it drifts"}]
-        assert record["params"] == 10
-        assert {key: record[key] for key in IDENTITY} == IDENTITY
-
-
-def test_only_series_that_were_sampled_have_a_stop_reason_and_a_state(tmp_path: Path) -> None:
-    total, prepare, forward = round_trip(outcome(), tmp_path)
-    for sampled in (total, forward):
-        assert sampled["stop_reason"] == "rel_ci"
-        assert {key: sampled[key] for key in STATE} == STATE
-    assert prepare["stop_reason"] is None
-    assert {key: prepare[key] for key in STATE} == dict.fromkeys(STATE)
-
-
-def test_a_state_that_is_not_known_is_null(tmp_path: Path) -> None:
-    found = replace(outcome(), state={"peak_memory": 0, "cpu_utilization": None})
-    total, *_ = round_trip(found, tmp_path)
-    assert {key: total[key] for key in STATE} == dict.fromkeys(STATE) | {"peak_memory": 0}
-    assert {total[each.name] for each in fields(Readings)} == {None}
-
-
-@pytest.mark.parametrize("n", [0, 1, 3])
-def test_each_record_says_how_many_series_its_case_has(n: int) -> None:
-    records = records_of(replace(outcome(), series=outcome().series[:n]), IDENTITY)
-    assert [record["n_series"] for record in records] == [n] * max(1, n)
-
-
-def test_samples_without_a_summary_are_kept_and_every_statistic_is_null(tmp_path: Path) -> None:
-    record = round_trip(outcome(), tmp_path)[2]
-    assert record["samples"] == [0.5]
-    assert record["n"] == 1
-    assert all(record[name] is None for name in Summary.__dataclass_fields__ if name != "n")
-
-
-def test_a_failed_case_without_series_is_one_record_without_a_phase(tmp_path: Path) -> None:
-    failed = Outcome(Status.OOM, error="out of memory", traceback="Traceback …")
-    (record,) = round_trip(failed, tmp_path)
-    assert (record["status"], record["error"], record["traceback"]) == ("oom", "out of memory", "Traceback …")
-    assert (record["phase"], record["clock"], record["stop_reason"], record["median"]) == (None,) * 4
-    assert (record["samples"], record["warmup"], record["warnings"]) == ([], [], [])
-
-
-def test_every_series_of_a_case_has_the_same_keys() -> None:
-    assert len({tuple(record) for record in records_of(outcome(), IDENTITY)}) == 1
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float64("nan")])
-def test_what_is_not_finite_becomes_null_wherever_it_is(value: float) -> None:
-    record = {"a": value, "b": [value, 1.5], "c": {"d": (value,)}, "samples": array("d", [value, 2.0])}
-    line = to_json(record)
-    assert json.loads(line) == {"a": None, "b": [None, 1.5], "c": {"d": [None]}, "samples": [None, 2.0]}
-    assert "NaN" not in line
-    assert "Infinity" not in line
-
-
-def test_a_record_is_one_line_whatever_its_texts_hold() -> None:
-    line = to_json({"error": "two\nlines\u2028and\x85more"})
-    assert line.splitlines() == [line]
-    assert json.loads(line) == {"error": "two\nlines\u2028and\x85more"}
+def test_what_happens_once_is_no_part_of_the_sampling() -> None:
+    roles = {series.phase: series.role for series in full().series}
+    assert roles == {"total": Role.WHOLE, "prepare": Role.ONCE, "forward": Role.PART}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torchvision
 from microbench.errors import UserError
 from microbench.results import reference
 from microbench.results.cases import CaseResult, cases_of
-from microbench.results.record import Record, Status
+from microbench.results.record import RoundRecord, Status
 from microbench.results.reference import Cell, Row
 from microbench.results.result import Result
 from microbench.verbs.list import layers
@@ -25,15 +25,15 @@ RESNET = RESNEXT | {"model__name": "resnet50"}
 MKLDNN = {"layout": "mkldnn"}
 UNCACHED = MKLDNN | {"cache_weights": False}
 
-Timed = Callable[..., list[Record]]
+Timed = Callable[..., list[RoundRecord]]
 
 
-def rows(name: str, *made: list[Record]) -> list[Row]:
+def rows(name: str, *made: list[RoundRecord]) -> list[Row]:
     """The rows of these cases in a table."""
     return reference.rows(cases_of([record for records in made for record in records]), reference.load(name))
 
 
-def only(made: list[Record]) -> CaseResult:
+def only(made: list[RoundRecord]) -> CaseResult:
     (case,) = cases_of(made)
     return case
 
@@ -214,7 +214,7 @@ class TestRows:
             timed([1.0], 2, **RESNET, engine="openvino"),
             timed([1.0], 3, **other, engine="openvino"),
         ]
-        found = [(row.case.first["cfg_batch_size"], row.variant) for row in rows("poros", *made)]
+        found = [(row.case.config.batch_size, row.variant) for row in rows("poros", *made)]
         assert found == [(1, "eager"), (1, "poros"), (2, "eager"), (2, "poros")]
 
     def test_a_quantity_that_was_not_measured_has_none(self, timed: Timed) -> None:

@@ -5,23 +5,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factory import configured, machine_of, record_of
 
+import microbench.api
 from microbench.errors import UserError
-from microbench.results.record import Check, Record, Verdict
+from microbench.results.cases import RAN_ON
+from microbench.results.record import (
+    Call,
+    Check,
+    Correctness,
+    Kind,
+    Outcome,
+    RoundRecord,
+    RunInfo,
+    Series,
+    Status,
+)
 from microbench.results.result import Result, load
 from microbench.results.store import FILE_NAME, Store
+from microbench.verify.judging import Checked
 
-MakeRecord = Callable[..., Record]
+MakeRecord = Callable[..., RoundRecord]
 
 
-def result(*records: Record) -> Result:
+def result(*records: RoundRecord) -> Result:
     return Result(list(records), Path("records.jsonl"))
 
 
 @pytest.fixture
 def trained(record: MakeRecord) -> Result:
     """A result of one case, of which the loss could not be summarized."""
-    return result(record("forward", 0.5), record("total", 2.0), record("loss", None))
+    return result(record_of({"forward": 0.5, "total": 2.0, "loss": Series("loss", "fake", [0.5])}))
 
 
 def test_median_is_that_of_the_phase(trained: Result) -> None:
@@ -92,16 +106,14 @@ def test_not_ok_without_records() -> None:
 
 
 def test_cases_are_those_of_a_run_and_a_place_with_their_rounds(record: MakeRecord) -> None:
-    first = [record("forward", 1.0), record("total", 2.0)]
-    second = [record("inference", 1.0, order=1)]
-    again = [record("forward", 1.0, round=1), record("total", 2.0, round=1)]
-    elsewhere = [record("forward", 1.0, run_id="s")]
-    cases = result(*second, *elsewhere, *first, *again).cases()
+    first, again = record("total", 1.0), record("total", 2.0, round=1)
+    second, elsewhere = record("inference", 1.0, order=1), record("forward", 1.0, run="s")
+    cases = result(second, elsewhere, first, again).cases()
     assert [case.rounds for case in cases] == [{0: first, 1: again}, {0: second}, {0: elsewhere}]
 
 
 def test_a_wrong_answer_has_no_median_that_counts_and_says_why(timed: Any) -> None:
-    wrong = result(*timed([1.0], check=Check(Verdict.MISMATCH, reason="the output is off")))
+    wrong = result(*timed([1.0], check=Checked(Check(Correctness.MISMATCH), "the output is off")))
     assert not wrong.ok
     with pytest.raises(KeyError, match="'inference' has no median that counts: the output is off"):
         wrong.median("inference")
@@ -112,26 +124,76 @@ def test_a_wrong_answer_has_no_median_that_counts_and_says_why(timed: Any) -> No
 def test_a_frame_has_a_row_a_series_and_a_column_a_field(trained: Result) -> None:
     frame = trained.to_frame()
     assert list(frame["phase"]) == ["forward", "total", "loss"]
-    assert list(frame.columns) == list(trained.records[0])
+    assert not frame.columns.duplicated().any()
     assert frame["median"].isna().tolist() == [False, False, True]
     assert frame.loc[frame["phase"] == "total", "median"].item() == 2.0
 
 
-def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say(record: MakeRecord) -> None:
-    machine = {"host_id": "h", "env_cpu": "Some CPU", "env_torch": "2.9"}
-    rounds = [
-        record(phase, median * (1 + i), round=i, rounds=3, cfg_batch_size=8, peak_memory=i, **machine)
-        for i in range(3)
-        for phase, median in (("forward", 1.0), ("total", 2.0))
+def test_every_column_of_a_frame_is_there_whatever_was_found(trained: Result) -> None:
+    failed = result(record_of(outcome=Outcome(status=Status.ERROR, error="it broke")))
+    assert list(failed.to_frame().columns) == list(trained.to_frame().columns)
+
+
+def test_a_frame_has_the_columns_that_analyses_are_written_against(trained: Result) -> None:
+    columns = set(trained.to_frame().columns)
+    assert {
+        "run_id",
+        "case_id",
+        "host_id",
+        "order",
+        "round",
+        "turn",
+        "status",
+        "error",
+        "warnings",
+    } <= columns
+    assert {"phase", "metric", "unit", "clock", "samples", "warmup", "n", "median", "ci_low"} <= columns
+    assert {"peak_memory", "joules", "foreign_cpus", "stop_reason", "answer", "error_rel"} <= columns
+    assert {"cfg_model", "cfg_batch_size", "cfg_input_shape", "cfg_cold_cache", "config"} <= columns
+    assert {"env_cpu", "env_torch", "env_threads", "env_allocator", "env_engine", "env_peaks"} <= columns
+    assert {"layer", "layer_index", "layer_order", "layer_kind", "layer_count"} <= columns
+
+
+def test_the_calls_of_a_profile_are_rows_of_a_frame_too() -> None:
+    call = Call(
+        name="a",
+        index=0,
+        order=1,
+        depth=1,
+        kind=Kind.MODULE,
+        type="Linear",
+        flops=7,
+        backward=14,
+        times=[0.5],
+    )
+    frame = result(record_of({"inference": 2.0}, configured(mode="profile"), calls=[call])).to_frame()
+    found = frame[["phase", "metric", "unit", "median", "layer", "layer_order"]].astype(object)
+    assert found.where(found.notna(), None).to_numpy().tolist() == [
+        ["inference", "time", "s", 2.0, None, None],
+        ["inference", "flops", "FLOP", 7.0, "a", 1.0],
+        ["backward", "flops", "FLOP", 14.0, "a", 1.0],
+        ["inference", "lat", "s", 0.5, "a", 1.0],
     ]
-    other = record("inference", 4.0, order=1, case_id="d", cfg_batch_size=1, peak_memory=None, **machine)
-    failed = record(None, None, "error", order=2, cfg_batch_size=2)
+
+
+def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say() -> None:
+    rounds = [
+        record_of(
+            {"forward": 1.0 + i, "total": 2.0 * (1 + i)},
+            configured(mode="train", batch_size=8),
+            round=i,
+            peak_memory=i,
+        )
+        for i in range(3)
+    ]
+    other = record_of({"inference": 4.0}, configured(batch_size=1), order=1)
+    failed = record_of(order=2, outcome=Outcome(status=Status.ERROR))
     frame = result(*rounds, other, failed).summary()
-    assert list(frame.columns) == [
+    ends = [name for name in frame.columns if not name.startswith("cfg_")]
+    assert ends == [
         "run_id",
         "case_id",
         "status",
-        "cfg_batch_size",
         "phase",
         "median",
         "ci_low",
@@ -148,36 +210,28 @@ def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say(record: M
         "top1_agreement",
         "gradient_error",
         "warnings",
-        *machine,
+        "host_id",
+        *(f"env_{name}" for name in RAN_ON),
     ]
     assert frame["phase"].tolist() == ["forward", "total", "inference"]
-    assert frame["case_id"].tolist() == ["c", "c", "d"]
     total = frame[frame["phase"] == "total"].iloc[0]
     assert (total["median"], total["ci_low"], total["ci_high"]) == (4.0, 2.0, 6.0)
     assert (total["confidence"], total["rounds"], total["samples"]) == (0.75, 3, 60)
     assert total["spread"] == 0.5
-    assert (total["throughput"], total["peak_memory"], total["env_torch"]) == (2.0, 1.0, "2.9")
+    assert (total["throughput"], total["peak_memory"], total["env_torch"]) == (2.0, 1.0, "2.11")
     assert frame["throughput"].isna().tolist() == [True, False, False]
     assert frame["spread"].isna().tolist() == [False, False, True]
 
 
-@pytest.mark.parametrize(
-    ("began", "command"),
-    [
-        ("python -m microbench doctor model=vgg16", "doctor"),
-        ("/usr/bin/python3 -m microbench -m model=a,b", ""),
-        ("python -m microbench model=doctor", ""),
-        ("microbench doctor", "doctor"),
-        (None, ""),
-    ],
-)
-def test_the_command_that_began_a_run_is_known(began: str | None, command: str, record: MakeRecord) -> None:
-    assert result(record("total", 1.0, run_command=began)).command == command
+def test_the_command_that_began_a_run_is_known() -> None:
+    assert result(record_of(run=RunInfo(id="r", command="doctor"))).command == "doctor"
+    assert result(record_of()).command == result().command == ""
 
 
-def stored(folder: Path, *records: Record) -> Path:
+def stored(folder: Path, *records: RoundRecord) -> Path:
     with Store(folder) as store:
-        store.append(records)
+        for record in records:
+            store.append(record)
     return folder
 
 
@@ -191,17 +245,14 @@ def test_load_reads_a_file_or_its_folder(trained: Result, tmp_path: Path) -> Non
 
 def test_load_of_several_files_has_the_records_of_all_in_order(record: MakeRecord, tmp_path: Path) -> None:
     a = stored(tmp_path / "a", record("total", 1.0))
-    b = stored(tmp_path / "b", record("total", 2.0, run_id="s"), record("total", 3.0, run_id="s", order=1))
+    b = stored(tmp_path / "b", record("total", 2.0, run="s"), record("total", 3.0, run="s", order=1))
     loaded = load([b, a / FILE_NAME])
-    assert [each["median"] for each in loaded.records] == [2.0, 3.0, 1.0]
     assert [list(case.rounds) for case in loaded.cases()] == [[0], [0], [0]]
-    assert [case.first["median"] for case in loaded.cases()] == [2.0, 3.0, 1.0]
+    assert [case.estimates["total"].median for case in loaded.cases()] == [2.0, 3.0, 1.0]
 
 
 def test_records_that_are_read_twice_count_once(record: MakeRecord, tmp_path: Path) -> None:
-    found = [
-        record(phase, 1.0, n_series=2, round=each) for each in range(2) for phase in ("forward", "total")
-    ]
+    found = [record_of({"forward": 1.0, "total": 1.0}, round=each) for each in range(2)]
     a = stored(tmp_path / "a", *found)
     twice = stored(tmp_path / "twice", *found, *found)
     link = tmp_path / "link"
@@ -213,18 +264,8 @@ def test_records_that_are_read_twice_count_once(record: MakeRecord, tmp_path: Pa
         assert {phase: each.rounds for phase, each in case.estimates.items()} == {"forward": 2, "total": 2}
 
 
-def test_calls_of_a_profile_that_are_read_twice_count_once(record: MakeRecord, tmp_path: Path) -> None:
-    calls = [
-        record("inference", 1.0, metric=metric, layer_order=order, n_series=4)
-        for metric in ("lat", "flops")
-        for order in range(2)
-    ]
-    a = stored(tmp_path / "a", *calls)
-    assert load([a, a]).records == calls
-
-
 def test_alike_rounds_of_several_runs_and_machines_all_count(record: MakeRecord, tmp_path: Path) -> None:
-    runs = [record("total", 1.0, run_id=run, host_id=host) for run in "rs" for host in "hi"]
+    runs = [record("total", 1.0, run=run, machine=machine_of(host_id=host)) for run in "rs" for host in "hi"]
     assert load(stored(tmp_path, *runs)).records == runs
 
 
@@ -236,15 +277,16 @@ def test_load_of_a_missing_file_is_the_users_mistake(record: MakeRecord, tmp_pat
 
 def test_a_json_object_that_is_no_record_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    path.write_text('{"schema_version":2,"run_id":"a"}\n')
-    with pytest.raises(UserError, match=r"^Cannot read .*records\.jsonl: a record of it has no 'case_id'\.$"):
+    path.write_text('{"schema_version":3,"run":{"id":"a"}}\n')
+    with pytest.raises(UserError, match=r"^Cannot read .*: line 1 is not a record: .* required field `case`"):
         load(path)
 
 
 def test_a_profile_of_something_else_is_refused_in_one_line(trained: Result) -> None:
+    found = microbench.api.Result(**vars(trained))
     with pytest.raises(UserError, match=r"^There is no profile: the case has another mode\.$"):
-        trained.profile()
+        found.profile()
     with pytest.raises(UserError, match=r"^There is no case 3: give a place from 0 to 0\.$"):
-        trained.profile(3)
+        found.profile(3)
     with pytest.raises(UserError, match=r"^There is no one profile: pick one of 0 cases by its place"):
-        result().profile()
+        microbench.api.Result([], Path()).profile()

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from microbench.results.layers import Costs, Kind, Layer, Row
 from microbench.results.limits import limits
-from microbench.results.roofline import Bound, Peaks, roof
+from microbench.results.peaks import Peaks
+from microbench.results.roofline import Bound, roof
 
 KIB, GIGA = 2**10, 1e9
 PEAKS = Peaks(
@@ -163,7 +164,6 @@ SLOW = replace(PEAKS, bf16=None, bf16_by="", emulated=(("bfloat16", 2 * GIGA), (
 def test_what_is_emulated_in_fp32_can_be_no_faster_than_fp32() -> None:
     assert SLOW.arithmetic("bfloat16") == SLOW.arithmetic("float16") == SLOW.arithmetic("float32")
     assert replace(SLOW, emulated=SLOW.emulated[:1]).arithmetic("float16") is None
-    assert Peaks.from_plain(SLOW.plain()) == SLOW
 
 
 def test_a_format_is_emulated_that_was_slow_in_both_measurements() -> None:
@@ -172,20 +172,18 @@ def test_a_format_is_emulated_that_was_slow_in_both_measurements() -> None:
     assert SLOW.best(PEAKS) == PEAKS
 
 
-def test_peaks_that_were_kept_before_formats_were_told_to_be_emulated_can_be_read() -> None:
-    plain = PEAKS.plain()
-    del plain["emulated"]
-    assert Peaks.from_plain(plain) == PEAKS
-
-
 def test_what_disturbed_one_of_two_may_have_disturbed_the_better() -> None:
     disturbed = replace(PEAKS, disturbed=True)
     assert PEAKS.best(disturbed) == disturbed.best(PEAKS) == disturbed
 
 
-@pytest.mark.parametrize("peaks", [PEAKS, replace(PEAKS, bf16=None, bf16_by="")])
-def test_peaks_come_back_from_plain_as_they_were(peaks: Peaks) -> None:
-    assert Peaks.from_plain(json.loads(json.dumps(peaks.plain()))) == peaks
+def plain(**fields: Any) -> dict[str, Any]:
+    return {**msgspec.to_builtins(PEAKS), **fields}
+
+
+@pytest.mark.parametrize("peaks", [PEAKS, SLOW])
+def test_peaks_come_back_from_json_as_they_were(peaks: Peaks) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(peaks), type=Peaks) == peaks
 
 
 @pytest.mark.parametrize(
@@ -194,14 +192,14 @@ def test_peaks_come_back_from_plain_as_they_were(peaks: Peaks) -> None:
         None,
         [],
         {},
-        PEAKS.plain() | {"fp32": "fast"},
-        PEAKS.plain() | {"fp32": -1.0},
-        PEAKS.plain() | {"call_seconds": None},
-        PEAKS.plain() | {"bandwidths": [[1]]},
-        PEAKS.plain() | {"bandwidths": 3},
-        PEAKS.plain() | {"bandwidths": [[1024, float("nan")]]},
+        plain(fp32="fast"),
+        plain(fp32=-1.0),
+        plain(call_seconds=None),
+        plain(bandwidths=[[1]]),
+        plain(bandwidths=3),
+        plain(bandwidths=[[1024, float("nan")]]),
     ],
 )
 def test_what_is_no_json_of_peaks_is_refused(broken: Any) -> None:
-    with pytest.raises(ValueError, match=r"peak|could not convert|unpack"):
-        Peaks.from_plain(broken)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(broken, Peaks)

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from microbench.results.cases import cases_of
-from microbench.results.record import Record
+from microbench.results.record import RoundRecord
 from microbench.results.resolution import Resolution, resolution_of
 from microbench.stats.resolution import detectable
 
 FIRST, SECOND = [1.0, 1.1, 0.9, 1.0, 1.2, 1.0], [1.05, 1.0, 1.0, 0.9, 1.1, 1.1]
 
 
-def of(records: list[Record]) -> Resolution | None:
+def of(records: list[RoundRecord]) -> Resolution | None:
     first, second = cases_of(records)
     return resolution_of(first, second, "inference")
 
 
-def found(records: list[Record]) -> Resolution:
+def found(records: list[RoundRecord]) -> Resolution:
     resolution = of(records)
     assert resolution is not None
     return resolution

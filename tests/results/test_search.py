@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from microbench.results.cases import cases_of
-from microbench.results.record import Check, Record, Status, Verdict
+from microbench.results.record import Check, Correctness, RoundRecord, Status
 from microbench.results.search import Found, found
 from microbench.schedule.search import time_of
+from microbench.verify.judging import Checked
 
 SETTINGS = {"schedule": "search", "measure__rounds": 8}
 
@@ -18,7 +19,7 @@ def search(timed: Any) -> Any:
     """What a search found, given each way's rounds: the first of a way is that which selected."""
 
     def make(**ways: list[float | None]) -> Found | None:
-        records: list[Record] = []
+        records: list[RoundRecord] = []
         for order, (engine, times) in enumerate(ways.items()):
             records += timed(times, order=order, engine=engine, **SETTINGS)
         return found(cases_of(records))
@@ -30,7 +31,7 @@ def test_the_fastest_of_the_final_wins_however_fast_a_first_round_was(search: An
     answer = search(eager=[4.0, 4.0, 4.0], lucky=[0.1], compile=[1.0, 1.0, 1.0], export=[0.9, 1.1, 1.1])
 
     assert [each.way.split()[0] for each in answer.ways] == ["compile", "export", "eager", "lucky"]
-    assert answer.winner.case.first["cfg_engine"] == "compile"
+    assert answer.winner.case.config.engine.name == "compile"
 
 
 def test_a_speedup_rests_on_the_final_alone(search: Any) -> None:
@@ -93,8 +94,8 @@ def test_a_way_that_is_implausibly_fast_cannot_win(timed: Any) -> None:
 
 
 def test_a_way_whose_answer_could_not_be_compared_cannot_win_and_says_why(timed: Any) -> None:
-    nothing = Check(Verdict.UNCLEAR, reason="it has no tensor")
-    unclear = Check(Verdict.UNCLEAR, error_rel=0.3, reason="rounding moves it as far")
+    nothing = Checked(Check(Correctness.UNCLEAR), "it has no tensor")
+    unclear = Checked(Check(Correctness.UNCLEAR, error_rel=0.3), "rounding moves it as far")
     records = timed([4.0], engine="eager", **SETTINGS)
     records += timed([0.1], order=1, engine="export", check=nothing, **SETTINGS)
     records += timed([2.0], order=2, engine="compile", check=unclear, **SETTINGS)

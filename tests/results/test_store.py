@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -8,34 +9,42 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factory import record_of
+from msgspec.structs import replace
 
 from microbench.errors import UserError
-from microbench.results.record import SCHEMA_VERSION, to_json
+from microbench.results.record import SCHEMA_VERSION, RoundRecord, encode
 from microbench.results.store import FILE_NAME, Store, read
 
 ADVICE = "Give another folder: hydra.run.dir=DIR."
 
 
-def line(i: int) -> dict[str, object]:
+def line(i: int) -> RoundRecord:
     """A record, as short as one can be."""
-    return {"schema_version": SCHEMA_VERSION, "i": i}
+    return record_of(order=i)
 
 
 def text(i: int) -> bytes:
     """That record as it is written."""
-    return f"{to_json(line(i))}\n".encode()
+    return encode(line(i)) + b"\n"
 
 
-def written(folder: Path, *records: dict[str, object]) -> Path:
+def other(version: object) -> bytes:
+    """A line of another version of the schema."""
+    return json.dumps({"schema_version": version, "i": 0}).encode() + b"\n"
+
+
+def written(folder: Path, *records: RoundRecord) -> Path:
     with Store(folder) as store:
-        store.append(records)
+        for record in records:
+            store.append(record)
     return store.path
 
 
 def test_records_of_several_appends_are_read_in_order(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
-        store.append([line(0), line(1)])
-        store.append([line(2)])
+        for i in range(3):
+            store.append(line(i))
         assert read(store.path) == [line(0), line(1), line(2)]  # before it is left: on the disk at once
 
 
@@ -53,7 +62,8 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
 
 def test_each_record_is_one_line(tmp_path: Path) -> None:
     path = written(tmp_path, line(0), line(1))
-    assert path.read_bytes() == b'{"schema_version":2,"i":0}\n{"schema_version":2,"i":1}\n'
+    assert path.read_bytes() == text(0) + text(1)
+    assert text(0).startswith(b'{"schema_version":3,')
 
 
 def test_a_torn_last_line_is_left_out_and_the_whole_records_are_read(tmp_path: Path) -> None:
@@ -87,7 +97,7 @@ def test_a_file_without_any_record_is_the_users_mistake(text: str, tmp_path: Pat
 def test_a_binary_file_is_the_users_mistake(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(b"\x89PNG\xff\xfe\n")
-    with pytest.raises(UserError, match=r"Cannot read .*image\.png: it is not a file of records"):
+    with pytest.raises(UserError, match=r"Cannot read .*image\.png: no line of it is a record"):
         read(path)
 
 
@@ -103,32 +113,35 @@ def test_a_line_that_a_crash_cut_short_holds_no_records_where_it_is_the_only_one
     assert read(path) == []
 
 
-@pytest.mark.parametrize("others", [[1], [2, 1], [1, 2, 2], [3], [None], [[2]]])
+@pytest.mark.parametrize("others", [[2], [1], [4], [None], [[3]]])
 def test_records_of_another_version_of_the_schema_are_refused_in_one_line(
     others: list[Any], tmp_path: Path
 ) -> None:
     path = tmp_path / FILE_NAME
-    path.write_text("".join(f"{to_json({'schema_version': version, 'i': 0})}\n" for version in others))
-    other = next(version for version in others if version != SCHEMA_VERSION)
+    path.write_bytes(text(0) + b"".join(map(other, others)))
     with pytest.raises(UserError) as caught:
         read(path)
-    assert str(caught.value) == f"Cannot read {path}: {strange(other)}."
+    assert str(caught.value) == f"Cannot read {path}: {strange(others[0])}."
 
 
 def strange(version: object) -> str:
     """What is said of records of that version."""
     if not isinstance(version, int):
         return "its records are none of microbench's"
-    remedy = "an older microbench wrote them" if version == 1 else "update microbench to read them"
-    return f"its records have schema_version {version}, and this microbench has 2: {remedy}"
+    remedy = (
+        "an older microbench wrote them: measure again, or read them with that version"
+        if version < SCHEMA_VERSION
+        else "update microbench to read them"
+    )
+    return f"its records have schema_version {version}, and this microbench reads 3: {remedy}"
 
 
-@pytest.mark.parametrize("others", [[1], [2, 1], [3], [None]])
+@pytest.mark.parametrize("others", [[2], [4], [None]])
 def test_nothing_is_added_to_records_of_another_version_of_the_schema(
     others: list[Any], tmp_path: Path
 ) -> None:
     path = tmp_path / FILE_NAME
-    path.write_text("".join(f"{to_json({'schema_version': version, 'i': 0})}\n" for version in others))
+    path.write_bytes(b"".join(map(other, others)))
     before = path.read_bytes()
     with pytest.raises(UserError) as caught:
         Store(tmp_path)
@@ -139,12 +152,15 @@ def test_nothing_is_added_to_records_of_another_version_of_the_schema(
 def test_nothing_is_added_to_a_file_that_holds_something_else(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     path.write_bytes(b"\xff\xfe\n")
-    with pytest.raises(UserError, match=r"it is not a file of records\. Give another folder: "):
+    with pytest.raises(
+        UserError, match=r"no line of it is a record \(a JSON object\)\. Give another folder: "
+    ):
         Store(tmp_path)
 
 
 def test_records_are_added_behind_some_that_another_program_wrote_anew(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_text('{ "i": 0, "schema_version": 2 }\nnull\n')
+    anew = json.dumps(json.loads(text(0)), sort_keys=True)
+    (tmp_path / FILE_NAME).write_text(f"{anew}\nnull\n")
     written(tmp_path, line(1))
     assert read(tmp_path) == [line(0), line(1)]
 
@@ -196,7 +212,7 @@ def test_a_store_that_was_given_nothing_leaves_an_empty_folder_it_has_not_made(t
 def test_a_store_says_whether_it_holds_anything(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         assert not store.written
-        store.append([line(0)])
+        store.append(line(0))
         assert store.written
     assert store.written
 
@@ -216,7 +232,7 @@ def test_a_store_that_is_left_without_writing_does_not_harm_another(made: bool, 
     with Store(folder) as writing:
         with Store(folder) as idle:
             assert not idle.written
-        writing.append([line(0)])
+        writing.append(line(0))
     assert read(folder) == [line(0)]
 
 
@@ -225,35 +241,39 @@ def test_the_store_that_made_the_folder_does_not_harm_another_when_it_is_left_fi
     with Store(tmp_path / "run") as writing:
         with made:
             pass
-        writing.append([line(0)])
+        writing.append(line(0))
     assert read(tmp_path / "run") == [line(0)]
 
 
 def test_two_stores_of_one_folder_have_the_records_of_both(tmp_path: Path) -> None:
     with Store(tmp_path / "run") as one, Store(tmp_path / "run") as two:
-        one.append([line(0)])
-        two.append([line(1)])
-        one.append([line(2)])
+        one.append(line(0))
+        two.append(line(1))
+        one.append(line(2))
     assert read(tmp_path / "run") == [line(0), line(1), line(2)]
 
 
-def test_whole_appends_of_several_processes_at_once(tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; from microbench.results.store import Store\n"
-        "with Store(Path(sys.argv[1])) as store:\n"
-        "    for i in range(20):\n"
-        "        who = {'schema_version': int(sys.argv[3]), 'who': sys.argv[2]}\n"
-        "        store.append([{**who, 'i': i, 'part': p, 'x': 'x' * 5000} for p in range(2)])\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path / "run")]
-    writers = [subprocess.Popen([*command, who, str(SCHEMA_VERSION)]) for who in ("a", "b")]
+APPENDS = """
+import sys
+from pathlib import Path
+from msgspec.structs import replace
+from microbench.results.record import decode
+from microbench.results.store import Store
+
+record = decode(sys.argv[2].encode())
+with Store(Path(sys.argv[1])) as store:
+    for i in range(20):
+        store.append(replace(record, round=i, started_at="x" * 10_000))
+"""
+
+
+def test_appends_of_several_processes_at_once_stay_whole(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", APPENDS, str(tmp_path / "run")]
+    writers = [subprocess.Popen([*command, text(who).decode()]) for who in (0, 1)]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
     records = read(tmp_path / "run")
-    for who in ("a", "b"):
-        mine = [(each["i"], each["part"]) for each in records if each["who"] == who]
-        assert mine == [(i, part) for i in range(20) for part in range(2)]
-    # The two records of an append stand side by side, whoever else wrote meanwhile.
-    assert all(one["who"] == two["who"] for one, two in zip(records[::2], records[1::2], strict=True))
+    for who in (0, 1):
+        assert [each.round for each in records if each.case.order == who] == list(range(20))
 
 
 def test_a_folder_below_a_file_is_an_error_of_one_line(tmp_path: Path) -> None:
@@ -309,7 +329,7 @@ def refused(folder: Path) -> str:
     """What a store of the folder says when it is given a record."""
     with Store(folder) as store:
         with pytest.raises(UserError) as caught:
-            store.append([line(1), line(2)])
+            store.append(line(1))
         assert not store.written
     return str(caught.value)
 
@@ -321,10 +341,10 @@ def test_records_that_a_full_disk_has_no_room_for_are_in_a_temporary_file(
     told = refused(full)
     (rescued,) = folders[0].iterdir()
     assert told == (
-        f"Cannot write {full / FILE_NAME}: No space left on device. Those of the last round are in {rescued}."
+        f"Cannot write {full / FILE_NAME}: No space left on device. That of the last round is in {rescued}."
     )
     assert rescued.suffix == ".jsonl"
-    assert read(rescued) == [line(1), line(2)]
+    assert read(rescued) == [line(1)]
     assert list(folders[1].iterdir()) == []
     assert read(earlier) == [line(0)]
 
@@ -335,8 +355,8 @@ def test_where_there_is_no_room_for_temporary_files_records_are_in_the_home_fold
     folders[0].rmdir()
     told = refused(full)
     (rescued,) = folders[1].iterdir()
-    assert told.endswith(f". Those of the last round are in {rescued}.")
-    assert read(rescued) == [line(1), line(2)]
+    assert told.endswith(f". That of the last round is in {rescued}.")
+    assert read(rescued) == [line(1)]
 
 
 def test_a_user_without_a_home_loses_nothing_that_a_temporary_file_has_room_for(
@@ -348,7 +368,7 @@ def test_a_user_without_a_home_loses_nothing_that_a_temporary_file_has_room_for(
     monkeypatch.setattr(Path, "home", home)
     told = refused(full)
     (rescued,) = folders[0].iterdir()
-    assert told.endswith(f". Those of the last round are in {rescued}.")
+    assert told.endswith(f". That of the last round is in {rescued}.")
 
 
 def test_records_that_no_disk_has_room_for_are_told_to_be_lost(
@@ -358,19 +378,20 @@ def test_records_that_no_disk_has_room_for_are_told_to_be_lost(
         folder.rmdir()
     assert refused(full) == (
         f"Cannot write {full / FILE_NAME}: No space left on device. "
-        "Those of the last round are lost: no disk has room for them."
+        "That of the last round is lost: no disk has room for it."
     )
 
 
 APPENDS_BEYOND_A_LIMIT = """
 import os, resource, signal, sys
 from pathlib import Path
-from typing import Any
+from msgspec.structs import replace
 from microbench.errors import UserError
+from microbench.results.record import decode
 from microbench.results.store import Store
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 wrote, write = [], os.write
 
 def noting(file, data):
@@ -380,10 +401,11 @@ def noting(file, data):
     return count
 
 os.write = noting
+record = decode(sys.argv[2].encode())
 with Store(Path(sys.argv[1])) as store:
     for size in (10, 100_000, 11):
         try:
-            store.append([{"schema_version": int(sys.argv[2]), "size": size, "x": "x" * size}])
+            store.append(replace(record, started_at="x" * size))
             print(store.written, "kept")
         except UserError as error:
             print(store.written, error)
@@ -396,14 +418,13 @@ def test_an_append_that_fails_half_way_leaves_every_file_as_it_was(
     torn: bytes, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     def of_size(size: int) -> bytes:
-        record = {"schema_version": SCHEMA_VERSION, "size": size, "x": "x" * size}
-        return f"{to_json(record)}\n".encode()
+        return encode(replace(line(0), started_at="x" * size)) + b"\n"
 
-    path = tmp_path / "run" / FILE_NAME
+    path, limit = tmp_path / "run" / FILE_NAME, 4 * len(text(0))
     path.parent.mkdir()
     path.write_bytes(of_size(0) + torn)
     found = subprocess.run(
-        [sys.executable, "-c", APPENDS_BEYOND_A_LIMIT, str(path.parent), str(SCHEMA_VERSION)],
+        [sys.executable, "-c", APPENDS_BEYOND_A_LIMIT, str(path.parent), text(0).decode(), str(limit)],
         env=os.environ | {"TMPDIR": str(folders[0])},
         capture_output=True,
         text=True,
@@ -414,12 +435,12 @@ def test_an_append_that_fails_half_way_leaves_every_file_as_it_was(
     assert told == [
         "True kept",
         f"True Cannot write {path}: File too large. Records written before are kept. "
-        "Those of the last round are lost: no disk has room for them.",
+        "That of the last round is lost: no disk has room for it.",
         "True kept",
     ]
     # Three writes to it came through, the second of which filled the file up to its limit.
     kept = of_size(0) + torn + b"\n" * bool(torn) + of_size(10)
-    assert writes == f"3 {4096 - len(kept)}"
+    assert writes == f"3 {limit - len(kept)}"
     assert path.read_bytes() == kept + of_size(11)
-    assert [record["size"] for record in read(path)] == [0, 10, 11]
+    assert [len(record.started_at) for record in read(path)] == [0, 10, 11]
     assert [list(folder.iterdir()) for folder in folders] == [[], []]

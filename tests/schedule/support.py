@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from factory import series_of
+
 from microbench.compose import from_options
-from microbench.measure.summary import summarize
-from microbench.results.record import Heading, Outcome, Place, Progress, Record, Series, Watch
+from microbench.results.progress import Described, Heading, Progress, Watch
+from microbench.results.record import Measured, Outcome, RoundRecord, Status
 from microbench.results.result import Result
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Answer, Describe, Request
 
-PLACE = Place("cpu", environment={"cpu": "Some CPU"})
+PLACE = Described("cpu", {"cpu": "Some CPU"})
 CORES = 3  # that this process may use
-SAMPLES = array("d", [0.25, 0.5])
-OK = Outcome(series=(Series("inference", "fake", SAMPLES, summary=summarize(SAMPLES)),), cost={"params": 1})
-Act = Callable[[Watch], Outcome]
+SAMPLES = [0.25, 0.5]
+OK = Measured(Outcome(params=1), (series_of("inference", SAMPLES),))
+Act = Callable[[Watch], Measured]
+
+
+def failed(status: Status = Status.ERROR, error: str = "it broke", **more: Any) -> Measured:
+    """What a worker finds of a case that fails."""
+    return Measured(Outcome(status=status, error=error, **more))
 
 
 @dataclass
@@ -50,7 +56,7 @@ class Scripted:
         asked: the batches, in the order in which they were measured.
     """
 
-    outcome: Callable[[int, int], Outcome] = lambda batch, times: OK
+    outcome: Callable[[int, int], Measured] = lambda batch, times: OK
     asked: list[int] = field(default_factory=list)
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
@@ -72,13 +78,13 @@ class Diary:
 
     def begin(self, heading: Heading) -> None:
         where = (heading.turn, heading.turns, heading.round, heading.rounds)
-        self.told.append(("begin", (heading.axes["batch_size"], list(heading.settings), *where)))
+        self.told.append(("begin", (heading.config.batch_size, list(heading.settings), *where)))
 
     def progress(self, progress: Progress) -> None:
         self.told.append(("progress", progress.stage))
 
-    def end(self, records: Sequence[Record]) -> None:
-        self.told.append(("end", [record["phase"] for record in records]))
+    def end(self, record: RoundRecord) -> None:
+        self.told.append(("end", [series.phase for series in record.series]))
 
 
 def cases(*batches: int, **options: Any) -> list[Case]:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from microbench.compose import from_options
 from microbench.errors import StoppedError, UserError
 from microbench.profile.extraction import layers_of
-from microbench.results.layerwise import DistinctLayer
-from microbench.results.record import Outcome, Record, Status, Watch
+from microbench.results.progress import Watch
+from microbench.results.record import DistinctLayer, Outcome, RoundRecord, Status
 from microbench.results.result import Result
 from microbench.schedule.cases import Case
 from microbench.schedule.child import Answer, Describe, Extract, Measure, Request, run
@@ -67,12 +67,12 @@ class Workers:
         pass
 
 
-def firsts(result: Result) -> list[Record]:
+def firsts(result: Result) -> list[RoundRecord]:
     """A record of each case, in the run's order."""
     return [case.first for case in result.cases()]
 
 
-def values(records: Sequence[Record], key: str) -> list[Any]:
+def values(records: Sequence[RoundRecord], key: str) -> list[Any]:
     return [record[key] for record in records]
 
 
@@ -152,13 +152,15 @@ class TestMeasuring:
         assert result.ok
 
     def test_a_layer_that_fails_leaves_the_others(self, take: Take) -> None:
-        workers = Workers(outcomes={"conv": Outcome(Status.ERROR, "it broke")})
+        workers = Workers(outcomes={"conv": Outcome(status=Status.ERROR, error="it broke")})
         result = take(planned(), workers)
         assert values(firsts(result), "status") == ["ok", "error", "ok", "skipped"]
         assert not result.ok
 
     def test_a_model_that_cannot_be_taken_apart_is_a_failed_case(self, take: Take) -> None:
-        workers = Workers(layers=Answer(Outcome(Status.ERROR, "Finding the layers of alexnet failed")))
+        workers = Workers(
+            layers=Answer(Outcome(status=Status.ERROR, error="Finding the layers of alexnet failed"))
+        )
         (record,) = take(planned(), workers).records
         assert (record["status"], record["error"]) == ("error", "Finding the layers of alexnet failed")
         assert (record["cfg_mode"], record["cfg_part"], record["layer"]) == ("train", None, None)

@@ -10,7 +10,7 @@ import pytest
 
 from microbench.errors import UserError
 from microbench.metrics import machine
-from microbench.results.record import Outcome, Record, Status, to_json
+from microbench.results.record import Outcome, RoundRecord, Status
 from microbench.results.result import Result, load
 from microbench.results.store import FILE_NAME, Store
 from microbench.schedule.cases import Case
@@ -18,7 +18,7 @@ from microbench.schedule.resume import arguments_of, before, folder_of, matched
 
 from .support import CORES, OK, PLACE, Scripted, Take, cases
 
-FAILED = Outcome(Status.TIMEOUT, error="took too long")
+FAILED = Outcome(status=Status.TIMEOUT, error="took too long")
 
 
 def runs(*batches: int, rounds: int = 3, **options: Any) -> list[Case]:
@@ -198,10 +198,10 @@ class TestCompleting:
 class TestMatched:
     """Which cases of a run are the same as those of the run before."""
 
-    def records(self, take: Take, *batches: int, **options: Any) -> list[Record]:
+    def records(self, take: Take, *batches: int, **options: Any) -> list[RoundRecord]:
         return take(runs(*batches, **options), Scripted()).records
 
-    def done(self, records: list[Record], planned: list[Case]) -> dict[int, list[int]]:
+    def done(self, records: list[RoundRecord], planned: list[Case]) -> dict[int, list[int]]:
         """By the case's place now, the rounds of it that are done."""
         earlier = before(records, machine.host_id())
         assert earlier is not None

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from microbench.host import allocator
-from microbench.results.record import Outcome, Status, Watch
+from microbench.results.progress import Watch
+from microbench.results.record import Outcome, Status
 from microbench.results.result import load
 from microbench.results.store import Store
 from microbench.schedule import pool, runner
@@ -21,7 +22,7 @@ from microbench.schedule.signals import EndedError, raised
 
 from .support import OK, Diary, Scripted, Take, Workers, cases
 
-FAILED = Outcome(Status.ERROR, error="it broke")
+FAILED = Outcome(status=Status.ERROR, error="it broke")
 
 
 def interleaved(*batches: int, rounds: int = 3, **options: Any) -> list[Any]:

@@ -16,7 +16,8 @@ from microbench import run as run_one
 from microbench import sweep
 from microbench.errors import StoppedError, UserError
 from microbench.metrics import cgroups, cpus, machine
-from microbench.results.record import Outcome, Place, Progress, Record, Status, Watch
+from microbench.results.progress import Place, Progress, Watch
+from microbench.results.record import Outcome, RoundRecord, Status
 from microbench.results.result import load
 from microbench.schedule import runner
 from microbench.schedule.cases import Case
@@ -121,7 +122,7 @@ def test_a_case_that_takes_too_long_keeps_its_samples_and_the_next_one_runs(
 PATIENCE = Patience(budget=60.0, prepare=9.0, whole=15.0, best=0.01)
 
 
-def given_up(take: Take, act: Act) -> tuple[Record, Workers]:
+def given_up(take: Take, act: Act) -> tuple[RoundRecord, Workers]:
     """The record of a case that a search has this patience with, and its workers."""
     workers = Workers([act])
     (case,) = cases(1)
@@ -242,7 +243,7 @@ def test_what_happened_once_is_kept_of_a_worker_that_dies_and_is_not_taken_for_s
 
 
 def test_samples_of_one_case_do_not_get_into_the_next(take: Take) -> None:
-    failed = Outcome(Status.ERROR, error="no")
+    failed = Outcome(status=Status.ERROR, error="no")
     records = take(cases(1, 2), Workers([times_out, lambda watch: failed])).records
     assert [(record["phase"], len(record["samples"])) for record in records] == [("inference", 2), (None, 0)]
 

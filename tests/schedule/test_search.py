@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from microbench.config import Config
-from microbench.results.record import Record, Status
+from microbench.results.record import RoundRecord, Status
 from microbench.schedule.cases import Case
 from microbench.schedule.patience import HOPELESS, LOST, SAMPLES, Patience
 from microbench.schedule.search import (
@@ -44,7 +44,7 @@ class Machine:
         isolation: of all cases.
     """
 
-    timed: Callable[..., list[Record]]
+    timed: Callable[..., list[RoundRecord]]
     times: Mapping[str, float | None]
     cost: float | Mapping[str, float] = 1.0
     formats: Mapping[str, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Machine:
     warned: Mapping[str, str] = field(default_factory=dict)
     isolation: str = "fork"
     clock: float = 0.0
-    records: list[Record] = field(default_factory=list)
+    records: list[RoundRecord] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
 
     def run(self, budget: float = BUDGET) -> list[tuple[str, int]]:
@@ -104,7 +104,7 @@ class Machine:
 
     def _records(
         self, case: Case, time: float | None, error: tuple[Status, str] = (Status.ERROR, "it broke")
-    ) -> list[Record]:
+    ) -> list[RoundRecord]:
         code = self.warned.get(name_of(case))
         more = {"round": case.round, "started_at": f"{case.order} {case.round}"} | (
             {"warnings": [{"code": code, "message": "doubtful"}]} if code else {}

@@ -18,7 +18,7 @@ from typing import Any, cast
 import pytest
 
 from microbench.config import Config
-from microbench.results.record import Progress, Watch
+from microbench.results.progress import Progress, Watch
 from microbench.schedule.child import Measure, Request
 from microbench.schedule.workers import (
     Deadline,
