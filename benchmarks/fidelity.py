@@ -22,8 +22,8 @@ from statistics import mean, stdev
 from hand_loop import CASES
 from scipy.stats import t as student
 
-from microbench.metrics.cpus import physical_cores
-from microbench.results.store import read
+from microbench.records.store import read
+from microbench.system.cpus import physical_cores
 
 SECONDS = {"vgg16-train": 1.0, "resnet18-infer": 5.0, "conv3x3_1-train": 3.0, "dense-infer": 2.0}
 

@@ -21,7 +21,7 @@ from typing import Any
 from fidelity import interval
 
 import microbench
-from microbench.metrics.cpus import physical_cores
+from microbench.system.cpus import physical_cores
 
 PYTHON, CPP = "torchscript", "libtorch"
 NOTHING = {"model": "layer", "model.cls": "torch.nn.Identity", "model.input_shape": [[1]]}

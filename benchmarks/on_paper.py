@@ -11,8 +11,8 @@ import warnings
 
 import torch
 
-from microbench.catalog import torchvision_models
 from microbench.config import ModelConfig
+from microbench.options.catalog import torchvision_models
 from microbench.profile.deferred import Deferred
 from microbench.profile.paper import trace_on_paper
 from microbench.profile.study import Study

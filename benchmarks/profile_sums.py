@@ -15,9 +15,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import microbench
-from microbench.results.layers import Kind
-from microbench.results.profile import Profile
-from microbench.results.result import Result
+from microbench.analysis.calls import Kind
+from microbench.analysis.profile import Profile
+from microbench.records.result import Result
 
 MODELS = ("resnet50", "vit_b_16", "lstm", "mobilenet_v2")
 

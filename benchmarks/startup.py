@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from microbench.results.result import load
+from microbench.records.result import load
 
 REPEATS, FURTHER = 7, 20
 SHORT = ["measure.max_time=0.1", "measure.max_warmup=0.1"]

@@ -33,8 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from microbench.results.result import load
-from microbench.results.store import FILE_NAME
+from microbench.records.result import load
+from microbench.records.store import FILE_NAME
 
 SWEEP = (
     "-m",

@@ -26,8 +26,8 @@ from typing import Any
 
 import microbench
 from microbench.config import MeasureConfig
-from microbench.results.cases import CaseResult
-from microbench.results.result import Result
+from microbench.records.cases import CaseResult
+from microbench.records.result import Result
 
 HERE = Path(__file__).parent
 MEASURE = {"measure.max_time": 1.0, "measure.max_warmup": 1.0}

@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 import microbench
-from microbench.catalog import torchvision_models
-from microbench.reports.sweep import sweep_table
+from microbench.options.catalog import torchvision_models
+from microbench.tables.sweep import sweep_table
 
 FEW = {
     "rounds": 1,

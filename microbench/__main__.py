@@ -2,6 +2,6 @@
 
 import sys
 
-from microbench.cli import main
+from microbench.cli.main import main
 
 sys.exit(main())

@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 from microbench.config import MARGIN
 from microbench.errors import UserError, unknown
-from microbench.results import result as results
-from microbench.schedule.cases import Case
+from microbench.records import result as results
+from microbench.run.case import Case
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
     from torch import nn
 
-    from microbench.reports.comparison import Comparison
-    from microbench.reports.profile import ProfileTable
-    from microbench.results.profile import Profile
-    from microbench.results.search import Found as SearchResult
+    from microbench.analysis.profile import Profile
+    from microbench.analysis.search import Found as SearchResult
+    from microbench.tables.compare import Comparison
+    from microbench.tables.profile import ProfileTable
 
 
 class Result(results.Result):
     """What one run measured; printed, it is what the command line shows of it."""
 
     def __str__(self) -> str:
-        from microbench.reports.terminal import text_of
+        from microbench.tables.terminal import text_of
 
         return text_of(self)
 
     def search(self) -> SearchResult | None:
-        """What a search for the fastest configuration found; None for another run, or if plain eager failed."""
-        from microbench.results.search import found  # brings scipy
+        """What a search for the fastest configuration found; None without one, or if plain eager failed."""
+        from microbench.analysis.search import found  # brings scipy
 
         return found(self.cases()) if self.is_search else None
 
@@ -48,7 +48,7 @@ class Result(results.Result):
         Raises:
             UserError: the result is of something else, or the case failed, or there are several.
         """
-        from microbench.results.profile import profile_of
+        from microbench.analysis.profile import profile_of
 
         cases = self.cases()
         if place is None and len(cases) != 1:
@@ -78,10 +78,10 @@ class Result(results.Result):
         """
         import pandas as pd
 
-        from microbench.results import reference
+        from microbench.analysis import published
 
-        rows = reference.rows(self.cases(), reference.load(name))
-        return pd.DataFrame([each for row in rows for each in reference.flat(row)])
+        rows = published.rows(self.cases(), published.load(name))
+        return pd.DataFrame([each for row in rows for each in published.flat(row)])
 
 
 Measured = results.Result | Path | str | Iterable[Path | str]
@@ -161,8 +161,8 @@ def compare(
         NothingToCompareError: no case pairs with another, or none that do were measured.
         UserError: a file cannot be read, or an argument has a value that is not possible.
     """
-    from microbench.reports.comparison import Comparison
-    from microbench.results import compare as comparing
+    from microbench.analysis import compare as comparing
+    from microbench.tables.compare import Comparison
 
     second = None if b is None else _result(b)
     return Comparison(**vars(comparing.compare(_result(a), second, by, baseline, margin, phase)))
@@ -213,7 +213,7 @@ def stat(
         UserError: what cannot be profiled, or fails on these inputs, and where.
     """
     from microbench.profile import stat as profiling
-    from microbench.reports.profile import ProfileTable
+    from microbench.tables.profile import ProfileTable
 
     options: dict[str, Any] = {"view": view, "columns": columns, "depth": depth, "energy": energy or {}}
     shown = _checked(options, timing, memory, training)
@@ -229,8 +229,8 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
     Raises:
         UserError: there is no such view, column or constant, or it is not possible.
     """
+    from microbench.analysis.columns import available, check, names_of
     from microbench.config import EnergyConfig
-    from microbench.results.columns import available, check, names_of
     from microbench.validation import check_depth, check_name, check_value
 
     view, columns, depth, energy = options.values()
@@ -256,11 +256,11 @@ def _result(measured: Measured) -> results.Result:
 
 
 def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) -> Result:
-    from microbench.compose import from_options
-    from microbench.reports.progress import Silent
-    from microbench.results.store import Store
-    from microbench.schedule.resume import folder_of
-    from microbench.schedule.runner import Run
+    from microbench.options.compose import from_options
+    from microbench.records.store import Store
+    from microbench.run.resume import folder_of
+    from microbench.run.runner import Run
+    from microbench.tables.progress import Silent
 
     if strange := [key for key in options if key.startswith("hydra")]:
         raise UserError(f"{strange[0]} is for the command line: give folder=DIR for the records.")

@@ -31,12 +31,10 @@ from microbench.measure.experiment import Clock, Experiment
 from microbench.measure.sampler import Sampled
 from microbench.measure.stopping import StoppingRule
 from microbench.measure.warmup import Warmup
-from microbench.metrics import cpus
-from microbench.metrics.sensors import Sensors
 from microbench.modes import Findings
-from microbench.results.peaks import Peaks
-from microbench.results.progress import Described, Progress, Watch
-from microbench.results.record import (
+from microbench.records.peaks import Peaks
+from microbench.records.progress import Described, Progress, Watch
+from microbench.records.record import (
     BenchmarkWarning,
     Measured,
     Outcome,
@@ -47,8 +45,10 @@ from microbench.results.record import (
     WarningCode,
     unverified,
 )
-from microbench.results.summary import summarize
+from microbench.records.summary import summarize
 from microbench.stats.median import LEAST_FOR_INTERVAL
+from microbench.system import cpus
+from microbench.system.sensors import Sensors
 from microbench.verify.constancy import Inputs, changed, state_of
 from microbench.workloads import Workload
 

@@ -10,8 +10,8 @@ from factory import QUIET, checked, configured, record_of, series_of, split
 from msgspec.structs import replace
 
 from microbench.config import ModelConfig
-from microbench.results.peaks import Peaks
-from microbench.results.record import (
+from microbench.records.peaks import Peaks
+from microbench.records.record import (
     BenchmarkWarning,
     Check,
     Outcome,

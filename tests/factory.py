@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from microbench.config import Config, ModelConfig
-from microbench.results.record import (
+from microbench.records.record import (
     Check,
     DistinctLayer,
     Machine,
@@ -23,8 +23,8 @@ from microbench.results.record import (
     Series,
     Summary,
 )
-from microbench.results.summary import summarize
-from microbench.schedule.cases import Case
+from microbench.records.summary import summarize
+from microbench.run.case import Case
 from microbench.verify.judging import Checked
 
 MACHINE = Machine(
@@ -60,7 +60,7 @@ QUIET = Readings(
 
 
 def configured(**settings: Any) -> Config:
-    """A dense layer's inference, with these settings; a group's name by its own, one in it as `group__name`."""
+    """A dense layer's inference with these settings: a group by its name, one in it as `group__name`."""
     config = Config(model=ModelConfig("layer", "dense", "torch.nn.Linear", input_shape=[1024]), threads=2)
     config.optimizer.cls, config.optimizer.lr = "SGD", 1e-6
     for key, value in (NAMED | settings).items():

@@ -83,7 +83,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_installed_has_its_configuration_files(installed: Path, tmp_path: Path) -> None:
     script = """
-from microbench.cli import main
+from microbench.cli.main import main
 from microbench.distribution import CONF
 
 print(CONF)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from microbench.catalog import torchvision_models
 from microbench.errors import INTERPRETED, UserError, first_line, nearest, unknown
+from microbench.options.catalog import torchvision_models
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from microbench.axes import combined
-from microbench.compose import composing, from_command_line, from_options, preset_of, register
+from microbench.analysis import published
+from microbench.cli.list import description
 from microbench.distribution import CONF
 from microbench.errors import UserError
-from microbench.results import reference
-from microbench.schedule.cases import Case
-from microbench.verbs.list import description
+from microbench.options.compose import composing, from_command_line, from_options, preset_of, register
+from microbench.options.sweep import combined
+from microbench.run.case import Case
 
 PRESETS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 TABLES = {
@@ -91,11 +91,11 @@ class TestShipped:
             tasks = combined(given, preset_of(given, None))
         options = [dict(each.split("=", 1) for each in task) for task in tasks]
         swept = {(each["model"], int(each.get("batch_size", case.config.batch_size))) for each in options}
-        table = reference.load(TABLES[name])
+        table = published.load(TABLES[name])
         models = {model for model, _ in swept}
-        published = {(table.model(each.workload), each.batch_size) for each in table.figures}
-        assert {pair for pair in published if pair[0] in models} <= swept
-        assert models <= {model for model, _ in published}
+        known = {(table.model(each.workload), each.batch_size) for each in table.figures}
+        assert {pair for pair in known if pair[0] in models} <= swept
+        assert models <= {model for model, _ in known}
 
     def test_every_model_that_a_table_has_is_in_a_preset(self, cases: Cases) -> None:
         """But for those of a table that no preset shows."""
@@ -106,7 +106,7 @@ class TestShipped:
                 params = preset_of({"experiment": [f"+experiment={name}"]}, None).params
             swept.setdefault(table, set()).update(params["model"].replace(" ", "").split(","))
         for name, models in swept.items():
-            table = reference.load(name)
+            table = published.load(name)
             assert {table.model(each.workload) for each in table.figures} - {None} == models
 
     def test_each_case_of_convnet_mkldnn_is_led_to_by_its_command(self, cases: Cases) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from microbench.cli import carry_out
-from microbench.compose import Plan, from_command_line, from_options
+from microbench.cli.session import carry_out
 from microbench.errors import UserError
+from microbench.options.compose import Plan, from_command_line, from_options
 from microbench.quoting import command, option
-from microbench.results.record import SCHEMA_VERSION
-from microbench.results.store import Store
-from microbench.schedule import runner
-from microbench.schedule.resume import arguments_of
+from microbench.records.record import SCHEMA_VERSION
+from microbench.records.store import Store
+from microbench.run import runner
+from microbench.run.resume import arguments_of
 
 NAMES = [
     "plain",

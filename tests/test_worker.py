@@ -18,17 +18,17 @@ from fakes import FakeDevice
 from packages import importable, install
 
 from microbench import devices, engines, worker, workloads
-from microbench.compose import from_options
 from microbench.config import Config, PrecisionConfig, value_of
 from microbench.errors import FailedAt
 from microbench.formats import arithmetic
 from microbench.host import state
 from microbench.measure import warmup
-from microbench.metrics import cpus
-from microbench.results.peaks import Peaks
-from microbench.results.progress import Progress
-from microbench.results.record import Check, Correctness, Outcome, Readings, Status, StopReason, WarningCode
-from microbench.results.summary import summarize
+from microbench.options.compose import from_options
+from microbench.records.peaks import Peaks
+from microbench.records.progress import Progress
+from microbench.records.record import Check, Correctness, Outcome, Readings, Status, StopReason, WarningCode
+from microbench.records.summary import summarize
+from microbench.system import cpus
 from microbench.verify import plausible
 from microbench.worker import describe, explain, is_out_of_memory, measure_case
 

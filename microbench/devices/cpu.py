@@ -17,9 +17,9 @@ from microbench import devices
 from microbench.config import Config
 from microbench.devices import Level
 from microbench.errors import UserError
-from microbench.metrics import cpus
-from microbench.metrics.energy import Meter
-from microbench.metrics.process import PeakMemory
+from microbench.system import cpus
+from microbench.system.energy import Meter
+from microbench.system.process import PeakMemory
 
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
 """Variables that keep libraries from instructions that the CPU has."""

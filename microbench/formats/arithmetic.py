@@ -13,7 +13,7 @@ import torch
 
 from microbench.config import PrecisionConfig
 from microbench.formats import mkldnn
-from microbench.metrics.files import read
+from microbench.system.files import read
 
 X86 = ("x86_64", "AMD64")
 ARM = ("aarch64", "arm64")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from microbench.errors import SkippedError, UserError
-from microbench.metrics import cpus
+from microbench.system import cpus
 
 
 def chosen(affinity: Any, threads: int) -> set[int] | None:

@@ -10,8 +10,8 @@ import torch
 from microbench.config import Config
 from microbench.errors import SkippedError, UserError
 from microbench.host import affinity, allocator
-from microbench.metrics import cpus, machine
-from microbench.results.record import Process
+from microbench.records.record import Process
+from microbench.system import cpus, machine
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from microbench.measure.warmup import Warmup
-from microbench.results.record import BenchmarkWarning, Process, Series, Summary, WarningCode
+from microbench.records.record import BenchmarkWarning, Process, Series, Summary, WarningCode
 from microbench.stats.modality import two_speeds
 
 DRIFT_TOLERANCE = 0.05  # of the median, from the first sample to the last

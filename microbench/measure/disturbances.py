@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from microbench.results.record import BenchmarkWarning, Readings, WarningCode
+from microbench.records.record import BenchmarkWarning, Readings, WarningCode
 
 LEAST_SECONDS = 0.05  # of what the kernel counts in hundredths: fewer than five say nothing of a rate
 WAITED = 0.05  # seconds a second: what the times may be too long by

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from microbench.measure.experiment import Clock, Experiment, Mark
 from microbench.measure.stopping import StoppingRule
 from microbench.measure.warmup import Warmup, warm_up
-from microbench.results.progress import Progress, Watch
-from microbench.results.record import StopReason
+from microbench.records.progress import Progress, Watch
+from microbench.records.record import StopReason
 from microbench.stats.median import relative_half_width
 
 REPORT_EVERY = 0.5  # seconds between reports: what a crash can lose, and how often a display is drawn

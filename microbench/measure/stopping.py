@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
-from microbench.results.record import StopReason
+from microbench.records.record import StopReason
 from microbench.stats.median import LEAST_FOR_INTERVAL, relative_half_width
 
 GROWTH = 1.25

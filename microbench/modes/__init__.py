@@ -20,8 +20,8 @@ from microbench.devices import Device
 from microbench.engines import Answer, Program
 from microbench.measure.experiment import Experiment
 from microbench.measure.sampler import Sampled
-from microbench.results.peaks import Peaks
-from microbench.results.record import Call
+from microbench.records.peaks import Peaks
+from microbench.records.record import Call
 from microbench.workloads import tensors
 
 

@@ -22,7 +22,7 @@ from microbench.profile.power import joules_per_call
 from microbench.profile.study import Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.profile.tracing import trace
-from microbench.results.record import Call
+from microbench.records.record import Call
 from microbench.workloads import Objective, Workload
 
 __all__ = ["TRAINING", "answer", "check", "experiment", "on_paper"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from microbench.profile.counts import Counts
-from microbench.results.record import Kind
+from microbench.records.record import Kind
 from microbench.workloads import tensors
 
 

@@ -12,7 +12,7 @@ from microbench.config import Config
 from microbench.profile.parts import arranged, on_paper, recorded, untrainable
 from microbench.profile.tracing import type_name
 from microbench.profile.uses import Form, Use
-from microbench.results.record import DistinctLayer
+from microbench.records.record import DistinctLayer
 
 PLAIN = (type(None), bool, int, float, complex, str, torch.dtype)
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from microbench.metrics import files
-from microbench.results.peaks import Peaks
+from microbench.records.peaks import Peaks
+from microbench.system import files
 
 Identity = Mapping[str, Any]
 """What peaks depend on, in JSON's types."""

@@ -17,11 +17,11 @@ from microbench.devices import Device
 from microbench.formats import arithmetic
 from microbench.measure.disturbances import disturbances
 from microbench.measure.experiment import Clock
-from microbench.metrics import cgroups, cpus, machine
-from microbench.metrics.sensors import Sensors
 from microbench.profile import kept
-from microbench.results.peaks import Peaks
-from microbench.results.record import WarningCode
+from microbench.records.peaks import Peaks
+from microbench.records.record import WarningCode
+from microbench.system import cgroups, cpus, machine
+from microbench.system.sensors import Sensors
 
 METHOD = 4  # raised when peaks are measured in another way: what was kept before is then measured again
 LONG = 0.05  # seconds of a call: work is enlarged until it takes about as long

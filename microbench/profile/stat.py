@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from microbench import devices
+from microbench.analysis.profile import Profile
+from microbench.analysis.typical import interquartile_mean
 from microbench.errors import FailedAt, UserError, first_line
 from microbench.measure import sampler
 from microbench.measure.disturbances import disturbances
 from microbench.measure.stopping import StoppingRule
-from microbench.metrics import machine
-from microbench.metrics.sensors import Sensors
 from microbench.profile.arguments import Arguments, arguments_of, check, home, place_of
 from microbench.profile.calls import Call
 from microbench.profile.paper import trace_on_paper
@@ -27,8 +27,8 @@ from microbench.profile.power import joules_per_call
 from microbench.profile.stand_in import called, copied
 from microbench.profile.study import CallMemory, Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
-from microbench.results.profile import Profile
-from microbench.results.typical import interquartile_mean
+from microbench.system import machine
+from microbench.system.sensors import Sensors
 
 RULE = StoppingRule(rel_ci=0.02, min_time=0.5, max_time=5.0, min_samples=10, max_samples=10_000)
 LONGEST_WARMUP = 3.0  # seconds

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from microbench.analysis.calls import Row, rows_of
 from microbench.devices import Device, Level
 from microbench.profile.calls import Call
 from microbench.profile.timing import Passes
-from microbench.results import record
-from microbench.results.layers import Row, rows_of
-from microbench.results.record import Kind
+from microbench.records import record
+from microbench.records.record import Kind
 
 
 @dataclass(frozen=True)

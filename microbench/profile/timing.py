@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from microbench.analysis.typical import interquartile_mean
 from microbench.errors import UserError
 from microbench.measure.experiment import Clock, Experiment, Mark, Marker
 from microbench.profile.calls import Call
 from microbench.profile.tracing import Operators, calling
-from microbench.results.record import Kind
-from microbench.results.typical import interquartile_mean
+from microbench.records.record import Kind
 
 UNTOUCHED, MODULES, FUNCTIONS = "untouched", "modules", "functions"  # the passes of a sample
 CALIBRATION = 200  # calls of a calibration pass

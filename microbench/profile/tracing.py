@@ -24,7 +24,7 @@ from microbench.profile import counts, gradients
 from microbench.profile.calls import Call, dtype_of, shapes
 from microbench.profile.counts import Counts
 from microbench.profile.counts.executed import has_ways_of_its_own
-from microbench.results.record import Kind
+from microbench.records.record import Kind
 from microbench.workloads import tensors
 
 

@@ -9,7 +9,7 @@ from microbench.config import Config
 from microbench.devices import Device
 from microbench.engines import Answer, Program
 from microbench.modes import Mode
-from microbench.results.record import Check, Correctness
+from microbench.records.record import Check, Correctness
 from microbench.verify.errors import Errors, errors_of, shapes_differ, top1_agreement
 from microbench.verify.judging import Checked, judge
 from microbench.verify.plausible import implausible
@@ -49,7 +49,9 @@ def verify(
     if not config.verify:
         return Checked(Check(answer=Correctness.OFF))
     if is_reference(config):
-        return _with_plausibility(Checked(Check(answer=Correctness.REFERENCE)), config, device, mode, seconds, first)
+        return _with_plausibility(
+            Checked(Check(answer=Correctness.REFERENCE)), config, device, mode, seconds, first
+        )
     reference = Reference(config, device, mode)
     wanted, eager = reference.timed_answer(restoring=program)
     checked = _compared(config, mode, program, reference, wanted)

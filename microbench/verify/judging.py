@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from microbench.config import Config
-from microbench.results.record import BenchmarkWarning, Check, Correctness, Outcome, Status, WarningCode
+from microbench.records.record import BenchmarkWarning, Check, Correctness, Outcome, Status, WarningCode
 from microbench.verify.errors import Errors
 
 SLACK = 4.0

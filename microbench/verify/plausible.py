@@ -14,7 +14,7 @@ from microbench.host import state
 from microbench.profile.deferred import Deferred
 from microbench.profile.paper import trace_on_paper
 from microbench.profile.peaks import fastest, peaks
-from microbench.results.peaks import Peaks
+from microbench.records.peaks import Peaks
 
 MARGIN = 10.0
 """How many times as fast as the peak a case may seem.

@@ -16,7 +16,7 @@ from microbench import devices
 from microbench.config import Config, DeviceConfig
 from microbench.devices import Level, cpu
 from microbench.errors import UserError
-from microbench.metrics import cpus, energy
+from microbench.system import cpus, energy
 
 
 def test_the_hosts_clock_tells_seconds_after_the_first_mark() -> None:

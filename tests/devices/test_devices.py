@@ -9,11 +9,11 @@ import torch
 from fakes import FakeClock
 
 from microbench import devices, engines, registry
-from microbench.compose import from_options
 from microbench.config import Config, DeviceConfig, PrecisionConfig
 from microbench.devices import Level, cpu, cuda
 from microbench.errors import SkippedError, UserError
-from microbench.results.record import Status
+from microbench.options.compose import from_options
+from microbench.records.record import Status
 from microbench.worker import describe, measure_case
 
 

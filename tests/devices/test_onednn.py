@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from microbench import devices, engines
-from microbench.compose import from_options
 from microbench.engines import Job
 from microbench.errors import SkippedError
 from microbench.formats import mkldnn
+from microbench.options.compose import from_options
 from microbench.workloads import Workload
 from microbench.workloads.layer import OnesGradient
 

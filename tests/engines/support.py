@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microbench.compose import from_options
 from microbench.config import Config
 from microbench.engines import Answer, Job, eager
 from microbench.modes import infer, train
+from microbench.options.compose import from_options
 from microbench.workloads import Workload
 from microbench.workloads.layer import OnesGradient
 from microbench.workloads.torchvision import CrossEntropy

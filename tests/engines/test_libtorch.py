@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from microbench import devices, engines
-from microbench.compose import from_options
 from microbench.config import Config, OptimizerConfig
 from microbench.engines import Answer, Job, eager, libtorch
 from microbench.engines.libtorch import build, optimizers, traced
@@ -25,10 +24,11 @@ from microbench.engines.libtorch.loop import LoopProgram
 from microbench.engines.libtorch.process import Process, ProgramError
 from microbench.errors import SkippedError, UserError
 from microbench.host.state import denormals_flushed, threads_set
-from microbench.metrics import cgroups
-from microbench.metrics.load import threads
-from microbench.metrics.process import Usage
 from microbench.modes import infer, train
+from microbench.options.compose import from_options
+from microbench.system import cgroups
+from microbench.system.load import threads
+from microbench.system.process import Usage
 from microbench.verify.reference import without_dropout
 from microbench.worker import is_out_of_memory
 from microbench.workloads import Objective, Workload

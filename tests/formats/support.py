@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from microbench import engines
-from microbench.compose import from_options
 from microbench.config import Config
 from microbench.engines import Job, Program
+from microbench.options.compose import from_options
 from microbench.workloads import Objective, Workload
 from microbench.workloads.layer import OnesGradient
 

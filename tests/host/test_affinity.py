@@ -7,7 +7,7 @@ import pytest
 
 from microbench.errors import SkippedError, UserError
 from microbench.host.affinity import bound, chosen
-from microbench.metrics import cpus
+from microbench.system import cpus
 
 linux = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="binds processes to CPUs")
 

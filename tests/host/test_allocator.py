@@ -156,7 +156,7 @@ def test_no_other_c_library_is_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_that_is_started_with_the_variables_is_served_by_the_allocator(name: str) -> None:
     if find(name) is None:
         pytest.skip(f"{name} is not installed")
-    script = "from microbench.metrics import machine; print(machine.allocator())"
+    script = "from microbench.system import machine; print(machine.allocator())"
     env = os.environ | variables(name)
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == name

@@ -15,7 +15,7 @@ import torch
 from microbench.config import Config
 from microbench.errors import SkippedError, UserError
 from microbench.host import allocator, state
-from microbench.metrics import cpus, machine
+from microbench.system import cpus, machine
 
 SCRIPT = """
 import json, resource, sys

@@ -8,8 +8,8 @@ import pytest
 
 from microbench.measure.cautions import Changes, Wanted, cautions, not_repeatable
 from microbench.measure.warmup import Warmup
-from microbench.results.record import BenchmarkWarning, Series, Summary, WarningCode
-from microbench.results.summary import summarize
+from microbench.records.record import BenchmarkWarning, Series, Summary, WarningCode
+from microbench.records.summary import summarize
 
 WANTED = Wanted(rel_ci=0.01, max_warmup=3.0, rounds=1)
 SETTLED = Warmup(array("d", [0.5, 0.5]), windows=2, settled=True, typical=0.5)

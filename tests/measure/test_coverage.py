@@ -16,8 +16,8 @@ from scipy.special import ndtri
 from microbench.measure.experiment import Experiment, Mark, Marker
 from microbench.measure.sampler import sample
 from microbench.measure.stopping import StoppingRule
-from microbench.results.record import StopReason, Summary
-from microbench.results.summary import summarize
+from microbench.records.record import StopReason, Summary
+from microbench.records.summary import summarize
 
 RUNS = 300
 LEAST_COVERAGE = 0.90

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from microbench.measure.disturbances import Surroundings, disturbances
-from microbench.results.record import BenchmarkWarning, Readings, WarningCode
+from microbench.records.record import BenchmarkWarning, Readings, WarningCode
 
 QUIET = Readings(
     sampling_seconds=2.0,

@@ -11,8 +11,8 @@ from fakes import FakeClock
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.measure.sampler import Sampled, calibrate, heat, observe, quiet_gc, sample
 from microbench.measure.stopping import StoppingRule
-from microbench.results.progress import Progress
-from microbench.results.record import StopReason
+from microbench.records.progress import Progress
+from microbench.records.record import StopReason
 from microbench.stats.median import relative_half_width
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from microbench.measure.stopping import StoppingRule
-from microbench.results.record import StopReason
+from microbench.records.record import StopReason
 
 RULE = StoppingRule(rel_ci=0.1, min_time=2.0, max_time=10.0, min_samples=8, max_samples=100)
 NARROW = [1.0] * 8

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from microbench.results.summary import summarize
+from microbench.records.summary import summarize
 from microbench.stats.median import median_interval
 from microbench.stats.trend import LEAST, trend
 

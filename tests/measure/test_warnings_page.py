@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from microbench.results.record import Readings, WarningCode
+from microbench.records.record import Readings, WarningCode
 
 PAGE = (Path(__file__).parents[2] / "docs" / "warnings.md").read_text()
 

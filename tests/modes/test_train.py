@@ -12,13 +12,13 @@ import torch
 from fakes import FakeClock
 from torch import Tensor, nn
 
-from microbench.compose import from_options
 from microbench.config import Config, OptimizerConfig, PrecisionConfig
 from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.measure.experiment import Experiment
 from microbench.measure.sampler import calibrate, observe
 from microbench.modes import Trial, find, train
+from microbench.options.compose import from_options
 from microbench.workloads import Objective, Workload
 from microbench.workloads.layer import OnesGradient
 

@@ -15,8 +15,8 @@ from fakes import FakeClock, FakeDevice
 from microbench.devices import cpu
 from microbench.measure.disturbances import Surroundings
 from microbench.profile import kept, peaks
-from microbench.results.peaks import Peaks
-from microbench.results.record import Readings
+from microbench.records.peaks import Peaks
+from microbench.records.record import Readings
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -405,9 +405,9 @@ class TestKept:
     @pytest.mark.parametrize(
         "change",
         [
-            ("microbench.metrics.machine.host_id", lambda: "another"),
-            ("microbench.metrics.cpus.usable", lambda: {0}),
-            ("microbench.metrics.cgroups.cpu_quota", lambda: 0.5),
+            ("microbench.system.machine.host_id", lambda: "another"),
+            ("microbench.system.cpus.usable", lambda: {0}),
+            ("microbench.system.cgroups.cpu_quota", lambda: 0.5),
             ("microbench.devices.cpu.Device.describe", lambda self: {"cpu_capability": "DEFAULT"}),
             ("torch.__version__", "3.0"),
             ("microbench.devices.cpu.LIMITS", ("PATH",)),

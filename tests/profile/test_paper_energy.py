@@ -7,11 +7,11 @@ import pytest
 import torch
 from torchvision import models
 
+from microbench.analysis.calls import Kind
+from microbench.analysis.energy import estimate
 from microbench.config import EnergyConfig
 from microbench.profile.calls import Call
 from microbench.profile.paper import trace_on_paper
-from microbench.results.energy import estimate
-from microbench.results.layers import Kind
 
 
 def published() -> dict[str, float]:

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import torch
 
+from microbench.analysis import published
 from microbench.profile.calls import Call
 from microbench.profile.tracing import trace
-from microbench.results import reference
-from microbench.results.layers import Kind
+from microbench.records.record import Kind
 
 COLUMNS = ["name", "type", "in_shape", "out_shape", "params", "flops", "mem_r", "mem_w", "mem_rw", "macc"]
 
 
-def published(table: str) -> list[dict[str, str]]:
-    with (reference.FOLDER / f"{table}.csv").open() as file:
+def rows_of(table: str) -> list[dict[str, str]]:
+    with (published.FOLDER / f"{table}.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -49,14 +49,14 @@ def on_paper(classifier: Callable[..., Any], name: str) -> list[Call]:
 
 def test_every_published_layer_of_mobilenet_v2_is_reproduced_exactly(classifier: Callable[..., Any]) -> None:
     rows = [row(call) for call in on_paper(classifier, "mobilenet_v2")]
-    wanted = [{column: each[column] for column in COLUMNS} for each in published("rasp_mobilenet_v2_layers")]
+    wanted = [{column: each[column] for column in COLUMNS} for each in rows_of("rasp_mobilenet_v2_layers")]
     assert len(wanted) == 141
     assert rows == wanted
 
 
 QUANTITIES = ("params", "flops")
 MODELS: dict[str, dict[str, float]] = {}
-for each in published("rasp_torchvision_cpu"):
+for each in rows_of("rasp_torchvision_cpu"):
     if each["quantity"] in QUANTITIES:
         MODELS.setdefault(each["workload"], {})[each["quantity"]] = float(each["value"])
 

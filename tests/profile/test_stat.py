@@ -17,8 +17,8 @@ import microbench
 from microbench import UserError
 from microbench.measure.stopping import StoppingRule
 from microbench.profile.timing import Cost, Marking
-from microbench.results.peaks import Peaks
-from microbench.results.record import BenchmarkWarning, WarningCode
+from microbench.records.peaks import Peaks
+from microbench.records.record import BenchmarkWarning, WarningCode
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,10 +1,10 @@
 import torch
 from torch import Tensor, nn
 
+from microbench.analysis.calls import Kind
 from microbench.devices import find
 from microbench.profile.study import Study, measure_memory
 from microbench.profile.tracing import trace
-from microbench.results.layers import Kind
 
 KIB = 1024
 ROW = 256 * KIB  # bytes of the tensors below

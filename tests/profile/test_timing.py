@@ -8,6 +8,7 @@ import torch
 from fakes import FakeClock
 from torch import Tensor, nn
 
+from microbench.analysis.profile import Profile
 from microbench.errors import UserError
 from microbench.measure.sampler import Sampled, sample
 from microbench.measure.stopping import StoppingRule
@@ -15,7 +16,6 @@ from microbench.profile.calls import Call
 from microbench.profile.study import Study
 from microbench.profile.timing import Cost, Marking, Passes, call_times, marking
 from microbench.profile.tracing import trace
-from microbench.results.profile import Profile
 
 CPU = torch.device("cpu")
 FREE = Marking(Cost(0.0, 0.0), Cost(0.0, 0.0))

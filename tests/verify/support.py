@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 from microbench import devices, engines, modes, workloads
-from microbench.compose import from_options
 from microbench.config import Config, value_of
 from microbench.devices import Device
 from microbench.engines import Job, Program
 from microbench.modes import Mode
-from microbench.results.record import Check
+from microbench.options.compose import from_options
+from microbench.records.record import Check
 from microbench.verify import verify
 
 

@@ -7,7 +7,7 @@ from math import inf
 import pytest
 
 from microbench.config import Config, PrecisionConfig
-from microbench.results.record import Check, Correctness
+from microbench.records.record import Check, Correctness
 from microbench.verify.errors import Errors
 from microbench.verify.judging import judge
 

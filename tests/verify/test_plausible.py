@@ -8,7 +8,7 @@ import pytest
 
 from microbench import devices
 from microbench.config import PrecisionConfig
-from microbench.results.peaks import Peaks
+from microbench.records.peaks import Peaks
 from microbench.verify import plausible
 
 from .support import config

@@ -17,7 +17,7 @@ from microbench.config import PrecisionConfig
 from microbench.engines import Program
 from microbench.measure import sampler
 from microbench.modes import train
-from microbench.results.record import Correctness
+from microbench.records.record import Correctness
 from microbench.verify.reference import Reference
 from microbench.workloads import Workload
 from microbench.workloads.torchvision import CrossEntropy

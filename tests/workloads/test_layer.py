@@ -10,12 +10,12 @@ import yaml
 from torch import Tensor, nn
 
 from microbench import workloads
-from microbench.compose import from_options
 from microbench.config import Config, ModelConfig, PrecisionConfig
 from microbench.distribution import CONF
 from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.modes import is_finite
+from microbench.options.compose import from_options
 from microbench.workloads import Workload, tensors
 from microbench.workloads.layer import OnesGradient, locate
 

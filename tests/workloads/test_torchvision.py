@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from microbench import workloads
-from microbench.compose import from_options
 from microbench.config import Config, ModelConfig, PrecisionConfig
 from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
+from microbench.options.compose import from_options
 from microbench.workloads import Workload
 from microbench.workloads.torchvision import CrossEntropy, build
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from microbench.errors import SkippedError, first_line
-from microbench.metrics import files
+from microbench.system import files
 
 SOURCES = Path(__file__).parent
 TORCH = Path(torch.__file__).parent

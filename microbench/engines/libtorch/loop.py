@@ -16,7 +16,7 @@ from microbench.engines.libtorch import traced
 from microbench.engines.libtorch.process import Process, ProgramError
 from microbench.errors import SkippedError
 from microbench.measure.experiment import Experiment
-from microbench.metrics.process import PeakMemory
+from microbench.system.process import PeakMemory
 from microbench.workloads import Workload
 
 UNKNOWN = "Unknown builtin op: "  # as LibTorch begins the refusal of an operation it does not have

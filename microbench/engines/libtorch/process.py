@@ -9,7 +9,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from microbench.metrics import cgroups
+from microbench.system import cgroups
 
 GRACE = 5.0  # seconds it has to end by itself
 

@@ -1,0 +1,1 @@
+"""WHAT CAN BE SAID: comparisons, rankings, searches, profiles, limits, from records alone."""

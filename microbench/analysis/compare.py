@@ -1,0 +1,315 @@
+"""Two runs, or the cases of one, compared: ratios with intervals, verdicts, and what keeps them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from microbench.analysis.absences import Absence, absences, counts
+from microbench.analysis.confounders import warnings_of
+from microbench.analysis.pairing import Difference, Pair, Pairing, across, listed, within
+from microbench.analysis.verdict import Contrast, Judgement, Verdict, contrast, is_comparable, judge
+from microbench.config import MARGIN
+from microbench.errors import NothingToCompareError, UserError, unknown
+from microbench.records.cases import CaseResult
+from microbench.records.result import Result
+from microbench.records.settings import choices
+from microbench.stats.ratio import Ratio, mean_ratio
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL = "all"  # phases
+
+
+@dataclass(frozen=True)
+class Row:
+    """One phase of one pair of cases.
+
+    Attributes:
+        case: what tells the pair from the others.
+        phase: the phase.
+        a: what the baseline's side is called.
+        b: what the side is called that is compared with it.
+        a_time: the median of the baseline's rounds' medians, in seconds per call.
+        b_time: the other side's.
+        a_rounds: over how many rounds of the baseline.
+        b_rounds: over how many of the other side.
+        paired: whether rounds of one interleaved run were compared one by one.
+        ratio: b's time over a's, the geometric mean over rounds: above 1, b is slower.
+        low: lower end of its 95 % interval; None where one round says nothing of it.
+        high: upper end.
+        p: how likely a ratio so far from 1 is where both take equally long.
+        p_adjusted: the same, adjusted for the number of comparisons.
+        verdict: of b: faster, slower, same or inconclusive.
+        reason: of an inconclusive verdict, why, and what would settle it.
+        more_rounds: how many more rounds of each side would settle an inconclusive verdict; 1001 stands for
+            more than a thousand.
+        a_case_id: the baseline's `case_id`.
+        b_case_id: the other side's.
+        a_run_id: the baseline's run.
+        b_run_id: the other side's.
+    """
+
+    case: str
+    phase: str
+    a: str
+    b: str
+    a_time: float
+    b_time: float
+    a_rounds: int
+    b_rounds: int
+    paired: bool
+    ratio: float
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    verdict: Verdict
+    reason: str | None
+    more_rounds: int | None
+    a_case_id: str
+    b_case_id: str
+    a_run_id: str
+    b_run_id: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All pairs of one phase together: see `stats.ratio.mean_ratio` for what that says.
+
+    Attributes:
+        phase: the phase.
+        a: what the baseline's side is called.
+        b: what the other side is called.
+        cases: how many pairs.
+        ratio: the geometric mean of their ratios.
+        low: lower end of its 95 % interval, of these cases on this machine; None where a pair has none.
+        high: upper end.
+    """
+
+    phase: str
+    a: str
+    b: str
+    cases: int
+    ratio: float
+    low: float | None
+    high: float | None
+
+
+class NoneMeasuredError(NothingToCompareError):
+    """Cases that pair, none of which has times on both sides.
+
+    Attributes:
+        absences: what the baseline's side has measured and the other has not.
+    """
+
+    def __init__(self, text: str, absences: Sequence[Absence]) -> None:
+        super().__init__(text)
+        self.absences = absences
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison found.
+
+    Attributes:
+        a: the baseline's file of records.
+        b: that of what was compared with it; None for a comparison within `a`.
+        rows: a row a pair and phase; at least one.
+        suite: a row a phase, and a value compared with the baseline, where there are several pairs.
+        warnings: what else differs between the sides, and may be why their times do.
+        remarks: which cases are not compared, and why.
+        absences: what the baseline's side has measured and the other has not.
+        differences: what differs between the sides.
+        by: the setting that was compared by within one side; None for two sides.
+        margin: the share by which a ratio may be off 1 and still count as the same.
+    """
+
+    a: Path
+    b: Path | None
+    rows: Sequence[Row]
+    suite: Sequence[Suite]
+    warnings: Sequence[str]
+    remarks: Sequence[str]
+    absences: Sequence[Absence]
+    differences: Sequence[Difference]
+    by: str | None
+    margin: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows as a pandas data frame: a column an attribute."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows])
+
+
+def compare(
+    a: Result,
+    b: Result | None = None,
+    by: str | None = None,
+    baseline: object = None,
+    margin: float = MARGIN,
+    phase: str | Sequence[str] | None = None,
+) -> Compared:
+    """Compare two results, or the cases of one by a setting.
+
+    Args:
+        a: the baseline.
+        b: what is compared with it; None to compare within `a`.
+        by: within `a`, the setting to compare by: an axis such as `engine`, or a dotted key. With `b`, what
+            of the work differs between the two, separated by commas; how it is done may differ anyway.
+        baseline: the value of `by` that the others are compared with; by default the first of the run.
+        margin: the share by which a ratio may be off 1 and still count as the same.
+        phase: the phases to compare, as a list or separated by commas, or `all`; by default those that span
+            a whole step, total and inference.
+
+    Raises:
+        NothingToCompareError: no case pairs with another, or none that do were measured.
+        UserError: an argument has a value that is not possible.
+    """
+    if not 0 <= margin < 1:
+        raise UserError(f"margin={margin:g} is not possible: give a share from 0 to below 1 (0.01 is 1 %).")
+    by = by and by.removeprefix("cfg_")
+    within_one = by if b is None else None
+    pairing = _pairing(a, b, by, baseline)
+    measured = [pair for pair in pairing.pairs if pair.a.estimates and pair.b.estimates]
+    phases = _phases(measured, phase)
+    found = [(pair, each) for pair in measured for each in phases if _is_comparable(pair, each)]
+    untold = [*_failures(pairing.pairs), *_too_short(measured, phases)]
+    if not found:
+        why = listed(untold or _phases_apart(measured, phases))
+        raise NoneMeasuredError(f"Nothing to compare: {why}.", absences(pairing, phases))
+    contrasts = [contrast(pair.a, pair.b, each) for pair, each in found]
+    ratios = [each.ratio for each in contrasts]
+    rows = [
+        _row(pair, each, contrasted, judgement)
+        for (pair, each), contrasted, judgement in zip(found, contrasts, judge(ratios, margin), strict=True)
+    ]
+    return Compared(
+        a=a.path,
+        b=None if b is None else b.path,
+        rows=rows,
+        suite=list(_suite([pair for pair, _ in found], rows, ratios)),
+        warnings=list(dict.fromkeys(text for pair, _ in found for text in warnings_of(pair, within_one))),
+        remarks=[*untold, *pairing.remarks],
+        absences=absences(pairing, phases),
+        differences=pairing.differences,
+        by=within_one,
+        margin=margin,
+    )
+
+
+def _row(pair: Pair, phase: str, contrasted: Contrast, judgement: Judgement) -> Row:
+    ratio, (low, high) = contrasted.ratio, contrasted.ratio.interval or (None, None)
+    return Row(
+        case=pair.name,
+        phase=phase,
+        a=pair.a_name,
+        b=pair.b_name,
+        a_time=median(contrasted.a),
+        b_time=median(contrasted.b),
+        a_rounds=len(contrasted.a),
+        b_rounds=len(contrasted.b),
+        paired=contrasted.is_paired,
+        ratio=ratio.value,
+        low=low,
+        high=high,
+        p=ratio.p,
+        p_adjusted=judgement.p_adjusted,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        more_rounds=judgement.more_rounds,
+        a_case_id=pair.a.spec.id,
+        b_case_id=pair.b.spec.id,
+        a_run_id=pair.a.run.id,
+        b_run_id=pair.b.run.id,
+    )
+
+
+def _pairing(a: Result, b: Result | None, by: str | None, baseline: object) -> Pairing:
+    cases = a.cases()
+    for result, found in ((a, cases), (b, b.cases() if b else [])):
+        if result is not None and not found:
+            raise NothingToCompareError(f"Nothing to compare: {result.path} has no records.")
+    if b is not None:
+        if baseline is not None:
+            raise UserError("A baseline is for the cases of one run: leave out the second.")
+        return across(cases, b.cases(), by)
+    if by is None:
+        vary = ", ".join(choices(cases))
+        within_it = f", or a setting that varies in this one: {vary}" if vary else ""
+        raise UserError(f"Give a second run to compare with{within_it}.")
+    return within(cases, by, baseline)
+
+
+def _phases(pairs: Sequence[Pair], wanted: str | Sequence[str] | None) -> list[str]:
+    """The phases to compare.
+
+    Raises:
+        UserError: a phase was given that no case has measured.
+    """
+    cases = [case for pair in pairs for case in (pair.a, pair.b)]
+    if wanted is None:
+        return list(dict.fromkeys(case.whole.phase for case in cases if case.whole is not None))
+    known = list(dict.fromkeys(phase for case in cases for phase in case.estimates))
+    given = [word.strip() for word in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
+    for word in given:
+        if word not in (*known, ALL) and known:
+            raise unknown("phase", word, [*known, ALL])
+    return known if ALL in given else list(dict.fromkeys(given))
+
+
+def _sides(pair: Pair) -> tuple[tuple[str, CaseResult], tuple[str, CaseResult]]:
+    return (pair.a_name, pair.a), (pair.b_name, pair.b)
+
+
+def _is_comparable(pair: Pair, phase: str) -> bool:
+    """Whether both sides have measured a phase that took time, and can have taken so little."""
+    return all(
+        phase in case.estimates and is_comparable(case.estimates[phase]) and not case.is_implausible
+        for _, case in _sides(pair)
+    )
+
+
+def _failures(pairs: Sequence[Pair]) -> list[str]:
+    """The cases that were not measured, or not to be relied on, each once, and why."""
+    failed = {
+        id(case): f"{side}: {pair.name}: {case.standing}: {case.reason or 'nothing was summarized'}"
+        for pair in pairs
+        for side, case in _sides(pair)
+        if not counts(case)
+    }
+    return list(failed.values())
+
+
+def _too_short(pairs: Sequence[Pair], phases: Sequence[str]) -> list[str]:
+    found = [
+        f"{side}: {pair.name}: {phase} is shorter than its clock can tell"
+        for pair in pairs
+        for side, case in _sides(pair)
+        for phase in phases
+        if phase in case.estimates and not is_comparable(case.estimates[phase])
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _phases_apart(pairs: Sequence[Pair], phases: Sequence[str]) -> list[str]:
+    """What to say of pairs that have no phase in common."""
+    there = (f"{side} has {', '.join(case.estimates)}" for side, case in _sides(pairs[0]))
+    return [f"{' or '.join(phases)} was not measured on both sides: {', '.join(there)}"]
+
+
+def _suite(pairs: Sequence[Pair], rows: Sequence[Row], ratios: Sequence[Ratio]) -> Iterator[Suite]:
+    """What pairs say together of which none share a case: the errors of others depend on each other."""
+    groups: dict[tuple[str, str, str], list[tuple[Pair, Ratio]]] = {}
+    for pair, row, ratio in zip(pairs, rows, ratios, strict=True):
+        groups.setdefault((row.phase, row.a, row.b), []).append((pair, ratio))
+    for (phase, a, b), members in groups.items():
+        cases = {id(case) for pair, _ in members for _, case in _sides(pair)}
+        if len(members) > 1 and len(cases) == 2 * len(members):
+            mean = mean_ratio([ratio for _, ratio in members])
+            yield Suite(phase, a, b, len(members), mean.value, *(mean.interval or (None, None)))

@@ -1,0 +1,81 @@
+"""What else differs between two cases that are compared, and may be why their times do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from microbench.analysis.pairing import Pair
+from microbench.analysis.verdict import are_interleaved
+from microbench.records.cases import CaseResult
+from microbench.records.settings import as_given, is_work, meant, settings_of
+
+FACTS: Mapping[str, Callable[[CaseResult], object]] = {
+    "host": lambda case: case.machine.host_id,
+    "CPU": lambda case: case.machine.cpu,
+    "GPU": lambda case: case.machine.gpu,
+    "torch": lambda case: case.machine.torch,
+    "Python": lambda case: case.machine.python,
+    "microbench": lambda case: case.machine.microbench,
+    "git commit of microbench": lambda case: case.machine.git,
+    "allocator": lambda case: case.first.outcome.process.allocator,
+    "threads": lambda case: case.first.outcome.process.threads,
+    "schedule": lambda case: case.run.schedule,
+}
+"""What should be the same on both sides, by what it is called."""
+
+ASKED_FOR = {"GPU": "device.name", "allocator": "allocator", "threads": "threads"}
+"""The settings that make a fact differ: where they do too, it is what is compared."""
+
+SAME = "both sides are the very same measurement: there is nothing to tell apart"
+SEPARATE = "separate runs are not interleaved: what the machine did meanwhile is part of the difference"
+COMPLETED = (
+    "most rounds of the two were measured by different commands that completed the run: they are not "
+    "interleaved, and what the machine did meanwhile is part of the difference"
+)
+SEQUENTIAL = (
+    "the run measured case by case (schedule=sequential): what the machine did meanwhile is part of the "
+    "difference"
+)
+
+
+def warnings_of(pair: Pair, by: str | None) -> Iterator[str]:
+    """What may make two cases differ besides what is compared: by a setting, or all that is of the work."""
+    if _is_same(pair):
+        yield SAME
+        return
+    if shared := len(_rounds_of(pair.a) & _rounds_of(pair.b)):
+        yield f"{shared} of the rounds are the very same measurement on both sides"
+    if pair.a.run.id != pair.b.run.id:
+        yield SEPARATE
+    elif not are_interleaved(pair.a, pair.b):
+        yield SEQUENTIAL if pair.a.run.schedule == "sequential" else COMPLETED
+    for name, (a, b) in _differences(pair, by).items():
+        yield f"{name} differs: {pair.a_name} has {a}, {pair.b_name} has {b}"
+
+
+def _is_same(pair: Pair) -> bool:
+    """Whether the rounds of both were one and the same."""
+    return _rounds_of(pair.a) == _rounds_of(pair.b)
+
+
+def _rounds_of(case: CaseResult) -> set[tuple[str, str]]:
+    """What tells the measuring of each of a case's rounds from all others."""
+    return {(record.run.id, record.started_at) for record in case.rounds.values()}
+
+
+def _differences(pair: Pair, by: str | None) -> dict[str, tuple[str, str]]:
+    """What is not the same on both sides, and should be: by its name, both values."""
+    a, b = settings_of(pair.a), settings_of(pair.b)
+    differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
+    compared = meant(by, differing) if by else set(filter(is_work, differing))
+    found = {
+        name: (as_given(fact(pair.a)), as_given(fact(pair.b)))
+        for name, fact in FACTS.items()
+        if ASKED_FOR.get(name) not in differing
+    }
+    found |= {
+        key: (as_given(a.get(key)), as_given(b.get(key)))
+        for key in differing
+        if key.startswith(("measure.", "isolation")) and key not in compared
+    }
+    return {name: values for name, values in found.items() if values[0] != values[1]}

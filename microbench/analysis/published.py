@@ -1,0 +1,310 @@
+"""Figures that others have published, and which of them a measured case is to be held against.
+
+A table is two files in `microbench/reference/`: a CSV with the figures as they were published, and a YAML
+with what their names mean here.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from microbench.errors import unknown
+from microbench.records.cases import CaseResult
+from microbench.records.settings import as_given, meant, settings_of, without, work_of
+
+FOLDER = Path(__file__).parents[1] / "reference"
+
+UNITS = {
+    "s": (1.0, "s"),
+    "ms": (1e-3, "s"),
+    "images/s": (1.0, "1/s"),
+    "KB": (1024.0, "B"),
+    "pJ": (1e-12, "J"),
+    "count": (1.0, "1"),
+    "FLOP": (1.0, "FLOP"),
+    "FLOP/s": (1.0, "FLOP/s"),
+}
+"""By a published unit, how many of the SI's it is, and which that is."""
+
+PLAIN: Mapping[str, Any] = {
+    "engine": "eager",
+    "precision": "fp32",
+    "layout": "contiguous",
+    "cache_weights": True,
+}
+"""How a published variant was run, unless the table says otherwise."""
+
+WHOLE_OF_MODE = {"train": "total"}
+"""By a mode, the phase that stands for a case of it that failed; of the others it is inference."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A published figure, with the names of its table.
+
+    Attributes:
+        source: who published it.
+        device: what it was measured on.
+        software: with which software; empty where that was not stated.
+        workload: what was computed.
+        variant: how it was run.
+        batch_size: items in a batch.
+        input_shape: of one item, such as 3x224x224; empty where it was not stated.
+        quantity: what was measured.
+        value: the figure, in `unit`.
+        unit: s, 1/s, B, J, FLOP, FLOP/s, or 1 for a number.
+    """
+
+    source: str
+    device: str
+    software: str
+    workload: str
+    variant: str
+    batch_size: int
+    input_shape: str
+    quantity: str
+    value: float
+    unit: str
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """The device and the software."""
+        return self.device, self.software
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table, and what its names mean here.
+
+    Attributes:
+        name: the table's name.
+        figures: its figures.
+        baseline: what ratios are over: the field of a figure, and its value.
+        workloads: the models of here by workload, where they are called otherwise; None where there is none.
+        variants: by variant, the settings it was run with, where they are not those of `PLAIN`; a list holds
+            those of which any will do.
+        quantities: by quantity, the phase of here, and behind it what of it that is not its time.
+        notes: what else to know before comparing.
+    """
+
+    name: str
+    figures: Sequence[Figure]
+    baseline: tuple[str, str]
+    variants: Mapping[str, Mapping[str, Any]]
+    quantities: Mapping[str, str]
+    workloads: Mapping[str, str | None] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def model(self, workload: str) -> str | None:
+        """The model of here that a workload is; None where there is none."""
+        return self.workloads.get(workload, workload)
+
+    def variant(self, case: CaseResult) -> str | None:
+        """The published variant that a case is run as; None where it is none."""
+        given = settings_of(case)
+        found = (name for name, wanted in self.variants.items() if _holds({**PLAIN, **wanted}, given))
+        return next(found, None)
+
+    def published(self, case: CaseResult, quantity: str) -> list[Figure]:
+        """The figures of a case's quantity: one of each device and software that has it."""
+        variant, shape = self.variant(case), case.axes["input_shape"]
+        return [
+            figure
+            for figure in self.figures
+            if figure.variant == variant
+            and figure.quantity == quantity
+            and self.model(figure.workload) == case.config.model.name
+            and figure.batch_size == case.config.batch_size
+            and figure.input_shape in ("", shape)
+        ]
+
+    def ratio(self, figure: Figure) -> float | None:
+        """A figure's ratio to the baseline's; None where that was not published."""
+        part, name = self.baseline
+        base = self._values.get(replace(figure, value=0.0, **{part: name}))  # type: ignore[arg-type]
+        return _ratio(figure.value, base, part, figure.unit == "1/s")
+
+    @cached_property
+    def _values(self) -> Mapping[Figure, float]:
+        """The figures' values, by all else."""
+        return {replace(figure, value=0.0): figure.value for figure in self.figures}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure, in SI units, and its ratio to the baseline's; None where there is no such figure."""
+
+    value: float
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity of one case.
+
+    Attributes:
+        case: the case.
+        variant: how it is run, as the table calls it; None where it is no variant of the table.
+        quantity: what is measured, as it is called here.
+        measured: the figure of here; None where the case failed.
+        published: the table's figures, by device and software.
+    """
+
+    case: CaseResult
+    variant: str | None
+    quantity: str
+    measured: Cell | None
+    published: Mapping[tuple[str, str], Cell]
+
+
+def names() -> list[str]:
+    """The tables there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+@cache
+def load(name: str) -> Table:
+    """The table of a name.
+
+    Raises:
+        UserError: there is no such table.
+    """
+    if name not in names():
+        raise unknown("experiment.reference", name, names())
+    meaning = yaml.safe_load((FOLDER / f"{name}.yaml").read_text("utf-8"))
+    (baseline,) = meaning.pop("baseline").items()
+    with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return Table(name, tuple(map(_figure, csv.DictReader(file))), baseline, **meaning)
+
+
+def _figure(row: Mapping[str, str]) -> Figure:
+    factor, unit = UNITS[row["unit"]]
+    typed = {"batch_size": int(row["batch_size"]), "value": float(row["value"]) * factor, "unit": unit}
+    return Figure(**{**row, **typed})  # type: ignore[arg-type]
+
+
+def _holds(wanted: Mapping[str, Any], given: Mapping[str, str]) -> bool:
+    """Whether settings are as wanted; that of a group is its option's name."""
+
+    def is_one_of(key: str, values: Any) -> bool:
+        allowed = values if isinstance(values, list) else [values]
+        value = given.get(f"{key}.name", given.get(key))
+        return as_given(value) in map(as_given, allowed)
+
+    return all(is_one_of(key, values) for key, values in wanted.items())
+
+
+def rows(cases: Sequence[CaseResult], table: Table) -> list[Row]:
+    """A row for each quantity of the table that a case has, or one for a case that failed.
+
+    Those of a model and batch are together.
+    """
+    bases = _Bases(cases, table)
+    works = list(dict.fromkeys(map(_name, cases)))
+    return [
+        Row(case, table.variant(case), here, bases.cell(case, here), _published(case, there, table))
+        for case in sorted(cases, key=lambda case: works.index(_name(case)))
+        for there, here in table.quantities.items()
+        if _is_of(case, here)
+    ]
+
+
+def flat(row: Row) -> list[dict[str, Any]]:
+    """A row as mappings, one for each published figure; one without where there is none."""
+    own = {
+        "model": row.case.config.model.name,
+        "batch_size": row.case.config.batch_size,
+        "variant": row.variant,
+        "case_id": row.case.spec.id,
+        "status": row.case.status.value,
+        "quantity": row.quantity,
+        **_columns("measured", row.measured),
+    }
+    return [
+        own | {"device": device, "software": software, **_columns("published", cell)}
+        for (device, software), cell in row.published.items()
+    ] or [own | {"device": None, "software": None, **_columns("published", None)}]
+
+
+def _columns(name: str, cell: Cell | None) -> dict[str, float | None]:
+    return {name: cell.value if cell else None, f"{name}_ratio": cell.ratio if cell else None}
+
+
+def _name(case: CaseResult) -> tuple[str, int]:
+    return case.config.model.name, case.config.batch_size
+
+
+def _is_of(case: CaseResult, quantity: str) -> bool:
+    """Whether a case measured a quantity, or would have, had it not failed."""
+    if case.whole is None:
+        return quantity == WHOLE_OF_MODE.get(case.config.mode.name, "inference")
+    return value(case, quantity) is not None
+
+
+def value(case: CaseResult, quantity: str) -> float | None:
+    """A quantity of a case: a phase's time in seconds, or its rate in 1/s, or its memory in bytes.
+
+    None where it was not measured.
+    """
+    phase, _, what = quantity.partition(" ")
+    estimate = case.estimates.get(phase)
+    if estimate is None:
+        return None
+    if what == "memory":
+        return case.peak_memory
+    if what:
+        return case.config.batch_size / estimate.median if estimate.median else None
+    return estimate.median
+
+
+def _published(case: CaseResult, quantity: str, table: Table) -> dict[tuple[str, str], Cell]:
+    found = table.published(case, quantity)
+    return {figure.origin: Cell(figure.value, table.ratio(figure)) for figure in found}
+
+
+class _Bases:
+    """What the ratios of a run's cases are over."""
+
+    def __init__(self, cases: Sequence[CaseResult], table: Table) -> None:
+        self._table = table
+        self._part, self._name = table.baseline
+        self._cases: dict[Hashable, list[CaseResult]] = {}
+        for case in cases:
+            self._cases.setdefault(self._key(case), []).append(case)
+
+    def cell(self, case: CaseResult, quantity: str) -> Cell | None:
+        """A quantity of a case, and its ratio; None where it was not measured."""
+        found = value(case, quantity)
+        if found is None:
+            return None
+        of = self._table.quantities[self._name] if self._part == "quantity" else quantity
+        alike = self._cases.get(self._key(case, self._name), ())
+        base = next(filter(None, (value(other, of) for other in alike)), None)
+        return Cell(found, _ratio(found, base, self._part, quantity.endswith("/s")))
+
+    def _key(self, case: CaseResult, name: str | None = None) -> Hashable:
+        """What cases of one work share that is done as the baseline; as `name` has it in place of the case.
+
+        Variants differ in the settings of `PLAIN`, and phases in their mode.
+        """
+        work = work_of(case)
+        other = {"workload": ("model",)}.get(self._part, ())
+        left_out = {key for each in (*PLAIN, "mode", *other) for key in meant(each, work)}
+        own = {"variant": self._table.variant(case), "workload": case.config.model.name}
+        if name is not None and self._part in own:
+            own[self._part] = self._table.model(name) if self._part == "workload" else name
+        return case.machine.host_id, *own.values(), without(work, left_out)
+
+
+def _ratio(found: float, base: float | None, part: str, is_rate: bool) -> float | None:
+    """How many times faster, or smaller, than the baseline's variant; else how many times the baseline."""
+    if not found or not base:
+        return None
+    return base / found if part == "variant" and not is_rate else found / base

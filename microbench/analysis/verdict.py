@@ -1,0 +1,126 @@
+"""Which of two cases is faster, or why that cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from microbench.config import MARGIN
+from microbench.records.cases import CaseResult, Estimate
+from microbench.records.record import SEARCH
+from microbench.stats.ratio import LEVEL, MOST_ROUNDS, Ratio, adjusted, more_rounds, paired, unpaired
+
+MORE_THAN_MOST = f">{MOST_ROUNDS} more rounds"
+IN_TURN = ("interleaved", SEARCH)
+"""The schedules in which a round of every case comes before any has its next."""
+
+ONE_ROUND = "one round says nothing of how processes differ: measure.rounds=6"
+
+
+class Verdict(StrEnum):
+    """What is said of the second of two."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    SAME = "same"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict on a ratio.
+
+    Attributes:
+        verdict: the verdict.
+        reason: of an inconclusive one, why, and what would settle it.
+        more_rounds: of an inconclusive one, how many more rounds of each side would; 1001 stands for more
+            than a thousand. None where one round says nothing of that.
+        p_adjusted: how likely a ratio so far from 1 is where both take equally long, adjusted for the number
+            of comparisons; None where one round says nothing of that.
+    """
+
+    verdict: Verdict
+    reason: str | None = None
+    more_rounds: int | None = None
+    p_adjusted: float | None = None
+
+
+def is_comparable(estimate: Estimate) -> bool:
+    """Whether a phase took time in every round: a clock may be too coarse for a short one."""
+    return min(estimate.medians.values()) > 0
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A phase of two cases side by side.
+
+    Attributes:
+        ratio: how many times as long it takes in the second.
+        is_paired: whether rounds were compared one by one.
+        a: of each round of the first that was compared, the median in seconds per call.
+        b: of each round of the second.
+    """
+
+    ratio: Ratio
+    is_paired: bool
+    a: Sequence[float]
+    b: Sequence[float]
+
+
+def contrast(a: CaseResult, b: CaseResult, phase: str) -> Contrast:
+    """What a phase takes in two cases that have both measured it.
+
+    Rounds of one interleaved run are paired by their number, for they were measured close to each other;
+    those that failed on one side are left out. Other rounds are not paired.
+    """
+    first, second = a.estimates[phase].medians, b.estimates[phase].medians
+    common = sorted(first.keys() & second.keys() & set(side_by_side(a, b)))
+    is_paired = are_interleaved(a, b) and len(common) > 1
+    rounds = (common, common) if is_paired else (first, second)
+    times = [first[each] for each in rounds[0]], [second[each] for each in rounds[1]]
+    return Contrast((paired if is_paired else unpaired)(*times), is_paired, *times)
+
+
+def side_by_side(a: CaseResult, b: CaseResult) -> list[int]:
+    """The rounds that one command measured of both; a run that was completed later has several."""
+    common = a.rounds.keys() & b.rounds.keys()
+    return [each for each in common if a.rounds[each].run.invocation == b.rounds[each].run.invocation]
+
+
+def are_interleaved(a: CaseResult, b: CaseResult) -> bool:
+    """Whether two cases took turns, in most of their rounds."""
+    if a.run.id != b.run.id or a.run.schedule not in IN_TURN:
+        return False
+    return 2 * len(side_by_side(a, b)) > len(a.rounds.keys() & b.rounds.keys())
+
+
+def judge(ratios: Sequence[Ratio], margin: float = MARGIN) -> list[Judgement]:
+    """The verdicts on all ratios that are shown together.
+
+    - The same: the interval lies between 1 / (1 + margin) and 1 + margin.
+    - Faster or slower: the interval leaves out 1, and so it does at 5 % among all these comparisons, by
+      Benjamini and Hochberg's procedure: of twenty comparisons of equal things one would do so by luck.
+    - Inconclusive: otherwise.
+    """
+    ps = iter(adjusted(ratio.p for ratio in ratios if ratio.p is not None))
+    found = [None if ratio.p is None else next(ps) for ratio in ratios]
+    number = sum(p is not None for p in found)
+    return [_judge(ratio, p, number, margin) for ratio, p in zip(ratios, found, strict=True)]
+
+
+def _judge(ratio: Ratio, p_adjusted: float | None, comparisons: int, margin: float) -> Judgement:
+    if ratio.interval is None or ratio.p is None or p_adjusted is None:
+        return Judgement(Verdict.INCONCLUSIVE, ONE_ROUND)
+    low, high = ratio.interval
+    if 1 / (1 + margin) <= low and high <= 1 + margin:
+        return Judgement(Verdict.SAME, p_adjusted=p_adjusted)
+    alone = Verdict.SLOWER if low > 1 else Verdict.FASTER if high < 1 else None
+    if alone and p_adjusted <= LEVEL:
+        return Judgement(alone, p_adjusted=p_adjusted)
+    level = LEVEL * ratio.p / p_adjusted if alone else LEVEL  # how small p has to be among the others
+    more = more_rounds(ratio, margin, level)
+    text = f"about {more} more round" + ("" if more == 1 else "s") if more <= MOST_ROUNDS else MORE_THAN_MOST
+    if alone:
+        text = f"{alone} by itself, but not among {comparisons} comparisons (p {p_adjusted:.2g}): {text}"
+    return Judgement(Verdict.INCONCLUSIVE, text, more, p_adjusted)

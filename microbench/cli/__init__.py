@@ -1,0 +1,1 @@
+"""The command line: `main` understands it, and every other module but `session` is a command."""

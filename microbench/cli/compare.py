@@ -1,0 +1,130 @@
+"""`microbench compare`: two runs, or the cases of one, with an interval of the ratio and a verdict."""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from typing import NoReturn
+
+import msgspec
+
+from microbench.config import MARGIN
+from microbench.errors import ExitCode, UserError, unknown
+
+DESCRIPTION = """\
+Compare two runs, or the cases of one by an option: does B take longer than A, and can that be told?
+
+  microbench compare outputs/before outputs/after
+  microbench compare outputs/sweep --by engine
+  microbench compare outputs/sweep --by batch_size --baseline 8 --phase forward,total
+
+  microbench compare outputs/before outputs/after --fail-on slower,inconclusive
+
+Cases are compared that compute the same, and agree in everything but what differs. A ratio above 1 is slower;
+its 95 % interval is over rounds, processes measured afresh. "same" is an interval within the margin around 1,
+"inconclusive" says how many more rounds would settle it.
+
+Exit codes: 0; 1 where --fail-on says so; 2 where the command line cannot be followed; 3 where there is
+nothing to compare."""
+
+BY = """compare A's cases by an option, such as engine; with B: what of the work may differ, such as
+batch_size (engine, precision, threads and the like may anyway)"""
+
+
+class _Parser(ArgumentParser):
+    """Whose errors are those of this package."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"{message[:1].upper()}{message[1:]}. See `microbench compare --help`.")
+
+
+def parser() -> ArgumentParser:
+    """What the verb understands."""
+    found = _Parser(
+        prog="microbench compare",
+        description=DESCRIPTION,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    found.add_argument("paths", nargs="*", metavar="A [B]", help="a run's folder, or its file of records")
+    found.add_argument("--by", metavar="OPTION", help=BY)
+    found.add_argument("--baseline", metavar="VALUE", help="of that option; by default the run's first")
+    found.add_argument("--phase", metavar="P[,P]", help="phases, or all; by default total and inference")
+    found.add_argument(
+        "--margin",
+        type=float,
+        default=MARGIN,
+        metavar="SHARE",
+        help="that counts as the same (default %(default)s: 1 %%)",
+    )
+    found.add_argument(
+        "--fail-on",
+        metavar="V[,V]",
+        help="exit with 1 on any of slower (failed and missing too), faster, inconclusive, failed (in B, but "
+        "not in A), missing (in B); with 3 where one round a side allows no verdict",
+    )
+    found.add_argument("--json", action="store_true", help="a line of JSON a pair and phase")
+    return found
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    """The arguments, understood.
+
+    Raises:
+        UserError: an option or a value there is not, or no paths, or too many.
+    """
+    found, strange = parser().parse_known_intermixed_args(arguments)
+    if strange:
+        options = re.findall("--[a-z-]+", parser().format_usage())
+        raise unknown("option", strange[0].partition("=")[0], ["--help", *options])
+    if not found.paths:
+        raise UserError("Give what to compare: microbench compare A B, or microbench compare A --by OPTION.")
+    if len(found.paths) > 2:
+        raise UserError(f"Give two runs to compare, not {len(found.paths)}.")
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`microbench compare A [B] [OPTION …]`: print the comparison; 1 where a verdict is one to fail on."""
+    given = parse(arguments)
+    from microbench.analysis.compare import NoneMeasuredError
+    from microbench.analysis.verdict import ONE_ROUND
+    from microbench.api import compare
+    from microbench.tables.compare import JUDGED, absent, known_to_fail_on, show_comparison
+    from microbench.tables.terminal import console
+
+    fail_on = [] if given.fail_on is None else known_to_fail_on(given.fail_on)
+    try:
+        found = compare(
+            *given.paths, by=given.by, baseline=given.baseline, margin=given.margin, phase=given.phase
+        )
+    except NoneMeasuredError as error:
+        if not _show_failing(absent(fail_on, error.absences)):
+            raise
+        return ExitCode.FAILED
+    if given.json:
+        for row in found.rows:
+            print(msgspec.json.encode(row).decode())
+        for text in (*found.remarks, *found.warnings):
+            print(f"microbench: {text}", file=sys.stderr)
+    else:
+        show_comparison(found, console())
+    failing = _show_failing(found.failing(fail_on) if fail_on else [])
+    if {*fail_on} & JUDGED and found.unjudged:
+        rows = f"{len(found.unjudged)} of {len(found.rows)} rows"
+        print(f"microbench: --fail-on cannot judge {rows}: {ONE_ROUND}", file=sys.stderr)
+    return ExitCode.FAILED if failing else ExitCode.OK
+
+
+def _show_failing(texts: Sequence[str]) -> Sequence[str]:
+    """Print what a check fails on, and return it."""
+    for text in texts:
+        print(f"microbench: --fail-on {text}", file=sys.stderr)
+    return texts

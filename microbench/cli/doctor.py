@@ -1,0 +1,166 @@
+"""`microbench doctor`: what this machine is, how small a difference it tells apart, how to do better."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from microbench.errors import ExitCode, UserError
+from microbench.options.compose import MULTIRUN, RESUME, Plan, from_command_line, resumed_folder, split
+from microbench.records.peaks import Peaks
+from microbench.records.record import Outcome
+from microbench.records.store import file_of, read
+from microbench.run import requests as asking
+from microbench.run.case import Case, command_of
+from microbench.run.layers import stands_for_layers
+from microbench.run.pool import Pool
+from microbench.run.resume import arguments_of
+from microbench.system import cpus
+
+VERB = "doctor"
+HELP = """\
+[bold]microbench doctor[/bold]: what this machine can measure, and how to do better
+
+[bold]usage[/bold]  microbench doctor \\[option=value …]
+
+It looks at how the machine is set up, measures the peaks of its arithmetic and of its memory, and one case
+twice, to see how small a difference it can tell apart. It takes about a minute, at most a minute and a half;
+with measure.* options of yours, as long as they ask for.
+
+[bold]options[/bold]  as for measuring (microbench --help); by default model=resnet18 mode=infer batch_size=1
+
+[bold]examples[/bold]
+  microbench doctor
+  microbench doctor model=vgg16 mode=train threads=1
+  microbench doctor measure.rounds=20
+  microbench doctor resume=outputs/RUN
+
+[bold]exit codes[/bold]  0: all was measured; 1: something failed; 2: the command line cannot be followed
+
+What each line means: docs/doctor.md
+"""
+
+DEFAULTS = {"model": "resnet18", "mode": "infer", "batch_size": "1", "verify": "false"}
+SECONDS = 80.0  # in which all is to be done, unless options of measure.* say how it is to be measured
+PLANNED = {"max_warmup": "1", "max_time": "1.5", "min_samples": "1"}
+"""What the budget leaves of a round's seconds, and slow models of its samples, for there to be six rounds."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`microbench doctor [option=value …]`: measure, print the report, and return the exit code."""
+    from microbench.api import new_run_id
+    from microbench.cli.session import carry_out
+    from microbench.tables import doctor, terminal
+
+    if {"-h", "--help"} & set(arguments):
+        terminal.console(width_in_pipe=110).print(HELP)
+        return ExitCode.OK
+    began, run_id = time.monotonic(), new_run_id()
+    plan = plan_of(arguments, run_id)
+    if plan is None:
+        return ExitCode.OK
+    found = find_peaks(plan.cases[0], refresh=not plan.completing)
+    peaks = found if isinstance(found, Peaks) else None
+    if isinstance(found, Outcome):
+        print(f"microbench: the peaks could not be measured: {found.error}", file=sys.stderr)
+    else:
+        plan = replace(plan, cases=[replace(each, peaks=found) for each in plan.cases])
+    if plan.budget is not None:
+        plan = replace(plan, budget=plan.budget - (time.monotonic() - began))
+    return carry_out(plan, run_id, partial(doctor.show, peaks=peaks))
+
+
+def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
+    """What to measure: a case twice; None where the arguments only had something printed.
+
+    Raises:
+        UserError: the arguments describe no case, or several, or one that cannot be compared with itself.
+    """
+    check(arguments)
+    folder = resumed_folder(arguments)
+    if folder is not None and len(arguments) == 1:
+        arguments = [*arguments_of(folder, VERB), *arguments]
+    is_planned = not any(_key(each).partition(".")[0] == "measure" for each in arguments)
+    planned = measured_as(folder) if folder is not None else PLANNED
+    measuring = {f"measure.{key}": value for key, value in planned.items()} if is_planned else {}
+    plan = from_command_line(with_defaults(arguments, DEFAULTS | measuring), run_id)
+    if plan is None:
+        return None
+    (case,) = plan.cases
+    check_comparable(case)
+    return replace(
+        plan,
+        cases=[replace(case, order=order) for order in (0, 1)],
+        command=VERB,
+        command_line=command_of([VERB, *(each for each in arguments if not each.startswith(RESUME))]),
+        budget=SECONDS if is_planned and folder is None else None,
+    )
+
+
+def measured_as(folder: Path) -> Mapping[str, str]:
+    """How long the rounds of a run's folder are, for those that complete it to be as long."""
+    records = read(folder) if file_of(folder).exists() else []
+    measured = next((each.case.config.measure for each in records if each.case.order == 0), None)
+    return PLANNED if measured is None else {key: str(getattr(measured, key)) for key in PLANNED}
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Refuse what is no option of one case.
+
+    Raises:
+        UserError: there is such an argument.
+    """
+    flags, overrides = split(arguments)
+    if MULTIRUN & flags.keys():
+        raise UserError("doctor looks at one case: leave out -m.")
+    if words := [each for each in overrides if "=" not in each and each[:1] not in ("~", "+")]:
+        raise UserError(
+            f"Cannot read {words[0]!r}: doctor takes options, such as model=vgg16. See `microbench doctor -h`"
+        )
+
+
+def check_comparable(case: Case) -> None:
+    """Refuse a case that cannot be compared with itself.
+
+    Raises:
+        UserError: it is one.
+    """
+    if stands_for_layers(case):
+        raise UserError(
+            "doctor measures one case twice, and mode=layers stands for many: give "
+            f"mode={case.config.mode.each}, with model.part=NAME for one layer."
+        )
+    if case.config.on_paper:
+        raise UserError("doctor compares times, and timing=false takes none: leave it out.")
+    if case.rounds < 2:
+        raise UserError(
+            "measure.rounds=1 has no second process to compare with the first: give measure.rounds=2 or more."
+        )
+
+
+def with_defaults(arguments: Sequence[str], defaults: Mapping[str, str]) -> list[str]:
+    """The arguments behind those defaults whose keys they do not give."""
+    given = {_key(each) for each in arguments}
+    return [*(f"{key}={value}" for key, value in defaults.items() if key not in given), *arguments]
+
+
+def _key(argument: str) -> str:
+    return argument.lstrip("+~").partition("=")[0]
+
+
+def find_peaks(case: Case, refresh: bool) -> Peaks | Outcome:
+    """What the device reaches at best, measured in the way of a case; how that ended where it cannot be.
+
+    Raises:
+        UserError: no worker can be started, or the device cannot be used here.
+    """
+    pool = Pool()
+    try:
+        place = asking.find_place(case, pool)
+        return asking.find_peaks(case.at(place.device, cpus.physical_cores()), pool, refresh)
+    finally:
+        pool.close()

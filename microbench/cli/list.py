@@ -1,0 +1,223 @@
+"""`microbench list` and `microbench --help`: what there is to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from microbench import registry
+from microbench.config import Config, value_of
+from microbench.distribution import CONF
+from microbench.errors import ExitCode, unknown
+from microbench.options import catalog
+from microbench.records.settings import as_given
+from microbench.tables.fitting import print_fitting
+
+HELP = """\
+[bold]microbench[/bold]: how fast does this model or layer train and infer here?
+
+[bold]usage[/bold]  microbench model=NAME \\[option=value …]     measure one case
+       microbench -m model=A,B option=V,W …       measure every combination
+       microbench +experiment=NAME \\[option=V …]   run a preset, beside published figures
+       microbench compare A B | A --by OPTION     tell real differences from luck
+       microbench show DIR                        print again what a run found
+       microbench doctor                          what this machine can measure, and how to do better
+       microbench list \\[KIND]                     print what there is to choose from
+
+[bold]examples[/bold]
+  microbench model=vgg16 device=cpu mode=train
+  microbench -m model=vgg16,resnet50 batch_size=1,8 mode=train,infer
+  microbench -m 'model=glob(vgg*)' mode=infer
+  microbench model=layer model.cls=torch.nn.GELU 'model.args=[]' 'model.input_shape=[1024]'
+  microbench +experiment=layer_phases model=dense,batchnorm
+  microbench model=resnet50 mode=profile batch_size=1 view=types
+  microbench -m model=mobilenet_v2 mode=layers mode.each=infer engine=eager,onnxruntime
+
+[bold]exit codes[/bold]  0: all went well; 1: a case failed, or --fail-on says so; 2: the command line cannot
+       be followed; 3: nothing to compare; 128 and the signal's number: a signal ended it (130: Ctrl-C)
+"""
+
+MEANINGS = {
+    "batch_size": "items in a batch",
+    "layout": "how tensors lie in memory: contiguous, channels_last, mkldnn (oneDNN's blocked layout)",
+    "cache_weights": "layout=mkldnn: repack weights once, and not in each call",
+    "verify": "check that the answer is eager fp32's; one that is not counts for nothing",
+    "tolerance": "how far it may be off, as a share; null: what the precision's own rounding explains",
+    "threads": "threads of an operation; null: the physical cores this process may use",
+    "interop_threads": "threads that run operations side by side; null: torch's default",
+    "affinity": "CPUs to run on: none (all), compact (as many cores as threads), or a list such as [0,1]",
+    "allocator": "of host memory: system, tuned (glibc keeps what is freed), jemalloc, tcmalloc",
+    "env_set": "environment variables of the process that measures, such as env_set.OMP_PROC_BIND=true",
+    "flush_denormal": "treat denormal numbers as zero",
+    "seed": "what weights and inputs are drawn from",
+    "isolation": "a forked process (fork), a new interpreter (spawn) or this process (inline) for each case",
+    "timeout": "seconds a round of a case may take; null: no limit",
+    "schedule": "the rounds of all cases in turn (interleaved), or case by case (sequential)",
+    "schedule_seed": "what the order is drawn from; null: drawn anew, and recorded",
+    "resume": "the folder of a run to complete; alone, it repeats the command that began it",
+    "device.mkldnn": "let torch use oneDNN on the CPU",
+    "engine.freeze": "torchscript, libtorch: make parameters constants",
+    "engine.optimize": "torchscript, libtorch: freeze, and fuse for inference",
+    "engine.backend": "compile: the backend that compiles",
+    "engine.mode": "compile: default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs",
+    "engine.freezing": "compile, export: make parameters constants",
+    "engine.dynamic": "compile: for any batch size; null: torch decides",
+    "engine.cpp_wrapper": "compile: call the kernels from C++",
+    "engine.cache": "compile, export: keep what was compiled before (warm), or compile it again (cold)",
+    "engine.level": "onnxruntime: how far the graph is optimized: disabled, basic, extended, layout, all",
+    "engine.copies": "onnxruntime: time the copies of inputs and outputs too",
+    "mode.each": "layers: measure each layer in mode train or infer",
+    "mode.training": "profile: a training step's forward pass, and the backward pass's arithmetic",
+    "view": "profile: calls (in order), leaves (by module), tree, types, root",
+    "columns": "profile: the columns to show, such as [name,type,flops,lat]; [~mem_r] leaves one out; [all]",
+    "depth": "profile: how deep view=tree goes; null: all of it",
+    "functions": "profile: show torch's operators outside the innermost modules too",
+    "timing": "profile: time the calls (false: on paper alone, in seconds and without memory for weights)",
+    "memory": "profile: follow the memory that calls allocate",
+    "trace": "profile: write a trace too, to open in Perfetto or chrome://tracing",
+    "energy.multiply": "profile: pJ of a multiply-accumulate; null: the number format's (fp32: 4.5)",
+    "energy.on_chip": "profile: pJ of an access to 32 bits in a cache",
+    "energy.dram": "profile: pJ of an access to 32 bits in memory",
+    "energy.hit_rate": "profile: share of the accesses that a cache answers",
+    "measure.rounds": "fresh processes that each measure the case; the interval is over them",
+    "measure.rel_ci": "stop a round once its median's 95 % interval is within ± this share of it",
+    "measure.min_time": "shortest time spent sampling, in seconds",
+    "measure.max_time": "longest time spent sampling, in seconds",
+    "measure.min_samples": "fewest samples",
+    "measure.max_samples": "most samples",
+    "measure.min_sample": "shortest sample of inference, in seconds: shorter calls are repeated",
+    "measure.max_warmup": "longest warm-up, in seconds",
+    "measure.cold_cache": "evict the caches before each sample",
+}
+
+
+def options(group: str) -> list[str]:
+    """Return the options of a group that have a file, by name."""
+    return sorted(registry.files(group))
+
+
+def layers() -> list[str]:
+    """The isolated layers, by name."""
+    files = registry.files("model")
+    return [name for name in options("model") if _yaml(files[name]).get("source") == "layer"]
+
+
+def models() -> list[str]:
+    """The models, by name."""
+    return sorted({*catalog.torchvision_models(), *options("model")} - set(layers()))
+
+
+def _yaml(path: Path) -> dict[str, object]:
+    loaded: dict[str, object] = yaml.safe_load(path.read_text("utf-8"))
+    return loaded
+
+
+def groups() -> list[str]:
+    """Every group of options, by name."""
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+
+
+KINDS = ("models", "layers", *(f"{group}s" for group in groups() if group != "model"))
+
+
+def names(kind: str) -> list[str]:
+    """Every name of a kind: `models`, `layers`, or a group's name with an s.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    special = {"models": models, "layers": layers}
+    if kind in special:
+        return special[kind]()
+    if kind not in KINDS:
+        raise unknown("kind to list", kind, KINDS)
+    return options(kind.removesuffix("s"))
+
+
+def description(experiment: str) -> str:
+    """What a preset is, as its file begins."""
+    lines = registry.files("experiment")[experiment].read_text("utf-8").splitlines()
+    comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return next(text for text in comments if text and not text.startswith("@")).rstrip(".:")
+
+
+def main(kinds: Sequence[str]) -> int:
+    """`microbench list [KIND …]`: print what there is to choose from."""
+    from microbench.tables.terminal import console
+
+    show_list(kinds, console(width_in_pipe=110))
+    return ExitCode.OK
+
+
+def show_list(kinds: Iterable[str], out: Console) -> None:
+    """Print the names of the given kinds, or of all; one a line for one kind in a pipe.
+
+    Presets have what they are beside their name.
+    """
+    chosen = list(kinds) or list(KINDS)
+    for kind in chosen:
+        names(kind)
+    if len(chosen) == 1 and not out.is_terminal:
+        out.print(escape("\n".join(_lines(chosen[0]))), soft_wrap=True)
+        return
+    for kind in chosen:
+        out.print(f"[bold]{kind}[/bold]")
+        print_fitting(out, _grid(kind))
+
+
+def _lines(kind: str) -> list[str]:
+    """The names of a kind as they are, a line each; those of presets with what they are."""
+    found = names(kind)
+    width = max(map(len, found))
+    return [f"{name:{width}}  {description(name)}" for name in found] if kind == "experiments" else found
+
+
+def _grid(kind: str) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    if kind == "models":
+        for family, members in catalog.families(names(kind)).items():
+            grid.add_row(f"  {family}", escape(", ".join(members)))
+    elif kind == "experiments":
+        for name in names(kind):
+            grid.add_row(f"  {name}", escape(description(name)))
+    else:
+        grid.add_row("", escape(", ".join(names(kind))))
+    return grid
+
+
+def show_help(out: Console) -> None:
+    """Print how to use the command, the options and what they can be."""
+    out.print(HELP)
+    out.print("[bold]options[/bold], with their defaults")
+    grid = Table.grid(padding=(0, 2))
+    for group in groups():
+        if group not in ("model", "experiment"):
+            grid.add_row(f"  {group}={_default(group)}", escape(", ".join(options(group))))
+    for key, meaning in MEANINGS.items():
+        grid.add_row(f"  {key}={as_given(value_of(Config(), key))}", escape(meaning))
+    grid.add_row("  hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>")
+    grid.add_row(
+        "  --csv, --json", "print the result for other programs, in SI units; --json: an object a line"
+    )
+    print_fitting(out, grid)
+    out.print("\n[bold]experiments[/bold], presets to add: +experiment=NAME")
+    print_fitting(out, _grid("experiments"))
+    out.print("\n[bold]models[/bold] (torchvision's classifiers, with random weights)")
+    print_fitting(out, _grid("models"))
+    out.print("\n[bold]layers[/bold], and model=layer for any other of torch.nn")
+    print_fitting(out, _grid("layers"))
+    out.print(
+        "\nHydra's own: --cfg job shows a configuration, --config-dir DIR adds files, -sc install=bash "
+        "completes names; --hydra-help"
+    )
+
+
+def _default(group: str) -> str:
+    defaults = _yaml(CONF / "config.yaml")["defaults"]
+    assert isinstance(defaults, list)
+    return str(next(entry[group] for entry in defaults if isinstance(entry, dict) and group in entry))

@@ -1,0 +1,138 @@
+"""The command line: Hydra's overrides measure, a command does the rest. Imports no torch."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import pkgutil
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from microbench.distribution import VERSION
+from microbench.errors import ExitCode, UserError, unknown
+
+OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""How a disk, or whatever standard output leads to, refuses what is written."""
+
+
+NO_COMMANDS = ("main", "session")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    It is an `ExitCode`, or 128 and the number of the signal that ended the command: 130 for Ctrl-C.
+    """
+    _open_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without µ gets a ?, not a traceback
+            stream.reconfigure(errors="replace")
+    try:
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        _say(error)
+        return error.exit_code
+    except KeyboardInterrupt as interrupt:
+        _say(interrupt)
+        return 128 + getattr(interrupt, "number", signal.SIGINT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.filename is None and error.errno not in OF_OUTPUT:
+            raise  # Hydra's, which a user asked to see with HYDRA_FULL_ERROR=1, or a mistake of ours
+        what = "write the output" if error.filename is None else f"use {error.filename}"
+        print(f"microbench: cannot {what}: {error.strerror}", file=sys.stderr)
+        return ExitCode.FAILED
+
+
+def _open_streams() -> None:
+    """Open the streams that the shell closed (`>&-`), or a socket would take their numbers."""
+    is_silent = sys.stdout is None
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    if is_silent:
+        print("microbench: standard output is closed: nothing is printed there", file=sys.stderr)
+
+
+def _check_folder() -> None:
+    """Refuse a working folder that was deleted: nothing can be read or written there.
+
+    Raises:
+        UserError: it was.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("The working folder no longer exists: change to one that does.") from error
+
+
+def _say(error: BaseException) -> None:
+    """Say what stopped it, with the notes on what to do, on one line."""
+    text = str(error) or "interrupted"
+    notes = getattr(error, "__notes__", [])
+    print(f"microbench: {'. '.join([text.removesuffix('.'), *notes]) if notes else text}", file=sys.stderr)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    word, *rest = arguments or ["--help"]
+    _check_folder()
+    if word in commands():
+        code: int = import_module(f"microbench.cli.{word}").main(rest)
+        return code
+    if not arguments or {"-h", "--help"} & set(arguments):
+        return _help()
+    if arguments == ["--version"]:
+        return _version()
+    if "=" not in word and not word.startswith(("-", "~", "+")):
+        raise _no_option(word)
+    return _measure(arguments)
+
+
+def _no_option(word: str) -> UserError:
+    """The error for a word that is neither a command nor an option, such as a model's name alone."""
+    from microbench.cli.list import layers, models
+
+    if word in {*models(), *layers()}:
+        return UserError(f"{word!r} is no command. Did you mean model={word}?")
+    return unknown("command", word, commands())
+
+
+def commands() -> list[str]:
+    """Every command: a module of this room that is none of `NO_COMMANDS`."""
+    modules = pkgutil.iter_modules([str(Path(__file__).parent)])
+    return [module.name for module in modules if module.name not in NO_COMMANDS]
+
+
+def _help() -> int:
+    from microbench.cli.list import show_help
+    from microbench.tables import terminal
+
+    show_help(terminal.console(width_in_pipe=110))
+    return ExitCode.OK
+
+
+def _version() -> int:
+    print(f"microbench {VERSION}")
+    return ExitCode.OK
+
+
+def _measure(arguments: Sequence[str]) -> int:
+    """Measure what Hydra's overrides describe, show it, and say whether every case ended well."""
+    from microbench.api import new_run_id
+    from microbench.cli.session import carry_out, find_format
+    from microbench.options.compose import from_command_line
+
+    run_id = new_run_id()
+    show, _, rest = find_format(arguments)
+    plan = from_command_line(rest, run_id)
+    return ExitCode.OK if plan is None else carry_out(plan, run_id, show)

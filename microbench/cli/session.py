@@ -1,0 +1,100 @@
+"""One run on the command line: measured with a display, shown, and completed later if it was cut short."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from microbench.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from microbench.options.compose import Plan
+    from microbench.records.result import Result
+
+
+def _import_statistics() -> None:
+    """Import what reports reckon with, before a signal can cut it short: numpy cannot be begun twice."""
+    from microbench.run import signals
+
+    with signals.held():
+        import_module("microbench.stats.rounds")
+
+
+def find_format(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], None], bool, list[str]]:
+    """What shows a result, whether that is a table, and the arguments without those that say so.
+
+    Raises:
+        UserError: several formats are asked for.
+    """
+    from microbench.tables import export, terminal
+    from microbench.tables.warnings import show_remarks
+
+    asked = [each for each in dict.fromkeys(arguments) if each in export.FORMATS]
+    if len(asked) > 1:
+        raise UserError(f"Give one of {' and '.join(asked)}.")
+    if not asked:
+        return terminal.show, True, list(arguments)
+
+    def show(result: Result, out: Console) -> None:
+        export.FORMATS[asked[0]](export.rows(result), sys.stdout)
+        show_remarks(result.cases(), Console(stderr=True, highlight=False), result.path)
+
+    return show, False, [each for each in arguments if each not in export.FORMATS]
+
+
+def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) -> int:
+    """Measure a plan, show what was found, also where it was cut short, and say whether all ended well.
+
+    Args:
+        plan: what to measure.
+        run_id: the run's id, where it is a new one.
+        show: prints a result.
+
+    Raises:
+        UserError, KeyboardInterrupt: what stopped it, with a note on how to complete the run.
+    """
+    from microbench import quoting
+    from microbench.records.store import Store
+    from microbench.run import signals
+    from microbench.run.runner import Run
+    from microbench.tables import terminal
+    from microbench.tables.labels import relative
+    from microbench.tables.progress import display
+
+    observer = display(Console(stderr=True, highlight=False))
+    stopped: KeyboardInterrupt | UserError | None = None
+    with Store(plan.folder) as store:
+        run = Run(
+            plan.cases,
+            store,
+            observer,
+            run_id,
+            plan.command_line,
+            plan.command,
+            plan.completing,
+            plan.budget,
+        )
+        try:
+            with observer, signals.raised():
+                _import_statistics()
+                run.measure()
+        except (KeyboardInterrupt, UserError) as error:
+            stopped = error
+    if run.note is not None:
+        print(f"microbench: {run.note}", file=sys.stderr)
+    show(run.result, terminal.console())
+    again = quoting.command(
+        "microbench", *filter(None, [plan.command]), quoting.option("resume", relative(plan.folder))
+    )
+    is_search = run.result.is_search
+    if stopped is not None:
+        if store.written and not is_search:
+            stopped.add_note(f"What was measured is kept. Complete it: {again}")
+        raise stopped
+    if not is_search and any(case.failures for case in run.result.cases() if case.status != "skipped"):
+        print(f"microbench: try what failed again: {again}", file=sys.stderr)
+    return ExitCode.OK if run.result.ok else ExitCode.FAILED

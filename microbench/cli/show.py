@@ -1,0 +1,65 @@
+"""`microbench show`: what a run found, printed again from its records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from microbench.errors import ExitCode, UserError, unknown
+from microbench.records.result import Result, load
+
+HELP = """\
+[bold]microbench show[/bold]: what runs found, printed again from their records
+
+[bold]usage[/bold]  microbench show DIR \\[DIR …] \\[--csv | --json | --warnings]
+
+A DIR is a run's folder, or its file of records. Each is shown as its run ended: a case, a sweep, a profile,
+layers, a search, a preset beside published figures, or what doctor found. --csv and --json print all as rows
+for other programs, in SI units; --warnings prints every warning of every case.
+
+[bold]exit codes[/bold]  0: shown; 2: there is nothing to show, or it cannot be read
+"""
+
+
+WARNINGS = "--warnings"
+
+
+def _show_warnings(result: Result, out: Console) -> None:
+    """Print every warning of every case."""
+    from microbench.tables.warnings import show_warnings
+
+    show_warnings(result.cases(), out)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`microbench show DIR …`: print what the runs found.
+
+    Raises:
+        UserError: a folder is not given, cannot be read, or holds no records.
+    """
+    from microbench.cli.session import find_format
+    from microbench.tables import terminal
+
+    if {"-h", "--help"} & set(arguments):
+        terminal.console(width_in_pipe=110).print(HELP)
+        return ExitCode.OK
+    show, is_table, paths = find_format([each for each in arguments if each != WARNINGS])
+    if WARNINGS in arguments:
+        if not is_table:
+            raise UserError(f"Give one of --csv, --json and {WARNINGS}.")
+        show = _show_warnings
+    if strange := [each for each in paths if each.startswith("-")]:
+        raise unknown("option", strange[0], ["--csv", "--json", WARNINGS, "--help"])
+    if not paths:
+        raise UserError("Give what to show: microbench show DIR.")
+    results = {path: load(path) for path in paths}
+    for path, result in results.items():
+        if not result.records:
+            raise UserError(f"Nothing to show: {path} has no records.")
+    out = terminal.console()
+    for place, result in enumerate(results.values() if is_table else [load(paths)]):
+        if place:
+            out.print()
+        show(result, out)
+    return ExitCode.OK

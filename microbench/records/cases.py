@@ -1,0 +1,315 @@
+"""The cases of a run: their rounds, and what these say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+from microbench.config import Config, axes_of
+from microbench.records import frame
+from microbench.records.record import (
+    CaseSpec,
+    Check,
+    Machine,
+    Role,
+    RoundRecord,
+    RunInfo,
+    Series,
+    Status,
+    WarningCode,
+)
+
+ANSWER = ("answer", "error_abs", "error_rel", "top1_agreement", "gradient_error")
+"""Of the figures of a `Check`, those that a summary has."""
+
+RAN_ON = (
+    "cpu",
+    "physical_cores",
+    "gpu",
+    "os",
+    "threads",
+    "allocator",
+    "engine",
+    "arithmetic",
+    "torch",
+    "torchvision",
+    "python",
+    "microbench",
+    "git",
+)
+"""The `env_*` columns that say what a case ran on, which a summary has."""
+
+WIDE = 0.1  # half an interval over rounds, as a share of the median, that is worth a word
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known of one phase of a case.
+
+    Attributes:
+        phase: the phase's name.
+        role: what it is in its mode.
+        medians: each round's median in seconds per call, by the round's number.
+        median: the median of these: what the case takes.
+        low: lower end of its interval; None with too few samples for one.
+        high: upper end.
+        confidence: the level of that interval.
+        spread: the standard deviation between rounds, as a share of the median; None for one round.
+        samples: how many samples all rounds have.
+    """
+
+    phase: str
+    role: Role
+    medians: Mapping[int, float]
+    median: float
+    low: float | None
+    high: float | None
+    confidence: float
+    spread: float | None
+    samples: int
+
+    @property
+    def rounds(self) -> int:
+        """How many processes it rests on; the interval of one is within that process."""
+        return len(self.medians)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval's width in seconds."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    @property
+    def relative_half_width(self) -> float | None:
+        """Half the interval's width as a share of the median; None without an interval, or a median of 0."""
+        return self.half_width / self.median if self.half_width is not None and self.median else None
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """A case of a run.
+
+    Attributes:
+        rounds: by the round's number, the record of its best attempt: of a run that was completed later, the
+            one that ended well.
+    """
+
+    rounds: Mapping[int, RoundRecord]
+
+    @property
+    def first(self) -> RoundRecord:
+        """The first round that ended well, or the first: with what all of the case's rounds share."""
+        records = self.rounds.values()
+        return next((each for each in records if each.ok), next(iter(records)))
+
+    @property
+    def spec(self) -> CaseSpec:
+        """Which case it is."""
+        return self.first.case
+
+    @property
+    def config(self) -> Config:
+        """Its configuration."""
+        return self.first.case.config
+
+    @property
+    def run(self) -> RunInfo:
+        """Which run it is of."""
+        return self.first.run
+
+    @property
+    def machine(self) -> Machine:
+        """Where it was measured."""
+        return self.first.machine
+
+    @cached_property
+    def axes(self) -> dict[str, Any]:
+        """Its configuration's axes, by their names."""
+        return axes_of(self.config)
+
+    @property
+    def name(self) -> str:
+        """The model's name, and the part's where it is one."""
+        model = self.config.model
+        return " ".join(filter(None, (model.name, model.part)))
+
+    @property
+    def ok(self) -> bool:
+        """Whether every round that was tried ended well."""
+        return all(each.ok for each in self.rounds.values())
+
+    @property
+    def failures(self) -> dict[int, RoundRecord]:
+        """By its number, each round that did not end well."""
+        return {number: each for number, each in self.rounds.items() if not each.ok}
+
+    @property
+    def status(self) -> Status:
+        """How it ended: ok where any round did."""
+        return self.first.outcome.status
+
+    @property
+    def measured_rounds(self) -> list[int]:
+        """The rounds that ended well."""
+        return [number for number, each in self.rounds.items() if each.ok]
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        """What its rounds say together, by phase; of rounds that failed, nothing is taken."""
+        return self._estimates(Status.OK)
+
+    @cached_property
+    def discarded(self) -> dict[str, Estimate]:
+        """What the rounds say whose answer is not eager fp32's: to be shown as that, not to be relied on."""
+        return self._estimates(Status.MISMATCH)
+
+    def _estimates(self, status: Status) -> dict[str, Estimate]:
+        found: dict[str, dict[int, Series]] = {}
+        for number, record in self.rounds.items():
+            for series in record.series:
+                if record.outcome.status is status and series.summary is not None:
+                    found.setdefault(series.phase, {})[number] = series
+        return {phase: estimate_of(series) for phase, series in found.items()}
+
+    @property
+    def check(self) -> Check:
+        """Whether its answer is eager fp32's: as found in the round that checked it."""
+        checks = [each.outcome.check for each in self.rounds.values()]
+        return next((each for each in checks if each.answer is not None), checks[0])
+
+    def rows(self) -> Iterator[frame.Row]:
+        """A flat row a phase: what the case is, and what its rounds say."""
+        record = self.first
+        environment = frame.environment(record)
+        layer = frame.layer(record.case.layer) if record.case.layer is not None else {}
+        checked = {name: getattr(self.check, name) for name in ANSWER}
+        for each in self.estimates.values():
+            yield {
+                "run_id": self.run.id,
+                "case_id": self.spec.id,
+                "status": self.status.value,
+                **frame.axes(record),
+                **layer,
+                "phase": each.phase,
+                "median": each.median,
+                "ci_low": each.low,
+                "ci_high": each.high,
+                "confidence": each.confidence,
+                "spread": each.spread,
+                "rounds": each.rounds,
+                "samples": each.samples,
+                "throughput": self.throughput(each),
+                "peak_memory": self.peak_memory,
+                **checked,
+                "warnings": [code.value for code in self.warnings],
+                "host_id": self.machine.host_id,
+                **{f"env_{name}": environment[f"env_{name}"] for name in RAN_ON},
+            }
+
+    def throughput(self, estimate: Estimate) -> float | None:
+        """Items a second of a whole step: the batch over the median; None for another phase."""
+        if estimate.role is not Role.WHOLE or not estimate.median:
+            return None
+        return self.config.batch_size / estimate.median
+
+    @property
+    def whole(self) -> Estimate | None:
+        """The estimate of the phase that spans its step; None where none was measured."""
+        return next((each for each in self.estimates.values() if each.role is Role.WHOLE), None)
+
+    @property
+    def peak_memory(self) -> float | None:
+        """The median over rounds of the peak memory in bytes; None where it is not known."""
+        peaks = [record.outcome.peak_memory for record in self.rounds.values()]
+        known = [peak for peak in peaks if peak is not None]
+        return median(known) if known else None
+
+    @property
+    def is_implausible(self) -> bool:
+        """Whether it is faster than the machine can be: it may not have done its work, so it wins nothing."""
+        return WarningCode.IMPLAUSIBLE in self.warnings
+
+    @property
+    def is_unchecked(self) -> bool:
+        """Whether nothing of its answer could be compared though it was to be: it may compute nothing."""
+        return WarningCode.UNVERIFIED in self.warnings and self.check.error_rel is None
+
+    @property
+    def can_win(self) -> bool:
+        """Whether every round that was tried ended well, and nothing says that it may not do its work."""
+        return self.ok and not self.is_implausible and not self.is_unchecked
+
+    @property
+    def standing(self) -> str:
+        """Its status, or that its time is implausible: where it is not `ok`, its time counts for nothing."""
+        is_doubted = self.status is Status.OK and self.is_implausible
+        return WarningCode.IMPLAUSIBLE.value if is_doubted else self.status.value
+
+    @property
+    def reason(self) -> str | None:
+        """Why its standing is not `ok`."""
+        is_doubted = self.standing == WarningCode.IMPLAUSIBLE
+        return self.warnings[WarningCode.IMPLAUSIBLE][0] if is_doubted else self.first.outcome.error
+
+    @cached_property
+    def warnings(self) -> dict[WarningCode, list[str]]:
+        """By the warning's code, what it says in each round that has it: in all, where it is on all."""
+        found: dict[WarningCode, list[str]] = {}
+        for record in self.rounds.values():
+            for warning in record.outcome.warnings:
+                found.setdefault(warning.code, []).append(warning.message)
+        if differ := _rounds_differ(self.whole):
+            found[WarningCode.WIDE_INTERVAL] = [differ] * len(self.rounds)
+        return found
+
+
+def _rounds_differ(whole: Estimate | None) -> str | None:
+    """What to say of a whole step whose interval over several rounds is wide."""
+    half_width = None if whole is None or whole.rounds == 1 else whole.relative_half_width
+    if whole is None or half_width is None or half_width <= WIDE:
+        return None
+    return (
+        f"fresh processes differ: {whole.phase} is known to ±{half_width * 100:.0f} % from {whole.rounds} "
+        "rounds; raise measure.rounds, see `microbench doctor`"
+    )
+
+
+def estimate_of(rounds: Mapping[int, Series]) -> Estimate:
+    """What a phase's series say together, by the number of their round."""
+    from microbench.stats.rounds import over_rounds
+
+    first, *others = rounds.values()
+    summaries = {number: each.summary for number, each in rounds.items() if each.summary is not None}
+    medians = {number: each.median for number, each in summaries.items()}
+    samples = sum(len(each.samples) for each in rounds.values())
+    only = first.summary
+    if not others and only is not None:
+        ends = only.ci_low, only.ci_high
+        return Estimate(first.phase, first.role, medians, only.median, *ends, only.confidence, None, samples)
+    over = over_rounds(list(medians.values()))
+    ends = over.low, over.high
+    return Estimate(
+        first.phase, first.role, medians, over.median, *ends, over.confidence, over.spread, samples
+    )
+
+
+def cases_of(records: Iterable[RoundRecord]) -> list[CaseResult]:
+    """The cases that records are of, in the order of their runs and of their places in these."""
+    found: dict[tuple[str, int], dict[int, list[RoundRecord]]] = {}
+    for record in records:
+        rounds = found.setdefault((record.run.id, record.case.order), {})
+        rounds.setdefault(record.round, []).append(record)
+    runs = list(dict.fromkeys(run_id for run_id, _ in found))
+    return [
+        CaseResult({number: _best(attempts) for number, attempts in sorted(rounds.items())})
+        for (run_id, _), rounds in sorted(
+            found.items(), key=lambda item: (runs.index(item[0][0]), item[0][1])
+        )
+    ]
+
+
+def _best(attempts: Sequence[RoundRecord]) -> RoundRecord:
+    """The first that ended well; else the last."""
+    return next((each for each in attempts if each.ok), attempts[-1])

@@ -1,0 +1,114 @@
+"""The settings of cases: which are of the work, which vary, and what their values are called."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from microbench.config import NOT_THE_WORK, OF_THE_RUN, WORK_OF_MEASURE, Config
+from microbench.errors import NothingToCompareError, unknown
+from microbench.records.cases import CaseResult
+from microbench.records.naming import flat
+
+Settings = Mapping[str, str]
+"""A configuration's values as text, by dotted key."""
+
+AXIS_KEYS = {"part": "model.part", "input_shape": "model.input_shape", "cold_cache": "measure.cold_cache"}
+"""The settings of the axes that are called otherwise."""
+
+FOLLOWING = {"affinity": "threads"}
+"""By a setting, the one whose default follows from it: so many threads as CPUs are listed."""
+
+DEFAULTS = flat(asdict(Config()))
+
+
+def settings_of(case: CaseResult) -> Settings:
+    """All settings of a case."""
+    return flat(asdict(case.config))
+
+
+def is_work(key: str) -> bool:
+    """Whether a setting is of the work, not of how it is measured."""
+    group, _, name = key.partition(".")
+    return group not in NOT_THE_WORK or (group == "measure" and name in WORK_OF_MEASURE)
+
+
+def is_of_the_run(key: str) -> bool:
+    """Whether a setting is of a whole run, which its cases share."""
+    return key.partition(".")[0] in OF_THE_RUN
+
+
+def work_of(case: CaseResult) -> Settings:
+    """The settings of a case's work."""
+    return {key: value for key, value in settings_of(case).items() if is_work(key)}
+
+
+def without(settings: Settings, keys: Collection[str]) -> frozenset[tuple[str, str]]:
+    """All settings but some, to be looked up by."""
+    return frozenset(item for item in settings.items() if item[0] not in keys)
+
+
+def as_given(value: Any) -> str:
+    """A value as it is written on the command line."""
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
+def meant(name: str, keys: Iterable[str]) -> set[str]:
+    """Which of the keys an axis, a group or a dotted key means."""
+    key = AXIS_KEYS.get(name, name)
+    return {each for each in keys if each == key or each.startswith(f"{key}.")}
+
+
+def varying_keys(settings: Sequence[Settings]) -> list[str]:
+    """The settings that are not the same in all cases; those of a whole run do not count."""
+    keys = dict.fromkeys(key for each in settings for key in each if not is_of_the_run(key))
+    return [key for key in keys if len({each.get(key) for each in settings}) > 1]
+
+
+def choices(cases: Sequence[CaseResult]) -> list[str]:
+    """What cases can be compared by: the axes that vary, and every other setting that does."""
+    keys = varying_keys([settings_of(case) for case in cases])
+    found: list[str] = []
+    for name in (*sorted(cases[0].axes, key=lambda axis: axis in AXIS_KEYS), *keys):
+        covered = {key for each in found for key in meant(each, keys)}
+        if not meant(name, keys) <= covered:
+            found.append(name)
+    return found
+
+
+def keys_by(cases: Sequence[CaseResult], by: str) -> set[str]:
+    """The settings that vary of those to compare by.
+
+    Raises:
+        UserError: no setting is called so, or it does not vary.
+    """
+    settings = [settings_of(case) for case in cases]
+    allowed = choices(cases)
+    if not allowed:
+        raise NothingToCompareError(
+            f"Nothing to compare by {by}: no setting differs between the cases ({len(cases)})."
+        )
+    if not meant(by, {key for each in settings for key in each}):
+        raise unknown("setting to compare by", by, allowed)
+    if keys := meant(by, varying_keys(settings)):
+        return keys
+    raise NothingToCompareError(
+        f"Nothing to compare by {by}: it is the same in all cases. These vary: {', '.join(allowed)}."
+    )
+
+
+def values_by(cases: Sequence[CaseResult], by: str, keys: Collection[str]) -> list[str]:
+    """What each case's value is called: as the axis has it where that tells the values apart."""
+    settings = [settings_of(case) for case in cases]
+    if by in cases[0].axes:
+        names = [as_given(case.axes[by]) for case in cases]
+        values = [without(each, each.keys() - keys) for each in settings]
+        if len(set(names)) == len(set(values)):
+            return names
+    if len(keys) == 1:
+        return [as_given(each.get(next(iter(keys)))) for each in settings]
+    return [
+        ", ".join(f"{key.partition('.')[2]}={as_given(each.get(key))}" for key in sorted(keys))
+        for each in settings
+    ]

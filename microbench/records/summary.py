@@ -1,0 +1,35 @@
+"""The summary of one series' samples."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from microbench.records.record import Summary
+from microbench.stats.median import CONFIDENCE, median_interval
+from microbench.stats.trend import trend
+
+
+def summarize(samples: ArrayLike, confidence: float = CONFIDENCE) -> Summary:
+    """The summary of at least one sample, in the samples' own unit (seconds per call), in their order."""
+    values = np.asarray(samples, dtype=np.float64)
+    low, high, effective = median_interval(values, confidence)
+    q25, median, q75 = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
+    drift = trend(values)
+    return Summary(
+        n=len(values),
+        n_effective=effective,
+        median=median,
+        ci_low=low,
+        ci_high=high,
+        confidence=confidence,
+        mean=float(values.mean()),
+        std=float(values.std(ddof=1)) if len(values) > 1 else None,
+        min=float(values.min()),
+        max=float(values.max()),
+        q25=q25,
+        q75=q75,
+        drift=drift.change if drift else None,
+        drift_tau=drift.tau if drift else None,
+        drift_p=drift.p if drift else None,
+    )

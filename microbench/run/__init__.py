@@ -1,0 +1,1 @@
+"""Who runs when: the rounds of a run's cases, each in a worker of its own."""

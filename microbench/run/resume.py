@@ -1,0 +1,164 @@
+"""Which rounds of a run's cases have been measured before."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from microbench.config import SHOWN, Config, value_of
+from microbench.errors import UserError, nearest
+from microbench.quoting import command, option
+from microbench.records.cases import CaseResult, cases_of
+from microbench.records.record import Machine, RoundRecord
+from microbench.records.store import FILE_NAME, file_of, read
+from microbench.run.case import COMMAND, Case
+
+SOFTWARE = ("torch", "torchvision", "python", "microbench", "gpu_driver")
+"""The versions in which the rounds of one run must agree."""
+
+Key = tuple[str, str]
+"""A case's id, and how it is measured."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What the folder of a run holds.
+
+    Attributes:
+        cases: the run's cases, as measured so far.
+    """
+
+    cases: Sequence[CaseResult]
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run that is completed."""
+        return self.cases[0].run.id
+
+    @property
+    def seed(self) -> int:
+        """What its order was drawn from."""
+        return self.cases[0].run.schedule_seed or 0
+
+
+def folder_of(resume: str) -> Path:
+    """The folder that `resume=DIR` names.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not resume:
+        raise UserError("resume= names no folder: give the one that holds the run's records.")
+    folder = Path(resume)
+    if folder.name == FILE_NAME and folder.is_file():
+        return folder.parent
+    if not folder.is_dir():
+        here = [str(path) for path in folder.parent.glob("*/") if folder.parent.is_dir()]
+        close = nearest(resume, here)
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
+        raise UserError(f"resume={resume}: there is no such folder.{hint}")
+    return folder
+
+
+def arguments_of(folder: Path, verb: str = "") -> list[str]:
+    """The command line's arguments that began the run of a folder, behind the verb that began it.
+
+    Raises:
+        UserError: the folder has no records, or those of a run from Python, or of another command.
+    """
+    if not file_of(folder).exists():
+        raise UserError(f"resume={folder}: it holds no records yet: give the run's options as well.")
+    runs = [record.run for record in read(folder)]
+    if not runs or not runs[-1].command_line:
+        raise UserError(
+            f"resume={folder}: its records do not say which command began the run: give its options as well."
+        )
+    words, began = shlex.split(runs[-1].command_line)[len(COMMAND) :], runs[-1].command
+    if began != verb:
+        again = command("microbench", *([began] if began else []), option("resume", folder))
+        raise UserError(f"resume={folder}: the run was begun by another command: complete it with `{again}`.")
+    return words[1:] if began else words
+
+
+def before(records: Sequence[RoundRecord], host_id: str) -> Before | None:
+    """The run on this machine that the records of a folder began; None where there is none.
+
+    Where a folder holds several runs, it is the last.
+    """
+    here = [record for record in records if record.machine.host_id == host_id]
+    if not here:
+        return None
+    run_id = here[-1].run.id
+    return Before(cases_of([record for record in here if record.run.id == run_id]))
+
+
+def changed(earlier: Before, machines: Mapping[str, Machine]) -> str | None:
+    """What of the software is not as it was in the run before, by name with both versions; None if nothing.
+
+    Args:
+        earlier: the run before.
+        machines: by a device's name, the machine as it is here and now.
+    """
+    for record in (record for found in earlier.cases for record in found.rounds.values() if record.ok):
+        now = machines.get(record.case.config.device.name)
+        for name in SOFTWARE if now is not None else ():
+            then, here = getattr(record.machine, name), getattr(now, name)
+            if then != here:
+                return f"{name} was {then}, and is {here}"
+    return None
+
+
+def matched(cases: Sequence[Case], earlier: Before) -> tuple[list[Case], set[tuple[int, int]]]:
+    """The cases with the places they had in the run before, and which (place, round) of it are done.
+
+    A case is the same when its `case_id` is, and when it is measured the same way but for the number of
+    rounds. A case that the earlier run did not come to keeps its place where no other has it, and else gets
+    one behind all others.
+    """
+    there = _pairs(cases, earlier)
+    done = {(order, number) for order, found in there.values() for number in found.measured_rounds}
+    taken = {found.spec.order for found in earlier.cases}
+    behind = count(max([*taken, *(case.order for case in cases)]) + 1)
+    placed: list[Case] = []
+    for case in cases:
+        if case.order in there:
+            order = there[case.order][0]
+        else:
+            order = next(behind) if case.order in taken else case.order
+        placed.append(dataclasses.replace(case, order=order))
+    return placed, done
+
+
+def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseResult]]:
+    """By a case's place, the place and the result of the same case in the run before.
+
+    Of several alike, such as copies that a sweep repeats, each is paired with the one at its own place.
+    """
+    known: dict[Key, dict[int, CaseResult]] = defaultdict(dict)
+    for found in earlier.cases:
+        known[_key(found.spec.id, found.config)][found.spec.order] = found
+    alike = [(case.order, known[_key(case.id, case.config)]) for case in cases]
+    pairs = {order: (order, same.pop(order)) for order, same in alike if order in same}
+    for order, same in alike:
+        if order not in pairs and same:
+            other = next(iter(same))
+            pairs[order] = other, same.pop(other)
+    return pairs
+
+
+def _key(case_id: str, config: Config) -> Key:
+    how = {name: value for name, value in asdict(config.measure).items() if name != "rounds"}
+    return case_id, repr((config.isolation, sorted(how.items())))
+
+
+def shown_as(record: RoundRecord, config: Config) -> RoundRecord:
+    """A record from before, with how the present command wants its case shown; what is on disk stays."""
+    shown = dataclasses.replace(record.case.config, **{key: value_of(config, key) for key in SHOWN})
+    return replace(record, case=replace(record.case, config=shown))

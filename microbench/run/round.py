@@ -1,0 +1,161 @@
+"""A round of a case: measured by a worker, and on disk before the next begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from microbench.records.progress import Heading, Place, Progress
+from microbench.records.record import (
+    Measured,
+    Outcome,
+    Role,
+    RoundRecord,
+    RunInfo,
+    Series,
+    Status,
+    unverified,
+)
+from microbench.records.store import Store
+from microbench.run import signals
+from microbench.run.case import Case
+from microbench.run.patience import GivenUpError
+from microbench.run.pool import Pool
+from microbench.run.protocol import Measure
+from microbench.run.requests import UnansweredError, ask
+
+
+class Observer(Protocol):
+    """Is told what happens, while no case is being timed."""
+
+    def begin(self, heading: Heading) -> None:
+        """A round of a case begins."""
+        ...
+
+    def progress(self, progress: Progress) -> None:
+        """The round has come so far."""
+        ...
+
+    def end(self, record: RoundRecord) -> None:
+        """The round has ended, and its record is on disk."""
+        ...
+
+
+@dataclass
+class Turn:
+    """One case's turn in one round.
+
+    Attributes:
+        case: the case.
+        place: where it runs.
+        heading: what the observer is told of it.
+        run: which run it is of.
+        started_at: when, in UTC.
+        partial: by phase, the samples that have come so far.
+        measured: what was found before the answer was checked; None until then.
+    """
+
+    case: Case
+    place: Place
+    heading: Heading
+    run: RunInfo
+    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
+    partial: dict[str, Series] = field(default_factory=dict)
+    measured: Measured | None = None
+
+    def take(self, pool: Pool, store: Store, observer: Observer, found: list[RoundRecord]) -> RoundRecord:
+        """Measure the case and store its record, adding it to those `found` before.
+
+        The observer is told nothing of a case that is known to be skipped.
+
+        Raises:
+            KeyboardInterrupt: the user interrupted; what was measured until then has been stored.
+        """
+        is_told = self.case.known is None or self.case.known.status is not Status.SKIPPED
+        if is_told:
+            observer.begin(self.heading)
+        interrupt: KeyboardInterrupt | None = None
+        try:
+            measured = self._known() or self._measure(pool, store, observer)
+        except KeyboardInterrupt as error:
+            interrupt = error
+            measured = Measured(Outcome(status=Status.ERROR, error=str(error) or "interrupted (Ctrl-C)"))
+        with signals.held():
+            record = self._record(measured)
+            found.append(record)
+            store.append(record)
+        if is_told:
+            observer.end(record)
+        if interrupt is not None:
+            raise interrupt
+        return record
+
+    def _known(self) -> Measured | None:
+        return None if self.case.known is None else Measured(self.case.known)
+
+    def _measure(self, pool: Pool, store: Store, observer: Observer) -> Measured:
+        def watch(progress: Progress) -> None:
+            self._keep(progress)
+            self._give_up_if_lost()
+            observer.progress(progress)
+
+        config, is_first, patience = self.case.config, self.case.round == 0, self.case.patience
+        trace = store.path.with_name(f"trace-{self.case.id}.json").resolve()
+        limits = {} if patience is None else {"prepare": patience.prepare}
+        request = Measure(config, is_first, trace if config.trace and is_first else None, limits)
+        try:
+            measured: Measured = ask(pool, self.case, request, watch)
+        except UnansweredError as error:
+            return self._cut_short(error.outcome)
+        return measured
+
+    def _cut_short(self, outcome: Outcome) -> Measured:
+        """What is known of a worker that did not answer: all that it measured, if it ended at the check."""
+        if self.measured is None:
+            return Measured(outcome)
+        before = self.measured.outcome
+        if outcome.status is Status.GIVEN_UP:
+            return replace(self.measured, outcome=replace(before, status=outcome.status, error=outcome.error))
+        reason = f"Checking the answer failed: {outcome.error}"
+        return replace(self.measured, outcome=unverified(before, reason))
+
+    def _keep(self, progress: Progress) -> None:
+        """Hold on to samples as they come, in case the worker does not live to summarize them."""
+        self.measured = progress.measured
+        for phase, fresh in progress.samples.items():
+            if phase not in self.partial:
+                calls, clock = progress.calls_per_sample, progress.clock
+                role = Role.WHOLE if phase == progress.whole else Role.PART if progress.whole else Role.ONCE
+                self.partial[phase] = Series(phase, clock, [], calls_per_sample=calls, role=role)
+            self.partial[phase].samples.extend(fresh)
+
+    def _give_up_if_lost(self) -> None:
+        """Stop measuring a case of a search whose samples are certain to lose.
+
+        Raises:
+            GivenUpError: they are, and why.
+        """
+        patience = self.case.patience
+        whole = next((each.samples for each in self.partial.values() if each.role is Role.WHOLE), None)
+        if patience is not None and whole is not None and (why := patience.lost(whole)):
+            raise GivenUpError(why)
+
+    def _record(self, measured: Measured) -> RoundRecord:
+        """The record of the round; of a worker that died, with the samples that had come from it."""
+        outcome = measured.outcome
+        if outcome.peaks is None:
+            outcome = replace(outcome, peaks=self.case.peaks)
+        return RoundRecord(
+            run=self.run,
+            case=self.case.spec,
+            round=self.case.round,
+            turn=self.heading.turn,
+            started_at=self.started_at,
+            machine=self.place.machine,
+            outcome=outcome,
+            series=measured.series or tuple(self.partial.values()),
+            calls=measured.calls,
+        )

@@ -1,0 +1,104 @@
+"""The server: a process that imports torch once and forks a fresh worker for each request.
+
+It is started as `python -m microbench.run.server FD MODULE…`, where FD is a Unix socket, and imports the
+modules. Each byte that arrives on the socket brings a file descriptor, the other end of which the asking
+parent holds; the server forks a worker that reads one request from it and answers there, and sends the
+worker's process id and, when it has ended, its wait status. One worker runs at a time, and the server sleeps
+until it ends. At the end of file, which the parent's death brings too, the server kills the worker with all
+that it started, and ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from multiprocessing.connection import Connection, wait
+
+REPLY = struct.Struct("i")
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when `parent`, its parent, ends (Linux; elsewhere nothing)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def serve(control: socket.socket) -> None:
+    """Fork a worker for each file descriptor that arrives, until the end of file."""
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not data:
+            return
+        server = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            control.close()
+            _work(descriptors[0], server)
+        os.close(descriptors[0])
+        with suppress(OSError):  # a parent that is gone needs no reply; the end of file follows
+            control.sendall(REPLY.pack(pid))
+        status = _reap(pid, control)
+        with suppress(OSError):
+            control.sendall(REPLY.pack(status))
+
+
+def _work(descriptor: int, server: int) -> None:
+    """In the worker: answer the one request, and leave without tidying up, which takes time."""
+    code = 1
+    try:
+        os.setpgrp()
+        die_with(server)
+        from microbench.run.protocol import answer
+
+        answer(Connection(descriptor))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _reap(pid: int, control: socket.socket) -> int:
+    """Wait for the worker's end, or the parent's; kill what then is left of it; return its wait status.
+
+    The parent sends nothing while a worker runs: what can be read is the end of file.
+    """
+    if hasattr(os, "pidfd_open"):
+        pidfd = os.pidfd_open(pid)
+        wait([pidfd, control])
+        os.close(pidfd)
+    else:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve on the socket of the given descriptor, after importing the given modules."""
+    descriptor, *modules = arguments
+    faulthandler.enable()
+    for module in modules:
+        with suppress(Exception):  # the worker that needs it will meet the same error, and report it
+            import_module(module)
+    gc.collect()
+    gc.freeze()
+    serve(socket.socket(fileno=int(descriptor)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

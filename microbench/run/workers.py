@@ -1,0 +1,287 @@
+"""Where requests run: in a worker forked from a server, in a new interpreter, or in this process."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from types import MappingProxyType
+from typing import IO, Protocol
+
+from microbench.records.progress import Watch
+from microbench.run.protocol import Answer, Measure, Request, run
+from microbench.run.server import REPLY
+
+GRACE = 5.0  # seconds a server has to end its worker and itself
+LOG_TAIL = 4096  # bytes of a dead worker's last words to keep
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
+
+
+class WorkerDiedError(Exception):
+    """A worker ended without an answer.
+
+    Attributes:
+        signal: the signal that killed it, or None.
+        code: its exit code, where no signal killed it.
+        log: the end of what it wrote to its standard output and error.
+    """
+
+    def __init__(self, status: int, log: str) -> None:
+        self.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        self.code = None if self.signal else os.waitstatus_to_exitcode(status)
+        self.log = log
+        super().__init__(self.reason)
+
+    @property
+    def reason(self) -> str:
+        """One line that says how it ended."""
+        if self.signal is None:
+            return f"the worker exited with code {self.code} before it answered"
+        name = signal.Signals(self.signal).name
+        hint = "; the kernel sends it when memory runs out" if name == "SIGKILL" else ""
+        return f"the worker was killed by {name}{hint}"
+
+
+class WorkerTimeoutError(Exception):
+    """A worker took longer than it may; it has been killed.
+
+    Attributes:
+        stage: the stage that took longer than it may; None where that is said of the whole.
+    """
+
+    def __init__(self, stage: str | None = None) -> None:
+        super().__init__(stage)
+        self.stage = stage
+
+
+class Workers(Protocol):
+    """Where requests run."""
+
+    def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        """Run a request in a process of its own, passing its progress to `watch`.
+
+        Raises:
+            WorkerDiedError: the process ended without an answer.
+            WorkerTimeoutError: it took longer than `timeout` seconds, importing torch not counted, or one of
+                its stages took longer than the request allows.
+        """
+        ...
+
+    def close(self) -> None:
+        """End every process that was started."""
+        ...
+
+
+class Inline:
+    """Runs requests in this process, for debugging: no isolation, no timeout."""
+
+    def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        """Run a request here."""
+        return run(request, watch)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class Forked:
+    """Runs each request in a fresh process, forked from a server that has imported the given modules.
+
+    The server has this process's environment variables, and those given.
+    """
+
+    def __init__(self, modules: Sequence[str], variables: Mapping[str, str] = NO_VARIABLES) -> None:
+        self._modules, self._variables = modules, variables
+        self._server: _Server | None = None
+
+    def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        """Run a request in a forked worker; the server is started at the first."""
+        if self._server is None:
+            self._server = _Server(self._modules, self._variables)
+        try:
+            return self._server.ask(request, watch, timeout)
+        except _ServerDiedError as error:
+            self.close()
+            raise WorkerDiedError(error.status, error.log) from error
+
+    def close(self) -> None:
+        """End the server and its worker."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+
+class Spawned:
+    """Runs each request in a process of a new interpreter."""
+
+    def __init__(self, modules: Sequence[str], variables: Mapping[str, str] = NO_VARIABLES) -> None:
+        self._modules, self._variables = modules, variables
+        self._forked: Forked | None = None
+
+    def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        """Start an interpreter for the request and end it afterwards."""
+        self._forked = Forked(self._modules, self._variables)
+        try:
+            return self._forked.ask(request, watch, timeout)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the interpreter, if one runs."""
+        if self._forked is not None:
+            self._forked.close()
+            self._forked = None
+
+
+def start_server(
+    descriptor: int, modules: Sequence[str], log: IO[bytes], variables: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a server in a new interpreter and a session of its own.
+
+    Args:
+        descriptor: of the socket that it serves, which it inherits.
+        modules: what it imports first.
+        log: where its output and its workers' goes.
+        variables: its environment.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "microbench.run.server", str(descriptor), *modules],
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env=variables,
+    )
+
+
+class _ServerDiedError(Exception):
+    def __init__(self, status: int, log: str) -> None:
+        self.status, self.log = status, log
+
+
+class _Server:
+    """The server's process, and the socket to it.
+
+    It and its workers are a session of their own, so that Ctrl-C in the terminal reaches the parent alone,
+    which then decides.
+    """
+
+    def __init__(self, modules: Sequence[str], variables: Mapping[str, str]) -> None:
+        self._control, theirs = socket.socketpair()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._log_start = 0
+        self._ready = False
+        environment = {
+            **os.environ,
+            **variables,
+            "PYTHONPATH": os.pathsep.join(filter(None, (variables.get("PYTHONPATH"), *sys.path))),
+        }
+        with theirs:
+            self._process = start_server(theirs.fileno(), modules, self._log, environment)
+
+    def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        self._log_start = os.fstat(self._log.fileno()).st_size
+        ours, theirs = socket.socketpair()
+        with Connection(ours.detach()) as connection:
+            with theirs, suppress(BrokenPipeError):
+                socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
+            pid = self._reply()
+            self._ready = True
+            try:
+                answer = self._converse(connection, request, watch, Deadline(timeout))
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                self._reply()
+                raise
+        status = self._reply()
+        if answer is None:
+            raise WorkerDiedError(status, self._log_tail())
+        return answer
+
+    def _converse(
+        self,
+        connection: Connection,
+        request: Request,
+        watch: Watch,
+        deadline: Deadline,
+    ) -> Answer | None:
+        """The worker's answer, its progress passed on; None if it ended without one.
+
+        This process sleeps until the worker has something to say.
+        """
+        limits = request.limits if isinstance(request, Measure) else {}
+        said: object = request
+        while True:
+            try:
+                connection.send(said)
+                deadline.wait(connection)
+                message = connection.recv()
+            except (EOFError, OSError):  # OSError: it ended in the middle of a message
+                deadline.wait(self._control)  # it has hung up, and most likely ended: the server will say
+                return None
+            if isinstance(message, Answer):
+                return message
+            deadline.begin(message.stage, limits.get(message.stage))
+            watch(message)
+            said = None
+
+    def _reply(self) -> int:
+        """The server's next reply, once it comes."""
+        data = self._control.recv(REPLY.size, socket.MSG_WAITALL)
+        if len(data) < REPLY.size:
+            code = self._process.wait()
+            raise _ServerDiedError(-code if code < 0 else code << 8, self._log_tail())
+        return int(REPLY.unpack(data)[0])
+
+    def _log_tail(self) -> str:
+        size = os.fstat(self._log.fileno()).st_size
+        start = max(self._log_start, size - LOG_TAIL)
+        return os.pread(self._log.fileno(), size - start, start).decode(errors="replace")
+
+    def close(self) -> None:
+        """End the server and its worker: it does so itself, unless it is still importing."""
+        self._control.close()
+        try:
+            self._process.wait(timeout=GRACE if self._ready else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+
+class Deadline:
+    """When a worker has to have answered, and to have ended the stage that it is in."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._whole, self._stage_end = _in(timeout), math.inf
+        self._stage: str | None = None
+
+    def begin(self, stage: str, limit: float | None) -> None:
+        """A stage begins, or goes on, that may take so many seconds; None for as long as there is."""
+        if stage != self._stage:
+            self._stage, self._stage_end = stage, _in(limit)
+
+    def wait(self, channel: Connection | socket.socket) -> None:
+        """Sleep until there is something to read.
+
+        Raises:
+            WorkerTimeoutError: there is nothing when the time is up.
+        """
+        end = min(self._whole, self._stage_end)
+        remaining = None if math.isinf(end) else max(0.0, end - time.monotonic())
+        if not wait([channel], remaining):
+            raise WorkerTimeoutError(self._stage if self._stage_end < self._whole else None)
+
+
+def _in(seconds: float | None) -> float:
+    """The moment in so many seconds, on the monotonic clock."""
+    return math.inf if seconds is None else time.monotonic() + seconds

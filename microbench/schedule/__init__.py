@@ -1,1 +1,0 @@
-"""WHO runs WHEN: cases, worker processes, timeouts. No torch in this process, unless a case runs inline."""

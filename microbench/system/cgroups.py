@@ -1,0 +1,77 @@
+"""What the control groups of this process grant it and count of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from microbench.system.files import read
+
+ROOT = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def lines_of(controller: str, name: str) -> Iterator[str]:
+    """What a file says in this process's control group and in each above it, in version 2 or 1 of them."""
+    for line in (read(MEMBERSHIP) or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(",") or not controllers:
+            root = ROOT / controller if controllers else ROOT
+            group = root / path.strip("/")
+            for folder in (group, *group.parents):
+                if folder.is_relative_to(root) and (text := read(folder / name)) is not None:
+                    yield text
+
+
+def version() -> int | None:
+    """Which version of control groups grants CPU time and memory here; None where none is to be seen."""
+    if (ROOT / "cgroup.controllers").exists():
+        return 2
+    return 1 if (ROOT / "cpu").is_dir() or (ROOT / "memory").is_dir() else None
+
+
+def cpu_quota() -> float | None:
+    """How many CPUs' worth of time the control groups grant this process; None without a limit."""
+    second = (limit.split() for limit in lines_of("cpu", "cpu.max"))
+    first = zip(
+        lines_of("cpu", "cpu.cfs_quota_us"),
+        lines_of("cpu", "cpu.cfs_period_us"),
+        strict=False,
+    )
+    quotas = [*map(tuple, second), *first]
+    granted = [int(quota) / int(period) for quota, period in quotas if quota not in ("max", "-1")]
+    return min(granted, default=None)
+
+
+def memory_limit() -> int | None:
+    """How many bytes the control groups grant this process; None without a limit."""
+    texts = [*lines_of("memory", "memory.max"), *lines_of("memory", "memory.limit_in_bytes")]
+    unlimited = 2**60  # version 1 writes no limit as the largest number of pages
+    limits = [int(text) for text in texts if text.isdigit() and int(text) < unlimited]
+    return min(limits, default=None)
+
+
+def oom_kills() -> int | None:
+    """How many processes the kernel has killed for want of memory: in this control group, or at all."""
+    texts = [
+        *lines_of("memory", "memory.events"),
+        *lines_of("memory", "memory.oom_control"),
+        read(Path("/proc/vmstat")) or "",
+    ]
+    counts = [re.search(r"^oom_kill (\d+)$", text, re.MULTILINE) for text in texts]
+    return next((int(count[1]) for count in counts if count), None)
+
+
+def throttled_seconds() -> list[float]:
+    """For how long quotas have kept this process's control group, and each above it, from running.
+
+    In seconds of all CPUs; none of a group that does not say.
+    """
+    found = []
+    for text in lines_of("cpu", "cpu.stat"):
+        if micro := re.search(r"^throttled_usec (\d+)$", text, re.MULTILINE):
+            found.append(int(micro[1]) * 1e-6)
+        elif nano := re.search(r"^throttled_time (\d+)$", text, re.MULTILINE):
+            found.append(int(nano[1]) * 1e-9)
+    return found

@@ -1,0 +1,1 @@
+"""HOW IT IS SHOWN: tables and progress in a terminal, CSV and JSON. Prints rows; computes nothing."""

@@ -1,0 +1,189 @@
+"""What a comparison prints: a row a pair and phase, and what to think of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import StringIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from microbench.analysis.absences import Absence, Absent
+from microbench.analysis.compare import Compared, Row, Suite
+from microbench.analysis.verdict import ONE_ROUND, Verdict
+from microbench.errors import NothingToCompareError, unknown
+from microbench.tables import units
+from microbench.tables.fitting import print_fitting
+from microbench.tables.labels import relative
+
+STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red", Verdict.SAME: "bold", Verdict.INCONCLUSIVE: "dim"}
+WIDTH = 120  # columns of a comparison that is printed as text
+MOST_DECIMALS = 4
+
+FAIL_ON = (Verdict.SLOWER, Verdict.FASTER, Verdict.INCONCLUSIVE, *Absent)
+"""What a check of a comparison can fail on."""
+
+JUDGED = frozenset((Verdict.SLOWER, Verdict.FASTER))
+"""Of these, what only an interval can tell."""
+
+IMPLIED: Mapping[str, Sequence[str]] = {Verdict.SLOWER: tuple(Absent)}
+"""What counts as well where a verdict does: of what has no time any more nobody knows that it is as fast."""
+
+
+class Comparison(Compared):
+    """What a comparison found; printed, it is its table."""
+
+    def failing(self, on: str | Sequence[str] = "slower") -> list[str]:
+        """What a check of this comparison fails on, a line each; none where it passes.
+
+            assert not microbench.compare("before", "after").failing("slower,inconclusive")
+
+        Args:
+            on: any of slower, faster, inconclusive, failed (a case of B, or some of its rounds, where A's did
+                not) and missing (B has not measured what A has), as a list or separated by commas. slower
+                covers failed and missing as well.
+
+        Raises:
+            NothingToCompareError: none of these can ever be found in so few rounds.
+            UserError: there is nothing of that name to fail on.
+        """
+        asked = known_to_fail_on(on)
+        found = [
+            f"{row.verdict}: {row.case} {row.phase}: {sentence(row)}"
+            for row in self.rows
+            if row.verdict in asked
+        ]
+        found += absent(asked, self.absences)
+        if not found and {*asked} <= JUDGED and len(self.unjudged) == len(self.rows):
+            raise NothingToCompareError(f"No verdict is possible, and none to fail on: {ONE_ROUND}.")
+        return found
+
+    @property
+    def unjudged(self) -> list[Row]:
+        """The rows that can be neither slower nor faster: with one round on a side there is no interval."""
+        return [row for row in self.rows if row.p is None]
+
+    def __str__(self) -> str:
+        file = StringIO()
+        show_comparison(self, Console(file=file, width=WIDTH, highlight=False, color_system=None))
+        return file.getvalue().rstrip("\n")
+
+
+def absent(asked: Sequence[str], absences: Sequence[Absence]) -> list[str]:
+    """What a check for these fails on of what B has no time for, a line each."""
+    kinds = {*asked, *(kind for word in asked for kind in IMPLIED.get(word, ()))}
+    return [f"{each.kind}: {each.case}: {each.reason}" for each in absences if each.kind in kinds]
+
+
+def known_to_fail_on(words: str | Sequence[str]) -> list[str]:
+    """The words as a list.
+
+    Raises:
+        UserError: one of them is nothing to fail on.
+    """
+    asked = [word.strip() for word in words.split(",")] if isinstance(words, str) else list(words)
+    for word in asked:
+        if word not in FAIL_ON:
+            raise unknown("verdict to fail on", word, FAIL_ON)
+    return asked
+
+
+def show_comparison(comparison: Compared, out: Console) -> None:
+    """Print what differs, a row a pair and phase, what they say together, and what to beware of."""
+    for name, path in (("A", comparison.a), ("B", comparison.b)):
+        if path is not None:
+            out.print(f"{name}: {escape(relative(path))}", style="dim", soft_wrap=True)
+    for difference in comparison.differences:
+        out.print(f"compared: {escape(str(difference))}", style="dim", soft_wrap=True)
+    table = comparison_table(comparison)
+    times = [str(column.header) for column in table.columns[2:4]]
+    print_fitting(out, table, less_wanted=("95 % interval", *reversed(times), "phase"))
+    for suite in comparison.suite:
+        out.print(escape(suite_text(suite)), soft_wrap=True)
+    out.print(escape(note(comparison)), style="dim", soft_wrap=True)
+    for text in comparison.remarks:
+        out.print(escape(text), soft_wrap=True)
+    for text in comparison.warnings:
+        out.print(f"[yellow]warning[/yellow]: {escape(text)}", soft_wrap=True)
+
+
+def comparison_table(comparison: Compared) -> Table:
+    """A row a pair and phase: both times, which ratio they have with its interval, and the verdict."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("case")
+    table.add_column("phase", no_wrap=True)
+    others = list(dict.fromkeys(row.b for row in comparison.rows))
+    for name in (comparison.rows[0].a, others[0] if len(others) == 1 else "other", "ratio", "95 % interval"):
+        table.add_column(escape(name), justify="right")
+    table.add_column("verdict")
+    for row in comparison.rows:
+        table.add_row(
+            escape(row.case),
+            row.phase,
+            units.time(row.a_time),
+            units.time(row.b_time),
+            escape(f"{row.b}/{row.a} {ratio_text(row.ratio, row.low, row.high)}"),
+            interval_text(row.ratio, row.low, row.high),
+            verdict_text(row),
+        )
+    return table
+
+
+def verdict_text(judged: Row) -> str:
+    """The verdict, and the reason for an inconclusive one, with markup."""
+    style = STYLES[judged.verdict]
+    reason = f": {escape(judged.reason)}" if judged.reason else ""
+    return f"[{style}]{judged.verdict}[/{style}]{reason}"
+
+
+def _decimals(ratio: float, low: float | None, high: float | None) -> int:
+    """How many decimals of a ratio its interval supports: two to four where it is near 1."""
+    half_width = None if low is None or high is None else (high - low) / 2
+    return min(MOST_DECIMALS, max(2 if ratio < 10 else 0, units.decimals(ratio, half_width)))
+
+
+def ratio_text(ratio: float, low: float | None, high: float | None) -> str:
+    """A ratio such as `1.10`, with the decimals its interval supports."""
+    return _ratio(ratio, _decimals(ratio, low, high))
+
+
+def interval_text(ratio: float, low: float | None, high: float | None) -> str:
+    """Its interval such as `1.05 to 1.16`."""
+    if low is None or high is None:
+        return "none"
+    digits = _decimals(ratio, low, high)
+    return f"{_ratio(low, digits)} to {_ratio(high, digits)}"
+
+
+def _ratio(value: float, decimals: int) -> str:
+    """A ratio with so many decimals; one that is far from 1 with three digits."""
+    return f"{value:.{decimals}f}" if 0.1 <= value < 1000 else f"{value:.3g}"
+
+
+def sentence(row: Row) -> str:
+    """A row in words, such as `B/A 1.10, 95 % interval 1.05 to 1.16, slower`."""
+    interval = "" if row.low is None else f", 95 % interval {interval_text(row.ratio, row.low, row.high)}"
+    reason = f" ({row.reason})" if row.reason else ""
+    return f"{row.b}/{row.a} {ratio_text(row.ratio, row.low, row.high)}{interval}, {row.verdict}{reason}"
+
+
+def suite_text(suite: Suite) -> str:
+    """What all pairs say together, in a sentence."""
+    numbers = suite.ratio, suite.low, suite.high
+    interval = "" if suite.low is None else f", 95 % interval {interval_text(*numbers)}"
+    ratio = f"{suite.b}/{suite.a} {ratio_text(*numbers)}{interval}"
+    return f"all {suite.cases} cases, {suite.phase}: {ratio} (geometric mean; of these cases on this machine)"
+
+
+def note(comparison: Compared) -> str:
+    """How to read the table."""
+    row = comparison.rows[0]
+    ratio = f"{row.b}/{row.a}" if comparison.by is None else "ratio"
+    of = ("B's", "A's") if comparison.by is None else ("a value's", f"that of {row.a}")
+    how = {True: "round by round", False: "rounds not paired"}
+    pairing = " or ".join(dict.fromkeys(how[each.paired] for each in comparison.rows))
+    return (
+        f"{ratio}: {of[0]} time over {of[1]}, {pairing}; above 1 is "
+        f"slower. same: within ±{units.share(comparison.margin)}"
+    )

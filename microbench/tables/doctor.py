@@ -1,0 +1,235 @@
+"""What `microbench doctor` ends with: the machine, what it tells apart, its peaks, and how to do better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from microbench.analysis.resolution import Resolution, resolution_of
+from microbench.records.cases import CaseResult
+from microbench.records.peaks import Peaks
+from microbench.records.result import Result
+from microbench.tables import units
+from microbench.tables.fitting import print_fitting
+from microbench.tables.labels import count, label, machine, relative
+from microbench.tables.machine_checks import (
+    Advice,
+    Finding,
+    findings,
+    other_warnings,
+    seen,
+    useful_first,
+)
+from microbench.tables.warnings import show_failures
+
+SAME = (0, 1)  # the places of the case that is measured twice; older runs have peaks behind
+ROUNDS = (6, 10, 20, 50)
+WANTED = 0.01  # the difference that the rounds are counted for
+MOST_TOLD = 10.0  # differences above it are no longer worth their digits
+FEW_SAMPLES = 0.5  # of the variance: longer rounds help where more of it is from within processes
+
+
+def show(result: Result, out: Console, peaks: Peaks | None = None) -> None:
+    """Print everything that a doctor's run has found so far.
+
+    Args:
+        result: its records.
+        out: where to.
+        peaks: those of the machine, where the records have none.
+    """
+    cases = {case.spec.order: case for case in result.cases()}
+    same = [cases[order] for order in SAME if order in cases]
+    if not same:
+        return
+    out.print(escape(machine(same)), style="dim")
+    resolution = _resolution(same)
+    found = findings(seen(same))
+    advised = useful_first([*found, *rounds_advice(resolution)])
+    advised += other_warnings(same, advised)
+    _show_findings(found, advised, out)
+    _show_resolution(same[0], resolution, out)
+    kept = (record.outcome.peaks for record in result.records)
+    peaks = next((each for each in kept if each is not None), peaks)
+    if peaks is not None:
+        _show_peaks(peaks, same[0].config.threads or 0, out)
+    show_failures(same, out)
+    _show_advice(advised, out)
+    path, rounds = escape(relative(result.path)), count(len(result.records), "round")
+    out.print(f"\nrecords: {path} ({rounds})", style="dim", soft_wrap=True)
+
+
+def _resolution(same: Sequence[CaseResult]) -> Resolution | None:
+    if len(same) < 2:
+        return None
+    whole = same[0].whole
+    return resolution_of(same[0], same[1], whole.phase) if whole else None
+
+
+def _show_findings(found: Sequence[Finding], advised: Sequence[Finding], out: Console) -> None:
+    """A row a finding: how it is, and which advice there is on it."""
+    number = {each.name: place for place, each in enumerate(advised, 1)}
+    grid = _grid("finding", "value")
+    grid.add_column("advice", no_wrap=True)
+    for each in found:
+        value = "[dim]not readable here[/dim]" if each.value is None else escape(each.value)
+        fine = "" if each.value is None else "[green]fine[/green]"
+        verdict = f"[yellow]advice {number[each.name]}[/yellow]" if each.advice else fine
+        grid.add_row(f"  {each.name}", value, verdict)
+    out.print("\n[bold]machine[/bold]")
+    print_fitting(out, grid)
+
+
+def _show_resolution(case: CaseResult, resolution: Resolution | None, out: Console) -> None:
+    """What the A/A test says, in one sentence, and what that rests on."""
+    out.print(f"\n[bold]the same thing twice[/bold]: {escape(label(case))}")
+    if resolution is None:
+        out.print(_indented("too few rounds ended well to say anything: it takes two of each"))
+        return
+    out.print(_indented(f"[bold]{sentence(resolution)}[/bold]"))
+    for line in facts(resolution):
+        out.print(_indented(line))
+    print_fitting(out, rounds_table(resolution))
+
+
+def sentence(resolution: Resolution) -> str:
+    """What the machine tells apart, and what it would take to tell 1 % apart."""
+    smallest = resolution.smallest(resolution.rounds)
+    text = (
+        f"With {count(resolution.rounds, 'round')} this machine tells a difference of {difference(smallest)} "
+        "or more apart"
+    )
+    if smallest <= WANTED:
+        return f"{text}."
+    needed = resolution.rounds_for(WANTED)
+    rounds = f"about {_rounded(needed):,}" if needed else "more than a million"
+    return f"{text}; for {WANTED * 100:.0f} % it would take {rounds} rounds."
+
+
+def _rounded(number: int) -> int:
+    """Two digits of a number: it rests on a spread that is not known to more."""
+    return int(float(f"{number:.2g}"))
+
+
+def difference(share: float) -> str:
+    """A difference between two times as a share of the smaller."""
+    return units.share(share) if share <= MOST_TOLD else f"more than {MOST_TOLD * 100:,.0f} %"
+
+
+def facts(resolution: Resolution) -> Iterator[str]:
+    """What the sentence rests on: the ratio, how sure it is, and where the times spread."""
+    ends = resolution.ratio.interval
+    if ends is not None:
+        verdict = (
+            "as it should"
+            if resolution.holds
+            else "by chance, as in one of 20 such tests, or because something went on: repeat it"
+        )
+        holds = "holds" if resolution.holds else "does not hold"
+        interval = f"95 % interval {ends[0]:.3f} – {ends[1]:.3f}"
+        yield f"ratio of the two {resolution.ratio.value:.3f}, {interval}: {holds} 1, {verdict}"
+    low, high = resolution.uncertainty
+    yield (
+        f"from the spread of {count(resolution.rounds, 'round')}: "
+        f"with 95 % confidence, the smallest difference lies between {difference(low)} and {difference(high)}"
+    )
+    within = "" if resolution.within is None else f", {units.share(resolution.within)} within one"
+    yield f"standard deviation {units.share(resolution.between)} between processes{within}"
+
+
+def rounds_table(resolution: Resolution) -> Table:
+    """The smallest difference by the number of rounds."""
+    numbers = sorted({*ROUNDS, resolution.rounds})
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table.add_column("  rounds")
+    for number in numbers:
+        table.add_column(str(number), justify="right")
+    table.add_row("  tells apart", *(difference(resolution.smallest(number)) for number in numbers))
+    return table
+
+
+def rounds_advice(resolution: Resolution | None) -> list[Finding]:
+    """What longer rounds, or more of them, would do."""
+    if resolution is None or resolution.smallest(resolution.rounds) <= WANTED:
+        return []
+    if resolution.from_within is not None and resolution.from_within > FEW_SAMPLES:
+        share = units.share(resolution.from_within)
+        text = f"{share} of the spread is from rounds being short: lengthen them"
+        return [
+            Finding("rounds", None, Advice(text, "microbench … measure.max_time=20 measure.rel_ci=0.005"))
+        ]
+    more = next((number for number in ROUNDS if number > resolution.rounds), 2 * resolution.rounds)
+    smallest = difference(resolution.smallest(more))
+    text = f"processes differ, however long each is measured: {more} rounds tell {smallest} apart"
+    return [Finding("rounds", None, Advice(text, f"microbench … measure.rounds={more}"))]
+
+
+def _show_peaks(peaks: Peaks, threads: int, out: Console) -> None:
+    """A row a peak, and what was done."""
+    grid = _grid("peak")
+    grid.add_column("rate", no_wrap=True)
+    grid.add_column("how")
+    for name, value, how in peak_rows(peaks):
+        grid.add_row(f"  {name}", value, how)
+    doubt = "; other load disturbed them: they are too low" if peaks.disturbed else ""
+    out.print(f"\n[bold]peaks[/bold] of {count(threads, 'thread')}, the fastest of many calls{doubt}")
+    print_fitting(out, grid, less_wanted=("how",))
+    if note := balance(peaks):
+        out.print(_indented(note), style="dim")
+
+
+def peak_rows(peaks: Peaks) -> Iterator[tuple[str, str, str]]:
+    """What is done, how fast at best, and by what; what is emulated has no peak."""
+    for name, rate, by in (("fp32", peaks.fp32, peaks.fp32_by), ("bf16", peaks.bf16, peaks.bf16_by)):
+        if rate is not None:
+            yield name, units.scaled(rate, "FLOP/s"), by
+    for dtype, rate in peaks.emulated:
+        speed = units.scaled(rate, "FLOP/s")
+        yield units.format_name(dtype), "emulated", f"in fp32: {speed} in small products"
+    if peaks.bandwidths:
+        size, rate = peaks.bandwidths[-1]
+        yield "memory", units.scaled(rate, "B/s"), f"{units.memory(size)} read and written"
+        yield (
+            "caches",
+            units.scaled(max(each for _, each in peaks.bandwidths), "B/s"),
+            "smaller tensors, at best",
+        )
+    yield "call", units.time(peaks.call_seconds), "of a module that does nothing"
+
+
+def balance(peaks: Peaks) -> str | None:
+    """How much arithmetic a layer must do for each byte to be limited by arithmetic; None without peaks."""
+    if peaks.fp32 is None or not peaks.bandwidths:
+        return None
+    flop = peaks.fp32 / peaks.bandwidths[-1][1]
+    return f"an fp32 layer that does fewer than {flop:.0f} FLOP for each byte it moves waits for memory"
+
+
+def _show_advice(advised: Sequence[Finding], out: Console) -> None:
+    """What to do, the most useful first."""
+    if not advised:
+        out.print("\n[bold]to do better[/bold]: nothing that can be seen from here")
+        return
+    out.print("\n[bold]to do better[/bold], most useful first")
+    for place, each in enumerate(advised, 1):
+        if each.advice:
+            grid = Table.grid(padding=(0, 1))
+            grid.add_row(f"  {place}.", f"{escape(each.name)}: {escape(each.advice.text)}")
+            out.print(grid)
+            if each.advice.command:  # whole on its line, to be copied
+                out.print(f"     [cyan]{escape(each.advice.command)}[/cyan]", soft_wrap=True)
+
+
+def _grid(*texts: str) -> Table:
+    """A table that shows no headers, whose columns have names all the same, to say which are hidden."""
+    grid = Table.grid(padding=(0, 2))
+    for name in texts:
+        grid.add_column(name)
+    return grid
+
+
+def _indented(text: str) -> Padding:
+    return Padding(text, (0, 0, 0, 2), expand=False)

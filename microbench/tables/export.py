@@ -1,0 +1,78 @@
+"""A result as rows for other programs: CSV, or a line of JSON each, in SI units."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+import msgspec
+
+from microbench.analysis import columns
+from microbench.analysis.profile import profile_of
+from microbench.records.cases import CaseResult
+from microbench.records.naming import varying
+from microbench.records.result import Result
+
+TELLING = ("model", "part", "mode", "batch_size")
+"""The axes that tell a profile from other cases."""
+
+
+def rows(result: Result) -> list[dict[str, Any]]:
+    """A row a case and phase, as `Result.summary` has them; of profiles, a row an entry of their view.
+
+    A single profile's rows say nothing of the case; beside other cases, they say which one they are of.
+    """
+    cases = result.cases()
+    settings = varying(cases) if len(cases) > 1 else {}
+    found: list[dict[str, Any]] = []
+    for place, case in enumerate(cases):
+        telling = _telling(case) if len(cases) > 1 else {}
+        telling |= {f"cfg_{name}": values[place] for name, values in settings.items()}
+        profiled = list(_profile_rows(case))
+        found += [{**telling, **row} for row in profiled] if profiled else case.rows()
+    return found
+
+
+def _telling(case: CaseResult) -> dict[str, Any]:
+    return {"status": case.status.value} | {f"cfg_{axis}": case.axes[axis] for axis in TELLING}
+
+
+def _profile_rows(case: CaseResult) -> Iterator[dict[str, Any]]:
+    profile = profile_of(case)
+    if profile is None:
+        return
+    config = case.config
+    struck = all(name.startswith("~") for name in config.columns)
+    asked = [*([columns.ALL] if struck else []), *config.columns]
+    shown = columns.chosen(profile, config.view, asked)
+    rest = profile.rest(config.view)
+    for entry in (*profile.view(config.view, config.depth), *([] if rest is None else [rest])):
+        yield columns.values(entry, profile, shown)
+
+
+def write_csv(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+    """Write a header and a line a row; what is not known is left empty, lists are JSON."""
+    names = list(dict.fromkeys(name for row in found for name in row))
+    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    for row in found:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def write_json(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+    """Write an object a line; what is not known is null."""
+    for row in found:
+        file.write(msgspec.json.encode(row).decode() + "\n")
+
+
+FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]], TextIO], None]] = {
+    "--csv": write_csv,
+    "--json": write_json,
+}
+"""By the flag that asks for it, what writes rows in a format."""

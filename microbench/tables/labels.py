@@ -1,0 +1,65 @@
+"""What the machine and the cases are called in every report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from microbench.records.cases import CaseResult
+
+
+def relative(path: Path) -> str:
+    """A path as it is from here, where it lies below; with `./` where it would be taken for an option."""
+    try:
+        text = str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        text = str(path)
+    return f"./{text}" if text.startswith("-") else text
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: `1 round`, `6 rounds`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def machine(cases: Sequence[CaseResult]) -> str:
+    """The machine and the software that all cases ran on, on one line."""
+    found = cases[0].machine
+    processes = [case.first.outcome.process for case in cases]
+    threads = {each.threads or case.config.threads for each, case in zip(processes, cases, strict=True)}
+    allocators = {each.allocator for each in processes} - {None}
+    number = threads.pop() if len(threads) == 1 else None
+    parts = [
+        found.gpu,
+        f"{found.cpu}, {count(found.physical_cores or 0, 'core')}",
+        None if number is None else count(number, "thread"),
+        f"torch {found.torch}",
+        *sorted({engine for case in cases if (engine := library(case)) is not None}),
+        f"Python {found.python}",
+        f"{allocators.pop()} malloc" if len(allocators) == 1 else None,
+        found.os,
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def library(case: CaseResult) -> str | None:
+    """The library that ran a case, with its version; None where it is torch itself, or is not known."""
+    engine = case.first.outcome.process.engine
+    return None if engine is None or engine.partition(" ")[0] == "torch" else engine
+
+
+def label(case: CaseResult) -> str:
+    """What a case is, on one line."""
+    return f"{case.name} {run_as(case)}"
+
+
+def run_as(case: CaseResult) -> str:
+    """How a case is run, on one line."""
+    config = case.config
+    settings = f"batch {config.batch_size}, {config.precision.name}, {config.engine.name}"
+    return f"{config.mode.name}, {settings}, {config.device.name}"
+
+
+def items(case: CaseResult) -> str:
+    """What a batch consists of."""
+    return "items" if case.config.model.source == "layer" else "images"

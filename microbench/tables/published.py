@@ -1,0 +1,168 @@
+"""What a run measured beside what others have published of the same work on their machines."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from itertools import product
+from string import ascii_uppercase
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from microbench.analysis import published
+from microbench.analysis.published import Cell, Row
+from microbench.errors import UserError
+from microbench.records.cases import CaseResult
+from microbench.records.naming import varying
+from microbench.tables import phases, units
+from microbench.tables.fitting import fits, print_fitting
+
+Origin = tuple[str, str]
+
+EXTRAS = (("interval", "name"), ("interval",), ())
+"""What is shown besides, the fullest first."""
+
+RATIOS = {"variant": "speedup"}
+"""What the ratio over a baseline is called, by what the baseline is."""
+
+MEANINGS = {"speedup": "how many times faster, or smaller, than {}", "ratio": "how many times what {} takes"}
+
+
+def show_reference(cases: Sequence[CaseResult], out: Console) -> None:
+    """Print the measured cases beside the published table that their preset names; nothing without one."""
+    named = [case.config.experiment.reference for case in cases]
+    for name in dict.fromkeys(filter(None, named)):
+        try:
+            table = published.load(name)
+        except UserError as error:  # the records are of another version
+            out.print(escape(str(error)), style="dim")
+            continue
+        own = [case for case, reference_name in zip(cases, named, strict=True) if reference_name == name]
+        _show(own, table, out)
+
+
+def _show(cases: Sequence[CaseResult], table: published.Table, out: Console) -> None:
+    rows = published.rows(cases, table)
+    origins = list(dict.fromkeys(origin for row in rows for origin in row.published))
+    out.print(f"\n[bold]beside the figures that {escape(table.figures[0].source)} has published[/bold]")
+    if not origins:
+        out.print(escape(f"none of them is of these cases: {contents(table)}"), style="dim", soft_wrap=True)
+        out.print()
+        return
+    letters = dict(zip(origins, ascii_uppercase, strict=False)) if len(origins) > 1 else {origins[0]: ""}
+    for origin, letter in letters.items():
+        out.print(escape(f"{letter or 'published'}: {machine(origin)}"), soft_wrap=True)
+    for found in _that_fit(rows, table, letters, out):
+        print_fitting(out, found)
+    for text in notes(table, rows):
+        out.print(escape(text), style="dim", soft_wrap=True)
+    out.print()
+
+
+def machine(origin: Origin) -> str:
+    """What figures were measured on, and with which software."""
+    device, software = origin
+    return f"{device}, {software or 'software not stated'}"
+
+
+def contents(table: published.Table) -> str:
+    """What a table has figures of."""
+    models = dict.fromkeys(filter(None, (table.model(each.workload) for each in table.figures)))
+    batches = sorted({each.batch_size for each in table.figures})
+    return f"they are of {', '.join(models)} at batch {', '.join(map(str, batches))}"
+
+
+def _that_fit(
+    rows: Sequence[Row], table: published.Table, letters: Mapping[Origin, str], out: Console
+) -> list[Table]:
+    """The table; on a narrow terminal several, each with some of the published figures, or with less."""
+    found: list[Table] = []
+    for extras, most in product(EXTRAS, range(len(letters), 0, -1)):
+        parts = [list(letters.items())[start : start + most] for start in range(0, len(letters), most)]
+        found = [reference_table(rows, table, dict(part), extras) for part in parts]
+        if all(fits(each, out) for each in found):
+            break
+    return found
+
+
+def reference_table(
+    rows: Sequence[Row], table: published.Table, letters: Mapping[Origin, str], extras: Container[str]
+) -> Table:
+    """A row a case and quantity: the figure of here, and each published one, with its ratio."""
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    settings = _settings(rows)
+    named = "name" in extras and (len(table.variants) > 1 or any(row.variant is None for row in rows))
+    for header in ("model", *settings, *(["published as"] if named else []), "phase"):
+        found.add_column(header, overflow="fold")
+    for header in ("here", *(letter or "published" for letter in letters.values())):
+        found.add_column(header, justify="right", no_wrap=True)
+        found.add_column(_ratio_name(table), justify="right", no_wrap=True)
+    for row in rows:
+        cells = [_cells(row.published.get(origin), row.quantity) for origin in letters]
+        found.add_row(
+            escape(row.case.config.model.name),
+            *(escape(values[id(row.case)]) for values in settings.values()),
+            *([escape(row.variant or "–")] if named else []),
+            row.quantity,
+            *_measured(row, extras),
+            *(text for pair in cells for text in pair),
+        )
+    return found
+
+
+def _ratio_name(table: published.Table) -> str:
+    return RATIOS.get(table.baseline[0], "ratio")
+
+
+def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
+    """What tells the rows' cases apart, and their batch: by the setting's name, and by a case's identity."""
+    cases = list({id(row.case): row.case for row in rows}.values())
+    found = {"batch_size": [str(case.config.batch_size) for case in cases], **varying(cases)}
+    return {
+        name: {id(case): value for case, value in zip(cases, values, strict=True)}
+        for name, values in found.items()
+    }
+
+
+def _measured(row: Row, extras: Container[str]) -> tuple[str, str]:
+    """The figure of here, a time with its interval, and its ratio; how a case ended that has none."""
+    if row.measured is None:
+        return row.case.status, ""
+    text, ratio = _cells(row.measured, row.quantity)
+    estimate = row.case.estimates.get(row.quantity)
+    if estimate is None:
+        return text, ratio
+    return (phases.time_and_interval if "interval" in extras else phases.time)(estimate), ratio
+
+
+def _cells(cell: Cell | None, quantity: str) -> tuple[str, str]:
+    """A figure and its ratio, as they are written."""
+    if cell is None:
+        return "–", ""
+    return _written(cell.value, quantity), "" if cell.ratio is None else _ratio(cell.ratio)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if 0.1 <= value < 100 else f"{value:.3g}"
+
+
+def _written(value: float, quantity: str) -> str:
+    """A value in the unit of its quantity; the table's column of phases names that of a rate."""
+    what = quantity.partition(" ")[2]
+    if what == "memory":
+        return units.memory(value)
+    return units.rate(value) if what else units.time(value)
+
+
+def notes(table: published.Table, rows: Sequence[Row]) -> list[str]:
+    """How to read the table, and what has no figure in it."""
+    ratio = _ratio_name(table)
+    meaning = f"{ratio}: {MEANINGS[ratio].format(table.baseline[1])} on the same machine"
+    found = [f"other machines than this one: compare ratios, not times. {meaning}", *table.notes]
+    there = {row.case.config.model.name for row in rows if row.published}
+    for model in dict.fromkeys(row.case.config.model.name for row in rows):
+        batches = sorted({each.batch_size for each in table.figures if table.model(each.workload) == model})
+        if batches and model not in there:
+            found.append(f"{model} was published at batch {', '.join(map(str, batches))}")
+    return found

@@ -1,0 +1,115 @@
+"""What a run ends with: the machine, a table, warnings, and where the records are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from microbench.analysis.layers import layerwise
+from microbench.config import PROFILE
+from microbench.records.cases import CaseResult
+from microbench.records.result import Result
+from microbench.tables.case import show_case
+from microbench.tables.fitting import UNLIMITED
+from microbench.tables.labels import count, machine, relative
+from microbench.tables.layers import show_layerwise
+from microbench.tables.profile import show_profiles
+from microbench.tables.published import show_reference
+from microbench.tables.sweep import error_note, interval_note, show_sweep
+from microbench.tables.warnings import show_failures, show_remarks
+
+DOCTOR = "doctor"
+"""The command whose runs have a report of their own."""
+
+
+def text_of(result: Result) -> str:
+    """What `show` prints of a result, as text."""
+    file = StringIO()
+    show(result, Console(file=file, width=UNLIMITED, highlight=False, color_system=None))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+class _Output(Console):
+    """A console that lets the command end where its reader has left, with the code that tells so."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def console(width_in_pipe: int = UNLIMITED) -> Console:
+    """A console on standard output; in a pipe it is so wide that no row is cut."""
+    found = _Output(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
+    if not found.is_terminal:
+        found.width = width_in_pipe
+    return found
+
+
+def show(result: Result, out: Console) -> None:
+    """Print a result: the machine, a table, warnings, its alternatives ranked, and where the records are.
+
+    Several runs share their tables, unless what one of them found, as a search does, is of that run alone.
+    """
+    runs = result.runs()
+    if len(runs) > 1 and any(run.is_search or run.command == DOCTOR for run in runs):
+        for place, run in enumerate(runs):
+            if place:
+                out.print()
+            show(run, out)
+        return
+    cases = result.cases()
+    if not cases:
+        return
+    if result.command == DOCTOR:
+        from microbench.tables import doctor  # brings scipy
+
+        doctor.show(result, out)
+        return
+    out.print(escape(machine(cases)), style="dim")
+    if result.is_search:
+        from microbench.analysis.search import found
+        from microbench.tables.search import show_search
+
+        search = found(cases)
+        if search is None:
+            show_failures(cases, out)
+        else:
+            show_search(search, out)
+    else:
+        _show_cases(cases, out, result.path)
+    show_reference(cases, out)
+    out.print(
+        f"records: {escape(relative(result.path))} ({count(len(result.records), 'round')})",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def _show_cases(cases: Sequence[CaseResult], out: Console, path: Path) -> None:
+    """Print profiles, models layer by layer, and of the rest one case or a sweep's table and ranking.
+
+    Each with its warnings.
+    """
+    models, cases = layerwise(cases)
+    if models:
+        show_layerwise(models, out)
+    if not cases:
+        return
+    others = [case for case in cases if case.config.mode.name != PROFILE]
+    if profiles := [case for case in cases if case.config.mode.name == PROFILE]:
+        show_profiles(profiles, out)
+    if len(others) == 1:
+        show_case(others[0], out)
+    elif others:
+        show_sweep(others, out)
+        for note in filter(None, (interval_note(others), error_note(others))):
+            out.print(note, style="dim", soft_wrap=True)
+    show_remarks(cases, out, path)
+    if len(others) > 1:
+        from microbench.tables.ranking import show_ranking  # brings scipy, which one case does without
+
+        show_ranking(others, out)

@@ -1,0 +1,722 @@
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from microbench.analysis.compare import Compared, Row, compare
+from microbench.analysis.ranking import Ranking, rankings
+from microbench.analysis.verdict import ONE_ROUND, judge
+from microbench.config import NOT_THE_WORK, WAYS, Config
+from microbench.errors import UserError
+from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
+from microbench.records.result import Result
+from microbench.stats.ratio import Part, Ratio
+from microbench.verify.judging import Checked
+
+SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
+WRONG = Checked(Check(Correctness.MISMATCH), "the output is off")
+IMPLAUSIBLE = BenchmarkWarning(WarningCode.IMPLAUSIBLE, "3e+15 FLOP/s")
+NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
+
+
+def result(*cases: list[RoundRecord]) -> Result:
+    return Result([record for case in cases for record in case], Path("outputs/x/records.jsonl"))
+
+
+def only(compared: Compared) -> Row:
+    (row,) = compared.rows
+    return row
+
+
+def complaint(*arguments: Any, **options: Any) -> str:
+    with pytest.raises(UserError) as raised:
+        compare(*arguments, **options)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+class TestVerdicts:
+    def test_slower_is_a_ratio_above_one_by_its_whole_interval(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
+        row = only(compare(run, by="engine"))
+        reference = stats.ttest_rel([math.log(each) for each in SLOW], [math.log(each) for each in FAST])
+        interval = reference.confidence_interval()
+        assert (row.a, row.b, row.phase, row.case) == ("eager", "compile", "inference", "dense infer")
+        assert row.ratio == pytest.approx(stats.gmean(SLOW) / stats.gmean(FAST))
+        assert (row.low, row.high) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
+        assert row.p == row.p_adjusted == pytest.approx(reference.pvalue)
+        assert (row.verdict, row.reason, row.more_rounds) == ("slower", None, None)
+        assert (row.a_rounds, row.b_rounds, row.paired) == (6, 6, True)
+        assert row.ratio == pytest.approx(row.b_time / row.a_time)
+
+    def test_faster_is_the_other_way_round(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
+        row = only(compare(run, by="engine", baseline="compile"))
+        assert (row.a, row.b, row.verdict) == ("compile", "eager", "faster")
+
+    def test_same_is_an_interval_within_the_margin_even_where_it_leaves_out_one(self, timed: Any) -> None:
+        tiny = [each * 1.002 for each in FAST]
+        run = result(timed(FAST, 0), timed(tiny, 1, engine="compile"))
+        assert only(compare(run, by="engine")).verdict == "same"
+        assert only(compare(run, by="engine", margin=0.001)).verdict == "slower"
+        assert only(compare(run, by="engine", margin=0)).verdict == "slower"
+
+    def test_inconclusive_says_how_many_more_rounds_would_settle_it(self, timed: Any) -> None:
+        row = only(compare(result(timed(FAST, 0), timed(NOISY, 1, engine="compile")), by="engine"))
+        assert row.verdict == "inconclusive"
+        assert row.more_rounds is not None
+        assert row.reason == f"about {row.more_rounds} more rounds"
+
+    def test_one_round_says_nothing_of_how_processes_differ(self, timed: Any) -> None:
+        row = only(compare(result(timed([1.0], 0), timed([9.0], 1, engine="compile")), by="engine"))
+        assert (row.ratio, row.low, row.high, row.p) == (pytest.approx(9), None, None, None)
+        assert (row.verdict, row.reason, row.more_rounds) == ("inconclusive", ONE_ROUND, None)
+        assert "measure.rounds=6" in ONE_ROUND
+
+    def test_the_margin_reaches_as_far_up_as_down(self) -> None:
+        up, down = (Ratio(sign * math.log(1.04), (Part(1e-12, 6),)) for sign in (1, -1))
+        assert [each.verdict for each in judge([up, down], margin=0.05)] == ["same", "same"]
+        assert [each.verdict for each in judge([up, down], margin=0.03)] == ["slower", "faster"]
+
+    def test_one_of_many_comparisons_needs_a_smaller_p(self) -> None:
+        """p is 0.04 for the first, and 0.04 · 3 adjusted for the other two, which tell nothing."""
+        error = 0.02
+        log = float(stats.t.ppf(0.98, 5)) * error
+        first, nothing = Ratio(log, (Part(6 * error**2, 6),)), Ratio(1e-4, (Part(6 * error**2, 6),))
+        assert judge([first])[0].verdict == "slower"
+        judged = judge([first, nothing, nothing])[0]
+        assert judged.verdict == "inconclusive"
+        assert judged.p_adjusted == pytest.approx(0.12)
+        assert judged.reason is not None
+        assert judged.reason.startswith("slower by itself, but not among 3 comparisons (p 0.12): about ")
+        assert judged.more_rounds is not None
+        rounds = 6 + judged.more_rounds
+        half_widths = [
+            float(stats.t.ppf(1 - 0.05 / 3 / 2, n - 1)) * math.sqrt(6 * error**2 / n)
+            for n in (rounds - 1, rounds)
+        ]
+        assert half_widths[0] >= log > half_widths[1]
+
+    def test_a_comparison_without_an_interval_does_not_count_among_the_others(self) -> None:
+        log = float(stats.t.ppf(0.98, 5)) * 0.02
+        first, unknown = Ratio(log, (Part(6 * 0.02**2, 6),)), Ratio(1.0, ())
+        assert [each.verdict for each in judge([first, unknown])] == ["slower", "inconclusive"]
+
+    def test_one_more_round_is_one(self) -> None:
+        """As in test_ratio: twelve rounds do not settle it, thirteen do."""
+        judged = judge([Ratio(0.0303, (Part(0.05**2, 12),))])[0]
+        assert (judged.reason, judged.more_rounds) == ("about 1 more round", 1)
+
+    def test_very_many_rounds_are_not_counted(self) -> None:
+        judged = judge([Ratio(0.005, (Part(0.25, 6),))])[0]
+        assert judged.reason == ">1000 more rounds"
+
+
+class TestRounds:
+    DISTURBED = (3.0, 9.0, 1.5, 6.0, 4.5, 12.0)
+
+    def test_rounds_of_one_interleaved_run_are_compared_one_by_one(self, timed: Any) -> None:
+        slower = [3.3, 9.9, 1.65, 6.7, 4.95, 13.1]
+        run = result(timed(self.DISTURBED, 0), timed(slower, 1, engine="compile"))
+        assert only(compare(run, by="engine")).verdict == "slower"
+
+    def test_those_of_a_sequential_run_are_not(self, timed: Any) -> None:
+        slower = [each * 1.1 for each in self.DISTURBED]
+        run = result(
+            timed(self.DISTURBED, 0, schedule="sequential"),
+            timed(slower, 1, schedule="sequential", engine="compile"),
+        )
+        compared = compare(run, by="engine")
+        assert (only(compared).paired, only(compared).verdict) == (False, "inconclusive")
+        assert [text for text in compared.warnings if "schedule=sequential" in text]
+
+    def test_those_of_separate_runs_are_not(self, timed: Any) -> None:
+        a, b = timed(FAST), timed(SLOW[:3], run_id="s")
+        row = only(compare(result(a), result(b)))
+        reference = stats.ttest_ind(
+            [math.log(each) for each in SLOW[:3]], [math.log(each) for each in FAST], equal_var=False
+        )
+        assert (row.paired, row.a_rounds, row.b_rounds) == (False, 6, 3)
+        assert row.p == pytest.approx(reference.pvalue)
+
+    def test_a_round_that_failed_on_one_side_is_left_out(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed([1.2, None, 1.2, 1.2, 1.2, 1.2], 1, engine="compile"))
+        row = only(compare(run, by="engine"))
+        assert (row.paired, row.a_rounds, row.b_rounds) == (True, 5, 5)
+        assert row.a_time == pytest.approx(stats.gmean([FAST[0], *FAST[2:]]))
+
+    def test_those_that_different_commands_measured_are_not(self, timed: Any) -> None:
+        """A case that was added when the run was completed took no turns with the others."""
+        added = [{**record, "invocation": "later"} for record in timed(SLOW, 1, engine="compile")]
+        compared = compare(result(timed(FAST, 0), added), by="engine")
+        assert not only(compared).paired
+        assert [text for text in compared.warnings if "different commands that completed the run" in text]
+
+    def test_of_several_runs_in_a_folder_the_last_is_compared(self, timed: Any) -> None:
+        before, stale, after = timed(FAST), timed([3.0] * 6, run_id="s"), timed(FAST, run_id="t")
+        row = only(compare(result(before), result(stale, after)))
+        assert row.ratio == pytest.approx(1.0)
+
+    def test_with_one_round_in_common_they_are_not_paired(self, timed: Any) -> None:
+        run = result(timed([1.0, 1.1, None, None], 0), timed([None, 1.2, 1.2, 1.3], 1, engine="compile"))
+        row = only(compare(run, by="engine"))
+        assert (row.paired, row.a_rounds, row.b_rounds) == (False, 2, 3)
+
+
+class TestAcross:
+    def test_cases_pair_that_agree_in_all_but_what_differs(self, timed: Any) -> None:
+        a = result(timed(FAST, 0), timed(FAST, 1, model="relu"))
+        b = result(
+            timed(SLOW, 0, run_id="s", engine="compile", model="relu"),
+            timed(SLOW, 1, run_id="s", engine="compile"),
+        )
+        compared = compare(a, b)
+        assert [row.case for row in compared.rows] == ["dense infer", "relu infer"]
+        assert [str(each) for each in compared.differences] == ["engine: eager → compile"]
+        assert compared.remarks == []
+
+    def test_the_same_work_in_two_runs_differs_in_nothing(self, timed: Any) -> None:
+        a = result(timed(FAST, 0), timed(FAST, 1, batch_size=1))
+        b = result(timed(SLOW, 0, run_id="s"), timed(SLOW, 1, run_id="s", batch_size=1))
+        compared = compare(a, b)
+        assert [row.case for row in compared.rows] == [
+            "dense infer, batch_size=8",
+            "dense infer, batch_size=1",
+        ]
+        assert compared.differences == []
+
+    def test_how_it_is_measured_is_no_part_of_the_work(self, timed: Any) -> None:
+        a = result(timed(FAST), timed(FAST, 1, model="relu"))
+        settings = {"run_id": "s", "isolation": "spawn", "measure__max_time": 1.0, "timeout": 9.0}
+        b = result(timed(SLOW, **settings), timed(SLOW, 1, model="relu", **settings))
+        compared = compare(a, b)
+        assert [row.case for row in compared.rows] == ["dense infer", "relu infer"]
+        assert compared.differences == []
+
+    def test_a_cold_cache_is(self, timed: Any) -> None:
+        compared = compare(result(timed(FAST)), result(timed(SLOW, run_id="s", measure__cold_cache=True)))
+        assert [str(each) for each in compared.differences] == ["measure.cold_cache: false → true"]
+
+    def test_one_case_and_one_case_pair_that_do_the_same_in_other_ways(self, timed: Any) -> None:
+        b = result(timed(SLOW, run_id="s", engine="compile", precision="bf16", threads=1))
+        compared = compare(result(timed(FAST)), b)
+        assert only(compared).verdict == "slower"
+        assert {each.setting for each in compared.differences} == {"engine", "precision", "threads"}
+
+    @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"model": "relu"}, {"optimizer__lr": 0.5}])
+    def test_one_case_and_one_case_that_do_something_else_do_not_pair(
+        self, settings: dict[str, Any], timed: Any
+    ) -> None:
+        a, b = result(timed(FAST)), result(timed(SLOW, run_id="s", engine="compile", **settings))
+        (key,) = settings
+        option = key.replace("__", ".")
+        text = complaint(a, b)
+        assert f"the nearest two differ in {option}. " in text
+        assert text.endswith(f"To compare them anyway: --by {option}.")
+        assert only(compare(a, b, by=option)).verdict == "slower"
+
+    def test_what_differs_of_the_work_may_be_several_settings(self, timed: Any) -> None:
+        compared = compare(
+            result(timed(FAST)),
+            result(timed(SLOW, run_id="s", model="relu", batch_size=1, optimizer__lr=0.5)),
+            by="model,cfg_batch_size, optimizer.lr",
+        )
+        assert only(compared).case == "dense→relu infer"
+        assert [str(each) for each in compared.differences] == [
+            "model: dense → relu",
+            "optimizer.lr: ??? → 0.5",
+            "batch_size: 8 → 1",
+        ]
+        assert compared.by is None
+
+    def test_what_is_said_to_differ_has_to(self, timed: Any) -> None:
+        a = result(timed(FAST), timed(FAST, 1, batch_size=1))
+        b = result(timed(SLOW, run_id="s", engine="compile"))
+        assert complaint(a, b, by="batch_size") == (
+            "Nothing to compare by batch_size: A and B have values of it in common. These differ: engine."
+        )
+        assert "Did you mean batch_size?" in complaint(a, b, by="batchsize")
+
+    def test_one_work_is_compared_with_each_that_fits(self, timed: Any) -> None:
+        b = result(
+            timed(SLOW, 0, run_id="s", engine="compile"), timed(SLOW, 1, run_id="s", engine="openvino")
+        )
+        compared = compare(result(timed(FAST)), b)
+        assert [row.case for row in compared.rows] == [
+            "dense infer, engine=eager→compile",
+            "dense infer, engine=eager→openvino",
+        ]
+
+    def test_the_same_work_measured_twice_pairs_in_order(self, timed: Any) -> None:
+        a = result(timed(FAST, 0), timed(FAST, 0, run_id="r2"))
+        b = result(timed(SLOW, 0, run_id="s"), timed(SLOW, 0, run_id="s2"))
+        rows = compare(a, b).rows
+        assert [(row.a_run_id, row.b_run_id) for row in rows] == [("r", "s"), ("r2", "s2")]
+        assert [row.case for row in rows] == ["dense infer", "dense infer (2)"]
+
+    def test_a_setting_that_is_newer_than_a_record_has_its_default(self, timed: Any) -> None:
+        old = timed(FAST)
+        for record in old:
+            del record["config"]["allocator"]
+        assert compare(result(old), result(timed(SLOW, run_id="s"))).differences == []
+
+    def test_an_input_without_a_gradient_as_once_by_default_is_the_same_work(self, timed: Any) -> None:
+        once = result(timed(SLOW, run_id="s", model__input_grad=False))
+        assert only(compare(once, result(timed(FAST)))).verdict == "faster"
+        assert "model.input_grad" in complaint(
+            result(timed(SLOW, run_id="s", model__input_grad=True)), result(timed(FAST))
+        )
+
+    def test_cases_without_a_counterpart_are_named(self, timed: Any) -> None:
+        a = result(timed(FAST, 0), timed(FAST, 1, model="relu"))
+        b = result(timed(SLOW, 0, run_id="s"), timed(SLOW, 1, run_id="s", model="gelu"))
+        compared = compare(a, b)
+        assert only(compared).case == "dense infer"
+        assert [text.rpartition(": ")[2] for text in compared.remarks] == ["relu infer", "gelu infer"]
+        assert compared.remarks[0].startswith("not compared of A, for B has none")
+
+    def test_no_pairs_at_all_say_why_and_what_there_is(self, timed: Any) -> None:
+        a = result(timed(FAST, 0, batch_size=1), timed(FAST, 1, batch_size=2, engine="compile"))
+        b = result(timed(SLOW, 0, batch_size=2, run_id="s"), timed(SLOW, 1, batch_size=4, run_id="s"))
+        text = complaint(a, b)
+        assert "no case of A goes with one of B: the nearest two differ in " in text
+        assert (
+            "A: dense infer, engine=eager, batch_size=1; dense infer, engine=compile, batch_size=2." in text
+        )
+        assert "B: dense infer, batch_size=2; dense infer, batch_size=4." in text
+
+    def test_a_remedy_is_only_named_where_it_helps(self, timed: Any) -> None:
+        a = result(timed(FAST, 0, batch_size=1), timed(FAST, 1, batch_size=2, engine="compile"))
+        b = result(timed(SLOW, 0, batch_size=2, run_id="s"), timed(SLOW, 1, batch_size=4, run_id="s"))
+        assert "--by" not in complaint(a, b)
+
+    def test_several_that_fit_several_do_not_pair(self, timed: Any) -> None:
+        a = result(timed(FAST, 0), timed(FAST, 1, engine="compile"))
+        b = result(
+            timed(FAST, 0, run_id="s", engine="openvino"), timed(FAST, 1, run_id="s", engine="torchscript")
+        )
+        assert "they differ in engine, and several fit several" in complaint(a, b)
+
+
+class TestWithin:
+    def test_every_other_value_is_compared_with_the_first(self, timed: Any) -> None:
+        run = result(
+            timed(FAST, 0, batch_size=1),
+            timed(SLOW, 1, batch_size=1, allocator="tuned"),
+            timed(SLOW, 2, batch_size=1, allocator="jemalloc"),
+            timed(FAST, 3),
+            timed(SLOW, 4, allocator="tuned"),
+        )
+        rows = compare(run, by="allocator").rows
+        assert [(row.case, row.a, row.b) for row in rows] == [
+            ("dense infer, batch_size=1", "system", "tuned"),
+            ("dense infer, batch_size=1", "system", "jemalloc"),
+            ("dense infer, batch_size=8", "system", "tuned"),
+        ]
+
+    def test_a_baseline_may_be_given_as_text_or_as_a_value(self, timed: Any) -> None:
+        run = result(timed(FAST, 0, batch_size=1), timed(SLOW, 1, batch_size=2))
+        for baseline in ("2", 2):
+            row = only(compare(run, by="batch_size", baseline=baseline))
+            assert (row.a, row.b, row.case) == ("2", "1", "dense infer")
+
+    @pytest.mark.parametrize("by", ["flush_denormal", "cfg_flush_denormal"])
+    def test_values_are_called_as_on_the_command_line(self, by: str, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, flush_denormal=True))
+        row = only(compare(run, by=by, baseline="true"))
+        assert (row.a, row.b) == ("true", "false")
+
+    def test_a_dotted_key(self, timed: Any) -> None:
+        run = result(timed(FAST, 0, optimizer__lr=0.1), timed(SLOW, 1, optimizer__lr=0.2))
+        row = only(compare(run, by="optimizer.lr"))
+        assert (row.a, row.b) == ("0.1", "0.2")
+
+    def test_a_group_covers_all_its_settings(self, timed: Any) -> None:
+        conv = {"model": "conv", "model__cls": "torch.nn.Conv2d", "model__input_shape": [3, 8, 8]}
+        compared = compare(result(timed(FAST, 0), timed(SLOW, 1, **conv)), by="model")
+        assert (only(compared).a, only(compared).b, only(compared).case) == ("dense", "conv", "infer")
+
+    def test_an_axis_that_does_not_tell_them_apart_names_what_does(self, timed: Any) -> None:
+        run = result(timed(FAST, 0, optimizer__lr=0.1), timed(SLOW, 1, optimizer__lr=0.2))
+        row = only(compare(run, by="optimizer"))
+        assert (row.a, row.b) == ("0.1", "0.2")
+        run = result(
+            timed(FAST, 0, optimizer__lr=0.1),
+            timed(SLOW, 1, optimizer__lr=0.2, optimizer__cls="Adam"),
+        )
+        assert only(compare(run, by="optimizer")).b == "cls=Adam, lr=0.2"
+
+    def test_how_it_is_measured_can_be_compared_by_too(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, isolation="spawn"))
+        compared = compare(run, by="isolation")
+        assert (only(compared).b, compared.warnings) == ("spawn", [])
+
+    def test_threads_that_follow_from_the_cpus_do_not_keep_cases_apart(self, timed: Any) -> None:
+        run = result(timed(FAST, 0, affinity=[0], threads=1), timed(SLOW, 1, affinity=[0, 1], threads=2))
+        compared = compare(run, by="affinity")
+        assert [str(each) for each in compared.differences] == ["affinity: 0 → 0,1", "threads: 1 → 2"]
+        assert compared.warnings == []
+
+    def test_other_machines_are_not_paired(self, timed: Any) -> None:
+        run = result(
+            timed(FAST, 0, env={"host_id": "one"}),
+            timed(SLOW, 1, engine="compile", env={"host_id": "one"}),
+            timed(SLOW, 0, run_id="s", engine="compile", env={"host_id": "two"}),
+        )
+        compared = compare(run, by="engine")
+        assert only(compared).b_run_id == "r"
+        assert compared.remarks == [
+            "not compared, for none agrees in everything but engine: dense infer, engine=compile"
+        ]
+
+    def test_unknown_names_are_told_with_what_varies(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, allocator="tuned", batch_size=2))
+        assert complaint(run, by="alocator") == (
+            "Unknown setting to compare by 'alocator'. "
+            "Did you mean allocator? Allowed: allocator, batch_size."
+        )
+        assert complaint(run, by="engine") == (
+            "Nothing to compare by engine: it is the same in all cases. These vary: batch_size, allocator."
+        )
+        assert complaint(run, by="batch_size", baseline=3) == (
+            "Unknown baseline of batch_size '3'. Allowed: 2, 8."
+        )
+
+    def test_cases_that_differ_in_more_are_not_paired(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, allocator="tuned", batch_size=2))
+        assert complaint(run, by="allocator") == (
+            "Nothing to compare by allocator: no two cases agree in everything else: "
+            "dense infer, batch_size=8, allocator=system; dense infer, batch_size=2, allocator=tuned."
+        )
+
+    def test_one_case_has_nothing_to_compare(self, timed: Any) -> None:
+        one = result(timed(FAST))
+        assert "no setting differs between the cases (1)" in complaint(one, by="engine")
+        assert complaint(one) == "Give a second run to compare with."
+
+    def test_without_a_setting_those_that_vary_are_named(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, optimizer__lr=0.2, measure__cold_cache=True))
+        assert complaint(run) == (
+            "Give a second run to compare with, or a setting that varies in this one: optimizer, cold_cache."
+        )
+
+    def test_a_baseline_is_for_one_run(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
+        assert "leave out the second" in complaint(run, run, baseline="eager")
+
+
+class TestPhases:
+    TRAIN = {"forward": FAST, "total": SLOW, "first_call": NOISY}  # noqa: RUF012
+
+    def run(self, timed: Any) -> Result:
+        return result(
+            timed(self.TRAIN, 0, mode="train"), timed(self.TRAIN, 1, mode="train", engine="compile")
+        )
+
+    @pytest.mark.parametrize(
+        ("phase", "phases"),
+        [
+            (None, ["total"]),
+            ("forward,total", ["forward", "total"]),
+            (["total", "forward", "total"], ["total", "forward"]),
+            ("all", ["forward", "total", "first_call"]),
+        ],
+    )
+    def test_which_are_compared(self, phase: Any, phases: list[str], timed: Any) -> None:
+        assert [row.phase for row in compare(self.run(timed), by="engine", phase=phase).rows] == phases
+
+    def test_an_unknown_one_is_told_with_those_measured(self, timed: Any) -> None:
+        assert complaint(self.run(timed), by="engine", phase="forwrd") == (
+            "Unknown phase 'forwrd'. Did you mean forward? Allowed: all, first_call, forward, total."
+        )
+
+    def test_none_in_common(self, timed: Any) -> None:
+        run = result(timed(self.TRAIN, 0, mode="train"), timed(FAST, 1))
+        assert complaint(run, by="mode") == (
+            "Nothing to compare: total or inference was not measured on both sides: "
+            "train has forward, total, first_call, infer has inference."
+        )
+
+    def test_one_that_took_no_time_is_not_compared(self, timed: Any) -> None:
+        short = {"forward": [0.0, 1.0], "total": [1.0, 1.1]}
+        run = result(timed(short, 0, mode="train"), timed(short, 1, mode="train", engine="compile"))
+        compared = compare(run, by="engine", phase="all")
+        assert only(compared).phase == "total"
+        assert "eager: dense train: forward is shorter than its clock can tell" in compared.remarks
+        assert "forward is shorter" in complaint(run, by="engine", phase="forward")
+
+
+class TestFailures:
+    def test_a_case_that_failed_is_a_remark(self, timed: Any) -> None:
+        run = result(
+            timed(FAST, 0),
+            timed(SLOW, 1, allocator="tuned"),
+            timed([None], 2, allocator="jemalloc", error=(Status.SKIPPED, "not installed")),
+        )
+        compared = compare(run, by="allocator")
+        assert only(compared).b == "tuned"
+        assert compared.remarks == ["jemalloc: dense infer: skipped: not installed"]
+
+    def test_a_case_with_a_wrong_answer_is_not_compared_and_it_is_said(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed([0.1], 1, engine="compile", check=WRONG))
+        told = "Nothing to compare: compile: dense infer: mismatch: the output is off."
+        assert complaint(run, by="engine") == told
+        others = timed(FAST, 2, seed=1), timed(SLOW, 3, seed=1, engine="compile")
+        compared = compare(result(run.records, *others), by="engine")
+        assert len(compared.rows) == 1
+        assert compared.remarks == ["compile: dense infer, seed=0: mismatch: the output is off"]
+
+    def test_nothing_but_failures_is_told(self, timed: Any) -> None:
+        failed = result(timed([None], run_id="s"))
+        assert (
+            complaint(result(timed(FAST)), failed) == "Nothing to compare: B: dense infer: error: it broke."
+        )
+
+    def test_what_the_baseline_has_measured_and_the_other_has_not(self, timed: Any) -> None:
+        names = ("well", "broken", "gone", "unfit", "flaky", "never", "wrong")
+        a = result(
+            *(timed(FAST if name != "never" else [None], i, model=name) for i, name in enumerate(names))
+        )
+        b = result(
+            timed(FAST, 0, run_id="s", model="well"),
+            timed([None], 1, run_id="s", model="broken"),
+            timed([None], 2, run_id="s", model="unfit", error=(Status.SKIPPED, "no such library")),
+            timed([*FAST[:5], None], 3, run_id="s", model="flaky"),
+            timed([None], 4, run_id="s", model="never"),
+            timed([1.0], 5, run_id="s", model="wrong", check=WRONG),
+        )
+        assert {(each.kind, each.case, each.reason) for each in compare(a, b).absences} == {
+            ("failed", "broken infer", "B: error: it broke"),
+            ("missing", "gone infer", "B has no such case"),
+            ("missing", "unfit infer", "B: skipped: no such library"),
+            ("failed", "flaky infer", "B: 1 of 6 rounds: error: it broke"),
+            ("failed", "wrong infer", "B: mismatch: the output is off"),
+        }
+        assert {each.kind for each in compare(b, b).absences} == set()
+
+    def test_a_phase_that_the_other_has_not_measured_is_missing(self, timed: Any) -> None:
+        train = {"forward": FAST, "total": SLOW}
+        a, b = result(timed(train, mode="train")), result(timed({"total": SLOW}, run_id="s", mode="train"))
+        (absence,) = compare(a, b, phase="all").absences
+        assert (absence.kind, absence.reason) == ("missing", "B has not measured forward")
+        assert compare(a, b).absences == []
+
+    def test_of_several_runs_in_a_folder_those_before_the_last_are_not_missing(self, timed: Any) -> None:
+        a = result(timed(FAST), timed(FAST, run_id="r2"))
+        assert compare(a, result(timed(SLOW, run_id="s"))).absences == []
+
+    def test_within_a_run_a_value_without_a_case_is_missing(self, timed: Any) -> None:
+        run = result(
+            timed(FAST, 0),
+            timed(SLOW, 1, engine="compile"),
+            timed(FAST, 2, batch_size=1),
+        )
+        (absence,) = compare(run, by="engine").absences
+        assert (absence.kind, absence.reason) == ("missing", "compile has no such case")
+        assert "batch_size=1" in absence.case
+
+    def test_no_records_are_told(self, timed: Any) -> None:
+        assert complaint(result(), result(timed(FAST))).endswith("records.jsonl has no records.")
+        assert complaint(result(timed(FAST)), result()).endswith("records.jsonl has no records.")
+
+    @pytest.mark.parametrize("margin", [-0.01, 1.0, math.nan, math.inf])
+    def test_a_margin_that_is_none(self, margin: float, timed: Any) -> None:
+        run = result(timed(FAST))
+        assert f"margin={margin:g} is not possible" in complaint(run, run, margin=margin)
+
+
+class TestSuite:
+    def test_the_geometric_mean_of_all_cases_of_a_phase(self, timed: Any) -> None:
+        b = [each * 2 for each in FAST]
+        run = result(
+            timed(FAST, 0),
+            timed(b, 1, engine="compile"),
+            timed(FAST, 2, model="relu"),
+            timed([each * 4 for each in b], 3, model="relu", engine="compile"),
+        )
+        (suite,) = compare(run, by="engine").suite
+        assert (suite.phase, suite.a, suite.b, suite.cases) == ("inference", "eager", "compile", 2)
+        assert (suite.ratio, suite.low, suite.high) == pytest.approx((4, 4, 4))
+
+    def test_pairs_that_share_a_case_make_no_suite(self, timed: Any) -> None:
+        b = result(timed(SLOW, 0, run_id="s", threads=1), timed(SLOW, 1, run_id="s", threads=3))
+        compared = compare(result(timed(FAST)), b)
+        assert (len(compared.rows), compared.suite) == (2, [])
+
+    def test_one_case_makes_no_suite(self, timed: Any) -> None:
+        assert compare(result(timed(FAST)), result(timed(SLOW, run_id="s"))).suite == []
+
+
+class TestSurroundings:
+    def separate(self, timed: Any, a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+        return list(compare(result(timed(FAST, **a)), result(timed(SLOW, run_id="s", **b))).warnings)
+
+    def test_separate_runs_are_not_interleaved(self, timed: Any) -> None:
+        (text,) = self.separate(timed, {}, {})
+        assert text.startswith("separate runs are not interleaved: what the machine did meanwhile")
+
+    @pytest.mark.parametrize(
+        ("field", "name", "first", "second"),
+        [
+            ("host_id", "host", "h", "other"),
+            ("cpu", "CPU", "Some CPU", "Another"),
+            ("torch", "torch", "2.11", "2.12"),
+            ("python", "Python", "3.12", "3.13"),
+            ("microbench", "microbench", "null", "0.2"),
+            ("git", "git commit of microbench", "null", "abc-dirty"),
+            ("allocator", "allocator", "glibc 2.36", "tcmalloc"),
+            ("threads", "threads", "2", "1"),
+        ],
+    )
+    def test_a_surrounding_that_differs_is_named_with_both_values(
+        self, field: str, name: str, first: str, second: str, timed: Any
+    ) -> None:
+        _, text = self.separate(timed, {}, {"env": {field: second}})
+        assert text == f"{name} differs: A has {first}, B has {second}"
+
+    @pytest.mark.parametrize(
+        ("settings", "text"),
+        [
+            ({"measure__max_time": 1.0}, "measure.max_time differs: A has 5.0, B has 1.0"),
+            ({"isolation": "spawn"}, "isolation differs: A has fork, B has spawn"),
+            ({"schedule": "sequential"}, "schedule differs: A has interleaved, B has sequential"),
+        ],
+    )
+    def test_so_is_how_it_was_measured(self, settings: dict[str, Any], text: str, timed: Any) -> None:
+        assert self.separate(timed, {}, settings)[1:] == [text]
+
+    def test_what_is_compared_is_not_warned_of(self, timed: Any) -> None:
+        b = {"allocator": "tuned", "threads": 1, "measure__cold_cache": True, "env": {"allocator": "tuned"}}
+        assert len(self.separate(timed, {}, b)) == 1
+
+    def test_one_interleaved_run_needs_no_warning(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
+        assert compare(run, by="engine").warnings == []
+
+    def test_a_run_against_itself_is_told(self, timed: Any) -> None:
+        run = result(timed(FAST))
+        compared = compare(run, run)
+        assert only(compared).verdict == "same"
+        assert compared.warnings == [
+            "both sides are the very same measurement: there is nothing to tell apart"
+        ]
+
+
+def test_what_is_implausibly_fast_is_not_compared(timed: Any) -> None:
+    doubted = [each | {"warnings": [IMPLAUSIBLE]} for each in timed([0.1], 1, engine="export")]
+    run = result(timed(FAST, 0), doubted, timed(SLOW, 2, engine="compile"))
+    compared = compare(run, by="engine")
+    assert only(compared).b == "compile"
+    assert compared.remarks == ["export: dense infer: implausible: 3e+15 FLOP/s"]
+    assert complaint(result(timed(FAST, 0), doubted), by="engine").startswith("Nothing to compare: export: ")
+
+
+def places(ranking: Ranking) -> list[tuple[str, str | None]]:
+    return [(place.way, place.judgement and str(place.judgement.verdict)) for place in ranking.places]
+
+
+class TestRanking:
+    def test_the_alternatives_of_a_work_are_ranked_fastest_first(self, timed: Any) -> None:
+        run = result(
+            timed(SLOW, 0),
+            timed(FAST, 1, allocator="tuned"),
+            timed([each * 3 for each in FAST], 2, allocator="jemalloc"),
+        )
+        (ranking,) = rankings(run.cases())
+        assert (ranking.name, ranking.phase) == ("dense infer", "inference")
+        assert places(ranking) == [
+            ("allocator=tuned", None),
+            ("allocator=system", "slower"),
+            ("allocator=jemalloc", "slower"),
+        ]
+        second = ranking.places[1]
+        assert second.time == pytest.approx(stats.gmean(SLOW))
+        assert second.ratio is not None
+        assert second.ratio.value == pytest.approx(stats.gmean(SLOW) / stats.gmean(FAST))
+
+    def test_each_work_is_ranked_by_itself(self, timed: Any) -> None:
+        run = result(
+            timed(FAST, 0),
+            timed(SLOW, 1, threads=1),
+            timed(SLOW, 2, batch_size=1),
+            timed(FAST, 3, batch_size=1, threads=1),
+            timed(FAST, 4, model="relu"),
+        )
+        found = rankings(run.cases())
+        assert [(each.name, each.places[0].way) for each in found] == [
+            ("dense infer, batch_size=8", "threads=2"),
+            ("dense infer, batch_size=1", "threads=1"),
+        ]
+
+    def test_one_that_failed_cannot_win(self, timed: Any) -> None:
+        run = result(
+            timed(FAST, 0),
+            timed(SLOW, 1, allocator="tuned"),
+            timed([None], 2, allocator="tcmalloc", error=(Status.SKIPPED, "not installed")),
+        )
+        (ranking,) = rankings(run.cases())
+        assert [way for way, _ in places(ranking)] == ["allocator=system", "allocator=tuned"]
+        assert [(each.way, each.case.status) for each in ranking.unmeasured] == [
+            ("allocator=tcmalloc", "skipped")
+        ]
+
+    def test_one_with_a_wrong_answer_cannot_win(self, timed: Any) -> None:
+        run = result(
+            timed(FAST, 0), timed(SLOW, 1, allocator="tuned"), timed([0.1], 2, engine="compile", check=WRONG)
+        )
+        (ranking,) = rankings(run.cases())
+        assert [way for way, _ in places(ranking)] == [
+            "engine=eager, allocator=system",
+            "engine=eager, allocator=tuned",
+        ]
+        assert [each.case.status for each in ranking.unmeasured] == ["mismatch"]
+
+    def test_one_that_is_implausibly_fast_cannot_win(self, timed: Any) -> None:
+        doubted = [each | {"warnings": [IMPLAUSIBLE]} for each in timed([0.1], 1, engine="export")]
+        run = result(timed(FAST, 0), doubted, timed(SLOW, 2, engine="compile"))
+        (ranking,) = rankings(run.cases())
+        assert [way for way, _ in places(ranking)] == ["engine=eager", "engine=compile"]
+        assert [(each.case.standing, each.case.reason) for each in ranking.unmeasured] == [
+            ("implausible", "3e+15 FLOP/s")
+        ]
+
+    def test_a_work_with_one_measured_way_is_not_ranked(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed([None], 1, allocator="tuned"), timed(SLOW, 2, batch_size=1))
+        assert rankings(run.cases()) == []
+
+    def test_ways_of_measuring_are_no_alternatives(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, isolation="spawn"), timed(SLOW, 2, seed=1))
+        assert rankings(run.cases()) == []
+
+    def test_one_round_each_ranks_without_a_verdict(self, timed: Any) -> None:
+        (ranking,) = rankings(result(timed([2.0], 0), timed([1.0], 1, allocator="tuned")).cases())
+        assert places(ranking) == [("allocator=tuned", None), ("allocator=system", "inconclusive")]
+        judgement = ranking.places[1].judgement
+        assert judgement is not None
+        assert judgement.reason == ONE_ROUND
+
+    def test_all_comparisons_of_the_table_are_adjusted_together(self, timed: Any) -> None:
+        noisy = [1.04, 1.02, 1.07, 1.01, 1.04, 1.03]
+        one = [timed(FAST, 0), timed(noisy, 1, allocator="tuned")]
+        others = [
+            timed(NOISY, 2 + 2 * index + way, seed=1 + index, allocator=("system", "tuned")[way])
+            for index in range(6)
+            for way in (0, 1)
+        ]
+        alone, among = rankings(result(*one).cases()), rankings(result(*one, *others).cases())
+        assert len(among) == 7
+        assert places(alone[0])[1] == ("allocator=tuned", "slower")
+        assert places(among[0])[1] == ("allocator=tuned", "inconclusive")
+
+    def test_every_setting_is_of_the_work_of_how_it_is_done_or_of_how_it_is_measured(self) -> None:
+        what = {"model", "mode", "optimizer", "batch_size", "seed", "timing", "memory"}
+        ways = {way for way in WAYS if "." not in way}
+        kinds = (what, ways, {*NOT_THE_WORK})
+        assert sorted(each for kind in kinds for each in kind) == sorted(
+            field.name for field in fields(Config)
+        )

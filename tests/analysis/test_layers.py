@@ -1,0 +1,171 @@
+"""Models beside their layers: which cases belong together, and what their times add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from factory import with_layer
+
+from microbench.analysis.layers import Layerwise, is_layer, layerwise
+from microbench.analysis.pairing import within
+from microbench.records.cases import cases_of
+from microbench.records.record import DistinctLayer, RoundRecord, Status
+
+Timed = Callable[..., list[RoundRecord]]
+Times = Sequence[float | None] | Mapping[str, Sequence[float | None]]
+
+
+def layer(part: str, index: int, count: int) -> DistinctLayer:
+    return DistinctLayer(part, part, index, "Conv2d", "3, 8", "(1, 3, 8, 8)", count)
+
+
+def train(forward: float, backward: float) -> Mapping[str, Sequence[float]]:
+    return {"forward": [forward], "backward": [backward], "total": [2 * (forward + backward)]}
+
+
+def model_of(
+    timed: Timed, whole: Times | None, layers: Mapping[DistinctLayer, Times], order: int = 0, **settings: Any
+) -> list[RoundRecord]:
+    """The records of a model and its layers, as a run has them."""
+    found: list[RoundRecord] = []
+    settings = {"mode": "train"} | settings
+    if whole is not None:
+        found += timed(whole, order=order, **settings)
+    for number, (each, times) in enumerate(layers.items(), 1):
+        records = timed(times, order=order + number, **{"model__part": each.part} | settings)
+        found += with_layer(records, each)
+    return found
+
+
+def only(records: Sequence[RoundRecord]) -> Layerwise:
+    (found,), rest = layerwise(cases_of(records))
+    assert rest == []
+    return found
+
+
+CONV, RELU = layer("conv", 0, 3), layer("relu", 1, 10)
+
+
+class TestOneWay:
+    def test_each_layer_counts_as_often_as_it_is_called(self, timed: Timed) -> None:
+        found = only(model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04), RELU: train(0.001, 0.002)}))
+        assert found.sum(0, "forward") == pytest.approx(3 * 0.02 + 10 * 0.001)
+        assert found.sum(0, "backward") == pytest.approx(3 * 0.04 + 10 * 0.002)
+        assert found.sum(0) == pytest.approx(3 * 0.06 + 10 * 0.003)
+        assert found.whole(0) == pytest.approx(0.3)
+        assert found.whole(0, "backward") == pytest.approx(0.2)
+
+    def test_inference_is_compared_with_inference(self, timed: Timed) -> None:
+        found = only(model_of(timed, [0.1, 0.3], {CONV: [0.01, 0.03]}, mode="infer"))
+        assert found.phases == ("inference",)
+        assert found.sum(0) == pytest.approx(3 * 0.02)
+        assert found.whole(0) == pytest.approx(0.2)
+
+    def test_what_the_model_spends_most_on_comes_first(self, timed: Timed) -> None:
+        found = only(model_of(timed, train(1, 1), {CONV: train(0.02, 0.04), RELU: train(0.1, 0.2)}))
+        assert [row.layer.name for row in found.rows] == ["relu", "conv"]
+        assert [row.count for row in found.rows] == [10, 3]
+
+    def test_a_layer_without_a_time_is_apart(self, timed: Timed) -> None:
+        found = only(model_of(timed, train(1, 1), {CONV: [None], RELU: train(0.1, 0.2)}))
+        assert [row.layer.name for row in found.rows] == ["relu"]
+        assert [row.layer.name for row in found.unmeasured] == ["conv"]
+        assert found.missing(0) == 0
+
+    def test_a_model_without_a_time_leaves_its_layers(self, timed: Timed) -> None:
+        failed = only(model_of(timed, [None], {CONV: train(0.02, 0.04)}))
+        assert failed.whole(0) is None
+        assert failed.sum(0) == pytest.approx(0.18)
+        not_yet = only(model_of(timed, None, {CONV: train(0.02, 0.04)}))
+        assert (not_yet.wholes, not_yet.whole(0)) == ([None], None)
+
+
+class TestCasesBeside:
+    """`-m mode=train,layers` measures the model twice: by itself, and beside its layers."""
+
+    @pytest.mark.parametrize("own", [0, 20], ids=["before", "behind"])
+    def test_a_case_of_the_models_own_is_left_for_other_tables(self, timed: Timed, own: int) -> None:
+        beside = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)}, order=1)
+        (found,), (rest,) = layerwise(cases_of([*beside, *timed(train(7, 8), order=own, mode="train")]))
+        assert found.whole(0) == pytest.approx(0.3)
+        assert rest.first["order"] == own
+
+    def test_nothing_that_was_measured_is_in_no_table(self, timed: Timed) -> None:
+        part = timed(train(7, 8), order=9, mode="train", model__part="conv")
+        beside = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)})
+        cases = cases_of([*beside, *part])
+        (found,), rest = layerwise(cases)
+        assert {id(case) for case in (*found.cases, *rest)} == {id(case) for case in cases}
+
+
+class TestSeveralWays:
+    def made(self, timed: Timed) -> Layerwise:
+        eager = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04), RELU: train(0.1, 0.2)})
+        other = model_of(timed, train(2, 1), {CONV: train(0.01, 0.04), RELU: [None]}, 10, engine="compile")
+        return only([*eager, *other])
+
+    def test_engines_lie_side_by_side(self, timed: Timed) -> None:
+        found = self.made(timed)
+        assert found.ways == ["eager", "compile"]
+        assert [found.whole(0), found.whole(1)] == [pytest.approx(2), pytest.approx(3)]
+        assert [row.layer.name for row in found.rows] == ["relu", "conv"]
+
+    def test_the_fastest_of_a_layer_is_found_where_there_is_a_choice(self, timed: Timed) -> None:
+        relu, conv = (found := self.made(timed)).rows
+        assert (found.fastest(conv), found.fastest(relu)) == (1, None)
+
+    def test_what_one_way_lacks_is_counted(self, timed: Timed) -> None:
+        found = self.made(timed)
+        assert [found.missing(0), found.missing(1)] == [0, 1]
+        assert found.sum(1) == pytest.approx(3 * 0.05)
+
+    def test_ways_that_differ_in_more_than_one_option_name_them(self, timed: Timed) -> None:
+        one = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04)})
+        other = model_of(timed, train(2, 1), {CONV: train(1, 2)}, 10, engine="compile", threads=1)
+        assert only([*one, *other]).ways == ["engine=eager, threads=2", "engine=compile, threads=1"]
+
+    def test_other_work_is_another_table(self, timed: Timed) -> None:
+        small = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04)}, batch_size=1)
+        large = model_of(timed, train(2, 2), {CONV: train(0.2, 0.4)}, 10, batch_size=8)
+        inferred = model_of(timed, [1.0], {CONV: [0.1]}, 20, mode="infer", batch_size=8)
+        found, rest = layerwise(cases_of([*small, *large, *inferred]))
+        assert [each.name for each in found] == [
+            "dense train, batch_size=1",
+            "dense train, batch_size=8",
+            "dense infer, batch_size=8",
+        ]
+        assert [each.whole(0) for each in found] == [2, 4, 1]
+        assert rest == []
+
+
+class TestOtherCases:
+    def test_they_are_left(self, timed: Timed) -> None:
+        apart = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04)})
+        other = timed([0.5], order=10, model__name="other")
+        found, rest = layerwise(cases_of([*apart, *other]))
+        assert len(found) == 1
+        assert [case.config.model.name for case in rest] == ["other"]
+
+    def test_a_part_that_was_asked_for_by_itself_is_no_layer_of_a_table(self, timed: Timed) -> None:
+        cases = cases_of(timed([0.5], model__part="conv"))
+        assert layerwise(cases) == ([], cases)
+        assert not is_layer(cases[0])
+
+    def test_a_skipped_layer_is_not_measured(self, timed: Timed) -> None:
+        skipped = timed([None], 5, error=(Status.SKIPPED, "no"), mode="train", model__part="conv")
+        found = only(
+            [
+                *model_of(timed, train(1, 1), {RELU: train(0.1, 0.2)}),
+                *with_layer(skipped, CONV),
+            ]
+        )
+        assert [row.cases[0].first.outcome.error for row in found.unmeasured if row.cases[0]] == ["no"]
+
+
+def test_layers_are_compared_by_engine_each_by_its_name(timed: Timed) -> None:
+    eager = model_of(timed, [1.0, 1.0], {CONV: [0.1, 0.1]}, mode="infer")
+    other = model_of(timed, [0.5, 0.5], {CONV: [0.2, 0.2]}, 10, mode="infer", engine="compile")
+    pairing = within(cases_of([*eager, *other]), "engine")
+    assert [pair.name for pair in pairing.pairs] == ["dense infer", "dense conv infer"]

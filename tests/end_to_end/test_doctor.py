@@ -1,0 +1,308 @@
+"""`microbench doctor`: its report, and the records that it rests on."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from microbench.cli import doctor as doctor_verb
+from microbench.records.peaks import Peaks
+from microbench.records.record import Outcome, Status
+from microbench.run.resume import before, matched
+from microbench.tables import units
+
+from .support import QUICK, Finished, Record, by_case, complete, measured, microbench, records_in
+
+ROUNDS = "measure.rounds=2"
+PEAKS = Peaks(1e11, 4e11, "conv3x3", "matmul", ((2**18, 8e10), (2**27, 1e10)), 2e-6)
+
+
+def doctor(*arguments: str, cwd: Path) -> Finished:
+    """Ask the doctor, with few and short rounds, its records in the folder `run`."""
+    return microbench("doctor", *QUICK, ROUNDS, "hydra.run.dir=run", *arguments, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    finished = doctor("model=dense", cwd=tmp_path_factory.mktemp("doctor"))
+    assert finished.code == 0, finished
+    return finished
+
+
+@pytest.fixture(scope="module")
+def cases(run: Finished) -> list[list[Record]]:
+    return by_case(run.records)
+
+
+def medians(case: list[Record]) -> list[float]:
+    """The medians of a case's rounds, in the order of the rounds."""
+    found = {record["round"]: record["median"] for record in case if record["phase"] == "inference"}
+    return [found[number] for number in sorted(found)]
+
+
+def line(run: Finished, start: str) -> str:
+    return next(each.strip() for each in run.out.splitlines() if each.strip().startswith(start))
+
+
+def test_it_can_be_shown_again(run: Finished) -> None:
+    assert microbench("show", "run", cwd=run.folder).out == run.out
+
+
+def test_the_same_case_is_measured_twice_and_interleaved(cases: list[list[Record]]) -> None:
+    first, second = cases[0][0], cases[1][0]
+    assert first["case_id"] == second["case_id"]
+    assert first["config"] == second["config"]
+    assert (first["cfg_model"], first["cfg_mode"], first["cfg_batch_size"]) == ("dense", "infer", 1)
+    assert (first["order"], second["order"]) == (0, 1)
+    turns = {record["turn"]: record["round"] for case in cases for record in case}
+    assert [turns[turn] for turn in sorted(turns)] == [0] * 2 + [1] * 2
+
+
+def test_every_round_is_in_the_records(cases: list[list[Record]], run: Finished) -> None:
+    assert complete(run.records) == [(order, number) for order in range(2) for number in range(2)]
+    assert {record["schedule"] for record in run.records} == {"interleaved"}
+    assert len({record["run_id"] for record in run.records}) == 1
+    assert line(run, "records:") == f"records: run/records.jsonl ({len(run.records)} series)"
+
+
+def test_the_peaks_are_in_every_record_and_printed(run: Finished) -> None:
+    (plain,) = {json.dumps(record["env_peaks"]) for record in run.records}
+    peaks = Peaks.from_plain(json.loads(plain))
+    assert peaks.fp32 is not None
+    assert f"  fp32    {units.scaled(peaks.fp32, 'FLOP/s')}  " in run.out
+    assert f"  memory  {units.scaled(peaks.bandwidths[-1][1], 'B/s')}  " in run.out
+    shown_as_emulated = set(re.findall(r"^  (\w+) +emulated ", run.out, re.MULTILINE))
+    assert shown_as_emulated == {units.format_name(name) for name, _ in peaks.emulated}
+    assert (peaks.bf16 is None) == ("bf16" in shown_as_emulated)
+
+
+def test_the_sentence_and_the_ratio_are_those_of_the_records(
+    cases: list[list[Record]], run: Finished
+) -> None:
+    logs = np.log(np.array(medians(cases[1])) / np.array(medians(cases[0])))
+    assert f"ratio of the two {math.exp(logs.mean()):.3f}, " in run.out
+    assert re.match(
+        r"With 2 rounds this machine tells a difference of (more than )?[\d.,]+ % or more apart",
+        line(run, "With 2"),
+    )
+
+
+def test_the_machine_s_setup_is_in_every_record(run: Finished) -> None:
+    told = {
+        "governor", "turbo", "thp", "clock_source", "clock_step", "clock_cost", "load_average",
+        "numa_nodes", "sockets", "smt", "hypervisor", "on_battery", "memory_limit", "huge_pages",
+    }  # fmt: skip
+    for record in run.records:
+        assert {f"env_{name}" for name in told} <= record.keys()
+        assert record["env_clock_cost"] > 0
+
+
+def test_each_finding_has_a_verdict_or_cannot_be_read(run: Finished) -> None:
+    begin, end = "\nmachine\n", "\n\n"
+    rows = run.out.partition(begin)[2].partition(end)[0].splitlines()
+    assert len(rows) >= 15
+    for row in rows:
+        assert re.search(r"(fine|advice \d+|not readable here) *$", row), row
+
+
+def test_advice_that_is_pointed_at_is_given(run: Finished) -> None:
+    numbers = {int(number) for number in re.findall(r"advice (\d+) *$", run.out, re.MULTILINE)}
+    given = [int(number) for number in re.findall(r"^  (\d+)\. \S", run.out, re.MULTILINE)]
+    assert given == list(range(1, len(given) + 1))
+    assert numbers <= set(given)
+
+
+def test_progress_goes_to_standard_error(run: Finished) -> None:
+    assert measured(run.err) == 4
+    assert "measuring" not in run.out
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """The machine's peaks are known without measuring them; whether they were to be measured again."""
+    asked: list[bool] = []
+
+    def find_peaks(case: object, refresh: bool) -> Peaks:
+        asked.append(refresh)
+        return PEAKS
+
+    monkeypatch.setattr(doctor_verb, "find_peaks", find_peaks)
+    return asked
+
+
+def test_a_run_that_was_cut_short_is_completed(
+    run: Finished,
+    known: list[bool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "run").mkdir()
+    kept = [record for record in run.records if record["turn"] < 3]
+    lost = {(record["order"], record["round"]) for record in run.records} - {
+        (record["order"], record["round"]) for record in kept
+    }
+    text = "".join(json.dumps(record) + "\n" for record in kept)
+    (tmp_path / "run" / "records.jsonl").write_text(text)
+    plain = microbench("resume=run", cwd=tmp_path)
+    assert "complete it with `microbench doctor resume=run`" in plain.complaint
+    monkeypatch.chdir(tmp_path)
+    assert doctor_verb.main(["resume=run"]) == 0
+    assert known == [False]
+    again = capsys.readouterr()
+    assert measured(again.err) == 1
+    records = records_in(tmp_path / "run")
+    assert records[: len(kept)] == kept
+    assert {(record["order"], record["round"]) for record in records[len(kept) :]} == lost
+    assert complete(records) == complete(run.records)
+    assert "With 2 rounds" in again.out
+
+
+def of_old(records: list[Record]) -> list[Record]:
+    """A run's records as earlier versions left them: no peaks in them, but cases of products behind."""
+    old = [{key: each[key] for key in each if key != "env_peaks"} for each in records]
+    for order in (2, 3, 4):
+        old += [
+            record
+            | {
+                "order": order,
+                "case_id": f"peak{order}",
+                "turn": 10 * order,
+                "config": record["config"]
+                | {"measure": record["config"]["measure"] | {"max_time": 1.0, "max_warmup": 1.0}},
+            }
+            for record in old
+            if record["order"] == 0
+        ]
+    usual = {"max_time": 5.0, "max_warmup": 5.0, "min_samples": 20}
+    return [
+        record
+        if record["order"] > 1
+        else record | {"config": record["config"] | {"measure": record["config"]["measure"] | usual}}
+        for record in old
+    ]
+
+
+def test_a_run_of_an_earlier_version_is_completed_and_shown(
+    run: Finished,
+    known: list[bool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its rounds were longer than the present ones by default, and are not measured again for that."""
+    options = ["model=dense", "threads=1", "hydra.run.dir=run"]
+    old = [
+        record | {"run_command": shlex.join(["python", "-m", "microbench", "doctor", *options])}
+        for record in of_old(run.records)
+    ]
+    for record in old:  # what is given on the command line then
+        record["config"] = record["config"] | {
+            "measure": record["config"]["measure"] | {"rounds": 6, "min_time": 0.5}
+        }
+    (tmp_path / "run").mkdir()
+    text = "".join(json.dumps(record) + "\n" for record in old)
+    (tmp_path / "run" / "records.jsonl").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    plan = doctor_verb.plan_of(["resume=run"], "r")
+    assert plan is not None
+    assert plan.budget is None
+    measure = plan.cases[0].config.measure
+    assert (measure.max_time, measure.max_warmup, measure.min_samples) == (5.0, 5.0, 20)
+    earlier = before(records_in(tmp_path / "run"), run.records[0]["host_id"])
+    assert earlier is not None
+    placed, done = matched([each.at("cpu", 1) for each in plan.cases], earlier)
+    assert [each.order for each in placed] == [0, 1]
+    assert done == {(order, number) for order in (0, 1) for number in (0, 1)}
+
+
+def test_a_budget_is_planned_unless_options_say_how_to_measure(tmp_path: Path) -> None:
+    planned = doctor_verb.plan_of([], "r")
+    assert planned is not None
+    assert planned.budget == doctor_verb.SECONDS <= 85
+    first, second = (case.config for case in planned.cases)
+    assert first == second
+    longest = first.measure.max_time + first.measure.max_warmup
+    assert 2 * first.measure.rounds * longest <= planned.budget / 2  # the rest begins processes
+    assert first.measure.min_samples == 1  # a slow step is sampled once before there are fewer rounds
+    for given in ("measure.max_time=3", "measure.rounds=20", "measure=publish"):
+        obeyed = doctor_verb.plan_of([given], "r")
+        assert obeyed is not None
+        assert obeyed.budget is None
+        assert obeyed.cases[0].config.measure.min_samples >= 20
+
+
+def test_help_is_printed(tmp_path: Path) -> None:
+    for flag in ("--help", "-h"):
+        helped = microbench("doctor", flag, cwd=tmp_path)
+        assert (helped.code, helped.err) == (0, "")
+        assert "microbench doctor [option=value …]" in helped.out
+        assert list(tmp_path.iterdir()) == []
+
+
+MISTAKES: dict[str, tuple[str, ...]] = {
+    "vgg16": ("Cannot read 'vgg16'", "model=vgg16", "microbench doctor -h"),
+    "model=vgg61": ("Unknown model 'vgg61'. Did you mean vgg16",),
+    "batchsize=8": ("Unknown option 'batchsize'. Did you mean batch_size?",),
+    "measure.rounds=0": ("measure.rounds=0 is not possible",),
+    "measure.rounds=1": ("measure.rounds=1 has no second process", "measure.rounds=2 or more"),
+    "mode=layers": ("mode=layers stands for many", "give mode=train, with model.part=NAME"),
+    "mode=profile timing=false": ("timing=false takes none: leave it out",),
+    "measure=quick": ("measure.rounds=1 has no second process",),
+    "isolation=inline": ("isolation=inline",),
+    "model=dense,relu": ("model=dense,relu names several values",),
+    "-m model=dense,relu": ("doctor looks at one case: leave out -m",),
+    "--foo": ("Unknown flag --foo",),
+    "device=tpu": ("Unknown device 'tpu'",),
+    "resume=nosuch": ("resume=nosuch: there is no such folder",),
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_a_mistake_is_answered_in_one_line(typed: str, tmp_path: Path) -> None:
+    complaint = microbench("doctor", *typed.split(), cwd=tmp_path).complaint
+    for words in MISTAKES[typed]:
+        assert words in complaint
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_case_that_fails_leaves_the_peaks_and_exits_with_1(
+    known: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("model=dense", "model.input_shape=[7]", "device=cpu", "hydra.run.dir=run")
+    assert doctor_verb.main([*QUICK, ROUNDS, *options]) == 1
+    assert known == [True]
+    out = capsys.readouterr().out
+    assert "too few rounds ended well" in out
+    assert re.search(r"error: .*The first call of dense failed", out)
+    assert re.search(r"fp32 +100 GFLOP/s", out)
+
+
+def test_peaks_that_cannot_be_measured_leave_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = list[Any]()
+    monkeypatch.setattr(
+        doctor_verb, "find_peaks", lambda case, refresh: Outcome(status=Status.OOM, error="it was killed")
+    )
+    monkeypatch.setattr("microbench.cli.session.carry_out", lambda plan, *rest: told.append(plan) or 0)
+    assert doctor_verb.main([]) == 0
+    assert capsys.readouterr().err == "microbench: the peaks could not be measured: it was killed\n"
+    assert told[0].cases[0].environment == {}
+
+
+def test_the_parent_imports_no_torch() -> None:
+
+    script = "import sys, microbench.cli.doctor, microbench.tables.doctor; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,149 @@
+"""`microbench show`, on files that the test writes; what real runs printed is held beside those runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import microbench
+from microbench.cli import show
+from microbench.errors import UserError
+from microbench.records.store import FILE_NAME
+
+from .support import Record
+from .support import microbench as command
+
+FAST = [1.00, 1.02, 1.01]
+
+
+def write(folder: Path, *cases: list[Record]) -> Path:
+    folder.mkdir()
+    lines = [json.dumps(record) + "\n" for case in cases for record in case]
+    (folder / "records.jsonl").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, timed: Any) -> Path:
+    """Where a run of one case, a sweep, and no records are."""
+    found = tmp_path_factory.mktemp("show")
+    write(found / "one", timed(FAST))
+    write(found / "sweep", timed(FAST, run_id="s"), timed(FAST, 1, run_id="s", batch_size=1))
+    write(found / "empty")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert show.main(arguments) == 0
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_each_folder_is_shown_as_its_run_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    one, sweep = shown(capsys, "one"), shown(capsys, "sweep/records.jsonl")
+    assert one[1] == "dense infer, batch 8, fp32, eager, cpu, input 8x1024"
+    assert one[-1] == "records: one/records.jsonl (3 series)"
+    assert [line.split()[:2] for line in sweep if line.startswith("dense ")] == [
+        ["dense", "8"],
+        ["dense", "1"],
+    ]
+    assert shown(capsys, "one", "sweep") == [*one, "", *sweep]
+
+
+def test_a_result_is_printed_in_python_as_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "sweep"):
+        result = microbench.load(name)
+        assert str(result).splitlines() == shown(capsys, name)
+        assert len(repr(result)) < 100
+    assert str(microbench.load("empty")) == ""
+
+
+def test_all_folders_are_one_table_for_other_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = list(csv.DictReader(io.StringIO("\n".join(shown(capsys, "one", "sweep", "--csv")))))
+    assert [(row["run_id"], row["cfg_batch_size"]) for row in rows] == [("r", "8"), ("s", "8"), ("s", "1")]
+    assert float(rows[0]["throughput"]) == pytest.approx(8 / float(rows[0]["median"]))
+    assert {row["host_id"] for row in rows} == {"h"}
+    assert all(row["env_torch"] and row["env_cpu"] and row["env_threads"] for row in rows)
+    (line,) = shown(capsys, "--json", "one")
+    assert json.loads(line)["phase"] == "inference"
+
+
+def test_a_search_and_a_doctor_s_run_are_shown_apart_from_what_lies_with_them(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = [
+        timed(FAST, i, run_id="f", schedule="search", engine=e) for i, e in enumerate(("eager", "export"))
+    ]
+    doctor = [timed(FAST, order, run_id="d") for order in range(2)]
+    for record in (record for case in doctor for record in case):
+        record["run_command"] = "python -m microbench doctor model=dense"
+    parts = {"search": search, "sweep": [timed(FAST, run_id="s")], "doctor": doctor}
+    for record in (record for part in parts.values() for case in part for record in case):
+        record["command"] = "run"
+    for name, part in parts.items():
+        write(tmp_path / name, *part)
+    alone = [shown(capsys, str(tmp_path / name)) for name in parts]
+    together = shown(capsys, str(write(tmp_path / "all", *search, *parts["sweep"], *doctor)))
+    assert [line for line in together if not line.startswith("records: ")] == [
+        line
+        for place, part in enumerate(alone)
+        for line in ([""] * bool(place) + part)
+        if not line.startswith("records: ")
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "saved.jsonl"])
+def test_all_warnings_of_all_cases(
+    name: str, timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run's folder, or a file of records under a name of its own: the hint names what can be shown."""
+    cases = [timed(FAST, order, batch_size=2**order) for order in range(3)]
+    for order, case in enumerate(cases):
+        for record in case:
+            record["warnings"] = [{"code": "drift", "message": f"drifts by {order} %"}]
+    write(tmp_path / "warned", *cases)
+    path = tmp_path / "warned" / name
+    if name:
+        (tmp_path / "warned" / FILE_NAME).rename(path)
+    assert f"all warnings: microbench show {path} --warnings" in shown(capsys, str(path))
+    assert shown(capsys, str(path), "--warnings") == [
+        f"warning: dense infer, batch_size={2**order}: drifts by {order} % [drift]" for order in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Give what to show: microbench show DIR."),
+        (["nowhere"], "Cannot read nowhere: No such file or directory."),
+        (["empty"], "Nothing to show: empty has no records."),
+        (["one", "empty", "--csv"], "Nothing to show: empty has no records."),
+        (["one", "--jsn"], "Unknown option '--jsn'. Did you mean --json"),
+        (["one", "--csv", "--json"], "Give one of --csv and --json."),
+        (["one", "--csv", "--warnings"], "Give one of --csv, --json and --warnings."),
+    ],
+)
+def test_a_mistake_is_told(arguments: list[str], words: str) -> None:
+    with pytest.raises(UserError) as told:
+        show.main(arguments)
+    assert words in str(told.value)
+
+
+def test_help_tells_the_usage_and_showing_loads_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    paths = {"PYTHONPATH": str(tmp_path)}
+    helped = command("show", "--help", cwd=Path.cwd(), env=paths)
+    assert (helped.code, helped.err) == (0, "")
+    assert "--csv" in helped.out
+    found = command("show", "one", cwd=Path.cwd(), env=paths)
+    assert (found.code, found.err) == (0, "")
+    assert command("show", "nowhere", cwd=Path.cwd()).complaint

@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microbench.config import Config, ModelConfig, value_of
+from microbench.options.compose import from_command_line, from_options
+from microbench.run import case as cases
+from microbench.run.case import Case
+
+
+def config() -> Config:
+    return Config(
+        model=ModelConfig(
+            "layer", "conv", "torch.nn.Conv2d", [3, 8, 3], {"stride": 2, "padding": 1}, {}, [3, 8, 8]
+        )
+    )
+
+
+def leaves(schema: Any, prefix: str = "") -> list[str]:
+    """The dotted keys of all values of a configuration."""
+    found = []
+    for item in fields(schema):
+        value = getattr(schema, item.name)
+        found += leaves(value, f"{prefix}{item.name}.") if is_dataclass(value) else [prefix + item.name]
+    return found
+
+
+def other(value: Any) -> Any:
+    """A value of the same kind, but not the same."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, list):
+        return [*value, 1]
+    if isinstance(value, dict):
+        return value | {"x": 1}
+    return 3 if value is None else value + 1
+
+
+def changed(key: str) -> Config:
+    new = deepcopy(config())
+    *path, last = key.split(".")
+    setattr(value_of(new, ".".join(path)) if path else new, last, other(value_of(new, key)))
+    return new
+
+
+HOW = {
+    "isolation",
+    "timeout",
+    "schedule",
+    "schedule_seed",
+    "resume",
+    "verify",
+    "tolerance",
+    "view",
+    "columns",
+    "depth",
+    "functions",
+    "trace",
+    *(key for key in leaves(config()) if key.startswith("energy.")),
+    *(key for key in leaves(config()) if key.startswith("experiment.")),
+    *(key for key in leaves(config()) if key.startswith("measure.") and key != "measure.cold_cache"),
+}
+
+
+@pytest.mark.parametrize("key", sorted(set(leaves(config())) - HOW))
+def test_the_id_is_another_for_any_other_setting_of_the_work(key: str) -> None:
+    assert Case(changed(key)).id != Case(config()).id
+
+
+@pytest.mark.parametrize("key", sorted(HOW))
+def test_the_id_is_the_same_however_the_work_is_measured(key: str) -> None:
+    assert value_of(changed(key), key) != value_of(config(), key)
+    assert Case(changed(key)).id == Case(config()).id
+
+
+def test_some_settings_are_of_the_work_and_some_are_not() -> None:
+    assert {"measure.rel_ci", "measure.rounds", "isolation", "timeout", "schedule", "resume"} < HOW
+    work = {"batch_size", "seed", "threads", "model.kwargs", "optimizer.lr"}
+    cpu = {"affinity", "allocator", "flush_denormal", "interop_threads", "measure.cold_cache"}
+    assert work | cpu < set(leaves(config())) - HOW
+
+
+# What these cases had as their ids before there were rounds, allocators and the like.
+@pytest.mark.parametrize(
+    ("options", "id_before"),
+    [
+        ({"model": "resnet18", "mode": "train"}, "e0908de20131"),
+        ({"model": "dense", "batch_size": 32, "optimizer": "adamw"}, "f75442f2561c"),
+        (
+            {
+                "model": "layer",
+                "model.cls": "torch.nn.GELU",
+                "model.input_shape": [1024],
+                "measure": {"rel_ci": 0.5, "max_time": 1},
+            },
+            "8ddf543a09b9",
+        ),
+    ],
+)
+def test_ids_are_those_of_the_versions_before(options: dict[str, Any], id_before: str) -> None:
+    (case,) = from_options(options, sweep=False)
+    assert case.at("cpu", threads=4).id == id_before
+
+
+@dataclass
+class WiderModel(ModelConfig):
+    """A model's settings with one that does not exist yet."""
+
+    colour: str = "red"
+
+
+@dataclass
+class Wider(Config):
+    """The schema with an option, and one of the model's, that do not exist yet."""
+
+    model: ModelConfig = field(default_factory=WiderModel)
+    shine: int = 1
+
+
+@dataclass
+class Gilt:
+    """A group of options that does not exist yet."""
+
+    carat: int = 18
+
+
+@dataclass
+class Gilded(Wider):
+    """The schema with that group too."""
+
+    gilt: Gilt = field(default_factory=Gilt)
+
+
+def widened(schema: type[Config], colour: str = "red", **more: Any) -> Config:
+    """The configuration with the same work, by a wider schema."""
+    return schema(**vars(config()) | {"model": WiderModel(**vars(config().model), colour=colour)} | more)
+
+
+def test_a_new_option_of_a_group_leaves_the_ids_alone_until_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = Case(config()).id
+    monkeypatch.setattr(cases, "Config", lambda: Config(model=WiderModel()))
+    assert Case(widened(Config)).id == before
+    assert Case(widened(Config, colour="blue")).id != before
+
+
+def test_a_new_option_leaves_the_ids_alone_until_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Case(config()).id
+    monkeypatch.setattr(cases, "Config", Wider)
+    assert Case(widened(Wider)).id == before
+    assert len({before, Case(widened(Wider, shine=2)).id, Case(widened(Wider, colour="blue")).id}) == 3
+
+
+def test_a_new_group_of_options_leaves_the_ids_alone_until_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = Case(config()).id
+    monkeypatch.setattr(cases, "Config", Gilded)
+    assert Case(widened(Gilded)).id == before
+    assert Case(widened(Gilded, gilt=Gilt(24))).id != before
+
+
+@pytest.mark.parametrize("value", [None, {}, False, 0, "", []])
+def test_the_id_is_another_for_an_argument_that_is_given_whatever_its_value(value: Any) -> None:
+    # BatchNorm1d(momentum=None) is other work than BatchNorm1d().
+    with_it, without = config(), config()
+    with_it.model.kwargs = {"momentum": value}
+    without.model.kwargs = {}
+    assert Case(with_it).id != Case(without).id
+
+
+def test_the_id_is_the_same_without_a_timeout() -> None:
+    assert Case(replace(config(), timeout=None)).id == Case(config()).id
+
+
+def test_the_id_is_the_same_whatever_the_place_in_the_run() -> None:
+    case = Case(config())
+    assert replace(case, order=3, round=2, overrides=("model=conv",)).id == case.id
+
+
+def test_the_id_is_the_same_whatever_the_order_of_a_dictionarys_keys() -> None:
+    turned = config()
+    turned.model.kwargs = dict(reversed(turned.model.kwargs.items()))
+    assert list(turned.model.kwargs) != list(config().model.kwargs)
+    assert Case(turned).id == Case(config()).id
+
+
+def test_the_id_is_the_same_whatever_the_order_of_the_options() -> None:
+    options = {"model": "vgg16", "mode": "train", "batch_size": 2}
+    (one,), (two,) = (from_options(each, sweep=False) for each in (options, dict(reversed(options.items()))))
+    assert one.id == two.id
+
+
+def test_the_id_is_twelve_hexadecimal_digits() -> None:
+    assert len(Case(config()).id) == 12
+    assert int(Case(config()).id, 16) >= 0
+
+
+def test_the_id_is_the_same_in_every_process() -> None:
+    script = (
+        "from microbench.config import Config, ModelConfig; from microbench.run.case import Case; "
+        "print(Case(Config(model=ModelConfig('layer', 'conv', 'torch.nn.Conv2d', [3, 8, 3], "
+        "{'stride': 2, 'padding': 1}, {}, [3, 8, 8]))).id)"
+    )
+    ids = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("0", "1")
+    }
+    assert ids == {Case(config()).id}
+
+
+def test_a_case_at_a_place_has_its_device_and_threads() -> None:
+    case = Case(config(), ("model=conv",), order=4)
+    placed = case.at("cpu", threads=6)
+    assert (placed.config.device.name, placed.config.threads) == ("cpu", 6)
+    assert (placed.overrides, placed.order) == (case.overrides, case.order)
+    assert placed.config.model == case.config.model
+    assert case.config.threads is None
+
+
+def test_a_case_keeps_the_threads_it_was_given() -> None:
+    assert Case(replace(config(), threads=2)).at("cpu", threads=6).config.threads == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "threads", "ending"),
+    [
+        ((), 6, ["device=cpu", "threads=6"]),
+        (("batch_size=2",), 6, ["batch_size=2", "device=cpu", "threads=6"]),
+        (("device=auto", "batch_size=2", "threads=null"), 6, ["batch_size=2", "device=cpu", "threads=6"]),
+        (("seed=1", "device=cpu", "threads=2"), 2, ["seed=1", "device=cpu", "threads=2"]),
+    ],
+)
+def test_the_command_ends_with_the_device_and_the_threads_that_were_used(
+    overrides: tuple[str, ...], threads: int, ending: list[str]
+) -> None:
+    command = Case(config(), ("model=conv", *overrides)).at("cpu", threads).command
+    assert command.split() == ["python", "-m", "microbench", "model=conv", *ending]
+
+
+def test_the_command_leaves_out_what_is_of_the_whole_run() -> None:
+    of_the_run = ("schedule=sequential", "schedule_seed=3", "resume=outputs/x")
+    case = Case(config(), ("model=conv", *of_the_run, "measure.rounds=3")).at("cpu", threads=2)
+    assert case.command == "python -m microbench model=conv measure.rounds=3 device=cpu threads=2"
+
+
+def test_a_title_shows_what_the_options_say_but_for_what_every_title_has() -> None:
+    every = ("model=conv", "mode=train", "batch_size=2", "engine=eager", "device=cpu")
+    of_the_run = ("schedule=sequential", "schedule_seed=3", "resume=outputs/x")
+    case = Case(config(), ("--config-dir", "/mine", *every, "seed=5", *of_the_run, "measure.rounds=3"))
+    assert case.settings == ["seed=5", "measure.rounds=3"]
+
+
+@pytest.mark.parametrize(
+    ("affinity", "threads"), [("none", 6), ("compact", 6), ([0], 1), ([3, 1], 2), ([2, 2], 1)]
+)
+def test_a_case_that_is_bound_to_cpus_has_as_many_threads_by_default(affinity: Any, threads: int) -> None:
+    bound = replace(config(), affinity=affinity)
+    assert Case(bound).at("cpu", threads=6).config.threads == threads
+    assert Case(replace(bound, threads=4)).at("cpu", threads=6).config.threads == 4
+
+
+@pytest.mark.parametrize(
+    ("affinity", "text"), [("none", "none"), ("compact", "compact"), ([0], "0"), ([3, 1], "3,1")]
+)
+def test_the_affinity_of_the_axes_is_text(affinity: Any, text: str) -> None:
+    assert Case(replace(config(), affinity=affinity)).axes()["affinity"] == text
+
+
+def test_a_case_has_as_many_rounds_as_it_is_measured_in() -> None:
+    assert Case(config()).rounds == 6
+    assert Case(changed("measure.rounds")).rounds == 7
+
+
+def test_the_command_of_a_case_that_has_no_place_yet_leaves_both_to_the_machine() -> None:
+    (case,) = from_options({"model": "dense"}, sweep=False)
+    assert case.command == "python -m microbench model=dense device=auto threads=null"
+
+
+def test_the_axes_are_flat() -> None:
+    axes = Case(config()).axes()
+    assert (axes["model"], axes["input_shape"], axes["batch_size"]) == ("conv", "3x8x8", 8)
+    assert (axes["affinity"], axes["allocator"], axes["cold_cache"]) == ("none", "system", False)
+    assert (axes["flush_denormal"], axes["interop_threads"]) == (False, None)
+    assert all(value is None or isinstance(value, (str, int, float)) for value in axes.values())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "vgg16", "mode": "train", "batch_size": 3, "timeout": None},
+        {"model": "dense", "measure": {"rel_ci": 0.25, "max_samples": 7}, "optimizer": "adam"},
+        {"model": "dense", "affinity": [0, 1], "allocator": "tuned", "measure.cold_cache": True},
+        {"model": "dense", "measure": "publish", "flush_denormal": True, "interop_threads": 2},
+        {
+            "model": "layer",
+            "model.cls": "torch.nn.Conv2d",
+            "model.args": [3, 8, [1, 3]],
+            "model.kwargs": {"padding": "same", "note": "it's a b,c=[d] $HOME `x` é"},
+            "model.input_shape": [3, 8, 8],
+            "model.name": "a (b)",
+        },
+    ],
+)
+def test_the_command_is_quoted_for_a_shell_and_measures_the_same_case(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (case,) = from_options(options, sweep=False)
+    echo = case.command.replace("python -m microbench", "printf '%s\\0'", 1)
+    seen = subprocess.run(["sh", "-c", echo], capture_output=True, text=True, check=True).stdout
+    arguments = seen.split("\0")[:-1]
+    assert shlex.split(case.command) == ["python", "-m", "microbench", *arguments]
+    plan = from_command_line(arguments, run_id="again")
+    assert plan is not None
+    assert [again.config for again in plan.cases] == [case.config]
+    assert [again.id for again in plan.cases] == [case.id]

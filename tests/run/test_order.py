@@ -1,0 +1,105 @@
+"""The order of a run's rounds. The runner's part in it is in `test_rounds`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from microbench.config import Config
+from microbench.errors import UserError
+from microbench.run.case import Case
+from microbench.run.order import Schedule, check_agreed, schedule_of
+
+
+def case(order: int, rounds: int = 1, **settings: object) -> Case:
+    config = replace(Config(), **settings)  # type: ignore[arg-type]
+    config = replace(config, measure=replace(config.measure, rounds=rounds))
+    return Case(config, (), order)
+
+
+def turns(cases: Sequence[Case], kind: str = "interleaved", seed: int = 0) -> list[tuple[int, int]]:
+    """The places and rounds, in the order of the turns."""
+    return [(each.order, each.round) for each in Schedule(cases, kind, seed).turns()]
+
+
+def test_every_case_has_a_round_before_any_has_the_next() -> None:
+    found = turns([case(order, rounds=6) for order in range(5)])
+    assert [number for _, number in found] == sorted(number for _, number in found)
+    for start in range(0, 30, 5):
+        assert sorted(order for order, _ in found[start : start + 5]) == [0, 1, 2, 3, 4]
+
+
+def test_the_order_is_drawn_from_the_seed() -> None:
+    cases = [case(order, rounds=3) for order in range(8)]
+    assert turns(cases, seed=5) == turns(cases, seed=5)
+    assert len({tuple(turns(cases, seed=seed)) for seed in range(20)}) == 20
+
+
+def test_it_is_drawn_anew_for_each_round() -> None:
+    found = turns([case(order, rounds=10) for order in range(8)])
+    orders = {tuple(order for order, _ in found[start : start + 8]) for start in range(0, 80, 8)}
+    assert len(orders) == 10
+
+
+def test_every_place_in_a_round_comes_to_every_case() -> None:
+    cases = [case(order) for order in range(4)]
+    firsts = [turns(cases, seed=seed)[0][0] for seed in range(400)]
+    assert all(60 < firsts.count(order) < 140 for order in range(4))  # 100 each, give or take 4 sd
+
+
+def test_a_case_of_fewer_rounds_has_its_turns_in_the_first_ones() -> None:
+    found = turns([case(0, rounds=1), case(1, rounds=3), case(2, rounds=2)])
+    assert [number for _, number in found] == [0, 0, 0, 1, 1, 2]
+    assert sorted(found) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+
+
+def test_more_rounds_leave_the_order_of_the_first_ones_alone() -> None:
+    """So that a run which is completed with more of them goes on as it began."""
+    few, many = ([case(order, rounds) for order in range(5)] for rounds in (3, 6))
+    assert turns(many, seed=3)[:15] == turns(few, seed=3)
+
+
+def test_one_case_after_the_other_is_in_the_order_they_were_given() -> None:
+    cases = [case(2, rounds=2), case(0, rounds=1), case(1, rounds=2)]
+    assert turns(cases, "sequential") == [(2, 0), (2, 1), (0, 0), (1, 0), (1, 1)]
+    assert turns(cases, "sequential", seed=1) == turns(cases, "sequential", seed=2)
+
+
+def test_the_cases_stay_what_they_are_but_for_their_round() -> None:
+    one = replace(case(3, rounds=2), overrides=("model=conv",))
+    assert Schedule([one], "interleaved", 0).turns() == [one, replace(one, round=1)]
+
+
+@pytest.mark.parametrize("kind", ["interleaved", "sequential"])
+def test_a_schedule_has_the_kind_and_the_seed_of_its_cases(kind: str) -> None:
+    cases = [case(0, schedule=kind, schedule_seed=7), case(1, schedule=kind, schedule_seed=7)]
+    assert schedule_of(cases, drawn=1) == Schedule(cases, kind, 7)
+
+
+def test_a_seed_of_zero_is_one_that_is_given() -> None:
+    assert schedule_of([case(0, schedule_seed=0)], drawn=1).seed == 0
+    assert schedule_of([case(0)], drawn=1).seed == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "line"),
+    [
+        (
+            "schedule",
+            ["interleaved", "sequential"],
+            "schedule=interleaved,sequential cannot be swept over: a run has one schedule.",
+        ),
+        ("schedule_seed", [1, 2, 1], "schedule_seed=1,2 cannot be swept over: a run has one schedule_seed."),
+        ("resume", ["a", "b"], "resume=a,b cannot be swept over: a run has one resume."),
+        ("resume", [None, "b"], "resume=None,b cannot be swept over: a run has one resume."),
+    ],
+)
+def test_a_setting_of_the_run_cannot_be_swept_over(key: str, values: list[object], line: str) -> None:
+    cases = [case(order, **{key: value}) for order, value in enumerate(values)]  # type: ignore[arg-type]
+    for check in (check_agreed, lambda found: schedule_of(found, drawn=1)):
+        with pytest.raises(UserError) as caught:
+            check(cases)
+        assert str(caught.value) == line
+    check_agreed(cases[:1] * 2)

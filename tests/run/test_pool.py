@@ -1,0 +1,125 @@
+"""Which cases share a server, and when servers are new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from microbench.options.compose import from_options
+from microbench.run import pool as pools
+from microbench.run.case import Case
+
+from .support import Workers, cases
+
+
+def test_preloads_are_what_a_case_needs() -> None:
+    (layer,) = cases(1)
+    (model,) = from_options({"model": "vgg16", "mode": "train"}, sweep=False)
+    assert pools.preloads(layer) == [
+        "microbench.worker",
+        "microbench.workloads.layer",
+        "microbench.engines.eager",
+        "microbench.modes.infer",
+    ]
+    assert set(pools.preloads(model)) == {
+        "microbench.worker",
+        "microbench.workloads.torchvision",
+        "microbench.engines.eager",
+        "microbench.modes.train",
+    }
+
+
+def test_cases_of_a_search_share_workers_that_have_not_imported_their_engines() -> None:
+    ways = from_options({"experiment": "fastest", "model": "dense", "mode": "infer"}, sweep=True)
+    assert {"eager", "openvino", "compile"} <= {way.config.engine.name for way in ways}
+    (shared,) = {tuple(pools.preloads(way)) for way in ways}
+    assert [name for name in shared if name.startswith("microbench.engines")] == ["microbench.engines.eager"]
+
+
+def case_of(**options: Any) -> Case:
+    defaults = {"model": "dense", "device": "cpu", "measure.rounds": 1}
+    (case,) = from_options(defaults | options, sweep=False)
+    return case
+
+
+@pytest.mark.parametrize("isolation", ["fork", "spawn", "inline"])
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 3}, {"model": "conv1x1"}, {"threads": 2, "seed": 5, "timeout": 1.0}]
+)
+def test_cases_that_need_the_same_modules_share_workers(options: dict[str, Any], isolation: str) -> None:
+    pool = pools.Pool()
+    workers = pool.of(case_of(isolation=isolation))
+    assert pool.of(case_of(isolation=isolation, **options)) is workers
+    assert pools.Pool().of(case_of(isolation=isolation)) is not workers
+
+
+@pytest.mark.parametrize("options", [{"model": "vgg16"}, {"mode": "train"}, {"isolation": "spawn"}])
+def test_cases_that_need_other_modules_or_isolation_have_workers_of_their_own(
+    options: dict[str, Any],
+) -> None:
+    pool = pools.Pool()
+    workers = pool.of(case_of())
+    assert pool.of(case_of(**options)) is not workers
+    assert pool.of(case_of()) is workers  # whatever came between
+
+
+def test_the_workers_of_a_case_are_of_its_isolation_and_import_its_modules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[tuple[str, list[str]]] = []
+    for kind in ("Forked", "Spawned"):
+
+        def start(modules: Sequence[str], variables: Mapping[str, str], kind: str = kind) -> Workers:
+            assert variables == {}
+            started.append((kind, list(modules)))
+            return Workers([])
+
+        monkeypatch.setattr(pools, kind, start)
+    planned = [case_of(), case_of(isolation="spawn", mode="train"), case_of(batch_size=3)]
+    pool = pools.Pool()
+    for case in planned:
+        pool.of(case)
+    assert started == [("Forked", pools.preloads(planned[0])), ("Spawned", pools.preloads(planned[1]))]
+    assert isinstance(pool.of(case_of(isolation="inline")), pools.Inline)
+    assert len(started) == 2
+
+
+def test_closing_a_pool_closes_all_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Sequence[str]] = []
+
+    class Closing(Workers):
+        def close(self) -> None:
+            closed.append(self.modules)
+
+        modules: Sequence[str] = ()
+
+    def start(modules: Sequence[str], variables: Mapping[str, str]) -> Closing:
+        workers = Closing([])
+        workers.modules = modules
+        return workers
+
+    monkeypatch.setattr(pools, "Forked", start)
+    pool = pools.Pool()
+    planned = [case_of(), case_of(mode="train"), case_of(batch_size=3)]
+    for case in planned:
+        pool.of(case)
+    pool.close()
+    assert closed == [pools.preloads(case) for case in planned[:2]]
+
+
+def test_cases_of_other_variables_have_workers_of_their_own() -> None:
+    pool = pools.Pool()
+    workers = pool.of(case_of(**{"env_set.X": "1"}))
+    assert pool.of(case_of(**{"env_set.X": "1"})) is workers
+    assert pool.of(case_of(**{"env_set.X": "2"})) is not workers
+    assert pool.of(case_of()) is not workers
+
+
+def test_an_allocator_is_preloaded_with_what_a_case_preloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools.allocator, "find", lambda name: f"/lib{name}.so")
+    started: list[Mapping[str, str]] = []
+    monkeypatch.setattr(pools, "Forked", lambda modules, variables: started.append(variables))
+    pools.Pool().of(case_of(**{"allocator": "jemalloc", "env_set.LD_PRELOAD": "/mine.so", "env_set.X": "1"}))
+    assert started == [{"X": "1", "LD_PRELOAD": "/libjemalloc.so:/mine.so"}]

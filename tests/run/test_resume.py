@@ -1,0 +1,400 @@
+"""Completing a run: what of it is done, and what is measured in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microbench.errors import UserError
+from microbench.records.record import Outcome, RoundRecord, Status
+from microbench.records.result import Result, load
+from microbench.records.store import FILE_NAME, Store
+from microbench.run.case import Case
+from microbench.run.resume import arguments_of, before, folder_of, matched
+from microbench.system import machine
+
+from .support import CORES, OK, PLACE, Scripted, Take, cases
+
+FAILED = Outcome(status=Status.TIMEOUT, error="took too long")
+
+
+def runs(*batches: int, rounds: int = 3, **options: Any) -> list[Case]:
+    return cases(*batches, **{"schedule": "interleaved", "measure.rounds": rounds} | options)
+
+
+def placed(*batches: int, **options: Any) -> list[Case]:
+    """Cases as a run has them, with their device and threads."""
+    return [case.at(PLACE.device, CORES) for case in runs(*batches, **options)]
+
+
+class Interrupting(Scripted):
+    """Is interrupted after so many rounds, as by Ctrl-C."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__(self._once)
+        self.left = rounds
+
+    def _once(self, batch: int, times: int) -> Outcome:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return OK
+
+
+Completed = Callable[..., tuple[Result, list[int]]]
+
+
+@pytest.fixture
+def complete(take: Take) -> Completed:
+    """Completes the run of the folder with these cases; the result, and the batches it has measured."""
+
+    def run(planned: list[Case], run_id: str = "another", **more: Any) -> tuple[Result, list[int]]:
+        workers = Scripted()
+        return take(planned, workers, run_id=run_id, completing=True, **more), workers.asked
+
+    return run
+
+
+def interrupted(take: Take, planned: list[Case], after: int, **more: Any) -> list[int]:
+    """Begin a run that is interrupted after so many rounds; the batches it has measured."""
+    workers = Interrupting(after)
+    with pytest.raises(KeyboardInterrupt):
+        take(planned, workers, run_id="the-run", **more)
+    return workers.asked[:after]
+
+
+class TestCompleting:
+    def test_an_interrupted_run_goes_on_where_it_was_in_the_order_it_began(
+        self, take: Take, complete: Completed
+    ) -> None:
+        begun = interrupted(take, runs(1, 2, 4, 8, schedule_seed=12), after=5)
+        _, asked = complete(runs(1, 2, 4, 8))
+        assert (len(begun), len(asked)) == (5, 7)
+        at_once = Scripted()
+        take(runs(1, 2, 4, 8, schedule_seed=12), at_once, run_id="another")
+        assert begun + asked == at_once.asked
+
+    def test_it_is_a_part_of_the_same_run(self, take: Take, complete: Completed, tmp_path: Path) -> None:
+        interrupted(take, runs(1, 2), after=3)
+        begun = load(tmp_path / "run").records
+        result, _ = complete(runs(1, 2))
+        records = load(tmp_path / "run").records
+        for key in ("run_id", "schedule", "schedule_seed"):
+            assert {record[key] for record in records} == {begun[0][key]}
+        assert {record["run_id"] for record in records} == {"the-run"}
+        assert result.ok
+        assert [list(case.rounds) for case in result.cases()] == [[0, 1, 2]] * 2
+        assert [case.measured_rounds for case in load(tmp_path / "run").cases()] == [[0, 1, 2]] * 2
+
+    def test_turns_are_numbered_as_if_it_had_not_been_interrupted(
+        self, take: Take, complete: Completed, tmp_path: Path
+    ) -> None:
+        interrupted(take, runs(1, 2), after=3)
+        complete(runs(1, 2))
+        good = [record["turn"] for record in load(tmp_path / "run").records if record["status"] == "ok"]
+        assert good == list(range(6))
+
+    def test_a_run_that_is_whole_has_nothing_left_to_measure(self, take: Take, complete: Completed) -> None:
+        begun = take(runs(1, 2), Scripted())
+        result, asked = complete(runs(1, 2))
+        assert asked == []
+        assert len(result.records) == len(begun.records) == 6
+        assert [case.estimates.keys() for case in result.cases()] == [{"inference"}] * 2
+
+    def test_without_being_asked_to_complete_a_run_measures_anew(self, take: Take, tmp_path: Path) -> None:
+        take(runs(1), Scripted())
+        workers = Scripted()
+        take(runs(1), workers, run_id="another")
+        assert workers.asked == [1, 1, 1]
+        assert [case.first["run_id"] for case in load(tmp_path / "run").cases()] == ["the-run", "another"]
+
+    def test_a_folder_without_records_is_a_new_run(self, complete: Completed) -> None:
+        result, asked = complete(runs(1))
+        assert asked == [1, 1, 1]
+        assert {record["run_id"] for record in result.records} == {"another"}
+
+    def test_rounds_that_failed_are_measured_again(
+        self, take: Take, complete: Completed, tmp_path: Path
+    ) -> None:
+        take(runs(1), Scripted(lambda batch, times: FAILED if times == 1 else OK))
+        result, asked = complete(runs(1))
+        assert asked == [1]
+        (case,) = result.cases()
+        assert (case.measured_rounds, case.ok) == ([0, 1, 2], True)
+        statuses = [record["status"] for record in load(tmp_path / "run").records if record["round"] == 1]
+        assert statuses == ["timeout", "ok"]
+
+    def test_a_case_that_failed_at_its_first_round_gets_all_its_rounds(
+        self, take: Take, complete: Completed
+    ) -> None:
+        take(runs(1, 2), Scripted(lambda batch, times: FAILED if batch == 2 else OK))
+        result, asked = complete(runs(1, 2))
+        assert asked == [2, 2, 2]
+        assert result.ok
+
+    def test_one_that_has_succeeded_before_goes_on_after_a_round_that_fails_again(self, take: Take) -> None:
+        take(runs(1, rounds=4), Scripted(lambda batch, times: OK if times == 0 else FAILED))
+        workers = Scripted(lambda batch, times: FAILED if times == 0 else OK)
+        result = take(runs(1, rounds=4), workers, completing=True)
+        assert workers.asked == [1, 1, 1]
+        assert result.cases()[0].measured_rounds == [0, 2, 3]
+
+    def test_more_rounds_complete_a_run_that_was_whole(self, take: Take, complete: Completed) -> None:
+        take(runs(1, 2, rounds=2), Scripted())
+        result, asked = complete(runs(1, 2, rounds=4))
+        assert sorted(asked) == [1, 1, 2, 2]
+        assert [case.measured_rounds for case in result.cases()] == [[0, 1, 2, 3]] * 2
+
+    def test_fewer_rounds_keep_those_that_are_there(self, take: Take, complete: Completed) -> None:
+        take(runs(1, rounds=4), Scripted())
+        result, asked = complete(runs(1, rounds=2))
+        assert asked == []
+        assert result.cases()[0].measured_rounds == [0, 1, 2, 3]
+
+    def test_a_sweep_that_is_extended_measures_what_is_new(self, take: Take, complete: Completed) -> None:
+        take(runs(1, 2), Scripted())
+        result, asked = complete(runs(4, 1, 8, 2))
+        assert sorted(asked) == [4, 4, 4, 8, 8, 8]
+        found = {case.first["cfg_batch_size"]: case for case in result.cases()}
+        assert {case.first["order"] for case in found.values()} == {0, 1, 2, 4}
+        assert (found[1].first["order"], found[2].first["order"]) == (0, 1)
+        assert all(case.measured_rounds == [0, 1, 2] for case in found.values())
+
+    def test_cases_that_are_not_asked_for_are_no_part_of_the_result(
+        self, take: Take, complete: Completed, tmp_path: Path
+    ) -> None:
+        take(runs(1, 2), Scripted())
+        result, asked = complete(runs(2))
+        assert asked == []
+        assert [case.first["cfg_batch_size"] for case in result.cases()] == [2]
+        assert len(load(tmp_path / "run").cases()) == 2
+
+    def test_records_of_another_machine_do_not_count(
+        self, take: Take, complete: Completed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(machine, "host_id", lambda: "elsewhere")
+            take(runs(1), Scripted())
+        result, asked = complete(runs(1))
+        assert asked == [1, 1, 1]
+        assert {record["run_id"] for record in result.records} == {"another"}
+        assert {record["host_id"] for record in result.records} == {machine.host_id()}
+        assert len(load(tmp_path / "run").cases()) == 2
+
+    def test_a_seed_that_is_given_counts_more_than_the_one_it_began_with(
+        self, take: Take, complete: Completed
+    ) -> None:
+        take(runs(1, 2, 4, rounds=1, schedule_seed=1), Scripted())
+        result, asked = complete(runs(1, 2, 4, rounds=3, schedule_seed=2))
+        assert {record["schedule_seed"] for record in result.records} == {1, 2}
+        other = Scripted()
+        take(runs(1, 2, 4, schedule_seed=2), other)
+        assert asked == other.asked[3:]
+
+
+class TestMatched:
+    """Which cases of a run are the same as those of the run before."""
+
+    def records(self, take: Take, *batches: int, **options: Any) -> list[RoundRecord]:
+        return take(runs(*batches, **options), Scripted()).records
+
+    def done(self, records: list[RoundRecord], planned: list[Case]) -> dict[int, list[int]]:
+        """By the case's place now, the rounds of it that are done."""
+        earlier = before(records, machine.host_id())
+        assert earlier is not None
+        found, done = matched(planned, earlier)
+        assert len({case.order for case in found}) == len(found)
+        return {case.order: sorted(number for order, number in done if order == case.order) for case in found}
+
+    def test_cases_keep_the_places_they_had_in_whatever_order_they_come(self, take: Take) -> None:
+        records = self.records(take, 1, 2, 4)
+        earlier = before(records, machine.host_id())
+        assert earlier is not None
+        found, _ = matched(placed(4, 1, 2), earlier)
+        assert [(case.config.batch_size, case.order) for case in found] == [(4, 2), (1, 0), (2, 1)]
+
+    @pytest.mark.parametrize(
+        "options", [{"timeout": 5.0}, {"rounds": 7}, {"schedule": "sequential"}, {"schedule_seed": 3}]
+    )
+    def test_a_case_is_the_same_with_another_limit_or_order(
+        self, options: dict[str, Any], take: Take
+    ) -> None:
+        assert self.done(self.records(take, 1), placed(1, **options)) == {0: [0, 1, 2]}
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"seed": 5},
+            {"threads": 2},
+            {"allocator": "tuned"},
+            {"measure.rel_ci": 0.5},
+            {"measure.max_time": 1.0},
+            {"measure.cold_cache": True},
+            {"isolation": "spawn"},
+        ],
+    )
+    def test_a_case_is_another_that_is_other_work_or_measured_otherwise(
+        self, options: dict[str, Any], take: Take
+    ) -> None:
+        assert self.done(self.records(take, 1), placed(1, **options)) == {1: []}
+
+    def test_the_same_case_twice_is_two_cases(self, take: Take) -> None:
+        twice = {"timeout": (5.0, 6.0)}
+        records = self.records(take, 1, **twice)
+        assert len({record["case_id"] for record in records}) == 1
+        assert self.done(records, placed(1, **twice)) == {0: [0, 1, 2], 1: [0, 1, 2]}
+        some = [record for record in records if (record["order"], record["round"]) not in {(0, 2), (1, 0)}]
+        assert self.done(some, placed(1, **twice)) == {0: [0, 1], 1: [1, 2]}
+        assert self.done(records, placed(1, timeout=(5.0, 6.0, 7.0))) == {0: [0, 1, 2], 1: [0, 1, 2], 2: []}
+
+    def test_of_several_alike_each_goes_on_with_the_one_at_its_own_place(self, take: Take) -> None:
+        twice = {"timeout": (5.0, 6.0)}
+        second = [record for record in self.records(take, 1, **twice) if record["order"] == 1]
+        assert self.done(second, placed(1, **twice)) == {0: [], 1: [0, 1, 2]}
+
+    def test_a_new_case_has_its_own_place_where_that_is_free(self, take: Take) -> None:
+        records = [record for record in self.records(take, 1, 2, 4) if record["order"] != 1]
+        assert self.done(records, placed(1, 2, 4)) == {0: [0, 1, 2], 1: [], 2: [0, 1, 2]}
+
+    def test_new_cases_have_places_behind_all_others_where_theirs_are_taken(self, take: Take) -> None:
+        assert self.done(self.records(take, 1, 2), placed(8, 16, 1, 2)) == {
+            4: [],
+            5: [],
+            0: [0, 1, 2],
+            1: [0, 1, 2],
+        }
+
+    def test_a_round_of_which_records_are_missing_is_not_done(self, take: Take) -> None:
+        """A crash in the middle of writing them, for which the last line is torn."""
+        records = [record | {"n_series": 2} for record in self.records(take, 1)]
+        second = [record | {"phase": "prepare"} for record in records if record["round"] != 1]
+        assert self.done(records + second, placed(1)) == {0: [0, 2]}
+
+    def test_the_last_of_several_runs_is_the_one_that_is_completed(self, take: Take) -> None:
+        one = [record | {"run_id": "one"} for record in self.records(take, 1, 2)]
+        two = [record | {"run_id": "two"} for record in one if record["round"] == 0]
+        assert self.done(one + two, placed(1, 2)) == {0: [0], 1: [0]}
+        last = before(one + two, machine.host_id())
+        assert last is not None
+        assert last.run_id == "two"
+        assert last.seed == one[0]["schedule_seed"]
+
+    def test_there_is_no_run_before_without_records_of_this_machine(self, take: Take) -> None:
+        assert before([], machine.host_id()) is None
+        assert before(self.records(take, 1), "elsewhere") is None
+
+
+class TestFolder:
+    def test_it_is_the_one_that_is_named(self, tmp_path: Path) -> None:
+        assert folder_of(str(tmp_path)) == tmp_path
+
+    def test_one_that_is_not_there_is_answered_with_the_nearest(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("20260101-120000-aaaaaaaa", "20260101-130000-bbbbbbbb", "other"):
+            (tmp_path / "outputs" / name).mkdir(parents=True)
+        (tmp_path / "outputs" / "20260101-120000-file").touch()
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(UserError) as caught:
+            folder_of("outputs/20260101-120000-aaaaaaab")
+        told, hint = str(caught.value).split(" Did you mean ")
+        assert told == "resume=outputs/20260101-120000-aaaaaaab: there is no such folder."
+        assert hint.split(", ")[0] == "outputs/20260101-120000-aaaaaaaa"
+        assert "file" not in hint
+        assert "other" not in hint
+
+    @pytest.mark.parametrize("name", ["nowhere", "nowhere/at/all"])
+    def test_one_that_is_like_none_is_told_without_a_guess(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(UserError, match=rf"^resume={name}: there is no such folder\.$"):
+            folder_of(name)
+
+    def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "run").touch()
+        with pytest.raises(UserError, match=r"there is no such folder\."):
+            folder_of(str(tmp_path / "run"))
+
+    def test_no_name_is_no_folder(self) -> None:
+        with pytest.raises(UserError, match=r"^resume= names no folder"):
+            folder_of("")
+
+
+class TestArguments:
+    @pytest.fixture
+    def began(self, tmp_path: Path) -> Callable[..., Path]:
+        """Makes the folder of a run that these commands began, one after the other."""
+
+        def make(*commands: str | None) -> Path:
+            with Store(tmp_path) as store:
+                store.append([{"schema_version": 2, "run_command": command} for command in commands])
+            return tmp_path
+
+        return make
+
+    def test_they_are_those_of_the_command_that_began_the_run(self, began: Callable[..., Path]) -> None:
+        folder = began("python -m microbench -m model=vgg16,dense 'model.args=[1, 2]' seed=3")
+        assert arguments_of(folder) == ["-m", "model=vgg16,dense", "model.args=[1, 2]", "seed=3"]
+
+    def test_of_several_commands_the_last_one_counts(self, began: Callable[..., Path]) -> None:
+        folder = began("python -m microbench model=a", "python -m microbench model=b")
+        assert arguments_of(folder) == ["model=b"]
+
+    @pytest.mark.parametrize("commands", [[None], ["python -m microbench model=a", None]])
+    def test_a_run_from_python_has_none(self, commands: list[str | None], began: Callable[..., Path]) -> None:
+        folder = began(*commands)
+        with pytest.raises(UserError) as caught:
+            arguments_of(folder)
+        assert str(caught.value) == (
+            f"resume={folder}: its records do not say which command began the run: give its options as well."
+        )
+
+    def test_those_of_a_verb_are_for_that_verb(self, began: Callable[..., Path]) -> None:
+        folder = began("python -m microbench doctor device=cpu")
+        assert arguments_of(folder, "doctor") == ["device=cpu"]
+        with pytest.raises(UserError) as caught:
+            arguments_of(folder)
+        assert str(caught.value).endswith(f"complete it with `microbench doctor resume={folder}`.")
+
+    def test_a_verb_cannot_complete_a_run_that_none_began(self, began: Callable[..., Path]) -> None:
+        folder = began("python -m microbench model=vgg16")
+        with pytest.raises(UserError) as caught:
+            arguments_of(folder, "doctor")
+        assert str(caught.value).endswith(f"complete it with `microbench resume={folder}`.")
+
+    def test_a_folder_without_records_has_none(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError) as caught:
+            arguments_of(tmp_path)
+        assert str(caught.value) == (
+            f"resume={tmp_path}: it holds no records yet: give the run's options as well."
+        )
+
+    def test_a_folder_whose_only_record_is_torn_has_none(self, tmp_path: Path) -> None:
+        (tmp_path / FILE_NAME).write_text(to_json({"schema_version": 2})[:-3])
+        with pytest.raises(UserError, match="do not say which command began the run"):
+            arguments_of(tmp_path)
+
+
+def test_a_run_of_other_software_is_not_completed_but_measured_anew(
+    take: Take, complete: Completed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(take, runs(1, rounds=3), after=2)
+    here = machine.environment()
+    monkeypatch.setattr(machine, "environment", lambda: {**here, "torch": "99.0"})
+    result, asked = complete(runs(1, rounds=3))
+    assert asked == [1, 1, 1]
+    assert {record["run_id"] for record in result.records} == {"another"}
+    assert {record["env_torch"] for record in result.records} == {"99.0"}
+
+
+def test_each_command_that_measured_a_part_of_a_run_is_told_apart(take: Take, complete: Completed) -> None:
+    interrupted(take, runs(1, rounds=4), after=2)
+    result, _ = complete(runs(1, rounds=4))
+    commands = [attempt[0]["invocation"] for attempt in result.cases()[0].rounds.values()]
+    assert commands[0] == commands[1]
+    assert commands[2] == commands[3]
+    assert commands[0] != commands[2]

@@ -1,0 +1,227 @@
+"""The table of one case, and the line of facts below it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from microbench.records.cases import CaseResult
+from microbench.records.record import Check, Correctness, RoundRecord, StopReason
+from microbench.tables.case import case_table, facts, show_case
+from microbench.verify.judging import Checked
+
+from .support import INFER, TRAIN, MakeCase, Rendered, case_of, over_rounds, rows
+
+ROUNDS = (0.0100, 0.0106, 0.0102, 0.0101, 0.0103, 0.0102)
+
+
+def table_of(records: list[RoundRecord], rendered: Rendered) -> dict[str, dict[str, str]]:
+    return rows(rendered(case_table(case_of(*records))))
+
+
+class TestTable:
+    def test_a_row_a_phase_with_its_median_interval_and_samples(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        table = table_of(make_case(TRAIN), rendered)
+        assert list(table) == ["forward", "loss", "backward", "update", "total"]
+        assert table["backward"] == {
+            "median": "20.0 ms",
+            "95 % within one process": "19.7 – 20.3 ms",
+            "±": "1.5 %",
+            "images/s": "",
+            "samples": "40",
+        }
+
+    def test_over_rounds_a_row_has_their_interval_and_how_far_they_lie_apart(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        assert table_of(over_rounds(make_case, *ROUNDS), rendered)["inference"] == {
+            "median": "10.2 ms",
+            "95 % interval": "10.0 – 10.6 ms",  # the interval of six rounds is their range
+            "±": "2.9 %",
+            "between rounds": "2.0 %",
+            "images/s": "784",  # 8 / 0.0102 s
+            "samples": "240",
+        }
+
+    @pytest.mark.parametrize(("rounds", "level"), [(2, "50 %"), (3, "75 %"), (5, "94 %"), (6, "95 %")])
+    def test_the_interval_of_few_rounds_has_the_confidence_that_they_support(
+        self, rounds: int, level: str, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        table = table_of(over_rounds(make_case, *ROUNDS[:rounds]), rendered)
+        assert f"{level} interval" in table["inference"]
+
+    def test_throughput_is_the_batch_over_the_median_of_the_whole(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        table = table_of(make_case(TRAIN), rendered)
+        assert table["total"]["images/s"] == "200.0"  # 8 / 0.040 s, ± 0.75 % of it: 1.5
+        table = table_of(make_case(INFER, mode="infer", source="layer", batch_size=1), rendered)
+        assert table["inference"]["items/s"] == "125"  # 1 / 0.008 s, ± 5 % of it: 6
+
+    @pytest.mark.parametrize(("loss", "shown"), [(0.0004, False), (0.00041, True), (0.000399, False)])
+    def test_the_loss_is_shown_where_it_is_more_than_a_hundredth_of_the_total(
+        self, loss: float, shown: bool, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        assert ("loss" in table_of(make_case(TRAIN | {"loss": (loss, 1e-6)}), rendered)) is shown
+
+    def test_phases_of_preparation_are_not_rows(self, make_case: MakeCase, rendered: Rendered) -> None:
+        records = make_case(INFER | {"prepare": (0.5, None), "first_call": (0.25, None)}, mode="infer")
+        assert list(table_of(records, rendered)) == ["inference"]
+
+    def test_too_few_samples_are_said_in_place_of_the_interval(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        table = table_of(make_case({"inference": (0.008, None)}, mode="infer"), rendered)
+        assert table["inference"]["95 % within one process"] == "too few samples"
+        assert table["inference"]["median"] == "8.00 ms"
+        assert table["inference"]["±"] == ""
+
+    def test_a_phase_that_took_no_time_is_shown(self, make_case: MakeCase, rendered: Rendered) -> None:
+        """A clock may be too coarse for the shortest phases: a median of zero, with an interval above it."""
+        assert "update" in table_of(make_case(TRAIN | {"update": (0.0, 1e-6)}), rendered)
+
+
+class TestHeading:
+    def heading(self, rendered: Rendered, records: list[RoundRecord]) -> str:
+        return rendered(using=partial(show_case, case_of(*records)))[0]
+
+    def test_it_says_what_the_case_is_and_its_input(self, make_case: MakeCase, rendered: Rendered) -> None:
+        heading = self.heading(rendered, make_case(TRAIN, batch_size=4))
+        assert heading == "resnet18 train, batch 4, fp32, eager, cpu, input 4x3x224x224"
+
+    def test_an_input_of_numbers_that_are_no_float32_is_named(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        records = make_case(INFER, mode="infer", input_shape=[16], input_dtype="int64")
+        assert self.heading(rendered, records).endswith(", input 8x16 int64")
+
+    def test_an_input_without_sizes_is_the_batch(self, make_case: MakeCase, rendered: Rendered) -> None:
+        assert self.heading(rendered, make_case(INFER, input_shape=[])).endswith(", input 8")
+
+    def test_a_case_without_a_number_is_its_heading(self, make_case: MakeCase, rendered: Rendered) -> None:
+        records = make_case({}, status="oom", error="out of memory")
+        assert len(rendered(using=partial(show_case, case_of(*records)))) == 1
+
+
+class TestFacts:
+    def test_rounds_memory_why_it_stopped_warm_up_and_first_call(self, make_case: MakeCase) -> None:
+        assert facts(case_of(*make_case(TRAIN | {"first_call": (0.25, None)}))) == (
+            "1 round · peak memory 1.50 GiB · stopped: the interval is narrow enough (measure.rel_ci) · "
+            "warm-up 5 steps · first call 250 ms"
+        )
+
+    def test_merged_calls_and_unknown_memory(self, make_case: MakeCase) -> None:
+        records = make_case(INFER, mode="infer", calls_per_sample=7, peak_memory=None)
+        assert facts(case_of(*records)).startswith("1 round · 7 calls a sample · stopped: ")
+
+    def test_of_several_rounds_the_median_memory_and_warm_up(self, make_case: MakeCase) -> None:
+        rounds = zip((2, 9, 3), (2**30, 2**31, 2**32), strict=True)
+        records = [
+            record
+            for number, (warmup, memory) in enumerate(rounds)
+            for record in make_case(INFER, round=number, rounds=3, warmup=warmup, peak_memory=memory)
+        ]
+        assert facts(case_of(*records)).startswith("3 rounds · peak memory 2.00 GiB · ")
+        assert facts(case_of(*records)).endswith(" · warm-up 3 steps")
+
+    def test_rounds_that_stopped_for_other_reasons_are_counted(self, make_case: MakeCase) -> None:
+        reasons = [StopReason.MAX_TIME, StopReason.REL_CI, StopReason.MAX_TIME]
+        records = [
+            record
+            for number, reason in enumerate(reasons)
+            for record in make_case(INFER, round=number, rounds=3, stop_reason=reason)
+        ]
+        assert facts(case_of(*records)).split(" · ")[2] == (
+            "stopped: time was up (measure.max_time) in 2, "
+            "the interval is narrow enough (measure.rel_ci) in 1"
+        )
+
+    @pytest.mark.parametrize("reason", StopReason)
+    def test_every_reason_to_stop_has_words(self, reason: StopReason, make_case: MakeCase) -> None:
+        text = facts(case_of(*make_case(INFER, stop_reason=reason)))
+        assert f"(measure.{reason.value})" in text
+
+    def test_rounds_that_failed_are_not_counted(self, make_case: MakeCase) -> None:
+        failed = make_case({}, round=1, rounds=3, status="timeout", error="too long")
+        records = [*make_case(INFER, rounds=3), *failed, *make_case(INFER, round=2, rounds=3)]
+        assert facts(case_of(*records)).startswith("2 rounds · ")
+
+    def test_a_memory_that_no_round_knows_is_not_known(self, make_case: MakeCase) -> None:
+        assert case_of(*make_case(INFER, peak_memory=None)).peak_memory is None
+        assert case_of(*make_case(INFER, peak_memory=0)).peak_memory == 0
+
+
+def lines_of(case: CaseResult, rendered: Rendered) -> list[str]:
+    return rendered(using=partial(show_case, case))
+
+
+SAME = Check(Correctness.SAME, 0.5, 0.0031, 1.0, tolerance=0.02)
+
+
+class TestAnswer:
+    def test_it_is_said_how_far_it_is_off_and_how_far_it_may_be(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        case = case_of(*make_case(INFER, mode="infer", precision="bf16", check=SAME))
+        assert lines_of(case, rendered)[-1] == (
+            "answer: same as eager fp32's, output to 3.1e-03 of its largest value (allowed 0.02), "
+            "top-1 agrees in 100 %"
+        )
+
+    def test_of_training_it_is_the_loss_and_the_gradients(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        check = Check(Correctness.SAME, 0.5, 0.0031, None, 0.047, 0.02, 0.05)
+        env = {"arithmetic": "avx512_bf16"}
+        case = case_of(*make_case(TRAIN, precision="bf16", check=check, env=env))
+        assert lines_of(case, rendered)[-1] == (
+            "answer: same as eager fp32's, loss to 3.1e-03 of its value (allowed 0.02), gradients to 4.7e-02 "
+            "of their norm (allowed 0.05) · arithmetic avx512_bf16"
+        )
+        layer = {phase: TRAIN[phase] for phase in ("forward", "backward", "total")}
+        case = case_of(*make_case(layer, source="layer", check=check))
+        assert "output to 3.1e-03 of its largest value" in lines_of(case, rendered)[-1]
+
+    def test_one_that_is_the_same_to_the_bit_is_equal(self, make_case: MakeCase, rendered: Rendered) -> None:
+        check = Check(Correctness.SAME, 0.0, 0.0, tolerance=1e-4)
+        case = case_of(*make_case(INFER, mode="infer", check=check, layout="mkldnn", env={"conversions": 1}))
+        assert lines_of(case, rendered)[-1] == "answer: equal to eager fp32's · 1 layout conversion a call"
+
+    def test_one_that_was_not_checked_says_so(self, make_case: MakeCase, rendered: Rendered) -> None:
+        case = case_of(*make_case(INFER, mode="infer", check=Check(Correctness.OFF)))
+        assert lines_of(case, rendered)[-1] == "answer: not checked (verify=false)"
+
+    def test_of_eager_fp32_itself_there_is_nothing_to_say(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        plain = lines_of(case_of(*make_case(INFER, mode="infer")), rendered)
+        made = make_case(INFER, mode="infer", check=Check(Correctness.REFERENCE), env={"arithmetic": "fp32"})
+        assert lines_of(case_of(*made), rendered) == plain
+
+    def test_the_times_of_a_wrong_one_are_struck_out(self, make_case: MakeCase, rendered: Rendered) -> None:
+        wrong = Checked(Check(Correctness.MISMATCH, 0.5, 0.3), "the output is off")
+        case = case_of(*make_case(INFER | {"first_call": (0.25, None)}, mode="infer", check=wrong))
+        (row,) = rows(rendered(case_table(case))).values()
+        assert row["median"] == "~8.0 ms~"
+        assert row["images/s"] == ""
+        assert "first call 250 ms" in lines_of(case, rendered)[-1]
+        (phase,) = case_table(case).columns[1].cells
+        assert phase == "[strike]~8.0 ms~[/strike]"
+
+
+@pytest.mark.parametrize(("prepare", "shown"), [(0.5, True), (0.0278, True), (0.0277, False), (1e-5, False)])
+def test_a_preparation_is_shown_where_it_is_a_tenth_of_the_time_to_the_first_answer(
+    prepare: float, shown: bool, make_case: MakeCase
+) -> None:
+    records = make_case(INFER | {"prepare": (prepare, None), "first_call": (0.25, None)}, mode="infer")
+    assert ("prepare " in facts(case_of(*records))) is shown
+
+
+def test_a_part_of_a_model_is_named_beside_it(make_case: MakeCase, rendered: Rendered) -> None:
+    records = [{**record, "cfg_part": "layer1.0.conv1"} for record in make_case(INFER, mode="infer")]
+    title = rendered(using=lambda out: show_case(case_of(*records), out))[0]
+    assert title.startswith("resnet18 layer1.0.conv1 infer, batch 8")
+    assert "model input 8x3x224x224" in title

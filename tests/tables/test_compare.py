@@ -1,0 +1,272 @@
+"""What a comparison and a ranking print."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import microbench
+from microbench.analysis.break_even import PayOff
+from microbench.errors import NothingToCompareError, UserError
+from microbench.records.record import Check, Correctness, RoundRecord, Status
+from microbench.records.result import Result
+from microbench.tables import terminal
+from microbench.tables.compare import interval_text, ratio_text, sentence, show_comparison
+from microbench.tables.ranking import pay_off_text, show_ranking
+from microbench.verify.judging import Checked
+
+SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
+NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
+
+
+def result(*cases: list[RoundRecord]) -> Result:
+    return Result([record for case in cases for record in case], Path("outputs/x/records.jsonl"))
+
+
+def printed(show: Callable[[Console], None], width: int = 200) -> list[str]:
+    file = StringIO()
+    show(Console(file=file, width=width, highlight=False, force_terminal=False))
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+class TestFailing:
+    """What a check of a comparison fails on."""
+
+    def test_slower_by_itself_and_what_was_lost(self, timed: Any) -> None:
+        before = result(timed(FAST), timed(FAST, 1, mode="train"), timed(FAST, 2, model="relu"))
+        after = result(timed(SLOW, run_id="s"), timed([None], 1, run_id="s", mode="train"))
+        compared = microbench.compare(before, after)
+        slower, failed, missing = compared.failing()
+        assert slower.startswith("slower: dense infer inference: B/A 1.199, ")
+        assert failed == "failed: dense train: B: error: it broke"
+        assert missing == "missing: relu infer: B has no such case"
+        assert compared.failing(["missing"]) == compared.failing("missing") == [missing]
+        assert compared.failing("faster, inconclusive") == []
+
+    def test_one_round_a_side_cannot_pass(self, timed: Any) -> None:
+        compared = microbench.compare(result(timed([1.0])), result(timed([9.0], run_id="s")))
+        for on in ("slower", "faster", "slower,faster"):
+            with pytest.raises(NothingToCompareError, match=r"measure\.rounds=6"):
+                compared.failing(on)
+        (inconclusive,) = compared.failing("slower,inconclusive")
+        assert inconclusive.startswith("inconclusive: ")
+        assert compared.failing("failed") == []
+
+    def test_rows_that_allow_no_verdict_are_told_beside_those_that_do(self, timed: Any) -> None:
+        a = result(timed(FAST), timed([1.0], 1, model="relu"))
+        b = result(timed(FAST, run_id="s"), timed([9.0], 1, run_id="s", model="relu"))
+        compared = microbench.compare(a, b)
+        assert compared.failing("slower") == []
+        assert [row.case for row in compared.unjudged] == ["relu infer"]
+
+    def test_an_unknown_word(self, timed: Any) -> None:
+        compared = microbench.compare(result(timed(FAST)), result(timed(SLOW, run_id="s")))
+        with pytest.raises(UserError, match="Did you mean missing"):
+            compared.failing("slower,mising")
+
+
+def cells(line: str) -> list[str]:
+    return re.split(r"\s{2,}", line.strip())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "texts"),
+    [
+        (1.1034, 1.05, 1.16, ("1.10", "1.05 to 1.16")),
+        (1.00234, 1.0011, 1.0036, ("1.0023", "1.0011 to 1.0036")),
+        (0.36, 0.001, 120.0, ("0.36", "0.001 to 120.00")),
+        (35.24, 30.87, 40.21, ("35", "31 to 40")),
+        (0.00391, 0.00348, 0.00439, ("0.00391", "0.00348 to 0.00439")),
+        (25612.3, 22000.0, 28000.0, ("2.56e+04", "2.2e+04 to 2.8e+04")),
+        (1.5, 0.0, float("inf"), ("1.50", "0 to inf")),
+        (1.0, 1.0, 1.0, ("1.00", "1.00 to 1.00")),
+        (9.0, None, None, ("9.00", "none")),
+    ],
+)
+def test_a_ratio_has_the_digits_that_its_interval_supports(
+    ratio: float, low: float | None, high: float | None, texts: tuple[str, str]
+) -> None:
+    assert (ratio_text(ratio, low, high), interval_text(ratio, low, high)) == texts
+
+
+class TestComparison:
+    def test_two_runs(self, timed: Any) -> None:
+        a = result(timed(FAST, 0), timed(FAST, 1, batch_size=1))
+        b = result(timed(SLOW, 0, run_id="s"), timed(NOISY, 1, run_id="s", batch_size=1))
+        comparison = microbench.compare(a, b)
+        lines = printed(lambda out: show_comparison(comparison, out))
+        assert lines[:2] == ["A: outputs/x/records.jsonl", "B: outputs/x/records.jsonl"]
+        assert cells(lines[2]) == ["case", "phase", "A", "B", "ratio", "95 % interval", "verdict"]
+        assert cells(lines[3]) == [
+            "dense infer, batch_size=8", "inference", "1.00 s", "1.20 s",
+            "B/A 1.199", "1.184 to 1.214", "slower",
+        ]  # fmt: skip
+        assert cells(lines[4])[:4] == ["dense infer, batch_size=1", "inference", "1.00 s", "1.04 s"]
+        more = comparison.rows[1].more_rounds
+        assert cells(lines[4])[-1] == f"inconclusive: about {more} more rounds"
+        assert lines[5].startswith("all 2 cases, inference: B/A 1.11, 95 % interval ")
+        assert "B/A: B's time over A's, rounds not paired; above 1 is slower. same: within ±1.0 %" in lines[6]
+        assert lines[7].startswith("warning: separate runs are not interleaved")
+
+    def test_one_run_by_an_option(self, timed: Any) -> None:
+        run = result(
+            timed(FAST, 0),
+            timed(SLOW, 1, allocator="tuned"),
+            timed([None], 2, allocator="tcmalloc", measure__rounds=6, error=(Status.SKIPPED, "not [there]")),
+        )
+        comparison = microbench.compare(run, by="allocator")
+        lines = printed(lambda out: show_comparison(comparison, out))
+        assert lines[1] == "compared: allocator: system → tuned, tcmalloc"
+        assert cells(lines[2])[2:5] == ["system", "tuned", "ratio"]
+        assert cells(lines[3])[4] == "tuned/system 1.199"
+        assert "a value's time over that of system, round by round" in lines[4]
+        assert lines[5] == "tcmalloc: dense infer: skipped: not [there]"
+
+    def test_a_row_in_words(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"), timed(NOISY, 2, engine="openvino"))
+        slower, unclear = microbench.compare(run, by="engine").rows
+        assert sentence(slower) == "compile/eager 1.199, 95 % interval 1.191 to 1.207, slower"
+        assert sentence(unclear).endswith(f", inconclusive (about {unclear.more_rounds} more rounds)")
+
+    def test_one_round_has_no_interval_and_says_why(self, timed: Any) -> None:
+        comparison = microbench.compare(result(timed([1.0])), result(timed([2.0], run_id="s")))
+        (row,) = comparison.rows
+        assert sentence(row).startswith(
+            "B/A 2.00, inconclusive (one round says nothing of how processes differ"
+        )
+        line = next(line for line in str(comparison).splitlines() if line.startswith("dense"))
+        assert cells(line)[4:6] == ["B/A 2.00", "none"]
+
+    def test_it_prints_as_its_table(self, timed: Any) -> None:
+        comparison = microbench.compare(result(timed(FAST)), result(timed(SLOW, run_id="s")))
+        lines = printed(lambda out: show_comparison(comparison, out), width=120)
+        assert [line.rstrip() for line in str(comparison).splitlines()] == lines
+        assert "\x1b" not in str(comparison)
+
+    def test_its_frame_has_a_row_a_pair_and_phase(self, timed: Any) -> None:
+        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"), timed(SLOW, 2, engine="openvino"))
+        frame = microbench.compare(run, by="engine").to_frame()
+        assert list(frame["b"]) == ["compile", "openvino"]
+        assert list(frame["verdict"]) == ["slower", "slower"]
+        assert frame["ratio"].tolist() == pytest.approx([frame["ratio"][0]] * 2)
+
+    def test_a_result_or_where_it_lies(self, tmp_path: Path, timed: Any) -> None:
+        for name, times, run_id in (("a", FAST, "r"), ("b", SLOW, "s")):
+            (tmp_path / name).mkdir()
+            text = "".join(json.dumps(record) + "\n" for record in timed(times, run_id=run_id))
+            (tmp_path / name / "records.jsonl").write_text(text)
+        places: list[Any] = [str(tmp_path / "a"), tmp_path / "a" / "records.jsonl", [tmp_path / "a"]]
+        for place in (*places, microbench.load(tmp_path / "a")):
+            (row,) = microbench.compare(place, tmp_path / "b").rows
+            assert (row.a_run_id, row.b_run_id, row.verdict) == ("r", "s", "slower")
+
+
+class TestRanking:
+    def test_places_times_ratios_and_verdicts(self, timed: Any) -> None:
+        run = result(
+            timed(SLOW, 0),
+            timed(FAST, 1, allocator="tuned"),
+            timed([None], 2, allocator="tcmalloc", error=(Status.SKIPPED, "not installed")),
+            timed(FAST, 3, batch_size=1),
+            timed(NOISY, 4, batch_size=1, allocator="tuned"),
+        )
+        lines = printed(lambda out: show_ranking(run.cases(), out))
+        assert lines[:2] == ["", "fastest first"]
+        assert cells(lines[2]) == ["time", "ratio", "95 % interval", "verdict"]
+        assert [cells(line) for line in lines[3:7]] == [
+            ["dense infer, batch_size=8"],
+            ["1", "allocator=tuned", "1.00 s", "fastest"],
+            ["2", "allocator=system", "1.20 s", "1.199", "1.191 to 1.207", "slower"],
+            ["–", "allocator=tcmalloc", "skipped"],
+        ]
+        assert [cells(line)[:3] for line in lines[7:10]] == [
+            ["dense infer, batch_size=1"],
+            ["1", "allocator=system", "1.00 s"],
+            ["2", "allocator=tuned", "1.04 s"],
+        ]
+        assert cells(lines[8])[-1] == "1.00 s", "it is not told apart from the second"
+        assert re.search(r"cannot be told apart from the fastest: about \d+ more rounds$", lines[9])
+        assert lines[10].endswith("ratio: over the fastest, above 1 is slower; same: within ±1.0 %")
+
+    def test_one_that_is_as_fast(self, timed: Any) -> None:
+        tiny = [each * 1.002 for each in FAST]
+        lines = printed(
+            lambda out: show_ranking(result(timed(FAST, 0), timed(tiny, 1, threads=1)).cases(), out)
+        )
+        assert cells(lines[5])[-1] == "same"
+        assert cells(lines[4]) == ["1", "threads=2", "1.00 s"]
+
+    def test_one_round_each_tells_nothing_of_a_difference(self, timed: Any) -> None:
+        run = result(timed([2.0], 0), timed([1.0], 1, allocator="tuned"))
+        lines = printed(lambda out: show_ranking(run.cases(), out))
+        assert cells(lines[4]) == ["1", "allocator=tuned", "1.00 s"]
+        assert cells(lines[5]) == [
+            "2", "allocator=system", "2.00 s", "2.00", "none",
+            "cannot be told apart from the fastest: one round each",
+        ]  # fmt: skip
+        assert lines[6] == "One round says nothing of how processes differ: measure.rounds=6"
+
+    def test_engines_are_ranked_with_what_they_take_until_the_first_answer(self, timed: Any) -> None:
+        phases = [
+            {"inference": times, "prepare": [prepare] * 6, "first_call": [0.5] * 6}
+            for times, prepare in ((SLOW, 0.5), (FAST, 20.5), ([each * 2 for each in SLOW], 1.5))
+        ]
+        engines = ("eager", "compile", "torchscript")
+        made = [timed(each, order, engine=engines[order]) for order, each in enumerate(phases)]
+        wrong = timed(
+            [0.1], 3, engine="export", check=Checked(Check(Correctness.MISMATCH), "the output is off")
+        )
+        lines = printed(lambda out: show_ranking(result(*made, wrong).cases(), out))
+        assert cells(lines[2]) == [
+            "time", "ratio", "95 % interval", "first answer", "pays off after", "verdict",
+        ]  # fmt: skip
+        assert [cells(line) for line in lines[4:8]] == [
+            ["1", "engine=compile", "1.00 s", "21.0 s", "101 calls", "fastest"],
+            ["2", "engine=eager", "1.20 s", "1.199", "1.191 to 1.207", "1.00 s", "slower"],
+            ["3", "engine=torchscript", "2.41 s", "2.398", "2.383 to 2.413", "2.00 s", "never", "slower"],
+            ["–", "engine=export", "~100 ms~", "mismatch"],
+        ]
+        assert "first answer: prepare and first_call; pays off after: so many calls" in lines[8]
+
+    @pytest.mark.parametrize(
+        ("found", "phase", "text"),
+        [
+            (None, "inference", ""),
+            (PayOff(12345, is_told=True), "total", "12,345 steps"),
+            (PayOff(1, is_told=None), "inference", "about 1 call"),
+            (PayOff(None, is_told=None), "inference", "never"),
+            (PayOff(12, is_told=False), "inference", "cannot be told"),
+        ],
+    )
+    def test_when_it_pays_off_is_said_in_calls_or_steps(
+        self, found: PayOff | None, phase: str, text: str
+    ) -> None:
+        assert pay_off_text(found, phase) == text
+
+    def test_a_sweep_ends_with_it_and_the_place_of_the_records(self, timed: Any) -> None:
+        run = result(timed(SLOW, 0), timed(FAST, 1, allocator="tuned"))
+        lines = printed(lambda out: terminal.show(run, out))
+        assert lines.index("fastest first") > next(i for i, line in enumerate(lines) if line.startswith("±"))
+        assert lines[-1].startswith("records: ")
+
+    def test_nothing_is_said_where_nothing_is_an_alternative(self, timed: Any) -> None:
+        assert (
+            printed(lambda out: show_ranking(result(timed(FAST, 0), timed(SLOW, 1, seed=1)).cases(), out))
+            == []
+        )
+        assert "fastest first" not in printed(lambda out: terminal.show(result(timed(FAST)), out))
+
+    def test_names_with_brackets_are_shown_as_they_are(self, timed: Any) -> None:
+        run = result(timed(FAST, 0, model="a[b]"), timed(SLOW, 1, model="a[b]", engine="[red]x"))
+        lines = printed(lambda out: show_ranking(run.cases(), out))
+        assert lines[3] == "a[b] infer"
+        assert cells(lines[5])[1] == "engine=[red]x"
+        comparison = microbench.compare(run, by="engine")
+        assert "[red]x/eager 1.199" in str(comparison)

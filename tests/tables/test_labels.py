@@ -1,0 +1,67 @@
+"""What the machine and the cases are called in every report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from microbench.tables.labels import count, items, label, machine, relative
+
+from .support import INFER, TRAIN, MakeCase, case_of, cases
+
+MACHINE = "Some CPU, 4 cores · 4 threads · torch 2.9 · Python 3.12 · glibc malloc · Linux 6"
+
+
+def test_the_machine_is_what_all_cases_ran_on(make_case: MakeCase) -> None:
+    assert machine([case_of(*make_case(INFER))]) == MACHINE
+
+
+def test_a_gpu_is_named_before_the_processor(make_case: MakeCase) -> None:
+    (record,) = make_case(INFER)
+    assert machine([case_of(record | {"env_gpu": "Some GPU"})]) == f"Some GPU · {MACHINE}"
+
+
+def test_one_core_and_one_thread_are_one(make_case: MakeCase) -> None:
+    (record,) = make_case(INFER, threads=1)
+    named = machine([case_of(record | {"env_physical_cores": 1})])
+    assert named.startswith("Some CPU, 1 core · 1 thread · ")
+
+
+def test_threads_are_those_that_ran(make_case: MakeCase) -> None:
+    (record,) = make_case(INFER, threads=4)
+    assert " · 1 thread · " in machine([case_of(record | {"env_threads": 1})])
+
+
+def test_what_cases_do_not_share_is_no_name_of_the_machine(make_case: MakeCase) -> None:
+    several = cases(
+        make_case(INFER, order=0, threads=1),
+        make_case(INFER, order=1, threads=2, env={"allocator": "jemalloc"}),
+    )
+    assert machine(several) == "Some CPU, 4 cores · torch 2.9 · Python 3.12 · Linux 6"
+
+
+def test_a_case_is_named_by_what_it_is(make_case: MakeCase) -> None:
+    assert label(make_case(TRAIN)[0]) == "resnet18 train, batch 8, fp32, eager, cpu"
+
+
+def test_layers_have_items_and_models_images(make_case: MakeCase) -> None:
+    assert items(make_case(INFER, source="layer")[0]) == "items"
+    assert items(make_case(INFER)[0]) == "images"
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 rounds"), (1, "1 round"), (6, "6 rounds")])
+def test_a_number_of_things_has_their_plural(number: int, text: str) -> None:
+    assert count(number, "round") == text
+
+
+def test_a_path_below_here_is_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert relative(tmp_path / "run" / "records.jsonl") == "run/records.jsonl"
+    assert relative(Path("run")) == "run"
+    assert relative(tmp_path.parent) == str(tmp_path.parent)
+
+
+def test_a_path_is_not_taken_for_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert relative(Path("-run")) == "./-run"

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from microbench.analysis.calls import Costs, Kind, Layer, Row
+from microbench.analysis.columns import chosen
+from microbench.analysis.profile import Profile
+from microbench.records.peaks import Peaks
+from microbench.tables import profile as reports
+from microbench.tables.profile import ProfileTable, show_profile
+from microbench.tables.profile_table import table
+
+from .support import MakeCase, case_of
+
+PEAKS = Peaks(4e11, 9e11, "conv3x3", "matmul", ((2**18, 2e11), (2**28, 5e10)), 2e-6)
+
+
+def layer(order: int, name: str, kind: Kind, type_: str, depth: int) -> Layer:
+    return Layer(name, order, order, depth, kind, type_, "(1, 4)", "(1, 64, 56, 56)", "float32")
+
+
+MEGA = 1_000_000
+COSTS = Costs(1500, 21 * MEGA, 10 * MEGA, 2**21, 2**20, lat=1.5e-3, net_lat=1.5e-3)
+ADD = Costs(0, 4000, 4000, 2**11, 2**10, lat=2.5e-6, net_lat=2.5e-6)
+NET = [
+    Row(layer(0, "", Kind.CONTAINER, "Net", 0), Costs(1500, lat=1.6e-3, net_lat=1e-4)),
+    Row(layer(1, "block", Kind.CONTAINER, "Block", 1), Costs(1500, lat=1.55e-3, net_lat=5e-5)),
+    Row(layer(2, "block.conv", Kind.MODULE, "Conv2d", 2), COSTS),
+    Row(layer(3, "block.add", Kind.FUNCTION, "add", 2), ADD),
+]
+TIMED = Profile(NET, "net", 1, seconds=2e-3, peaks=PEAKS)
+
+
+def lines(
+    profile: Profile, *, view: str = "calls", columns: tuple[str, ...] = (), width: int = 200
+) -> list[str]:
+    out = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    show_profile(profile, out, view, columns)
+    assert isinstance(out.file, io.StringIO)
+    return [line for line in out.file.getvalue().splitlines() if line.strip()]
+
+
+def cells(profile: Profile, view: str = "calls", *columns: str) -> dict[str, dict[str, str]]:
+    """The table's rows by their first cell, each cell by its column's name."""
+    shown = chosen(profile, view, columns)
+    found = table(profile, view, profile.view(view), shown)
+    names = [str(column.header) for column in found.columns]
+    lines = zip(*([str(cell) for cell in column.cells] for column in found.columns), strict=True)
+    return {line[0]: dict(zip(names, line, strict=True)) for line in lines}
+
+
+def test_figures_have_units_that_fit() -> None:
+    found = cells(TIMED)
+    assert found["block.conv"] == {
+        "name": "block.conv",
+        "type": "Conv2d",
+        "output": "(1, 64, 56, 56)",
+        "params": "1.50 k",
+        "FLOP": "21.0 M",
+        "read + written": "3.0 MiB",
+        "time": "1.50 ms",
+        "share": "75 %",
+        "FLOP/s": "14.0 G",
+        "reached": "3.5 %",
+        "bound": "compute",
+    }
+
+
+def test_functions_are_told_from_modules_and_the_rest_and_the_total_end_the_table() -> None:
+    found = cells(TIMED)
+    assert found["block.add"]["type"] == "add()"
+    assert found["overhead"]["time"] == "498 µs"
+    assert found["total"]["time"] == "2.00 ms"
+    assert found["total"]["share"] == "100 %"
+
+
+def test_what_no_rule_knows_is_named_with_its_calls() -> None:
+    assert not any("no rule" in line for line in lines(TIMED))
+    conv = replace(NET[2], costs=replace(COSTS, unknown=2))
+    odd = replace(TIMED, rows=[*NET[:2], conv, conv, NET[3]])
+    (note,) = [line for line in lines(odd) if "no rule" in line]
+    assert note == "not in the FLOP, for no rule knows them: Conv2d (2 calls); see docs/counting.md"
+    assert [each["unknown"] for each in cells(odd, "types", "type", "unknown").values()][:2] == ["4", ""]
+
+
+def test_the_tree_is_indented() -> None:
+    assert list(cells(TIMED, "tree", "name"))[:4] == ["net", "  block", "    conv", "    add"]
+
+
+def test_types_have_no_name_and_the_whole_is_under_the_first_column() -> None:
+    found = cells(TIMED, "types")
+    assert list(found)[:4] == ["Conv2d", "add()", "overhead", "total"]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_narrow_terminal_does_without_some_columns_and_cuts_none(width: int) -> None:
+    found = lines(TIMED, width=width)
+    assert all(len(line) <= width for line in found[:5])
+    assert "block.conv" in found[1]
+    assert "1.50 ms" in found[1]
+    assert found[0].split()[-2:] == ["reached", "bound"]
+
+
+def test_what_there_is_no_room_for_is_named() -> None:
+    (note,) = [line for line in lines(TIMED, width=70) if line.startswith("columns hidden")]
+    assert note == (
+        "columns hidden (terminal too narrow): out_shape, params, mem_rw; "
+        "columns=[…] shows those that you choose"
+    )
+    assert not [line for line in lines(TIMED, width=200) if line.startswith("columns hidden")]
+
+
+def test_a_console_follows_its_terminal_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out = Console(file=io.StringIO(), highlight=False, color_system=None)
+    show_profile(TIMED, out, asked=["all"])
+    assert out._width is None
+
+
+def test_columns_that_were_asked_for_are_all_there_however_narrow() -> None:
+    header = lines(TIMED, columns=("name", "out_shape", "params", "mem_rw", "flop_rate", "bound"), width=200)
+    assert header[0].split() == ["name", "output", "params", "read", "+", "written", "FLOP/s", "bound"]
+
+
+def test_what_the_untouched_time_is_made_of_is_said() -> None:
+    (note,) = [line for line in lines(TIMED) if line.startswith("untouched")]
+    assert note == (
+        "untouched model 2.00 ms = innermost modules 75 % + functions 0.12 % + overhead 25 % "
+        "(Python and torch between them)"
+    )
+
+
+LOAD = "(Python and torch between them); the passes disagree by more: other load disturbed them"
+SHORT = (
+    "(Python and torch between them); functions are read too long: they are too short, or other load "
+    "disturbed their pass"
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "add", "end"),
+    [
+        (1.6e-3, 1e-4, "(Python and torch between them)"),
+        (1.6e-3, 3e-4, SHORT),
+        (1.4e-3, 2.5e-6, LOAD),
+    ],
+)
+def test_calls_that_add_up_to_more_than_the_model_are_explained(seconds: float, add: float, end: str) -> None:
+    rows = [*NET[:-1], Row(NET[-1].layer, replace(ADD, lat=add, net_lat=add))]
+    (note,) = [line for line in lines(replace(TIMED, rows=rows, seconds=seconds)) if "untouched" in line]
+    assert note.endswith(end)
+
+
+def test_in_the_tree_what_modules_take_by_themselves_is_theirs_and_the_rest_is_the_overhead_row() -> None:
+    (note,) = [line for line in lines(TIMED, view="tree") if line.startswith("untouched")]
+    assert "functions 0.12 % + containers by themselves 4.9 % + overhead 20 % (Python" in note
+    assert cells(TIMED, "tree", "name", "share")["overhead"]["share"] == "20 %"
+
+
+def test_the_peaks_are_said_with_what_reached_them() -> None:
+    (note,) = [line for line in lines(TIMED) if line.startswith("measured peaks")]
+    assert "fp32 400 GFLOP/s (conv3x3), bf16 900 GFLOP/s (matmul)" in note
+    assert "memory 50.0 GB/s, caches up to 200 GB/s" in note
+
+
+def test_a_format_without_a_peak_is_said_to_be_emulated() -> None:
+    peaks = replace(PEAKS, bf16=None, bf16_by="", emulated=(("bfloat16", 2.3e9), ("float16", 1e9)))
+    (note,) = [line for line in lines(replace(TIMED, peaks=peaks)) if line.startswith("measured peaks")]
+    assert "(conv3x3), bf16 emulated (2.30 GFLOP/s in small products), fp16 emulated (1.00 GFLOP/s" in note
+
+
+def test_measured_joules_stand_beside_the_estimate() -> None:
+    assert "measured energy: 1.25 mJ a call of the model" in lines(replace(TIMED, joules=1.25e-3))
+
+
+def test_energy_is_called_a_model() -> None:
+    found = cells(TIMED, "calls", "name", "energy")
+    picojoules = 10e6 * 4.5 + 3 * 2**20 / 4 * (0.8 * 5 + 0.2 * 640)
+    assert found["block.conv"]["energy (model)"] == f"{picojoules * 1e-6:.0f} µJ"
+
+
+def test_a_table_longer_than_the_terminal_is_paged(monkeypatch: pytest.MonkeyPatch) -> None:
+    paged: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("pydoc.pager", paged.append)
+    out = Console(file=io.StringIO(), width=120, height=9, force_terminal=True, color_system=None)
+    show_profile(TIMED, out)
+    assert len(paged) == 1
+    assert "block.conv" in paged[0]
+    tall = Console(file=io.StringIO(), width=120, height=50, force_terminal=True, color_system=None)
+    show_profile(TIMED, tall)
+    assert len(paged) == 1
+
+
+def test_printed_it_is_the_view_that_it_was_made_with() -> None:
+    shown = ProfileTable(**vars(TIMED), shown="types", columns=["type", "flops"])
+    assert str(shown).splitlines()[0].split() == ["type", "FLOP"]
+    assert shown.to_frame()["type"].tolist() == ["Conv2d", "add"]
+    assert shown.to_frame(view="root")["type"].tolist() == ["Net"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "ends"),
+    [
+        ([{"kwargs": {"bias": False}}, {"kwargs": {"bias": True}}], ["bias=False", "bias=True"]),
+        ([{"kwargs": {"bias": False}}], ["cpu"]),
+        ([{"batch_size": 1}, {"batch_size": 2}], ["cpu", "cpu"]),  # a title says it by itself
+    ],
+    ids=["two", "one", "batches"],
+)
+def test_profiles_of_a_sweep_say_what_tells_them_apart(
+    settings: list[dict[str, Any]], ends: list[str], make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "profile_of", lambda case: replace(TIMED, seconds=None))
+    cases = []
+    for order, setting in enumerate(settings):
+        size = setting.get("batch_size", 1)
+        records = make_case({"macc": (1.0, 0.0)}, mode="profile", order=order, batch_size=size)
+        for record in records:
+            record["config"]["model"] |= setting
+        cases.append(case_of(*records))
+    out = Console(file=io.StringIO(), width=200, highlight=False, color_system=None)
+    reports.show_profiles(cases, out)
+    assert isinstance(out.file, io.StringIO)
+    titles = [line for line in out.file.getvalue().splitlines() if line.startswith("net profile")]
+    assert len(titles) == len(ends)
+    assert all(title.endswith(end) for title, end in zip(titles, ends, strict=True)), titles

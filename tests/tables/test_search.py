@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from microbench.analysis.search import found
+from microbench.records.cases import cases_of
+from microbench.records.record import RoundRecord, Status
+from microbench.tables.search import show_search
+
+CHECKED = {"answer": "same", "error_rel": 0.0123, "tolerance": 0.02}
+Shown = Callable[..., str]
+
+
+@pytest.fixture
+def shown(timed: Any) -> Shown:
+    """What is printed of a search, given the rounds of each way, plain eager first."""
+
+    def show(ways: Mapping[str, list[float | None]]) -> str:
+        records = []
+        for order, (way, times) in enumerate(ways.items()):
+            engine, precision = way.split()
+            made = timed(times, order=order, engine=engine, precision=precision, schedule="search")
+            records += [{**each, **(CHECKED if order else {}), "command": f"run {way}"} for each in made]
+        return printed(records)
+
+    return show
+
+
+def printed(records: Sequence[RoundRecord]) -> str:
+    """What is printed of the search that has these records."""
+    out = Console(file=StringIO(), width=200)
+    search = found(cases_of(records))
+    assert search is not None
+    show_search(search, out)
+    return out.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_the_answer_is_the_way_its_speedup_its_error_and_its_command(shown: Shown) -> None:
+    text = shown({"eager fp32": [4.0, 4.0, 4.1, 3.9], "openvino bf16": [1.0, 1.0, 1.0, 1.0]})
+
+    assert "fastest: openvino bf16: 4.00 times as fast as plain eager" in text
+    assert "3 rounds in turn); off by 1.2e-02 of the largest output, allowed 0.02" in text
+    assert text.rstrip().endswith("run openvino bf16")
+
+
+def test_every_way_has_a_row_and_what_was_not_measured_says_why(shown: Shown) -> None:
+    text = shown({"eager fp32": [4.0, 4.0, 4.0], "compile fp32": [2.0, 2.0, 2.0], "export fp32": [None]})
+    rows = {" ".join(line.split()[:2]): line for line in text.splitlines()}
+
+    assert rows["eager fp32"].rstrip().endswith("plain eager")
+    assert rows["export fp32"].rstrip().endswith("error")
+    assert "2.00 to 2.00" in rows["compile fp32"]
+
+
+LEFT_OUT: Mapping[str, tuple[Status, str]] = {
+    "tensorrt fp16": (Status.SKIPPED, "pip install it"),
+    "export fp32": (Status.SKIPPED, "no time"),
+    "compile bf16": (Status.GIVEN_UP, "far behind"),
+    "compile fp32": (Status.GIVEN_UP, "too long"),
+    "libtorch fp32": (Status.SKIPPED, "no time"),
+}
+
+
+def test_what_was_left_out_is_named_on_a_line_a_reason_and_the_answer_is_of_what_was_tried(
+    timed: Any,
+) -> None:
+    ways: Mapping[str, Any] = {"eager fp32": None, "openvino fp32": None, **LEFT_OUT}
+    records = []
+    for order, (way, error) in enumerate(ways.items()):
+        engine, precision = way.split()
+        times = [None] if error else [4.0 - order] * 4
+        more = {"error": error} if error else {}
+        records += timed(times, order=order, engine=engine, precision=precision, schedule="search", **more)
+    text = printed([{**each, "command": "run it"} for each in records])
+
+    assert text.splitlines()[6:9] == [
+        "not tried (pip install it): tensorrt fp16",
+        "not tried (no time): export fp32; libtorch fp32",
+        "given up: compile bf16 (far behind); compile fp32 (too long)",
+    ]
+    assert "fastest of what was tried: openvino fp32: 1.33 times as fast as plain eager" in text
+    rows = [line.split("  ")[0] for line in text.splitlines()[1:5]]
+    assert rows == ["openvino fp32", "eager fp32", "compile bf16", "compile fp32"]
+
+
+def test_a_lead_of_one_round_is_told_without_an_interval(shown: Shown) -> None:
+    text = shown({"eager fp32": [4.0, 4.0], "compile fp32": [2.0, 2.0]})
+
+    assert (
+        "fastest: perhaps compile fp32: 2.00 times as fast as plain eager by one round alone, which" in text
+    )
+    assert text.rstrip().endswith("run compile fp32")
+
+
+def test_where_nothing_is_faster_it_says_so(shown: Shown) -> None:
+    assert "nothing that was tried is faster" in shown({"eager fp32": [1.0, 1.0], "compile fp32": [2.0, 2.0]})
+
+
+def test_a_lead_that_may_be_luck_is_not_called_the_fastest(shown: Shown) -> None:
+    text = shown({"eager fp32": [1.0, 1.0, 2.0, 1.0], "compile fp32": [1.0, 1.4, 0.9, 1.1]})
+
+    assert "it cannot be told from plain eager: raise experiment.budget" in text
