@@ -62,7 +62,7 @@ def describe(device_name: str) -> Described:
         UserError: the device cannot be used here.
     """
     device = devices.open_device(device_name)
-    return Described(device.name, device.describe(), arithmetic.emulated(device.name))
+    return Described(device.name, device.describe(), arithmetic.emulated(device.torch_device().type))
 
 
 def find_peaks(config: Config, refresh: bool) -> Peaks:

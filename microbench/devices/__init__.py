@@ -124,7 +124,7 @@ class Device:
     """A device to run on: the base of each module's `Device`, which overrides what it knows better.
 
     Attributes:
-        name: its name as an option, and torch's name of it.
+        name: its name as an option.
         clock: what times are read on.
         precisions: those that torch computes in on it.
         preference: `device=auto` takes the usable one of the highest.
@@ -140,7 +140,7 @@ class Device:
         return None
 
     def torch_device(self) -> torch.device:
-        """Return where tensors go."""
+        """Return where tensors go; by default torch's device of the same name."""
         return torch.device(self.name)
 
     @contextmanager

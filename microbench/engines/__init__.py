@@ -228,5 +228,5 @@ def in_format(job: Job) -> tuple[Workload, EngineInfo]:
     config = job.config
     workload, conversions = formats.in_format(job.workload, config, job.training)
     workload.module.train(job.training)
-    multiplies = arithmetic.of(config.precision, config.device.name)
+    multiplies = arithmetic.of(config.precision, workload.device_type)
     return workload, EngineInfo(arithmetic=multiplies, conversions=conversions)

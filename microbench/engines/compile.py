@@ -10,7 +10,6 @@ import torch
 import torch._dynamo
 from torch._dynamo.utils import counters
 
-from microbench.config import EngineConfig
 from microbench.engines import EngineInfo, Job, Program, in_format, quiet
 from microbench.engines.capture import failures, inductor
 from microbench.engines.capture.rehearsal import rehearse
@@ -43,9 +42,8 @@ def prepare(job: Job) -> Program:
     with ExitStack() as stack:
         stack.callback(torch._dynamo.reset)
         stack.enter_context(inductor.compiling(options, on_cpu))
-        compiled = torch.compile(
-            workload.module, backend=options.backend, mode=mode_of(options), dynamic=options.dynamic
-        )
+        mode = options.mode if options.backend == INDUCTOR else None  # any but None goes to the backend
+        compiled = torch.compile(workload.module, backend=options.backend, mode=mode, dynamic=options.dynamic)
         call = partial(compiled, *workload.inputs)
         with quiet(), failures.one_line_errors(f"engine.backend={options.backend}", workload, job.training):
             rehearse(call, workload, job.training, 1 if on_cpu else REHEARSALS)
@@ -59,11 +57,6 @@ def prepare(job: Job) -> Program:
         info=info_of(info, options.backend),
         close=close,
     )
-
-
-def mode_of(options: EngineConfig) -> str | None:
-    """Return the mode for torch.compile, which hands any but None to the backend."""
-    return options.mode if options.backend == INDUCTOR else None
 
 
 def check(job: Job) -> None:

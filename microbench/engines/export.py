@@ -41,7 +41,7 @@ def prepare(job: Job) -> Program:
             inductor.compiling(job.config.engine, inductor.is_on_cpu(workload)),
         ):
             loaded = load(program, folder / "module.pt2")
-        stack.callback(unload, loaded)
+        stack.callback(setattr, loaded, "loader", None)  # it keeps a copy of the library in a folder
         close = stack.pop_all().close
     return Program(
         workload, partial(loaded, *workload.inputs), info=replace(info, engine="aotinductor"), close=close
@@ -68,8 +68,3 @@ def load(program: torch.export.ExportedProgram, path: Path) -> Any:
     with torch.no_grad():
         package = torch._inductor.aoti_compile_and_package(program, package_path=str(path))
         return torch._inductor.aoti_load_package(package)
-
-
-def unload(loaded: Any) -> None:
-    """Let go of a package's library, of which its loader keeps a copy in a temporary folder."""
-    loaded.loader = None

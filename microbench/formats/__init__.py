@@ -26,7 +26,7 @@ def in_format(workload: Workload, config: Config, training: bool) -> tuple[Workl
             f"layout=mkldnn does not support precision={config.precision.name}: torch.autocast casts no "
             "tensor in it; use precision=bf16"
         )
-    cast = precision.apply(workload, config.precision, config.device.name)
+    cast = precision.apply(workload, config.precision)
     return layout.apply(cast, config.layout, config.cache_weights, training)
 
 

@@ -50,7 +50,7 @@ def _module(workload: Workload, packs: bool, training: bool) -> Blocked:
 
     def of(batch: int | None) -> Blocked:
         part = replace(workload, inputs=tuple(tensor[:batch] for tensor in workload.inputs))
-        return blocked(part, training, packed if packs else _as_it_is, dense_output)
+        return blocked(part, training, packed if packs else lambda part: part, dense_output)
 
     workload.module.train(training)
     dense_output = training and workload.objective.is_loss
@@ -70,19 +70,13 @@ def check(workload: Workload, cache_weights: bool, training: bool) -> None:
         raise SkippedError("layout=mkldnn needs a torch built with oneDNN")
     if not is_usable():
         raise SkippedError("layout=mkldnn is oneDNN's, and device.mkldnn=false switches it off")
-    if (training or not cache_weights) and not all(map(_is_fp32, workload.module.parameters())):
+    if (training or not cache_weights) and any(
+        each.dtype != torch.float32 for each in workload.module.parameters()
+    ):
         told = "in training" if training else "with cache_weights=false"
         raise SkippedError(
             f"layout=mkldnn {told} supports precision=fp32 only: torch needs other weights packed"
         )
-
-
-def _is_fp32(parameter: Tensor) -> bool:
-    return parameter.dtype == torch.float32
-
-
-def _as_it_is(part: nn.Module) -> nn.Module:
-    return part
 
 
 def packed(part: nn.Module) -> nn.Module:

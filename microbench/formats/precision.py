@@ -50,12 +50,12 @@ class AutocastObjective:
             return self._objective(output)
 
 
-def apply(workload: Workload, precision: PrecisionConfig, device: str) -> Workload:
+def apply(workload: Workload, precision: PrecisionConfig) -> Workload:
     """Bring a workload into a precision: cast, or its module and objective under autocast."""
     if precision.cast is not None:
         return cast(workload, getattr(torch, precision.cast))
     if precision.autocast is not None:
-        dtype = getattr(torch, precision.autocast)
+        device, dtype = workload.device_type, getattr(torch, precision.autocast)
         module = Autocast(workload.module, device, dtype).train(workload.module.training)
         return replace(
             workload, module=module, objective=AutocastObjective(workload.objective, device, dtype)
@@ -88,7 +88,10 @@ def calibration_batches(
     yield given
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count - 1):
-        yield tuple(_shuffled(tensor, generator) for tensor in given)
+        yield tuple(
+            tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].view_as(tensor)
+            for tensor in given
+        )
 
 
 def saturated(sums: Any) -> bool:
@@ -100,8 +103,3 @@ def saturated(sums: Any) -> bool:
     """
     activation, weight = LARGEST
     return bool((sums != LENGTH * activation * weight).any())
-
-
-def _shuffled(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    order = torch.randperm(tensor.numel(), generator=generator)
-    return tensor.flatten()[order].view_as(tensor)

@@ -69,7 +69,7 @@ def make_step(program: Program, config: Config) -> Step:
         return step_with_loss(
             program.call, objective, make_update(config.optimizer, program.parameters, inputs)
         )
-    scaler = torch.amp.GradScaler(config.device.name)
+    scaler = torch.amp.GradScaler(program.workload.device_type)
     update = make_update(config.optimizer, program.parameters, inputs, scaler)
     return step_with_loss(program.call, Scaled(objective, scaler), update)
 

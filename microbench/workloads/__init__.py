@@ -118,6 +118,11 @@ class Workload:
     inputs: tuple[Tensor, ...]
     objective: Objective
 
+    @property
+    def device_type(self) -> str:
+        """Torch's name of what it lies on: `cpu`, `cuda`."""
+        return self.inputs[0].device.type
+
     def shape(self) -> str:
         """The inputs' shapes as text: `8x3x224x224`, joined by a comma for several."""
         return ", ".join("x".join(map(str, tensor.shape)) for tensor in self.inputs)

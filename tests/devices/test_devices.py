@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from fakes import FakeClock
+from packages import importable, install
 
 from microbench import devices, engines, registry
 from microbench.config import Config, DeviceConfig, PrecisionConfig
@@ -57,7 +59,7 @@ from microbench.devices.cpu import HostClock
 
 class Device(devices.Device):
     name = "other"
-    precisions = ("fp32", "bf16")
+    precisions = ("fp32", "amp_bf16")
     preference = 3
 
     def __init__(self):
@@ -72,15 +74,16 @@ class Device(devices.Device):
 
 
 @pytest.fixture
-def other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
-    """A case on a device that one file adds."""
-    (tmp_path / "other.py").write_text(OTHER, "utf-8")
-    monkeypatch.setattr(devices, "__path__", [*devices.__path__, str(tmp_path)])
+def other(tmp_path: Path) -> Iterator[Config]:
+    """A case on a device that one file of another package adds."""
+    (tmp_path / "other_device.py").write_text(OTHER, "utf-8")
+    install(tmp_path, "other", {"devices": {"other": "other_device"}})
     options = {"model": "dense", "device": "cpu", "mode": "train", "threads": 1, "measure": "quick"}
     given = {"measure.rounds": 1, "measure.max_time": 0.1, "measure.min_samples": 2}
     (case,) = from_options(options | given, sweep=False)
     case.config.device.name = "other"
-    return case.config
+    with importable(tmp_path):
+        yield case.config
 
 
 def test_one_file_adds_a_device(other: Config) -> None:
@@ -90,6 +93,8 @@ def test_one_file_adds_a_device(other: Config) -> None:
     assert (outcome.status, outcome.error) == (Status.OK, None)
     assert {"forward", "backward", "update", "total"} <= {each.phase for each in outcome.series}
     assert outcome.check.answer == "reference"
+    other.precision = PrecisionConfig("amp_bf16", autocast="bfloat16", tolerance=0.1, gradient_tolerance=0.1)
+    assert measure_case(other, lambda progress: None).check.answer == "same"
 
 
 def test_engines_of_torch_run_on_any_device_and_in_the_precisions_that_it_has(other: Config) -> None:
@@ -103,6 +108,6 @@ def test_engines_of_torch_run_on_any_device_and_in_the_precisions_that_it_has(ot
         else:
             engines.check(other, training=False)
     other.engine.name, other.precision = "eager", PrecisionConfig("fp16", cast="float16")
-    line = r"^engine=eager does not support precision=fp16 on device=other; it supports fp32, bf16$"
+    line = r"^engine=eager does not support precision=fp16 on device=other; it supports fp32, amp_bf16$"
     with pytest.raises(SkippedError, match=line):
         engines.check(other, training=False)

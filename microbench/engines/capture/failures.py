@@ -33,15 +33,11 @@ def one_line_errors(
     except (SkippedError, UserError):
         raise
     except Exception as error:
-        _call_plainly(workload, training)
+        with unchanged(workload.module), same_random_numbers(workload), torch.set_grad_enabled(training):
+            workload.module(*workload.inputs)
         cause = getattr(error, "inner_exception", None) or error
         text = f"{what}: {reason(cause)}"
         raise (SkippedError if isinstance(cause, ImportError) else kind)(text) from error
-
-
-def _call_plainly(workload: Workload, training: bool) -> None:
-    with unchanged(workload.module), same_random_numbers(workload), torch.set_grad_enabled(training):
-        workload.module(*workload.inputs)
 
 
 def reason(error: BaseException) -> str:

@@ -20,19 +20,13 @@ def rehearse(call: Callable[[], Any], workload: Workload, training: bool, times:
     """
     with unchanged(workload.module), same_random_numbers(workload):
         for _ in range(times):
-            (_step if training else _infer)(call, workload)
-
-
-def _infer(call: Callable[[], Any], workload: Workload) -> None:
-    with torch.inference_mode():
-        call()
-
-
-def _step(call: Callable[[], Any], workload: Workload) -> None:
-    with torch.enable_grad():
-        workload.objective.backward(workload.objective(call()))
-    for tensor in (*workload.module.parameters(), *workload.inputs):
-        tensor.grad = None
+            with torch.enable_grad() if training else torch.inference_mode():
+                output = call()
+                if training:
+                    workload.objective.backward(workload.objective(output))
+    if training:
+        for tensor in (*workload.module.parameters(), *workload.inputs):
+            tensor.grad = None
 
 
 @contextmanager

@@ -116,14 +116,10 @@ def overwrites(workload: Workload, training: bool) -> bool:
 @contextmanager
 def unchanged(workload: Workload) -> Iterator[None]:
     """Put back what a call changes: running statistics, and inputs that a layer overwrites."""
-    before = [(tensor, tensor._version, tensor.clone()) for tensor in _held(workload)]
+    held = (*workload.module.buffers(), *workload.inputs)
+    before = [(tensor, tensor._version, tensor.clone()) for tensor in held]
     yield
     with torch.no_grad():
         for tensor, version, value in before:
             if tensor._version != version or not torch.equal(tensor, value):
                 tensor.copy_(value)
-
-
-def _held(workload: Workload) -> Iterator[Tensor]:
-    yield from workload.module.buffers()
-    yield from workload.inputs
