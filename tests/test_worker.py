@@ -826,7 +826,6 @@ class TestAnswer:
     ) -> None:
         """The first call did the work; what the others would have done is counted all the same."""
         (tmp_path / "memoizing.py").write_text(MEMOIZING)
-        monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.setattr(plausible, "peaks", lambda device: Peaks(1e6, None, "", "", (), 1e-6))
         monkeypatch.setattr(plausible, "_reached", lambda device: 1e6)
         wide = {"model.args": [512], "model.input_shape": [512], "batch_size": 32}
