@@ -88,13 +88,14 @@ def other(tmp_path: Path) -> Iterator[Config]:
 
 def test_one_file_adds_a_device(other: Config) -> None:
     place = describe("auto")
-    assert (place.device, place.environment) == ("other", {"other": "mine"})
-    outcome = measure_case(other, lambda progress: None)
+    assert (place.device, place.facts) == ("other", {"other": "mine"})
+    measured = measure_case(other, lambda progress: None)
+    outcome = measured.outcome
     assert (outcome.status, outcome.error) == (Status.OK, None)
-    assert {"forward", "backward", "update", "total"} <= {each.phase for each in outcome.series}
+    assert {"forward", "backward", "update", "total"} <= {each.phase for each in measured.series}
     assert outcome.check.answer == "reference"
     other.precision = PrecisionConfig("amp_bf16", autocast="bfloat16", tolerance=0.1, gradient_tolerance=0.1)
-    assert measure_case(other, lambda progress: None).check.answer == "same"
+    assert measure_case(other, lambda progress: None).outcome.check.answer == "same"
 
 
 def test_engines_of_torch_run_on_any_device_and_in_the_precisions_that_it_has(other: Config) -> None:
