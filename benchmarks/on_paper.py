@@ -13,10 +13,10 @@ import torch
 
 from microbench.config import ModelConfig
 from microbench.options.catalog import torchvision_models
-from microbench.profile.deferred import Deferred
-from microbench.profile.paper import trace_on_paper
+from microbench.profile.dry_run import dry_run
 from microbench.profile.study import Study
 from microbench.workloads import build
+from microbench.workloads.parts.deferred import Deferred
 
 UNUSUAL = {"inception_v3": [3, 299, 299]}
 
@@ -31,7 +31,7 @@ def main() -> None:
         with Deferred():
             workload = build(config, 1, torch.device("cpu"), False, 0)
         with torch.no_grad():
-            rows = Study(trace_on_paper(workload.module, workload.inputs)).rows()
+            rows = Study(dry_run(workload.module, workload.inputs)).rows()
         taken = time.perf_counter() - start
         seconds += taken
         macc = sum(row.costs.macc or 0 for row in rows)

@@ -22,7 +22,12 @@ from microbench.errors import UserError, first_line, unknown
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-SHARED = ("capture", "optimizer")  # no options themselves, but what several of them share
+SHARED = (
+    "capture",
+    "optimizer",
+    "parts",
+    "workload",
+)  # no options themselves, but what several of them share
 
 
 def names(room: str) -> list[str]:

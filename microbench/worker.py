@@ -211,7 +211,7 @@ class _Steps:
     def _on_paper(self, device: Device) -> Measured:
         """A profile of a workload whose weights are drawn, and computed with, only where they have to be."""
         from microbench.modes import profile
-        from microbench.profile.deferred import Deferred
+        from microbench.workloads.parts.deferred import Deferred
 
         config = self._config
         with Deferred() as weights:

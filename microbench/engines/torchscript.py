@@ -12,7 +12,8 @@ from microbench.engines import Job, Program, in_format, quiet
 from microbench.engines.capture.rehearsal import rehearse, same_random_numbers, unchanged
 from microbench.engines.capture.tracing import REHEARSALS, trace_or_skip
 from microbench.errors import SkippedError
-from microbench.workloads import Workload, tensors
+from microbench.watch.tensors import tensors
+from microbench.workloads import Workload
 
 TRAINS = True
 LAYOUTS = ("contiguous", "channels_last")  # a trace has weights as constants, which cannot be blocked

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from microbench.errors import SkippedError
 from microbench.formats.blocked import ANCHORS, Blocked, blocked
 from microbench.formats.trial import is_convertible
-from microbench.workloads import Workload, tensors
+from microbench.watch.tensors import tensors
+from microbench.workloads import Workload
 
 BATCH = 2  # of the example that a module is tried out on: fewer than two items cannot be normalized
 

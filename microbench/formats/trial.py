@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from microbench.workloads import tensors
+from microbench.watch.tensors import tensors
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 DIMENSIONS = range(1, 6)

@@ -22,7 +22,7 @@ from microbench.measure.experiment import Experiment
 from microbench.measure.sampler import Sampled
 from microbench.records.peaks import Peaks
 from microbench.records.record import Call
-from microbench.workloads import tensors
+from microbench.watch.tensors import tensors
 
 
 @dataclass(frozen=True)

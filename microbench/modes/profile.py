@@ -16,12 +16,12 @@ from microbench.formats.precision import Autocast
 from microbench.measure.sampler import Sampled
 from microbench.modes import Findings, Trial, is_finite
 from microbench.modes import answer_of_call as answer
-from microbench.profile.paper import trace_on_paper
+from microbench.profile.dry_run import dry_run
 from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
 from microbench.profile.study import Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
-from microbench.profile.tracing import trace
+from microbench.profile.trace import trace
 from microbench.records.record import Call
 from microbench.workloads import Objective, Workload
 
@@ -88,5 +88,5 @@ def on_paper(workload: Workload, config: Config, fill: Callable[[], object]) -> 
     casts = torch.autocast(module.device, module.dtype) if isinstance(module, Autocast) else nullcontext()
     with torch.set_grad_enabled(training), casts:
         objective = _objective(workload, training)
-        root = trace_on_paper(unwrapped(module), workload.inputs, fill=fill, objective=objective)
+        root = dry_run(unwrapped(module), workload.inputs, fill=fill, objective=objective)
     return Study(root, training).calls()

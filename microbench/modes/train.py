@@ -14,7 +14,8 @@ from microbench.config import Config, OptimizerConfig
 from microbench.engines import Answer, Program
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.modes import Trial, is_finite_answer
-from microbench.workloads import Objective, tensors
+from microbench.watch.tensors import tensors
+from microbench.workloads import Objective
 from microbench.workloads.optimizer import make_optimizer
 
 TRAINING = True

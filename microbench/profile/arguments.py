@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from microbench.errors import UserError
-from microbench.workloads import tensors
+from microbench.watch.tensors import tensors
 
 CPU = torch.device("cpu")
 

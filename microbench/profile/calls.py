@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
+from torch import nn
 
-from microbench.profile.counts import Counts
+from microbench.flops import Counts
 from microbench.records.record import Kind
-from microbench.workloads import tensors
 
 
 @dataclass(eq=False)
@@ -47,23 +44,3 @@ class Call:
         yield self, depth
         for call in self.inner:
             yield from call.walk(depth + 1)
-
-
-def shapes(values: Any) -> list[torch.Size]:
-    """The shapes of all tensors among values."""
-    return [shape(tensor) for tensor in tensors(values)]
-
-
-def shape(tensor: Tensor) -> torch.Size:
-    """A tensor's shape; of a nested one, of examples of different lengths, with the longest of each."""
-    if not tensor.is_nested or tensor.layout is torch.jagged:
-        return tensor.shape
-    with _disable_current_modes():  # looking is not what runs
-        lengths = tensor._nested_tensor_size()
-        return torch.Size([len(lengths), *lengths.amax(0).tolist()])
-
-
-def dtype_of(*values: Any) -> str:
-    """The type of the first tensor among values, such as `float32`; empty where there is none."""
-    first: Tensor | None = next((tensor for value in values for tensor in tensors(value)), None)
-    return "" if first is None else str(first.dtype).removeprefix("torch.")

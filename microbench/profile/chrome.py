@@ -12,7 +12,7 @@ from torch import nn
 from torch.profiler import profile, record_function
 
 from microbench.devices import Device
-from microbench.profile.tracing import Names, calling, type_name
+from microbench.watch.modules import Names, calling, type_name
 
 CALLS = 3
 

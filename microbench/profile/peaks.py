@@ -17,7 +17,7 @@ from microbench.devices import Device
 from microbench.formats import arithmetic
 from microbench.measure.disturbances import disturbances
 from microbench.measure.experiment import Clock
-from microbench.profile import kept
+from microbench.profile import peaks_cache
 from microbench.records.peaks import Peaks
 from microbench.records.record import WarningCode
 from microbench.system import cgroups, cpus, machine
@@ -57,11 +57,11 @@ def peaks(device: Device, refresh: bool = False) -> Peaks:
         refresh: measure again.
     """
     identity = identity_of(device)
-    found = None if refresh else kept.read(identity)
+    found = None if refresh else peaks_cache.read(identity)
     if found is None:
         found = measure(device)
         if not found.disturbed:
-            kept.write(identity, found)
+            peaks_cache.write(identity, found)
     return found
 
 

@@ -21,14 +21,15 @@ from microbench.measure.disturbances import disturbances
 from microbench.measure.stopping import StoppingRule
 from microbench.profile.arguments import Arguments, arguments_of, check, home, place_of
 from microbench.profile.calls import Call
-from microbench.profile.paper import trace_on_paper
+from microbench.profile.dry_run import dry_run
+from microbench.profile.once import called
 from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
-from microbench.profile.stand_in import called, copied
 from microbench.profile.study import CallMemory, Study, measure_memory, phase_of
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.system import machine
 from microbench.system.sensors import Sensors
+from microbench.watch.copy import copied
 
 RULE = StoppingRule(rel_ci=0.02, min_time=0.5, max_time=5.0, min_samples=10, max_samples=10_000)
 LONGEST_WARMUP = 3.0  # seconds
@@ -75,7 +76,7 @@ def stat(
 def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, place: torch.device) -> Profile:
     training = wanted.training
     if not wanted.timing and not wanted.memory:
-        root = trace_on_paper(model, arguments.args, arguments.kwargs, training=training)
+        root = dry_run(model, arguments.args, arguments.kwargs, training=training)
         return Profile(Study(root, training).rows())
     device = open_device(place)
     with called(model, arguments.args, arguments.kwargs, training) as (root, call, changes):

@@ -22,8 +22,8 @@ from microbench.analysis.typical import interquartile_mean
 from microbench.errors import UserError
 from microbench.measure.experiment import Clock, Experiment, Mark, Marker
 from microbench.profile.calls import Call
-from microbench.profile.tracing import Operators, calling
 from microbench.records.record import Kind
+from microbench.watch.modules import Operators, calling
 
 UNTOUCHED, MODULES, FUNCTIONS = "untouched", "modules", "functions"  # the passes of a sample
 CALIBRATION = 200  # calls of a calibration pass

@@ -60,10 +60,10 @@ class Extract:
     def run(self, watch: Watch) -> Any:
         """The layers, or the outcome that says why they cannot be told."""
         from microbench import worker
-        from microbench.profile import extraction
+        from microbench.workloads.parts import distinct
 
         try:
-            return extraction.layers_of(self.config)
+            return distinct.layers_of(self.config)
         except KeyboardInterrupt:
             raise
         except BaseException as error:

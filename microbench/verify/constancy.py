@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from microbench.workloads import tensors
+from microbench.watch.tensors import tensors
 
 SAMPLED = 2**16  # bytes that are looked at of a large parameter or buffer
 

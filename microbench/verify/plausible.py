@@ -11,10 +11,10 @@ from microbench import workloads
 from microbench.config import Config, PrecisionConfig
 from microbench.devices import Device
 from microbench.host import state
-from microbench.profile.deferred import Deferred
-from microbench.profile.paper import trace_on_paper
+from microbench.profile.dry_run import dry_run
 from microbench.profile.peaks import fastest, peaks
 from microbench.records.peaks import Peaks
+from microbench.workloads.parts.deferred import Deferred
 
 MARGIN = 10.0
 """How many times as fast as the peak a case may seem.
@@ -81,7 +81,7 @@ def counted(config: Config, device: Device, training: bool) -> int:
             workload = workloads.build(
                 config.model, config.batch_size, device.torch_device(), training, config.seed
             )
-        root = trace_on_paper(workload.module, workload.inputs, fill=refuse, training=training)
+        root = dry_run(workload.module, workload.inputs, fill=refuse, training=training)
         return sum(2 * (call.counts.products + call.counts.backward_products) for call, _ in root.walk())
     return 0
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from microbench.config import ModelConfig
 from microbench.errors import UserError, first_line, unknown
-from microbench.workloads import Workload, tensors
+from microbench.watch.tensors import tensors
+from microbench.workloads.workload import Workload
 
 DTYPES = ("float32", "float64", "bfloat16", "float16", "int32", "int64")
 

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from torchvision import models
 
 from microbench.config import ModelConfig
-from microbench.workloads import Workload, draw_if_zero
+from microbench.workloads.workload import Workload, draw_if_zero
 
 
 class CrossEntropy:

@@ -48,11 +48,12 @@ def peaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     script = """
 import json, sys, torch
 from microbench.devices import open_device
-from microbench.profile import kept, peaks
+from microbench.profile import peaks
+from microbench.profile import peaks_cache
 from microbench.records.peaks import Peaks
 torch.set_num_threads(1)
 device = open_device("cpu")
-kept.write(peaks.identity_of(device), Peaks.from_plain(json.loads(sys.argv[1])))
+peaks_cache.write(peaks.identity_of(device), Peaks.from_plain(json.loads(sys.argv[1])))
 """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

@@ -22,7 +22,8 @@ from microbench.engines.onnxruntime import files, library, session
 from microbench.engines.onnxruntime.files import saturates
 from microbench.errors import SkippedError
 from microbench.host.state import denormals_flushed
-from microbench.workloads import Workload, tensors
+from microbench.watch.tensors import tensors
+from microbench.workloads import Workload
 from microbench.workloads.layer import OnesGradient
 
 

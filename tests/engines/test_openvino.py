@@ -19,7 +19,8 @@ from microbench.engines.openvino.model import saturates
 from microbench.errors import SkippedError
 from microbench.formats import arithmetic
 from microbench.host.state import denormals_flushed
-from microbench.workloads import Workload, tensors
+from microbench.watch.tensors import tensors
+from microbench.workloads import Workload
 from microbench.workloads.layer import OnesGradient
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from microbench.engines import Program
 from microbench.errors import SkippedError
 from microbench.formats import mkldnn
-from microbench.workloads import tensors
+from microbench.watch.tensors import tensors
 
 from .support import SumOfSquares, inferred, prepared
 

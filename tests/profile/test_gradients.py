@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from microbench import stat
+from microbench.flops import Counts
 from microbench.profile.calls import Call
-from microbench.profile.counts import Counts
-from microbench.profile.paper import trace_on_paper
-from microbench.profile.tracing import trace
-from microbench.workloads import tensors
+from microbench.profile.dry_run import dry_run
+from microbench.profile.trace import trace
+from microbench.watch.tensors import tensors
 
 OfBackward = Callable[..., int]
 
@@ -115,7 +115,7 @@ def test_a_gradient_arrives(case: str, of_backward: OfBackward) -> None:
     assert counts.backward == expected
     assert counts.unknown == 0
     assert 2 * counts.backward_products == of_backward(module, data)
-    assert summed(trace_on_paper(module, (data,))).backward == expected
+    assert summed(dry_run(module, (data,))).backward == expected
 
 
 def test_a_profile_has_it_by_layers() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from msgspec.structs import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from fakes import FakeClock, FakeDevice
 
 from microbench.devices import cpu
 from microbench.measure.disturbances import Surroundings
-from microbench.profile import kept, peaks
+from microbench.profile import peaks, peaks_cache
 from microbench.records.peaks import Peaks
 from microbench.records.record import Readings
 
@@ -471,7 +471,7 @@ class TestKept:
     def test_only_whole_files_are_ever_seen_and_none_is_left_over(self) -> None:
         def write(number: int) -> None:
             for _ in range(20):
-                kept.write({"number": number}, FOUND)
+                peaks_cache.write({"number": number}, FOUND)
                 json.loads(self.cache.read_text())
 
         threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
@@ -480,9 +480,9 @@ class TestKept:
         for each in threads:
             each.join()
         assert [path.name for path in self.cache.parent.iterdir()] == ["peaks.json"]
-        assert any(kept.read({"number": number}) == FOUND for number in range(3))
+        assert any(peaks_cache.read({"number": number}) == FOUND for number in range(3))
 
 
 def test_without_a_folder_for_caches_it_lies_in_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert kept.place() == Path.home() / ".cache/microbench/peaks.json"
+    assert peaks_cache.place() == Path.home() / ".cache/microbench/peaks.json"

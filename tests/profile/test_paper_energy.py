@@ -11,7 +11,7 @@ from microbench.analysis.calls import Kind
 from microbench.analysis.energy import estimate
 from microbench.config import EnergyConfig
 from microbench.profile.calls import Call
-from microbench.profile.paper import trace_on_paper
+from microbench.profile.dry_run import dry_run
 
 
 def published() -> dict[str, float]:
@@ -28,7 +28,7 @@ def modules(call: Call) -> list[Call]:
 def test_a_models_energy_is_the_published_one_within_one_percent(name: str) -> None:
     model = models.get_model(name, weights=None).eval()
     with torch.no_grad():
-        calls = modules(trace_on_paper(model, (torch.empty(1, 3, 224, 224),)))
+        calls = modules(dry_run(model, (torch.empty(1, 3, 224, 224),)))
     energy = sum(
         estimate(call.counts.macc, call.counts.mem_r + call.counts.mem_w, call.dtype, EnergyConfig())
         for call in calls

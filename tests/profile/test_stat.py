@@ -244,7 +244,7 @@ def test_what_a_module_writes_to_its_parameters_is_undone(
 ) -> None:
     model = build(4, 4) if build in WRITERS else build()
     if stand_in == "one that shares":
-        monkeypatch.setattr("microbench.profile.stand_in.LARGE", 0)
+        monkeypatch.setattr("microbench.watch.copy.LARGE", 0)
     elif stand_in == "itself":
         model.lock = Lock()  # which cannot be copied
     if build in WRITERS:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from microbench.analysis.calls import Kind
 from microbench.devices import find
 from microbench.profile.study import Study, measure_memory
-from microbench.profile.tracing import trace
+from microbench.profile.trace import trace
 
 KIB = 1024
 ROW = 256 * KIB  # bytes of the tensors below

@@ -15,7 +15,7 @@ from microbench.measure.stopping import StoppingRule
 from microbench.profile.calls import Call
 from microbench.profile.study import Study
 from microbench.profile.timing import Cost, Marking, Passes, call_times, marking
-from microbench.profile.tracing import trace
+from microbench.profile.trace import trace
 
 CPU = torch.device("cpu")
 FREE = Marking(Cost(0.0, 0.0), Cost(0.0, 0.0))

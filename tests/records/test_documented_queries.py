@@ -17,7 +17,7 @@ from torch import nn
 
 from microbench.config import Config, ModeConfig
 from microbench.profile.study import Study
-from microbench.profile.tracing import trace
+from microbench.profile.trace import trace
 from microbench.records.record import Check, Correctness, Outcome, Series, Status
 from microbench.records.result import Result, load
 from microbench.records.summary import summarize

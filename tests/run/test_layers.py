@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from microbench.errors import StoppedError, UserError
 from microbench.options.compose import from_options
-from microbench.profile.extraction import layers_of
 from microbench.records.progress import Watch
 from microbench.records.record import DistinctLayer, Outcome, RoundRecord, Status
 from microbench.records.result import Result
@@ -23,6 +22,7 @@ from microbench.run.case import Case
 from microbench.run.layers import expanded
 from microbench.run.pool import preloads
 from microbench.run.protocol import Answer, Describe, Extract, Measure, Request, run
+from microbench.workloads.parts.distinct import layers_of
 
 from .support import OK, PLACE, Take
 

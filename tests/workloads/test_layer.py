@@ -16,7 +16,8 @@ from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.modes import is_finite
 from microbench.options.compose import from_options
-from microbench.workloads import Workload, tensors
+from microbench.watch.tensors import tensors
+from microbench.workloads import Workload
 from microbench.workloads.layer import OnesGradient, locate
 
 FILES = sorted(CONF.glob("model/*.yaml"))

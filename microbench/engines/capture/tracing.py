@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from microbench.errors import SkippedError, first_line
-from microbench.workloads import tensors
+from microbench.watch.tensors import tensors
 
 EMPTY = "has no tensor in its output, so its graph would compute nothing"
 """Why a module is not captured as a graph."""

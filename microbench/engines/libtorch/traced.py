@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from microbench.engines.capture.tracing import Flat, trace, trace_or_skip
 from microbench.errors import SkippedError
-from microbench.workloads import Objective, Workload, tensors
+from microbench.watch.tensors import tensors
+from microbench.workloads import Objective, Workload
 
 
 def write(workload: Workload, training: bool, folder: Path) -> nn.Module:

@@ -16,7 +16,8 @@ from microbench.engines.onnxruntime.library import onnx
 from microbench.engines.openvino import model
 from microbench.engines.openvino.library import openvino
 from microbench.errors import SkippedError
-from microbench.workloads import Workload, tensors
+from microbench.watch.tensors import tensors
+from microbench.workloads import Workload
 from microbench.workloads.layer import OnesGradient
 
 

@@ -1,0 +1,153 @@
+"""Normalizations: mean and variance over groups of elements, and what is done with them.
+
+Per element, m elements sharing one mean and variance:
+
+- mean 2m − 1 and variance 3m, where they are taken from the data, macc 3 per element;
+- normalizing 2 (macc 1), weight 1, bias 1 (together macc 1).
+
+What is done once for a group or a channel (roots, running averages) is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from microbench.flops.amount import Counts, needs_gradient
+from microbench.flops.executed import Executed, Rule
+
+
+def normalized(input: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int | None) -> Counts:  # noqa: A002
+    """A normalization.
+
+    Args:
+        input: the data, n elements.
+        weight: multiplied with, if any.
+        bias: added, if any.
+        groups: how many means and variances are taken from the data; None where they are known already.
+
+    Returns:
+        Flops 2n, n for the weight, n for the bias, 5n − groups for statistics. Backward: 5n where the
+        gradients of weight or bias, or of statistics, are sought (x̂ 2n, its products with the gradient and
+        two sums 3n); for the input's gradient n with known statistics, 4n with the data's own.
+    """
+    n = input.numel()
+    affine = [each for each in (weight, bias) if each is not None]
+    own, sought = groups is not None, needs_gradient(input)
+    backward = 5 * n if needs_gradient(*affine) or (own and sought) else 0
+    return Counts(
+        flops=(2 + len(affine)) * n + (5 * n - groups if groups is not None else 0),
+        macc=(1 + bool(affine)) * n + (3 * n if own else 0),
+        backward=backward + ((4 if own else 1) * n if sought else 0),
+    )
+
+
+def scaled(input: Tensor, weight: Tensor | None) -> Counts:  # noqa: A002
+    """Division by the root of the mean square: mean of squares 2n, quotient n, weight n.
+
+    Backward: 3n for the gradients' products with x̂ and their sum, 3n more for the input's gradient.
+    """
+    n = input.numel()
+    weights = int(weight is not None)
+    sought = needs_gradient(input)
+    return Counts(
+        flops=(3 + weights) * n,
+        macc=(2 + weights) * n,
+        backward=(3 * n if sought or needs_gradient(weight) else 0) + (3 * n if sought else 0),
+    )
+
+
+def batch_norm(call: Executed) -> Counts:
+    """Statistics of every channel, which in eval are known."""
+    module, data = call.module, call.input
+    known = not module.training and module.running_mean is not None
+    return normalized(data, module.weight, module.bias, None if known else module.num_features)
+
+
+def instance_norm(dimensions: int) -> Rule:
+    """Statistics of every channel of every example, which are known only if tracked, in eval."""
+
+    def rule(call: Executed) -> Counts:
+        module, data = call.module, call.input
+        known = not module.training and module.track_running_stats
+        groups = None if known else data.shape[:-dimensions].numel()
+        return normalized(data, module.weight, module.bias, groups)
+
+    return rule
+
+
+def layer_norm(call: Executed) -> Counts:
+    """Statistics of every row of `normalized_shape`."""
+    module, data = call.module, call.input
+    return normalized(data, module.weight, module.bias, _rows(data, module.normalized_shape))
+
+
+def group_norm(call: Executed) -> Counts:
+    """Statistics of every group of channels of every example."""
+    module, data = call.module, call.input
+    return normalized(data, module.weight, module.bias, data.shape[0] * module.num_groups)
+
+
+def rms_norm(call: Executed) -> Counts:
+    """The mean of squares of every row."""
+    return scaled(call.input, call.module.weight)
+
+
+def _rows(data: Tensor, shape: tuple[int, ...]) -> int:
+    return data.shape[: data.dim() - len(shape)].numel()
+
+
+def batch_norm_operator(call: Executed) -> Counts:
+    """Batch norm, in training unless it says otherwise."""
+    data = call.input
+    own = call.get("training") is not False
+    return normalized(data, call["weight"], call["bias"], data.shape[1] if own else None)
+
+
+def known_statistics(call: Executed) -> Counts:
+    """Batch norm in eval."""
+    return normalized(call.input, call["weight"], call["bias"], None)
+
+
+def layer_norm_operator(call: Executed) -> Counts:
+    """Layer norm."""
+    data = call.input
+    return normalized(data, call["weight"], call["bias"], _rows(data, call["normalized_shape"]))
+
+
+def group_norm_operator(call: Executed) -> Counts:
+    """Group norm."""
+    return normalized(call.input, call["weight"], call["bias"], call["N"] * call["group"])
+
+
+def rms_norm_operator(call: Executed) -> Counts:
+    """RMS norm."""
+    return scaled(call.input, call["weight"])
+
+
+MODULES: Mapping[type[nn.Module], Rule] = {
+    nn.BatchNorm1d: batch_norm,
+    nn.BatchNorm2d: batch_norm,
+    nn.BatchNorm3d: batch_norm,
+    nn.SyncBatchNorm: batch_norm,
+    nn.InstanceNorm1d: instance_norm(1),
+    nn.InstanceNorm2d: instance_norm(2),
+    nn.InstanceNorm3d: instance_norm(3),
+    nn.LayerNorm: layer_norm,
+    nn.GroupNorm: group_norm,
+    nn.RMSNorm: rms_norm,
+}
+
+OPERATORS: Mapping[str, Rule] = {
+    "native_batch_norm": batch_norm_operator,
+    "_native_batch_norm_legit": batch_norm_operator,
+    "_native_batch_norm_legit_no_training": known_statistics,
+    "_batch_norm_with_update": batch_norm_operator,
+    "_batch_norm_no_update": known_statistics,
+    "cudnn_batch_norm": batch_norm_operator,
+    "miopen_batch_norm": batch_norm_operator,
+    "native_layer_norm": layer_norm_operator,
+    "native_group_norm": group_norm_operator,
+    "_fused_rms_norm": rms_norm_operator,
+}

@@ -1,0 +1,181 @@
+"""One layer of a model as a workload of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from microbench import registry
+from microbench.config import ModelConfig
+from microbench.errors import UserError, unknown
+from microbench.workloads.layer import OnesGradient
+from microbench.workloads.parts.deferred import Deferred
+from microbench.workloads.parts.signatures import CallSignature, TensorSpec, uses
+from microbench.workloads.workload import Workload
+
+CPU = torch.device("cpu")
+
+Build = Callable[[ModelConfig, int, torch.device, bool], Workload]
+"""What a source offers as `build`: from configuration, batch, device, and whether to train."""
+
+
+class Applied(nn.Module):
+    """A module with what it is given besides the inputs, which come first."""
+
+    def __init__(self, module: nn.Module, rest: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.module, self.rest, self.arguments = module, tuple(rest), dict(kwargs)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Call it."""
+        return self.module(*inputs, *self.rest, **self.arguments)
+
+
+class Arranged(nn.Module):
+    """A module whose inputs lie among its arguments, in lists or by name."""
+
+    def __init__(
+        self, module: nn.Module, leaves: Sequence[Any], places: Sequence[int], tree: TreeSpec
+    ) -> None:
+        super().__init__()
+        self.module, self.leaves, self.places, self.tree = module, list(leaves), list(places), tree
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Put the inputs where they belong, and call it."""
+        leaves = list(self.leaves)
+        for place, tensor in zip(self.places, inputs, strict=True):
+            leaves[place] = tensor
+        args, kwargs = tree_unflatten(leaves, self.tree)
+        return self.module(*args, **kwargs)
+
+
+def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool, seed: int) -> Workload:
+    """The part of a model that `config.part` names, with inputs of the shapes that the model calls it with.
+
+    Only the part's weights are drawn, and as the model draws them; inputs are standard normal, but for the
+    model's own. In training they require a gradient where they do in the model. A part that changes its input
+    in place is told not to (`inplace=False`): called again and again, it would work on what it left.
+
+    Raises:
+        UserError: there is no such part, or nothing of it to differentiate in training.
+    """
+    assert config.part is not None
+    config = replace(config, part=config.part.removesuffix(":0"))
+    use, weights = _find(config, batch_size, training)
+    name, module = f"{config.name} {config.part or '(whole)'}", use.module
+    if training and (reason := untrainable(use)):
+        raise UserError(f"{name} cannot train: {reason}; use mode=infer.")
+    torch.manual_seed(seed)
+    weights.fill(module)
+    if use.overwrites:
+        _keep_inputs(module)
+        if training and _overwrites(use):
+            raise UserError(f"{name} overwrites its input, so it cannot train by itself: use mode=infer.")
+    drawn = {id(form): form.draw().to(device).detach() for form in use.forms}
+    for form in use.forms:
+        drawn[id(form)].requires_grad_(training and form.requires_grad)
+    part, forms = arranged(use)
+    inputs = tuple(drawn[id(form)] for form in forms)
+    return Workload(name, part.to(device).train(training), inputs, OnesGradient())
+
+
+def _find(config: ModelConfig, batch_size: int, training: bool) -> tuple[CallSignature, Deferred]:
+    """The part's call, with what draws its weights.
+
+    Raises:
+        UserError: there is no such part.
+    """
+    model, weights = undrawn(config, batch_size, training)
+    found = recorded(model, weights, training, config.part)
+    use = _named(found, config)
+    if not all(form.is_known for form in use.forms):
+        weights.fill(model.module)
+        use = _named(uses(model, training, config.part, fake=False), config)
+    return use, weights
+
+
+def whole(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
+    """Build the whole model, or layer, that `config.source` makes."""
+    make: Build = registry.find("workloads", config.source).build
+    return make(config, batch_size, device, training)
+
+
+def undrawn(config: ModelConfig, batch_size: int, training: bool) -> tuple[Workload, Deferred]:
+    """The whole model, its weights not drawn yet, and what draws them."""
+    with Deferred() as weights:
+        return whole(replace(config, part=None), batch_size, CPU, training), weights
+
+
+def recorded(
+    model: Workload, weights: Deferred, training: bool, until: str | None = None
+) -> list[CallSignature]:
+    """The calls that a model makes: found without computing, unless what it does depends on values."""
+    try:
+        return uses(model, training, until)
+    except Exception:
+        weights.fill(model.module)
+        return uses(model, training, until, fake=False)
+
+
+def _named(found: Iterable[CallSignature], config: ModelConfig) -> CallSignature:
+    """The use that `config.part` names.
+
+    Raises:
+        UserError: there is none.
+    """
+    known = {use.part: use for use in found}
+    part = str(config.part)
+    if part in known:
+        return known[part]
+    name, _, number = part.partition(":")
+    calls = sum(use.name == name for use in known.values())
+    if number and calls:
+        allowed = f"{name} for its first call, to {name}:{calls - 1}" if calls > 1 else name
+        times = f"{calls} times" if calls > 1 else "once"
+        raise UserError(f"model.part={part}: {config.name} calls {name} {times}: give {allowed}.")
+    raise unknown(f"model.part of {config.name}", part, filter(None, known))
+
+
+def untrainable(use: CallSignature) -> str | None:
+    """Why nothing of a layer can be trained; None where something can."""
+    if use.learns:
+        return None
+    trained: list[Tensor | TensorSpec] = [*use.module.parameters(), *use.forms]
+    if not any(each.requires_grad for each in trained):
+        return "it has no parameters, and nothing before it in the model has"
+    return "what it puts out depends on nothing that is trained"
+
+
+def _keep_inputs(module: nn.Module) -> None:
+    """Let what can work in place, such as activations, not do so."""
+    for each in module.modules():
+        if getattr(each, "inplace", False) is True:
+            each.inplace = False  # type: ignore[assignment]
+
+
+def _overwrites(use: CallSignature) -> bool:
+    """Whether a layer changes its input all the same."""
+    part, forms = arranged(use)
+    drawn = {id(form): form.draw().detach() for form in use.forms}
+    with torch.no_grad():
+        part(*(drawn[id(form)] for form in forms))
+    return any(tensor._version for tensor in drawn.values())
+
+
+def arranged(use: CallSignature) -> tuple[nn.Module, list[TensorSpec]]:
+    """A module that takes tensors in a row, and their forms: the layer, with all else that it is given."""
+    args, kwargs = use.args, dict(use.kwargs)
+    number = next((index for index, each in enumerate(args) if not isinstance(each, TensorSpec)), len(args))
+    rest = args[number:]
+    leaves, tree = tree_flatten((args, kwargs))
+    places = [index for index, leaf in enumerate(leaves) if isinstance(leaf, TensorSpec)]
+    if len(places) > number:
+        bare = [None if isinstance(leaf, TensorSpec) else leaf for leaf in leaves]
+        return Arranged(use.module, bare, places, tree), [leaves[place] for place in places]
+    module = Applied(use.module, rest, kwargs) if rest or kwargs else use.module
+    return module, list(args[:number])

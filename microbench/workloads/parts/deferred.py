@@ -1,0 +1,110 @@
+"""Models whose weights are drawn later, or never: most of a model's building is drawing its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from microbench.watch.tensors import tensors
+from microbench.workloads.workload import draw_if_zero
+
+INITIALIZERS = [
+    name for name, each in vars(nn.init).items() if name.endswith("_") and callable(each) and name[0] != "_"
+]
+HARMLESS = {
+    *("shape", "size", "stride", "storage_offset", "dim", "ndim", "ndimension", "numel", "nelement"),
+    *("dtype", "device", "layout", "element_size", "itemsize", "nbytes", "is_floating_point", "is_complex"),
+    *("is_contiguous", "is_cpu", "is_cuda", "is_meta", "is_mkldnn", "is_nested", "is_quantized", "is_sparse"),
+    *("requires_grad", "requires_grad_", "grad", "grad_fn", "is_leaf", "__hash__", "__len__"),
+}
+"""What may be asked of a weight whose values are not there yet."""
+
+FILLS = {"fill_", "zero_", "normal_", "uniform_"}
+"""What gives a weight values, whatever it had: code that has its initializers by name calls these."""
+
+Draw = tuple[Callable[..., Any], Tensor, Sequence[Any], Mapping[str, Any]]
+
+
+class Deferred(TorchFunctionMode):
+    """While it is active, what gives a parameter its first values is put off: `fill` does it.
+
+    The memory of weights that nobody fills is asked for, and never touched: the system gives it out in name
+    only. Whatever else works with a weight meanwhile finds it filled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._draws: dict[int, list[Draw]] = {}
+        self._originals: dict[str, Callable[..., Any]] = {}
+        self._stand_ins: list[Callable[..., Any]] = []
+
+    def __enter__(self) -> Self:
+        """Begin to put off."""
+        self._originals = {name: getattr(nn.init, name) for name in INITIALIZERS}
+        for name, original in self._originals.items():
+            self._stand_ins.append(self._putting_off(original))
+            setattr(nn.init, name, self._stand_ins[-1])
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """What is put off stays so."""
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        for name, original in self._originals.items():
+            setattr(nn.init, name, original)
+
+    def _putting_off(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def put_off(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if not isinstance(tensor, nn.Parameter):
+                return original(tensor, *args, **kwargs)
+            return self._put_off(original, tensor, *args, **kwargs)
+
+        return put_off
+
+    def _put_off(self, function: Callable[..., Any], tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self._draws.setdefault(id(tensor), []).append((function, tensor, args, kwargs))
+        return tensor
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = list(tensors((args, kwargs)))
+        if self._may_wait(func, given):
+            return self._put_off(func, *args, **kwargs)
+        if _is_of_data(func, "__set__"):
+            self._draws.pop(id(args[0]), None)
+            for each in given[1:]:
+                self._draw(each)
+        elif func not in self._stand_ins and not _is_harmless(func):
+            for each in given:
+                self._draw(each)
+        return func(*args, **kwargs)
+
+    def _may_wait(self, func: Any, given: Sequence[Tensor]) -> bool:
+        if func is draw_if_zero:
+            return id(given[0]) in self._draws
+        return func.__name__ in FILLS and len(given) == 1 and isinstance(given[0], nn.Parameter)
+
+    def fill(self, module: nn.Module) -> None:
+        """Draw the weights of a module that was built meanwhile, as the model itself would have."""
+        for parameter in module.parameters():
+            self._draw(parameter)
+
+    def _draw(self, parameter: Tensor) -> None:
+        for function, tensor, args, kwargs in self._draws.pop(id(parameter), ()):
+            with torch.no_grad():
+                function(tensor, *args, **kwargs)
+
+
+def _is_of_data(func: Any, access: str) -> bool:
+    """Whether a function gets or sets `Tensor.data`."""
+    return func.__name__ == access and getattr(func, "__self__", None) is Tensor.data
+
+
+def _is_harmless(func: Any) -> bool:
+    """Whether a function leaves a tensor's values alone."""
+    asked = getattr(func, "__self__", func) if func.__name__ in ("__get__", "__set__") else func
+    return asked.__name__ in HARMLESS
