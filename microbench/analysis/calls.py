@@ -85,6 +85,27 @@ class Row:
     costs: Costs
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A row of a view.
+
+    Attributes:
+        layer: which call; of several, the first, with the shapes and number format that they have in common.
+        costs: what it stands for costs, together.
+        parts: the calls that it stands for: those of modules without others in them, and of functions.
+    """
+
+    layer: Layer
+    costs: Costs
+    parts: Sequence[Row]
+
+    @property
+    def intensity(self) -> float | None:
+        """FLOP per byte read or written; None without bytes."""
+        flops, size = self.costs.flops, self.costs.mem_rw
+        return flops / size if flops is not None and size else None
+
+
 def rows_of(calls: Sequence[Call]) -> list[Row]:
     """A row for each of a model's calls, given in the order in which they begin.
 

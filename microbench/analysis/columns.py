@@ -4,15 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from microbench.analysis.calls import MEMORY, TIMED
-from microbench.analysis.profile import Entry, Profile
+from microbench.analysis.calls import MEMORY, TIMED, Entry
+from microbench.analysis.limits import Limits
 from microbench.errors import UserError, unknown
 from microbench.records.record import Kind
 
 ALL = "all"
 """Stands for every column."""
+
+
+class Profile(Protocol):
+    """What columns need to know of a profile; see `analysis.profile`."""
+
+    @property
+    def seconds(self) -> float | None:
+        """What the uninstrumented model takes."""
+        ...
+
+    @property
+    def timed(self) -> bool:
+        """Whether the calls were timed."""
+        ...
+
+    @property
+    def training(self) -> bool:
+        """Whether the calls are those of a training step."""
+        ...
+
+    @property
+    def total(self) -> Entry:
+        """The whole model."""
+        ...
+
+    def limits(self, entry: Entry) -> Limits:
+        """How near an entry's calls come to what the machine's peaks allow."""
+        ...
+
+    def energy_of(self, entry: Entry) -> float | None:
+        """An estimate of the energy that an entry's calls take, in pJ."""
+        ...
 
 
 @dataclass(frozen=True)

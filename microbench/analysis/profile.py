@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from microbench.analysis import columns as known
 from microbench.analysis.calls import (
     MEMORY,
     OVERHEAD,
     PAPER,
     TIMED,
     Costs,
+    Entry,
     Layer,
     Row,
     merged,
@@ -28,27 +30,6 @@ from microbench.validation import check_name, check_value
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row of a view.
-
-    Attributes:
-        layer: which call; of several, the first, with the shapes and number format that they have in common.
-        costs: what it stands for costs, together.
-        parts: the calls that it stands for: those of modules without others in them, and of functions.
-    """
-
-    layer: Layer
-    costs: Costs
-    parts: Sequence[Row]
-
-    @property
-    def intensity(self) -> float | None:
-        """FLOP per byte read or written; None without bytes."""
-        flops, size = self.costs.flops, self.costs.mem_rw
-        return flops / size if flops is not None and size else None
 
 
 @dataclass(frozen=True)
@@ -142,8 +123,6 @@ class Profile:
             UserError: there is no such view or column.
         """
         import pandas as pd
-
-        from microbench.analysis import columns as known
 
         view = "calls" if view is None else view
         check_name("view", view)

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from microbench.analysis import columns as known
-from microbench.analysis.profile import Entry, Profile, profile_of
+from microbench.analysis.calls import Entry
+from microbench.analysis.profile import Profile, profile_of
 from microbench.records.cases import CaseResult
 from microbench.records.naming import PART, varying
 from microbench.records.peaks import Peaks

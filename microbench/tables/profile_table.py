@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis import columns as known
-from microbench.analysis.calls import OVERHEAD
-from microbench.analysis.profile import Entry, Profile
+from microbench.analysis.calls import OVERHEAD, Entry
+from microbench.analysis.profile import Profile
 from microbench.records.record import Kind
 from microbench.tables import units
 

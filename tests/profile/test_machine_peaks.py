@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from msgspec.structs import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from fakes import FakeClock, FakeDevice
+from msgspec.structs import replace
 
 from microbench.devices import cpu
 from microbench.measure.disturbances import Surroundings
