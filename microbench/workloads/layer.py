@@ -12,32 +12,9 @@ from torch import Tensor, nn
 
 from microbench.config import ModelConfig
 from microbench.errors import UserError, first_line, unknown
-from microbench.watch.tensors import tensors
-from microbench.workloads.workload import Workload
+from microbench.workloads.workload import OnesGradient, Workload
 
 DTYPES = ("float32", "float64", "bfloat16", "float16", "int32", "int64")
-
-
-class OnesGradient:
-    """The gradient of the sum of every output: backward starts from ones of each output's shape."""
-
-    is_loss = False
-
-    def __init__(self) -> None:
-        self._ones: list[Tensor] = []
-
-    def __call__(self, output: Any) -> Any:
-        """The output itself."""
-        return output
-
-    def backward(self, root: Any) -> None:
-        """Backpropagate ones; they are made at the first call and reused."""
-        outputs = [root] if isinstance(root, Tensor) else [t for t in tensors(root) if t.requires_grad]
-        if not self._ones:
-            if not any(tensor.requires_grad for tensor in outputs):
-                raise UserError("nothing in the output requires a gradient, so the layer cannot train")
-            self._ones = [torch.ones_like(tensor) for tensor in outputs]
-        torch.autograd.backward(outputs, self._ones)
 
 
 class Call(nn.Module):

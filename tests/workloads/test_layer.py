@@ -18,7 +18,8 @@ from microbench.modes import is_finite
 from microbench.options.compose import from_options
 from microbench.watch.tensors import tensors
 from microbench.workloads import Workload
-from microbench.workloads.layer import OnesGradient, locate
+from microbench.workloads.layer import locate
+from microbench.workloads.workload import OnesGradient
 
 FILES = sorted(CONF.glob("model/*.yaml"))
 LAYERS = [

@@ -13,10 +13,9 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from microbench import registry
 from microbench.config import ModelConfig
 from microbench.errors import UserError, unknown
-from microbench.workloads.layer import OnesGradient
 from microbench.workloads.parts.deferred import Deferred
 from microbench.workloads.parts.signatures import CallSignature, TensorSpec, uses
-from microbench.workloads.workload import Workload
+from microbench.workloads.workload import OnesGradient, Workload
 
 CPU = torch.device("cpu")
 
