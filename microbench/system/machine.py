@@ -15,8 +15,8 @@ from typing import Any
 from microbench.distribution import VERSION
 from microbench.records.record import Machine, Scalar
 from microbench.system import cgroups, cpus
-from microbench.system.checkup import checkup
 from microbench.system.files import read
+from microbench.system.setup import checkup
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy")
 THREAD_VARIABLES = (

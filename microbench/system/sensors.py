@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from microbench.measure.disturbances import Surroundings
 from microbench.records.record import Readings
-from microbench.system import cgroups, cpus, frequency, load, power
+from microbench.system import cgroups, cpus, frequency, load, setup
 from microbench.system.process import Usage, page_fault_cost
 
 MANY_FAULTS = 50  # a call; fewer take some 0.1 ms of it at the most, and are not worth measuring their cost
@@ -98,7 +98,7 @@ class Sensors:
             allocator=allocator,
             governors=frequency.governors(self.cpus),
             boosts=frequency.boosts(),
-            on_battery=power.on_battery(),
+            on_battery=setup.draining_battery(),
         )
 
 

@@ -1,4 +1,6 @@
-"""How the system is set up: clock source, huge pages, sockets, virtualization. None is what it does not tell.
+"""How the machine is set up, as far as it matters for times: what `microbench doctor` looks at.
+
+None is what the system does not tell.
 
 Paths and meanings: Linux's Documentation/admin-guide/mm/transhuge.rst and hugetlbpage.rst,
 Documentation/admin-guide/cputopology.rst, and Documentation/ABI/testing/sysfs-devices-system-cpu.
@@ -8,9 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from itertools import pairwise, repeat
 from pathlib import Path
 
+from microbench.system import cgroups, cpus, frequency
 from microbench.system.cpus import CPUS, siblings
 from microbench.system.files import number, read
 
@@ -21,6 +26,50 @@ TRANSPARENT = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0")
 HYPERVISOR = Path("/sys/hypervisor/type")
 DMI = Path("/sys/class/dmi/id")
+SUPPLIES = Path("/sys/class/power_supply")
+READINGS = 2000
+REPEATS = 5
+
+Field = str | int | float | None
+
+
+def checkup() -> dict[str, Field]:
+    """The records' `env_*` fields on it, without that prefix; None is what the system does not tell.
+
+    Frequencies are in Hz, memory in bytes, the clock's step and cost in seconds. Reading it all takes some
+    milliseconds.
+    """
+    usable = cpus.usable()
+    slowest, fastest = frequency_range()
+    pages, page_size = static_huge_pages()
+    return {
+        "smt": hyper_threads(usable),
+        "sockets": sockets(usable),
+        "numa_nodes": numa_nodes(usable),
+        "governor": ", ".join(frequency.governors(usable)) or None,
+        "turbo": frequency.boosts(),
+        "frequency_driver": frequency_driver(),
+        "frequency_min": slowest,
+        "frequency_max": fastest,
+        "cgroup_version": cgroups.version(),
+        "memory_limit": cgroups.memory_limit(),
+        "thp": transparent_huge_pages(),
+        "huge_pages": pages,
+        "huge_page_size": page_size,
+        "load_average": load_average(),
+        "clock_source": clock_source(),
+        "clock_sources": clock_sources(),
+        "clock_step": clock_step(),
+        "clock_cost": clock_cost(),
+        "hypervisor": virtualization(),
+        "on_battery": on_battery(),
+    }
+
+
+def on_battery() -> bool | None:
+    """Whether a battery is being used up; without one it is not, where the system would tell of one."""
+    told = draining_battery()
+    return False if told is None and SUPPLIES.is_dir() else told
 
 
 def sockets(among: Iterable[int]) -> int | None:
@@ -102,3 +151,42 @@ def load_average() -> float | None:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
         return None
+
+
+def draining_battery() -> bool | None:
+    """Whether one of the machine's own batteries is being used up; None on a machine without one.
+
+    Linux's Documentation/ABI/testing/sysfs-class-power: a mouse's battery has the scope `Device`.
+    """
+    batteries = [supply for supply in _supplies() if read(supply / "type") == "Battery"]
+    states = [read(battery / "status") for battery in batteries if read(battery / "scope") != "Device"]
+    return any(state == "Discharging" for state in states) if states else None
+
+
+def _supplies() -> list[Path]:
+    try:
+        return list(SUPPLIES.iterdir())
+    except OSError:
+        return []
+
+
+def clock_step(clock: Callable[[], int] = time.perf_counter_ns, readings: int = READINGS) -> float | None:
+    """The smallest step between two readings in a row, in seconds; None where the clock stood still.
+
+    A clock that is finer than the time it takes to read it shows that time.
+    """
+    read = [clock() for _ in range(readings)]
+    steps = [later - earlier for earlier, later in pairwise(read) if later > earlier]
+    return min(steps) * 1e-9 if steps else None
+
+
+def clock_cost(clock: Callable[[], int] = time.perf_counter_ns, readings: int = READINGS) -> float:
+    """What one reading takes, in seconds: the least mean of several series, with Python's call and loop."""
+    return min(_series(clock, readings) for _ in range(REPEATS)) / readings * 1e-9
+
+
+def _series(clock: Callable[[], int], readings: int) -> int:
+    start = time.perf_counter_ns()
+    for _ in repeat(None, readings):
+        clock()
+    return time.perf_counter_ns() - start

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from microbench.system import cgroups, checkup, clock, cpus, frequency, power, system
+from microbench.system import cgroups, cpus, frequency, setup
 
 from .support import Files, Groups
 
@@ -18,19 +18,19 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd evtstrm\n"
 def planted(files: Files, monkeypatch: pytest.MonkeyPatch) -> Files:
     """A system that tells nothing, but for what a test plants."""
     for module, name, place in (
-        (system, "CPUINFO", "cpuinfo"),
-        (system, "MEMINFO", "meminfo"),
-        (system, "NODES", "node"),
-        (system, "TRANSPARENT", "thp"),
-        (system, "CLOCK_SOURCE", "clocksource0"),
-        (system, "HYPERVISOR", "hypervisor/type"),
-        (system, "DMI", "dmi"),
-        (system, "CPUS", "cpu"),
+        (setup, "CPUINFO", "cpuinfo"),
+        (setup, "MEMINFO", "meminfo"),
+        (setup, "NODES", "node"),
+        (setup, "TRANSPARENT", "thp"),
+        (setup, "CLOCK_SOURCE", "clocksource0"),
+        (setup, "HYPERVISOR", "hypervisor/type"),
+        (setup, "DMI", "dmi"),
+        (setup, "CPUS", "cpu"),
         (cpus, "CPUS", "cpu"),
         (frequency, "CPUS", "cpu"),
         (frequency, "BOOST", "cpu/cpufreq/boost"),
         (frequency, "NO_TURBO", "cpu/intel_pstate/no_turbo"),
-        (power, "SUPPLIES", "power_supply"),
+        (setup, "SUPPLIES", "power_supply"),
         (cgroups, "ROOT", "cgroup"),
         (cgroups, "MEMBERSHIP", "self/cgroup"),
     ):
@@ -42,15 +42,15 @@ def planted(files: Files, monkeypatch: pytest.MonkeyPatch) -> Files:
 def test_a_system_that_tells_nothing_is_not_guessed_at(
     planted: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(system.os, "getloadavg")
-    found = checkup.checkup()
+    monkeypatch.delattr(setup.os, "getloadavg")
+    found = setup.checkup()
     measured = {"clock_step", "clock_cost"}
     assert {name for name, value in found.items() if value is not None} == measured
     assert len(found) >= 20
 
 
 def test_what_is_found_is_flat_and_json() -> None:
-    found = checkup.checkup()
+    found = setup.checkup()
     assert all(value is None or isinstance(value, (str, int, float)) for value in found.values())
     json.dumps(found, allow_nan=False)
 
@@ -94,7 +94,7 @@ def test_each_field_says_what_was_planted(planted: Files) -> None:
         "hypervisor": "QEMU Standard PC",
         "on_battery": True,
     }
-    found = checkup.checkup()
+    found = setup.checkup()
     assert {name: found[name] for name in expected} == expected
 
 
@@ -102,7 +102,7 @@ def test_a_limit_of_the_control_group_s_memory_is_told(groups: Groups) -> None:
     groups.are("0::/job")
     groups.write("cgroup.controllers", "cpu memory")
     groups.write("job/memory.max", str(2**31))
-    found = checkup.checkup()
+    found = setup.checkup()
     assert (found["cgroup_version"], found["memory_limit"]) == (2, 2**31)
 
 
@@ -121,13 +121,13 @@ def test_x86_tells_guests_that_they_are_and_others_do_not(
     cpuinfo: str, name: str | None, planted: Files
 ) -> None:
     planted.write("cpuinfo", cpuinfo)
-    assert system.virtualization() == name
+    assert setup.virtualization() == name
 
 
 def test_a_hypervisor_that_names_itself_is_named(planted: Files) -> None:
     planted.write("cpuinfo", BARE)  # a paravirtual guest may not have the flag
     planted.write("hypervisor/type", "xen")
-    assert system.virtualization() == "xen"
+    assert setup.virtualization() == "xen"
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def test_without_a_word_on_hyper_threads_the_topology_tells(
 ) -> None:
     for cpu, text in enumerate(siblings):
         planted.write(f"cpu/cpu{cpu}/topology/thread_siblings_list", text)
-    assert system.hyper_threads({0, 1}) is shared
+    assert setup.hyper_threads({0, 1}) is shared
 
 
 def test_hyper_threads_that_are_off_are_off(planted: Files) -> None:
     planted.write("cpu/smt/active", 0)
-    assert system.hyper_threads({0, 1}) is False
+    assert setup.hyper_threads({0, 1}) is False
 
 
 @pytest.mark.parametrize(
@@ -162,31 +162,73 @@ def test_a_machine_without_a_battery_is_not_on_one(
     for supply, told in supplies.items():
         for file, text in told.items():
             planted.write(f"power_supply/{supply}/{file}", text)
-    assert checkup.checkup()["on_battery"] is on
+    assert setup.checkup()["on_battery"] is on
 
 
 def test_static_huge_pages_are_counted_with_their_size(planted: Files) -> None:
     planted.write("meminfo", "HugePages_Total:       0\nHugepagesize:    1048576 kB")
-    assert system.static_huge_pages() == (0, 2**30)
+    assert setup.static_huge_pages() == (0, 2**30)
 
 
 def test_the_clocks_step_is_the_smallest_one_that_is_none_of_nought() -> None:
     readings = iter([0, 0, 100, 100, 130, 230])
-    assert clock.step(lambda: next(readings), 6) == pytest.approx(30e-9)
+    assert setup.clock_step(lambda: next(readings), 6) == pytest.approx(30e-9)
 
 
 def test_a_clock_that_stands_still_has_no_step() -> None:
-    assert clock.step(lambda: 7) is None
+    assert setup.clock_step(lambda: 7) is None
 
 
 def test_this_machine_s_clock_moves_and_is_read_in_no_time() -> None:
-    step = clock.step()
+    step = setup.clock_step()
     assert step is not None
     assert step > 0
-    assert clock.cost() > 0
+    assert setup.clock_cost() > 0
 
 
 def test_a_clock_is_read_as_often_as_its_cost_is_divided_by() -> None:
     calls = count()
-    clock.cost(lambda: next(calls), 10)
-    assert next(calls) == 10 * clock.REPEATS
+    setup.clock_cost(lambda: next(calls), 10)
+    assert next(calls) == 10 * setup.REPEATS
+
+
+@pytest.fixture
+def supplies(files: Files, monkeypatch: pytest.MonkeyPatch) -> Files:
+    """A made-up folder of power supplies."""
+    monkeypatch.setattr(setup, "SUPPLIES", files.root)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("states", "on_battery"),
+    [
+        (["Discharging"], True),
+        (["Charging"], False),
+        (["Full"], False),
+        (["Not charging"], False),
+        (["Full", "Discharging"], True),
+    ],
+)
+def test_on_battery_where_one_is_being_used_up(states: list[str], on_battery: bool, supplies: Files) -> None:
+    supplies.write("AC/type", "Mains")
+    for number, state in enumerate(states):
+        supplies.write(f"BAT{number}/type", "Battery")
+        supplies.write(f"BAT{number}/status", state)
+    assert setup.draining_battery() is on_battery
+
+
+def test_the_battery_of_a_mouse_is_not_the_machines(supplies: Files) -> None:
+    supplies.write("mouse/type", "Battery")
+    supplies.write("mouse/scope", "Device")
+    supplies.write("mouse/status", "Discharging")
+    assert setup.draining_battery() is None
+
+
+def test_a_machine_without_a_battery_does_not_say(supplies: Files) -> None:
+    supplies.write("AC/type", "Mains")
+    assert setup.draining_battery() is None
+
+
+def test_nor_does_one_without_the_folder(supplies: Files) -> None:
+    supplies.root.rmdir()
+    assert setup.draining_battery() is None
