@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from fakes import FakeClock
 
-from microbench.records.record import Outcome
+from microbench.records.peaks import Peaks
+from microbench.records.record import Measured
 from microbench.run import runner
 from microbench.run.budget import Budget
 from microbench.run.runner import Run
@@ -51,7 +52,7 @@ def test_both_cases_of_a_run_have_the_rounds_that_its_budget_buys(
     """One case after the other, the last would have none."""
     clock, runs = FakeClock(), list[Run]()
 
-    def measured(batch: int, times: int) -> Outcome:
+    def measured(batch: int, times: int) -> Measured:
         clock.advance(5.0)
         return OK
 
@@ -64,12 +65,13 @@ def test_both_cases_of_a_run_have_the_rounds_that_its_budget_buys(
     if rounds is None:
         assert (len(result.records), run.note) == (12, None)
     else:
-        assert [record["round"] for record in result.records] == rounds
+        assert [record.round for record in result.records] == rounds
         assert run.note == ("3 of 6 rounds: more would take too long. measure.rounds=6 measures them all")
     assert result.ok
 
 
-def test_what_a_case_says_of_the_machine_is_in_its_records(take: Take) -> None:
+def test_peaks_that_were_measured_before_the_run_are_in_its_records(take: Take) -> None:
     (case,) = cases(1)
-    (record,) = take([replace(case, environment={"peaks": {"fp32": 1e9}})], Scripted()).records
-    assert record["env_peaks"] == {"fp32": 1e9}
+    peaks = Peaks(fp32=1e9, bf16=None, fp32_by="conv", bf16_by="", bandwidths=((1, 1e9),), call_seconds=1e-6)
+    (record,) = take([replace(case, peaks=peaks)], Scripted()).records
+    assert record.outcome.peaks == peaks

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from microbench.config import Config, ModelConfig, value_of
+from microbench.config import Config, ModelConfig, axes_of, value_of
 from microbench.options.compose import from_command_line, from_options
 from microbench.run import case as cases
 from microbench.run.case import Case
@@ -282,7 +282,7 @@ def test_a_case_that_is_bound_to_cpus_has_as_many_threads_by_default(affinity: A
     ("affinity", "text"), [("none", "none"), ("compact", "compact"), ([0], "0"), ([3, 1], "3,1")]
 )
 def test_the_affinity_of_the_axes_is_text(affinity: Any, text: str) -> None:
-    assert Case(replace(config(), affinity=affinity)).axes()["affinity"] == text
+    assert axes_of(replace(config(), affinity=affinity))["affinity"] == text
 
 
 def test_a_case_has_as_many_rounds_as_it_is_measured_in() -> None:
@@ -296,7 +296,7 @@ def test_the_command_of_a_case_that_has_no_place_yet_leaves_both_to_the_machine(
 
 
 def test_the_axes_are_flat() -> None:
-    axes = Case(config()).axes()
+    axes = axes_of(config())
     assert (axes["model"], axes["input_shape"], axes["batch_size"]) == ("conv", "3x8x8", 8)
     assert (axes["affinity"], axes["allocator"], axes["cold_cache"]) == ("none", "system", False)
     assert (axes["flush_denormal"], axes["interop_threads"]) == (False, None)

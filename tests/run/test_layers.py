@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from microbench.errors import StoppedError, UserError
 from microbench.options.compose import from_options
 from microbench.records.progress import Watch
-from microbench.records.record import DistinctLayer, Outcome, RoundRecord, Status
+from microbench.records.record import DistinctLayer, Measured, Outcome, RoundRecord, Status
 from microbench.records.result import Result
 from microbench.run.case import Case
 from microbench.run.layers import expanded
@@ -24,7 +23,7 @@ from microbench.run.pool import preloads
 from microbench.run.protocol import Answer, Describe, Extract, Measure, Request, run
 from microbench.workloads.parts.distinct import layers_of
 
-from .support import OK, PLACE, Take
+from .support import OK, PLACE, Take, failed
 
 CONV = DistinctLayer("conv", "conv", 0, "Conv2d", "3, 8, kernel_size=(3, 3)", "(1, 3, 8, 8)", 1)
 RELU = DistinctLayer("act:1", "act", 1, "ReLU", "inplace=True", "(1, 8)", 3)
@@ -48,7 +47,7 @@ class Workers:
     """Tells these layers of every model, and measures every case; notes what it was asked."""
 
     layers: Answer = field(default_factory=lambda: Answer(LAYERS))
-    outcomes: dict[str | None, Outcome] = field(default_factory=dict)
+    outcomes: dict[str | None, Measured] = field(default_factory=dict)
     extracted: list[Extract] = field(default_factory=list)
     measured: list[tuple[str, str | None]] = field(default_factory=list)
 
@@ -72,8 +71,8 @@ def firsts(result: Result) -> list[RoundRecord]:
     return [case.first for case in result.cases()]
 
 
-def values(records: Sequence[RoundRecord], key: str) -> list[Any]:
-    return [record[key] for record in records]
+def statuses(result: Result) -> list[Status]:
+    return [case.status for case in result.cases()]
 
 
 class TestWhatItStandsFor:
@@ -133,28 +132,23 @@ class TestWhatItStandsFor:
 
 class TestMeasuring:
     def test_records_say_which_layer_they_are_of_and_others_do_not(self, take: Take) -> None:
-        records = firsts(take(planned(), Workers()))
-        assert values(records, "cfg_part") == [None, "conv", "act:1", "drop"]
-        assert values(records, "layer") == [None, "conv", "act", "drop"]
-        assert values(records, "layer_index") == [None, 0, 1, 2]
-        assert values(records, "layer_type") == [None, "Conv2d", "ReLU", "Dropout"]
-        assert values(records, "layer_arguments")[1] == CONV.arguments
-        assert values(records, "layer_in_shape")[1] == CONV.in_shape
-        assert values(records, "layer_count") == [None, 1, 3, 2]
-        assert set(values(records, "cfg_mode")) == {"train"}
+        specs = [record.case for record in firsts(take(planned(), Workers()))]
+        assert [spec.config.model.part for spec in specs] == [None, "conv", "act:1", "drop"]
+        assert [spec.layer for spec in specs] == [None, *LAYERS]
+        assert {spec.config.mode.name for spec in specs} == {"train"}
 
     def test_what_does_nothing_is_skipped_without_a_worker(self, take: Take) -> None:
         workers = Workers()
         result = take(planned(), workers)
         assert workers.measured == [("eager", None), ("eager", "conv"), ("eager", "act:1")]
-        assert values(firsts(result), "status") == ["ok", "ok", "ok", "skipped"]
-        assert firsts(result)[3]["error"] == "not measured: it does nothing in inference"
+        assert statuses(result) == ["ok", "ok", "ok", "skipped"]
+        assert firsts(result)[3].outcome.error == "not measured: it does nothing in inference"
         assert result.ok
 
     def test_a_layer_that_fails_leaves_the_others(self, take: Take) -> None:
-        workers = Workers(outcomes={"conv": Outcome(status=Status.ERROR, error="it broke")})
+        workers = Workers(outcomes={"conv": failed()})
         result = take(planned(), workers)
-        assert values(firsts(result), "status") == ["ok", "error", "ok", "skipped"]
+        assert statuses(result) == ["ok", "error", "ok", "skipped"]
         assert not result.ok
 
     def test_a_model_that_cannot_be_taken_apart_is_a_failed_case(self, take: Take) -> None:
@@ -162,14 +156,21 @@ class TestMeasuring:
             layers=Answer(Outcome(status=Status.ERROR, error="Finding the layers of alexnet failed"))
         )
         (record,) = take(planned(), workers).records
-        assert (record["status"], record["error"]) == ("error", "Finding the layers of alexnet failed")
-        assert (record["cfg_mode"], record["cfg_part"], record["layer"]) == ("train", None, None)
+        assert (record.outcome.status, record.outcome.error) == (
+            "error",
+            "Finding the layers of alexnet failed",
+        )
+        assert (record.case.config.mode.name, record.case.config.model.part, record.case.layer) == (
+            "train",
+            None,
+            None,
+        )
         assert workers.measured == []
 
     def test_a_worker_that_cannot_import_what_it_needs_says_so(self, take: Take) -> None:
         workers = Workers(layers=Answer(error=StoppedError("Cannot import what a worker needs: torch.")))
         (record,) = take(planned(), workers).records
-        assert record["error"] == "Cannot import what a worker needs: torch."
+        assert record.outcome.error == "Cannot import what a worker needs: torch."
 
     def test_a_run_that_was_cut_short_is_completed(self, take: Take) -> None:
         class Stopping(Workers):
@@ -184,8 +185,8 @@ class TestMeasuring:
         result = take(planned(), second, run_id="another", completing=True)
         assert first.measured == [("eager", None), ("eager", "conv")]
         assert second.measured == [("eager", "act:1")]
-        assert values(firsts(result), "status") == ["ok", "ok", "ok", "skipped"]
-        assert set(values(result.records, "run_id")) == {"the-run"}
+        assert statuses(result) == ["ok", "ok", "ok", "skipped"]
+        assert {record.run.id for record in result.records} == {"the-run"}
 
     def test_every_engine_has_every_layer(self, take: Take) -> None:
         workers = Workers()
@@ -287,7 +288,7 @@ class TestExtracting:
     def test_it_finds_the_same_every_time(self) -> None:
         first, second = extract("squeezenet1_1"), extract("squeezenet1_1")
         assert first == second
-        assert json.dumps([vars(each) for each in first])
+        assert msgspec.json.decode(msgspec.json.encode(first), type=list[DistinctLayer]) == first
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factory import record_of
+from msgspec.structs import replace
 
 from microbench.errors import UserError
-from microbench.records.record import Outcome, RoundRecord, Status
+from microbench.records.record import Measured, RoundRecord, RunInfo, Status, encode
 from microbench.records.result import Result, load
 from microbench.records.store import FILE_NAME, Store
 from microbench.run.case import Case
 from microbench.run.resume import arguments_of, before, folder_of, matched
 from microbench.system import machine
 
-from .support import CORES, OK, PLACE, Scripted, Take, cases
+from .support import CORES, OK, PLACE, Scripted, Take, cases, failed
 
-FAILED = Outcome(status=Status.TIMEOUT, error="took too long")
+FAILED = failed(Status.TIMEOUT, "took too long")
 
 
 def runs(*batches: int, rounds: int = 3, **options: Any) -> list[Case]:
@@ -37,7 +39,7 @@ class Interrupting(Scripted):
         super().__init__(self._once)
         self.left = rounds
 
-    def _once(self, batch: int, times: int) -> Outcome:
+    def _once(self, batch: int, times: int) -> Measured:
         if not self.left:
             raise KeyboardInterrupt
         self.left -= 1
@@ -82,9 +84,9 @@ class TestCompleting:
         begun = load(tmp_path / "run").records
         result, _ = complete(runs(1, 2))
         records = load(tmp_path / "run").records
-        for key in ("run_id", "schedule", "schedule_seed"):
-            assert {record[key] for record in records} == {begun[0][key]}
-        assert {record["run_id"] for record in records} == {"the-run"}
+        runs_found = {replace(record.run, invocation="") for record in records}
+        assert runs_found == {replace(begun[0].run, invocation="")}
+        assert begun[0].run.id == "the-run"
         assert result.ok
         assert [list(case.rounds) for case in result.cases()] == [[0, 1, 2]] * 2
         assert [case.measured_rounds for case in load(tmp_path / "run").cases()] == [[0, 1, 2]] * 2
@@ -94,7 +96,7 @@ class TestCompleting:
     ) -> None:
         interrupted(take, runs(1, 2), after=3)
         complete(runs(1, 2))
-        good = [record["turn"] for record in load(tmp_path / "run").records if record["status"] == "ok"]
+        good = [record.turn for record in load(tmp_path / "run").records if record.outcome.status == "ok"]
         assert good == list(range(6))
 
     def test_a_run_that_is_whole_has_nothing_left_to_measure(self, take: Take, complete: Completed) -> None:
@@ -109,12 +111,12 @@ class TestCompleting:
         workers = Scripted()
         take(runs(1), workers, run_id="another")
         assert workers.asked == [1, 1, 1]
-        assert [case.first["run_id"] for case in load(tmp_path / "run").cases()] == ["the-run", "another"]
+        assert [case.first.run.id for case in load(tmp_path / "run").cases()] == ["the-run", "another"]
 
     def test_a_folder_without_records_is_a_new_run(self, complete: Completed) -> None:
         result, asked = complete(runs(1))
         assert asked == [1, 1, 1]
-        assert {record["run_id"] for record in result.records} == {"another"}
+        assert {record.run.id for record in result.records} == {"another"}
 
     def test_rounds_that_failed_are_measured_again(
         self, take: Take, complete: Completed, tmp_path: Path
@@ -124,7 +126,7 @@ class TestCompleting:
         assert asked == [1]
         (case,) = result.cases()
         assert (case.measured_rounds, case.ok) == ([0, 1, 2], True)
-        statuses = [record["status"] for record in load(tmp_path / "run").records if record["round"] == 1]
+        statuses = [record.outcome.status for record in load(tmp_path / "run").records if record.round == 1]
         assert statuses == ["timeout", "ok"]
 
     def test_a_case_that_failed_at_its_first_round_gets_all_its_rounds(
@@ -158,9 +160,9 @@ class TestCompleting:
         take(runs(1, 2), Scripted())
         result, asked = complete(runs(4, 1, 8, 2))
         assert sorted(asked) == [4, 4, 4, 8, 8, 8]
-        found = {case.first["cfg_batch_size"]: case for case in result.cases()}
-        assert {case.first["order"] for case in found.values()} == {0, 1, 2, 4}
-        assert (found[1].first["order"], found[2].first["order"]) == (0, 1)
+        found = {case.config.batch_size: case for case in result.cases()}
+        assert {case.spec.order for case in found.values()} == {0, 1, 2, 4}
+        assert (found[1].first.case.order, found[2].first.case.order) == (0, 1)
         assert all(case.measured_rounds == [0, 1, 2] for case in found.values())
 
     def test_cases_that_are_not_asked_for_are_no_part_of_the_result(
@@ -169,7 +171,7 @@ class TestCompleting:
         take(runs(1, 2), Scripted())
         result, asked = complete(runs(2))
         assert asked == []
-        assert [case.first["cfg_batch_size"] for case in result.cases()] == [2]
+        assert [case.config.batch_size for case in result.cases()] == [2]
         assert len(load(tmp_path / "run").cases()) == 2
 
     def test_records_of_another_machine_do_not_count(
@@ -180,8 +182,8 @@ class TestCompleting:
             take(runs(1), Scripted())
         result, asked = complete(runs(1))
         assert asked == [1, 1, 1]
-        assert {record["run_id"] for record in result.records} == {"another"}
-        assert {record["host_id"] for record in result.records} == {machine.host_id()}
+        assert {record.run.id for record in result.records} == {"another"}
+        assert {record.machine.host_id for record in result.records} == {machine.host_id()}
         assert len(load(tmp_path / "run").cases()) == 2
 
     def test_a_seed_that_is_given_counts_more_than_the_one_it_began_with(
@@ -189,7 +191,7 @@ class TestCompleting:
     ) -> None:
         take(runs(1, 2, 4, rounds=1, schedule_seed=1), Scripted())
         result, asked = complete(runs(1, 2, 4, rounds=3, schedule_seed=2))
-        assert {record["schedule_seed"] for record in result.records} == {1, 2}
+        assert {record.run.schedule_seed for record in result.records} == {1, 2}
         other = Scripted()
         take(runs(1, 2, 4, schedule_seed=2), other)
         assert asked == other.asked[3:]
@@ -244,19 +246,19 @@ class TestMatched:
     def test_the_same_case_twice_is_two_cases(self, take: Take) -> None:
         twice = {"timeout": (5.0, 6.0)}
         records = self.records(take, 1, **twice)
-        assert len({record["case_id"] for record in records}) == 1
+        assert len({record.case.id for record in records}) == 1
         assert self.done(records, placed(1, **twice)) == {0: [0, 1, 2], 1: [0, 1, 2]}
-        some = [record for record in records if (record["order"], record["round"]) not in {(0, 2), (1, 0)}]
+        some = [record for record in records if (record.case.order, record.round) not in {(0, 2), (1, 0)}]
         assert self.done(some, placed(1, **twice)) == {0: [0, 1], 1: [1, 2]}
         assert self.done(records, placed(1, timeout=(5.0, 6.0, 7.0))) == {0: [0, 1, 2], 1: [0, 1, 2], 2: []}
 
     def test_of_several_alike_each_goes_on_with_the_one_at_its_own_place(self, take: Take) -> None:
         twice = {"timeout": (5.0, 6.0)}
-        second = [record for record in self.records(take, 1, **twice) if record["order"] == 1]
+        second = [record for record in self.records(take, 1, **twice) if record.case.order == 1]
         assert self.done(second, placed(1, **twice)) == {0: [], 1: [0, 1, 2]}
 
     def test_a_new_case_has_its_own_place_where_that_is_free(self, take: Take) -> None:
-        records = [record for record in self.records(take, 1, 2, 4) if record["order"] != 1]
+        records = [record for record in self.records(take, 1, 2, 4) if record.case.order != 1]
         assert self.done(records, placed(1, 2, 4)) == {0: [0, 1, 2], 1: [], 2: [0, 1, 2]}
 
     def test_new_cases_have_places_behind_all_others_where_theirs_are_taken(self, take: Take) -> None:
@@ -267,20 +269,14 @@ class TestMatched:
             1: [0, 1, 2],
         }
 
-    def test_a_round_of_which_records_are_missing_is_not_done(self, take: Take) -> None:
-        """A crash in the middle of writing them, for which the last line is torn."""
-        records = [record | {"n_series": 2} for record in self.records(take, 1)]
-        second = [record | {"phase": "prepare"} for record in records if record["round"] != 1]
-        assert self.done(records + second, placed(1)) == {0: [0, 2]}
-
     def test_the_last_of_several_runs_is_the_one_that_is_completed(self, take: Take) -> None:
-        one = [record | {"run_id": "one"} for record in self.records(take, 1, 2)]
-        two = [record | {"run_id": "two"} for record in one if record["round"] == 0]
+        one = self.records(take, 1, 2)
+        two = [replace(each, run=replace(each.run, id="two")) for each in one if each.round == 0]
         assert self.done(one + two, placed(1, 2)) == {0: [0], 1: [0]}
         last = before(one + two, machine.host_id())
         assert last is not None
         assert last.run_id == "two"
-        assert last.seed == one[0]["schedule_seed"]
+        assert last.seed == one[0].run.schedule_seed
 
     def test_there_is_no_run_before_without_records_of_this_machine(self, take: Take) -> None:
         assert before([], machine.host_id()) is None
@@ -327,25 +323,28 @@ class TestFolder:
 class TestArguments:
     @pytest.fixture
     def began(self, tmp_path: Path) -> Callable[..., Path]:
-        """Makes the folder of a run that these commands began, one after the other."""
+        """Makes the folder of runs that these began: each a command line, and the command in it."""
 
-        def make(*commands: str | None) -> Path:
+        def make(*commands: tuple[str | None, str]) -> Path:
             with Store(tmp_path) as store:
-                store.append([{"schema_version": 2, "run_command": command} for command in commands])
+                for number, (line, name) in enumerate(commands):
+                    store.append(record_of(run=RunInfo(id=str(number), command=name, command_line=line)))
             return tmp_path
 
         return make
 
     def test_they_are_those_of_the_command_that_began_the_run(self, began: Callable[..., Path]) -> None:
-        folder = began("python -m microbench -m model=vgg16,dense 'model.args=[1, 2]' seed=3")
+        folder = began(("python -m microbench -m model=vgg16,dense 'model.args=[1, 2]' seed=3", ""))
         assert arguments_of(folder) == ["-m", "model=vgg16,dense", "model.args=[1, 2]", "seed=3"]
 
     def test_of_several_commands_the_last_one_counts(self, began: Callable[..., Path]) -> None:
-        folder = began("python -m microbench model=a", "python -m microbench model=b")
+        folder = began(("python -m microbench model=a", ""), ("python -m microbench model=b", ""))
         assert arguments_of(folder) == ["model=b"]
 
-    @pytest.mark.parametrize("commands", [[None], ["python -m microbench model=a", None]])
-    def test_a_run_from_python_has_none(self, commands: list[str | None], began: Callable[..., Path]) -> None:
+    @pytest.mark.parametrize("commands", [[(None, "")], [("python -m microbench model=a", ""), (None, "")]])
+    def test_a_run_from_python_has_none(
+        self, commands: list[tuple[str | None, str]], began: Callable[..., Path]
+    ) -> None:
         folder = began(*commands)
         with pytest.raises(UserError) as caught:
             arguments_of(folder)
@@ -354,14 +353,14 @@ class TestArguments:
         )
 
     def test_those_of_a_verb_are_for_that_verb(self, began: Callable[..., Path]) -> None:
-        folder = began("python -m microbench doctor device=cpu")
+        folder = began(("python -m microbench doctor device=cpu", "doctor"))
         assert arguments_of(folder, "doctor") == ["device=cpu"]
         with pytest.raises(UserError) as caught:
             arguments_of(folder)
         assert str(caught.value).endswith(f"complete it with `microbench doctor resume={folder}`.")
 
     def test_a_verb_cannot_complete_a_run_that_none_began(self, began: Callable[..., Path]) -> None:
-        folder = began("python -m microbench model=vgg16")
+        folder = began(("python -m microbench model=vgg16", ""))
         with pytest.raises(UserError) as caught:
             arguments_of(folder, "doctor")
         assert str(caught.value).endswith(f"complete it with `microbench resume={folder}`.")
@@ -374,7 +373,7 @@ class TestArguments:
         )
 
     def test_a_folder_whose_only_record_is_torn_has_none(self, tmp_path: Path) -> None:
-        (tmp_path / FILE_NAME).write_text(to_json({"schema_version": 2})[:-3])
+        (tmp_path / FILE_NAME).write_bytes(encode(record_of())[:-3])
         with pytest.raises(UserError, match="do not say which command began the run"):
             arguments_of(tmp_path)
 
@@ -383,18 +382,18 @@ def test_a_run_of_other_software_is_not_completed_but_measured_anew(
     take: Take, complete: Completed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(take, runs(1, rounds=3), after=2)
-    here = machine.environment()
-    monkeypatch.setattr(machine, "environment", lambda: {**here, "torch": "99.0"})
+    described = machine.described
+    monkeypatch.setattr(machine, "described", lambda *args: replace(described(*args), torch="99.0"))
     result, asked = complete(runs(1, rounds=3))
     assert asked == [1, 1, 1]
-    assert {record["run_id"] for record in result.records} == {"another"}
-    assert {record["env_torch"] for record in result.records} == {"99.0"}
+    assert {record.run.id for record in result.records} == {"another"}
+    assert {record.machine.torch for record in result.records} == {"99.0"}
 
 
 def test_each_command_that_measured_a_part_of_a_run_is_told_apart(take: Take, complete: Completed) -> None:
     interrupted(take, runs(1, rounds=4), after=2)
     result, _ = complete(runs(1, rounds=4))
-    commands = [attempt[0]["invocation"] for attempt in result.cases()[0].rounds.values()]
+    commands = [attempt.run.invocation for attempt in result.cases()[0].rounds.values()]
     assert commands[0] == commands[1]
     assert commands[2] == commands[3]
     assert commands[0] != commands[2]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,14 @@ import pytest
 
 from microbench.host import allocator
 from microbench.records.progress import Watch
-from microbench.records.record import Outcome, Status
+from microbench.records.record import Measured, Outcome, Process, RoundRecord, Status
 from microbench.records.result import load
 from microbench.records.store import Store
 from microbench.run import pool, runner
 from microbench.run.protocol import Answer, Request
 from microbench.run.signals import EndedError, raised
 
-from .support import OK, Diary, Scripted, Take, Workers, cases
-
-FAILED = Outcome(status=Status.ERROR, error="it broke")
+from .support import OK, Diary, Scripted, Take, Workers, cases, failed
 
 
 def interleaved(*batches: int, rounds: int = 3, **options: Any) -> list[Any]:
@@ -33,26 +30,26 @@ def test_every_case_has_each_round_before_any_has_the_next(take: Take) -> None:
     workers = Scripted()
     result = take(interleaved(1, 2, 4), workers)
     assert [sorted(workers.asked[start : start + 3]) for start in (0, 3, 6)] == [[1, 2, 4]] * 3
-    assert [record["round"] for record in result.records] == [0] * 3 + [1] * 3 + [2] * 3
+    assert [record.round for record in result.records] == [0] * 3 + [1] * 3 + [2] * 3
     assert [list(case.rounds) for case in result.cases()] == [[0, 1, 2]] * 3
-    assert [case.first["cfg_batch_size"] for case in result.cases()] == [1, 2, 4]
+    assert [case.config.batch_size for case in result.cases()] == [1, 2, 4]
 
 
 def test_a_sequential_run_measures_all_rounds_of_a_case_before_the_next(take: Take) -> None:
     workers = Scripted()
     result = take(interleaved(1, 2, rounds=2, schedule="sequential"), workers)
     assert workers.asked == [1, 1, 2, 2]
-    assert {record["schedule"] for record in result.records} == {"sequential"}
+    assert {record.run.schedule for record in result.records} == {"sequential"}
 
 
 def test_records_say_their_turn_and_what_the_order_was_drawn_from(take: Take) -> None:
     workers = Scripted()
-    records = take(interleaved(1, 2, schedule_seed=7), workers, command="python -m microbench …").records
-    assert [record["turn"] for record in records] == list(range(6))
-    assert [record["cfg_batch_size"] for record in records] == workers.asked
+    records = take(interleaved(1, 2, schedule_seed=7), workers, command_line="python -m microbench …").records
+    assert [record.turn for record in records] == list(range(6))
+    assert [record.case.config.batch_size for record in records] == workers.asked
     for record in records:
-        assert (record["schedule"], record["schedule_seed"]) == ("interleaved", 7)
-        assert record["run_command"] == "python -m microbench …"
+        assert (record.run.schedule, record.run.schedule_seed) == ("interleaved", 7)
+        assert record.run.command_line == "python -m microbench …"
 
 
 def test_the_same_seed_is_the_same_order_and_it_is_drawn_where_none_is_given(
@@ -61,7 +58,7 @@ def test_the_same_seed_is_the_same_order_and_it_is_drawn_where_none_is_given(
     batches = (1, 2, 3, 4, 5, 6)
     drawn = Scripted()
     records = take(interleaved(*batches), drawn).records
-    (seed,) = {record["schedule_seed"] for record in records}
+    (seed,) = {record.run.schedule_seed for record in records}
     assert 0 <= seed < 2**32
     again = Scripted()
     take(interleaved(*batches, schedule_seed=seed), again)
@@ -70,7 +67,7 @@ def test_the_same_seed_is_the_same_order_and_it_is_drawn_where_none_is_given(
     for draw in (1, 2, 3):
         monkeypatch.setattr(runner.secrets, "randbelow", lambda most, draw=draw: draw)
         other = Scripted()
-        assert {each["schedule_seed"] for each in take(interleaved(*batches), other).records} == {draw}
+        assert {each.run.schedule_seed for each in take(interleaved(*batches), other).records} == {draw}
         others.append(other.asked)
     assert others[0] != others[1] != others[2]
 
@@ -88,7 +85,7 @@ def test_the_observer_is_told_the_turn_and_the_round(take: Take) -> None:
 
 class TestFailures:
     def test_a_case_whose_first_round_fails_is_not_tried_again(self, take: Take) -> None:
-        workers = Scripted(lambda batch, times: FAILED if batch == 2 else OK)
+        workers = Scripted(lambda batch, times: failed() if batch == 2 else OK)
         result = take(interleaved(1, 2), workers)
         assert sorted(workers.asked) == [1, 1, 1, 2]
         good, bad = result.cases()
@@ -97,7 +94,7 @@ class TestFailures:
         assert not result.ok
 
     def test_a_case_that_has_succeeded_before_goes_on_after_a_round_that_failed(self, take: Take) -> None:
-        workers = Scripted(lambda batch, times: FAILED if times == 1 else OK)
+        workers = Scripted(lambda batch, times: failed() if times == 1 else OK)
         result = take(interleaved(1, rounds=4), workers)
         (case,) = result.cases()
         assert (list(case.rounds), case.measured_rounds) == ([0, 1, 2, 3], [0, 2, 3])
@@ -106,13 +103,13 @@ class TestFailures:
 
     @pytest.mark.parametrize("status", [each for each in Status if each != Status.OK])
     def test_whatever_kept_the_first_round_from_ending_well(self, status: Status, take: Take) -> None:
-        workers = Scripted(lambda batch, times: Outcome(status, error="because"))
+        workers = Scripted(lambda batch, times: failed(status))
         take(interleaved(1), workers)
         assert workers.asked == [1]
 
     def test_cases_do_not_fail_for_each_other(self, take: Take) -> None:
         """Two cases of the same configuration are two cases."""
-        outcomes = iter([FAILED, OK, OK])
+        outcomes = iter([failed(), OK, OK])
         workers = Scripted(lambda batch, times: next(outcomes))
         result = take(interleaved(1, rounds=2, seed=(5, 5), schedule="sequential"), workers)
         assert [list(case.rounds) for case in result.cases()] == [[0], [0, 1]]
@@ -124,7 +121,7 @@ class TestFailures:
     def test_what_ends_a_run_is_the_error_of_its_round(
         self, error: BaseException, text: str, take: Take, tmp_path: Path
     ) -> None:
-        def outcome(batch: int, times: int) -> Outcome:
+        def outcome(batch: int, times: int) -> Measured:
             if times == 1:
                 raise error
             return OK
@@ -132,7 +129,7 @@ class TestFailures:
         with pytest.raises(type(error)):
             take(interleaved(1), Scripted(outcome))
         records = load(tmp_path / "run").records
-        assert [(record["round"], record["status"], record["error"]) for record in records] == [
+        assert [(record.round, record.outcome.status, record.outcome.error) for record in records] == [
             (0, "ok", None),
             (1, "error", text),
         ]
@@ -142,14 +139,14 @@ class TestFailures:
     ) -> None:
         append = Store.append
 
-        def interrupted(self: Store, records: Any) -> None:
+        def interrupted(self: Store, record: RoundRecord) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
-            append(self, records)
+            append(self, record)
 
         monkeypatch.setattr(Store, "append", interrupted)
         with raised(), pytest.raises(EndedError):
             take(cases(1, 2), Scripted())
-        assert [record["cfg_batch_size"] for record in load(tmp_path / "run").records] == [1]
+        assert [record.case.config.batch_size for record in load(tmp_path / "run").records] == [1]
 
 
 class TestServers:
@@ -220,7 +217,7 @@ class TestAllocators:
             result = runner.Run(planned, store, Diary(), "the-run").measure()
         skipped, *measured = result.cases()
         assert (skipped.status, list(skipped.rounds)) == ("skipped", [0])  # not tried again
-        assert skipped.first["error"].startswith("allocator=jemalloc needs libjemalloc")
+        assert skipped.first.outcome.error.startswith("allocator=jemalloc needs libjemalloc")
         assert [case.measured_rounds for case in measured] == [[0, 1], [0, 1]]
         assert len(workers.asked) == 4
         assert result.ok
@@ -240,22 +237,21 @@ class TestAllocators:
         with Store(tmp_path) as store:
             result = runner.Run(cases(1, allocator="tcmalloc"), store, Diary(), "the-run").measure()
         assert started == [{}]
-        assert [record["status"] for record in result.records] == ["skipped"]
+        assert [record.outcome.status for record in result.records] == ["skipped"]
         assert not result.ok
 
 
-FOUND = {"allocator": "jemalloc", "threads": 3, "interop_threads": 2, "cpus": "0-2", "flush_denormal": True}
-"""The environment as a worker found it."""
+FOUND = Process(allocator="jemalloc", threads=3, interop_threads=2, cpus="0-2", flush_denormal=True)
 
 
 class TestEnvironment:
-    def test_records_have_the_environment_as_the_worker_found_it(self, take: Take) -> None:
-        outcome = replace(OK, environment={**FOUND, "cpu": "The CPU it ran on"})
-        (record,) = take(cases(1), Workers([lambda watch: outcome])).records
-        assert {key: record[f"env_{key}"] for key in FOUND} == FOUND
-        assert record["env_cpu"] == "The CPU it ran on"
+    def test_records_have_the_process_as_the_worker_found_it(self, take: Take) -> None:
+        found = Measured(Outcome(process=FOUND), OK.series)
+        (record,) = take(cases(1), Workers([lambda watch: found])).records
+        assert record.outcome.process == FOUND
+        assert record.machine.cpu == "Some CPU"
 
     def test_what_a_worker_did_not_live_to_say_is_not_known(self, take: Take) -> None:
-        (record,) = take(cases(1), Workers([lambda watch: FAILED])).records
-        assert {key: record[f"env_{key}"] for key in FOUND} == dict.fromkeys(FOUND)
-        assert record["env_cpu"] == "Some CPU"
+        (record,) = take(cases(1), Workers([lambda watch: failed()])).records
+        assert record.outcome.process == Process()
+        assert record.machine.cpu == "Some CPU"

@@ -16,7 +16,7 @@ from microbench import run as run_one
 from microbench import sweep
 from microbench.errors import StoppedError, UserError
 from microbench.records.progress import Place, Progress, Watch
-from microbench.records.record import Outcome, RoundRecord, Status
+from microbench.records.record import Machine, Measured, Role, RoundRecord, Series, WarningCode
 from microbench.records.result import load
 from microbench.run import runner
 from microbench.run.case import Case
@@ -26,23 +26,28 @@ from microbench.run.protocol import Answer, Describe, Measure, Request
 from microbench.run.workers import WorkerDiedError, WorkerTimeoutError
 from microbench.system import cgroups, cpus, machine
 
-from .support import CORES, OK, Act, Diary, Scripted, Take, Workers, cases
+from .support import CORES, OK, Act, Diary, Scripted, Take, Workers, cases, failed
 
 
 def sampled(watch: Watch) -> None:
     """Report two times on a merged sampling."""
     for seconds in (0.25, 0.5):
         samples = {"inference": array("d", [seconds])}
-        watch(Progress("sample", samples=samples, clock="fake", calls_per_sample=4))
+        watch(Progress("sample", samples, "inference", clock="fake", calls_per_sample=4))
 
 
-def times_out(watch: Watch) -> Outcome:
+def samples_of(record: RoundRecord) -> dict[str, list[float]]:
+    """By phase, the samples that a record has."""
+    return {each.phase: each.samples for each in record.series}
+
+
+def times_out(watch: Watch) -> Measured:
     sampled(watch)
     raise WorkerTimeoutError
 
 
 def dies_by(signal: int) -> Act:
-    def act(watch: Watch) -> Outcome:
+    def act(watch: Watch) -> Measured:
         sampled(watch)
         raise WorkerDiedError(signal, "its last words")
 
@@ -52,32 +57,34 @@ def dies_by(signal: int) -> Act:
 def test_each_cases_records_are_on_disk_before_the_next_begins(take: Take, tmp_path: Path) -> None:
     on_disk: list[int] = []
 
-    def act(watch: Watch) -> Outcome:
+    def act(watch: Watch) -> Measured:
         path = tmp_path / "run" / "records.jsonl"
         on_disk.append(len(path.read_text().splitlines()) if path.exists() else 0)
         return OK
 
     result = take(cases(1, 2, 4), Workers([act] * 3))
     assert on_disk == [0, 1, 2]
-    assert load(tmp_path / "run").records == [
-        record | {"samples": list(record["samples"]), "warmup": []} for record in result.records
-    ]
+    assert load(tmp_path / "run").records == result.records
 
 
 def test_a_record_says_who_when_where_and_how_to_do_it_again(take: Take) -> None:
     (record,) = take(cases(2), Workers([lambda watch: OK])).records
     placed = cases(2)[0].at("cpu", CORES)
-    assert (record["run_id"], record["order"], record["round"]) == ("the-run", 0, 0)
-    assert record["case_id"] == placed.id
-    assert record["host_id"] == machine.host_id()
-    assert record["started_at"].endswith("+00:00")
-    assert record["command"] == (
+    assert (record.run.id, record.case.order, record.round) == ("the-run", 0, 0)
+    assert record.case.id == placed.id
+    assert record.machine.host_id == machine.host_id()
+    assert record.started_at.endswith("+00:00")
+    assert record.case.command == (
         "python -m microbench model=dense measure.rounds=1 batch_size=2 device=cpu threads=3"
     )
-    assert (record["cfg_model"], record["cfg_batch_size"], record["cfg_threads"]) == ("dense", 2, 3)
-    assert record["config"]["model"]["args"] == [1024, 512]
-    assert record["env_cpu"] == "Some CPU"
-    assert (record["status"], record["phase"], record["median"]) == ("ok", "inference", 0.375)
+    assert (record.case.config.model.name, record.case.config.batch_size, record.case.config.threads) == (
+        "dense",
+        2,
+        3,
+    )
+    assert record.case.config.model.args == [1024, 512]
+    assert record.machine.cpu == "Some CPU"
+    assert (record.outcome, record.series) == (OK.outcome, OK.series)
 
 
 def test_the_worker_gets_the_case_with_its_threads(take: Take) -> None:
@@ -90,7 +97,7 @@ def test_the_worker_gets_the_case_with_its_threads(take: Take) -> None:
 
 
 def test_the_observer_is_told_in_order(take: Take) -> None:
-    def act(watch: Watch) -> Outcome:
+    def act(watch: Watch) -> Measured:
         watch(Progress("build"))
         return OK
 
@@ -111,11 +118,9 @@ def test_a_case_that_takes_too_long_keeps_its_samples_and_the_next_one_runs(
 ) -> None:
     result = take(cases(1, 2, timeout=7.5), Workers([times_out, lambda watch: OK]))
     late, fine = result.records
-    assert (late["status"], fine["status"]) == ("timeout", "ok")
-    assert late["error"] == "took longer than timeout=7.5 (seconds); raise it"
-    assert (late["phase"], late["clock"], late["calls_per_sample"]) == ("inference", "fake", 4)
-    assert list(late["samples"]) == [0.25, 0.5]
-    assert late["median"] is None
+    assert (late.outcome.status, fine.outcome.status) == ("timeout", "ok")
+    assert late.outcome.error == "took longer than timeout=7.5 (seconds); raise it"
+    assert late.series == (Series("inference", "fake", [0.25, 0.5], [], 4, role=Role.WHOLE),)
     assert not result.ok
 
 
@@ -131,13 +136,13 @@ def given_up(take: Take, act: Act) -> tuple[RoundRecord, Workers]:
 
 
 def test_what_is_certain_to_lose_a_search_is_given_up_and_keeps_its_samples(take: Take) -> None:
-    def act(watch: Watch) -> Outcome:
+    def act(watch: Watch) -> Measured:
         sampled(watch)
         raise AssertionError("it was measured on")
 
     record, _ = given_up(take, act)
-    assert (record["status"], list(record["samples"])) == ("given_up", [0.25])
-    assert record["error"] == "its only sample took 25.0 times as long as the fastest so far"
+    assert (record.outcome.status, samples_of(record)) == ("given_up", {"inference": [0.25]})
+    assert record.outcome.error == "its only sample took 25.0 times as long as the fastest so far"
 
 
 @pytest.mark.parametrize(
@@ -150,23 +155,23 @@ def test_what_is_certain_to_lose_a_search_is_given_up_and_keeps_its_samples(take
 def test_what_takes_too_much_of_a_searchs_budget_is_given_up(
     stage: str | None, error: str, take: Take
 ) -> None:
-    def act(watch: Watch) -> Outcome:
+    def act(watch: Watch) -> Measured:
         raise WorkerTimeoutError(stage)
 
     record, workers = given_up(take, act)
-    assert (record["status"], record["error"]) == ("given_up", error)
+    assert (record.outcome.status, record.outcome.error) == ("given_up", error)
     assert workers.timeouts[-1] == PATIENCE.whole
     (measure,) = [request for request in workers.asked if isinstance(request, Measure)]
     assert measure.limits == {"prepare": PATIENCE.prepare}
 
 
 def test_what_is_given_up_while_its_answer_is_checked_keeps_all_that_it_measured(take: Take) -> None:
-    def act(watch: Watch) -> Outcome:
-        watch(Progress("verify", outcome=OK))
+    def act(watch: Watch) -> Measured:
+        watch(Progress("verify", measured=OK))
         raise WorkerTimeoutError
 
     record, _ = given_up(take, act)
-    assert (record["status"], record["median"]) == ("given_up", 0.375)
+    assert (record.outcome.status, record.series) == ("given_up", OK.series)
 
 
 @pytest.mark.parametrize(("kills", "status"), [(5, "error"), (6, "oom")])
@@ -176,10 +181,10 @@ def test_a_worker_the_kernel_killed_for_memory_is_out_of_memory(
     counts = iter([5, kills])
     monkeypatch.setattr(cgroups, "oom_kills", lambda: next(counts))
     (record,) = take(cases(1), Workers([dies_by(9)])).records
-    assert record["status"] == status
-    assert record["error"].startswith("the worker was killed by SIGKILL")
-    assert record["traceback"] == "its last words"
-    assert list(record["samples"]) == [0.25, 0.5]
+    assert record.outcome.status == status
+    assert record.outcome.error.startswith("the worker was killed by SIGKILL")
+    assert record.outcome.traceback == "its last words"
+    assert samples_of(record) == {"inference": [0.25, 0.5]}
 
 
 @pytest.mark.parametrize(
@@ -195,28 +200,28 @@ def test_a_worker_the_kernel_killed_for_memory_is_out_of_memory(
 def test_a_worker_that_ends_while_it_checks_the_answer_keeps_all_that_it_measured(
     error: Exception, told: str, take: Take
 ) -> None:
-    def act(watch: Watch) -> Outcome:
+    def act(watch: Watch) -> Measured:
         sampled(watch)
-        watch(Progress("verify", outcome=OK))
+        watch(Progress("verify", measured=OK))
         raise error
 
     result = take(cases(1), Workers([act]))
     (record,) = result.records
-    assert (record["status"], record["error"], record["answer"]) == ("ok", None, None)
-    assert record["median"] == OK.series[0].summary.median
-    (warning,) = record["warnings"]
-    assert warning["code"] == "unverified"
-    assert warning["message"].startswith(f"Checking the answer failed: {told}")
+    assert (record.outcome.status, record.outcome.error, record.outcome.check.answer) == ("ok", None, None)
+    assert record.series == OK.series
+    (warning,) = record.outcome.warnings
+    assert warning.code is WarningCode.UNVERIFIED
+    assert warning.message.startswith(f"Checking the answer failed: {told}")
     assert result.ok
 
 
 def test_a_worker_that_dies_before_it_samples_is_a_record_too(take: Take) -> None:
-    def act(watch: Watch) -> Outcome:
+    def act(watch: Watch) -> Measured:
         raise WorkerDiedError(3 << 8, "")
 
     (record,) = take(cases(1), Workers([act])).records
-    assert (record["status"], record["phase"], record["traceback"]) == ("error", None, None)
-    assert record["error"] == "the worker exited with code 3 before it answered"
+    assert (record.outcome.status, record.series, record.outcome.traceback) == ("error", (), None)
+    assert record.outcome.error == "the worker exited with code 3 before it answered"
 
 
 def test_what_a_worker_cannot_import_is_the_cases_error(take: Take) -> None:
@@ -227,48 +232,50 @@ def test_what_a_worker_cannot_import_is_the_cases_error(take: Take) -> None:
             return Answer(error=StoppedError("Cannot import what a worker needs: no torch."))
 
     (record,) = take(cases(1), Broken([])).records
-    assert (record["status"], record["error"]) == ("error", "Cannot import what a worker needs: no torch.")
+    assert (record.outcome.status, record.outcome.error) == (
+        "error",
+        "Cannot import what a worker needs: no torch.",
+    )
 
 
 def test_what_happened_once_is_kept_of_a_worker_that_dies_and_is_not_taken_for_samples(take: Take) -> None:
-    def act(watch: Watch) -> Outcome:
+    def act(watch: Watch) -> Measured:
         watch(Progress("warmup", samples={"first_call": array("d", [2.0])}, clock="fake"))
         sampled(watch)
         raise WorkerDiedError(9, "")
 
-    first_call, inference = take(cases(1), Workers([act])).records
-    assert (first_call["phase"], list(first_call["samples"])) == ("first_call", [2.0])
-    assert (inference["phase"], list(inference["samples"])) == ("inference", [0.25, 0.5])
-    assert (first_call["status"], inference["status"]) == ("error", "error")
+    (record,) = take(cases(1), Workers([act])).records
+    assert samples_of(record) == {"first_call": [2.0], "inference": [0.25, 0.5]}
+    assert [each.role for each in record.series] == [Role.ONCE, Role.WHOLE]
+    assert record.outcome.status == "error"
 
 
 def test_samples_of_one_case_do_not_get_into_the_next(take: Take) -> None:
-    failed = Outcome(status=Status.ERROR, error="no")
-    records = take(cases(1, 2), Workers([times_out, lambda watch: failed])).records
-    assert [(record["phase"], len(record["samples"])) for record in records] == [("inference", 2), (None, 0)]
+    records = take(cases(1, 2), Workers([times_out, lambda watch: failed()])).records
+    assert [samples_of(record) for record in records] == [{"inference": [0.25, 0.5]}, {}]
 
 
 def test_an_interrupt_stores_what_was_measured_and_goes_on_up(take: Take, tmp_path: Path) -> None:
-    def act(watch: Watch) -> Outcome:
+    def act(watch: Watch) -> Measured:
         sampled(watch)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         take(cases(1, 2), Workers([act]))
     (record,) = load(tmp_path / "run").records
-    assert (record["status"], record["error"]) == ("error", "interrupted (Ctrl-C)")
-    assert record["samples"] == [0.25, 0.5]
+    assert (record.outcome.status, record.outcome.error) == ("error", "interrupted (Ctrl-C)")
+    assert samples_of(record) == {"inference": [0.25, 0.5]}
 
 
 def test_what_the_machine_can_do_is_asked_with_the_variables_of_each_case(
     take: Take, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def find_place(case: Case, pool: Pool) -> Place:
-        return Place("cpu", {"cpu_limits": case.config.env_set["LIMIT"]})
+        return Place("cpu", Machine(cpu_limits=case.config.env_set["LIMIT"]))
 
     monkeypatch.setattr(runner, "find_place", find_place)
     records = take(cases(1, **{"env_set.LIMIT": ["SSE41", "AVX2"]}), Scripted()).records
-    assert [record["env_cpu_limits"] for record in records] == ["SSE41", "AVX2"]
+    assert [record.machine.cpu_limits for record in records] == ["SSE41", "AVX2"]
 
 
 def test_the_variables_of_threads_are_those_that_a_case_is_given(
@@ -277,8 +284,8 @@ def test_the_variables_of_threads_are_those_that_a_case_is_given(
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     planned = cases(1, **{"env_set.OMP_PROC_BIND": ["close", "spread"]})
     records = take(planned, Scripted()).records
-    assert [record["env_omp_proc_bind"] for record in records] == ["close", "spread"]
-    assert {record["env_omp_num_threads"] for record in records} == {"5"}
+    assert [record.machine.omp_proc_bind for record in records] == ["close", "spread"]
+    assert {record.machine.omp_num_threads for record in records} == {"5"}
 
 
 def test_a_device_that_cannot_be_used_is_told_before_anything_is_measured(take: Take, tmp_path: Path) -> None:
@@ -311,8 +318,10 @@ def test_the_api_measures_one_case_and_its_records_are_those_on_disk(tmp_path: P
     assert result.path == tmp_path / "records.jsonl"
     assert result.median("inference") > 0
     (record, *_) = load(tmp_path).records
-    assert record["median"] == result.median("inference")
-    assert record["cfg_threads"] == cpus.physical_cores()
+    assert [each.summary.median for each in record.series if each.phase == "inference" and each.summary] == [
+        result.median("inference")
+    ]
+    assert record.case.config.threads == cpus.physical_cores()
 
 
 def test_the_api_sweeps_and_a_failed_case_raises_nothing(tmp_path: Path) -> None:
@@ -320,7 +329,7 @@ def test_the_api_sweeps_and_a_failed_case_raises_nothing(tmp_path: Path) -> None
     good, bad = result.cases()
     assert (good.status, bad.status) == ("ok", "error")
     assert not result.ok
-    assert "check model.input_shape" in bad.first["error"]
+    assert "check model.input_shape" in bad.first.outcome.error
 
 
 def test_the_api_writes_to_a_folder_of_the_run_by_default(
@@ -328,7 +337,7 @@ def test_the_api_writes_to_a_folder_of_the_run_by_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = run_one(**QUICK)
-    assert result.path == Path("outputs") / result.records[0]["run_id"] / "records.jsonl"
+    assert result.path == Path("outputs") / result.records[0].run.id / "records.jsonl"
     assert result.path.is_file()
 
 
@@ -340,7 +349,7 @@ def test_threads_that_openmp_binds_do_not_hide_the_other_cores(tmp_path: Path) -
         "result = microbench.run(model='relu', folder=sys.argv[1], "
         "measure={'rounds': 1, 'max_time': 0.01, 'min_time': 0, 'max_warmup': 0})\n"
         "record = result.records[0]\n"
-        "assert (record['cfg_threads'], record['env_physical_cores']) == (cores, cores), record\n"
+        "assert (record.case.config.threads, record.machine.physical_cores) == (cores, cores), record\n"
     )
     environment = {**os.environ, "OMP_PROC_BIND": "true"}
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True, env=environment)

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
+from factory import record_of
 
 from microbench.config import Config
-from microbench.records.record import RoundRecord, Status
+from microbench.records.record import BenchmarkWarning, Outcome, RoundRecord, Status, WarningCode
 from microbench.run.case import Case
 from microbench.run.patience import HOPELESS, LOST, SAMPLES, Patience
 from microbench.run.search import (
@@ -44,13 +44,12 @@ class Machine:
         isolation: of all cases.
     """
 
-    timed: Callable[..., list[RoundRecord]]
     times: Mapping[str, float | None]
     cost: float | Mapping[str, float] = 1.0
     formats: Mapping[str, str] = field(default_factory=dict)
     emulated: tuple[str, ...] = ()
     startup: float = 0.0
-    warned: Mapping[str, str] = field(default_factory=dict)
+    warned: Mapping[str, WarningCode] = field(default_factory=dict)
     isolation: str = "fork"
     clock: float = 0.0
     records: list[RoundRecord] = field(default_factory=list)
@@ -66,12 +65,12 @@ class Machine:
         for case in search.turns():
             self.cases.append(case)
             if case.known is not None:
-                self.records += self._records(case, None, (case.known.status, case.known.error or ""))
+                self.records.append(record_of(case=case, outcome=case.known))
                 continue
             self.clock += self.startup if case.round > last else 0.0
             self.clock += self._cost(case) if isinstance(self.cost, Mapping) else self.cost
             last = case.round
-            self.records += self._records(case, self._time(name_of(case)))
+            self.records.append(self._measured(case))
         return self.turns
 
     @property
@@ -99,70 +98,58 @@ class Machine:
         assert isinstance(self.cost, Mapping)
         return self.cost.get(name_of(case), 1.0)
 
-    def _time(self, name: str) -> float | None:
-        return self.times.get(name, self.times.get(name.split()[0]))
-
-    def _records(
-        self, case: Case, time: float | None, error: tuple[Status, str] = (Status.ERROR, "it broke")
-    ) -> list[RoundRecord]:
-        code = self.warned.get(name_of(case))
-        more = {"round": case.round, "started_at": f"{case.order} {case.round}"} | (
-            {"warnings": [{"code": code, "message": "doubtful"}]} if code else {}
-        )
-        return [record | more for record in self.timed([time], order=case.order, error=error)]
+    def _measured(self, case: Case) -> RoundRecord:
+        name = name_of(case)
+        time = self.times.get(name, self.times.get(name.split()[0]))
+        if time is None:
+            return record_of(case=case, outcome=Outcome(status=Status.ERROR, error="it broke"))
+        warnings = [BenchmarkWarning(self.warned[name], "doubtful")] if name in self.warned else []
+        return record_of({"inference": time}, case=case, warnings=tuple(warnings))
 
 
 def name_of(case: Case) -> str:
     return " ".join(case.overrides)
 
 
-@pytest.fixture
-def machine(timed: Any) -> Callable[..., Machine]:
-    return lambda times, **rest: Machine(timed, times, **rest)
-
-
-Make = Callable[..., Machine]
-
-
 class TestTrying:
-    def test_every_way_is_tried_once_before_any_is_tried_again(self, machine: Make) -> None:
-        found = machine({"plain": 4.0, "a": 3.0, "b": 2.0, "c": 1.0})
+    def test_every_way_is_tried_once_before_any_is_tried_again(self) -> None:
+        found = Machine({"plain": 4.0, "a": 3.0, "b": 2.0, "c": 1.0})
 
         assert found.run()[:4] == [("plain", 0), ("a", 0), ("b", 0), ("c", 0)]
 
-    def test_where_plain_eager_cannot_be_measured_nothing_else_is(self, machine: Make) -> None:
-        found = machine({"plain": None, "a": 3.0})
+    def test_where_plain_eager_cannot_be_measured_nothing_else_is(self) -> None:
+        found = Machine({"plain": None, "a": 3.0})
 
         assert found.run() == [("plain", 0)]
 
-    def test_the_best_is_tried_with_another_allocator_and_other_threads(self, machine: Make) -> None:
-        found = machine({"plain": 4.0, "a": 3.0, "b": 1.0})
+    def test_the_best_is_tried_with_another_allocator_and_other_threads(self) -> None:
+        found = Machine({"plain": 4.0, "a": 3.0, "b": 1.0})
 
         assert found.run()[3:5] == [("b allocator=tuned", 0), ("b threads=1", 0)]
 
-    def test_the_first_part_ends_with_its_share_of_the_budget(self, machine: Make) -> None:
-        found = machine({"plain": 9.0} | {f"way{index}": 1.0 for index in range(50)}, cost=10.0)
+    def test_the_first_part_ends_with_its_share_of_the_budget(self) -> None:
+        found = Machine({"plain": 9.0} | {f"way{index}": 1.0 for index in range(50)}, cost=10.0)
         tried = [name for name, number in found.run() if number == 0 and " " not in name]
 
         assert FIRST_PART * BUDGET - 10.0 <= 10.0 * len(tried) <= FIRST_PART * BUDGET
 
-    def test_what_there_was_no_time_for_is_named(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 3.0, "b": 2.0}, cost={"plain": 10.0, "a": 50.0})
+    def test_what_there_was_no_time_for_is_named(self) -> None:
+        found = Machine({"plain": 9.0, "a": 3.0, "b": 2.0}, cost={"plain": 10.0, "a": 50.0})
         found.run()
 
         assert found.left_out["b"] == "experiment.budget=100 (seconds) had no time left for it; raise it"
         assert ("b", 0) not in found.turns
 
-    def test_a_round_samples_for_a_share_of_the_budget_at_most(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 3.0})
+    def test_a_round_samples_for_a_share_of_the_budget_at_most(self) -> None:
+        found = Machine({"plain": 9.0, "a": 3.0})
         found.run(budget=6.0)
 
         assert len(found.turns) > 1
         for measure in (case.config.measure for case in found.cases if case.known is None):
             assert max(measure.min_time, measure.max_time, measure.max_warmup) <= SAMPLING * 6.0
 
-    def test_a_round_samples_no_longer_than_it_is_told(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 3.0})
+    def test_a_round_samples_no_longer_than_it_is_told(self) -> None:
+        found = Machine({"plain": 9.0, "a": 3.0})
         found.run(budget=1e6)
 
         measured = {case.config.measure.max_time for case in found.cases if case.known is None}
@@ -174,29 +161,29 @@ IN_FORMATS = {"plain": 9.0, "a": 3.0, "half": 1.0, "other": 1.0}
 
 
 class TestEmulation:
-    def test_a_format_that_is_emulated_is_not_tried_and_named(self, machine: Make) -> None:
-        found = machine(IN_FORMATS, formats=FORMATS, emulated=("bfloat16",))
+    def test_a_format_that_is_emulated_is_not_tried_and_named(self) -> None:
+        found = Machine(IN_FORMATS, formats=FORMATS, emulated=("bfloat16",))
         tried = {name for name, _ in found.run()}
 
         assert "half" not in tried
         assert "other" in tried
         assert found.left_out == {"half": "bfloat16 is emulated in fp32 here, which takes longer"}
 
-    def test_where_no_other_format_is_asked_for_it_is_tried(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "half": 1.0}, formats=FORMATS, emulated=("bfloat16",))
+    def test_where_no_other_format_is_asked_for_it_is_tried(self) -> None:
+        found = Machine({"plain": 9.0, "half": 1.0}, formats=FORMATS, emulated=("bfloat16",))
 
         assert ("half", 0) in found.run()
         assert not found.left_out
 
-    def test_where_nothing_is_emulated_all_are_tried(self, machine: Make) -> None:
-        found = machine(IN_FORMATS, formats=FORMATS)
+    def test_where_nothing_is_emulated_all_are_tried(self) -> None:
+        found = Machine(IN_FORMATS, formats=FORMATS)
 
         assert {name for name, _ in found.run()} > {"half", "other"}
 
 
 class TestLimits:
-    def test_a_way_has_a_share_of_the_budget_and_preparing_it_a_smaller_one(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 3.0, "b": 2.0})
+    def test_a_way_has_a_share_of_the_budget_and_preparing_it_a_smaller_one(self) -> None:
+        found = Machine({"plain": 9.0, "a": 3.0, "b": 2.0})
         found.run()
 
         assert found.cases[0].patience is None
@@ -204,92 +191,92 @@ class TestLimits:
             expected = Patience(BUDGET, PREPARING * BUDGET, ROUND * BUDGET, pytest.approx(best))
             assert found.first(name).patience == expected
 
-    def test_a_round_may_take_longer_than_its_share_where_plain_eager_does(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 3.0}, cost={"plain": 9.0})
+    def test_a_round_may_take_longer_than_its_share_where_plain_eager_does(self) -> None:
+        found = Machine({"plain": 9.0, "a": 3.0}, cost={"plain": 9.0})
         found.run()
         patience = found.first("a").patience
 
         assert patience is not None
         assert patience.whole == MOST * 9.0 > ROUND * BUDGET
 
-    def test_a_way_has_no_more_time_than_the_first_part_has_left(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 1.0, "b": 1.0}, cost={"a": 40.0})
+    def test_a_way_has_no_more_time_than_the_first_part_has_left(self) -> None:
+        found = Machine({"plain": 9.0, "a": 1.0, "b": 1.0}, cost={"a": 40.0})
         found.run()
         patience = found.first("b").patience
 
         assert patience is not None
         assert patience.whole == pytest.approx(FIRST_PART * BUDGET - 41.0)
 
-    def test_samples_do_not_end_a_round_of_the_final(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 1.0})
+    def test_samples_do_not_end_a_round_of_the_final(self) -> None:
+        found = Machine({"plain": 9.0, "a": 1.0})
         found.run()
         finals = [case for case in found.cases if case.round and name_of(case) != "plain"]
 
         assert finals
         assert {case.patience and case.patience.best for case in finals} == {math.inf}
 
-    def test_inline_nothing_is_cut_off(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 1.0}, isolation="inline")
+    def test_inline_nothing_is_cut_off(self) -> None:
+        found = Machine({"plain": 9.0, "a": 1.0}, isolation="inline")
         found.run()
 
         assert {case.patience for case in found.cases} == {None}
 
 
 class TestFinal:
-    def test_a_variation_that_is_faster_reaches_it(self, machine: Make) -> None:
-        found = machine({"plain": 4.0, "a": 1.0, "a allocator=tuned": 0.5})
+    def test_a_variation_that_is_faster_reaches_it(self) -> None:
+        found = Machine({"plain": 4.0, "a": 1.0, "a allocator=tuned": 0.5})
         found.run()
 
         assert found.finalists() == {"plain", "a allocator=tuned"}
 
-    def test_what_is_far_behind_the_best_is_not_in_it(self, machine: Make) -> None:
+    def test_what_is_far_behind_the_best_is_not_in_it(self) -> None:
         times = {"plain": 9.0, "a": 1.0, "near": CLOSE * 0.99, "far": CLOSE * 1.01, "a threads=1": 5.0}
-        found = machine(times)
+        found = Machine(times)
         found.run()
 
         assert found.finalists() == {"plain", "a", "near", "a allocator=tuned"}
 
-    def test_what_is_slower_than_plain_eager_is_not_in_it(self, machine: Make) -> None:
-        found = machine({"plain": 1.0, "slow": 1.05})
+    def test_what_is_slower_than_plain_eager_is_not_in_it(self) -> None:
+        found = Machine({"plain": 1.0, "slow": 1.05})
 
         assert found.run() == [("plain", 0), ("slow", 0)]
 
-    def test_it_has_no_more_than_so_many_leaders(self, machine: Make) -> None:
-        found = machine({"plain": 9.0} | {f"way{index}": 1.0 + index / 1000 for index in range(10)})
+    def test_it_has_no_more_than_so_many_leaders(self) -> None:
+        found = Machine({"plain": 9.0} | {f"way{index}": 1.0 + index / 1000 for index in range(10)})
         found.run()
 
         assert len(found.finalists()) == 1 + LEADERS
 
-    def test_in_each_round_baseline_and_leaders_take_turns(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 1.0, "b": 1.01})
+    def test_in_each_round_baseline_and_leaders_take_turns(self) -> None:
+        found = Machine({"plain": 9.0, "a": 1.0, "b": 1.01})
         turns = found.run()
 
         for number in range(1, LEAST_ROUNDS + 1):
             assert {name for name, each in turns if each == number} == found.finalists()
 
-    def test_what_failed_does_not_lead(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "broken": None, "a": 3.0})
+    def test_what_failed_does_not_lead(self) -> None:
+        found = Machine({"plain": 9.0, "broken": None, "a": 3.0})
         found.run()
 
         assert "broken" not in found.finalists()
         assert "a" in found.finalists()
 
-    @pytest.mark.parametrize("code", ["implausible", "unverified"])
-    def test_what_may_not_do_its_work_does_not_lead(self, code: str, machine: Make) -> None:
-        found = machine({"plain": 9.0, "empty": 0.1, "a": 3.0}, warned={"empty": code})
+    @pytest.mark.parametrize("code", [WarningCode.IMPLAUSIBLE, WarningCode.UNVERIFIED])
+    def test_what_may_not_do_its_work_does_not_lead(self, code: WarningCode) -> None:
+        found = Machine({"plain": 9.0, "empty": 0.1, "a": 3.0}, warned={"empty": code})
         found.run()
 
         assert "empty" not in found.finalists()
         assert "a" in found.finalists()
 
-    def test_where_nothing_but_the_baseline_could_be_measured_there_is_none(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "broken": None})
+    def test_where_nothing_but_the_baseline_could_be_measured_there_is_none(self) -> None:
+        found = Machine({"plain": 9.0, "broken": None})
 
         assert found.run() == [("plain", 0), ("broken", 0)]
 
-    def test_it_has_more_than_its_least_rounds_while_the_budget_lasts(self, machine: Make) -> None:
+    def test_it_has_more_than_its_least_rounds_while_the_budget_lasts(self) -> None:
         times = {"plain": 9.0, "a": 1.0, "a allocator=tuned": 5.0, "a threads=1": 5.0}
-        found = machine(times, cost=5.0, startup=2.0)
+        found = Machine(times, cost=5.0, startup=2.0)
         turns = found.run()
 
         assert found.clock <= BUDGET
@@ -297,24 +284,22 @@ class TestFinal:
 
     @pytest.mark.parametrize("cost", [4.0, 11.0, 17.0, 26.0, 40.0])
     @pytest.mark.parametrize("startup", [0.0, 8.0])
-    def test_all_ends_with_the_budget_or_little_later(
-        self, cost: float, startup: float, machine: Make
-    ) -> None:
+    def test_all_ends_with_the_budget_or_little_later(self, cost: float, startup: float) -> None:
         times = {"plain": 9.0} | {f"way{index}": 1.0 for index in range(9)}
-        found = machine(times, cost=cost, startup=startup)
+        found = Machine(times, cost=cost, startup=startup)
         found.run()
 
         assert found.clock <= (1 + OVERRUN) * BUDGET + cost
 
-    def test_all_that_lead_are_in_it_where_there_is_time_for_two_rounds(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 1.0, "b": 1.01}, cost=11.0)
+    def test_all_that_lead_are_in_it_where_there_is_time_for_two_rounds(self) -> None:
+        found = Machine({"plain": 9.0, "a": 1.0, "b": 1.01}, cost=11.0)
         turns = found.run()
 
         assert found.finalists() == {"plain", "a", "b"}
         assert max(number for _, number in turns) == FEWEST
 
-    def test_where_time_is_short_the_fastest_alone_is_in_it(self, machine: Make) -> None:
-        found = machine({"plain": 9.0, "a": 1.0, "b": 1.01}, cost=16.0)
+    def test_where_time_is_short_the_fastest_alone_is_in_it(self) -> None:
+        found = Machine({"plain": 9.0, "a": 1.0, "b": 1.01}, cost=16.0)
         turns = found.run()
 
         assert found.finalists() == {"plain", "a"}
