@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec import convert
 
 from microbench.config import Config
 from microbench.errors import SkippedError, UserError
 from microbench.host import allocator, state
+from microbench.records.record import Process
 from microbench.system import cpus, machine
 
 SCRIPT = """
 import json, resource, sys
-import torch
+import msgspec, torch
 from microbench.config import Config
 from microbench.host import state
 
@@ -28,7 +30,7 @@ def look():
     return {
         "not_zero": int((denormals * 1.0).count_nonzero()),
         "threads": torch.get_num_threads(),
-        "cpus": state.turned_out(tuned=False)["cpus"],
+        "cpus": state.turned_out(tuned=False).cpus,
     }
 
 def faults():
@@ -39,32 +41,32 @@ def faults():
 
 config = Config(**json.loads(sys.argv[1]))
 before, faults_before = look(), (faults(), faults())[1]
-with state.prepared(config, threads=2) as environment:
+with state.prepared(config, threads=2) as process:
     within, faults_within = look(), (faults(), faults())[1]
-print(json.dumps([before, environment, within, look(), faults_before, faults_within]))
+print(json.dumps([before, msgspec.to_builtins(process), within, look(), faults_before, faults_within]))
 """
 
 
-def in_a_process(**settings: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], float]:
-    """What a process says of itself: the environment, what it sees in that state, after it, faults saved."""
+def in_a_process(**settings: Any) -> tuple[Process, dict[str, Any], dict[str, Any], float]:
+    """What a process runs with, what it sees in that state and after it, and the share of faults left."""
     command = [sys.executable, "-c", SCRIPT, json.dumps(settings)]
     # Each block of this size is allocated on its own, however the shell has set the allocator.
     env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120)
-    before, environment, within, after, faults_before, faults_within = json.loads(done.stdout)
+    before, process, within, after, faults_before, faults_within = json.loads(done.stdout)
     assert after == before  # what can be put back is
-    return environment, within, before, faults_within / faults_before
+    return convert(process, Process), within, before, faults_within / faults_before
 
 
 def test_a_process_that_asks_for_nothing_is_as_it_was() -> None:
-    environment, within, before, faults = in_a_process()
-    assert environment == {
-        "allocator": machine.allocator(),
-        "threads": 2,
-        "interop_threads": torch.get_num_interop_threads(),
-        "cpus": cpus.text(cpus.usable()),
-        "flush_denormal": False,
-    }
+    process, within, before, faults = in_a_process()
+    assert process == Process(
+        allocator=machine.allocator(),
+        threads=2,
+        interop_threads=torch.get_num_interop_threads(),
+        cpus=cpus.text(cpus.usable()),
+        flush_denormal=False,
+    )
     assert within == before | {"threads": 2}
     assert within["not_zero"] == 2**20
     assert faults > 0.5
@@ -73,16 +75,16 @@ def test_a_process_that_asks_for_nothing_is_as_it_was() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="binds to CPUs and tunes glibc")
 def test_a_process_is_brought_into_the_state_that_is_asked_for() -> None:
     one = min(cpus.usable())
-    environment, within, _, faults = in_a_process(
+    process, within, _, faults = in_a_process(
         affinity=[one], allocator="tuned", flush_denormal=True, interop_threads=3
     )
-    assert environment == {
-        "allocator": f"{machine.allocator()}, tuned",
-        "threads": 2,
-        "interop_threads": 3,
-        "cpus": str(one),
-        "flush_denormal": True,
-    }
+    assert process == Process(
+        allocator=f"{machine.allocator()}, tuned",
+        threads=2,
+        interop_threads=3,
+        cpus=str(one),
+        flush_denormal=True,
+    )
     assert within == {"not_zero": 0, "threads": 2, "cpus": str(one)}  # in both threads
     assert faults < 0.1
 

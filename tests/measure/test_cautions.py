@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from microbench.measure.cautions import Changes, Wanted, cautions, not_repeatable
 from microbench.measure.warmup import Warmup
@@ -22,11 +23,11 @@ def summary(
     """A summary with a median of one second and an interval of that half-width around it."""
     low, high = (None, None) if half_width is None else (1 - half_width, 1 + half_width)
     fields = {"n": n, "median": 1.0, "ci_low": low, "ci_high": high, "drift": drift, "drift_p": drift_p}
-    return replace(summarize([1.0]), **fields)
+    return structs.replace(summarize([1.0]), **fields)
 
 
 def series(phase: str, found: Summary) -> Series:
-    return Series(phase, "fake", array("d", [1.0]), summary=found)
+    return Series(phase, "fake", [1.0], summary=found)
 
 
 def found(

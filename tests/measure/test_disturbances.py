@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from microbench.measure.disturbances import Surroundings, disturbances
 from microbench.records.record import BenchmarkWarning, Readings, WarningCode
@@ -43,7 +44,7 @@ UNTOLD = {
 
 
 def found(around: Surroundings = PLAIN, **readings: Any) -> list[BenchmarkWarning]:
-    return list(disturbances(replace(QUIET, **readings), around))
+    return list(disturbances(structs.replace(QUIET, **readings), around))
 
 
 def codes(around: Surroundings = PLAIN, **readings: Any) -> list[str]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import torch
+from factory import QUIET
 from fakes import FakeClock, FakeDevice
 from msgspec.structs import replace
 
@@ -16,7 +18,6 @@ from microbench.devices import cpu
 from microbench.measure.disturbances import Surroundings
 from microbench.profile import peaks, peaks_cache
 from microbench.records.peaks import Peaks
-from microbench.records.record import Readings
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -308,7 +309,7 @@ def test_measuring_finds_every_peak_and_leaves_torchs_state_alone(monkeypatch: p
     sizes = [size for size, _ in found.bandwidths]
     assert sizes[0] == peaks.LEAST_BYTES
     assert sizes == sorted(set(sizes))
-    assert Peaks.from_plain(json.loads(json.dumps(found.plain()))) == found
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Peaks) == found
 
 
 @pytest.mark.parametrize("disturbed", [True, False])
@@ -335,7 +336,7 @@ def test_where_a_look_takes_long_there_are_fewer(monkeypatch: pytest.MonkeyPatch
 
 def busy(waited: float, foreign: float) -> Any:
     """Sensors of a process whose threads waited so long a second, while others kept so many CPUs busy."""
-    readings = Readings(2.0, 0.0, None, None, 0, 1.0, 0.0, waited, foreign, 0.0, 0.0, 0, None)
+    readings = replace(QUIET, sampling_seconds=2.0, run_delay=waited, foreign_cpus=foreign)
     around = Surroundings(2, 2, None, "glibc", ["powersave"], True, False)
     return SimpleNamespace(readings=lambda calls: readings, surroundings=lambda threads, allocator: around)
 

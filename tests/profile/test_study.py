@@ -1,10 +1,10 @@
 import torch
 from torch import Tensor, nn
 
-from microbench.analysis.calls import Kind
 from microbench.devices import find
 from microbench.profile.study import Study, measure_memory
 from microbench.profile.trace import trace
+from microbench.records.record import Kind
 
 KIB = 1024
 ROW = 256 * KIB  # bytes of the tensors below
@@ -50,7 +50,7 @@ def test_calls_have_places_among_the_rows_and_among_all_calls() -> None:
     model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 3))
     with torch.no_grad():
         study = Study(trace(model, lambda: model(torch.ones(1, 2))))
-    assert [(layer.name, layer.index, layer.order, layer.depth) for _, layer in study.layers()] == [
+    assert [(call.name, call.index, call.order, call.depth) for call in study.calls()] == [
         ("", None, 0, 0),
         ("0", None, 1, 1),
         ("0.0", 0, 2, 2),
@@ -63,21 +63,15 @@ def test_records_and_rows_say_the_same() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
     with torch.enable_grad():
         study = Study(trace(model, lambda: model(torch.ones(4, 2))), training=True)
-    told = {
-        (each.layer.name, each.phase, each.metric): (each.summary.median, each.unit)
-        for each in study.series("clock")
-        if each.layer is not None and each.summary is not None
-    }
-    assert told["0", "forward", "flops"] == (4 * 3 * (2 * 2 - 1 + 1), "FLOP")
-    assert told["0", "backward", "flops"][0] > 0
-    assert told["0", "forward", "params"] == (9, "1")
-    assert told["", "forward", "params"] == (9, "1")
-    for row in study.rows():
-        for (name, phase, metric), (value, _) in told.items():
-            if name == row.layer.name:
-                assert getattr(row.costs, "backward" if phase == "backward" else metric) == value
-        if row.layer.kind is Kind.CONTAINER:
-            assert row.costs.flops is None
+    model_call, linear, relu = study.calls()
+    assert (model_call.kind, model_call.params, model_call.flops) == (Kind.CONTAINER, 9, None)
+    assert (linear.flops, linear.params) == (4 * 3 * (2 * 2 - 1 + 1), 9)
+    assert linear.backward is not None
+    assert linear.backward > 0
+    assert (linear.times, linear.mem_peak) == ([], None)
+    for row, call in zip(study.rows(), (model_call, linear, relu), strict=True):
+        for name in ("params", "flops", "macc", "mem_r", "mem_w", "backward"):
+            assert getattr(row.costs, name) == getattr(call, name)
 
 
 class Solving(nn.Module):
@@ -89,8 +83,7 @@ def test_operators_that_no_rule_knows_are_recorded_and_only_they() -> None:
     model = nn.Sequential(nn.Linear(4, 4), Solving())
     with torch.no_grad():
         study = Study(trace(model, lambda: model(torch.eye(4))))
-    unknown = {each.layer.name for each in study.series("clock") if each.metric == "unknown" and each.layer}
-    assert unknown == {"1"}
+    assert {call.name: call.unknown for call in study.calls()} == {"": None, "0": None, "1": 2}
     assert [row.costs.unknown for row in study.rows()] == [None, None, 2]
 
 

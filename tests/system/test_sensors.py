@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import asdict, fields
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
 
 from microbench.records.record import Readings
 from microbench.system import cgroups, frequency, load, process, sensors, setup
@@ -190,6 +190,5 @@ def test_the_sensors_of_this_machine_read_without_an_error() -> None:
         sum(range(100_000))
     readings = found.readings(calls=1)
     assert readings.sampling_seconds > 0
-    for item in fields(readings):
-        value = getattr(readings, item.name)
-        assert value is None or value >= 0, item.name
+    for name, value in asdict(readings).items():
+        assert value is None or value >= 0, name

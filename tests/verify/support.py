@@ -12,8 +12,8 @@ from microbench.devices import Device
 from microbench.engines import Job, Program
 from microbench.modes import Mode
 from microbench.options.compose import from_options
-from microbench.records.record import Check
 from microbench.verify import verify
+from microbench.verify.judging import Checked
 
 
 @cache
@@ -52,6 +52,6 @@ def program(of: Config) -> Program:
     return engines.prepare(Job(workload, of, mode.TRAINING))
 
 
-def checked(of: Config, ready: Program | None = None) -> Check:
+def checked(of: Config, ready: Program | None = None) -> Checked:
     """What comes of checking the answer of a program; by default the one that the case's engine makes."""
     return verify(of, *parts(of), ready or program(of))

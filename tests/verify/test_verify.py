@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from microbench.config import PrecisionConfig
 from microbench.engines import Program
 from microbench.measure import sampler
 from microbench.modes import train
-from microbench.records.record import Correctness
+from microbench.records.record import Check, Correctness
+from microbench.verify.judging import Checked
 from microbench.verify.reference import Reference
 from microbench.workloads import Workload
 from microbench.workloads.torchvision import CrossEntropy
@@ -38,40 +38,38 @@ def changed(case: Any, change: Callable[[Any], Any]) -> Program:
 class TestInference:
     def test_the_right_answer_is_the_same(self) -> None:
         found = checked(config(**OTHER))
-        assert (found.answer, found.error_abs, found.error_rel) == (Correctness.SAME, 0.0, 0.0)
-        assert (found.gradient_error, found.top1_agreement, found.reason) == (None, None, None)
-        assert found.tolerance == 1e-4
+        assert found == Checked(Check(Correctness.SAME, error_abs=0.0, error_rel=0.0, tolerance=1e-4))
 
     def test_a_lower_precision_is_off_by_its_rounding(self) -> None:
         found = checked(config(precision=BF16))
-        assert found.answer == Correctness.SAME
-        assert found.error_rel is not None
-        assert 1e-4 < found.error_rel < 2e-2
+        assert found.check.answer == Correctness.SAME
+        assert found.check.error_rel is not None
+        assert 1e-4 < found.check.error_rel < 2e-2
 
     @pytest.mark.parametrize("precision", [PrecisionConfig("fp32"), BF16])
     def test_an_output_that_is_scaled_is_not(self, precision: PrecisionConfig) -> None:
         case = config(**OTHER, precision=precision)
         found = checked(case, changed(case, lambda output: output * 1.05))
-        assert found.answer == Correctness.MISMATCH
-        assert found.error_rel == pytest.approx(0.05, abs=0.01)
+        assert found.check.answer == Correctness.MISMATCH
+        assert found.check.error_rel == pytest.approx(0.05, abs=0.01)
 
     def test_nor_is_one_without_the_bias(self) -> None:
         case = config(**OTHER)
         ready = program(case)
         module = ready.workload.module
         found = checked(case, replace(ready, call=lambda: module(*ready.workload.inputs) - module.bias))
-        assert found.answer == Correctness.MISMATCH
-        assert found.error_abs == pytest.approx(module.bias.abs().max().item(), rel=1e-5)
+        assert found.check.answer == Correctness.MISMATCH
+        assert found.check.error_abs == pytest.approx(module.bias.abs().max().item(), rel=1e-5)
 
     def test_nor_is_one_that_is_not_a_number(self) -> None:
         case = config(**OTHER)
         found = checked(case, changed(case, lambda output: output * float("nan")))
-        assert (found.answer, found.error_rel) == (Correctness.MISMATCH, inf)
+        assert (found.check.answer, found.check.error_rel) == (Correctness.MISMATCH, None)
 
     def test_nor_is_one_of_another_shape(self) -> None:
         case = config(**OTHER)
         found = checked(case, changed(case, lambda output: output.T))
-        assert found.answer == Correctness.MISMATCH
+        assert found.check.answer == Correctness.MISMATCH
         assert found.reason == "outputs of other shapes than eager fp32's: 3x2 instead of 2x3"
 
     @pytest.mark.parametrize("nothing", [None, 1.0, torch.empty(0, 3)])
@@ -81,39 +79,39 @@ class TestInference:
         case = config(**OTHER)
         monkeypatch.setattr(nn.Linear, "forward", lambda self, x: nothing)
         found = checked(case)
-        assert (found.answer, found.error_rel) == (Correctness.UNCLEAR, None)
+        assert (found.check.answer, found.check.error_rel) == (Correctness.UNCLEAR, None)
         assert found.reason is not None
         assert "nothing to compare" in found.reason
 
     def test_what_puts_out_nothing_where_eager_does_is_another_answer(self) -> None:
         case = config(**OTHER)
         found = checked(case, changed(case, lambda output: None))
-        assert found.answer == Correctness.MISMATCH
+        assert found.check.answer == Correctness.MISMATCH
         assert found.reason == "outputs of other shapes than eager fp32's: none instead of 2x3"
 
     def test_where_eager_fp32_is_not_a_number_either_it_is_the_same(self) -> None:
         found = checked(config(**OTHER, model__cls="torch.log", model__args=[]))
-        assert (found.answer, found.error_rel) == (Correctness.SAME, 0.0)
+        assert (found.check.answer, found.check.error_rel) == (Correctness.SAME, 0.0)
 
     def test_outputs_are_compared_however_they_are_nested(self, mine: None) -> None:
         case = config(**OTHER, model__cls="of_verify.Nests", model__args=[])
-        assert checked(case).answer == Correctness.SAME
+        assert checked(case).check.answer == Correctness.SAME
 
         def wrong(output: dict[str, Any]) -> dict[str, Any]:
             return output | {"more": (output["more"][0], output["more"][1] * 1.01)}
 
-        assert checked(case, changed(case, wrong)).answer == Correctness.MISMATCH
+        assert checked(case, changed(case, wrong)).check.answer == Correctness.MISMATCH
 
     def test_a_layer_that_overwrites_its_input_gets_it_back(self) -> None:
         case = config(**OTHER, model__cls="torch.sigmoid_", model__args=[])
         ready = program(case)
         for _ in range(3):
             ready.call()
-        assert checked(case, ready).answer == Correctness.SAME
+        assert checked(case, ready).check.answer == Correctness.SAME
 
     def test_what_draws_random_numbers_draws_the_same(self) -> None:
         case = config(**OTHER, model__cls="torch.nn.functional.dropout", model__args=[0.5])
-        assert checked(case).answer == Correctness.SAME
+        assert checked(case).check.answer == Correctness.SAME
 
     def test_what_draws_others_cannot_be_told(self) -> None:
         case = config(**OTHER, model__cls="torch.nn.functional.dropout", model__args=[0.5], batch_size=64)
@@ -122,7 +120,7 @@ class TestInference:
             return nn.functional.dropout(program(case).workload.inputs[0], 0.5)
 
         found = checked(case, changed(case, drawn_again))
-        assert found.answer == Correctness.UNCLEAR
+        assert found.check.answer == Correctness.UNCLEAR
         assert found.reason is not None
         assert "random numbers are drawn anew" in found.reason
 
@@ -138,9 +136,9 @@ class TestTraining:
             for _ in range(3):
                 trial.experiment.step(lambda: 0.0, 1)
         found = checked(case, ready)
-        assert (found.answer, found.reason) == (Correctness.SAME, None)
-        assert found.gradient_error is not None
-        assert found.gradient_tolerance == precision.gradient_tolerance
+        assert (found.check.answer, found.reason) == (Correctness.SAME, None)
+        assert found.check.gradient_error is not None
+        assert found.check.gradient_tolerance == precision.gradient_tolerance
 
     def test_gradients_that_miss_a_part_are_caught_though_the_output_is_right(self) -> None:
         case = config("train", **OTHER)
@@ -151,11 +149,11 @@ class TestTraining:
             return nn.functional.linear(inputs, module.weight, module.bias.detach())
 
         found = checked(case, replace(ready, call=detached))
-        assert (found.answer, found.error_rel) == (Correctness.MISMATCH, 0.0)
-        assert found.gradient_error is not None
+        assert (found.check.answer, found.check.error_rel) == (Correctness.MISMATCH, 0.0)
+        assert found.check.gradient_error is not None
         # The bias' gradient is the batch, 2, in each of 3 elements; the weight's the inputs' sum, 3 times.
         of_bias, of_weight = 3 * 2.0**2, 3 * inputs.sum(0).square().sum().item()
-        assert found.gradient_error == pytest.approx((of_bias / (of_bias + of_weight)) ** 0.5, rel=1e-5)
+        assert found.check.gradient_error == pytest.approx((of_bias / (of_bias + of_weight)) ** 0.5, rel=1e-5)
 
     @pytest.mark.parametrize(
         ("cls", "arguments"),
@@ -163,7 +161,7 @@ class TestTraining:
     )
     def test_what_drops_at_random_is_the_same(self, cls: str, arguments: list[Any]) -> None:
         case = config("train", **OTHER, model__cls=cls, model__args=arguments, model__input_grad=True)
-        assert checked(case).answer == Correctness.SAME
+        assert checked(case).check.answer == Correctness.SAME
 
     def test_modules_that_drop_at_random_drop_nothing_while_they_are_compared(self) -> None:
         case = config(
@@ -172,13 +170,13 @@ class TestTraining:
         ready = program(case)
         case.seed = 1  # other inputs, and other random numbers
         found = checked(case, ready)
-        assert (found.answer, found.error_rel) == (Correctness.SAME, 0.0)
+        assert (found.check.answer, found.check.error_rel) == (Correctness.SAME, 0.0)
 
     def test_gradients_that_vanish_by_cancelling_cannot_be_told(self) -> None:
         """The gradient of the sum of a softmax is zero: what is there is rounding."""
         options = {"model__cls": "torch.nn.Softmax", "model__args": [1], "model__input_grad": True}
         found = checked(config("train", precision=BF16, **options, batch_size=8))
-        assert found.answer == Correctness.UNCLEAR
+        assert found.check.answer == Correctness.UNCLEAR
 
 
 @pytest.fixture
@@ -198,26 +196,26 @@ class TestClassifier:
     def test_in_training_its_loss_is_compared(self) -> None:
         case = config("train", **OTHER)
         found = checked(case)
-        assert (found.answer, found.top1_agreement) == (Correctness.SAME, None)
+        assert (found.check.answer, found.check.top1_agreement) == (Correctness.SAME, None)
         wrong = checked(case, changed(case, lambda output: output * 1.5))
         assert wrong.reason is not None
         assert wrong.reason.startswith("the loss is off eager fp32's by")
 
     def test_in_inference_its_first_choices_are(self) -> None:
         case = config(**OTHER)
-        assert checked(case).top1_agreement == 1.0
-        assert checked(case, changed(case, torch.neg)).top1_agreement == 0.0
+        assert checked(case).check.top1_agreement == 1.0
+        assert checked(case, changed(case, torch.neg)).check.top1_agreement == 0.0
 
 
 def test_plain_eager_is_compared_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Reference, "timed_answer", None)
-    assert checked(config()).answer == Correctness.REFERENCE
-    assert checked(config("train")).answer == Correctness.REFERENCE
+    assert checked(config()).check.answer == Correctness.REFERENCE
+    assert checked(config("train")).check.answer == Correctness.REFERENCE
 
 
 def test_what_is_not_to_be_checked_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Reference, "timed_answer", None)
-    assert checked(config(**OTHER, verify=False)).answer == Correctness.OFF
+    assert checked(config(**OTHER, verify=False)).check.answer == Correctness.OFF
 
 
 def test_eager_fp32_is_run_once_more_only_where_it_has_to_explain_something(
