@@ -55,7 +55,8 @@ def by_microbench(case: str, threads: int) -> dict[str, float]:
         ]
         command += ["measure.max_samples=1000000", f"measure.max_warmup={seconds}"]
         subprocess.run(command, check=True, capture_output=True)
-        return {record["phase"]: record["median"] for record in read(Path(folder))}
+        (record,) = read(Path(folder))
+        return {each.phase: each.summary.median for each in record.series if each.summary is not None}
 
 
 def compare(case: str, rounds: int) -> dict[str, list[float]]:

@@ -48,11 +48,10 @@ def medians(options: Mapping[str, Any], rounds: int, seconds: float, threads: in
             **options,
         )
     found: dict[str, list[float]] = {PYTHON: [], CPP: []}
-    for record in sorted(result.records, key=lambda record: record["round"]):
-        if record["error"]:
-            raise SystemExit(record["error"])
-        if record["phase"] == "inference":
-            found[record["cfg_engine"]].append(record["median"])
+    for case in result.cases():
+        if not case.ok:
+            raise SystemExit(next(iter(case.failures.values())).outcome.error)
+        found[case.config.engine.name] += case.estimates["inference"].medians.values()
     return found
 
 

@@ -15,9 +15,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import microbench
-from microbench.analysis.calls import Kind
+from microbench import Result
 from microbench.analysis.profile import Profile
-from microbench.records.result import Result
+from microbench.records.record import Kind
 
 MODELS = ("resnet50", "vit_b_16", "lstm", "mobilenet_v2")
 
@@ -33,8 +33,7 @@ def profiles(model: str, rounds: int, seconds: float) -> list[Profile]:
             memory=False,
             measure={"rounds": rounds, "max_time": seconds, "rel_ci": 1e-6},
         )
-    of_rounds = [[each for each in result.records if each["round"] == number] for number in range(rounds)]
-    return [Result(records, result.path).profile() for records in of_rounds]
+    return [Result([record], result.path).profile() for record in result.records]
 
 
 def shares(profile: Profile) -> tuple[float, float, float]:

@@ -40,8 +40,12 @@ def run(*options: str) -> tuple[float, float]:
 
 def measuring(folder: Path) -> float:
     """Seconds spent in the calls of all phases, the first and the warm-up's included."""
-    records = [record for record in load(folder).records if record["phase"] in ("inference", "first_call")]
-    return sum(sum(r["samples"]) * r["calls_per_sample"] + sum(r["warmup"]) for r in records)
+    series = [each for record in load(folder).records for each in record.series]
+    return sum(
+        sum(each.samples) * each.calls_per_sample + sum(each.warmup)
+        for each in series
+        if each.phase in ("inference", "first_call")
+    )
 
 
 def main() -> int:

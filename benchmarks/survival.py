@@ -17,7 +17,6 @@ The exit code is the number of violations. Linux only: it looks for processes in
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -31,10 +30,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from microbench.records.record import RoundRecord
 from microbench.records.result import load
-from microbench.records.store import FILE_NAME
+from microbench.records.store import FILE_NAME, read
 
 SWEEP = (
     "-m",
@@ -171,29 +170,17 @@ def with_a_torn_line(sweep: Sweep, share: float, usual: Usual) -> str:
 KILLS = (at_a_moment, in_a_write, at_a_moment, with_a_torn_line)
 
 
-def whole_records(file: Path) -> list[dict[str, Any]]:
+def whole_records(file: Path) -> list[RoundRecord]:
     """The records of the lines that are whole."""
-    records = []
-    for line in file.read_bytes().split(b"\n") if file.exists() else ():
-        with suppress(ValueError):
-            records.append(json.loads(line))
-    return records
+    return read(file) if file.exists() else []
 
 
-def measured(records: Sequence[dict[str, Any]]) -> Counter[tuple[int, int]]:
-    """How often each (case, round) was measured well, with all its records on disk."""
-    turns: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for record in records:
-        key = (record["order"], record["round"], record["run_id"], record["started_at"])
-        turns.setdefault(key, []).append(record)
-    return Counter(
-        (order, number)
-        for (order, number, *_), turn in turns.items()
-        if turn[0]["status"] == "ok" and len(turn) == turn[0]["n_series"]
-    )
+def measured(records: Sequence[RoundRecord]) -> Counter[tuple[int, int]]:
+    """How often each (case, round) was measured well."""
+    return Counter((record.case.order, record.round) for record in records if record.ok)
 
 
-def violations(before: list[dict[str, Any]], sweep: Sweep) -> Iterator[str]:
+def violations(before: list[RoundRecord], sweep: Sweep) -> Iterator[str]:
     """What is wrong after a sweep was completed, of which there were these records before."""
     if (code := sweep.process.returncode) != 0:
         yield f"it was not completed: exit code {code}"
@@ -207,10 +194,10 @@ def violations(before: list[dict[str, Any]], sweep: Sweep) -> Iterator[str]:
         yield f"measured more than once: {twice}"
     if len(measured(after)) != CASES:
         yield f"{len(measured(after))} rounds instead of {CASES}"
-    anew = len({record["started_at"] for record in after[len(before) :]})
+    anew = len(after) - len(before)
     if anew != CASES - len(measured(before)):
         yield f"measured {anew} rounds after the kill, where {CASES - len(measured(before))} were missing"
-    if len({record["run_id"] for record in after}) != 1:
+    if len({record.run.id for record in after}) != 1:
         yield "several runs"
 
 

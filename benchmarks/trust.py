@@ -24,9 +24,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from msgspec.structs import replace
+
 import microbench
 from microbench.config import MeasureConfig
 from microbench.records.cases import CaseResult
+from microbench.records.record import Series
 from microbench.records.result import Result
 
 HERE = Path(__file__).parent
@@ -75,17 +78,23 @@ class Share:
 
 def block(case: CaseResult, numbers: Sequence[int], factor: float = 1.0) -> Result:
     """A case with only these rounds, as if a run had had no others; its times multiplied by a factor."""
-    records = [
-        {**record, "median": record["median"] and record["median"] * factor}
-        for number in numbers
-        for record in case.rounds[number]
+    records = [case.rounds[number] for number in numbers]
+    scaled = [
+        replace(each, series=tuple(_times(series, factor) for series in each.series)) for each in records
     ]
-    return Result(records, Path())
+    return Result(scaled, Path())
 
 
-def verdict(a: Result, b: Result) -> str:
-    """What is said of the second result against the first."""
-    return str(microbench.compare(a, b).rows[0].verdict)
+def _times(series: Series, factor: float) -> Series:
+    """A series whose median is so many times what it was."""
+    if series.summary is None:
+        return series
+    return replace(series, summary=replace(series.summary, median=series.summary.median * factor))
+
+
+def verdict(a: Result, b: Result, by: str | None = None) -> str:
+    """What is said of the second result against the first, which `by` may tell apart."""
+    return str(microbench.compare(a, b, by=by).rows[0].verdict)
 
 
 def blocks(case: CaseResult, size: int) -> Iterator[Sequence[int]]:
@@ -139,7 +148,7 @@ def evaluate(cases: Sequence[CaseResult], copies: int, size: int) -> tuple[list[
                 planted[name].add(verdict(block(a, numbers), block(b, numbers, factor)) == "slower")
         for a in same:
             for b in slower:
-                real.add(verdict(block(a, numbers), block(b, numbers)) == "slower")
+                real.add(verdict(block(a, numbers), block(b, numbers), by="model.args") == "slower")
             estimate = block(a, numbers).cases()[0].estimates[phase]
             assert estimate.low is not None
             assert estimate.high is not None

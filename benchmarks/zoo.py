@@ -14,7 +14,7 @@ from rich.console import Console
 
 import microbench
 from microbench.options.catalog import torchvision_models
-from microbench.tables.sweep import sweep_table
+from microbench.tables.sweep import show_sweep
 
 FEW = {
     "rounds": 1,
@@ -33,9 +33,10 @@ def main(patterns: list[str]) -> int:
     cases = result.cases()
     failed = [case.first for case in cases if case.status != "ok"]
     out = Console(width=200, highlight=False)
-    out.print(sweep_table(cases, out))
+    show_sweep(cases, out)
     for record in failed:
-        out.print(f"{record['cfg_model']} {record['cfg_mode']}: {record['status']}: {record['error']}")
+        config, outcome = record.case.config, record.outcome
+        out.print(f"{config.model.name} {config.mode.name}: {outcome.status.value}: {outcome.error}")
     out.print(f"{len(names)} models, {len(cases)} cases, {len(cases) - len(failed)} ok, {len(failed)} failed")
     return len(failed)
 
