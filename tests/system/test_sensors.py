@@ -140,7 +140,7 @@ def test_surroundings_are_of_the_cpus_that_the_process_may_use(monkeypatch: pyte
     monkeypatch.setattr(cgroups, "cpu_quota", lambda: 1.5)
     monkeypatch.setattr(frequency, "governors", lambda among: [f"of {sorted(among)}"])
     monkeypatch.setattr(frequency, "boosts", lambda: False)
-    monkeypatch.setattr(setup, "on_battery", lambda: True)
+    monkeypatch.setattr(setup, "draining_battery", lambda: True)
     around = Sensors().surroundings(threads=4, allocator="glibc 2.36")
     assert vars(around) == {
         "threads": 4,
