@@ -70,15 +70,6 @@ def test_a_hook_of_the_users_sees_real_tensors() -> None:
     assert seen == [Tensor]
 
 
-def test_a_large_modules_parameters_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = nn.Linear(2, 2)
-    monkeypatch.setattr("microbench.watch.copy.LARGE", 16)
-    with called(model, (torch.ones(1, 2),), {}) as (root, *_):
-        assert root.module is not None
-        assert root.module.weight is not model.weight
-        assert root.module.weight.data_ptr() == model.weight.data_ptr()
-
-
 def test_parameters_in_one_piece_of_memory_are_so_where_they_are_copied() -> None:
     model = nn.RNN(2, 2)
     flat = torch.cat([each.detach().flatten() for each in model.parameters()])
