@@ -51,7 +51,7 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
 def test_each_folder_is_shown_as_its_run_ended(capsys: pytest.CaptureFixture[str]) -> None:
     one, sweep = shown(capsys, "one"), shown(capsys, "sweep/records.jsonl")
     assert one[1] == "dense infer, batch 8, fp32, eager, cpu, input 8x1024"
-    assert one[-1] == "records: one/records.jsonl (3 series)"
+    assert one[-1] == "records: one/records.jsonl (3 rounds)"
     assert [line.split()[:2] for line in sweep if line.startswith("dense ")] == [
         ["dense", "8"],
         ["dense", "1"],

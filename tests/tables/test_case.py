@@ -109,7 +109,7 @@ class TestHeading:
 class TestFacts:
     def test_rounds_memory_why_it_stopped_warm_up_and_first_call(self, make_case: MakeCase) -> None:
         assert facts(case_of(*make_case(TRAIN | {"first_call": (0.25, None)}))) == (
-            "1 round · peak memory 1.50 GiB · stopped: the interval is narrow enough (measure.rel_ci) · "
+            "1 round · peak memory 1.50 GiB · stopped: interval narrow enough (measure.rel_ci) · "
             "warm-up 5 steps · first call 250 ms"
         )
 
@@ -135,8 +135,8 @@ class TestFacts:
             for record in make_case(INFER, round=number, rounds=3, stop_reason=reason)
         ]
         assert facts(case_of(*records)).split(" · ")[2] == (
-            "stopped: time was up (measure.max_time) in 2, "
-            "the interval is narrow enough (measure.rel_ci) in 1"
+            "stopped: time limit reached (measure.max_time) in 2, "
+            "interval narrow enough (measure.rel_ci) in 1"
         )
 
     @pytest.mark.parametrize("reason", StopReason)

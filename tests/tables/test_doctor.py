@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from msgspec.structs import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def test_the_parts_come_in_their_order(doctored: Any, shown: Shown) -> None:
         "to do better, most useful first",
     ]
     assert lines[0].startswith("Some CPU, 4 cores")
-    assert lines[-1] == "records: outputs/run/records.jsonl (12 series)"
+    assert lines[-1] == "records: outputs/run/records.jsonl (12 rounds)"
 
 
 def test_one_sentence_says_what_is_told_apart(doctored: Any, shown: Shown) -> None:

@@ -10,7 +10,7 @@ from microbench.tables.labels import count, items, label, machine, relative
 
 from .support import INFER, TRAIN, MakeCase, case_of, cases
 
-MACHINE = "Some CPU, 4 cores · 4 threads · torch 2.9 · Python 3.12 · glibc malloc · Linux 6"
+MACHINE = "Some CPU, 4 cores · 4 threads · torch 2.11 · Python 3.12 · glibc malloc · Linux 6"
 
 
 def test_the_machine_is_what_all_cases_ran_on(make_case: MakeCase) -> None:
@@ -38,7 +38,7 @@ def test_what_cases_do_not_share_is_no_name_of_the_machine(make_case: MakeCase) 
         make_case(INFER, order=0, threads=1),
         make_case(INFER, order=1, threads=2, env={"allocator": "jemalloc"}),
     )
-    assert machine(several) == "Some CPU, 4 cores · torch 2.9 · Python 3.12 · Linux 6"
+    assert machine(several) == "Some CPU, 4 cores · torch 2.11 · Python 3.12 · Linux 6"
 
 
 def test_a_case_is_named_by_what_it_is(make_case: MakeCase) -> None:

@@ -23,18 +23,18 @@ def shown(*made: list[RoundRecord], rendered: Rendered, width: int = 300) -> lis
 def test_one_case_is_shown_with_machine_facts_and_place(make_case: MakeCase, rendered: Rendered) -> None:
     case = make_case(TRAIN | {"first_call": (0.25, None)}, batch_size=4, threads=2)
     lines = shown(case, rendered=rendered)
-    assert lines[0] == "Some CPU, 4 cores · 2 threads · torch 2.9 · Python 3.12 · glibc malloc · Linux 6"
+    assert lines[0] == "Some CPU, 4 cores · 2 threads · torch 2.11 · Python 3.12 · glibc malloc · Linux 6"
     assert lines[1] == "resnet18 train, batch 4, fp32, eager, cpu, input 4x3x224x224"
     assert lines[-2] == (
-        "1 round · peak memory 1.50 GiB · stopped: the interval is narrow enough (measure.rel_ci) · "
+        "1 round · peak memory 1.50 GiB · stopped: interval narrow enough (measure.rel_ci) · "
         "warm-up 5 steps · first call 250 ms"
     )
-    assert lines[-1] == "records: outputs/x/records.jsonl (6 series)"
+    assert lines[-1] == "records: outputs/x/records.jsonl (6 rounds)"
 
 
 def test_the_records_of_all_rounds_are_counted(make_case: MakeCase, rendered: Rendered) -> None:
     lines = shown(over_rounds(make_case, 0.01, 0.02, 0.03), rendered=rendered)
-    assert lines[-1] == "records: outputs/x/records.jsonl (3 series)"
+    assert lines[-1] == "records: outputs/x/records.jsonl (3 rounds)"
     assert any(line.startswith("3 rounds · ") for line in lines)
 
 
@@ -63,7 +63,7 @@ def test_several_cases_are_a_table_with_what_its_intervals_are(
         ["resnet18", "1"],
     ]
     assert lines[4] == "±: half of the 50 % interval over 2 rounds, as a share of the median"
-    assert lines[-1] == "records: outputs/x/records.jsonl (4 series)"
+    assert lines[-1] == "records: outputs/x/records.jsonl (4 rounds)"
 
 
 def test_warnings_of_several_cases_name_theirs(make_case: MakeCase, rendered: Rendered) -> None:
