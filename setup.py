@@ -6,7 +6,13 @@ setup(
     packages=[*find_packages(include=["microbench*"]), "microbench.conf"],
     package_dir={"microbench.conf": "conf"},
     package_data={
-        "microbench": ["py.typed", "reference/*", "engines/libtorch/*.cpp", "engines/libtorch/*.h"],
+        "microbench": [
+            "py.typed",
+            "records/*.json",
+            "reference/*",
+            "engines/libtorch/*.cpp",
+            "engines/libtorch/*.h",
+        ],
         "microbench.conf": ["**/*.yaml"],
     },
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from cli import warm
+from end_to_end import warm
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
