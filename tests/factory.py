@@ -99,7 +99,7 @@ def record_of(
     outcome: Outcome | None = None,
     case: Case | None = None,
     calls: Sequence[Any] = (),
-    **told: Any,
+    **fields: Any,
 ) -> RoundRecord:
     """The record of one round.
 
@@ -114,7 +114,7 @@ def record_of(
         outcome: how it ended; by default well.
         case: the case, in place of `config`, `order` and `round`.
         calls: of a profile.
-        told: fields of the outcome.
+        fields: of the outcome.
     """
     case = case or Case(config or configured(), (), order, round)
     outcome = Outcome(process=replace(PROCESS, threads=case.config.threads)) if outcome is None else outcome
@@ -124,7 +124,7 @@ def record_of(
         round=case.round,
         started_at=started_at or f"2026-01-01T00:{case.round:02}:{case.order:02}.000+00:00",
         machine=machine,
-        outcome=replace(outcome, **told),
+        outcome=replace(outcome, **fields),
         series=tuple(_series(phase, each) for phase, each in (times or {}).items()),
         calls=tuple(calls),
     )
@@ -134,6 +134,11 @@ def _series(phase: str, times: float | Sequence[float] | Series) -> Series:
     if isinstance(times, Series):
         return times
     return series_of(phase, [times] * 20 if isinstance(times, (int, float)) else times)
+
+
+def told(records: Sequence[RoundRecord], **outcome: Any) -> list[RoundRecord]:
+    """The records with these fields of their outcome."""
+    return [replace(each, outcome=replace(each.outcome, **outcome)) for each in records]
 
 
 def measured_of(record: RoundRecord) -> Measured:

@@ -90,7 +90,7 @@ class TestCasesBeside:
         beside = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)}, order=1)
         (found,), (rest,) = layerwise(cases_of([*beside, *timed(train(7, 8), order=own, mode="train")]))
         assert found.whole(0) == pytest.approx(0.3)
-        assert rest.first["order"] == own
+        assert rest.spec.order == own
 
     def test_nothing_that_was_measured_is_in_no_table(self, timed: Timed) -> None:
         part = timed(train(7, 8), order=9, mode="train", model__part="conv")

@@ -12,11 +12,11 @@ import torchvision
 
 from microbench.analysis import published
 from microbench.analysis.published import Cell, Row
+from microbench.api import Result
 from microbench.cli.list import layers
 from microbench.errors import UserError
 from microbench.records.cases import CaseResult, cases_of
 from microbench.records.record import RoundRecord, Status
-from microbench.records.result import Result
 
 XEON = ("Intel Xeon Platinum 8180 @ 2.50GHz", "torch 1.2.0 / torchvision 0.4.0")
 TITAN = ("Titan 1080Ti 12 GB", "Pytorch 0.4.1")
@@ -107,13 +107,6 @@ class TestVariants:
     def test_several_engines_may_stand_for_one(self, engine: str, timed: Timed) -> None:
         case = only(timed([1.0], **RESNET, engine=engine, engine__freezing=True))
         assert published.load("poros").variant(case) == "poros"
-
-    def test_a_record_from_before_there_were_layouts_is_plain(self, timed: Timed) -> None:
-        made = timed([1.0], **RESNEXT)
-        for record in made:
-            for key in ("layout", "cache_weights", "experiment"):
-                del record["config"][key]
-        assert published.load("convnet_benchmark_pytorch").variant(only(made)) == "native"
 
 
 class TestPublished:

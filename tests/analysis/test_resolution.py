@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from microbench.analysis.resolution import Resolution, resolution_of
 from microbench.records.cases import cases_of
-from microbench.records.record import RoundRecord
+from microbench.records.record import Call, Kind, RoundRecord
 from microbench.stats.resolution import detectable
 
 FIRST, SECOND = [1.0, 1.1, 0.9, 1.0, 1.2, 1.0], [1.05, 1.0, 1.0, 0.9, 1.1, 1.1]
@@ -39,9 +40,8 @@ def test_the_deviation_is_that_of_the_rounds_log_ratios(doctored: Any) -> None:
 
 def test_the_calls_within_a_profile_are_not_taken_for_the_model(doctored: Any) -> None:
     plain = doctored(FIRST, SECOND)
-    lat = [{**each, "metric": "lat", "layer_order": 0, "median": 9 * each["median"]} for each in plain]
-    pairs = zip(lat, plain, strict=True)
-    assert found([record for pair in pairs for record in pair]) == found(plain)
+    call = Call(name="", index=0, order=0, depth=0, kind=Kind.MODULE, type="Net", times=[9.0])
+    assert found([replace(each, calls=(call,)) for each in plain]) == found(plain)
 
 
 def test_what_disturbs_a_round_of_both_alike_does_not_count(doctored: Any) -> None:
@@ -80,7 +80,8 @@ def test_the_same_share_comes_from_within_as_intervals_say(doctored: Any) -> Non
     """Medians that scatter by what their intervals allow owe it all to the samples being few."""
     records = doctored(FIRST, SECOND, within=0.3)
     resolution = found(records)
-    errors = [(record["ci_high"] - record["ci_low"]) / 2 / 1.96 / record["median"] for record in records]
+    summaries = [series.summary for record in records for series in record.series]
+    errors = [each.half_width / 1.96 for each in summaries]
     expected = 2 * np.mean(np.square(errors)) / resolution.deviation**2
     assert resolution.from_within == pytest.approx(min(1.0, expected))
 

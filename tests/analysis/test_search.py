@@ -4,10 +4,11 @@ import math
 from typing import Any
 
 import pytest
+from factory import told
 
 from microbench.analysis.search import Found, found
 from microbench.records.cases import cases_of
-from microbench.records.record import Check, Correctness, RoundRecord, Status
+from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
 from microbench.run.search import time_of
 from microbench.verify.judging import Checked
 
@@ -75,7 +76,7 @@ def test_plain_eager_wins_where_nothing_else_was_measured(search: Any) -> None:
 def test_a_way_with_another_answer_cannot_win(timed: Any) -> None:
     wrong = timed([0.1], order=1, engine="wrong", **SETTINGS)
     records = timed([4.0], engine="eager", **SETTINGS)
-    answer = found(cases_of([*records, *({**each, "status": Status.MISMATCH} for each in wrong)]))
+    answer = found(cases_of([*records, *told(wrong, status=Status.MISMATCH)]))
 
     assert answer is not None
     assert answer.winner is answer.baseline
@@ -83,9 +84,9 @@ def test_a_way_with_another_answer_cannot_win(timed: Any) -> None:
 
 
 def test_a_way_that_is_implausibly_fast_cannot_win(timed: Any) -> None:
-    doubted = {"warnings": [{"code": "implausible", "message": "3e+15 FLOP/s"}]}
+    doubted = (BenchmarkWarning(WarningCode.IMPLAUSIBLE, "3e+15 FLOP/s"),)
     records = timed([4.0], engine="eager", **SETTINGS)
-    records += [each | doubted for each in timed([0.1], order=1, engine="export", **SETTINGS)]
+    records += told(timed([0.1], order=1, engine="export", **SETTINGS), warnings=doubted)
     answer = found(cases_of(records))
 
     assert answer is not None

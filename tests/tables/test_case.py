@@ -221,7 +221,7 @@ def test_a_preparation_is_shown_where_it_is_a_tenth_of_the_time_to_the_first_ans
 
 
 def test_a_part_of_a_model_is_named_beside_it(make_case: MakeCase, rendered: Rendered) -> None:
-    records = [{**record, "cfg_part": "layer1.0.conv1"} for record in make_case(INFER, mode="infer")]
+    records = make_case(INFER, mode="infer", part="layer1.0.conv1")
     title = rendered(using=lambda out: show_case(case_of(*records), out))[0]
     assert title.startswith("resnet18 layer1.0.conv1 infer, batch 8")
     assert "model input 8x3x224x224" in title

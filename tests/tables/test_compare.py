@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from io import StringIO
@@ -17,6 +16,7 @@ from microbench.analysis.break_even import PayOff
 from microbench.errors import NothingToCompareError, UserError
 from microbench.records.record import Check, Correctness, RoundRecord, Status
 from microbench.records.result import Result
+from microbench.records.store import Store
 from microbench.tables import terminal
 from microbench.tables.compare import interval_text, ratio_text, sentence, show_comparison
 from microbench.tables.ranking import pay_off_text, show_ranking
@@ -105,10 +105,10 @@ class TestComparison:
         assert lines[:2] == ["A: outputs/x/records.jsonl", "B: outputs/x/records.jsonl"]
         assert cells(lines[2]) == ["case", "phase", "A", "B", "ratio", "95 % interval", "verdict"]
         assert cells(lines[3]) == [
-            "dense infer, batch_size=8", "inference", "1.00 s", "1.20 s",
+            "dense infer, batch_size=8", "inference", "1.00 s", "1.21 s",
             "B/A 1.199", "1.184 to 1.214", "slower",
         ]  # fmt: skip
-        assert cells(lines[4])[:4] == ["dense infer, batch_size=1", "inference", "1.00 s", "1.04 s"]
+        assert cells(lines[4])[:4] == ["dense infer, batch_size=1", "inference", "1.00 s", "1.05 s"]
         more = comparison.rows[1].more_rounds
         assert cells(lines[4])[-1] == f"inconclusive: about {more} more rounds"
         assert lines[5].startswith("all 2 cases, inference: B/A 1.11, 95 % interval ")
@@ -159,9 +159,9 @@ class TestComparison:
 
     def test_a_result_or_where_it_lies(self, tmp_path: Path, timed: Any) -> None:
         for name, times, run_id in (("a", FAST, "r"), ("b", SLOW, "s")):
-            (tmp_path / name).mkdir()
-            text = "".join(json.dumps(record) + "\n" for record in timed(times, run_id=run_id))
-            (tmp_path / name / "records.jsonl").write_text(text)
+            with Store(tmp_path / name) as store:
+                for record in timed(times, run_id=run_id):
+                    store.append(record)
         places: list[Any] = [str(tmp_path / "a"), tmp_path / "a" / "records.jsonl", [tmp_path / "a"]]
         for place in (*places, microbench.load(tmp_path / "a")):
             (row,) = microbench.compare(place, tmp_path / "b").rows
@@ -183,17 +183,19 @@ class TestRanking:
         assert [cells(line) for line in lines[3:7]] == [
             ["dense infer, batch_size=8"],
             ["1", "allocator=tuned", "1.00 s", "fastest"],
-            ["2", "allocator=system", "1.20 s", "1.199", "1.191 to 1.207", "slower"],
+            ["2", "allocator=system", "1.21 s", "1.199", "1.191 to 1.207", "slower"],
             ["–", "allocator=tcmalloc", "skipped"],
         ]
         assert [cells(line)[:3] for line in lines[7:10]] == [
             ["dense infer, batch_size=1"],
             ["1", "allocator=system", "1.00 s"],
-            ["2", "allocator=tuned", "1.04 s"],
+            ["2", "allocator=tuned", "1.05 s"],
         ]
         assert cells(lines[8])[-1] == "1.00 s", "it is not told apart from the second"
         assert re.search(r"cannot be told apart from the fastest: about \d+ more rounds$", lines[9])
-        assert lines[10].endswith("ratio: over the fastest, above 1 is slower; same: within ±1.0 %")
+        assert lines[10].endswith(
+            "ratio: over the fastest, round by round; above 1 is slower; same: within ±1.0 %"
+        )
 
     def test_one_that_is_as_fast(self, timed: Any) -> None:
         tiny = [each * 1.002 for each in FAST]
@@ -229,7 +231,7 @@ class TestRanking:
         ]  # fmt: skip
         assert [cells(line) for line in lines[4:8]] == [
             ["1", "engine=compile", "1.00 s", "21.0 s", "101 calls", "fastest"],
-            ["2", "engine=eager", "1.20 s", "1.199", "1.191 to 1.207", "1.00 s", "slower"],
+            ["2", "engine=eager", "1.21 s", "1.199", "1.191 to 1.207", "1.00 s", "slower"],
             ["3", "engine=torchscript", "2.41 s", "2.398", "2.383 to 2.413", "2.00 s", "never", "slower"],
             ["–", "engine=export", "~100 ms~", "mismatch"],
         ]

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from msgspec.structs import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from microbench.records.peaks import Peaks
 from microbench.records.record import BenchmarkWarning, WarningCode
@@ -135,7 +135,7 @@ def test_a_case_that_failed_tells_nothing_apart(doctored: Any, shown: Shown) -> 
 
 def test_a_run_that_was_cut_short_shows_what_there_is(doctored: Any, shown: Shown) -> None:
     records = doctored(FIRST, SECOND, PEAKS)
-    of_first = [record for record in records if record["order"] == 0]
+    of_first = [record for record in records if record.case.order == 0]
     assert "too few rounds ended well" in line(shown(of_first), "too few")
     assert shown([]) == []
 

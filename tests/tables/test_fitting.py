@@ -25,7 +25,7 @@ from microbench.tables.published import show_reference
 
 from .support import TRAIN, MakeCase, Rendered, cases, over_rounds
 from .test_doctor import FIRST, PEAKS, SECOND
-from .test_layerwise import CONV, RELU, Made, infer
+from .test_layers import CONV, RELU, Made, infer
 from .test_profile import TIMED
 
 Show = Callable[[Console], None]
@@ -42,12 +42,10 @@ def kinds(make_case: MakeCase, timed: Any, doctored: Any) -> dict[str, Show]:
     """By its kind, what prints a table."""
     engines = ("eager", "compile", "onnxruntime")
     sweep = [timed([t * (1 + i) for t in FAST], i, engine=e) for i, e in enumerate(engines)]
-    training = [make_case(TRAIN, order=i, batch_size=2**i, model="wide_resnet101_2") for i in range(2)]
+    training = [make_case(TRAIN, order=i, batch_size=2**i, model="very_wide_resnet") for i in range(2)]
     searched = [
         timed([t * (3 - i) for t in FAST], i, engine=e, schedule="search") for i, e in enumerate(engines)
     ]
-    for record in (record for case in searched for record in case):
-        record["command"] = "run"
     made, other = Made(make_case), {"mode": "infer", "engine": "openvino"}
     layers = [
         *(made.whole(infer(0.1), **each) for each in ({"mode": "infer"}, other)),

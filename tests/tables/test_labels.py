@@ -18,19 +18,17 @@ def test_the_machine_is_what_all_cases_ran_on(make_case: MakeCase) -> None:
 
 
 def test_a_gpu_is_named_before_the_processor(make_case: MakeCase) -> None:
-    (record,) = make_case(INFER)
-    assert machine([case_of(record | {"env_gpu": "Some GPU"})]) == f"Some GPU · {MACHINE}"
+    assert machine([case_of(*make_case(INFER, env={"gpu": "Some GPU"}))]) == f"Some GPU · {MACHINE}"
 
 
 def test_one_core_and_one_thread_are_one(make_case: MakeCase) -> None:
-    (record,) = make_case(INFER, threads=1)
-    named = machine([case_of(record | {"env_physical_cores": 1})])
+    named = machine([case_of(*make_case(INFER, threads=1, env={"physical_cores": 1}))])
     assert named.startswith("Some CPU, 1 core · 1 thread · ")
 
 
 def test_threads_are_those_that_ran(make_case: MakeCase) -> None:
-    (record,) = make_case(INFER, threads=4)
-    assert " · 1 thread · " in machine([case_of(record | {"env_threads": 1})])
+    ran = make_case(INFER, threads=4, env={"threads": 1})
+    assert " · 1 thread · " in machine([case_of(*ran)])
 
 
 def test_what_cases_do_not_share_is_no_name_of_the_machine(make_case: MakeCase) -> None:
@@ -42,12 +40,12 @@ def test_what_cases_do_not_share_is_no_name_of_the_machine(make_case: MakeCase) 
 
 
 def test_a_case_is_named_by_what_it_is(make_case: MakeCase) -> None:
-    assert label(make_case(TRAIN)[0]) == "resnet18 train, batch 8, fp32, eager, cpu"
+    assert label(case_of(*make_case(TRAIN))) == "resnet18 train, batch 8, fp32, eager, cpu"
 
 
 def test_layers_have_items_and_models_images(make_case: MakeCase) -> None:
-    assert items(make_case(INFER, source="layer")[0]) == "items"
-    assert items(make_case(INFER)[0]) == "images"
+    assert items(case_of(*make_case(INFER, source="layer"))) == "items"
+    assert items(case_of(*make_case(INFER))) == "images"
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 rounds"), (1, "1 round"), (6, "6 rounds")])

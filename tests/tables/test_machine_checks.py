@@ -6,10 +6,12 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
+from factory import QUIET as QUIET_READINGS
+from factory import configured, split
+from msgspec.structs import replace
 
-from microbench.config import MeasureConfig
 from microbench.records.cases import cases_of
-from microbench.records.record import BenchmarkWarning, WarningCode
+from microbench.records.record import BenchmarkWarning, Machine, Process, WarningCode
 from microbench.tables.machine_checks import (
     RULES,
     SAID_BY,
@@ -51,7 +53,6 @@ QUIET = {
     "clock_step": 30e-9,
     "clock_cost": 40e-9,
 }
-SETTINGS = {"affinity": "none", "allocator": "system", "measure": vars(MeasureConfig())}
 """A machine on which nothing is left to do."""
 
 
@@ -59,10 +60,11 @@ def on(
     env: dict[str, Any] | None = None,
     readings: dict[str, float] | None = None,
     settings: dict[str, Any] | None = None,
-    warned: Collection[str] = (),
+    warned: Collection[WarningCode] = (),
 ) -> dict[str, Finding]:
     """The findings on the quiet machine, but for what is given."""
-    this = Seen(QUIET | (env or {}), SETTINGS | (settings or {}), readings or {}, warned)
+    machine, process = split(QUIET | (env or {}))
+    this = Seen(machine, process, configured(**(settings or {})), readings or {}, warned)
     return {each.name: each for each in findings(this)}
 
 
@@ -73,7 +75,7 @@ def test_on_a_quiet_machine_all_is_read_and_fine() -> None:
 
 
 def test_what_is_not_told_is_not_guessed_at() -> None:
-    found = [rule(Seen({}, SETTINGS, {})) for rule in RULES]
+    found = [rule(Seen(Machine(), Process(), configured(), {})) for rule in RULES]
     assert [each for each in found if each.value is not None or each.advice] == []
 
 
@@ -143,7 +145,7 @@ def test_what_does_no_harm_is_fine(
 
 
 def test_a_shorter_sample_needs_a_better_clock() -> None:
-    shorter = {"measure": vars(MeasureConfig(min_sample=1e-6))}
+    shorter = {"measure__min_sample": 1e-6}
     assert on()["clock"].advice is None
     assert on(settings=shorter)["clock"].advice is not None
 
@@ -197,12 +199,13 @@ def test_every_finding_with_advice_has_its_place() -> None:
 
 def test_readings_are_the_mean_over_rounds(doctored: Any) -> None:
     records = doctored([1.0, 1.0], [1.0, 1.0], state={"foreign_cpus": 0.3, "steal": None})
-    records[0]["foreign_cpus"] = 0.7
+    readings = replace(QUIET_READINGS, foreign_cpus=0.7)
+    records[0] = replace(records[0], outcome=replace(records[0].outcome, readings=readings))
     this = seen(cases_of(records))
     assert this.readings["foreign_cpus"] == pytest.approx((0.7 + 3 * 0.3) / 4)
     assert "steal" not in this.readings
-    assert this.env["cpu"] == "Some CPU"
-    assert this.config["batch_size"] == 1
+    assert this.machine.cpu == "Some CPU"
+    assert this.config.batch_size == 1
 
 
 def test_a_warning_that_no_advice_speaks_of_is_advice_itself(doctored: Any) -> None:

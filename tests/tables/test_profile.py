@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from microbench.analysis.calls import Costs, Kind, Layer, Row
@@ -15,7 +16,7 @@ from microbench.tables import profile as reports
 from microbench.tables.profile import ProfileTable, show_profile
 from microbench.tables.profile_table import table
 
-from .support import MakeCase, case_of
+from .support import INFER, MakeCase, case_of
 
 PEAKS = Peaks(4e11, 9e11, "conv3x3", "matmul", ((2**18, 2e11), (2**28, 5e10)), 2e-6)
 
@@ -169,7 +170,7 @@ def test_the_peaks_are_said_with_what_reached_them() -> None:
 
 
 def test_a_format_without_a_peak_is_said_to_be_emulated() -> None:
-    peaks = replace(PEAKS, bf16=None, bf16_by="", emulated=(("bfloat16", 2.3e9), ("float16", 1e9)))
+    peaks = structs.replace(PEAKS, bf16=None, bf16_by="", emulated=(("bfloat16", 2.3e9), ("float16", 1e9)))
     (note,) = [line for line in lines(replace(TIMED, peaks=peaks)) if line.startswith("measured peaks")]
     assert "(conv3x3), bf16 emulated (2.30 GFLOP/s in small products), fp16 emulated (1.00 GFLOP/s" in note
 
@@ -219,11 +220,9 @@ def test_profiles_of_a_sweep_say_what_tells_them_apart(
     monkeypatch.setattr(reports, "profile_of", lambda case: replace(TIMED, seconds=None))
     cases = []
     for order, setting in enumerate(settings):
-        size = setting.get("batch_size", 1)
-        records = make_case({"macc": (1.0, 0.0)}, mode="profile", order=order, batch_size=size)
-        for record in records:
-            record["config"]["model"] |= setting
-        cases.append(case_of(*records))
+        made = make_case(INFER, mode="profile", order=order, batch_size=setting.get("batch_size", 1))
+        cases.append(case_of(*made))
+        cases[-1].config.model.kwargs |= setting.get("kwargs", {})
     out = Console(file=io.StringIO(), width=200, highlight=False, color_system=None)
     reports.show_profiles(cases, out)
     assert isinstance(out.file, io.StringIO)

@@ -5,14 +5,16 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from factory import told
+from msgspec.structs import replace
 from rich.console import Console
 
 from microbench.analysis.search import found
 from microbench.records.cases import cases_of
-from microbench.records.record import RoundRecord, Status
+from microbench.records.record import Check, Correctness, RoundRecord, Status
 from microbench.tables.search import show_search
 
-CHECKED = {"answer": "same", "error_rel": 0.0123, "tolerance": 0.02}
+CHECKED = Check(Correctness.SAME, error_rel=0.0123, tolerance=0.02)
 Shown = Callable[..., str]
 
 
@@ -25,7 +27,8 @@ def shown(timed: Any) -> Shown:
         for order, (way, times) in enumerate(ways.items()):
             engine, precision = way.split()
             made = timed(times, order=order, engine=engine, precision=precision, schedule="search")
-            records += [{**each, **(CHECKED if order else {}), "command": f"run {way}"} for each in made]
+            made = told(made, check=CHECKED) if order else made
+            records += [replace(each, case=replace(each.case, command=f"run {way}")) for each in made]
         return printed(records)
 
     return show
@@ -76,7 +79,7 @@ def test_what_was_left_out_is_named_on_a_line_a_reason_and_the_answer_is_of_what
         times = [None] if error else [4.0 - order] * 4
         more = {"error": error} if error else {}
         records += timed(times, order=order, engine=engine, precision=precision, schedule="search", **more)
-    text = printed([{**each, "command": "run it"} for each in records])
+    text = printed(records)
 
     assert text.splitlines()[6:9] == [
         "not tried (pip install it): tensorrt fp16",
@@ -102,6 +105,6 @@ def test_where_nothing_is_faster_it_says_so(shown: Shown) -> None:
 
 
 def test_a_lead_that_may_be_luck_is_not_called_the_fastest(shown: Shown) -> None:
-    text = shown({"eager fp32": [1.0, 1.0, 2.0, 1.0], "compile fp32": [1.0, 1.4, 0.9, 1.1]})
+    text = shown({"eager fp32": [1.0, 1.0, 2.0, 1.0], "compile fp32": [1.0, 1.4, 0.9, 0.8]})
 
     assert "it cannot be told from plain eager: raise experiment.budget" in text

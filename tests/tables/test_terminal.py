@@ -29,7 +29,7 @@ def test_one_case_is_shown_with_machine_facts_and_place(make_case: MakeCase, ren
         "1 round · peak memory 1.50 GiB · stopped: interval narrow enough (measure.rel_ci) · "
         "warm-up 5 steps · first call 250 ms"
     )
-    assert lines[-1] == "records: outputs/x/records.jsonl (6 rounds)"
+    assert lines[-1] == "records: outputs/x/records.jsonl (1 round)"
 
 
 def test_the_records_of_all_rounds_are_counted(make_case: MakeCase, rendered: Rendered) -> None:

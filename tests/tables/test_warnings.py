@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from microbench.records.record import BenchmarkWarning, RoundRecord, WarningCode
 from microbench.records.result import Result
 from microbench.tables.warnings import show_remarks, show_warnings
@@ -67,7 +69,7 @@ class TestFailures:
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         failed = make_case({}, mode="infer", status="timeout", error="too long")
-        again = [record | {"started_at": "later"} for record in make_case(INFER, mode="infer")]
+        again = [replace(each, started_at="later") for each in make_case(INFER, mode="infer")]
         assert remarks(rendered, failed + again) == []
 
     def test_what_this_machine_cannot_run_is_told_with_what_would_help(
@@ -75,6 +77,11 @@ class TestFailures:
     ) -> None:
         skipped = make_case({}, status="skipped", error="allocator=jemalloc needs libjemalloc; install it")
         assert remarks(rendered, skipped) == ["skipped: allocator=jemalloc needs libjemalloc; install it"]
+
+
+def bimodal(warning: BenchmarkWarning) -> BenchmarkWarning:
+    """The warning under a code that has no figure."""
+    return replace(warning, code=WarningCode.BIMODAL)
 
 
 class TestWarnings:
@@ -116,7 +123,10 @@ class TestWarnings:
                 batch_size=2**order,
                 warnings=(*(() if order % 2 else (drifts,)), *((battery,) if order < 3 else ())),
             )
-            return [record | {"drift": -order / 100} for record in made]
+            (whole,) = made[0].series
+            assert whole.summary is not None
+            drifting = replace(whole, summary=replace(whole.summary, drift=-order / 100))
+            return [replace(made[0], series=(drifting,))]
 
         made = [of(order) for order in range(30)]
         result = Result([record for case in made for record in case], Path("out put/records.jsonl"))
@@ -139,13 +149,16 @@ class TestWarnings:
         ]
         for each in made:
             each[:] = [
-                record | {"warnings": [w | {"code": "of_another_version"} for w in record["warnings"]]}
+                replace(
+                    record,
+                    outcome=replace(record.outcome, warnings=tuple(map(bimodal, record.outcome.warnings))),
+                )
                 for record in each
             ]
         (told,) = remarks(rendered, *made)
         assert told == (
             "warning: 2 of 3 cases, worst resnet18 infer, batch_size=2: "
-            "it drifts; wait (in 2 of 3 rounds) [of_another_version]"
+            "it drifts; wait (in 2 of 3 rounds) [bimodal]"
         )
 
     def test_a_warning_of_some_rounds_says_of_how_many(self, make_case: MakeCase, rendered: Rendered) -> None:
