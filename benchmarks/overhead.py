@@ -63,8 +63,8 @@ def main() -> int:
     clock = HostClock()
     above: dict[str, list[float]] = {}
     with ExitStack() as stack, quiet_gc():
-        inference = stack.enter_context(infer.experiment(program, config)).experiment
-        training = stack.enter_context(train.experiment(program, config)).experiment
+        inference = stack.enter_context(infer.Mode().experiment(program, config)).experiment
+        training = stack.enter_context(train.Mode().experiment(program, config)).experiment
         cases = (("one call", inference, 1), ("each of 16 calls", inference, 16), ("one step", training, 1))
         for _ in range(ROUNDS):
             for name, experiment, calls in cases:

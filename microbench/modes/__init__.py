@@ -1,16 +1,12 @@
-"""WHICH phases are timed: one module a mode.
-
-Each has `TRAINING`, whether it needs gradients; `experiment(program, config)`, a context manager that gives
-the experiment to sample and, once it is sampled, says what it found; and `answer(program)`, what a call or a
-step computes. One that does not go with every engine has `check(config)`.
-"""
+"""WHICH phases are timed: one module a mode, with a class `Mode` that owns all that is particular to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,6 +19,7 @@ from microbench.measure.sampler import Sampled
 from microbench.records.peaks import Peaks
 from microbench.records.record import Call
 from microbench.watch.tensors import tensors
+from microbench.workloads import Workload
 
 
 @dataclass(frozen=True)
@@ -56,41 +53,69 @@ class Findings:
     peaks: Peaks | None = None
 
 
-class Mode(Protocol):
-    """What a module of this room offers."""
+class Mode:
+    """A mode: its phases, and what else is particular to it. The defaults are those of plain inference.
 
-    TRAINING: bool
+    Nothing outside asks which mode it is: the worker asks what is below, and what tables and analysis need
+    to know of a phase stands in the record (`Series.role`, `Series.of_layers`).
+
+    Attributes:
+        TRAINING: what it measures needs gradients, and its answer is that of a training step.
+    """
+
+    TRAINING = False
+
+    def trains(self, config: Config) -> bool:
+        """Say whether a case of this mode needs gradients."""
+        return self.TRAINING
+
+    def check(self, config: Config) -> None:
+        """Refuse what this mode cannot do, before anything is built.
+
+        Raises:
+            SkippedError: it does not go with the case.
+        """
 
     def experiment(self, program: Program, config: Config) -> AbstractContextManager[Trial]:
-        """The phases to time, as long as the context lasts."""
-        ...
+        """Return the phases to time, as long as the context lasts."""
+        raise NotImplementedError
 
     def answer(self, program: Program) -> Answer:
-        """What one call, or one step, computes; untimed, and nothing is updated."""
-        ...
+        """Compute one call, or one step, untimed; nothing is updated."""
+        with torch.inference_mode():
+            return Answer(tuple(tensors(program.outputs(program.call()))))
 
+    def is_dry_run(self, config: Config) -> bool:
+        """Say whether a case of this mode is not executed, so that nothing of it is timed."""
+        return False
 
-def check(config: Config) -> None:
-    """Refuse what a mode cannot do, before anything is built.
+    def dry_run(self, workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
+        """Return what the calls of a workload are and cost, without executing them.
 
-    Raises:
-        SkippedError: the mode does not go with the case's engine.
-    """
-    refuse = getattr(find(config.mode.name), "check", None)
-    if refuse is not None:
-        refuse(config)
+        Args:
+            workload: in its precision and layout; its weights have no values yet.
+            config: the case.
+            fill: gives the weights their values, where the workload asks for them.
+        """
+        raise NotImplementedError
+
+    def write_trace(self, program: Program, device: Device, path: Path) -> None:
+        """Write a trace of one call, for Perfetto or chrome://tracing.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        raise NotImplementedError
 
 
 def find(name: str) -> Mode:
-    """The mode of that name."""
-    mode: Mode = registry.find("modes", name)
+    """Return the mode of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    mode: Mode = registry.find("modes", name).Mode()
     return mode
-
-
-def answer_of_call(program: Program) -> Answer:
-    """What a call of a program puts out, in inference."""
-    with torch.inference_mode():
-        return Answer(tuple(tensors(program.outputs(program.call()))))
 
 
 def is_finite(output: Any) -> bool:

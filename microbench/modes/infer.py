@@ -9,32 +9,31 @@ from typing import Any
 
 import torch
 
+from microbench import modes
 from microbench.config import Config
 from microbench.engines import Program
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.modes import Trial, is_finite_answer
-from microbench.modes import answer_of_call as answer
-
-__all__ = ["TRAINING", "answer", "experiment"]
-
-TRAINING = False
 
 
-@contextmanager
-def experiment(program: Program, config: Config) -> Iterator[Trial]:
+class Mode(modes.Mode):
     """One phase, `inference`; calls may be merged into a sample."""
-    with torch.inference_mode():
-        yield Trial(
-            Experiment(
-                step_of_calls(program.call),
-                {"inference": (0, 1)},
-                main=("inference",),
-                whole="inference",
-                of_layers=("inference",),
-                mergeable=True,
-            ),
-            finite=lambda: is_finite_answer(program.answer(answer)),
-        )
+
+    @contextmanager
+    def experiment(self, program: Program, config: Config) -> Iterator[Trial]:
+        """Return the one phase, under inference_mode."""
+        with torch.inference_mode():
+            yield Trial(
+                Experiment(
+                    step_of_calls(program.call),
+                    {"inference": (0, 1)},
+                    main=("inference",),
+                    whole="inference",
+                    of_layers=("inference",),
+                    mergeable=True,
+                ),
+                finite=lambda: is_finite_answer(program.answer(self.answer)),
+            )
 
 
 def step_of_calls(call: Callable[[], Any]) -> Step:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from microbench import modes
 from microbench.config import Config
 from microbench.devices import Device
 from microbench.engines import Program
@@ -15,7 +17,7 @@ from microbench.errors import SkippedError
 from microbench.formats.precision import Autocast
 from microbench.measure.sampler import Sampled
 from microbench.modes import Findings, Trial, is_finite
-from microbench.modes import answer_of_call as answer
+from microbench.profile.chrome import write_trace
 from microbench.profile.dry_run import dry_run
 from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
@@ -25,32 +27,68 @@ from microbench.profile.trace import trace
 from microbench.records.record import Call
 from microbench.workloads import Objective, Workload
 
-__all__ = ["TRAINING", "answer", "check", "experiment", "on_paper"]
 
-TRAINING = False
+class Mode(modes.Mode):
+    """One phase, `inference`, or `forward` of a training step, and beside it every call that it makes."""
 
+    def trains(self, config: Config) -> bool:
+        """Say whether the forward pass is that of a training step."""
+        return config.mode.training
 
-@contextmanager
-def experiment(program: Program, config: Config) -> Iterator[Trial]:
-    """One phase, `inference`, or `forward` of a training step, and each call that it makes."""
-    training, call = config.mode.training, program.call
-    with torch.set_grad_enabled(True) if training else torch.inference_mode():
-        root = trace(unwrapped(program.workload.module), call, _objective(program.workload, training))
-        passes = Passes(call, root, phase_of(training))
+    def check(self, config: Config) -> None:
+        """Refuse an engine that does not call a module's layers one by one.
 
-        def findings(sampled: Sampled, device: Device, is_first: bool) -> Findings:
-            cost = marking(device.clock, device.torch_device())
-            study = Study(
-                root,
-                training,
-                call_times(root, sampled.inner, cost),
-                measure_memory(call, root, device) if config.memory and is_first else None,
+        Raises:
+            SkippedError: it is one.
+        """
+        if config.engine.name != "eager":
+            raise SkippedError(
+                f"engine={config.engine.name} runs no layers one by one: use engine=eager, or mode=layers, "
+                "which measures each layer by itself"
             )
-            if not is_first:
-                return Findings(study.calls(counted=False))
-            return Findings(study.calls(), joules_per_call(call, device), peaks(device))
 
-        yield Trial(passes.experiment(), lambda: is_finite(program.outputs(call())), findings)
+    @contextmanager
+    def experiment(self, program: Program, config: Config) -> Iterator[Trial]:
+        """Return the one phase of the untouched module, with the calls within as its inner parts."""
+        training, call = config.mode.training, program.call
+        with torch.set_grad_enabled(True) if training else torch.inference_mode():
+            root = trace(unwrapped(program.workload.module), call, _objective(program.workload, training))
+            passes = Passes(call, root, phase_of(training))
+
+            def findings(sampled: Sampled, device: Device, is_first: bool) -> Findings:
+                cost = marking(device.clock, device.torch_device())
+                study = Study(
+                    root,
+                    training,
+                    call_times(root, sampled.inner, cost),
+                    measure_memory(call, root, device) if config.memory and is_first else None,
+                )
+                if not is_first:
+                    return Findings(study.calls(counted=False))
+                return Findings(study.calls(), joules_per_call(call, device), peaks(device))
+
+            yield Trial(passes.experiment(), lambda: is_finite(program.outputs(call())), findings)
+
+    def is_dry_run(self, config: Config) -> bool:
+        """Say whether only what calls are and cost is asked for."""
+        return not config.timing
+
+    def dry_run(self, workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
+        """Return what the calls of a workload are and cost, found with fake tensors."""
+        training, module = config.mode.training, workload.module
+        casts = torch.autocast(module.device, module.dtype) if isinstance(module, Autocast) else nullcontext()
+        with torch.set_grad_enabled(training), casts:
+            objective = _objective(workload, training)
+            root = dry_run(unwrapped(module), workload.inputs, fill=fill, objective=objective)
+        return Study(root, training).calls()
+
+    def write_trace(self, program: Program, device: Device, path: Path) -> None:
+        """Write a trace of one call, for Perfetto or chrome://tracing.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_trace(unwrapped(program.workload.module), program.call, device, path)
 
 
 def _objective(workload: Workload, training: bool) -> Objective | None:
@@ -61,32 +99,3 @@ def _objective(workload: Workload, training: bool) -> Objective | None:
 def unwrapped(module: nn.Module) -> nn.Module:
     """The module within what gives it its precision: its layers have the same names in all."""
     return module.module if isinstance(module, Autocast) else module
-
-
-def check(config: Config) -> None:
-    """Refuse an engine that does not call a module's layers one by one.
-
-    Raises:
-        SkippedError: it is one.
-    """
-    if config.engine.name != "eager":
-        raise SkippedError(
-            f"engine={config.engine.name} runs no layers one by one: use engine=eager, or mode=layers, which "
-            "measures each layer by itself"
-        )
-
-
-def on_paper(workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
-    """What the calls of a workload are and cost on paper.
-
-    Args:
-        workload: whose weights need no values.
-        config: the case.
-        fill: gives the weights their values, where the workload asks for them.
-    """
-    training, module = config.mode.training, workload.module
-    casts = torch.autocast(module.device, module.dtype) if isinstance(module, Autocast) else nullcontext()
-    with torch.set_grad_enabled(training), casts:
-        objective = _objective(workload, training)
-        root = dry_run(unwrapped(module), workload.inputs, fill=fill, objective=objective)
-    return Study(root, training).calls()

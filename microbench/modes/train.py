@@ -10,6 +10,7 @@ import torch
 import torch._dynamo  # torch imports it with the first optimizer (1.3 s): here the server does, once for all
 from torch import Tensor
 
+from microbench import modes
 from microbench.config import Config, OptimizerConfig
 from microbench.engines import Answer, Program
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
@@ -17,8 +18,6 @@ from microbench.modes import Trial, is_finite_answer
 from microbench.watch.tensors import tensors
 from microbench.workloads import Objective
 from microbench.workloads.optimizer import make_optimizer
-
-TRAINING = True
 
 Update = tuple[Callable[[], Any], Callable[[], None]]
 """The update phase's two calls, made straight from the step as in a loop written by hand."""
@@ -29,29 +28,39 @@ SCALE = (
 )
 
 
-@contextmanager
-def experiment(program: Program, config: Config) -> Iterator[Trial]:
-    """The phases of a training step.
+class Mode(modes.Mode):
+    """The phases of a training step."""
 
-    `loss` is a phase where the objective is one (models, not layers), `update` where there are parameters;
-    without them `total` ends with the backward pass. A loss under autocast to float16 is scaled.
-    """
-    objective = program.workload.objective
-    names = ["forward", "loss", "backward", "update"]
-    if not objective.is_loss:
-        names.remove("loss")
-    if not program.parameters:
-        names.remove("update")
-    phases = {name: (index, index + 1) for index, name in enumerate(names)} | {"total": (0, len(names))}
-    experiment = Experiment(
-        make_step(program, config),
-        phases,
-        main=("forward", "backward", "total"),
-        whole="total",
-        of_layers=("forward", "backward"),
-    )
-    with torch.enable_grad():
-        yield Trial(experiment, lambda: is_finite_answer(program.answer(forward_answer)))
+    TRAINING = True
+
+    @contextmanager
+    def experiment(self, program: Program, config: Config) -> Iterator[Trial]:
+        """Return forward, loss, backward, update and total.
+
+        `loss` is a phase where the objective is one (models, not layers), `update` where there are
+        parameters; without them `total` ends with the backward pass. A loss under autocast to float16 is
+        scaled.
+        """
+        objective = program.workload.objective
+        names = ["forward", "loss", "backward", "update"]
+        if not objective.is_loss:
+            names.remove("loss")
+        if not program.parameters:
+            names.remove("update")
+        phases = {name: (index, index + 1) for index, name in enumerate(names)} | {"total": (0, len(names))}
+        experiment = Experiment(
+            make_step(program, config),
+            phases,
+            main=("forward", "backward", "total"),
+            whole="total",
+            of_layers=("forward", "backward"),
+        )
+        with torch.enable_grad():
+            yield Trial(experiment, lambda: is_finite_answer(program.answer(forward_answer)))
+
+    def answer(self, program: Program) -> Answer:
+        """Compute the loss of a step, or a layer's outputs, and the gradients; they are dropped again."""
+        return step_answer(program)
 
 
 def make_step(program: Program, config: Config) -> Step:
@@ -102,7 +111,7 @@ def forward_answer(program: Program) -> Answer:
     return Answer((*tensors(output), *tensors(program.workload.objective(output))))
 
 
-def answer(program: Program) -> Answer:
+def step_answer(program: Program) -> Answer:
     """The loss of a step, or a layer's outputs, and the gradients; they are dropped again."""
     objective = program.workload.objective
     with torch.enable_grad():

@@ -59,7 +59,7 @@ class Extract:
 
     def run(self, watch: Watch) -> Any:
         """The layers, or the outcome that says why they cannot be told."""
-        from microbench import worker
+        from microbench.worker.failures import explain
         from microbench.workloads.parts import distinct
 
         try:
@@ -67,7 +67,7 @@ class Extract:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            status, message = worker.explain(error, self.config, "finding the layers of", None)
+            status, message = explain(error, self.config, "finding the layers of", None)
             return Outcome(status=status, error=message, traceback=traceback.format_exc())
 
 

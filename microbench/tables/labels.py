@@ -62,4 +62,4 @@ def run_as(case: CaseResult) -> str:
 
 def items(case: CaseResult) -> str:
     """What a batch consists of."""
-    return "items" if case.config.model.source == "layer" else "images"
+    return "images" if case.config.model.source == "torchvision" else "items"

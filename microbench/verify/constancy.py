@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from microbench.engines import Program
+from microbench.measure.cautions import Changes
+from microbench.measure.experiment import Experiment
 from microbench.watch.tensors import tensors
 
 SAMPLED = 2**16  # bytes that are looked at of a large parameter or buffer
@@ -107,3 +111,40 @@ def _fingerprint(tensor: Tensor) -> int:
     memory = _memory(tensor)
     step = 1 + 2 * (memory.numel() // SAMPLED // 2)  # odd: of numbers of several bytes it meets each of these
     return zlib.crc32(memory[::step].contiguous().cpu().numpy().data)
+
+
+class Constancy:
+    """Sees to it that each call does the work of the first; made once that has been done.
+
+    Inputs that calls change are given back before each sample. They need not be where inference settles:
+    where a call writes what is there already.
+    """
+
+    def __init__(self, inputs: Inputs, program: Program, training: bool) -> None:
+        self._inputs, self._program, self._training = inputs, program, training
+        self._gives_back = inputs.have_changed() and (
+            training or not inputs.settle(lambda: program.outputs(program.call()))
+        )
+        self._before = {} if training else state_of(program.workload.module)
+
+    def kept(self, experiment: Experiment) -> Experiment:
+        """Return the experiment with the inputs given back before each sample, if they have to be."""
+        if not self._gives_back:
+            return experiment
+        give_back, then = self._inputs.give_back, experiment.before
+
+        def before() -> None:
+            give_back()
+            if then is not None:
+                then()
+
+        return replace(experiment, before=before, mergeable=False)
+
+    def changes(self, experiment: Experiment) -> Changes:
+        """Return what the calls have changed all the same."""
+        after = {} if self._training else state_of(self._program.workload.module)
+        return Changes(
+            inputs=self._program.overwrites or (not self._gives_back and self._inputs.have_changed()),
+            given_back_over=experiment.runs if self._gives_back else 1,
+            state=() if self._training else changed(self._before, after),
+        )

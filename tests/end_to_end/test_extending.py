@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import measure, microbench
+from .support import Finished, measure, microbench
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 FILES = re.compile(r"^`(\S+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -31,18 +31,36 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def test_a_case_of_all_its_parts_is_measured(site: Path, tmp_path: Path) -> None:
-    options = ("model=mlp", "mode=no_grad", "engine=fx", "device=cpu_time", "measure.rounds=2")
-    run = measure(*options, cwd=tmp_path, env={"PYTHONPATH": str(site)})
+@pytest.fixture(scope="module")
+def swept(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A sweep over its engine and eager, of all its other parts."""
+    options = ("-m", "model=mlp", "mode=decode", "engine=eager,fx", "device=cpu_time", "measure.rounds=2")
+    run = measure(
+        *options, "hydra.sweep.dir=run", cwd=tmp_path_factory.mktemp("swept"), env={"PYTHONPATH": str(site)}
+    )
     assert run.code == 0, run.err
-    assert {record["cfg_engine"] for record in run.records} == {"fx"}
-    timed = [record for record in run.records if record["phase"] == "inference"]
-    assert {record["clock"] for record in timed} == {"process_time_ns"}
-    assert [record["answer"] for record in timed] == ["same", None]
+    return run
+
+
+def test_a_case_of_all_its_parts_is_measured(swept: Finished) -> None:
+    assert {record["cfg_engine"] for record in swept.records} == {"eager", "fx"}
+    whole = [record for record in swept.records if record["phase"] == "generate"]
+    assert {record["clock"] for record in whole} == {"process_time_ns"}
+    of_fx = [record["answer"] for record in whole if record["cfg_engine"] == "fx"]
+    assert of_fx == ["same", None]
+
+
+def test_the_phases_of_its_mode_are_in_every_table(swept: Finished, site: Path) -> None:
+    (head,) = [line for line in swept.out.splitlines() if line.startswith("model ")]
+    assert re.search(r"engine +prefill +decode +generate +generate items/s", head), head
+    assert "fastest first" in swept.out  # of the two engines, by the whole
+    compared = microbench("compare", "run", "--by", "engine", cwd=swept.folder, env={"PYTHONPATH": str(site)})
+    assert compared.code == 0, compared.err
+    assert re.search(r"^mlp decode +generate +", compared.out, re.MULTILINE), compared.out
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("engines", "fx"), ("devices", "cpu_time"), ("modes", "no_grad"), ("models", "mlp")]
+    ("kind", "name"), [("engines", "fx"), ("devices", "cpu_time"), ("modes", "decode"), ("models", "mlp")]
 )
 def test_its_parts_are_listed(kind: str, name: str, site: Path, tmp_path: Path) -> None:
     run = microbench("list", kind, cwd=tmp_path, env={"PYTHONPATH": str(site)})

@@ -54,7 +54,7 @@ def test_a_compiled_module_infers_as_eager_does_and_is_not_compiled_again(prepar
     program = prepare(net_job("compile", training=False))
     compiled = dict(counters["stats"])
     assert compiled["unique_graphs"] == 1
-    found = infer.answer(program)
+    found = infer.Mode().answer(program)
     assert counters["stats"] == compiled
     assert program.info.engine == "inductor"
     assert_same(found, eagers(net_job("compile", training=False)))
@@ -78,7 +78,7 @@ def test_the_backward_pass_is_compiled_before_the_first_step(prepare: Prepare) -
     value = torch.randn(2, 4, requires_grad=True)
     program = prepare(job_of(nn.Linear(4, 3), value, engine="compile", training=True))
     compiled = dict(counters["inductor"])
-    train.answer(program)
+    train.Mode().answer(program)
     assert counters["inductor"] == compiled
 
 
@@ -122,7 +122,7 @@ def test_code_for_other_instructions_is_not_taken_from_the_cache(
 def test_freezing_packs_constant_weights(prepare: Prepare) -> None:
     program = prepare(dense_job(**{"engine.freezing": True}))
     assert counters["inductor"]["mkldnn_linear_weight_pack_matcher_count"] == 1
-    assert_same(infer.answer(program), eagers(dense_job()))
+    assert_same(infer.Mode().answer(program), eagers(dense_job()))
 
 
 def test_freezing_does_not_train(prepare: Prepare) -> None:
@@ -142,7 +142,7 @@ class Broken(nn.Module):
 def test_graph_breaks_are_counted(prepare: Prepare) -> None:
     program = prepare(job_of(Broken(), torch.ones(2), engine="compile", **{"engine.backend": "eager"}))
     assert program.info.engine == "eager, 1 graph break"
-    assert infer.answer(program).outputs[0].tolist() == [2, 2]
+    assert infer.Mode().answer(program).outputs[0].tolist() == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +212,6 @@ def test_without_a_cpp_compiler_it_is_skipped_and_says_what_to_install(prepare: 
 
 @pytest.mark.parametrize("precision", ["bf16", "amp_bf16"])
 def test_precisions(prepare: Prepare, precision: str) -> None:
-    found = infer.answer(prepare(dense_job(precision=precision)))
+    found = infer.Mode().answer(prepare(dense_job(precision=precision)))
     assert found.outputs[0].dtype == torch.bfloat16
     assert_same(found, eagers(dense_job()), tolerance=2e-2)

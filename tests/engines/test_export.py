@@ -36,7 +36,7 @@ def program() -> Iterator[Program]:
 
 def test_an_exported_module_infers_as_eager_does(program: Program) -> None:
     assert program.info.engine == "aotinductor"
-    assert_same(infer.answer(program), eagers(net_job("export", training=False)))
+    assert_same(infer.Mode().answer(program), eagers(net_job("export", training=False)))
 
 
 def test_freezing_in_bf16_packs_constants_and_closing_removes_every_file() -> None:
@@ -49,7 +49,7 @@ def test_freezing_in_bf16_packs_constants_and_closing_removes_every_file() -> No
     counters.clear()
     made = engines.prepare(job)
     assert counters["inductor"]["mkldnn_linear_weight_pack_matcher_count"] == int(packs)
-    found = infer.answer(made)
+    found = infer.Mode().answer(made)
     assert found.outputs[0].dtype == torch.bfloat16
     torch.manual_seed(0)
     wanted = eagers(job_of(nn.Linear(4, 3), torch.randn(2, 4), engine="eager"))

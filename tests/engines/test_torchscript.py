@@ -19,7 +19,7 @@ from .support import assert_same, eagers, job_of, net_job
 def test_a_traced_module_infers_as_eager_does(options: dict[str, Any]) -> None:
     program = engines.prepare(net_job("torchscript", training=False, **options))
     assert program.info.engine == "torchscript"
-    assert_same(infer.answer(program), eagers(net_job("torchscript", training=False)))
+    assert_same(infer.Mode().answer(program), eagers(net_job("torchscript", training=False)))
 
 
 @pytest.mark.parametrize("options", [{"engine.freeze": True}, {"engine.optimize": True}])
@@ -44,7 +44,7 @@ def test_a_traced_module_trains_the_parameters_of_the_module() -> None:
         for each in (*program.parameters, *wanted.workload.module.parameters()):
             each.mul_(0.5)
     torch.manual_seed(1)
-    found = train.answer(program)
+    found = train.Mode().answer(program)
     torch.manual_seed(1)
     assert_same(found, eagers(wanted))
 
@@ -78,7 +78,7 @@ def test_constants_do_not_train(option: str) -> None:
 )
 def test_precisions_and_layouts(options: dict[str, Any], tolerance: float) -> None:
     program = engines.prepare(net_job("torchscript", training=False, **options))
-    found = infer.answer(program)
+    found = infer.Mode().answer(program)
     assert_same(found, eagers(net_job("torchscript", training=False)), tolerance)
     assert (found.outputs[0].dtype == torch.bfloat16) == ("precision" in options)
 
@@ -103,7 +103,7 @@ class Outputs(nn.Module):
 
 def test_outputs_that_no_trace_can_put_out_are_put_out_in_a_row() -> None:
     program = engines.prepare(job_of(Outputs(), torch.ones(2), engine="torchscript"))
-    assert infer.answer(program).outputs[0].tolist() == [2, 2]
+    assert infer.Mode().answer(program).outputs[0].tolist() == [2, 2]
 
 
 class Untraceable(nn.Module):
@@ -130,7 +130,7 @@ def test_nothing_is_said_of_torchscripts_end() -> None:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         program = engines.prepare(net_job("torchscript", training=False))
-        infer.answer(program)
+        infer.Mode().answer(program)
     assert told == []
 
 

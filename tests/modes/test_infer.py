@@ -52,7 +52,7 @@ def clock() -> FakeClock:
 @contextmanager
 def trial_of(module: nn.Module, value: Tensor) -> Iterator[Trial]:
     workload = Workload("toy", module, (value,), OnesGradient())
-    with infer.experiment(eager.prepare(Job(workload, CONFIG, False)), CONFIG) as trial:
+    with infer.Mode().experiment(eager.prepare(Job(workload, CONFIG, False)), CONFIG) as trial:
         yield trial
 
 
@@ -94,8 +94,8 @@ def test_a_nan_or_an_infinity_in_the_output_is_found(clock: FakeClock) -> None:
 
 
 def test_the_mode_of_that_name_infers() -> None:
-    assert find("infer") is infer  # type: ignore[comparison-overlap]
-    assert not infer.TRAINING
+    assert isinstance(find("infer"), infer.Mode)
+    assert not infer.Mode.TRAINING
 
 
 NAN = torch.tensor([1.0, torch.nan])

@@ -132,7 +132,7 @@ class TestTraining:
     ) -> None:
         case = config("train", **OTHER, precision=precision, optimizer__lr=0.5)
         ready = program(case)
-        with train.experiment(ready, case) as trial, sampler.quiet_gc():
+        with train.Mode().experiment(ready, case) as trial, sampler.quiet_gc():
             for _ in range(3):
                 trial.experiment.step(lambda: 0.0, 1)
         found = checked(case, ready)

@@ -1,0 +1,208 @@
+"""The worker: one case in, its round out. Read `_measure` as the table of contents."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from microbench import devices, engines, formats, modes, verify
+from microbench.config import Config
+from microbench.devices import Device
+from microbench.engines import Job, Program
+from microbench.errors import SkippedError, UserError
+from microbench.formats import arithmetic
+from microbench.host import state
+from microbench.measure import sampler
+from microbench.measure.cautions import Wanted, cautions, not_repeatable, other_threads
+from microbench.measure.disturbances import disturbances
+from microbench.measure.experiment import Experiment
+from microbench.modes import Findings, Mode
+from microbench.records.peaks import Peaks
+from microbench.records.progress import Described, Progress, Watch
+from microbench.records.record import (
+    BenchmarkWarning,
+    Measured,
+    Outcome,
+    Role,
+    Series,
+    WarningCode,
+    unverified,
+)
+from microbench.system import cpus
+from microbench.verify.constancy import Constancy, Inputs
+from microbench.worker.failures import check_precision, explain
+from microbench.worker.steps import Steps, series_of
+from microbench.workloads import Workload
+from microbench.workloads.parts.deferred import Deferred
+
+
+def describe(device_name: str) -> Described:
+    """Resolve a device and describe it.
+
+    Raises:
+        UserError: the device cannot be used here.
+    """
+    device = devices.open_device(device_name)
+    return Described(device.name, device.describe(), arithmetic.emulated(device.torch_device().type))
+
+
+def find_peaks(config: Config, refresh: bool) -> Peaks:
+    """What the device of a case reaches at best, with the case's threads, CPUs and allocator.
+
+    Args:
+        config: the case.
+        refresh: measure again what was measured before.
+
+    Raises:
+        UserError: this process or the device cannot be brought into the case's state.
+    """
+    from microbench.profile.peaks import peaks
+
+    try:
+        with state.prepared(config, config.threads or cpus.physical_cores()):
+            device = devices.open_device(config.device.name)
+            with device.prepared(config):
+                return peaks(device, refresh)
+    except SkippedError as error:
+        raise UserError(str(error)) from error
+
+
+def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Path | None = None) -> Measured:
+    """Measure one round of a case, and write a `trace` if one is wanted.
+
+    In its first round, what is the same in all is found out too: whether its answer is right, what its calls
+    cost. Every failure becomes an outcome with its status and reason; none is raised.
+    """
+    threads = config.threads or cpus.physical_cores()
+    steps = Steps(dataclasses.replace(config, threads=threads), watch)
+    try:
+        with state.prepared(steps.config, threads) as steps.process:
+            device = devices.open_device(config.device.name)
+            with device.prepared(steps.config):
+                try:
+                    return _measure(steps, device, is_first, trace)
+                except Exception as error:
+                    check_precision(error, steps.config, steps.doing, device)
+                    raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's module may end the program, as a script does when imported
+        status, message = explain(error, config, steps.doing, steps.workload)
+        told = traceback.format_exc()
+        return Measured(Outcome(status=status, error=message, traceback=told, process=steps.process))
+
+
+def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -> Measured:
+    """Build, prepare, call once, warm up, sample, look at what was found, check the answer: in this order."""
+    config, clock = steps.config, device.clock
+    mode = modes.find(config.mode.name)
+    training = mode.trains(config)
+    mode.check(config)
+    steps.doing = "preparing"
+    engines.check(config, training)
+    if mode.is_dry_run(config):
+        return _dry_run(steps, device, mode)
+    evict = device.evictor() if config.measure.cold_cache else None
+    memory = device.memory()
+    workload = steps.build(device, training)
+    inputs = Inputs(workload.inputs, lambda: steps.inputs_again(device, training, memory))
+    program, prepare = steps.prepare(workload, training)
+    with closing(program):
+        inputs.follow(program.workload.inputs)
+        with mode.experiment(program, config) as trial:
+            experiment = program.timed(trial.experiment if evict is None else _cold(trial.experiment, evict))
+            first_call = steps.first_call(experiment, clock)
+            constancy = Constancy(inputs, program, training)
+            experiment = constancy.kept(experiment)
+            with sampler.quiet_gc():
+                warmup = sampler.heat(experiment, clock, config.measure.max_warmup)
+                sampled, sensors = steps.sample(experiment, clock, warmup, program.pid)
+            changes = constancy.changes(experiment)
+            peak_memory = program.peak_memory(memory)
+            finite = trial.finite()
+            findings = trial.findings(sampled, device, is_first) if trial.findings else Findings()
+            no_trace = [] if trace is None else _write_trace(mode, program, device, trace)
+        steps.look_at_threads(program)
+        series = series_of(sampled, warmup, experiment, clock.name)
+        main = [each for each in series if each.phase in experiment.main]
+        readings, process = sensors.readings(sampled.calls * experiment.runs), steps.process
+        around = sensors.surroundings(process.threads or 1, str(process.allocator))
+        threads = {"threads": config.threads, "interop_threads": config.interop_threads}
+        wanted = Wanted(config.measure.rel_ci, config.measure.max_warmup, config.measure.rounds)
+        outcome = Outcome(
+            stop_reason=sampled.stop_reason,
+            warnings=(
+                *cautions(warmup, main, wanted, finite),
+                *not_repeatable(changes),
+                *other_threads(threads, process),
+                *disturbances(readings, around),
+                *no_trace,
+            ),
+            params=_params(workload),
+            peak_memory=peak_memory,
+            joules=findings.joules,
+            readings=readings,
+            process=process,
+            peaks=findings.peaks,
+            trace=None if trace is None or no_trace else str(trace),
+        )
+        measured = Measured(outcome, (*series, prepare, first_call), findings.calls)
+        has_answer = training == mode.TRAINING
+        return _check(measured, steps, device, mode, program) if is_first and has_answer else measured
+
+
+def _dry_run(steps: Steps, device: Device, mode: Mode) -> Measured:
+    """Find what the calls of a workload cost; its weights are drawn only where they have to be."""
+    config, training = steps.config, mode.trains(steps.config)
+    with Deferred() as weights:
+        workload = steps.build(device, training)
+    if formats.needs_values(config):
+        weights.fill(workload.module)
+    steps.begin("the first call of", "prepare")
+    form, _ = engines.in_format(Job(workload, config, training))
+    calls = mode.dry_run(form, config, lambda: weights.fill(workload.module))
+    return Measured(Outcome(params=_params(workload), process=steps.process), calls=calls)
+
+
+def _write_trace(mode: Mode, program: Program, device: Device, path: Path) -> list[BenchmarkWarning]:
+    """Write the trace that is wanted; a warning where that fails, because what was measured stands."""
+    try:
+        mode.write_trace(program, device, path)
+    except OSError as error:
+        return [BenchmarkWarning(WarningCode.NO_TRACE, f"no trace could be written: {error.strerror}")]
+    return []
+
+
+def _check(measured: Measured, steps: Steps, device: Device, mode: Mode, program: Program) -> Measured:
+    """Check whether the answer is eager fp32's; a check that fails costs nothing of what was measured."""
+    steps.doing = "checking the answer of"
+    steps.watch(Progress("verify", measured=measured))
+    whole = _seconds(each for each in measured.series if each.role is Role.WHOLE)
+    first = _seconds(each for each in measured.series if each.phase == "first_call")
+    try:
+        checked = verify.verify(steps.config, device, mode, program, whole, first)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        reason = explain(error, steps.config, steps.doing, steps.workload)[1]
+        return replace(measured, outcome=unverified(measured.outcome, reason))
+    return replace(measured, outcome=checked.applied(measured.outcome))
+
+
+def _params(workload: Workload) -> int:
+    return sum(parameter.numel() for parameter in workload.module.parameters())
+
+
+def _seconds(series: Iterable[Series]) -> float | None:
+    """The median of the first of some series that has one; None where none has."""
+    return next((each.summary.median for each in series if each.summary is not None), None)
+
+
+def _cold(experiment: Experiment, evict: Callable[[], object]) -> Experiment:
+    """The experiment with the caches evicted before each sample; calls are not merged then."""
+    return dataclasses.replace(experiment, before=evict, mergeable=False)

@@ -1,0 +1,103 @@
+"""What to say of a case that failed: its status, and one line with the remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from microbench import engines, modes, workloads
+from microbench.config import Config, PrecisionConfig
+from microbench.devices import Device
+from microbench.engines import Job
+from microbench.engines.capture.failures import reason
+from microbench.errors import FailedAt, SkippedError, UserError, first_line
+from microbench.records.record import Status
+from microbench.workloads import Workload
+
+HINTS: dict[type[BaseException], str] = {
+    RuntimeError: "check model.input_shape",
+    ValueError: "check model.input_shape",
+    AssertionError: "check model.input_shape",
+    IndexError: "check model.input_shape and model.input_high",
+}
+"""What to look at when the first call fails with such an error."""
+
+
+def explain(
+    error: BaseException, config: Config, doing: str, workload: Workload | None
+) -> tuple[Status, str]:
+    """A failure's status, and one line that says what went wrong and what to do about it."""
+    name, message = _name(config), first_line(error) if str(error) else type(error).__name__
+    if isinstance(error, UserError):
+        return Status.ERROR, str(error)
+    if isinstance(error, SkippedError):
+        return Status.SKIPPED, str(error)
+    if is_out_of_memory(error):
+        return Status.OOM, _sentence(f"{doing} {name} ran out of memory: {message}; lower batch_size")
+    if "requires grad is being used in an in-place operation" in message:
+        is_input = workload is not None and any(each.requires_grad for each in workload.inputs)
+        written = "its input" if is_input else "a weight"
+        return Status.ERROR, f"{name} overwrites {written}, so it cannot train: use mode=infer."
+    if "more than 1 value per channel when training" in message:
+        return Status.ERROR, (
+            f"{name} cannot train at batch_size={config.batch_size}: batch normalization needs more than one "
+            "value per channel; use batch_size=2 or more"
+        )
+    told, hint, where = f"{type(error).__name__}: {message}", HINTS.get(type(error)), error.__cause__
+    if isinstance(where, FailedAt):
+        within, advice = f" in {where}" if where.name else "", f"; {hint}" if hint else ""
+        return Status.ERROR, f"{config.model.name} failed{within} {where.given}: {told}{advice}"
+    text = f"{doing} {name} failed: {told}"
+    if doing.startswith("the first call") and workload is not None:
+        text += f" (input {workload.shape()}{f': {hint}' if hint else ''})"
+    return Status.ERROR, _sentence(text)
+
+
+def _name(config: Config) -> str:
+    """What a case runs, and by which engine where that is not eager."""
+    name = f"{config.model.name} {config.model.part or ''}".rstrip()
+    return name if config.engine.name == "eager" else f"{name} with engine={config.engine.name}"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or on a device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    texts = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+
+
+def check_precision(error: Exception, config: Config, doing: str, device: Device) -> None:
+    """Raise a SkippedError where a case failed in its precision that works in fp32 with the same engine.
+
+    What fails in fp32 too is the model's own error, or the engine's. Which formats a library computes an
+    operator in differs by the CPU and by the library's version, so it is tried out and not listed.
+    """
+    is_set_up = doing in ("preparing", "the first call of")
+    mode = modes.find(config.mode.name)
+    if config.precision.name == "fp32" or mode.is_dry_run(config) or not is_set_up:
+        return
+    if isinstance(error, (SkippedError, UserError)) or is_out_of_memory(error):
+        return
+    try:
+        _run_once(dataclasses.replace(config, precision=PrecisionConfig("fp32")), mode.trains(config), device)
+    except Exception:
+        return
+    raise SkippedError(
+        f"{_name(config)} runs in fp32 but not in precision={config.precision.name} here: {reason(error)}"
+    ) from error
+
+
+def _run_once(config: Config, training: bool, device: Device) -> None:
+    """Prepare a configuration of the same work, and call it once, in training with the backward pass."""
+    workload = workloads.build(config.model, config.batch_size, device.torch_device(), training, config.seed)
+    program = engines.prepare(Job(workload, config, training))
+    try:
+        program.rehearse(training)
+    finally:
+        program.close()

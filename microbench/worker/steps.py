@@ -1,0 +1,138 @@
+"""What is known of a round while it is measured, and the steps that find it out."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from dataclasses import asdict
+
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+
+from microbench import engines, workloads
+from microbench.config import Config
+from microbench.devices import Device, MemoryMeter
+from microbench.engines import Job, Program
+from microbench.engines.capture.rehearsal import same_random_numbers
+from microbench.measure import sampler
+from microbench.measure.experiment import Clock, Experiment
+from microbench.measure.sampler import Sampled
+from microbench.measure.stopping import StoppingRule
+from microbench.measure.warmup import Warmup
+from microbench.records.progress import Progress, Watch
+from microbench.records.record import Process, Role, Series
+from microbench.records.summary import summarize
+from microbench.stats.median import LEAST_FOR_INTERVAL
+from microbench.system.sensors import Sensors
+from microbench.workloads import Workload
+
+LEAST_OF_A_ROUND = 3  # samples of a round that is one of several, or fewer where fewer are asked for
+
+
+class Steps:
+    """The steps of a round, which of them is being done, and what is known so far.
+
+    Attributes:
+        config: the case.
+        watch: is told how far it has come.
+        doing: what is being done, for who explains a failure.
+        workload: what is computed, once it is built.
+        process: what this process runs with.
+    """
+
+    def __init__(self, config: Config, watch: Watch) -> None:
+        self.config, self.watch = config, watch
+        self.doing = ""
+        self.workload: Workload | None = None
+        self.process = Process()
+
+    def begin(self, doing: str, stage: str) -> None:
+        """Say what is done next."""
+        self.doing = doing
+        self.watch(Progress(stage))
+
+    def build(self, device: Device, training: bool) -> Workload:
+        """Build the workload."""
+        self.begin("building", "build")
+        config, where = self.config, device.torch_device()
+        self.workload = workloads.build(config.model, config.batch_size, where, training, config.seed)
+        input_grad = any(each.requires_grad for each in self.workload.inputs)
+        self.process = replace(self.process, input_grad=input_grad)
+        return self.workload
+
+    def inputs_again(self, device: Device, training: bool, memory: MemoryMeter) -> tuple[Tensor, ...]:
+        """Build the inputs again, with their first values; memory and chance are left alone."""
+        config, where = self.config, device.torch_device()
+        assert self.workload is not None
+        with memory.paused(), same_random_numbers(self.workload):
+            return workloads.build(config.model, config.batch_size, where, training, config.seed).inputs
+
+    def prepare(self, workload: Workload, training: bool) -> tuple[Program, Series]:
+        """Have the engine make the workload ready to run."""
+        self.begin("preparing", "prepare")
+        start = time.perf_counter_ns()
+        program = engines.prepare(Job(workload, self.config, training))
+        seconds = (time.perf_counter_ns() - start) * 1e-9
+        self.process = replace(self.process, **asdict(program.info))
+        self.look_at_threads(program)
+        return program, self._once("prepare", "perf_counter_ns", seconds)
+
+    def first_call(self, experiment: Experiment, clock: Clock) -> Series:
+        """Run the experiment for the first time."""
+        self.begin("the first call of", "warmup")
+        seconds = sampler.observe(experiment, clock)[experiment.whole]
+        self.doing = "running"
+        return self._once("first_call", clock.name, seconds)
+
+    def _once(self, phase: str, clock: str, seconds: float) -> Series:
+        """Make the series of a phase that happens once; handed over at once, so that no crash loses it."""
+        self.watch(Progress("warmup", samples={phase: array("d", [seconds])}, clock=clock))
+        return Series(phase, clock, [seconds], summary=summarize([seconds]), role=Role.ONCE)
+
+    def sample(
+        self, experiment: Experiment, clock: Clock, warmup: Warmup, pid: int | None
+    ) -> tuple[Sampled, Sensors]:
+        """Sample until the rule says stop, with the sensors read before and after."""
+        settings = self.config.measure
+        rule = StoppingRule(
+            settings.rel_ci,
+            settings.min_time,
+            settings.max_time,
+            settings.min_samples,
+            settings.max_samples,
+            LEAST_FOR_INTERVAL if settings.rounds == 1 else min(LEAST_OF_A_ROUND, settings.min_samples),
+        )
+        calls = sampler.calibrate(experiment, warmup.typical, settings.min_sample)
+        with Sensors(pid) as sensors:
+            sampled = sampler.sample(experiment, clock, rule, calls, self.watch)
+        return sampled, sensors
+
+    def look_at_threads(self, program: Program) -> None:
+        """Note the threads as they are now: torch's, or those of the engine's own library."""
+        info = program.info
+        self.process = replace(
+            self.process,
+            threads=torch.get_num_threads() if info.threads is None else info.threads,
+            interop_threads=torch.get_num_interop_threads()
+            if info.interop_threads is None
+            else info.interop_threads,
+        )
+
+
+def series_of(sampled: Sampled, warmup: Warmup, experiment: Experiment, clock: str) -> tuple[Series, ...]:
+    """Make a series of each phase that was sampled."""
+    whole = experiment.whole
+    return tuple(
+        Series(
+            phase,
+            clock,
+            samples.tolist(),
+            warmup.times.tolist() if phase == whole else [],
+            sampled.calls_per_sample,
+            summarize(samples),
+            Role.WHOLE if phase == whole else Role.PART,
+            phase in experiment.of_layers,
+        )
+        for phase, samples in sampled.samples.items()
+    )
