@@ -230,12 +230,12 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
         UserError: there is no such view, column or constant, or it is not possible.
     """
     from microbench.analysis.columns import available, check, names_of
-    from microbench.config import EnergyConfig
-    from microbench.validation import check_depth, check_name, check_value
+    from microbench.config import OPTIONS, PROFILE, EnergyConfig
 
     view, columns, depth, energy = options.values()
-    check_name("view", view)
-    check_depth(depth, view)
+    OPTIONS["view"].check(view)
+    OPTIONS["depth"].check(depth)
+    OPTIONS["depth"].check_owner(depth, {"mode.name": PROFILE, "view": view})
     if not isinstance(energy, Mapping):
         raise UserError(f"energy={energy!r} is not possible: give a dictionary, such as {{'dram': 640}}.")
     asked = names_of(columns)
@@ -244,10 +244,8 @@ def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool
     for name in energy:
         if name not in known:
             raise unknown("energy constant", str(name), known)
-    given = {f"energy.{name}": value for name, value in energy.items()} | {"depth": depth}
-    for key, value in given.items():
-        if value is not None or key not in ("depth", "energy.multiply"):
-            check_value(key, value)
+    for name, value in energy.items():
+        OPTIONS[f"energy.{name}"].check(value)
     return {"shown": view, "columns": asked, "depth": depth, "energy": EnergyConfig(**energy)}
 
 

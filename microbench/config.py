@@ -1,374 +1,388 @@
-"""The schema of one case's configuration. Data only.
+"""The options of a case, each declared once, and which of them do not go together.
 
-Types and keys are checked where the configuration is composed; what only a value can get wrong (a negative
-batch, a tolerance of zero), by `validation`.
+Types and keys are checked where the configuration is composed; values, by what is declared here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
+
+from microbench.errors import UserError
+from microbench.schema import (
+    ANY,
+    FOLDER,
+    Option,
+    Role,
+    Rule,
+    Scope,
+    axes_in,
+    check,
+    group,
+    option,
+    options_of,
+)
 
 MISSING = "???"  # how OmegaConf spells a value that must be given
 
-ISOLATIONS = ("fork", "spawn", "inline")
-SCHEDULES = ("interleaved", "sequential")
-ALLOCATORS = ("system", "tuned", "jemalloc", "tcmalloc")
+LAYOUTS = {"contiguous": "", "channels_last": "", "mkldnn": "oneDNN's blocked layout"}
+ALLOCATORS = {"system": "", "tuned": "glibc keeps what is freed", "jemalloc": "", "tcmalloc": ""}
 AFFINITIES = ("none", "compact")
-LAYOUTS = ("contiguous", "channels_last", "mkldnn")
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-CACHES = ("warm", "cold")
 LEVELS = ("disabled", "basic", "extended", "layout", "all")
-EACH = ("train", "infer")
-VIEWS = ("calls", "leaves", "tree", "types", "root")
+VIEWS = {"calls": "in order", "leaves": "by module", "tree": "", "types": "", "root": ""}
 
 PROFILE = "profile"
-"""The mode whose options are OPTIONS_OF_PROFILE."""
-
-OPTIONS_OF_PROFILE = (
-    "mode.training",
-    "view",
-    "columns",
-    "depth",
-    "functions",
-    "timing",
-    "memory",
-    "trace",
-    "energy.multiply",
-    "energy.on_chip",
-    "energy.dram",
-    "energy.hit_rate",
-)
-
 MARGIN = 0.01  # the share by which a ratio of times may be off 1 and still count as the same
 
-NOT_THE_WORK = (
-    "measure",
-    "isolation",
-    "timeout",
-    "schedule",
-    "schedule_seed",
-    "resume",
-    "verify",
-    "tolerance",
-    "experiment",
-    "view",
-    "columns",
-    "depth",
-    "functions",
-    "trace",
-    "energy",
-)
-"""Settings of how the work is measured, not of the work: left out of `case_id` and of what is compared."""
+OF_PROFILE = {"mode.name": (PROFILE,)}
+OF_TORCHSCRIPT = {"engine.name": ("torchscript", "libtorch")}
+OF_COMPILE = {"engine.name": ("compile",)}
+OF_INDUCTOR = {"engine.name": ("compile", "export")}
+OF_ONNXRUNTIME = {"engine.name": ("onnxruntime",)}
 
-WORK_OF_MEASURE = ("cold_cache",)
-"""Settings under `measure` that are of the work all the same."""
+work = partial(option, role=Role.WORK)
+configuration = partial(option, role=Role.CONFIGURATION)
+measuring = partial(option, role=Role.MEASURING)
+timed = partial(option, role=Role.MEASURING, is_timing=True)
+presentation = partial(option, role=Role.PRESENTATION)
+of_the_run = partial(option, role=Role.MEASURING, scope=Scope.RUN)
 
-SHOWN = ("view", "columns", "depth", "functions")
-"""Settings of how a case is shown."""
 
-OF_THE_RUN = ("schedule", "schedule_seed", "resume", "experiment")
-"""Settings of a whole run, which its cases share."""
+def _is_shape(sizes: list[int]) -> bool:
+    return all(size >= 1 for size in sizes)
 
-WAYS = (
-    "device",
-    "engine",
-    "precision",
-    "layout",
-    "cache_weights",
-    "threads",
-    "interop_threads",
-    "affinity",
-    "allocator",
-    "env_set",
-    "flush_denormal",
-    "measure.cold_cache",
-)
-"""Settings of how the work is done: cases that differ in these alone are alternatives, which are ranked."""
+
+def _is_affinity(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(type(cpu) is int and cpu >= 0 for cpu in value)
+    return value in AFFINITIES
+
+
+def _are_variables(variables: dict[str, str]) -> bool:
+    return all(name and "=" not in name and "\0" not in name + value for name, value in variables.items())
 
 
 @dataclass
 class ModelConfig:
-    """What is computed.
+    """What is computed."""
 
-    Attributes:
-        source: the module of `workloads/` that builds it.
-        name: what the tables call it; for `model=layer` the class's own name.
-        cls: for layers, the dotted name of an `nn.Module` or of a function of tensors.
-        args: positional arguments of the constructor.
-        kwargs: keyword arguments of the constructor (of the call, where `cls` is a function).
-        call_kwargs: keyword arguments of the call.
-        input_shape: shape of one input, without the batch.
-        input_count: how many inputs the call takes, all of `input_shape`.
-        input_shared: one tensor serves as all inputs (self-attention), instead of one each.
-        input_dtype: a floating-point type such as float32 or bfloat16, or an integer type for indices, drawn
-            from [0, `input_high`).
-        input_high: the exclusive upper bound of index inputs; integers need it.
-        input_grad: the input requires a gradient in training (never one of indices); None where the layer has
-            no parameters that do.
-        num_classes: width of a classifier's output.
-        aux_weight: weight of each auxiliary classifier's loss in the training loss.
-        part: one layer instead of the whole: a submodule's dotted name, with `:1` behind it for its second
-            call; None for the whole.
-    """
-
-    source: str = MISSING
-    name: str = ""
-    cls: str | None = None
-    args: list[Any] = field(default_factory=list)
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    call_kwargs: dict[str, Any] = field(default_factory=dict)
-    input_shape: list[int] = MISSING  # type: ignore[assignment]
-    input_count: int = 1
-    input_shared: bool = False
-    input_dtype: str = "float32"
-    input_high: int | None = None
-    input_grad: bool | None = None
-    num_classes: int = 1000
-    aux_weight: float = 0.0
-    part: str | None = None
+    source: str = work(MISSING, "the module of `workloads/` that builds it", ANY)
+    name: str = work(
+        "", "what tables call it; with model=layer, the class's own name", ANY, axis="model", is_titled=True
+    )
+    cls: str | None = work(
+        None, "of a layer, the dotted name of an `nn.Module` or of a function of tensors", ANY
+    )
+    args: list[Any] = work(list, "positional arguments of the constructor", ANY)
+    kwargs: dict[str, Any] = work(
+        dict, "keyword arguments of the constructor, or of the call where `cls` is a function", ANY
+    )
+    call_kwargs: dict[str, Any] = work(dict, "keyword arguments of the call", ANY)
+    input_shape: list[int] = work(
+        MISSING,
+        "shape of one input, without the batch",
+        Rule(_is_shape, "a list of sizes of at least 1"),
+        axis="input_shape",
+        after="batch_size",
+        joined="x",
+    )
+    input_count: int = work(1, "how many inputs the call takes, all of `input_shape`", at_least=1)
+    input_shared: bool = work(False, "give one tensor as all inputs (self-attention), instead of one each")
+    input_dtype: str = work(
+        "float32", "a floating-point type, or an integer type for indices drawn from [0, `input_high`)", ANY
+    )
+    input_high: int | None = work(None, "exclusive upper bound of index inputs, which need it", at_least=1)
+    input_grad: bool | None = work(
+        None,
+        "the input requires a gradient in training (never one of indices)",
+        ANY,
+        null="true where the layer has no parameters that do",
+    )
+    num_classes: int = work(1000, "width of a classifier's output", at_least=1)
+    aux_weight: float = work(0.0, "weight of each auxiliary classifier's loss in the training loss", ANY)
+    part: str | None = work(
+        None,
+        "a submodule's dotted name, with `:1` behind it for its second call",
+        ANY,
+        null="the whole model",
+        axis="part",
+        after="model",
+        is_titled=True,
+    )
 
 
 @dataclass
 class DeviceConfig:
-    """Where it runs.
+    """Where it runs."""
 
-    Attributes:
-        name: the module of `devices/`.
-        mkldnn: let torch use oneDNN on the CPU.
-    """
-
-    name: str = MISSING
-    mkldnn: bool = True
+    name: str = configuration(
+        MISSING, "the module of `devices/`", ANY, axis="device", is_resolved=True, is_titled=True
+    )
+    mkldnn: bool = configuration(True, "let torch use oneDNN on the CPU")
 
 
 @dataclass
 class ModeConfig:
-    """Which experiment.
+    """Which experiment."""
 
-    Attributes:
-        name: the module of `modes/`, or `layers`, which stands for a case for each layer of the model.
-        each: layers: one of EACH, the mode of those cases.
-        training: profile: the forward pass of a training step instead of inference, and the backward pass's
-            arithmetic.
-    """
-
-    name: str = MISSING
-    each: str = "train"
-    training: bool = False
+    name: str = work(
+        MISSING,
+        "the module of `modes/`, or `layers`: a case for each layer of the model",
+        ANY,
+        axis="mode",
+        is_titled=True,
+    )
+    each: str = work(
+        "train", "measure each layer in this mode", ("train", "infer"), of={"mode.name": ("layers",)}
+    )
+    training: bool = work(
+        False, "a training step's forward pass, and the backward pass's arithmetic", of=OF_PROFILE
+    )
 
 
 @dataclass
 class EngineConfig:
-    """How it is executed. Which of the options an engine has, OPTIONS_OF says.
+    """How it is executed."""
 
-    Attributes:
-        name: the module of `engines/`.
-        freeze: torchscript and libtorch: make parameters constants.
-        optimize: torchscript and libtorch: fuse for inference too, which implies freezing.
-        backend: compile: the backend's name.
-        mode: compile: one of COMPILE_MODES.
-        freezing: compile and export: make parameters constants.
-        dynamic: compile: compile for any batch size; None lets torch decide.
-        cpp_wrapper: compile: call the kernels from C++.
-        cache: compile and export: one of CACHES; `cold` compiles with empty caches.
-        level: onnxruntime: one of LEVELS, how far it optimizes the graph.
-        copies: onnxruntime: time the copies of inputs and outputs too.
-    """
-
-    name: str = MISSING
-    freeze: bool = False
-    optimize: bool = False
-    backend: str = "inductor"
-    mode: str = "default"
-    freezing: bool = False
-    dynamic: bool | None = None
-    cpp_wrapper: bool = False
-    cache: str = "warm"
-    level: str = "all"
-    copies: bool = False
-
-
-OPTIONS_OF = {
-    "torchscript": ("freeze", "optimize"),
-    "libtorch": ("freeze", "optimize"),
-    "compile": ("backend", "mode", "freezing", "dynamic", "cpp_wrapper", "cache"),
-    "export": ("freezing", "cache"),
-    "onnxruntime": ("level", "copies"),
-}
-"""By an engine, its options; the other engines have none."""
+    name: str = configuration(MISSING, "the module of `engines/`", ANY, axis="engine", is_titled=True)
+    freeze: bool = configuration(False, "make parameters constants", of=OF_TORCHSCRIPT)
+    optimize: bool = configuration(False, "freeze, and fuse for inference", of=OF_TORCHSCRIPT)
+    backend: str = configuration("inductor", "the backend that compiles", ANY, of=OF_COMPILE)
+    mode: str = configuration(
+        "default",
+        "torch.compile's mode",
+        ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+        of=OF_COMPILE,
+    )
+    freezing: bool = configuration(False, "make parameters constants", of=OF_INDUCTOR)
+    dynamic: bool | None = configuration(
+        None, "for any batch size", ANY, null="as torch decides", of=OF_COMPILE
+    )
+    cpp_wrapper: bool = configuration(False, "call the kernels from C++", of=OF_COMPILE)
+    cache: str = configuration(
+        "warm",
+        "the compiler's caches",
+        {"warm": "keep what was compiled before", "cold": "compile it again"},
+        of=OF_INDUCTOR,
+    )
+    level: str = configuration("all", "how far the graph is optimized", LEVELS, of=OF_ONNXRUNTIME)
+    copies: bool = configuration(False, "time the copies of inputs and outputs too", of=OF_ONNXRUNTIME)
 
 
 @dataclass
 class PrecisionConfig:
-    """In which number format.
+    """In which number format."""
 
-    Attributes:
-        name: what the tables call it.
-        cast: the type that parameters and inputs are cast to; None leaves them fp32.
-        autocast: the type that torch.autocast computes in; None does without.
-        tolerance: how far an output may be off eager fp32's, as a share of the largest output, to count as
-            the same answer.
-        gradient_tolerance: how far the gradients of one step may be off, as a share of their norm.
-    """
-
-    name: str = MISSING
-    cast: str | None = None
-    autocast: str | None = None
-    tolerance: float = 1e-4
-    gradient_tolerance: float = 1e-3
+    name: str = configuration(MISSING, "what tables call it", ANY, axis="precision")
+    cast: str | None = configuration(None, "type that parameters and inputs are cast to", ANY, null="none")
+    autocast: str | None = configuration(None, "type that torch.autocast computes in", ANY, null="none")
+    tolerance: float = configuration(
+        1e-4,
+        "how far an output may be off eager fp32's, of the largest output, to be the same answer",
+        above=0,
+        unit="share",
+    )
+    gradient_tolerance: float = configuration(
+        1e-3, "how far the gradients of one step may be off, of their norm", above=0, unit="share"
+    )
 
 
 @dataclass
 class OptimizerConfig:
-    """How the update phase updates: class `cls` of `torch.optim`, with `lr` and `kwargs`."""
+    """How the update phase updates."""
 
-    name: str = MISSING
-    cls: str = MISSING
-    lr: float = MISSING  # type: ignore[assignment]
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    name: str = work(MISSING, "what tables call it", ANY, axis="optimizer")
+    cls: str = work(MISSING, "a class of `torch.optim`", ANY)
+    lr: float = work(MISSING, "learning rate", at_least=0)
+    kwargs: dict[str, Any] = work(dict, "other arguments of the class", ANY)
 
 
 @dataclass
 class MeasureConfig:
-    """How precisely it is measured; every time is in seconds.
+    """How precisely it is measured."""
 
-    Attributes:
-        rounds: fresh processes that each measure the case; the interval is over them.
-        rel_ci: stop a round once its median's 95 % interval is within ± this share of the median.
-        min_time: shortest time spent sampling.
-        max_time: longest time spent sampling; a slow case may overrun it to reach its least samples.
-        min_samples: fewest samples before `rel_ci` may stop the sampling; below 3, before `max_time` may too.
-        max_samples: most samples.
-        min_sample: shortest sample; calls of inference are repeated within a sample to reach it.
-        max_warmup: longest time spent warming up.
-        cold_cache: evict the caches before each sample.
-    """
-
-    rounds: int = 6
-    rel_ci: float = 0.02
-    min_time: float = 0.5
-    max_time: float = 5.0
-    min_samples: int = 20
-    max_samples: int = 10_000
-    min_sample: float = 100e-6
-    max_warmup: float = 5.0
-    cold_cache: bool = False
+    rounds: int = timed(
+        6,
+        "fresh processes that each measure the case; the interval is over them",
+        at_least=1,
+        scope=Scope.CASE,
+    )
+    rel_ci: float = timed(
+        0.02, "stop a round once its median's 95 % interval is within ± this", above=0, below=1, unit="share"
+    )
+    min_time: float = timed(0.5, "shortest time spent sampling", at_least=0, unit="seconds")
+    max_time: float = timed(
+        5.0, "longest time spent sampling, unless `min_samples` takes longer", above=0, unit="seconds"
+    )
+    min_samples: int = timed(
+        20, "fewest samples before `rel_ci` may stop; below 3, before `max_time` may too", at_least=1
+    )
+    max_samples: int = timed(10_000, "most samples", at_least=1)
+    min_sample: float = timed(
+        100e-6, "shortest sample of inference, which repeats shorter calls", at_least=0, unit="seconds"
+    )
+    max_warmup: float = timed(5.0, "longest warm-up", at_least=0, unit="seconds")
+    cold_cache: bool = configuration(
+        False, "evict the caches before each sample", axis="cold_cache", after="flush_denormal"
+    )
 
 
 @dataclass
 class ExperimentConfig:
-    """What a preset adds to the options of its cases. The same for all cases of a run.
+    """What a preset adds to the options of its cases."""
 
-    Attributes:
-        name: the preset's name; None without one.
-        reference: the published table to show beside what was measured.
-        ways: alternatives that are no product of axes: a list of overrides for each. A sweep is the product
-            of its axes with the ways.
-        search: look for the fastest of the ways: drop losers early, and give rounds to those that lead.
-        budget: seconds that a search may take.
-    """
-
-    name: str | None = None
-    reference: str | None = None
-    ways: list[list[str]] = field(default_factory=list)
-    search: bool = False
-    budget: float = 300.0
+    name: str | None = of_the_run(None, "the preset's name", ANY, null="no preset")
+    reference: str | None = of_the_run(
+        None, "published table to show beside what was measured", ANY, null="none"
+    )
+    ways: list[list[str]] = of_the_run(
+        list,
+        "configurations that are no product of axes, as a list of overrides each; a sweep is the product of "
+        "its axes with these",
+        ANY,
+    )
+    search: bool = of_the_run(
+        False, "look for the fastest: drop losers early, and give more rounds to the leaders"
+    )
+    budget: float = of_the_run(300.0, "time a search may take", above=0, unit="seconds")
 
 
 @dataclass
 class EnergyConfig:
-    """What a profile's estimate of energy takes operations to cost, in pJ; sources: docs/profile.md.
+    """What a profile's estimate of energy takes operations to cost; sources: docs/profile.md."""
 
-    Attributes:
-        multiply: of a multiply-accumulate; None for what the number format is taken to cost.
-        on_chip: of an access to 32 bits in a cache.
-        dram: of an access to 32 bits in memory.
-        hit_rate: the share of accesses that a cache answers.
-    """
-
-    multiply: float | None = None
-    on_chip: float = 5.0
-    dram: float = 640.0
-    hit_rate: float = 0.8
+    multiply: float | None = measuring(
+        None,
+        "energy of a multiply-accumulate",
+        at_least=0,
+        unit="pJ",
+        null="the number format's own (fp32: 4.5)",
+        of=OF_PROFILE,
+    )
+    on_chip: float = measuring(
+        5.0, "energy of an access to 32 bits in a cache", at_least=0, unit="pJ", of=OF_PROFILE
+    )
+    dram: float = measuring(
+        640.0, "energy of an access to 32 bits in memory", at_least=0, unit="pJ", of=OF_PROFILE
+    )
+    hit_rate: float = measuring(
+        0.8, "accesses to memory that a cache answers", at_least=0, at_most=1, unit="share", of=OF_PROFILE
+    )
 
 
 @dataclass
 class Config:
-    """One case, fully resolved.
+    """One case, fully resolved."""
 
-    Attributes:
-        model: what is computed.
-        device: where.
-        mode: which experiment.
-        engine: how.
-        precision: in which number format.
-        optimizer: what the update phase does.
-        measure: how precisely.
-        batch_size: items in a batch.
-        layout: one of LAYOUTS: how tensors lie in memory.
-        cache_weights: with layout=mkldnn, repack weights once and not in each call.
-        verify: check that the answer is that of eager fp32.
-        tolerance: how far the answer may be off, as a share; None for what `precision` says.
-        threads: threads of an operation; None for the physical cores this process may use.
-        interop_threads: threads that run operations side by side; None for torch's default.
-        affinity: the CPUs to run on: `none` for all there are, `compact` for as many cores as threads, or a
-            list of CPUs.
-        allocator: one of ALLOCATORS: the memory allocator of the host.
-        env_set: environment variables of the process that measures, set before it imports torch.
-        flush_denormal: treat denormal numbers as zero.
-        seed: what weights and inputs are drawn from.
-        isolation: one of ISOLATIONS: a fresh process forked from one that has imported torch, a new
-            interpreter, or this process.
-        timeout: seconds a round of the case may take in all; None for no limit.
-        schedule: one of SCHEDULES: the rounds of all cases in turn, in an order drawn anew for each round, or
-            one case after the other. The same for all cases of a run.
-        schedule_seed: what that order is drawn from; None to draw it. The same for all cases of a run.
-        resume: the folder of a run to complete; None for a new one. The same for all cases of a run.
-        experiment: what the preset adds that the run began with.
-        view: profile: one of VIEWS, how its calls are summed up.
-        columns: profile: the columns to show; `~name` leaves one of the usual ones out.
-        depth: profile: how deep the tree is shown; None for all of it.
-        functions: profile: show torch's operators outside the innermost modules too.
-        timing: profile: time the calls; without, it is done on paper alone.
-        memory: profile: follow the memory that the calls allocate.
-        trace: profile: write a trace for Perfetto or chrome://tracing too.
-        energy: profile: what the estimate of energy assumes.
-    """
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-    device: DeviceConfig = field(default_factory=DeviceConfig)
-    mode: ModeConfig = field(default_factory=ModeConfig)
-    engine: EngineConfig = field(default_factory=EngineConfig)
-    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    measure: MeasureConfig = field(default_factory=MeasureConfig)
-    batch_size: int = 8
-    layout: str = "contiguous"
-    cache_weights: bool = True
-    verify: bool = True
-    tolerance: float | None = None
-    threads: int | None = None
-    interop_threads: int | None = None
-    affinity: Any = "none"
-    allocator: str = "system"
-    env_set: dict[str, str] = field(default_factory=dict)
-    flush_denormal: bool = False
-    seed: int = 0
-    isolation: str = "fork"
-    timeout: float | None = 1800.0
-    schedule: str = "interleaved"
-    schedule_seed: int | None = None
-    resume: str | None = None
-    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
-    view: str = "calls"
-    columns: list[str] = field(default_factory=list)
-    depth: int | None = None
-    functions: bool = True
-    timing: bool = True
-    memory: bool = True
-    trace: bool = False
-    energy: EnergyConfig = field(default_factory=EnergyConfig)
+    model: ModelConfig = group(ModelConfig, "what is computed", in_files=True)
+    mode: ModeConfig = group(ModeConfig, "which experiment")
+    device: DeviceConfig = group(DeviceConfig, "where")
+    engine: EngineConfig = group(EngineConfig, "how it is executed")
+    precision: PrecisionConfig = group(PrecisionConfig, "in which number format", in_files=True)
+    optimizer: OptimizerConfig = group(OptimizerConfig, "what the update phase does", in_files=True)
+    measure: MeasureConfig = group(MeasureConfig, "how precisely")
+    layout: str = configuration("contiguous", "how tensors lie in memory", LAYOUTS, axis="layout")
+    cache_weights: bool = configuration(
+        True,
+        "repack weights once, and not in each call",
+        axis="cache_weights",
+        of={"layout": ("mkldnn",)},
+    )
+    batch_size: int = work(8, "items in a batch", at_least=1, axis="batch_size", is_titled=True)
+    threads: int | None = configuration(
+        None,
+        "threads of an operation",
+        at_least=1,
+        null="the physical cores this process may use",
+        axis="threads",
+        is_resolved=True,
+        follows="affinity",
+    )
+    interop_threads: int | None = configuration(
+        None,
+        "threads that run operations side by side",
+        at_least=1,
+        null="torch's default",
+        axis="interop_threads",
+    )
+    affinity: Any = configuration(
+        "none",
+        "CPUs to run on: none (all), compact (as many cores as threads), or a list such as [0,1]",
+        Rule(_is_affinity, f"{', '.join(AFFINITIES)}, or a list of CPUs such as [0,1]"),
+        axis="affinity",
+    )
+    allocator: str = configuration("system", "allocator of host memory", ALLOCATORS, axis="allocator")
+    env_set: dict[str, str] = configuration(
+        dict,
+        "environment variables of the process that measures, such as env_set.OMP_PROC_BIND=true",
+        Rule(_are_variables, "names of environment variables with their values"),
+    )
+    flush_denormal: bool = configuration(False, "treat denormal numbers as zero", axis="flush_denormal")
+    seed: int = work(0, "what weights and inputs are drawn from", at_least=0, axis="seed")
+    isolation: str = timed(
+        "fork",
+        "where a round runs",
+        {
+            "fork": "in a process forked from one that has imported torch",
+            "spawn": "in a new interpreter",
+            "inline": "in this process",
+        },
+        axis="isolation",
+    )
+    verify: bool = measuring(
+        True, "check that the answer is eager fp32's; one that is not counts for nothing", axis="verify"
+    )
+    tolerance: float | None = measuring(
+        None,
+        "how far the answer may be off",
+        above=0,
+        unit="share",
+        null="what the precision's own rounding explains",
+    )
+    timeout: float | None = measuring(
+        1800.0, "time a round may take in all", above=0, unit="seconds", null="no limit", scope=Scope.CASE
+    )
+    schedule: str = of_the_run(
+        "interleaved",
+        "order of the rounds",
+        {"interleaved": "those of all cases in turn", "sequential": "case by case"},
+    )
+    schedule_seed: int | None = of_the_run(
+        None, "what that order is drawn from", at_least=0, null="one that is drawn anew, and recorded"
+    )
+    resume: str | None = of_the_run(
+        None,
+        "folder of a run to complete; alone, it repeats the command that began it",
+        FOLDER,
+        null="a new run",
+    )
+    experiment: ExperimentConfig = group(ExperimentConfig, "what a preset adds", in_files=True)
+    view: str = presentation("calls", "how calls are summed up", VIEWS, of=OF_PROFILE)
+    columns: list[str] = presentation(
+        list,
+        "columns to show, such as [name,type,flops,lat]; [~mem_r] leaves one out; [all]",
+        ANY,
+        of=OF_PROFILE,
+    )
+    depth: int | None = presentation(
+        None,
+        "how deep the tree is shown",
+        at_least=0,
+        null="the whole tree",
+        of={**OF_PROFILE, "view": ("tree",)},
+    )
+    functions: bool = presentation(
+        True, "show torch's operators outside the innermost modules too", of=OF_PROFILE
+    )
+    timing: bool = work(
+        True, "time the calls; false for a dry run, in seconds and without memory for weights", of=OF_PROFILE
+    )
+    memory: bool = work(True, "follow the memory that calls allocate", of=OF_PROFILE)
+    trace: bool = measuring(
+        False, "write a trace too, to open in Perfetto or chrome://tracing", of=OF_PROFILE
+    )
+    energy: EnergyConfig = group(EnergyConfig, "what a profile's estimate of energy assumes")
 
     @property
     def on_paper(self) -> bool:
@@ -376,36 +390,83 @@ class Config:
         return self.mode.name == PROFILE and not self.timing
 
 
-def value_of(config: Config, key: str) -> Any:
-    """The value at a dotted key, such as `measure.rel_ci`."""
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
+OPTIONS = options_of(Config)
+"""Every option, by its dotted key."""
+
+AXES = axes_in(Config)
+"""The options that are axes of a record, by the axis' name."""
+
+PLAIN = {"engine": "eager", "precision": "fp32", "layout": "contiguous", "cache_weights": True}
+"""How plain eager is run: what answers are checked against, and what a search compares with."""
 
 
-def axes_of(config: Config) -> dict[str, Any]:
-    """The settings that are a record's axes, by the name of their column."""
-    affinity = config.affinity
-    return {
-        "model": config.model.name,
-        "part": config.model.part,
-        "mode": config.mode.name,
-        "device": config.device.name,
-        "engine": config.engine.name,
-        "precision": config.precision.name,
-        "optimizer": config.optimizer.name,
-        "layout": config.layout,
-        "cache_weights": config.cache_weights,
-        "batch_size": config.batch_size,
-        "input_shape": "x".join(map(str, config.model.input_shape)),
-        "threads": config.threads,
-        "interop_threads": config.interop_threads,
-        "affinity": ",".join(map(str, affinity)) if isinstance(affinity, list) else str(affinity),
-        "allocator": config.allocator,
-        "flush_denormal": config.flush_denormal,
-        "cold_cache": config.measure.cold_cache,
-        "seed": config.seed,
-        "isolation": config.isolation,
-        "verify": config.verify,
-    }
+def plain(config: Config) -> Config:
+    """Return the configuration of plain eager for the same work."""
+    changes = {name: value for name, value in PLAIN.items() if name not in ("engine", "precision")}
+    return replace(
+        config,
+        device=DeviceConfig(config.device.name),
+        engine=EngineConfig(str(PLAIN["engine"])),
+        precision=PrecisionConfig(str(PLAIN["precision"])),
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+@cache
+def option_at(name: str) -> Option:
+    """The option that is called so: by its axis, its key, or a key within its dictionary."""
+    if name in AXES:
+        return AXES[name]
+    while name not in OPTIONS:
+        name, dot, _ = name.rpartition(".")
+        if not dot:
+            raise KeyError(name)
+    return OPTIONS[name]
+
+
+def validate(config: Config) -> None:
+    """Refuse what no run could use.
+
+    Raises:
+        UserError: the first such value, and what is allowed instead.
+    """
+    check(config)
+    if config.model.source == "layer" and not config.model.cls:
+        raise UserError("model.cls must be given, for example model.cls=torch.nn.GELU.")
+    if config.mode.name == "layers":
+        _check_layers(config)
+    if config.mode.name == PROFILE:
+        _check_profile(config)
+    if config.isolation == "inline" and config.env_set:
+        raise UserError(
+            f"isolation=inline runs in this process; set {next(iter(config.env_set))} in the shell, not with "
+            "env_set."
+        )
+    if config.isolation == "inline" and config.measure.rounds > 1:
+        raise UserError(
+            f"isolation=inline runs in one process; set measure.rounds=1 (got {config.measure.rounds})."
+        )
+
+
+def _check_layers(config: Config) -> None:
+    if config.model.part is not None:
+        raise UserError(
+            "mode=layers measures every layer of the whole model; leave out "
+            f"model.part={config.model.part}, or give mode={config.mode.each} to measure that part alone."
+        )
+    if config.experiment.search:
+        raise UserError("A search is for one workload, and mode=layers has many; give mode=train or infer.")
+
+
+def _check_profile(config: Config) -> None:
+    if config.experiment.search:
+        raise UserError(
+            "A search compares configurations by one time, and mode=profile measures many; give mode=infer."
+        )
+    if config.measure.cold_cache:
+        raise UserError(
+            "measure.cold_cache=true evicts the caches before each sample, and a sample of mode=profile is "
+            "several calls; to measure a layer alone, give model.part=NAME mode=infer."
+        )
+    if config.trace and not config.timing:
+        raise UserError("trace=true needs timing=true: a dry run executes nothing that could be traced.")

@@ -6,7 +6,6 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from msgspec.structs import astuple
 from packages import importable, install
 
 from microbench import devices, engines, worker, workloads
-from microbench.config import Config, PrecisionConfig, value_of
+from microbench.config import Config, PrecisionConfig
 from microbench.errors import FailedAt
 from microbench.formats import arithmetic
 from microbench.host import state
@@ -39,6 +38,7 @@ from microbench.records.record import (
     WarningCode,
 )
 from microbench.records.summary import summarize
+from microbench.schema import with_values
 from microbench.system import cpus, machine
 from microbench.verify import plausible
 from microbench.worker import describe, explain, is_out_of_memory, measure_case
@@ -71,10 +71,8 @@ def tiny() -> Config:
 
 def config(**options: Any) -> Config:
     """The tiny layer with these values at dotted keys; `mode` is short for `mode.name`."""
-    found = deepcopy(tiny())
-    for key, value in options.items():
-        *path, last = ("mode.name" if key == "mode" else key).split(".")
-        setattr(value_of(found, ".".join(path)) if path else found, last, value)
+    values = {"mode.name" if key == "mode" else key: value for key, value in options.items()}
+    found: Config = with_values(tiny(), values)
     if "model.cls" in options:
         found.model.name = options["model.cls"].rpartition(".")[2]
     return found

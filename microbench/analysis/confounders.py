@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from microbench.analysis.pairing import Pair
 from microbench.analysis.verdict import are_interleaved
+from microbench.config import option_at
 from microbench.records.cases import CaseResult
 from microbench.records.settings import as_given, is_work, meant, settings_of
 
@@ -76,6 +77,6 @@ def _differences(pair: Pair, by: str | None) -> dict[str, tuple[str, str]]:
     found |= {
         key: (as_given(a.get(key)), as_given(b.get(key)))
         for key in differing
-        if key.startswith(("measure.", "isolation")) and key not in compared
+        if option_at(key).is_timing and key not in compared
     }
     return {name: values for name, values in found.items() if values[0] != values[1]}

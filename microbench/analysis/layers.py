@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from microbench.config import WAYS
 from microbench.records.cases import CaseResult
 from microbench.records.naming import labels, varying
 from microbench.records.record import DistinctLayer
-from microbench.records.settings import Settings, meant, without, work_of
+from microbench.records.settings import is_configuration, without, work_of
 
 PART = "model.part"
 
@@ -116,17 +115,13 @@ def layerwise(cases: Sequence[CaseResult]) -> tuple[list[Layerwise], list[CaseRe
 def _what(case: CaseResult) -> Hashable:
     """What is the same for a model and its layers, however they are run."""
     work = work_of(case)
-    return case.run.id, case.machine.host_id, without(work, {PART, *_ways_of(work)})
+    return case.run.id, case.machine.host_id, without(work, {PART, *filter(is_configuration, work)})
 
 
 def _how(case: CaseResult) -> frozenset[tuple[str, str]]:
     """The way in which a case is run."""
     work = work_of(case)
-    return without(work, work.keys() - _ways_of(work))
-
-
-def _ways_of(work: Settings) -> set[str]:
-    return {key for way in WAYS for key in meant(way, work)}
+    return frozenset(item for item in work.items() if is_configuration(item[0]))
 
 
 def _layerwise(name: str, group: Sequence[CaseResult]) -> Layerwise:
@@ -178,10 +173,10 @@ def _names(first: Sequence[CaseResult]) -> list[str]:
     """What each model is called, by a case of each."""
     if not first:
         return []
-    ways = {key.rpartition(".")[2] for key in WAYS}
-    settings = varying(first)
-    telling = {name: each for name, each in settings.items() if not _is_part(name) and name not in ways}
-    return labels(first, telling)
+    settings = varying(first).items()
+    return labels(
+        first, {name: each for name, each in settings if not _is_part(name) and not is_configuration(name)}
+    )
 
 
 def _is_part(setting: str) -> bool:

@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import TypeVar
 
-from microbench.config import WAYS
+from microbench.config import OPTIONS
 from microbench.errors import NothingToCompareError, unknown
 from microbench.records.cases import CaseResult
 from microbench.records.naming import PART, labels, varying
 from microbench.records.settings import (
-    DEFAULTS,
-    FOLLOWING,
     Settings,
     as_given,
-    is_of_the_run,
+    is_configuration,
     is_work,
     keys_by,
     meant,
@@ -25,10 +23,11 @@ from microbench.records.settings import (
     without,
     work_of,
 )
+from microbench.schema import Scope
 
 Key = TypeVar("Key", bound=Hashable)
 
-NOT_OF_A_ROUND = (*filter(is_of_the_run, DEFAULTS), "timeout", "measure.rounds")
+NOT_OF_A_ROUND = frozenset(key for key, each in OPTIONS.items() if each.scope is not Scope.ROUND)
 """Settings that do not change what a round measures."""
 
 NAMING = ("model", PART, "mode")
@@ -103,9 +102,9 @@ def _places(keys: Iterable[Key]) -> dict[Key, list[int]]:
 def across(a: Sequence[CaseResult], b: Sequence[CaseResult], by: str | None = None) -> Pairing:
     """Pair the cases of one side with those of another.
 
-    What may differ are settings of how the work is done (`config.WAYS`), and what `by` names; of these, those
-    differ of which no value occurs on both sides. Cases pair that agree in all others. A single work that
-    agrees with several is compared with each; the same work measured several times is paired in order.
+    What may differ are settings of how the work is run (`Role.CONFIGURATION`), and what `by` names; of these,
+    those differ of which no value occurs on both sides. Cases pair that agree in all others. A single work
+    that agrees with several is compared with each; the same work measured several times is paired in order.
 
     Args:
         a: the baselines.
@@ -118,8 +117,8 @@ def across(a: Sequence[CaseResult], b: Sequence[CaseResult], by: str | None = No
     """
     works = [work_of(case) for case in a], [work_of(case) for case in b]
     apart = _apart(*works)
-    names = (*WAYS, *_named_by(by, works, apart))
-    differing = [key for key in apart if any(meant(name, [key]) for name in names)]
+    names = _named_by(by, works, apart)
+    differing = [key for key in apart if is_configuration(key) or any(meant(name, [key]) for name in names)]
     rests = [_places(without(work, differing) for work in side) for side in works]
     matches = sorted(
         match
@@ -289,12 +288,14 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
 
 
 def _following(cases: Sequence[CaseResult], by: str, values: Sequence[str]) -> list[str]:
-    """The setting that follows from what is compared by, where each value of the one has one of the other."""
-    key = FOLLOWING.get(by)
-    if key is None:
-        return []
-    both = {(value, settings_of(case)[key]) for case, value in zip(cases, values, strict=True)}
-    return [key] if len(both) == len(set(values)) else []
+    """The settings that follow from what is compared by, where each value of it has one of theirs."""
+    settings = [settings_of(case) for case in cases]
+    both = {
+        key: {*zip(values, (each[key] for each in settings), strict=True)}
+        for key, each in OPTIONS.items()
+        if each.follows and each.follows == by
+    }
+    return [key for key, pairs in both.items() if len(pairs) == len(set(values))]
 
 
 def _matches_within(

@@ -22,11 +22,10 @@ from microbench.analysis.calls import (
 from microbench.analysis.energy import estimate
 from microbench.analysis.limits import Limits, limits
 from microbench.analysis.typical import interquartile_mean
-from microbench.config import EnergyConfig
+from microbench.config import OPTIONS, EnergyConfig
 from microbench.records.cases import CaseResult
 from microbench.records.peaks import Peaks
 from microbench.records.record import Kind, Role, RoundRecord
-from microbench.validation import check_name, check_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,9 +124,9 @@ class Profile:
         import pandas as pd
 
         view = "calls" if view is None else view
-        check_name("view", view)
+        OPTIONS["view"].check(view)
         if depth is not None:
-            check_value("depth", depth)
+            OPTIONS["depth"].check(depth)
         shown = known.chosen(self, view, known.names_of(columns))
         entries = self.view(view, depth)
         return pd.DataFrame([known.values(each, self, shown) for each in entries], columns=shown)

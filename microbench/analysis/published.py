@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from microbench.config import PLAIN
 from microbench.errors import unknown
 from microbench.records.cases import CaseResult
 from microbench.records.settings import as_given, meant, settings_of, without, work_of
@@ -32,14 +33,6 @@ UNITS = {
     "FLOP/s": (1.0, "FLOP/s"),
 }
 """By a published unit, how many of the SI's it is, and which that is."""
-
-PLAIN: Mapping[str, Any] = {
-    "engine": "eager",
-    "precision": "fp32",
-    "layout": "contiguous",
-    "cache_weights": True,
-}
-"""How a published variant was run, unless the table says otherwise."""
 
 WHOLE_OF_MODE = {"train": "total"}
 """By a mode, the phase that stands for a case of it that failed; of the others it is inference."""
@@ -88,7 +81,7 @@ class Table:
         figures: its figures.
         baseline: what ratios are over: the field of a figure, and its value.
         workloads: the models of here by workload, where they are called otherwise; None where there is none.
-        variants: by variant, the settings it was run with, where they are not those of `PLAIN`; a list holds
+        variants: by variant, the settings it was run with, where they are not plain eager's; a list holds
             those of which any will do.
         quantities: by quantity, the phase of here, and behind it what of it that is not its time.
         notes: what else to know before comparing.
@@ -292,7 +285,7 @@ class _Bases:
     def _key(self, case: CaseResult, name: str | None = None) -> Hashable:
         """What cases of one work share that is done as the baseline; as `name` has it in place of the case.
 
-        Variants differ in the settings of `PLAIN`, and phases in their mode.
+        Variants differ in what makes plain eager, and phases in their mode.
         """
         work = work_of(case)
         other = {"workload": ("model",)}.get(self._part, ())

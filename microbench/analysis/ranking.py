@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from microbench.analysis.break_even import PayOff, pay_off
 from microbench.analysis.verdict import Judgement, contrast, is_comparable, judge
-from microbench.config import MARGIN, WAYS
+from microbench.config import MARGIN
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.naming import labels, varying
-from microbench.records.settings import meant, without, work_of
+from microbench.records.settings import is_configuration, without, work_of
 from microbench.stats.ratio import Ratio
 
 
@@ -60,7 +60,7 @@ class Ranking:
 
 
 def rankings(cases: Sequence[CaseResult], margin: float = MARGIN) -> list[Ranking]:
-    """Rank the cases of each work that differ in how it is done (`config.WAYS`).
+    """Rank the cases of each work that differ in how it is done (`Role.CONFIGURATION`).
 
     The order is that of their times; each is compared with the fastest. That the fastest was picked by
     looking, and with it what all are compared with, makes differences look larger than they are; the
@@ -104,7 +104,7 @@ def _ranking(
 def _what(case: CaseResult) -> frozenset[tuple[str, str]]:
     """What a case computes, however it does so."""
     work = work_of(case)
-    return without(work, {key for way in WAYS for key in meant(way, work)})
+    return without(work, set(filter(is_configuration, work)))
 
 
 def _are_alternatives(group: Sequence[CaseResult]) -> bool:
@@ -142,9 +142,4 @@ def _ways(group: Sequence[CaseResult]) -> dict[int, str]:
 
 def _names(first: Sequence[CaseResult]) -> list[str]:
     """What each ranking's work is called, by the first case of each."""
-    return labels(first, {name: each for name, each in varying(first).items() if not _is_way(name)})
-
-
-def _is_way(setting: str) -> bool:
-    """Whether an axis or a setting says how work is done."""
-    return any(setting in (way, way.rpartition(".")[2]) or setting.startswith(f"{way}.") for way in WAYS)
+    return labels(first, {name: each for name, each in varying(first).items() if not is_configuration(name)})

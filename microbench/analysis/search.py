@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from microbench.analysis.verdict import contrast
-from microbench.config import EngineConfig
+from microbench.config import AXES, EngineConfig
 from microbench.records.cases import CaseResult
 from microbench.records.record import Check, Status, WarningCode
-from microbench.records.settings import as_given
+from microbench.records.settings import as_given, is_configuration
 from microbench.stats.ratio import Ratio
 
 
@@ -85,13 +85,13 @@ def found(cases: Sequence[CaseResult]) -> Found | None:
     return Found(tried[0], ways)
 
 
-AXES = ("layout", "cache_weights", "threads", "affinity", "allocator")
-"""What a way's name says besides its engine and precision, where plain eager has another value."""
-
-
 def way_of(case: CaseResult, plain: CaseResult) -> str:
     """What a configuration is called, such as `openvino bf16, allocator=tuned`."""
-    axes = [f"{axis}={case.axes[axis]}" for axis in AXES if case.axes[axis] != plain.axes[axis]]
+    axes = [
+        f"{axis}={as_given(case.axes[axis])}"
+        for axis in filter(is_configuration, AXES)
+        if axis not in ("engine", "precision") and case.axes[axis] != plain.axes[axis]
+    ]
     engine = case.config.engine
     given = [
         f"engine.{name}={as_given(getattr(engine, name))}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench import registry
-from microbench.config import Config, value_of
+from microbench.config import MISSING, Config
 from microbench.distribution import CONF
 from microbench.errors import ExitCode, unknown
 from microbench.options import catalog
 from microbench.records.settings import as_given
+from microbench.schema import Scope, groups_of, options_of
 from microbench.tables.fitting import print_fitting
 
 HELP = """\
@@ -41,59 +42,6 @@ HELP = """\
 [bold]exit codes[/bold]  0: all went well; 1: a case failed, or --fail-on says so; 2: the command line cannot
        be followed; 3: nothing to compare; 128 and the signal's number: a signal ended it (130: Ctrl-C)
 """
-
-MEANINGS = {
-    "batch_size": "items in a batch",
-    "layout": "how tensors lie in memory: contiguous, channels_last, mkldnn (oneDNN's blocked layout)",
-    "cache_weights": "layout=mkldnn: repack weights once, and not in each call",
-    "verify": "check that the answer is eager fp32's; one that is not counts for nothing",
-    "tolerance": "how far it may be off, as a share; null: what the precision's own rounding explains",
-    "threads": "threads of an operation; null: the physical cores this process may use",
-    "interop_threads": "threads that run operations side by side; null: torch's default",
-    "affinity": "CPUs to run on: none (all), compact (as many cores as threads), or a list such as [0,1]",
-    "allocator": "of host memory: system, tuned (glibc keeps what is freed), jemalloc, tcmalloc",
-    "env_set": "environment variables of the process that measures, such as env_set.OMP_PROC_BIND=true",
-    "flush_denormal": "treat denormal numbers as zero",
-    "seed": "what weights and inputs are drawn from",
-    "isolation": "a forked process (fork), a new interpreter (spawn) or this process (inline) for each case",
-    "timeout": "seconds a round of a case may take; null: no limit",
-    "schedule": "the rounds of all cases in turn (interleaved), or case by case (sequential)",
-    "schedule_seed": "what the order is drawn from; null: drawn anew, and recorded",
-    "resume": "the folder of a run to complete; alone, it repeats the command that began it",
-    "device.mkldnn": "let torch use oneDNN on the CPU",
-    "engine.freeze": "torchscript, libtorch: make parameters constants",
-    "engine.optimize": "torchscript, libtorch: freeze, and fuse for inference",
-    "engine.backend": "compile: the backend that compiles",
-    "engine.mode": "compile: default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs",
-    "engine.freezing": "compile, export: make parameters constants",
-    "engine.dynamic": "compile: for any batch size; null: torch decides",
-    "engine.cpp_wrapper": "compile: call the kernels from C++",
-    "engine.cache": "compile, export: keep what was compiled before (warm), or compile it again (cold)",
-    "engine.level": "onnxruntime: how far the graph is optimized: disabled, basic, extended, layout, all",
-    "engine.copies": "onnxruntime: time the copies of inputs and outputs too",
-    "mode.each": "layers: measure each layer in mode train or infer",
-    "mode.training": "profile: a training step's forward pass, and the backward pass's arithmetic",
-    "view": "profile: calls (in order), leaves (by module), tree, types, root",
-    "columns": "profile: the columns to show, such as [name,type,flops,lat]; [~mem_r] leaves one out; [all]",
-    "depth": "profile: how deep view=tree goes; null: all of it",
-    "functions": "profile: show torch's operators outside the innermost modules too",
-    "timing": "profile: time the calls (false: on paper alone, in seconds and without memory for weights)",
-    "memory": "profile: follow the memory that calls allocate",
-    "trace": "profile: write a trace too, to open in Perfetto or chrome://tracing",
-    "energy.multiply": "profile: pJ of a multiply-accumulate; null: the number format's (fp32: 4.5)",
-    "energy.on_chip": "profile: pJ of an access to 32 bits in a cache",
-    "energy.dram": "profile: pJ of an access to 32 bits in memory",
-    "energy.hit_rate": "profile: share of the accesses that a cache answers",
-    "measure.rounds": "fresh processes that each measure the case; the interval is over them",
-    "measure.rel_ci": "stop a round once its median's 95 % interval is within ± this share of it",
-    "measure.min_time": "shortest time spent sampling, in seconds",
-    "measure.max_time": "longest time spent sampling, in seconds",
-    "measure.min_samples": "fewest samples",
-    "measure.max_samples": "most samples",
-    "measure.min_sample": "shortest sample of inference, in seconds: shorter calls are repeated",
-    "measure.max_warmup": "longest warm-up, in seconds",
-    "measure.cold_cache": "evict the caches before each sample",
-}
 
 
 def options(group: str) -> list[str]:
@@ -198,8 +146,8 @@ def show_help(out: Console) -> None:
     for group in groups():
         if group not in ("model", "experiment"):
             grid.add_row(f"  {group}={_default(group)}", escape(", ".join(options(group))))
-    for key, meaning in MEANINGS.items():
-        grid.add_row(f"  {key}={as_given(value_of(Config(), key))}", escape(meaning))
+    for key, default, meaning in explained():
+        grid.add_row(f"  {key}={default}", escape(meaning))
     grid.add_row("  hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>")
     grid.add_row(
         "  --csv, --json", "print the result for other programs, in SI units; --json: an object a line"
@@ -215,6 +163,28 @@ def show_help(out: Console) -> None:
         "\nHydra's own: --cfg job shows a configuration, --config-dir DIR adds files, -sc install=bash "
         "completes names; --hydra-help"
     )
+
+
+def explained(schema: type = Config) -> Iterator[tuple[str, str, str]]:
+    """By its key, each option that no file sets, with its default and what it says; those of groups last."""
+    in_files = {group for group, each in groups_of(schema).items() if each["in_files"]}
+    for key, each in sorted(options_of(schema).items(), key=lambda item: "." in item[0]):
+        if key.partition(".")[0] not in in_files and each.name == key:
+            yield key, as_given(each.default), each.explained
+
+
+def markdown(schema: type = Config) -> str:
+    """Return the table of all options that docs/options.md has."""
+    titles = ("option", "default", "what it says", "allowed", "about", "column")
+    rows = [titles, ["---"] * len(titles)]
+    for key, each in options_of(schema).items():
+        default = "" if each.default in (MISSING, "") else f"`{as_given(each.default)}`"
+        scope = "" if each.scope is Scope.ROUND else f", of a {each.scope.value}"
+        column = f"`cfg_{each.axis}`" if each.axis else ""
+        rows.append(
+            [f"`{key}`", default, each.subject, each.what_is_allowed, each.role.value + scope, column]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _default(group: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -174,7 +174,7 @@ def check(config: Config, training: bool) -> None:
     require(name, *getattr(engine, "LIBRARIES", ()))
 
 
-def unsupported(engine: str, asked: str, supported: Sequence[str], needs: str = "") -> SkippedError:
+def unsupported(engine: str, asked: str, supported: Iterable[str], needs: str = "") -> SkippedError:
     """Return the error that says what an engine supports instead of what it was asked for."""
     able = ", ".join(supported)
     return SkippedError(f"engine={engine} does not support {asked}; it supports {able}{needs}")

@@ -28,17 +28,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from microbench.analysis import columns, published
-from microbench.config import PROFILE, Config
+from microbench.config import OPTIONS, PROFILE, Config, validate
 from microbench.distribution import CONF
 from microbench.errors import UserError, first_line, nearest
 from microbench.options import catalog, hydra_options
-from microbench.options.messages import GROUPS, explain, missing_key, no_plus, schema_keys, unknown_key
+from microbench.options.messages import GROUPS, explain, missing_key, no_plus, unknown_key
 from microbench.options.sweep import FREE, NO_PRESET, PRESET, Axes, Preset, axes_of, combined
 from microbench.quoting import as_override, choice, literal, option
 from microbench.run.case import Case, command_of
 from microbench.run.order import check_agreed
 from microbench.run.resume import arguments_of, folder_of
-from microbench.validation import validate
+from microbench.schema import FOLDER, keys_of
 
 MULTIRUN = {"-m", "--multirun"}
 CONFIG_DIR = {"-cd", "--config-dir"}
@@ -52,11 +52,13 @@ PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is
 DICTIONARY = re.compile(rf"({'|'.join(GROUPS)})=\s*\{{")  # of a group's options
 SEARCH_PATH = re.compile(r"\+*hydra\.searchpath=")
 RESUME = "resume="
-FOLDERS = ("resume", "hydra.run.dir", "hydra.sweep.dir")
+FOLDERS = {"hydra.run.dir", "hydra.sweep.dir"} | {
+    key for key, each in OPTIONS.items() if each.allowed is FOLDER
+}
 COLUMNS = "columns"
 BETWEEN_LISTS = re.compile(r"(?<=\])\s*,\s*(?=\[)")  # in a sweep
 LOCK = RLock()
-SCHEMA = frozenset(schema_keys(Config))
+SCHEMA = keys_of(Config)
 
 
 @dataclass(frozen=True)

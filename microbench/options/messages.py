@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from microbench import registry
-from microbench.config import Config
+from microbench.config import OPTIONS, Config
 from microbench.errors import UserError, first_line, nearest, synonyms, unknown
+from microbench.schema import groups_of, keys_of
 
-TYPE_NAMES: dict[Any, str] = {
-    int: "an integer",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-    list: "a list, such as [3,224,224]",
-    dict: "a dictionary, such as {stride: 2}",
-}
-GROUPS = {item.name for item in fields(Config) if is_dataclass(get_type_hints(Config)[item.name])}
+GROUPS = set(groups_of(Config))
 WAYS = "experiment.ways must be a list of lists of options, such as [[layout=contiguous],[layout=mkldnn]]."
 EXAMPLES = {"model.source": "layer", "model.cls": "torch.nn.GELU", "model.input_shape": "[1024]"}
 
@@ -75,7 +66,7 @@ def _unknown_key(error: Any) -> UserError | None:
 
 def unknown_key(key: str) -> UserError:
     """The error for a key that the schema does not have."""
-    known = [name for name in schema_keys(Config) if "." not in key or name not in GROUPS]
+    known = [name for name in keys_of(Config) if "." not in key or name not in GROUPS]
     group, dot, name = key.rpartition(".")
     prefix = group + dot  # what all keys of a group share says nothing of which one was meant
     within = [each.removeprefix(prefix) for each in known if dot and each.startswith(prefix)]
@@ -105,11 +96,12 @@ def _bad_value(error: Any) -> UserError | None:
         return UserError(WAYS)  # a number alone is the place in a list of lists, and there is no other
     if not error.full_key:
         return None
-    expected = _expected(error.full_key) if isinstance(error, ValidationError) else None
-    if expected is None:
+    wanted = OPTIONS.get(error.full_key)
+    if wanted is None or not isinstance(error, ValidationError):
         return UserError(f"{error.full_key}: {first_line(error).removesuffix('.')}.")
     given = re.match(r"Value '(.*?)'", str(error))
-    return UserError(f"{error.full_key}{f'={given[1]}' if given else ''} must be {expected}.")
+    kind = f"{wanted.kind} or null" if wanted.takes_null else wanted.kind
+    return UserError(f"{error.full_key}{f'={given[1]}' if given else ''} must be {kind}.")
 
 
 def _hydra_text(error: BaseException) -> UserError | None:
@@ -146,21 +138,3 @@ _TELLERS: tuple[tuple[Any, Callable[[Any], UserError | None]], ...] = (
     (OmegaConfBaseException, _bad_value),
     (Exception, _hydra_text),
 )
-
-
-def schema_keys(schema: Any, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a schema."""
-    hints = get_type_hints(schema)
-    for item in fields(schema):
-        yield prefix + item.name
-        if is_dataclass(hints[item.name]):
-            yield from schema_keys(hints[item.name], f"{prefix}{item.name}.")
-
-
-def _expected(key: str) -> str | None:
-    """What kind of value a key wants."""
-    hint: Any = Config
-    for part in key.split("."):
-        hint = get_type_hints(hint).get(part) if is_dataclass(hint) else None
-    kinds = [TYPE_NAMES[kind] for kind in (get_origin(hint), hint, *get_args(hint)) if kind in TYPE_NAMES]
-    return kinds[0] + (" or null" if NoneType in get_args(hint) else "") if kinds else None

@@ -12,16 +12,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import OverrideParseException
 
+from microbench.config import OPTIONS, PLAIN
 from microbench.errors import UserError
 
 PRESET = "experiment"
 """The group of options that presets are in."""
 
-PLAIN = ("engine=eager", "precision=fp32", "layout=contiguous")
-"""The way that a search compares all others with."""
-
+DICTIONARIES = (key for key, each in OPTIONS.items() if each.is_dictionary)
 FREE = re.compile(
-    r"(model\.(kwargs|call_kwargs)|optimizer\.kwargs|env_set|hydra\.(job\.env_set|sweeper\.params))(?=[.=]|$)"
+    rf"({'|'.join(map(re.escape, (*DICTIONARIES, 'hydra.job.env_set', 'hydra.sweeper.params')))})(?=[.=]|$)"
 )
 """The keys of dictionaries that may hold anything. An override merges into one; it does not replace it."""
 
@@ -132,13 +131,16 @@ def _searched(axes: Axes, ways: Sequence[Way]) -> list[tuple[str, ...]]:
     Raises:
         UserError: an axis that no way has has several values.
     """
-    plain = {each.partition("=")[0]: each for each in PLAIN}
+    plain = {key: f"{key}={str(value).lower()}" for key, value in PLAIN.items()}
     several = next((key for key, values in axes.items() if len(values) > 1 and key not in plain), None)
     if several is not None:
         raise UserError(f"A search is for one work: give one {several}, not {len(axes[several])}.")
     work = [values[0] for key, values in axes.items() if key not in plain]
     tried = list(product(*(values for key, values in axes.items() if key in plain)))
-    return [(*work, *PLAIN), *((*work, *each, *way.values()) for each in tried for way in ways or [{}])]
+    return [
+        (*work, *plain.values()),
+        *((*work, *each, *way.values()) for each in tried for way in ways or [{}]),
+    ]
 
 
 def _alternatives(way: Sequence[str]) -> list[Way]:

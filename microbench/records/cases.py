@@ -8,7 +8,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from microbench.config import Config, axes_of
+from microbench.config import Config
 from microbench.records import frame
 from microbench.records.record import (
     CaseSpec,
@@ -21,6 +21,7 @@ from microbench.records.record import (
     Status,
     WarningCode,
 )
+from microbench.schema import axes_of
 
 ANSWER = ("answer", "error_abs", "error_rel", "top1_agreement", "gradient_error")
 """Of the figures of a `Check`, those that a summary has."""

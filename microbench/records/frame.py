@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from microbench.config import axes_of
 from microbench.records.record import Call, DistinctLayer, Readings, Role, RoundRecord, Series, Summary
+from microbench.schema import axes_of
 
 Row = dict[str, Any]
 

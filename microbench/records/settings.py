@@ -6,21 +6,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from microbench.config import NOT_THE_WORK, OF_THE_RUN, WORK_OF_MEASURE, Config
+from microbench.config import AXES, option_at
 from microbench.errors import NothingToCompareError, unknown
 from microbench.records.cases import CaseResult
 from microbench.records.naming import flat
+from microbench.schema import Role, Scope
 
 Settings = Mapping[str, str]
 """A configuration's values as text, by dotted key."""
 
-AXIS_KEYS = {"part": "model.part", "input_shape": "model.input_shape", "cold_cache": "measure.cold_cache"}
+AXIS_KEYS = {axis: each.key for axis, each in AXES.items() if each.name != axis}
 """The settings of the axes that are called otherwise."""
-
-FOLLOWING = {"affinity": "threads"}
-"""By a setting, the one whose default follows from it: so many threads as CPUs are listed."""
-
-DEFAULTS = flat(asdict(Config()))
 
 
 def settings_of(case: CaseResult) -> Settings:
@@ -30,13 +26,12 @@ def settings_of(case: CaseResult) -> Settings:
 
 def is_work(key: str) -> bool:
     """Whether a setting is of the work, not of how it is measured."""
-    group, _, name = key.partition(".")
-    return group not in NOT_THE_WORK or (group == "measure" and name in WORK_OF_MEASURE)
+    return option_at(key).is_work
 
 
-def is_of_the_run(key: str) -> bool:
-    """Whether a setting is of a whole run, which its cases share."""
-    return key.partition(".")[0] in OF_THE_RUN
+def is_configuration(name: str) -> bool:
+    """Whether an axis or a setting says how work is run, so that its values are alternatives."""
+    return option_at(name).role is Role.CONFIGURATION
 
 
 def work_of(case: CaseResult) -> Settings:
@@ -62,7 +57,7 @@ def meant(name: str, keys: Iterable[str]) -> set[str]:
 
 def varying_keys(settings: Sequence[Settings]) -> list[str]:
     """The settings that are not the same in all cases; those of a whole run do not count."""
-    keys = dict.fromkeys(key for each in settings for key in each if not is_of_the_run(key))
+    keys = dict.fromkeys(key for each in settings for key in each if option_at(key).scope is not Scope.RUN)
     return [key for key in keys if len({each.get(key) for each in settings}) > 1]
 
 

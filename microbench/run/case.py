@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from microbench.config import NOT_THE_WORK, OF_THE_RUN, WORK_OF_MEASURE, Config
+from microbench.config import OPTIONS, Config
 from microbench.quoting import command
 from microbench.records.peaks import Peaks
 from microbench.records.record import CaseSpec, DistinctLayer, Outcome
+from microbench.records.settings import as_given
 from microbench.run.patience import Patience
+from microbench.schema import Scope, value_of, work_of
 
-RESOLVED = ("device", "threads")
-"""Settings whose default depends on the machine: a case's command spells them out."""
-
+OF_THE_RUN = {each.name for each in OPTIONS.values() if each.scope is Scope.RUN and "." not in each.key}
+RESOLVED = {each.name: each.key for each in OPTIONS.values() if each.is_resolved}
+TITLED = {each.name for each in OPTIONS.values() if each.is_titled}
 
 COMMAND = ("python", "-m", "microbench")
 
@@ -24,19 +25,6 @@ COMMAND = ("python", "-m", "microbench")
 def command_of(arguments: Sequence[str]) -> str:
     """The command line with these arguments, as a shell reads it."""
     return command(*COMMAND, *arguments)
-
-
-def _differences(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a configuration is not as the defaults have it, at any depth."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        default = defaults.get(key)
-        if isinstance(value, Mapping) and isinstance(default, Mapping):
-            if inner := _differences(value, default):
-                found[key] = inner
-        elif key not in defaults or value != default:
-            found[key] = value
-    return found
 
 
 @dataclass(frozen=True)
@@ -69,11 +57,7 @@ class Case:
 
         Only what differs from the defaults counts, so that a new option leaves the old cases' ids alone.
         """
-        work = _differences(asdict(self.config), asdict(Config()))
-        measure = {key: work.get("measure", {}).get(key) for key in WORK_OF_MEASURE}
-        work = {key: value for key, value in work.items() if key not in NOT_THE_WORK}
-        work |= {key: value for key, value in measure.items() if value is not None}
-        return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(work_of(self.config), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def rounds(self) -> int:
@@ -87,13 +71,13 @@ class Case:
         given = [each for each in self.overrides if each.partition("=")[0] not in dropped]
         if self.config.experiment.search:
             given = [each for each in given if not each.lstrip("+").startswith("experiment")]
-        resolved = [f"device={self.config.device.name}", f"threads={self.config.threads or 'null'}"]
+        resolved = [f"{name}={as_given(value_of(self.config, key))}" for name, key in RESOLVED.items()]
         return command_of([*given, *resolved])
 
     @property
     def settings(self) -> list[str]:
         """The options that lead to it, but for those that every title shows."""
-        shown = ("model", "model.part", "mode", "batch_size", "engine", "device", "hydra.mode", *OF_THE_RUN)
+        shown = {*TITLED, *OF_THE_RUN, "experiment", "hydra.mode"}
         keys = [each.partition("=")[0].lstrip("+") for each in self.overrides]
         given = zip(keys, self.overrides, strict=True)
         return [each for key, each in given if "=" in each and key not in shown]

@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from microbench.config import value_of
+from microbench.config import OPTIONS
 from microbench.errors import UserError
-from microbench.records.settings import DEFAULTS, is_of_the_run
 from microbench.run.case import Case
+from microbench.schema import Scope, value_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def check_agreed(cases: Sequence[Case]) -> None:
     Raises:
         UserError: they do.
     """
-    for key in filter(is_of_the_run, DEFAULTS):
+    for key in (key for key, each in OPTIONS.items() if each.scope is Scope.RUN):
         values = list(dict.fromkeys(str(value_of(case.config, key)) for case in cases))
         if len(values) > 1:
             raise UserError(f"{key}={','.join(values)} cannot be swept over: a run has one {key}.")

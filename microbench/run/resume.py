@@ -6,19 +6,20 @@ import dataclasses
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from microbench.config import SHOWN, Config, value_of
+from microbench.config import OPTIONS, Config
 from microbench.errors import UserError, nearest
 from microbench.quoting import command, option
 from microbench.records.cases import CaseResult, cases_of
 from microbench.records.record import Machine, RoundRecord
 from microbench.records.store import FILE_NAME, file_of, read
 from microbench.run.case import COMMAND, Case
+from microbench.schema import Role, Scope, value_of, with_values
 
 SOFTWARE = ("torch", "torchvision", "python", "microbench", "gpu_driver")
 """The versions in which the rounds of one run must agree."""
@@ -154,11 +155,11 @@ def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseR
 
 
 def _key(case_id: str, config: Config) -> Key:
-    how = {name: value for name, value in asdict(config.measure).items() if name != "rounds"}
-    return case_id, repr((config.isolation, sorted(how.items())))
+    timing = (key for key, each in OPTIONS.items() if each.is_timing and each.scope is Scope.ROUND)
+    return case_id, repr([value_of(config, key) for key in timing])
 
 
 def shown_as(record: RoundRecord, config: Config) -> RoundRecord:
     """A record from before, with how the present command wants its case shown; what is on disk stays."""
-    shown = dataclasses.replace(record.case.config, **{key: value_of(config, key) for key in SHOWN})
-    return replace(record, case=replace(record.case, config=shown))
+    shown = {key: value_of(config, key) for key, each in OPTIONS.items() if each.role is Role.PRESENTATION}
+    return replace(record, case=replace(record.case, config=with_values(record.case.config, shown)))

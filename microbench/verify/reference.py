@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from microbench import workloads
-from microbench.config import Config, DeviceConfig, EngineConfig, PrecisionConfig
+from microbench.config import Config, PrecisionConfig, plain
 from microbench.devices import Device
 from microbench.engines import Answer, Job, Program, eager
 from microbench.modes import Mode
@@ -26,23 +26,13 @@ ROUNDING = {"tf32": 2.0**-11, "int8": 2.0**-8}
 """Half the distance between 1 and the next larger number, in the formats that are no type of torch's."""
 
 
-def reference_config(config: Config) -> Config:
-    """Return the configuration of plain eager fp32 for the same work."""
-    return replace(
-        config,
-        engine=EngineConfig("eager"),
-        precision=PrecisionConfig("fp32"),
-        layout="contiguous",
-        cache_weights=True,
-        device=DeviceConfig(config.device.name),
-    )
-
-
 def is_reference(config: Config) -> bool:
     """Say whether a case is plain eager fp32 itself, whatever its tolerances are."""
-    given, plain = config.precision, reference_config(config)
-    own = replace(plain.precision, tolerance=given.tolerance, gradient_tolerance=given.gradient_tolerance)
-    return config == replace(plain, precision=own)
+    given, reference = config.precision, plain(config)
+    precision = replace(
+        reference.precision, tolerance=given.tolerance, gradient_tolerance=given.gradient_tolerance
+    )
+    return config == replace(reference, precision=precision)
 
 
 def rounding(precision: PrecisionConfig) -> float:
@@ -91,18 +81,18 @@ class Reference:
         self, restoring: Program | None = None, nudge: float = 0.0, draw: int = 0
     ) -> tuple[Answer, float]:
         """Compute the same, and return how many seconds it took, once everything was built."""
-        plain, training = reference_config(self.config), self.mode.TRAINING
-        with self.device.prepared(plain):
+        config, training = plain(self.config), self.mode.TRAINING
+        with self.device.prepared(config):
             workload = workloads.build(
-                plain.model, plain.batch_size, self.device.torch_device(), training, plain.seed
+                config.model, config.batch_size, self.device.torch_device(), training, config.seed
             )
             if restoring is not None:
                 put_back(restoring, workload, training)
             if nudge:
                 shift(workload, nudge)
-            program, clock = eager.prepare(Job(workload, plain, training)), self.device.clock
+            program, clock = eager.prepare(Job(workload, config, training)), self.device.clock
             marks = [clock.mark()]
-            answer = answer_of(self.mode, program, plain.seed + draw)
+            answer = answer_of(self.mode, program, config.seed + draw)
             marks.append(clock.mark())
             return answer, clock.seconds(marks)[1]
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,7 +13,6 @@ from scipy import stats
 from microbench.analysis.compare import Compared, Row, compare
 from microbench.analysis.ranking import Ranking, rankings
 from microbench.analysis.verdict import ONE_ROUND, judge
-from microbench.config import NOT_THE_WORK, WAYS, Config
 from microbench.errors import UserError
 from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
 from microbench.records.result import Result
@@ -703,11 +701,3 @@ class TestRanking:
         assert len(among) == 7
         assert places(alone[0])[1] == ("allocator=tuned", "slower")
         assert places(among[0])[1] == ("allocator=tuned", "inconclusive")
-
-    def test_every_setting_is_of_the_work_of_how_it_is_done_or_of_how_it_is_measured(self) -> None:
-        what = {"model", "mode", "optimizer", "batch_size", "seed", "timing", "memory"}
-        ways = {way for way in WAYS if "." not in way}
-        kinds = (what, ways, {*NOT_THE_WORK})
-        assert sorted(each for kind in kinds for each in kind) == sorted(
-            field.name for field in fields(Config)
-        )

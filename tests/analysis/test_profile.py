@@ -241,7 +241,7 @@ class TestColumns:
 
 
 def test_views_are_those_that_can_be_asked_for() -> None:
-    assert tuple(VIEWS) == config.VIEWS
+    assert list(VIEWS) == list(config.VIEWS)
 
 
 def test_an_unknown_view_is_answered_with_the_nearest() -> None:

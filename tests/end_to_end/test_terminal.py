@@ -8,15 +8,10 @@ import re
 import signal
 import subprocess
 import threading
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
-
-from microbench.cli.list import MEANINGS
-from microbench.config import Config
-from microbench.records.naming import flat
 
 from .support import COMMAND, PATIENCE, QUICK, Finished, environment, microbench, records_in
 
@@ -31,13 +26,6 @@ def test_help_gives_usage_and_examples(helped: Finished) -> None:
     assert helped.err == ""
     assert "microbench model=NAME [option=value …]" in helped.out
     assert "microbench model=vgg16 device=cpu mode=train" in helped.out
-
-
-def test_every_option_of_a_case_has_a_meaning() -> None:
-    explained = {"model", "optimizer", "precision", "experiment"}  # by their files
-    keys = {key for key in flat(asdict(Config())) if key.partition(".")[0] not in explained}
-    empty = {"env_set"}  # a dictionary without keys of its own
-    assert set(MEANINGS) == {key for key in keys if not key.endswith(".name")} | empty
 
 
 @pytest.mark.parametrize("family", ["alexnet", "resnet", "vgg", "swin_transformer", "vision_transformer"])

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from microbench.config import Config
+from microbench.config import Config, validate
 from microbench.distribution import CONF
 from microbench.errors import UserError
 from microbench.options import compose
@@ -22,7 +22,6 @@ from microbench.options.compose import Plan, composing, from_command_line, from_
 from microbench.options.compose import case as case_of
 from microbench.records.record import SCHEMA_VERSION
 from microbench.records.store import Store
-from microbench.validation import validate
 
 FILES = [
     path.relative_to(CONF).with_suffix("")

@@ -11,11 +11,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from microbench.config import OPTIONS
 from microbench.errors import UserError
 from microbench.options import hydra_options
 from microbench.options.compose import Plan, composing, from_command_line, from_options, register
 from microbench.run.case import Case
-from microbench.validation import check_value
 
 HONOURED = {
     "hydra.mode=MULTIRUN",
@@ -171,8 +171,8 @@ class TestVariables:
         with pytest.raises(
             UserError, match=r"(?s)^env_set=.* is not possible: give names of environment var"
         ):
-            check_value("env_set", {name: value})
+            OPTIONS["env_set"].check({name: value})
 
     def test_a_process_that_runs_already_cannot_have_them(self, command_line: Any) -> None:
-        with pytest.raises(UserError, match=r"^isolation=inline runs in this process: set X in the shell"):
+        with pytest.raises(UserError, match=r"^isolation=inline runs in this process; set X in the shell"):
             command_line("env_set.X=1", "isolation=inline", "measure.rounds=1")

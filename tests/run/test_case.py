@@ -4,17 +4,24 @@ import os
 import shlex
 import subprocess
 import sys
-from copy import deepcopy
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from microbench.config import Config, ModelConfig, axes_of, value_of
+from microbench.config import (
+    Config,
+    DeviceConfig,
+    EngineConfig,
+    ModeConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PrecisionConfig,
+)
 from microbench.options.compose import from_command_line, from_options
-from microbench.run import case as cases
 from microbench.run.case import Case
+from microbench.schema import ANY, Role, axes_of, group, option, value_of, with_values
 
 
 def config() -> Config:
@@ -48,9 +55,7 @@ def other(value: Any) -> Any:
 
 
 def changed(key: str) -> Config:
-    new = deepcopy(config())
-    *path, last = key.split(".")
-    setattr(value_of(new, ".".join(path)) if path else new, last, other(value_of(new, key)))
+    new: Config = with_values(config(), {key: other(value_of(config(), key))})
     return new
 
 
@@ -113,33 +118,107 @@ def test_ids_are_those_of_the_versions_before(options: dict[str, Any], id_before
     assert case.at("cpu", threads=4).id == id_before
 
 
+# As they were before options were declared beside their fields.
+@pytest.mark.parametrize(
+    ("values", "id_before"),
+    [
+        ({}, "08f72e11928b"),
+        ({"batch_size": 1, "threads": 4, "layout": "channels_last"}, "2cbc4f9c0086"),
+        ({"measure.cold_cache": True, "measure.rounds": 3}, "82f33b105942"),
+        (
+            {"env_set": {"A": "1"}, "allocator": "tuned", "affinity": [0, 1], "flush_denormal": True},
+            "ac5820d5bcc6",
+        ),
+        (
+            {
+                "verify": False,
+                "tolerance": 0.1,
+                "isolation": "spawn",
+                "timeout": None,
+                "schedule": "sequential",
+                "schedule_seed": 3,
+                "resume": "x",
+                "experiment.search": True,
+                "view": "tree",
+                "columns": ["name"],
+                "depth": 3,
+                "functions": False,
+                "trace": True,
+                "energy.dram": 1.0,
+                "experiment.name": "fastest",
+            },
+            "08f72e11928b",
+        ),
+        (
+            {"timing": False, "memory": False, "seed": 3, "cache_weights": False, "interop_threads": 2},
+            "fdb150a91721",
+        ),
+        (
+            {
+                "engine": EngineConfig("compile", freezing=True, cache="cold"),
+                "precision": PrecisionConfig("bf16", "bfloat16", None, 1e-2, 1e-2),
+            },
+            "f33a5cf533fe",
+        ),
+        (
+            {
+                "model": ModelConfig(
+                    source="layer",
+                    name="GELU",
+                    cls="torch.nn.GELU",
+                    args=[1, 2],
+                    kwargs={"a": {"b": {}}},
+                    call_kwargs={"c": [1]},
+                    input_shape=[4],
+                    part="x.1",
+                    input_grad=True,
+                ),
+                "mode": ModeConfig("profile", training=True),
+                "device.mkldnn": False,
+            },
+            "7e27b6d4db46",
+        ),
+    ],
+)
+def test_ids_of_all_kinds_of_settings_stay(values: dict[str, Any], id_before: str) -> None:
+    plain = Config(
+        model=ModelConfig(source="torchvision", name="resnet18", input_shape=[3, 224, 224]),
+        device=DeviceConfig("cpu"),
+        mode=ModeConfig("train"),
+        engine=EngineConfig("eager"),
+        precision=PrecisionConfig("fp32"),
+        optimizer=OptimizerConfig("sgd", "SGD", 0.1, {"momentum": 0.9}),
+    )
+    assert Case(with_values(plain, values)).id == id_before
+
+
 @dataclass
 class WiderModel(ModelConfig):
     """A model's settings with one that does not exist yet."""
 
-    colour: str = "red"
+    colour: str = option("red", "a colour", ANY, role=Role.WORK)
 
 
 @dataclass
 class Wider(Config):
     """The schema with an option, and one of the model's, that do not exist yet."""
 
-    model: ModelConfig = field(default_factory=WiderModel)
-    shine: int = 1
+    model: ModelConfig = group(WiderModel, "what is computed")
+    shine: int = option(1, "a shine", ANY, role=Role.WORK)
 
 
 @dataclass
 class Gilt:
     """A group of options that does not exist yet."""
 
-    carat: int = 18
+    carat: int = option(18, "how pure it is", ANY, role=Role.WORK)
 
 
 @dataclass
 class Gilded(Wider):
     """The schema with that group too."""
 
-    gilt: Gilt = field(default_factory=Gilt)
+    gilt: Gilt = group(Gilt, "how it is gilt")
 
 
 def widened(schema: type[Config], colour: str = "red", **more: Any) -> Config:
@@ -147,27 +226,14 @@ def widened(schema: type[Config], colour: str = "red", **more: Any) -> Config:
     return schema(**vars(config()) | {"model": WiderModel(**vars(config().model), colour=colour)} | more)
 
 
-def test_a_new_option_of_a_group_leaves_the_ids_alone_until_it_is_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_new_option_leaves_the_ids_alone_until_it_is_used() -> None:
     before = Case(config()).id
-    monkeypatch.setattr(cases, "Config", lambda: Config(model=WiderModel()))
-    assert Case(widened(Config)).id == before
-    assert Case(widened(Config, colour="blue")).id != before
-
-
-def test_a_new_option_leaves_the_ids_alone_until_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = Case(config()).id
-    monkeypatch.setattr(cases, "Config", Wider)
     assert Case(widened(Wider)).id == before
     assert len({before, Case(widened(Wider, shine=2)).id, Case(widened(Wider, colour="blue")).id}) == 3
 
 
-def test_a_new_group_of_options_leaves_the_ids_alone_until_it_is_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_new_group_of_options_leaves_the_ids_alone_until_it_is_used() -> None:
     before = Case(config()).id
-    monkeypatch.setattr(cases, "Config", Gilded)
     assert Case(widened(Gilded)).id == before
     assert Case(widened(Gilded, gilt=Gilt(24))).id != before
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from functools import cache
 from typing import Any
 
 from microbench import devices, engines, modes, workloads
-from microbench.config import Config, value_of
+from microbench.config import Config
 from microbench.devices import Device
 from microbench.engines import Job, Program
 from microbench.modes import Mode
 from microbench.options.compose import from_options
+from microbench.schema import with_values
 from microbench.verify import verify
 from microbench.verify.judging import Checked
 
@@ -33,11 +33,8 @@ def _tiny() -> Config:
 
 def config(mode: str = "infer", **options: Any) -> Config:
     """A linear layer on the CPU, with these values at dotted keys, whose dots are double underscores."""
-    found = deepcopy(_tiny())
-    found.mode.name = mode
-    for key, value in options.items():
-        *path, last = key.split("__")
-        setattr(value_of(found, ".".join(path)) if path else found, last, value)
+    values = {key.replace("__", "."): value for key, value in options.items()}
+    found: Config = with_values(_tiny(), {"mode.name": mode} | values)
     return found
 
 

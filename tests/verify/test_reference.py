@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from microbench import workloads
-from microbench.config import PrecisionConfig
+from microbench.config import PrecisionConfig, plain
 from microbench.verify.reference import (
     Reference,
     is_reference,
     put_back,
-    reference_config,
     rounding,
     shift,
     without_dropout,
@@ -38,7 +37,7 @@ from .support import config, parts, program
 def test_eager_fp32_alone_is_the_reference(options: dict[str, Any]) -> None:
     assert is_reference(config())
     assert not is_reference(config(**options))
-    assert is_reference(reference_config(config(**options)))
+    assert is_reference(plain(config(**options)))
 
 
 def test_so_it_is_however_far_it_may_be_off_and_wherever_it_runs() -> None:
@@ -47,8 +46,8 @@ def test_so_it_is_however_far_it_may_be_off_and_wherever_it_runs() -> None:
 
 def test_the_reference_is_of_the_same_work() -> None:
     case = config("train", precision=PrecisionConfig("bf16", cast="bfloat16"), layout="mkldnn", seed=3)
-    plain = reference_config(case)
-    assert (plain.model, plain.mode, plain.batch_size, plain.seed) == (case.model, case.mode, 2, 3)
+    found = plain(case)
+    assert (found.model, found.mode, found.batch_size, found.seed) == (case.model, case.mode, 2, 3)
 
 
 @pytest.mark.parametrize(

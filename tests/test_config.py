@@ -1,34 +1,15 @@
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from microbench.config import (
-    ALLOCATORS,
-    CACHES,
-    COMPILE_MODES,
-    EACH,
-    ISOLATIONS,
-    LAYOUTS,
-    LEVELS,
-    NOT_THE_WORK,
-    OF_THE_RUN,
-    OPTIONS_OF,
-    OPTIONS_OF_PROFILE,
-    PROFILE,
-    SCHEDULES,
-    VIEWS,
-    WAYS,
-    WORK_OF_MEASURE,
-    Config,
-    EngineConfig,
-    ModelConfig,
-    value_of,
-)
+from microbench.config import OF_PROFILE, OPTIONS, PROFILE, Config, ModelConfig, option_at, plain, validate
 from microbench.errors import UserError
-from microbench.validation import NAMES, RULES, validate
+from microbench.schema import Bounds, Role, Rule, Scope, value_of, with_values
+
+NAMES = {key: each.allowed for key, each in OPTIONS.items() if isinstance(each.allowed, dict)}
+ENGINES = sorted({name for each in OPTIONS.values() for name in each.of.get("engine.name", ())})
 
 # For each rule: values that no run could use, and values at the edge of what one can.
 BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
@@ -72,7 +53,7 @@ def mode_with(key: str) -> str:
     """A mode that has the option at a key."""
     if key == "mode.each":
         return "layers"
-    return PROFILE if key in OPTIONS_OF_PROFILE else "infer"
+    return PROFILE if OPTIONS[key].of.items() >= OF_PROFILE.items() else "infer"
 
 
 def config_with(key: str, value: Any) -> Config:
@@ -82,13 +63,13 @@ def config_with(key: str, value: Any) -> Config:
     config.mode.name = mode_with(key)
     if key == "depth":
         config.view = "tree"
-    *path, last = key.split(".")
-    setattr(value_of(config, ".".join(path)) if path else config, last, value)
-    return config
+    found: Config = with_values(config, {key: value})
+    return found
 
 
 def test_every_rule_is_tested_here() -> None:
-    assert set(BAD_AND_GOOD) == set(RULES)
+    ruled = {key for key, each in OPTIONS.items() if isinstance(each.allowed, (Bounds, Rule))}
+    assert set(BAD_AND_GOOD) == ruled
 
 
 @pytest.mark.parametrize(
@@ -97,7 +78,7 @@ def test_every_rule_is_tested_here() -> None:
 def test_a_value_no_run_could_use_is_refused_in_one_line(key: str, value: Any) -> None:
     with pytest.raises(UserError) as caught:
         validate(config_with(key, value))
-    assert str(caught.value) == f"{key}={value} is not possible: give {RULES[key][1]}."
+    assert str(caught.value) == f"{key}={value} is not possible: give {OPTIONS[key].what_is_allowed}."
     assert "\n" not in str(caught.value)
 
 
@@ -134,20 +115,6 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_that_are_allowed(
     assert told.endswith(f"Allowed: {', '.join(sorted(NAMES[key]))}.")
 
 
-def test_every_option_of_names_is_tested_here() -> None:
-    assert NAMES == {
-        "isolation": ISOLATIONS,
-        "schedule": SCHEDULES,
-        "allocator": ALLOCATORS,
-        "layout": LAYOUTS,
-        "engine.mode": COMPILE_MODES,
-        "engine.cache": CACHES,
-        "engine.level": LEVELS,
-        "mode.each": EACH,
-        "view": VIEWS,
-    }
-
-
 # For each option of a profile: a value that is not its default.
 OF_A_PROFILE: dict[str, Any] = {
     "mode.training": True,
@@ -166,7 +133,9 @@ OF_A_PROFILE: dict[str, Any] = {
 
 
 def test_every_option_of_a_profile_is_tested_here() -> None:
-    assert set(OF_A_PROFILE) == set(OPTIONS_OF_PROFILE)
+    assert set(OF_A_PROFILE) == {key for key, each in OPTIONS.items() if "mode.name" in each.of} - {
+        "mode.each"
+    }
 
 
 @pytest.mark.parametrize(("key", "value"), OF_A_PROFILE.items())
@@ -175,15 +144,18 @@ def test_a_profile_takes_its_options_and_other_modes_refuse_them(key: str, value
     validate(config)
     config.mode.name = "train"
     config.view = "types" if key == "view" else "calls"
-    with pytest.raises(UserError, match=rf"^{key}=\S+ is an option of mode=profile: mode=train has none"):
+    with pytest.raises(UserError, match=rf"^{key}=\S+ is an option of mode=profile; mode=train does not"):
         validate(config)
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"depth": 1}, "depth=1 is an option of view=tree: view=calls has no depth."),
-        ({"trace": True, "timing": False}, "trace=true traces a call, which timing=false leaves out."),
+        ({"depth": 1}, "depth=1 is an option of view=tree; view=calls does not have it."),
+        (
+            {"trace": True, "timing": False},
+            "trace=true needs timing=true: a dry run executes nothing that could be traced.",
+        ),
     ],
 )
 def test_options_of_a_profile_that_would_do_nothing_are_refused(given: dict[str, Any], told: str) -> None:
@@ -198,14 +170,13 @@ def test_options_of_a_profile_that_would_do_nothing_are_refused(given: dict[str,
 def test_a_search_is_not_for_profiles() -> None:
     config = config_with("view", "calls")
     config.experiment.search = True
-    with pytest.raises(UserError, match=r"^A search compares ways by their time alone, and mode=profile"):
+    with pytest.raises(UserError, match=r"^A search compares configurations by one time, and mode=profile"):
         validate(config)
 
 
 def engine_with(key: str) -> str:
-    """An engine that has the option at `engine.<option>`; eager, which has none, for any other key."""
-    option = key.removeprefix("engine.")
-    return next((engine for engine, options in OPTIONS_OF.items() if option in options), "eager")
+    """An engine that has the option at a key; eager, which has none, for any other key."""
+    return str(OPTIONS[key].of.get("engine.name", ["eager"])[0])
 
 
 @pytest.mark.parametrize(("key", "name"), [(key, name) for key, names in NAMES.items() for name in names])
@@ -232,31 +203,31 @@ OTHER = {
 
 
 def test_every_option_of_an_engine_belongs_to_one() -> None:
-    owned = {option for options in OPTIONS_OF.values() for option in options}
-    assert {option.name for option in fields(EngineConfig)} - {"name"} == owned
-    assert set(OTHER) == owned
+    declared = {key for key in OPTIONS if key.startswith("engine.")} - {"engine.name"}
+    assert {key for key, each in OPTIONS.items() if "engine.name" in each.of} == declared
+    assert {f"engine.{name}" for name in OTHER} == declared
 
 
 @pytest.mark.parametrize(("option", "value"), OTHER.items())
 def test_an_engine_takes_its_own_options_and_refuses_those_of_others(option: str, value: Any) -> None:
-    for engine in (*OPTIONS_OF, "eager"):
+    for engine in (*ENGINES, "eager"):
         config = config_with(f"engine.{option}", value)
         config.engine.name = engine
-        if option in OPTIONS_OF.get(engine, ()):
+        if engine in OPTIONS[f"engine.{option}"].of["engine.name"]:
             validate(config)
         else:
             with pytest.raises(UserError, match=rf"^engine\.{option}=\S+ is an option of engine=") as caught:
                 validate(config)
-            assert str(caught.value).endswith(f"engine={engine} has none of that name.")
+            assert str(caught.value).endswith(f"; engine={engine} does not have it.")
 
 
-@pytest.mark.parametrize("layout", sorted({*LAYOUTS} - {"mkldnn"}))
+@pytest.mark.parametrize("layout", sorted({*NAMES["layout"]} - {"mkldnn"}))
 def test_only_the_layout_of_onednn_caches_weights(layout: str) -> None:
     config = config_with("cache_weights", False)
     config.layout = "mkldnn"
     validate(config)
     config.layout = layout
-    with pytest.raises(UserError, match=rf"option of layout=mkldnn: layout={layout} has none\.$"):
+    with pytest.raises(UserError, match=rf"option of layout=mkldnn; layout={layout} does not have it\.$"):
         validate(config)
 
 
@@ -266,7 +237,7 @@ def test_several_rounds_want_processes_which_this_one_alone_is_not(rounds: int) 
     config.measure.rounds = rounds
     with pytest.raises(UserError) as caught:
         validate(config)
-    assert str(caught.value) == f"isolation=inline runs in one process: set measure.rounds=1 (got {rounds})"
+    assert str(caught.value) == f"isolation=inline runs in one process; set measure.rounds=1 (got {rounds})."
 
 
 @pytest.mark.parametrize("isolation", ["fork", "spawn"])
@@ -276,12 +247,55 @@ def test_processes_may_have_several_rounds(isolation: str) -> None:
     validate(config)
 
 
-def test_settings_that_are_not_of_the_work_or_of_the_run_are_settings() -> None:
-    config = Config()
-    for key in (*NOT_THE_WORK, *OF_THE_RUN, *WAYS, *(f"measure.{each}" for each in WORK_OF_MEASURE)):
-        value_of(config, key)
-    assert set(OF_THE_RUN) < set(NOT_THE_WORK)
-    assert not set(WAYS) & set(NOT_THE_WORK)
+@pytest.mark.parametrize("key", OPTIONS)
+def test_every_option_says_what_it_is(key: str) -> None:
+    each = OPTIONS[key]
+    assert each.help
+    assert each.help[0] not in " .:"
+    assert not each.help.endswith(".")
+    assert each.what_is_allowed not in ("", "a value")
+    assert isinstance(each.role, Role)
+    for other, names in each.of.items():
+        assert names
+        assert other in OPTIONS
+    if not isinstance(each.allowed, Rule) and each.default != "???":
+        each.check(each.default)
+    if each.takes_null:
+        assert each.null or each.default is None
+
+
+def test_what_is_of_the_run_is_no_work() -> None:
+    assert not any(each.is_work for each in OPTIONS.values() if each.scope is not Scope.ROUND)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("engine", "engine.name"),
+        ("engine.mode", "engine.mode"),
+        ("part", "model.part"),
+        ("cold_cache", "measure.cold_cache"),
+        ("env_set.X", "env_set"),
+        ("model.kwargs.stride.x", "model.kwargs"),
+    ],
+)
+def test_an_option_is_found_by_its_axis_its_key_or_a_key_within_it(name: str, key: str) -> None:
+    assert option_at(name).key == key
+
+
+def test_no_option_is_found_by_another_name() -> None:
+    with pytest.raises(KeyError):
+        option_at("colour")
+
+
+def test_plain_eager_is_the_same_work_run_by_the_reference_engine() -> None:
+    config = config_with("layout", "mkldnn")
+    config.engine.name, config.engine.cache, config.precision.name = "compile", "cold", "bf16"
+    config.cache_weights, config.device.mkldnn, config.threads = False, False, 3
+    found = plain(config)
+    assert (found.engine.name, found.engine.cache, found.precision.name) == ("eager", "warm", "fp32")
+    assert (found.layout, found.cache_weights, found.device.mkldnn) == ("contiguous", True, True)
+    assert (found.threads, found.model) == (3, config.model)
 
 
 def test_a_value_is_found_by_its_dotted_key() -> None:

@@ -1,0 +1,411 @@
+"""Options declared once, beside the fields of dataclasses, and all that follows from the declarations.
+
+Help, checks, what identifies a case, what is ranked and which columns a record has are derived here. Nothing
+here knows which options there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import MISSING, dataclass, field, fields, replace
+from enum import Enum, auto
+from functools import cache
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from microbench.errors import UserError, unknown
+
+TYPES: Mapping[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list, such as [3,224,224]",
+    dict: "a dictionary, such as {stride: 2}",
+}
+"""What values of a type are called."""
+
+
+class Role(Enum):
+    """What an option says something about."""
+
+    WORK = "work"
+    """What is computed."""
+    CONFIGURATION = "configuration"
+    """How it is run: cases that differ in these alone are alternatives, which are ranked."""
+    MEASURING = "measuring"
+    """How it is measured and checked."""
+    PRESENTATION = "presentation"
+    """How it is shown: may change when a run is completed or shown again."""
+
+
+class Scope(Enum):
+    """What a value holds for."""
+
+    ROUND = "round"
+    """What one round measures may depend on it."""
+    CASE = "case"
+    """All rounds of a case; none depends on it."""
+    RUN = "run"
+    """All cases of a run, which cannot be swept over it."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Which finite numbers are allowed."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def holds(self, number: float) -> bool:
+        """Say whether a number is within them."""
+        return (
+            -math.inf < number < math.inf
+            and (self.at_least is None or number >= self.at_least)
+            and (self.above is None or number > self.above)
+            and (self.at_most is None or number <= self.at_most)
+            and (self.below is None or number < self.below)
+        )
+
+    def __str__(self) -> str:
+        if self.at_most is not None:
+            return f"from {self.at_least:g} to {self.at_most:g}"
+        if self.below is not None:
+            return f"between {self.above:g} and {self.below:g}, both excluded"
+        return f"of at least {self.at_least:g}" if self.at_least is not None else f"above {self.above:g}"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which values are allowed, where neither names nor bounds say it.
+
+    Attributes:
+        holds: whether a value is allowed.
+        text: what is allowed, such as `a list of sizes of at least 1`.
+    """
+
+    holds: Callable[[Any], bool]
+    text: str
+
+
+class Free(Enum):
+    """Values that the type alone restricts."""
+
+    ANY = auto()
+    FOLDER = auto()
+
+
+ANY, FOLDER = Free.ANY, Free.FOLDER
+
+Allowed = Mapping[str, str] | Bounds | Rule | Free
+"""Names, each with what it means or an empty text; bounds; a rule; or any value of the type."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an option is.
+
+    Attributes:
+        help: what it says, in a phrase.
+        allowed: which values it may have.
+        role: what it says something about.
+        scope: what a value holds for.
+        unit: of a number: seconds, pJ, share, …
+        null: what null stands for.
+        of: by another option's key, the values of it that have this option; beside others, it must have its
+            default.
+        axis: the name of its column in records; empty where it has none.
+        after: the axis that its own comes behind, where that is not the order of the fields.
+        joined: what stands between the items of a list in that column.
+        is_timing: the times of samples depend on it, though it is no part of what is run.
+        is_resolved: its default depends on the machine, so that a case's command spells it out.
+        is_titled: every title shows its value.
+        follows: the option that its default depends on.
+        key: its dotted key.
+        type: its type.
+        default: its default.
+    """
+
+    help: str
+    allowed: Allowed
+    role: Role
+    scope: Scope = Scope.ROUND
+    unit: str = ""
+    null: str = ""
+    of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    axis: str = ""
+    after: str = ""
+    joined: str = ","
+    is_timing: bool = False
+    is_resolved: bool = False
+    is_titled: bool = False
+    follows: str = ""
+    key: str = ""
+    type: Any = None
+    default: Any = None
+
+    @property
+    def name(self) -> str:
+        """What it is called on a command line: the name of a group's file is set by the group's own name."""
+        return self.key.removesuffix(".name")
+
+    @property
+    def takes_null(self) -> bool:
+        """Whether it may be null."""
+        return NoneType in get_args(self.type)
+
+    @property
+    def is_dictionary(self) -> bool:
+        """Whether it is a dictionary, which may hold anything."""
+        return get_origin(self.type) is dict
+
+    @property
+    def is_work(self) -> bool:
+        """Whether it is a part of what is run, and not of how that is measured or shown."""
+        return self.role in (Role.WORK, Role.CONFIGURATION)
+
+    @property
+    def owners(self) -> str:
+        """Which values of other options have it, such as `torchscript, libtorch`."""
+        groups = {"engine.name", "mode.name"}
+        return ", ".join(
+            name if key in groups else f"{key}={name}" for key, names in self.of.items() for name in names
+        )
+
+    @property
+    def subject(self) -> str:
+        """Whose it is, and what it says."""
+        return f"{self.owners}: {self.help}" if self.of else self.help
+
+    @property
+    def explained(self) -> str:
+        """The same, with which names it may have, in which unit it is, and what null stands for."""
+        text = self.subject
+        if isinstance(self.allowed, Mapping):
+            text += f": {self._names}"
+        elif self.unit:
+            text += f", as a {self.unit}" if self.unit == "share" else f", in {self.unit}"
+        return f"{text}; null: {self.null}" if self.null else text
+
+    @property
+    def what_is_allowed(self) -> str:
+        """Which values it may have, such as `an integer of at least 1, or null for no limit`."""
+        if isinstance(self.allowed, Mapping):
+            text = self._names
+        elif isinstance(self.allowed, Bounds):
+            kinds = {"": self.kind, "share": "a share"}
+            text = f"{kinds.get(self.unit, f'a number of {self.unit}')} {self.allowed}"
+            text += " (0.01 is 1 %)" if self.unit == "share" else ""
+        else:
+            text = self.allowed.text if isinstance(self.allowed, Rule) else self.kind
+        return f"{text}, or null" + (f" for {self.null}" if self.null else "") if self.takes_null else text
+
+    @property
+    def _names(self) -> str:
+        assert isinstance(self.allowed, Mapping)
+        return ", ".join(f"{name} ({why})" if why else name for name, why in self.allowed.items())
+
+    @property
+    def kind(self) -> str:
+        """What values of its type are called, such as `an integer`."""
+        kinds = (get_origin(self.type), self.type, *get_args(self.type))
+        return next((TYPES[each] for each in kinds if each in TYPES), "a value")
+
+    def check(self, value: Any) -> None:
+        """Refuse a value that is not allowed.
+
+        Raises:
+            UserError: it is none, and what is allowed instead.
+        """
+        if isinstance(self.allowed, Free) or (value is None and self.takes_null):
+            return
+        if isinstance(self.allowed, Mapping):
+            if not isinstance(value, str) or value not in self.allowed:
+                raise unknown(self.key, str(value), self.allowed)
+            return
+        with suppress(TypeError, ValueError, RuntimeError):  # from Python, any object may come
+            is_of_type = not isinstance(value, bool) and (isinstance(value, int) or self.kind != TYPES[int])
+            if is_of_type and self.allowed.holds(value):
+                return
+        raise UserError(f"{self.key}={value} is not possible: give {self.what_is_allowed}.")
+
+    def check_owner(self, value: Any, others: Mapping[str, Any]) -> None:
+        """Refuse a value where it would do nothing.
+
+        Args:
+            value: its value.
+            others: by their keys, the values of the options in `of`.
+
+        Raises:
+            UserError: no owner of the option is chosen, and which there are.
+        """
+        for key, names in self.of.items():
+            if value != self.default and others[key] not in names:
+                other = key.removesuffix(".name")
+                owners = " and ".join(f"{other}={name}" for name in names)
+                raise UserError(
+                    f"{self.name}={_spelled(value)} is an option of {owners}; {other}={others[key]} does not "
+                    "have it."
+                )
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002 - as every command line calls it
+    allowed: Allowed | Sequence[str] | None = None,
+    *,
+    role: Role,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    **more: Any,
+) -> Any:
+    """Declare a field of a dataclass as an option.
+
+    Args:
+        default: its default; `list` or `dict` for an empty one.
+        help: what it says.
+        allowed: which values it may have: names, with or without what each means, a rule, or ANY; by default
+            a flag may be true or false.
+        role: what it says something about.
+        at_least: the smallest number it may be.
+        above: what the number must be above.
+        at_most: the largest number it may be.
+        below: what the number must be below.
+        more: other attributes of `Option`.
+    """
+    bounds = Bounds(at_least, above, at_most, below)
+    if allowed is None:
+        allowed = ANY if isinstance(default, bool) else bounds
+        if allowed is bounds and bounds == Bounds():
+            raise ValueError(f"say which values are allowed: {help}")
+    elif isinstance(allowed, Sequence):
+        allowed = dict.fromkeys(allowed, "")
+    metadata = {"option": Option(help, allowed, role, **more)}
+    if default in (list, dict):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def group(schema: type, help: str, in_files: bool = False) -> Any:  # noqa: A002 - as in option
+    """Declare a field of a dataclass as a group of options.
+
+    Args:
+        schema: the dataclass that declares them.
+        help: what they are about.
+        in_files: the group's YAML files set them, so that `--help` leaves them out.
+    """
+    return field(default_factory=schema, metadata={"group": help, "in_files": in_files})
+
+
+@cache
+def groups_of(schema: type) -> Mapping[str, Mapping[str, Any]]:
+    """The groups of a schema by name, each with what its declaration says."""
+    return {each.name: each.metadata for each in fields(schema) if "group" in each.metadata}
+
+
+@cache
+def options_of(schema: type) -> Mapping[str, Option]:
+    """Every option of a schema by its dotted key, in the order of the fields."""
+    return {each.key: each for each in _walk(schema)}
+
+
+def _walk(schema: type, prefix: str = "") -> Iterator[Option]:
+    hints = get_type_hints(schema)
+    for each in fields(schema):
+        if "group" in each.metadata:
+            assert isinstance(each.default_factory, type)
+            yield from _walk(each.default_factory, f"{prefix}{each.name}.")
+        else:
+            default = each.default if each.default_factory is MISSING else each.default_factory()
+            kind = hints[each.name]
+            yield replace(each.metadata["option"], key=prefix + each.name, type=kind, default=default)
+
+
+@cache
+def keys_of(schema: type) -> frozenset[str]:
+    """The dotted key of every option and every group of a schema."""
+    return frozenset((*options_of(schema), *groups_of(schema)))
+
+
+@cache
+def axes_in(schema: type) -> Mapping[str, Option]:
+    """The options that are axes of a record, by the axis' name, in the order of the columns."""
+    declared = [each for each in options_of(schema).values() if each.axis]
+    placed = [each for each in declared if not each.after]
+    for each in declared:
+        if each.after:
+            placed.insert(1 + [other.axis for other in placed].index(each.after), each)
+    return {each.axis: each for each in placed}
+
+
+def axes_of(config: Any) -> dict[str, Any]:
+    """The values of a configuration that are axes of its records, by the axis' name."""
+    return {
+        axis: _column(value_of(config, each.key), each) for axis, each in axes_in(config.__class__).items()
+    }
+
+
+def _column(value: Any, declared: Option) -> Any:
+    return declared.joined.join(map(str, value)) if isinstance(value, list) else value
+
+
+def value_of(config: Any, key: str) -> Any:
+    """The value at a dotted key, such as `measure.rel_ci`."""
+    value = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def with_values(config: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of a configuration with other values, by their dotted keys."""
+    found = deepcopy(config)
+    for key, value in values.items():
+        group, _, name = key.rpartition(".")
+        setattr(value_of(found, group) if group else found, name, value)
+    return found
+
+
+def work_of(config: Any) -> dict[str, Any]:
+    """What of a configuration's work differs from the defaults, nested as the configuration is.
+
+    Only what differs counts, so that a new option leaves the identity of old cases alone.
+    """
+    found: dict[str, Any] = {}
+    for key, each in options_of(config.__class__).items():
+        value = value_of(config, key)
+        if each.is_work and value != each.default:
+            *path, name = key.removeprefix("measure.").split(".")  # which says how, and not what, is measured
+            place = found
+            for part in path:
+                place = place.setdefault(part, {})
+            place[name] = value
+    return found
+
+
+def check(config: Any) -> None:
+    """Refuse a value that its option does not allow, or that would do nothing beside the others.
+
+    Raises:
+        UserError: the first such value, and what is allowed instead.
+    """
+    declared = options_of(config.__class__)
+    values = {key: value_of(config, key) for key in declared}
+    for key, each in declared.items():
+        each.check(values[key])
+    for key, each in declared.items():
+        each.check_owner(values[key], values)
+
+
+def _spelled(value: Any) -> str:
+    """A value as it is given on a command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
