@@ -47,8 +47,11 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "Unknown schedule 'interlaced'. Did you mean interleaved?",
         "interleaved, sequential",
     ),
-    "model=dense schedule_seed=-1": ("schedule_seed=-1 is not possible", "or null to draw one"),
-    "model=dense isolation=inline": ("isolation=inline runs in one process: set measure.rounds=1 (got 6)",),
+    "model=dense schedule_seed=-1": (
+        "schedule_seed=-1 is not possible",
+        "or null for one that is drawn anew",
+    ),
+    "model=dense isolation=inline": ("isolation=inline runs in one process; set measure.rounds=1 (got 6).",),
     "-m model=dense schedule=interleaved,sequential": (
         "schedule=interleaved,sequential cannot be swept over: a run has one schedule",
     ),

@@ -226,10 +226,19 @@ def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
         (("view=leafs",), "Unknown view 'leafs'. Did you mean leaves?"),
         (("columns=[flop]",), "Unknown column 'flop'. Did you mean flops"),
         (("columns=[~flop]",), "Unknown column 'flop'. Did you mean flops"),
-        (("depth=2",), "depth=2 is an option of view=tree: view=calls has no depth."),
-        (("timing=false", "trace=true"), "trace=true traces a call, which timing=false leaves out."),
-        (("mode=infer", "view=types"), "view=types is an option of mode=profile: mode=infer has none"),
-        (("mode=train", "timing=false"), "timing=false is an option of mode=profile: mode=train has none"),
+        (("depth=2",), "depth=2 is an option of view=tree; view=calls does not have it."),
+        (
+            ("timing=false", "trace=true"),
+            "trace=true needs timing=true: a dry run executes nothing that could be traced.",
+        ),
+        (
+            ("mode=infer", "view=types"),
+            "view=types is an option of mode=profile; mode=infer does not have it",
+        ),
+        (
+            ("mode=train", "timing=false"),
+            "timing=false is an option of mode=profile; mode=train does not have it",
+        ),
         (("energy.hit_rate=2",), "energy.hit_rate=2.0 is not possible: give a share from 0 to 1."),
         (("energy.dran=2",), "Unknown option 'energy.dran'. Did you mean energy.dram"),
         (("--csv", "--json"), "Give one of --csv and --json."),

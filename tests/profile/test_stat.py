@@ -507,7 +507,7 @@ def test_a_modules_batch_is_not_known_where_its_inputs_are_given() -> None:
         ({"input_shape": (4,), "energy": {"dram": np.ones(2)}}, "energy.dram=[1. 1.] is not possible"),
         ({"input_shape": (4,), "energy": {"dram": None}}, "energy.dram=None is not possible: give a number"),
         ({"input_shape": (4,), "view": "tree", "depth": "2"}, "depth=2 is not possible: give an integer"),
-        ({"input_shape": (4,), "depth": 1}, "depth=1 is an option of view=tree: view=calls has no depth"),
+        ({"input_shape": (4,), "depth": 1}, "depth=1 is an option of view=tree; view=calls does not have it"),
         ({"input_shape": (4,), "columns": ["flop"]}, "Unknown column 'flop'. Did you mean flops"),
         ({"input_shape": (4,), "columns": "~flop"}, "Unknown column 'flop'. Did you mean flops"),
         ({"input_shape": (4,), "columns": ["lat"]}, "columns=lat: this profile does not have it; time it"),

@@ -293,7 +293,10 @@ class TestExtracting:
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "each": ({"mode.each": "trian"}, r"Unknown mode\.each 'trian'\. Did you mean train"),
-    "part": ({"model.part": "features.0"}, "mode=layers measures every layer of the whole model; leave out model.part="),
+    "part": (
+        {"model.part": "features.0"},
+        "mode=layers measures every layer of the whole model; leave out model.part=",
+    ),
     "other mode": ({"mode": "infer", "mode.each": "infer"}, "mode.each=infer is an option of mode=layers"),
     "search": ({"experiment.search": True}, "A search is for one workload, and mode=layers has many"),
 }
