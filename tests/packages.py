@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from microbench import registry
+
+PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+FILES = dict(re.findall(r"^`(\S+)`:\n\n```\w+\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE))
+"""The files of the package of docs/extending.md, by path."""
 
 CACHES = (registry._entry_points, registry._others, registry.files)
 

@@ -8,20 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from packages import FILES
 
 from .support import Finished, measure, microbench
-
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
-FILES = re.compile(r"^`(\S+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the page's package installed."""
     source, site = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
-    files = dict(FILES.findall(PAGE.read_text()))
-    assert len(files) == 9
-    for name, text in {**files, "microbench_extras/__init__.py": "import torch\n"}.items():
+    assert len(FILES) == 9
+    for name, text in {**FILES, "microbench_extras/__init__.py": "import torch\n"}.items():
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
