@@ -4,7 +4,7 @@
 
 Each round runs both sides of a case in fresh processes, one after the other, in an order drawn anew. The
 ratio of a round is microbench's median over the loop's; printed are the geometric mean of the rounds' ratios
-and its 95 % interval (Student's t over the logarithms). An interval that holds 1 shows no difference.
+and its 95 % CI (Student's t over the logarithms). An interval that holds 1 shows no difference.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def compare(case: str, rounds: int) -> dict[str, list[float]]:
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
-    """The geometric mean and the ends of its 95 % interval."""
+    """The geometric mean and the ends of its 95 % CI."""
     logs = [math.log(ratio) for ratio in ratios]
     half = float(student.ppf(0.975, len(logs) - 1)) * stdev(logs) / math.sqrt(len(logs))
     return math.exp(mean(logs)), math.exp(mean(logs) - half), math.exp(mean(logs) + half)
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("cases", nargs="*", default=CASES, metavar="CASE", help=", ".join(CASES))
     arguments = parser.parse_args()
     different = 0
-    print(f"{'case':18} {'phase':10} {'ratio':>6}  95 % interval")
+    print(f"{'case':18} {'phase':10} {'ratio':>6}  95 % CI")
     for case in arguments.cases:
         for phase, ratios in compare(case, arguments.rounds).items():
             ratio, low, high = interval(ratios)

@@ -4,7 +4,7 @@
 
 Each round runs engine=torchscript and engine=libtorch in fresh processes, in an order drawn anew, one image a
 call. The ratio of a round is libtorch's median over torchscript's; printed are the geometric mean of the
-rounds' ratios and its 95 % interval (Student's t over the logarithms). The first row is a module that does
+rounds' ratios and its 95 % CI (Student's t over the logarithms). The first row is a module that does
 nothing: the difference there is what a call from Python costs more than one from C++. `expected` is what the
 ratio is if that is all that differs, and an interval that holds it shows nothing else.
 """
@@ -82,7 +82,7 @@ def main() -> int:
     settings = arguments.rounds, arguments.seconds, arguments.threads
     nothing = medians(NOTHING, *settings)
     overhead = median(nothing[PYTHON]) - median(nothing[CPP])
-    print(f"{'model':18} {PYTHON + ' µs':>12} {CPP + ' µs':>12} {'ratio':>6}  95 % interval   expected")
+    print(f"{'model':18} {PYTHON + ' µs':>12} {CPP + ' µs':>12} {'ratio':>6}  95 % CI   expected")
     row("nothing", nothing, overhead)
     found = [row(model, medians({"model": model}, *settings), overhead) for model in arguments.models]
     return sum(not holds for holds in found)

@@ -1,9 +1,9 @@
-"""Whether a profile's times add up: its calls, and the untouched model beside them in the same process.
+"""Whether a profile's times add up: its calls, and the uninstrumented run beside them in the same process.
 
     python benchmarks/profile_sums.py
     python benchmarks/profile_sums.py --rounds 5 mobilenet_v2 lstm
 
-For each model the shares of the untouched model's time that its innermost modules, its functions and what is
+For each model the shares of the uninstrumented run's time that its leaf modules, its functions and what is
 between them take, round by round.
 """
 
@@ -37,7 +37,7 @@ def profiles(model: str, rounds: int, seconds: float) -> list[Profile]:
 
 
 def shares(profile: Profile) -> tuple[float, float, float]:
-    """Of the untouched model's time: what modules, functions, and neither take."""
+    """Of the uninstrumented run's time: what modules, functions, and neither take."""
     assert profile.seconds is not None
     assert profile.overhead is not None
     parts = [

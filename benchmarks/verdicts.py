@@ -5,7 +5,7 @@
 Draws the logarithms of the rounds' times of two sides and compares them by microbench's two ways (`paired`,
 for rounds of one interleaved run, and `welch`, for separate runs) and by two that rest on ranks: the exact
 intervals of Wilcoxon's signed ranks for paired rounds, and of Mann & Whitney's for separate ones, both around
-Hodges & Lehmann's estimates. Printed is the share of comparisons whose 95 % interval excludes 1.
+Hodges & Lehmann's estimates. Printed is the share of comparisons whose 95 % CI excludes 1.
 
 Then it ranks equal alternatives, as the end of a sweep does, and prints the share of rankings in which any
 is called slower than the one that happened to be the fastest, with and without Benjamini & Hochberg's

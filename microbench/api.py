@@ -206,7 +206,7 @@ def stat(
         view: calls (in order), leaves (by module), tree, types or root.
         columns: the columns to print, see docs/profile.md; `~name` leaves one of the usual ones out.
         depth: how deep the tree goes.
-        functions: show torch's operators outside the innermost modules too.
+        functions: show torch's operators outside the leaf modules too.
         energy: what its estimate assumes: multiply, on_chip and dram in pJ, hit_rate.
 
     Raises:

@@ -373,7 +373,7 @@ class Config:
         of={**OF_PROFILE, "view": ("tree",)},
     )
     functions: bool = presentation(
-        True, "show torch's operators outside the innermost modules too", of=OF_PROFILE
+        True, "show torch's operators outside the leaf modules too", of=OF_PROFILE
     )
     timing: bool = work(
         True, "time the calls; false for a dry run, in seconds and without memory for weights", of=OF_PROFILE

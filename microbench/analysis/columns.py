@@ -113,7 +113,7 @@ COLUMNS: dict[str, Column] = {
     "mem_rw": Column("B", "bytes read and written", _cost("mem_rw")),
     "lat": Column("s", "time with all calls within", _cost("lat")),
     "net_lat": Column("s", "time without the calls within", _cost("net_lat")),
-    "share": Column("1", "lat as a share of the untouched model's time", _share),
+    "share": Column("1", "lat as a share of the uninstrumented run's time", _share),
     "flop_rate": Column("FLOP/s", "flops over lat", _rate("flops")),
     "byte_rate": Column("B/s", "mem_rw over lat", _rate("mem_rw")),
     "mem_alloc": Column("B", "allocated by the call, and still at its end", _cost("mem_alloc")),

@@ -40,7 +40,7 @@ class Row:
         b_rounds: over how many of the other side.
         paired: whether rounds of one interleaved run were compared one by one.
         ratio: b's time over a's, the geometric mean over rounds: above 1, b is slower.
-        low: lower end of its 95 % interval; None where one round says nothing of it.
+        low: lower end of its 95 % CI; None where one round says nothing of it.
         high: upper end.
         p: how likely a ratio so far from 1 is where both take equally long.
         p_adjusted: the same, adjusted for the number of comparisons.
@@ -87,7 +87,7 @@ class Suite:
         b: what the other side is called.
         cases: how many pairs.
         ratio: the geometric mean of their ratios.
-        low: lower end of its 95 % interval, of these cases on this machine; None where a pair has none.
+        low: lower end of its 95 % CI, of these cases on this machine; None where a pair has none.
         high: upper end.
     """
 
@@ -288,7 +288,7 @@ def _failures(pairs: Sequence[Pair]) -> list[str]:
 
 def _too_short(pairs: Sequence[Pair], phases: Sequence[str]) -> list[str]:
     found = [
-        f"{side}: {pair.name}: {phase} is shorter than its clock can tell"
+        f"{side}: {pair.name}: {phase} is too short for its clock"
         for pair in pairs
         for side, case in _sides(pair)
         for phase in phases

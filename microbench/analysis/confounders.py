@@ -27,7 +27,7 @@ FACTS: Mapping[str, Callable[[CaseResult], object]] = {
 ASKED_FOR = {"GPU": "device.name", "allocator": "allocator", "threads": "threads"}
 """The settings that make a fact differ: where they do too, it is what is compared."""
 
-SAME = "both sides are the very same measurement: there is nothing to tell apart"
+SAME = "both sides are the very same measurement"
 SEPARATE = "separate runs are not interleaved: what the machine did meanwhile is part of the difference"
 COMPLETED = (
     "most rounds of the two were measured by different commands that completed the run: they are not "

@@ -163,9 +163,7 @@ def _named_by(
             told = (
                 f"These differ: {', '.join(_groups(apart))}." if apart else "Nothing differs: leave it out."
             )
-            raise NothingToCompareError(
-                f"Nothing to compare by {name}: A and B have values of it in common. {told}"
-            )
+            raise NothingToCompareError(f"Nothing to compare by {name}: A and B share values of it. {told}")
     return names
 
 

@@ -40,7 +40,7 @@ class Profile:
         name: the model's name.
         batch_size: items in a batch; None where it is not known.
         training: the calls are those of a training step's forward pass.
-        seconds: what the untouched model takes; None where nothing was timed.
+        seconds: what the uninstrumented run takes; None where nothing was timed.
         peaks: what the machine reaches at best; None where it was not measured.
         energy: what operations and accesses are taken to cost.
         joules: measured energy of a call of the model; None where it cannot be read.
@@ -78,7 +78,7 @@ class Profile:
 
     @property
     def overhead(self) -> float | None:
-        """Seconds of the untouched model that are in none of the calls; None where nothing was timed.
+        """Seconds of the uninstrumented run that are in none of the calls; None where nothing was timed.
 
         It falls below 0 where a call by itself takes longer than among the others.
         """
@@ -88,7 +88,7 @@ class Profile:
 
     @property
     def outside(self) -> float | None:
-        """Seconds of the untouched model beyond its watched call; None where nothing was timed."""
+        """Seconds of the uninstrumented run beyond its watched call; None where nothing was timed."""
         return None if self.seconds is None else self.seconds - (self.rows[0].costs.lat or 0.0)
 
     def limits(self, entry: Entry) -> Limits:
@@ -132,7 +132,7 @@ class Profile:
         return pd.DataFrame([known.values(each, self, shown) for each in entries], columns=shown)
 
     def rest(self, view: str = "calls") -> Entry | None:
-        """The time of the untouched model that none of a view's entries has; None where there is no such.
+        """The time of the uninstrumented run that none of a view's entries has; None where there is no such.
 
         In the tree, what modules take by themselves is theirs.
         """

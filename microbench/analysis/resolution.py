@@ -12,7 +12,7 @@ from microbench.records.record import Summary
 from microbench.stats.ratio import Ratio, paired
 from microbench.stats.resolution import detectable, deviation_interval, rounds_for
 
-Z = 1.96  # standard errors in half a 95 % interval
+Z = 1.96  # standard errors in half a 95 % CI
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Resolution:
 
     @property
     def uncertainty(self) -> tuple[float, float]:
-        """The 95 % interval of the smallest difference that its own rounds tell apart, for they are few."""
+        """The 95 % CI of the smallest difference that its own rounds tell apart, for they are few."""
         low, high = deviation_interval(self.deviation, self.rounds)
         return detectable(low, self.rounds), detectable(high, self.rounds)
 

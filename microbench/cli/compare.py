@@ -23,7 +23,7 @@ Compare two runs, or the cases of one by an option: does B take longer than A, a
   microbench compare outputs/before outputs/after --fail-on slower,inconclusive
 
 Cases are compared that compute the same, and agree in everything but what differs. A ratio above 1 is slower;
-its 95 % interval is over rounds, processes measured afresh. "same" is an interval within the margin around 1,
+its 95 % CI is over rounds, processes measured afresh. "same" is an interval within the margin around 1,
 "inconclusive" says how many more rounds would settle it.
 
 Exit codes: 0; 1 where --fail-on says so; 2 where the command line cannot be followed; 3 where there is

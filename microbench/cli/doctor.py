@@ -1,4 +1,4 @@
-"""`microbench doctor`: what this machine is, how small a difference it tells apart, how to do better."""
+"""`microbench doctor`: what this machine is, how small a difference it tells apart, how recommendations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from microbench.system import cpus
 
 VERB = "doctor"
 HELP = """\
-[bold]microbench doctor[/bold]: what this machine can measure, and how to do better
+[bold]microbench doctor[/bold]: what this machine can measure, and how recommendations
 
 [bold]usage[/bold]  microbench doctor \\[option=value …]
 

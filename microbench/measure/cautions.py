@@ -18,7 +18,7 @@ class Wanted:
     """What a case's options ask of its measurement.
 
     Attributes:
-        rel_ci: half-width of the median's interval, as a share of the median.
+        rel_ci: half-width of the median's interval, relative to the median.
         max_warmup: longest time to warm up, in seconds.
         rounds: fresh processes to measure it in.
     """
@@ -127,7 +127,7 @@ def _of_intervals(main: dict[str, Summary], rel_ci: float) -> Iterator[Benchmark
     if few := [f"{phase} has {summary.n}" for phase, summary in main.items() if summary.half_width is None]:
         yield BenchmarkWarning(
             WarningCode.NO_INTERVAL,
-            f"too few independent samples for a 95 % interval (it takes 6): {', '.join(few)}; raise "
+            f"too few independent samples for a 95 % CI (it takes 6): {', '.join(few)}; raise "
             "measure.max_time and measure.max_samples",
         )
     if wide := [

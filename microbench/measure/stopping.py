@@ -21,7 +21,7 @@ class StoppingRule:
     """Stop at the wanted precision, or at a limit.
 
     Attributes:
-        rel_ci: wanted half-width of the median's interval, as a share of the median.
+        rel_ci: wanted half-width of the median's interval, relative to the median.
         min_time: seconds before precision may stop the sampling.
         max_time: seconds after which it stops, once there are `least` samples.
         min_samples: samples before precision may stop the sampling.

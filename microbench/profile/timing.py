@@ -218,7 +218,7 @@ def mark_modules(
 def mark_functions(
     call: Callable[[], Any], mark: Marker, marks: list[Mark], root: nn.Module, innermost: Sequence[bool]
 ) -> list[str]:
-    """Call a module with a mark before and after each operator in it, but for those in innermost modules.
+    """Call a module with a mark before and after each operator in it, but for those in leaf modules.
 
     Args:
         call: calls it, or a module around it.

@@ -43,7 +43,7 @@ RAN_ON = (
 )
 """The `env_*` columns that say what a case ran on, which a summary has."""
 
-WIDE = 0.1  # half an interval over rounds, as a share of the median, that is worth a word
+WIDE = 0.1  # half an interval over rounds, relative to the median, that is worth a word
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Estimate:
         low: lower end of its interval; None with too few samples for one.
         high: upper end.
         confidence: the level of that interval.
-        spread: the standard deviation between rounds, as a share of the median; None for one round.
+        spread: the standard deviation between rounds, relative to the median; None for one round.
         samples: how many samples all rounds have.
     """
 

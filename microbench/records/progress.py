@@ -72,7 +72,7 @@ class Progress:
         phase: the phase that the figures below are of.
         n: samples so far.
         median: their running median in seconds.
-        half_width: half the width of its interval, as a share of the median.
+        half_width: half the width of its interval, relative to the median.
         eta: seconds the sampling may still take.
         clock: what the samples were read on.
         calls_per_sample: how many calls one sample spans.

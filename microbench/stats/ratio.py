@@ -105,7 +105,7 @@ class Ratio:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The ends of the ratio's 95 % interval, from Student's t; None without an error."""
+        """The ends of the ratio's 95 % CI, from Student's t; None without an error."""
         if not self.parts:
             return None
         half_width = self.half_width()

@@ -24,7 +24,7 @@ class OverRounds:
         low: lower end of its interval.
         high: upper end.
         confidence: the level that so many rounds support: 1 - 2^(1-R) for fewer than six, else 0.95.
-        spread: the standard deviation between rounds, as a share of the median.
+        spread: the standard deviation between rounds, relative to the median.
     """
 
     median: float

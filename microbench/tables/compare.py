@@ -98,7 +98,7 @@ def show_comparison(comparison: Compared, out: Console) -> None:
         out.print(f"compared: {escape(str(difference))}", style="dim", soft_wrap=True)
     table = comparison_table(comparison)
     times = [str(column.header) for column in table.columns[2:4]]
-    print_fitting(out, table, less_wanted=("95 % interval", *reversed(times), "phase"))
+    print_fitting(out, table, less_wanted=("95 % CI", *reversed(times), "phase"))
     for suite in comparison.suite:
         out.print(escape(suite_text(suite)), soft_wrap=True)
     out.print(escape(note(comparison)), style="dim", soft_wrap=True)
@@ -114,7 +114,7 @@ def comparison_table(comparison: Compared) -> Table:
     table.add_column("case")
     table.add_column("phase", no_wrap=True)
     others = list(dict.fromkeys(row.b for row in comparison.rows))
-    for name in (comparison.rows[0].a, others[0] if len(others) == 1 else "other", "ratio", "95 % interval"):
+    for name in (comparison.rows[0].a, others[0] if len(others) == 1 else "other", "ratio", "95 % CI"):
         table.add_column(escape(name), justify="right")
     table.add_column("verdict")
     for row in comparison.rows:
@@ -162,8 +162,8 @@ def _ratio(value: float, decimals: int) -> str:
 
 
 def sentence(row: Row) -> str:
-    """A row in words, such as `B/A 1.10, 95 % interval 1.05 to 1.16, slower`."""
-    interval = "" if row.low is None else f", 95 % interval {interval_text(row.ratio, row.low, row.high)}"
+    """A row in words, such as `B/A 1.10, 95 % CI 1.05 to 1.16, slower`."""
+    interval = "" if row.low is None else f", 95 % CI {interval_text(row.ratio, row.low, row.high)}"
     reason = f" ({row.reason})" if row.reason else ""
     return f"{row.b}/{row.a} {ratio_text(row.ratio, row.low, row.high)}{interval}, {row.verdict}{reason}"
 
@@ -171,7 +171,7 @@ def sentence(row: Row) -> str:
 def suite_text(suite: Suite) -> str:
     """What all pairs say together, in a sentence."""
     numbers = suite.ratio, suite.low, suite.high
-    interval = "" if suite.low is None else f", 95 % interval {interval_text(*numbers)}"
+    interval = "" if suite.low is None else f", 95 % CI {interval_text(*numbers)}"
     ratio = f"{suite.b}/{suite.a} {ratio_text(*numbers)}{interval}"
     return f"all {suite.cases} cases, {suite.phase}: {ratio} (geometric mean; of these cases on this machine)"
 

@@ -1,4 +1,4 @@
-"""What `microbench doctor` ends with: the machine, what it tells apart, its peaks, and how to do better."""
+"""What `microbench doctor` ends with: the machine, what differences it detects, peaks, recommendations."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _show_findings(found: Sequence[Finding], advised: Sequence[Finding], out: Co
     grid = _grid("finding", "value")
     grid.add_column("advice", no_wrap=True)
     for each in found:
-        value = "[dim]not readable here[/dim]" if each.value is None else escape(each.value)
+        value = "[dim]not available here[/dim]" if each.value is None else escape(each.value)
         fine = "" if each.value is None else "[green]fine[/green]"
         verdict = f"[yellow]advice {number[each.name]}[/yellow]" if each.advice else fine
         grid.add_row(f"  {each.name}", value, verdict)
@@ -85,9 +85,9 @@ def _show_findings(found: Sequence[Finding], advised: Sequence[Finding], out: Co
 
 def _show_resolution(case: CaseResult, resolution: Resolution | None, out: Console) -> None:
     """What the A/A test says, in one sentence, and what that rests on."""
-    out.print(f"\n[bold]the same thing twice[/bold]: {escape(label(case))}")
+    out.print(f"\n[bold]A/A test[/bold]: {escape(label(case))}")
     if resolution is None:
-        out.print(_indented("too few rounds ended well to say anything: it takes two of each"))
+        out.print(_indented("too few rounds succeeded: at least two of each are needed"))
         return
     out.print(_indented(f"[bold]{sentence(resolution)}[/bold]"))
     for line in facts(resolution):
@@ -96,17 +96,15 @@ def _show_resolution(case: CaseResult, resolution: Resolution | None, out: Conso
 
 
 def sentence(resolution: Resolution) -> str:
-    """What the machine tells apart, and what it would take to tell 1 % apart."""
+    """The detectable difference, and how many rounds it takes to detect 1 %."""
     smallest = resolution.smallest(resolution.rounds)
-    text = (
-        f"With {count(resolution.rounds, 'round')} this machine tells a difference of {difference(smallest)} "
-        "or more apart"
-    )
+    rounds = count(resolution.rounds, "round")
+    text = f"With {rounds}, differences of {difference(smallest)} or more are detectable"
     if smallest <= WANTED:
         return f"{text}."
     needed = resolution.rounds_for(WANTED)
-    rounds = f"about {_rounded(needed):,}" if needed else "more than a million"
-    return f"{text}; for {WANTED * 100:.0f} % it would take {rounds} rounds."
+    number = f"about {_rounded(needed):,}" if needed else "more than a million"
+    return f"{text}; {WANTED * 100:.0f} % would take {number} rounds."
 
 
 def _rounded(number: int) -> int:
@@ -124,17 +122,17 @@ def facts(resolution: Resolution) -> Iterator[str]:
     ends = resolution.ratio.interval
     if ends is not None:
         verdict = (
-            "as it should"
+            "as expected"
             if resolution.holds
             else "by chance, as in one of 20 such tests, or because something went on: repeat it"
         )
-        holds = "holds" if resolution.holds else "does not hold"
-        interval = f"95 % interval {ends[0]:.3f} – {ends[1]:.3f}"
+        holds = "contains" if resolution.holds else "does not contain"
+        interval = f"95 % CI {ends[0]:.3f} – {ends[1]:.3f}"
         yield f"ratio of the two {resolution.ratio.value:.3f}, {interval}: {holds} 1, {verdict}"
     low, high = resolution.uncertainty
     yield (
         f"from the spread of {count(resolution.rounds, 'round')}: "
-        f"with 95 % confidence, the smallest difference lies between {difference(low)} and {difference(high)}"
+        f"the detectable difference lies between {difference(low)} and {difference(high)} (95 % CI)"
     )
     within = "" if resolution.within is None else f", {units.share(resolution.within)} within one"
     yield f"standard deviation {units.share(resolution.between)} between processes{within}"
@@ -147,7 +145,7 @@ def rounds_table(resolution: Resolution) -> Table:
     table.add_column("  rounds")
     for number in numbers:
         table.add_column(str(number), justify="right")
-    table.add_row("  tells apart", *(difference(resolution.smallest(number)) for number in numbers))
+    table.add_row("  detectable difference", *(difference(resolution.smallest(number)) for number in numbers))
     return table
 
 
@@ -163,7 +161,7 @@ def rounds_advice(resolution: Resolution | None) -> list[Finding]:
         ]
     more = next((number for number in ROUNDS if number > resolution.rounds), 2 * resolution.rounds)
     smallest = difference(resolution.smallest(more))
-    text = f"processes differ, however long each is measured: {more} rounds tell {smallest} apart"
+    text = f"processes differ, however long each is measured: with {more} rounds, {smallest} is detectable"
     return [Finding("rounds", None, Advice(text, f"microbench … measure.rounds={more}"))]
 
 
@@ -211,9 +209,9 @@ def balance(peaks: Peaks) -> str | None:
 def _show_advice(advised: Sequence[Finding], out: Console) -> None:
     """What to do, the most useful first."""
     if not advised:
-        out.print("\n[bold]to do better[/bold]: nothing that can be seen from here")
+        out.print("\n[bold]recommendations[/bold]: none")
         return
-    out.print("\n[bold]to do better[/bold], most useful first")
+    out.print("\n[bold]recommendations[/bold], most useful first")
     for place, each in enumerate(advised, 1):
         if each.advice:
             grid = Table.grid(padding=(0, 1))

@@ -170,15 +170,17 @@ def notes(model: Layerwise) -> Iterator[str]:
     what = "alone, in processes of its own; times: medians"
     if len(model.ways) > 1:
         yield (
-            f"each layer {what}, count × {_sum_name(model)}; {FASTEST}: the least of the row, whether or not "
-            "intervals tell it from the others: microbench compare DIR --by OPTION does"
+            f"each layer {what}, count × {_sum_name(model)}; {FASTEST}: the shortest of the row, significant "
+            "or not: see microbench compare DIR --by OPTION"
         )
     else:
         yield f"each layer {what}; share: of the whole model's {' and '.join(model.phases)}"
     for way, name in enumerate(model.ways):
         if number := model.missing(way):
             where = f" of {name}" if name else ""
-            what = "layer that has a time elsewhere" if number == 1 else "layers that have a time elsewhere"
+            what = (
+                "layer that was measured elsewhere" if number == 1 else "layers that were measured elsewhere"
+            )
             yield f"the sum{where} lacks {number} {what}"
     left_out: Counter[tuple[str, str]] = Counter()
     for row in left_out_of(model):

@@ -198,7 +198,7 @@ def other_load(this: Seen) -> Finding:
     if foreign is not None:
         parts.append(f"others kept {foreign:.2f} CPUs busy meanwhile")
     busy = foreign > BUSY if foreign is not None else (average or 0.0) > LOADED
-    advice = Advice("other processes take CPUs away: see which, end them, and ask the doctor again", "top")
+    advice = Advice("other processes take CPUs away: see which, end them, and run the doctor again", "top")
     return Finding("other load", "; ".join(parts) or None, advice if busy else None)
 
 

@@ -51,4 +51,4 @@ def level(estimate: Estimate) -> str:
 
 def interval_name(estimate: Estimate) -> str:
     """What the interval is, with its confidence: over rounds, or within one process."""
-    return f"{level(estimate)} {'within one process' if estimate.rounds == 1 else 'interval'}"
+    return f"{level(estimate)} {'CI (one process)' if estimate.rounds == 1 else 'CI'}"

@@ -153,27 +153,27 @@ def _unknown_note(profile: Profile) -> str:
     if not calls:
         return ""
     named = ", ".join(f"{name} ({count(number, 'call')})" for name, number in calls.items())
-    return f"not in the FLOP, for no rule knows them: {named}; see docs/counting.md"
+    return f"FLOPs not counted (no rule): {named}; see docs/counting.md"
 
 
 def _sum_note(profile: Profile, seconds: float, view: str) -> str:
-    """What the untouched model's time is made of; in the tree, what modules take by themselves is theirs."""
+    """What the uninstrumented run's time is made of; in the tree, modules' own time is theirs."""
     parts = {
         kind: sum(row.costs.net_lat or 0.0 for row in profile.calls if row.layer.kind is kind)
         for kind in (Kind.MODULE, Kind.FUNCTION)
     }
     shares = [units.share(part / seconds) for part in parts.values()]
-    functions = f" + functions {shares[1]}" if profile.functions else ""
+    functions = f" + operators {shares[1]}" if profile.functions else ""
     rest = (profile.overhead or 0.0) / seconds
     doubt = _doubt(profile, seconds, parts[Kind.MODULE]) if rest < -DISAGREEMENT else ""
     containers = ""
     if view == "tree":
         outside = (profile.outside or 0.0) / seconds
-        containers = f" + containers by themselves {units.share(rest - outside)}"
+        containers = f" + containers themselves {units.share(rest - outside)}"
         rest = outside
     return (
-        f"untouched model {units.time(seconds)} = innermost modules {shares[0]}{functions}{containers} + "
-        f"overhead {units.share(rest)} (Python and torch between them){doubt}"
+        f"uninstrumented run {units.time(seconds)} = leaf modules {shares[0]}{functions}{containers} + "
+        f"overhead {units.share(rest)} (Python and dispatch){doubt}"
     )
 
 
@@ -181,8 +181,8 @@ def _doubt(profile: Profile, seconds: float, modules: float) -> str:
     """Why the calls add up to more than the model: the pass over its modules tells whether it is these."""
     watched = profile.rows[0].costs.lat or 0.0
     if modules <= watched <= (1 + DISAGREEMENT) * seconds:
-        return "; functions are read too long: they are too short, or other load disturbed their pass"
-    return "; the passes disagree by more: other load disturbed them"
+        return "; operator times are overestimated: operators are too short to time, or other load interfered"
+    return "; the passes disagree by more: other load interfered"
 
 
 def _peaks_note(peaks: Peaks) -> str:
@@ -208,7 +208,5 @@ def title(profile: Profile) -> str:
     what = "training step's forward pass" if profile.training else "inference"
     shape = profile.rows[0].layer.in_shape
     return (
-        f"{profile.name} profile{batch}, {what}"
-        + ("" if profile.timed else ", on paper")
-        + f", input {shape}"
+        f"{profile.name} profile{batch}, {what}" + ("" if profile.timed else ", dry run") + f", input {shape}"
     )

@@ -45,9 +45,9 @@ def show_reference(cases: Sequence[CaseResult], out: Console) -> None:
 def _show(cases: Sequence[CaseResult], table: published.Table, out: Console) -> None:
     rows = published.rows(cases, table)
     origins = list(dict.fromkeys(origin for row in rows for origin in row.published))
-    out.print(f"\n[bold]beside the figures that {escape(table.figures[0].source)} has published[/bold]")
+    out.print(f"\n[bold]published results: {escape(table.figures[0].source)}[/bold]")
     if not origins:
-        out.print(escape(f"none of them is of these cases: {contents(table)}"), style="dim", soft_wrap=True)
+        out.print(escape(f"none for these cases: {contents(table)}"), style="dim", soft_wrap=True)
         out.print()
         return
     letters = dict(zip(origins, ascii_uppercase, strict=False)) if len(origins) > 1 else {origins[0]: ""}
@@ -159,7 +159,7 @@ def notes(table: published.Table, rows: Sequence[Row]) -> list[str]:
     """How to read the table, and what has no figure in it."""
     ratio = _ratio_name(table)
     meaning = f"{ratio}: {MEANINGS[ratio].format(table.baseline[1])} on the same machine"
-    found = [f"other machines than this one: compare ratios, not times. {meaning}", *table.notes]
+    found = [f"other machines: compare ratios, not times. {meaning}", *table.notes]
     there = {row.case.config.model.name for row in rows if row.published}
     for model in dict.fromkeys(row.case.config.model.name for row in rows):
         batches = sorted({each.batch_size for each in table.figures if table.model(each.workload) == model})

@@ -25,7 +25,7 @@ def show_ranking(cases: Sequence[CaseResult], out: Console) -> None:
     if not found:
         return
     out.print("\n[bold]fastest first[/bold]")
-    print_fitting(out, ranking_table(found), less_wanted=("pays off after", "first answer", "95 % interval"))
+    print_fitting(out, ranking_table(found), less_wanted=("break-even", "first answer", "95 % CI"))
     out.print(note(found), style="dim", soft_wrap=True)
     out.print()
 
@@ -34,8 +34,8 @@ def ranking_table(found: Sequence[Ranking]) -> Table:
     """Below each work a row a way: its place, its time, how many times the fastest's that is, the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
-    costs = ("first answer", "pays off after") if _of_engines(found) else ()
-    for name in ("time", "ratio", "95 % interval", *costs):
+    costs = ("first answer", "break-even") if _of_engines(found) else ()
+    for name in ("time", "ratio", "95 % CI", *costs):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for ranking in found:
@@ -69,7 +69,7 @@ def pay_off_text(found: PayOff | None, phase: str) -> str:
     if found is None:
         return ""
     if found.is_told is False:
-        return "cannot be told"
+        return "not significant"
     if found.calls is None:
         return "never"
     about = "about " if found.is_told is None else ""
@@ -98,7 +98,7 @@ def verdict_text(judgement: Judgement) -> str:
     if judgement.verdict is not Verdict.INCONCLUSIVE:
         return judgement.verdict
     reason = "one round each" if judgement.reason == ONE_ROUND else judgement.reason
-    return f"cannot be told apart from the fastest: {reason}"
+    return f"not significantly slower than the fastest: {reason}"
 
 
 def note(found: Sequence[Ranking]) -> str:
@@ -107,8 +107,8 @@ def note(found: Sequence[Ranking]) -> str:
     text = f"ratio: over the fastest, round by round; above 1 is slower; same: within ±{units.share(MARGIN)}"
     if _of_engines(found):
         text += (
-            "; first answer: prepare and first_call; pays off after: so many calls, the first included, take "
-            "no longer in all than with engine=eager, otherwise as much alike as there is"
+            "; first answer: prepare and first_call; break-even: number of calls, including the "
+            "first, after which the total time is no longer than that of the most similar engine=eager case"
         )
     if ONE_ROUND not in reasons:
         return text

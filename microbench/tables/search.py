@@ -15,8 +15,8 @@ from microbench.tables.labels import count
 from microbench.tables.warnings import show_remarks
 
 NOTE = (
-    "speedup: over plain eager fp32, from rounds in turn with it, which first rounds are not; without an "
-    "interval, of first rounds alone. error: of the largest output. prepare: before the first call"
+    "speedup: relative to eager fp32. Rows with a CI use interleaved rounds; rows without one use a single "
+    "screening round. error: relative to the largest output. prepare: before the first call"
 )
 
 LABELS: dict[str, str] = {Status.SKIPPED: "not tried", Status.GIVEN_UP: "given up"}
@@ -25,7 +25,7 @@ LABELS: dict[str, str] = {Status.SKIPPED: "not tried", Status.GIVEN_UP: "given u
 
 def show_search(search: Found, out: Console) -> None:
     """Print what a search found: a table of the ways, the fastest, its command, and what disturbed it."""
-    print_fitting(out, search_table(search), less_wanted=("rounds", "prepare", "error", "95 % interval"))
+    print_fitting(out, search_table(search), less_wanted=("rounds", "prepare", "error", "95 % CI"))
     out.print(NOTE, style="dim", soft_wrap=True)
     for line in left_out(search):
         out.print(escape(line), style="dim", soft_wrap=True)
@@ -40,8 +40,8 @@ def show_search(search: Found, out: Console) -> None:
 def search_table(search: Found) -> Table:
     """A row a way: those of the final, those that were dropped, and those that failed or were given up."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("way")
-    for name in ("time", "speedup", "95 % interval", "error", "prepare", "rounds"):
+    table.add_column("configuration")
+    for name in ("time", "speedup", "95 % CI", "error", "prepare", "rounds"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for each in search.ways:
@@ -101,17 +101,17 @@ def answer(search: Found) -> list[str]:
     speedup, interval = _speedup(winner)
     if winner.speedup is not None and winner.speedup.interval is None:
         return [
-            f"{fastest} perhaps {escape(winner.way)}: {speedup} times as fast as plain eager by one round "
-            "alone, which has no interval: raise experiment.budget",
+            f"{fastest} perhaps {escape(winner.way)}: {speedup} times as fast as plain eager in one "
+            "round each, which gives no CI: raise experiment.budget",
             f"  {escape(winner.case.spec.command)}",
         ]
     if winner.speedup is None or winner.speedup.interval is None or winner.speedup.interval[0] <= 1:
         return [
-            f"{fastest} perhaps {escape(winner.way)}, but it cannot be told from plain eager: "
+            f"{fastest} perhaps {escape(winner.way)}, but not significantly faster than plain eager: "
             "raise experiment.budget"
         ]
     text = f"{fastest} {escape(winner.way)}: {speedup} times as fast as plain eager"
-    text += f" (95 % interval {interval}, {count(winner.finals, 'round')} in turn)"
+    text += f" (95 % CI {interval}, {count(winner.finals, 'round')} in turn)"
     if (error := winner.check.error_rel) is not None:
         text += f"; off by {error:.1e} of the largest output, allowed {winner.check.tolerance:g}"
     return [text, f"  {escape(winner.case.spec.command)}"]

@@ -167,10 +167,10 @@ def interval_note(cases: Sequence[CaseResult]) -> str | None:
         if estimate is not None and estimate.low is not None:
             found.setdefault((estimate.rounds == 1, phases.level(estimate)), set()).add(estimate.rounds)
     texts = [
-        f"the {level} interval " + ("within one process (measure.rounds=1)" if is_one else _over(rounds))
+        f"the {level} CI " + ("within a single process (measure.rounds=1)" if is_one else _over(rounds))
         for (is_one, level), rounds in sorted(found.items())
     ]
-    return f"±: half of {', or '.join(texts)}, as a share of the median" if texts else None
+    return f"±: half-width of {', or '.join(texts)}, relative to the median" if texts else None
 
 
 def error_note(cases: Sequence[CaseResult]) -> str | None:
@@ -179,9 +179,9 @@ def error_note(cases: Sequence[CaseResult]) -> str | None:
     if not compared:
         is_off = any(case.check.answer is Correctness.OFF for case in cases)
         return "answers: not checked (verify=false)" if is_off else None
-    text = "error: of the outputs beside eager fp32's, as a share of the largest"
+    text = "error: largest difference from eager fp32's outputs, relative to the largest"
     if any(case.check.gradient_error is not None for case in compared):
-        text += "; in training of the gradients too, as a share of their norm, whichever is larger"
+        text += "; in training also of the gradients, relative to their norm, whichever is larger"
     return text
 
 

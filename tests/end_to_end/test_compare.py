@@ -114,9 +114,9 @@ def test_fail_on_is_the_exit_code_and_says_which(verdicts: str, code: int, folde
     assert "B/A 1.199" in found.out
     said = {
         "slower": "microbench: --fail-on slower: dense infer inference: "
-        "B/A 1.199, 95 % interval 1.184 to 1.214, slower\n",
+        "B/A 1.199, 95 % CI 1.184 to 1.214, slower\n",
         "inconclusive": "microbench: --fail-on inconclusive: dense train total: "
-        "B/A 1.000, 95 % interval 0.989 to 1.011, inconclusive (about 2 more rounds)\n",
+        "B/A 1.000, 95 % CI 0.989 to 1.011, inconclusive (about 2 more rounds)\n",
     }
     assert found.err == "".join(text for verdict, text in said.items() if verdict in verdicts)
 
@@ -240,7 +240,7 @@ def test_a_sweep_ends_with_its_ways_ranked(swept: Finished) -> None:
         [["1", "allocator=tuned"], ["2", "allocator=system"]],
     )
     assert re.search(
-        r" \d\.\d+ to .*(slower|same|cannot be told apart from the fastest: .* more rounds?)", ranking[4]
+        r" \d\.\d+ to .*(slower|same|not significantly slower than the fastest: .* more rounds?)", ranking[4]
     )
 
 

@@ -91,7 +91,7 @@ def test_the_sentence_and_the_ratio_are_those_of_the_records(
     logs = np.log(np.array(medians(cases[1])) / np.array(medians(cases[0])))
     assert f"ratio of the two {math.exp(logs.mean()):.3f}, " in run.out
     assert re.match(
-        r"With 2 rounds this machine tells a difference of (more than )?[\d.,]+ % or more apart",
+        r"With 2 rounds, differences of (more than )?[\d.,]+ % or more are detectable",
         line(run, "With 2"),
     )
 
@@ -111,7 +111,7 @@ def test_each_finding_has_a_verdict_or_cannot_be_read(run: Finished) -> None:
     rows = run.out.partition(begin)[2].partition(end)[0].splitlines()
     assert len(rows) >= 15
     for row in rows:
-        assert re.search(r"(fine|advice \d+|not readable here) *$", row), row
+        assert re.search(r"(fine|advice \d+|not available here) *$", row), row
 
 
 def test_advice_that_is_pointed_at_is_given(run: Finished) -> None:
@@ -283,7 +283,7 @@ def test_a_case_that_fails_leaves_the_peaks_and_exits_with_1(
     assert doctor_verb.main([*QUICK, ROUNDS, *options]) == 1
     assert known == [True]
     out = capsys.readouterr().out
-    assert "too few rounds ended well" in out
+    assert "too few rounds succeeded" in out
     assert re.search(r"error: .*The first call of dense failed", out)
     assert re.search(r"fp32 +100 GFLOP/s", out)
 

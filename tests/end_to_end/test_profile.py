@@ -186,7 +186,7 @@ class TestInFact:
     def test_it_prints_the_view_asked_for_and_what_the_time_is_made_of(self, timed: Finished) -> None:
         assert "squeezenet1_1 profile, batch 1, inference" in timed.out
         assert "Conv2d" in timed.out
-        assert "untouched model" in timed.out
+        assert "uninstrumented run" in timed.out
         assert "features.0" not in timed.out
 
     def test_a_trace_names_the_layers(self, timed: Finished) -> None:

@@ -131,7 +131,7 @@ def test_the_schedule_goes_on_where_it_was(completed: Completed) -> None:
 def test_completing_shows_the_whole_table_and_ends_well(completed: Completed) -> None:
     assert completed.after.code == 0, completed.after
     out = completed.after.out
-    assert "±: half of the 50 % interval over 2 rounds, as a share of the median" in out.splitlines()
+    assert "±: half-width of the 50 % CI over 2 rounds, relative to the median" in out.splitlines()
     for name in ("Noted", "Fine"):
         assert cell(out, name, "inference")
     assert "error" not in out
@@ -204,7 +204,7 @@ def test_more_rounds_are_added_to_those_there_are(again: Again) -> None:
     assert more.code == 0, more
     assert measured(more.err) == 2
     assert complete(parsed(text)) == sorted([*TURNS, (0, 2), (1, 2)])
-    assert "±: half of the 75 % interval over 3 rounds, as a share of the median" in more.out.splitlines()
+    assert "±: half-width of the 75 % CI over 3 rounds, relative to the median" in more.out.splitlines()
 
 
 TORN = b'{"schema_version":2,"status":"ok","run_id":"2026'

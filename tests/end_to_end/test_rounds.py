@@ -81,7 +81,7 @@ def test_the_log_says_which_round_is_measured(swept: Finished) -> None:
 
 def test_the_table_says_how_sure_so_few_rounds_are(swept: Finished) -> None:
     """The range of three holds the median with a probability of 1 - 2/2^3."""
-    assert "±: half of the 75 % interval over 3 rounds, as a share of the median" in swept.out.splitlines()
+    assert "±: half-width of the 75 % CI over 3 rounds, relative to the median" in swept.out.splitlines()
 
 
 def test_the_table_s_time_is_the_median_of_the_rounds(swept: Finished) -> None:
@@ -138,7 +138,7 @@ def test_one_case_s_table_shows_the_spread_between_rounds(one_case: Finished) ->
         next(line for line in one_case.out.splitlines() if line.startswith(f"{word} "))
         for word in ("phase", "inference")
     )
-    columns = ["phase", "median", "50 % interval", "±", "between rounds", "items/s", "samples"]
+    columns = ["phase", "median", "50 % CI", "±", "between rounds", "items/s", "samples"]
     assert re.split(" {2,}", header) == columns
     shown = dict(zip(columns, re.split(" {2,}", row), strict=True))
     first, second = (each["median"] for each in one_case.records if each["phase"] == "inference")
@@ -161,7 +161,7 @@ def test_a_quick_measure_is_one_process_and_says_so(tmp_path: Path) -> None:
     assert quick.code == 0, quick
     assert {each["round"] for each in quick.records} == {0}
     header = next(line for line in quick.out.splitlines() if line.startswith("phase "))
-    assert "95 % within one process" in header
+    assert "95 % CI (one process)" in header
     assert "between rounds" not in header
     assert re.search(r"^1 round · ", quick.out, re.MULTILINE)
 

@@ -50,7 +50,7 @@ def test_the_interval_column_says_that_it_is_one_process_s(run: Finished) -> Non
     assert re.split(" {2,}", row(run.out, "phase")) == [
         "phase",
         "median",
-        "95 % within one process",
+        "95 % CI (one process)",
         "±",
         "items/s",
         "samples",

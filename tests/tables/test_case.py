@@ -28,7 +28,7 @@ class TestTable:
         assert list(table) == ["forward", "loss", "backward", "update", "total"]
         assert table["backward"] == {
             "median": "20.0 ms",
-            "95 % within one process": "19.7 – 20.3 ms",
+            "95 % CI (one process)": "19.7 – 20.3 ms",
             "±": "1.5 %",
             "images/s": "",
             "samples": "40",
@@ -39,7 +39,7 @@ class TestTable:
     ) -> None:
         assert table_of(over_rounds(make_case, *ROUNDS), rendered)["inference"] == {
             "median": "10.2 ms",
-            "95 % interval": "10.0 – 10.6 ms",  # the interval of six rounds is their range
+            "95 % CI": "10.0 – 10.6 ms",  # the interval of six rounds is their range
             "±": "2.9 %",
             "between rounds": "2.0 %",
             "images/s": "784",  # 8 / 0.0102 s
@@ -51,7 +51,7 @@ class TestTable:
         self, rounds: int, level: str, make_case: MakeCase, rendered: Rendered
     ) -> None:
         table = table_of(over_rounds(make_case, *ROUNDS[:rounds]), rendered)
-        assert f"{level} interval" in table["inference"]
+        assert f"{level} CI" in table["inference"]
 
     def test_throughput_is_the_batch_over_the_median_of_the_whole(
         self, make_case: MakeCase, rendered: Rendered
@@ -75,7 +75,7 @@ class TestTable:
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         table = table_of(make_case({"inference": (0.008, None)}, mode="infer"), rendered)
-        assert table["inference"]["95 % within one process"] == "too few samples"
+        assert table["inference"]["95 % CI (one process)"] == "too few samples"
         assert table["inference"]["median"] == "8.00 ms"
         assert table["inference"]["±"] == ""
 

@@ -103,7 +103,7 @@ class TestComparison:
         comparison = microbench.compare(a, b)
         lines = printed(lambda out: show_comparison(comparison, out))
         assert lines[:2] == ["A: outputs/x/records.jsonl", "B: outputs/x/records.jsonl"]
-        assert cells(lines[2]) == ["case", "phase", "A", "B", "ratio", "95 % interval", "verdict"]
+        assert cells(lines[2]) == ["case", "phase", "A", "B", "ratio", "95 % CI", "verdict"]
         assert cells(lines[3]) == [
             "dense infer, batch_size=8", "inference", "1.00 s", "1.21 s",
             "B/A 1.199", "1.184 to 1.214", "slower",
@@ -111,7 +111,7 @@ class TestComparison:
         assert cells(lines[4])[:4] == ["dense infer, batch_size=1", "inference", "1.00 s", "1.05 s"]
         more = comparison.rows[1].more_rounds
         assert cells(lines[4])[-1] == f"inconclusive: about {more} more rounds"
-        assert lines[5].startswith("all 2 cases, inference: B/A 1.11, 95 % interval ")
+        assert lines[5].startswith("all 2 cases, inference: B/A 1.11, 95 % CI ")
         assert "B/A: B's time over A's, rounds not paired; above 1 is slower. same: within ±1.0 %" in lines[6]
         assert lines[7].startswith("warning: separate runs are not interleaved")
 
@@ -132,7 +132,7 @@ class TestComparison:
     def test_a_row_in_words(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"), timed(NOISY, 2, engine="openvino"))
         slower, unclear = microbench.compare(run, by="engine").rows
-        assert sentence(slower) == "compile/eager 1.199, 95 % interval 1.191 to 1.207, slower"
+        assert sentence(slower) == "compile/eager 1.199, 95 % CI 1.191 to 1.207, slower"
         assert sentence(unclear).endswith(f", inconclusive (about {unclear.more_rounds} more rounds)")
 
     def test_one_round_has_no_interval_and_says_why(self, timed: Any) -> None:
@@ -179,7 +179,7 @@ class TestRanking:
         )
         lines = printed(lambda out: show_ranking(run.cases(), out))
         assert lines[:2] == ["", "fastest first"]
-        assert cells(lines[2]) == ["time", "ratio", "95 % interval", "verdict"]
+        assert cells(lines[2]) == ["time", "ratio", "95 % CI", "verdict"]
         assert [cells(line) for line in lines[3:7]] == [
             ["dense infer, batch_size=8"],
             ["1", "allocator=tuned", "1.00 s", "fastest"],
@@ -192,7 +192,7 @@ class TestRanking:
             ["2", "allocator=tuned", "1.05 s"],
         ]
         assert cells(lines[8])[-1] == "1.00 s", "it is not told apart from the second"
-        assert re.search(r"cannot be told apart from the fastest: about \d+ more rounds$", lines[9])
+        assert re.search(r"not significantly slower than the fastest: about \d+ more rounds$", lines[9])
         assert lines[10].endswith(
             "ratio: over the fastest, round by round; above 1 is slower; same: within ±1.0 %"
         )
@@ -211,7 +211,7 @@ class TestRanking:
         assert cells(lines[4]) == ["1", "allocator=tuned", "1.00 s"]
         assert cells(lines[5]) == [
             "2", "allocator=system", "2.00 s", "2.00", "none",
-            "cannot be told apart from the fastest: one round each",
+            "not significantly slower than the fastest: one round each",
         ]  # fmt: skip
         assert lines[6] == "One round says nothing of how processes differ: measure.rounds=6"
 
@@ -227,7 +227,7 @@ class TestRanking:
         )
         lines = printed(lambda out: show_ranking(result(*made, wrong).cases(), out))
         assert cells(lines[2]) == [
-            "time", "ratio", "95 % interval", "first answer", "pays off after", "verdict",
+            "time", "ratio", "95 % CI", "first answer", "break-even", "verdict",
         ]  # fmt: skip
         assert [cells(line) for line in lines[4:8]] == [
             ["1", "engine=compile", "1.00 s", "21.0 s", "101 calls", "fastest"],
@@ -235,7 +235,7 @@ class TestRanking:
             ["3", "engine=torchscript", "2.41 s", "2.398", "2.383 to 2.413", "2.00 s", "never", "slower"],
             ["–", "engine=export", "~100 ms~", "mismatch"],
         ]
-        assert "first answer: prepare and first_call; pays off after: so many calls" in lines[8]
+        assert "first answer: prepare and first_call; break-even: number of calls" in lines[8]
 
     @pytest.mark.parametrize(
         ("found", "phase", "text"),
@@ -244,7 +244,7 @@ class TestRanking:
             (PayOff(12345, is_told=True), "total", "12,345 steps"),
             (PayOff(1, is_told=None), "inference", "about 1 call"),
             (PayOff(None, is_told=None), "inference", "never"),
-            (PayOff(12, is_told=False), "inference", "cannot be told"),
+            (PayOff(12, is_told=False), "inference", "not significant"),
         ],
     )
     def test_when_it_pays_off_is_said_in_calls_or_steps(

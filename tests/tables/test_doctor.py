@@ -39,9 +39,9 @@ def test_the_parts_come_in_their_order(doctored: Any, shown: Shown) -> None:
     heads = [each.partition(":")[0].partition(" of ")[0] for each in lines if each and each[0] != " "]
     assert heads[1:-1] == [
         "machine",
-        "the same thing twice",
+        "A/A test",
         "peaks",
-        "to do better, most useful first",
+        "recommendations, most useful first",
     ]
     assert lines[0].startswith("Some CPU, 4 cores")
     assert lines[-1] == "records: outputs/run/records.jsonl (12 rounds)"
@@ -50,14 +50,16 @@ def test_the_parts_come_in_their_order(doctored: Any, shown: Shown) -> None:
 def test_one_sentence_says_what_is_told_apart(doctored: Any, shown: Shown) -> None:
     lines = shown(doctored(FIRST, SECOND))
     assert line(lines, "With") == (
-        "With 6 rounds this machine tells a difference of 15 % or more apart; for 1 % it would take about "
-        "800 rounds."
+        "With 6 rounds, differences of 15 % or more are detectable; 1 % would take about 800 rounds."
     )
 
 
 def test_the_rounds_of_the_table_go_with_the_sentence(doctored: Any, shown: Shown) -> None:
     lines = shown(doctored(FIRST, SECOND))
-    rounds, apart = line(lines, "rounds").split(), re.findall(r"[\d.]+ %", line(lines, "tells apart"))
+    rounds, apart = (
+        line(lines, "rounds").split(),
+        re.findall(r"[\d.]+ %", line(lines, "detectable difference")),
+    )
     assert rounds == ["rounds", "6", "10", "20", "50"]
     assert apart[0] == "15 %"
     shares = [float(each.removesuffix(" %")) for each in apart]
@@ -69,24 +71,24 @@ def test_the_rounds_of_the_table_go_with_the_sentence(doctored: Any, shown: Show
 def test_a_machine_that_tells_1_percent_apart_is_told_nothing_more(doctored: Any, shown: Shown) -> None:
     lines = shown(doctored([1.0] * 6, [1.001, 1.0, 0.999, 1.0, 1.001, 1.0]))
     assert re.fullmatch(
-        r"With 6 rounds this machine tells a difference of 0\.\d\d % or more apart\.", line(lines, "With")
+        r"With 6 rounds, differences of 0\.\d\d % or more are detectable\.", line(lines, "With")
     )
     assert not [each for each in lines if "measure.rounds=" in each]
 
 
 def test_a_spread_that_no_rounds_mend_is_said_so(doctored: Any, shown: Shown) -> None:
     lines = shown(doctored([1.0, 1e9], [1e9, 1.0]))
-    assert "a difference of more than 1,000 % or more apart; for 1 % it would take more than a million" in (
+    assert "differences of more than 1,000 % or more are detectable; 1 % would take more than a million" in (
         line(lines, "With")
     )
 
 
 def test_the_ratio_of_the_same_thing_is_shown_with_whether_it_holds_1(doctored: Any, shown: Shown) -> None:
     holds = line(shown(doctored(FIRST, SECOND)), "ratio of the two")
-    assert re.match(r"ratio of the two 0\.994, 95 % interval 0\.895 – 1\.104: holds 1, as it should", holds)
+    assert re.match(r"ratio of the two 0\.994, 95 % CI 0\.895 – 1\.104: contains 1, as expected", holds)
     slower = [1.5 * each for each in SECOND]
     fails = line(shown(doctored(FIRST, slower)), "ratio of the two 1.4")
-    assert "does not hold 1, by chance, as in one of 20 such tests, or because something went on" in fails
+    assert "does not contain 1, by chance, as in one of 20 such tests, or because something went on" in fails
 
 
 def test_the_spread_between_and_within_processes_is_shown(doctored: Any, shown: Shown) -> None:
@@ -129,14 +131,14 @@ def test_records_without_peaks_are_shown_with_those_that_are_known_or_without(
 
 def test_a_case_that_failed_tells_nothing_apart(doctored: Any, shown: Shown) -> None:
     lines = shown(doctored([0.0] * 6, [0.0] * 6, PEAKS))
-    assert "too few rounds ended well" in line(lines, "too few")
+    assert "too few rounds succeeded" in line(lines, "too few")
     assert line(lines, "fp32 ")
 
 
 def test_a_run_that_was_cut_short_shows_what_there_is(doctored: Any, shown: Shown) -> None:
     records = doctored(FIRST, SECOND, PEAKS)
     of_first = [record for record in records if record.case.order == 0]
-    assert "too few rounds ended well" in line(shown(of_first), "too few")
+    assert "too few rounds succeeded" in line(shown(of_first), "too few")
     assert shown([]) == []
 
 
@@ -146,7 +148,7 @@ def test_what_can_be_done_is_numbered_and_pointed_at(doctored: Any, shown: Shown
     assert line(lines, "governor").endswith("advice 2")
     assert line(lines, "other load").endswith("advice 1")
     assert line(lines, "turbo").split() == ["turbo", "off", "fine"]
-    assert line(lines, "power").endswith("not readable here")
+    assert line(lines, "power").endswith("not available here")
     place = lines.index(next(each for each in lines if each.startswith("  2. governor: ")))
     assert lines[place + 1].strip() == "sudo cpupower frequency-set -g performance"
 

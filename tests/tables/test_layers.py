@@ -191,7 +191,7 @@ class TestSeveralWays:
 
     def test_what_one_of_them_lacks_is_said(self, make_case: MakeCase, rendered: Rendered) -> None:
         lines = self.lines(make_case, rendered)
-        assert "the sum of openvino lacks 1 layer that has a time elsewhere" in lines
+        assert "the sum of openvino lacks 1 layer that was measured elsewhere" in lines
         assert "skipped: tiny act:1 infer, engine=openvino: no such layer" in lines
 
 

@@ -85,7 +85,7 @@ def test_what_no_rule_knows_is_named_with_its_calls() -> None:
     conv = replace(NET[2], costs=replace(COSTS, unknown=2))
     odd = replace(TIMED, rows=[*NET[:2], conv, conv, NET[3]])
     (note,) = [line for line in lines(odd) if "no rule" in line]
-    assert note == "not in the FLOP, for no rule knows them: Conv2d (2 calls); see docs/counting.md"
+    assert note == "FLOPs not counted (no rule): Conv2d (2 calls); see docs/counting.md"
     assert [each["unknown"] for each in cells(odd, "types", "type", "unknown").values()][:2] == ["4", ""]
 
 
@@ -129,37 +129,37 @@ def test_columns_that_were_asked_for_are_all_there_however_narrow() -> None:
 
 
 def test_what_the_untouched_time_is_made_of_is_said() -> None:
-    (note,) = [line for line in lines(TIMED) if line.startswith("untouched")]
+    (note,) = [line for line in lines(TIMED) if line.startswith("uninstrumented")]
     assert note == (
-        "untouched model 2.00 ms = innermost modules 75 % + functions 0.12 % + overhead 25 % "
-        "(Python and torch between them)"
+        "uninstrumented run 2.00 ms = leaf modules 75 % + operators 0.12 % + overhead 25 % "
+        "(Python and dispatch)"
     )
 
 
-LOAD = "(Python and torch between them); the passes disagree by more: other load disturbed them"
+LOAD = "(Python and dispatch); the passes disagree by more: other load interfered"
 SHORT = (
-    "(Python and torch between them); functions are read too long: they are too short, or other load "
-    "disturbed their pass"
+    "(Python and dispatch); operator times are overestimated: operators are too short to time, or other load "
+    "interfered"
 )
 
 
 @pytest.mark.parametrize(
     ("seconds", "add", "end"),
     [
-        (1.6e-3, 1e-4, "(Python and torch between them)"),
+        (1.6e-3, 1e-4, "(Python and dispatch)"),
         (1.6e-3, 3e-4, SHORT),
         (1.4e-3, 2.5e-6, LOAD),
     ],
 )
 def test_calls_that_add_up_to_more_than_the_model_are_explained(seconds: float, add: float, end: str) -> None:
     rows = [*NET[:-1], Row(NET[-1].layer, replace(ADD, lat=add, net_lat=add))]
-    (note,) = [line for line in lines(replace(TIMED, rows=rows, seconds=seconds)) if "untouched" in line]
+    (note,) = [line for line in lines(replace(TIMED, rows=rows, seconds=seconds)) if "uninstrumented" in line]
     assert note.endswith(end)
 
 
 def test_in_the_tree_what_modules_take_by_themselves_is_theirs_and_the_rest_is_the_overhead_row() -> None:
-    (note,) = [line for line in lines(TIMED, view="tree") if line.startswith("untouched")]
-    assert "functions 0.12 % + containers by themselves 4.9 % + overhead 20 % (Python" in note
+    (note,) = [line for line in lines(TIMED, view="tree") if line.startswith("uninstrumented")]
+    assert "operators 0.12 % + containers themselves 4.9 % + overhead 20 % (Python" in note
     assert cells(TIMED, "tree", "name", "share")["overhead"]["share"] == "20 %"
 
 

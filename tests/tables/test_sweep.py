@@ -187,13 +187,13 @@ class TestAnswers:
 
     def test_the_note_says_what_the_error_is(self, make_case: MakeCase) -> None:
         plain, same = way(make_case, 0, Check(Correctness.REFERENCE)), way(make_case, 1, self.SAME, threads=1)
-        told = "error: of the outputs beside eager fp32's, as a share of the largest"
+        told = "error: largest difference from eager fp32's outputs, relative to the largest"
         assert error_note(cases(plain, same)) == told
         trained = make_case(
             TRAIN, order=2, check=Check(Correctness.SAME, 0.5, 0.001, None, 0.047, 0.02, 0.05)
         )
         assert (error_note(cases(plain, trained)) or "").startswith(
-            f"{told}; in training of the gradients too"
+            f"{told}; in training also of the gradients"
         )
         assert error_note(cases(plain)) is None
 
@@ -250,19 +250,19 @@ class TestNote:
     def test_it_says_over_how_many_rounds_with_which_confidence(self, make_case: MakeCase) -> None:
         made = [over_rounds(make_case, *[0.01] * rounds, order=i) for i, rounds in enumerate((3, 3))]
         assert interval_note(cases(*made)) == (
-            "±: half of the 75 % interval over 3 rounds, as a share of the median"
+            "±: half-width of the 75 % CI over 3 rounds, relative to the median"
         )
 
     def test_of_one_round_it_is_within_one_process(self, make_case: MakeCase) -> None:
         assert interval_note([case_of(*make_case(INFER, mode="infer"))]) == (
-            "±: half of the 95 % interval within one process (measure.rounds=1), as a share of the median"
+            "±: half-width of the 95 % CI within a single process (measure.rounds=1), relative to the median"
         )
 
     def test_cases_of_other_numbers_of_rounds_are_told_apart(self, make_case: MakeCase) -> None:
         made = [over_rounds(make_case, *[0.01] * rounds, order=i) for i, rounds in enumerate((1, 10, 3, 6))]
         assert interval_note(cases(*made)) == (
-            "±: half of the 75 % interval over 3 rounds, or the 95 % interval over 6 to 10 rounds, "
-            "or the 95 % interval within one process (measure.rounds=1), as a share of the median"
+            "±: half-width of the 75 % CI over 3 rounds, or the 95 % CI over 6 to 10 rounds, "
+            "or the 95 % CI within a single process (measure.rounds=1), relative to the median"
         )
 
     @pytest.mark.parametrize("phases", [{}, {"inference": (0.01, None)}])

@@ -62,7 +62,7 @@ def test_several_cases_are_a_table_with_what_its_intervals_are(
         ["resnet18", "8"],
         ["resnet18", "1"],
     ]
-    assert lines[4] == "±: half of the 50 % interval over 2 rounds, as a share of the median"
+    assert lines[4] == "±: half-width of the 50 % CI over 2 rounds, relative to the median"
     assert lines[-1] == "records: outputs/x/records.jsonl (4 rounds)"
 
 
