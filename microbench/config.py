@@ -372,9 +372,7 @@ class Config:
         null="the whole tree",
         of={**OF_PROFILE, "view": ("tree",)},
     )
-    functions: bool = presentation(
-        True, "show torch's operators outside the leaf modules too", of=OF_PROFILE
-    )
+    functions: bool = presentation(True, "show torch's operators outside the leaf modules too", of=OF_PROFILE)
     timing: bool = work(
         True, "time the calls; false for a dry run, in seconds and without memory for weights", of=OF_PROFILE
     )
