@@ -239,7 +239,10 @@ def test_columns_are_chosen_and_dropped(tmp_path: Path) -> None:
             ("mode=train", "timing=false"),
             "timing=false is an option of mode=profile; mode=train does not have it",
         ),
-        (("energy.hit_rate=2",), "energy.hit_rate=2.0 is not possible: give a share from 0 to 1."),
+        (
+            ("energy.hit_rate=2",),
+            "energy.hit_rate=2.0 is not possible: give a share from 0 to 1 (0.01 is 1 %).",
+        ),
         (("energy.dran=2",), "Unknown option 'energy.dran'. Did you mean energy.dram"),
         (("--csv", "--json"), "Give one of --csv and --json."),
     ],
