@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from factory import record_of
 
 from microbench.records.cases import WIDE, CaseResult, cases_of
-from microbench.records.record import RoundRecord
+from microbench.records.record import BenchmarkWarning, WarningCode
 
 NEAR, FAR = (1.0, 1.01, 0.99, 1.0, 1.02, 0.98), (1.0, 1.5, 0.7, 1.0, 1.6, 0.6)
 
@@ -16,24 +17,14 @@ def case(
     medians: Sequence[float], phases: Sequence[str] = ("inference",), warned: Sequence[int] = ()
 ) -> CaseResult:
     """A case with these medians of each phase by round, with a warning in some of the rounds."""
-    records: list[RoundRecord] = [
-        {
-            "run_id": "r",
-            "order": 0,
-            "round": number,
-            "started_at": f"{number}",
-            "status": "ok",
-            "n_series": len(phases),
-            "phase": phase,
-            "median": median,
-            "ci_low": median / 2,
-            "ci_high": median * 2,
-            "confidence": 0.95,
-            "n": 10,
-            "warnings": [{"code": "drift", "message": f"in {number}"}] if number in warned else [],
-        }
+    drifts = [(BenchmarkWarning(WarningCode.DRIFT, f"in {number}"),) for number in range(len(medians))]
+    records = [
+        record_of(
+            dict.fromkeys(phases, median),
+            round=number,
+            warnings=drifts[number] if number in warned else (),
+        )
         for number, median in enumerate(medians)
-        for phase in phases
     ]
     (found,) = cases_of(records)
     return found

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
+
+from factory import configured, record_of
 
 from microbench.records.cases import CaseResult, cases_of
 from microbench.records.naming import flat, labels, varying
-from microbench.records.record import RoundRecord
-
-MakeRecord = Callable[..., RoundRecord]
 
 
-def named(record: MakeRecord, *settings: dict[str, Any]) -> list[CaseResult]:
-    """Cases with these settings: a model's by dotted key, or axes."""
-    records = []
-    for order, each in enumerate(settings):
-        axes = {"model": "vgg16", "mode": "infer", "batch_size": 8, "threads": 4} | {
-            key: value for key, value in each.items() if "." not in key
-        }
-        model = {key.removeprefix("model."): value for key, value in each.items() if "." in key}
-        config = {**axes, "model": {"name": axes["model"], "input_shape": [3, 224, 224], **model}}
-        config |= {"mode": {"name": axes["mode"]}, "measure": {"rounds": 1}}
-        flat_axes = {f"cfg_{axis}": value for axis, value in axes.items()}
-        records.append(record("inference", 1.0, order=order, config=config, **flat_axes))
-    return cases_of(records)
+def named(*settings: dict[str, Any]) -> list[CaseResult]:
+    """Cases with these settings, as `configured` takes them."""
+    usual = {"model__name": "vgg16", "batch_size": 8, "threads": 4}
+    configs = [configured(**usual | each) for each in settings]
+    return cases_of([record_of({"inference": 1.0}, each, order=order) for order, each in enumerate(configs)])
 
 
-def test_a_case_is_called_by_its_model_and_mode_and_by_what_varies(record: MakeRecord) -> None:
-    cases = named(record, {"batch_size": 1}, {"batch_size": 8}, {"mode": "train"})
+def test_a_case_is_called_by_its_model_and_mode_and_by_what_varies() -> None:
+    cases = named({"batch_size": 1}, {"batch_size": 8}, {"mode": "train"})
     assert labels(cases) == [
         "vgg16 infer, batch_size=1",
         "vgg16 infer, batch_size=8",
@@ -36,8 +26,8 @@ def test_a_case_is_called_by_its_model_and_mode_and_by_what_varies(record: MakeR
     ]
 
 
-def test_a_part_of_a_model_is_named_beside_it(record: MakeRecord) -> None:
-    cases = named(record, {"part": None}, {"part": "conv1"}, {"part": "conv1", "batch_size": 1})
+def test_a_part_of_a_model_is_named_beside_it() -> None:
+    cases = named({"model__part": None}, {"model__part": "conv1"}, {"model__part": "conv1", "batch_size": 1})
     assert labels(cases) == [
         "vgg16 infer, batch_size=8",
         "vgg16 conv1 infer, batch_size=8",
@@ -45,43 +35,38 @@ def test_a_part_of_a_model_is_named_beside_it(record: MakeRecord) -> None:
     ]
 
 
-def test_a_part_is_told_once_where_cases_are_alike(record: MakeRecord) -> None:
-    parts = [{"part": part, "model.part": part} for part in ("conv1", "conv1", "bn1")]
-    assert varying(named(record, *parts)) == {"part": ["conv1", "conv1", "bn1"]}
+def test_a_part_is_told_once_where_cases_are_alike() -> None:
+    parts = [{"model__part": part} for part in ("conv1", "conv1", "bn1")]
+    assert varying(named(*parts)) == {"part": ["conv1", "conv1", "bn1"]}
 
 
-def test_cases_from_before_there_were_parts_are_named_beside_those_of_now(record: MakeRecord) -> None:
-    assert labels(named(record, {}, {"part": None})) == ["vgg16 infer", "vgg16 infer"]
-    assert varying(named(record, {"part": "conv1"}, {})) == {"part": ["conv1", "None"]}
+def test_a_case_alone_is_called_by_its_model_and_mode() -> None:
+    assert labels(named({"threads": 2})) == ["vgg16 infer"]
 
 
-def test_a_case_alone_is_called_by_its_model_and_mode(record: MakeRecord) -> None:
-    assert labels(named(record, {"threads": 2})) == ["vgg16 infer"]
-
-
-def test_cases_are_called_by_the_settings_that_are_to_tell_them(record: MakeRecord) -> None:
-    cases = named(record, {"batch_size": 1}, {"batch_size": 8})
+def test_cases_are_called_by_the_settings_that_are_to_tell_them() -> None:
+    cases = named({"batch_size": 1}, {"batch_size": 8})
     assert labels(cases, {"seed": ["5", "6"]}) == ["vgg16 infer, seed=5", "vgg16 infer, seed=6"]
 
 
-def test_axes_vary_whatever_the_models_are(record: MakeRecord) -> None:
-    cases = named(record, {"model": "a", "threads": 1}, {"model": "b", "threads": 2})
+def test_axes_vary_whatever_the_models_are() -> None:
+    cases = named({"model__name": "a", "threads": 1}, {"model__name": "b", "threads": 2})
     assert varying(cases) == {"threads": ["1", "2"]}
 
 
-def test_a_setting_that_is_no_axis_tells_cases_apart_that_are_alike_else(record: MakeRecord) -> None:
-    cases = named(record, *({"model.input_shape": [3, size, size]} for size in (32, 64)))
+def test_a_setting_that_is_no_axis_tells_cases_apart_that_are_alike_else() -> None:
+    cases = named(*({"model__input_shape": [3, size, size]} for size in (32, 64)))
     assert varying(cases) == {"model.input_shape": ["[3, 32, 32]", "[3, 64, 64]"]}
 
 
-def test_what_differs_between_models_only_is_not_what_varies(record: MakeRecord) -> None:
-    cases = named(record, {}, {"model": "inception_v3", "model.input_shape": [3, 299, 299]})
+def test_what_differs_between_models_only_is_not_what_varies() -> None:
+    cases = named({}, {"model__name": "inception_v3", "model__input_shape": [3, 299, 299]})
     assert varying(cases) == {}
     assert labels(cases) == ["vgg16 infer", "inception_v3 infer"]
 
 
-def test_a_setting_that_some_cases_do_not_have_is_empty_there(record: MakeRecord) -> None:
-    cases = named(record, {"model.kwargs": {}}, {"model.kwargs": {"bias": False}})
+def test_a_setting_that_some_cases_do_not_have_is_empty_there() -> None:
+    cases = named({"model__kwargs": {}}, {"model__kwargs": {"bias": False}})
     assert varying(cases) == {"model.kwargs.bias": ["", "False"]}
 
 
