@@ -172,7 +172,7 @@ class TestParams:
         assert plan is not None
         assert plan.completing
         assert plan.folder == Path("outputs/the-run")
-        assert plan.command == "python -m microbench --config-dir own +experiment=mine"
+        assert plan.command_line == "python -m microbench --config-dir own +experiment=mine"
 
 
 class TestWays:

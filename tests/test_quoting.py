@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from factory import record_of
 
 from microbench.cli.session import carry_out
 from microbench.errors import UserError
 from microbench.options.compose import Plan, from_command_line, from_options
 from microbench.quoting import command, option
-from microbench.records.record import SCHEMA_VERSION
+from microbench.records.record import RunInfo
 from microbench.records.store import Store
 from microbench.run import runner
 from microbench.run.resume import arguments_of
@@ -81,7 +83,7 @@ def test_what_completes_a_run_can_be_pasted_whatever_its_folder_is_called(here: 
         began = resumed("model=dense", "model.kwargs={bias: false}", option("hydra.run.dir", name))
         assert began.folder == Path(name)
         with Store(began.folder) as store:
-            store.append([{"schema_version": SCHEMA_VERSION, "run_command": began.command}])
+            store.append(record_of(run=RunInfo(id="r", command_line=began.command_line)))
         pasted.append(command("microbench", option("resume", name)))
     for name, words in zip(NAMES, typed(pasted, here), strict=True):
         again = resumed(*words)
@@ -133,14 +135,14 @@ def test_the_hints_of_a_run_that_failed_or_was_stopped_can_be_pasted(
     verb: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(self: runner.Run) -> Any:
-        self.store.append([{"schema_version": SCHEMA_VERSION}])
+        self.store.append(record_of())
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner.Run, "measure", stopped)
     name = "it's $HOME,=ü"
     plan = resumed("model=dense", option("hydra.run.dir", name))
     with pytest.raises(KeyboardInterrupt) as caught:
-        carry_out(plan, "run", lambda result, out: None, verb)
+        carry_out(dataclasses.replace(plan, command=verb), "run", lambda result, out: None)
     (note,) = caught.value.__notes__
     (words,) = typed([note.partition("Complete it: ")[2]], here)
     assert words == [*([verb] if verb else []), option("resume", name)]
@@ -149,9 +151,8 @@ def test_the_hints_of_a_run_that_failed_or_was_stopped_can_be_pasted(
 def test_a_run_of_another_verb_says_how_to_complete_it(here: Path) -> None:
     name = "it's, $HOME"
     with Store(Path(name)) as store:
-        store.append(
-            [{"schema_version": SCHEMA_VERSION, "run_command": "python -m microbench doctor seed=1"}]
-        )
+        began = RunInfo(id="r", command="doctor", command_line="python -m microbench doctor seed=1")
+        store.append(record_of(run=began))
     with pytest.raises(UserError) as caught:
         resumed(option("resume", name))
     (words,) = typed([str(caught.value).partition("`")[2].rpartition("`")[0]], here)

@@ -41,7 +41,8 @@ from microbench.records.summary import summarize
 from microbench.schema import with_values
 from microbench.system import cpus, machine
 from microbench.verify import plausible
-from microbench.worker import describe, explain, is_out_of_memory, measure_case
+from microbench.worker import describe, measure_case
+from microbench.worker.failures import explain, is_out_of_memory
 
 QUICK = {"min_time": 0, "max_time": 1, "min_samples": 6, "max_samples": 12, "max_warmup": 0, "min_sample": 0}
 

@@ -45,7 +45,7 @@ print(json.dumps({{
     "loaded is the same": loaded.records == one.records,
     "loaded frame is the same": loaded.to_frame().equals(frame),
     "loaded from both": len(microbench.load(["one", "many/records.jsonl"]).cases()),
-    "cases": [[case.first["cfg_model"], case.first["cfg_mode"]] for case in many.cases()],
+    "cases": [[case.config.model.name, case.config.mode.name] for case in many.cases()],
     "statuses": [case.status for case in many.cases()],
 }}))
 """

@@ -11,17 +11,21 @@ import pytest
 
 from microbench.analysis.verdict import ONE_ROUND
 from microbench.errors import ExitCode
+from microbench.records.record import RoundRecord
+from microbench.records.store import Store
 
-from .support import Finished, Record, measure, microbench
+from .support import Finished, measure, microbench
 
 SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
 NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
 
 
-def write(place: Path, *cases: list[Record]) -> str:
+def write(place: Path, *cases: list[RoundRecord]) -> str:
     place.mkdir()
-    text = "".join(json.dumps(record) + "\n" for case in cases for record in case)
-    (place / "records.jsonl").write_text(text)
+    (place / "records.jsonl").touch()
+    with Store(place) as store:
+        for record in (record for case in cases for record in case):
+            store.append(record)
     return place.name
 
 
@@ -62,7 +66,7 @@ def test_two_runs_are_a_row_a_case_with_ratio_interval_and_verdict(compared: Fin
     assert (compared.code, compared.err) == (0, "")
     rows = [line.split() for line in compared.out.splitlines() if line.startswith("dense")]
     assert [" ".join(row) for row in rows] == [
-        "dense infer inference 1.00 s 1.20 s B/A 1.199 1.184 to 1.214 slower",
+        "dense infer inference 1.00 s 1.21 s B/A 1.199 1.184 to 1.214 slower",
         "dense train total 1.20 s 1.20 s B/A 1.000 0.989 to 1.011 inconclusive: about 2 more rounds",
     ]
 
@@ -181,7 +185,7 @@ def test_two_works_are_compared_where_that_is_asked_for(folder: Path) -> None:
             "'tund'. Did you mean tuned? Allowed: jemalloc,",
         ),
         (["before", "after", "--baseline", "1"], "is for the cases of one run: leave out the second."),
-        (["before", "after", "--by", "engine"], "Nothing to compare by engine: A and B have values of it in"),
+        (["before", "after", "--by", "engine"], "Nothing to compare by engine: A and B share values of it"),
         (["before", "after", "--phase", "totl"], "Unknown phase 'totl'. Did you mean total?"),
         (["before", "after", "--margin", "2"], "margin=2 is not possible: give a share from 0 to below 1"),
         (["before", "after", "--margin", "much"], "Argument --margin: invalid float value: 'much'."),

@@ -53,7 +53,7 @@ from microbench.profile import peaks_cache
 from microbench.records.peaks import Peaks
 torch.set_num_threads(1)
 device = open_device("cpu")
-peaks_cache.write(peaks.identity_of(device), Peaks.from_plain(json.loads(sys.argv[1])))
+peaks_cache.write(peaks.identity_of(device), msgspec.convert(json.loads(sys.argv[1]), Peaks))
 """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

@@ -126,7 +126,7 @@ def test_the_records_share_their_identity(records: list[Record]) -> None:
     for key in ("schema_version", "run_id", "case_id", "host_id", "started_at", "round", "order", "command"):
         assert len({record[key] for record in records}) == 1, key
     first = records[0]
-    assert (first["schema_version"], first["round"], first["order"]) == (2, 0, 0)
+    assert (first["schema_version"], first["round"], first["order"]) == (3, 0, 0)
     assert re.fullmatch(r"[0-9a-f]{12}", first["case_id"])
     assert re.fullmatch(r"[0-9a-f]{12}", first["host_id"])
 

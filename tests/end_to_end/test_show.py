@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factory import told
+from msgspec.structs import replace
 
 import microbench
 from microbench.cli import show
 from microbench.errors import UserError
-from microbench.records.store import FILE_NAME
+from microbench.records.record import BenchmarkWarning, RoundRecord, WarningCode
+from microbench.records.store import FILE_NAME, Store
 
-from .support import Record
 from .support import microbench as command
 
 FAST = [1.00, 1.02, 1.01]
 
 
-def write(folder: Path, *cases: list[Record]) -> Path:
+def write(folder: Path, *cases: list[RoundRecord]) -> Path:
     folder.mkdir()
-    lines = [json.dumps(record) + "\n" for case in cases for record in case]
-    (folder / "records.jsonl").write_text("".join(lines))
+    (folder / "records.jsonl").touch()
+    with Store(folder) as store:
+        for record in (record for case in cases for record in case):
+            store.append(record)
     return folder
 
 
@@ -84,11 +88,8 @@ def test_a_search_and_a_doctor_s_run_are_shown_apart_from_what_lies_with_them(
         timed(FAST, i, run_id="f", schedule="search", engine=e) for i, e in enumerate(("eager", "export"))
     ]
     doctor = [timed(FAST, order, run_id="d") for order in range(2)]
-    for record in (record for case in doctor for record in case):
-        record["run_command"] = "python -m microbench doctor model=dense"
+    doctor = [[replace(each, run=replace(each.run, command="doctor")) for each in case] for case in doctor]
     parts = {"search": search, "sweep": [timed(FAST, run_id="s")], "doctor": doctor}
-    for record in (record for part in parts.values() for case in part for record in case):
-        record["command"] = "run"
     for name, part in parts.items():
         write(tmp_path / name, *part)
     alone = [shown(capsys, str(tmp_path / name)) for name in parts]
@@ -107,9 +108,10 @@ def test_all_warnings_of_all_cases(
 ) -> None:
     """The run's folder, or a file of records under a name of its own: the hint names what can be shown."""
     cases = [timed(FAST, order, batch_size=2**order) for order in range(3)]
-    for order, case in enumerate(cases):
-        for record in case:
-            record["warnings"] = [{"code": "drift", "message": f"drifts by {order} %"}]
+    cases = [
+        told(case, warnings=(BenchmarkWarning(WarningCode.DRIFT, f"drifts by {order} %"),))
+        for order, case in enumerate(cases)
+    ]
     write(tmp_path / "warned", *cases)
     path = tmp_path / "warned" / name
     if name:

@@ -55,7 +55,7 @@ def job_of(module: nn.Module, *inputs: Tensor, engine: str, training: bool = Fal
 def eagers(job: Job) -> Answer:
     """What eager fp32 computes for a job, which is to be of its own."""
     program = eager.prepare(Job(job.workload, config_of("eager"), job.training))
-    return (train if job.training else infer).answer(program)
+    return (train if job.training else infer).Mode().answer(program)
 
 
 def assert_same(found: Answer, wanted: Answer, tolerance: float = 1e-4) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import hydra
 import pytest
 import yaml
+from factory import record_of
 from omegaconf import OmegaConf
 
 from microbench.config import Config, validate
@@ -20,7 +21,7 @@ from microbench.options import compose
 from microbench.options.catalog import TorchvisionSource, torchvision_models
 from microbench.options.compose import Plan, composing, from_command_line, from_options
 from microbench.options.compose import case as case_of
-from microbench.records.record import SCHEMA_VERSION
+from microbench.records.record import RunInfo
 from microbench.records.store import Store
 
 FILES = [
@@ -371,7 +372,7 @@ class TestCommandLine:
 
     def test_a_plan_has_its_command(self, command_line: Any) -> None:
         plan = command_line("model=vgg16", "model.kwargs={a: 1}", "seed=3")
-        assert shlex.split(plan.command) == [
+        assert shlex.split(plan.command_line) == [
             *("python", "-m", "microbench", "model=vgg16", "model.kwargs={a: 1}", "seed=3")
         ]
         assert not plan.completing
@@ -404,9 +405,11 @@ class TestResume:
     @pytest.fixture
     def begun(self, command_line: Any, tmp_path: Path) -> str:
         """The folder of a sweep that has begun."""
-        command = command_line("-m", "model=vgg16,dense", "batch_size=1", "hydra.sweep.dir=there").command
+        command = command_line(
+            "-m", "model=vgg16,dense", "batch_size=1", "hydra.sweep.dir=there"
+        ).command_line
         with Store(tmp_path / "begun") as store:
-            store.append([{"schema_version": SCHEMA_VERSION, "run_command": command}])
+            store.append(record_of(run=RunInfo(id="r", command_line=command)))
         return "begun"
 
     def test_of_several_folders_the_last_is_the_one(self, command_line: Any, begun: str) -> None:
@@ -419,13 +422,16 @@ class TestResume:
             ("dense", 1),
         ]
         assert (plan.folder, plan.completing) == (Path("begun"), True)
-        assert plan.command == "python -m microbench -m model=vgg16,dense batch_size=1 hydra.sweep.dir=there"
+        assert (
+            plan.command_line
+            == "python -m microbench -m model=vgg16,dense batch_size=1 hydra.sweep.dir=there"
+        )
 
     def test_with_options_it_completes_what_these_describe(self, command_line: Any, begun: str) -> None:
         plan = command_line("model=vgg16", "batch_size=8", f"resume={begun}")
         assert [case.config.batch_size for case in plan.cases] == [8]
         assert (plan.folder, plan.completing) == (Path("begun"), True)
-        assert plan.command == "python -m microbench model=vgg16 batch_size=8"
+        assert plan.command_line == "python -m microbench model=vgg16 batch_size=8"
 
     def test_it_is_no_part_of_the_cases(self, command_line: Any, begun: str) -> None:
         (case,) = command_line("model=vgg16", f"resume={begun}").cases
