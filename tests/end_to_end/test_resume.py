@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from microbench.records.frame import rows
+from microbench.records.record import decode
+
 from .support import (
     ENDLESS,
     QUICK,
@@ -174,7 +177,7 @@ def parsed(text: bytes) -> list[Record]:
     found = []
     for line in text.decode().splitlines():
         try:
-            found.append(json.loads(line))
+            found += rows(decode(line.encode() if isinstance(line, str) else line))
         except json.JSONDecodeError:
             continue
     return found
@@ -207,7 +210,7 @@ def test_more_rounds_are_added_to_those_there_are(again: Again) -> None:
     assert "±: half-width of the 75 % CI over 3 rounds, relative to the median" in more.out.splitlines()
 
 
-TORN = b'{"schema_version":2,"status":"ok","run_id":"2026'
+TORN = b'{"schema_version":3,"run":{"id":"2026'
 
 
 def test_a_run_that_was_killed_before_its_first_record_was_whole_is_begun_anew(tmp_path: Path) -> None:
