@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from microbench.records.frame import rows
@@ -178,7 +178,7 @@ def parsed(text: bytes) -> list[Record]:
     for line in text.decode().splitlines():
         try:
             found += rows(decode(line.encode() if isinstance(line, str) else line))
-        except json.JSONDecodeError:
+        except msgspec.DecodeError:
             continue
     return found
 
