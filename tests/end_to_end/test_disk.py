@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for proce
 
 BATCHES = ("256", "320", "384", "448")  # of so many, a call takes about a millisecond: a short list of times
 CASES = [(order, 0) for order in range(len(BATCHES))]
-ROOM = 40 * 1024  # bytes: more than the records of one case take here, less than those of all four
+ROOM = 16 * 1024  # bytes: more than the records of one case take here, less than those of all four
 SWEEP = ("-m", *QUICK, "model=dense", f"batch_size={','.join(BATCHES)}", "measure.max_samples=50")
 
 
@@ -105,7 +105,7 @@ def filled(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Filled:
     return Filled(small.reason, stopped, before, left, completed)
 
 
-RESCUED = r"Those of the last round are in (\S+\.jsonl)\. "
+RESCUED = r"That of the last round is in (\S+\.jsonl)\. "
 
 
 def test_a_full_disk_ends_the_sweep_with_one_line_that_says_what_is_where(filled: Filled) -> None:

@@ -43,7 +43,7 @@ def test_it_can_be_shown_again(ran: Finished) -> None:
 
 def test_the_published_figures_are_shown_beside_them(ran: Finished) -> None:
     lines = ran.out.splitlines()
-    assert "published results: deep-learning-benchmarks has published" in lines
+    assert "published results: deep-learning-benchmarks" in lines
     assert "A: Titan 1080Ti 12 GB, Pytorch 0.4.1" in lines
     (forward,) = [line for line in lines if line.startswith("dense  1") and " forward " in line]
     assert forward.split()[-7:] == ["1.00", "88.7", "µs", "1.00", "43.2", "µs", "1.00"]
