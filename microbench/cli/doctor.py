@@ -1,4 +1,4 @@
-"""`microbench doctor`: what this machine is, how small a difference it tells apart, how recommendations."""
+"""`microbench doctor`: what this machine is, what differences it can detect, and what to do better."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from microbench.system import cpus
 
 VERB = "doctor"
 HELP = """\
-[bold]microbench doctor[/bold]: what this machine can measure, and how recommendations
+[bold]microbench doctor[/bold]: what this machine can measure, and what would improve it
 
 [bold]usage[/bold]  microbench doctor \\[option=value …]
 
 It looks at how the machine is set up, measures the peaks of its arithmetic and of its memory, and one case
-twice, to see how small a difference it can tell apart. It takes about a minute, at most a minute and a half;
+twice, to see how small a difference is detectable. It takes about a minute, at most a minute and a half;
 with measure.* options of yours, as long as they ask for.
 
 [bold]options[/bold]  as for measuring (microbench --help); by default model=resnet18 mode=infer batch_size=1

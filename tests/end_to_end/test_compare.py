@@ -67,7 +67,7 @@ def test_two_runs_are_a_row_a_case_with_ratio_interval_and_verdict(compared: Fin
     rows = [line.split() for line in compared.out.splitlines() if line.startswith("dense")]
     assert [" ".join(row) for row in rows] == [
         "dense infer inference 1.00 s 1.21 s B/A 1.199 1.184 to 1.214 slower",
-        "dense train total 1.20 s 1.20 s B/A 1.000 0.989 to 1.011 inconclusive: about 2 more rounds",
+        "dense train total 1.21 s 1.21 s B/A 1.000 0.989 to 1.011 inconclusive: about 2 more rounds",
     ]
 
 

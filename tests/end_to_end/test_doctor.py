@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from msgspec import structs
 
 from microbench.cli import doctor as doctor_verb
 from microbench.records.peaks import Peaks
-from microbench.records.record import Outcome, Status
+from microbench.records.record import Outcome, RoundRecord, Status
+from microbench.records.store import Store, read
+from microbench.run.case import command_of
 from microbench.run.resume import before, matched
 from microbench.tables import units
 
@@ -141,6 +144,13 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return asked
 
 
+def write(folder: Path, records: Sequence[RoundRecord]) -> None:
+    folder.mkdir()
+    with Store(folder) as store:
+        for record in records:
+            store.append(record)
+
+
 def test_a_run_that_was_cut_short_is_completed(
     run: Finished,
     known: list[bool],
@@ -148,13 +158,10 @@ def test_a_run_that_was_cut_short_is_completed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "run").mkdir()
-    kept = [record for record in run.records if record["turn"] < 3]
-    lost = {(record["order"], record["round"]) for record in run.records} - {
-        (record["order"], record["round"]) for record in kept
-    }
-    text = "".join(json.dumps(record) + "\n" for record in kept)
-    (tmp_path / "run" / "records.jsonl").write_text(text)
+    before_that = read(run.folder / "run")
+    kept = [record for record in before_that if record.turn < 3]
+    lost = {(each.case.order, each.round) for each in before_that if each not in kept}
+    write(tmp_path / "run", kept)
     plain = microbench("resume=run", cwd=tmp_path)
     assert "complete it with `microbench doctor resume=run`" in plain.complaint
     monkeypatch.chdir(tmp_path)
@@ -162,65 +169,33 @@ def test_a_run_that_was_cut_short_is_completed(
     assert known == [False]
     again = capsys.readouterr()
     assert measured(again.err) == 1
-    records = records_in(tmp_path / "run")
+    records = read(tmp_path / "run")
     assert records[: len(kept)] == kept
-    assert {(record["order"], record["round"]) for record in records[len(kept) :]} == lost
-    assert complete(records) == complete(run.records)
+    assert {(each.case.order, each.round) for each in records[len(kept) :]} == lost
+    assert complete(records_in(tmp_path / "run")) == complete(run.records)
     assert "With 2 rounds" in again.out
 
 
-def of_old(records: list[Record]) -> list[Record]:
-    """A run's records as earlier versions left them: no peaks in them, but cases of products behind."""
-    old = [{key: each[key] for key in each if key != "env_peaks"} for each in records]
-    for order in (2, 3, 4):
-        old += [
-            record
-            | {
-                "order": order,
-                "case_id": f"peak{order}",
-                "turn": 10 * order,
-                "config": record["config"]
-                | {"measure": record["config"]["measure"] | {"max_time": 1.0, "max_warmup": 1.0}},
-            }
-            for record in old
-            if record["order"] == 0
-        ]
-    usual = {"max_time": 5.0, "max_warmup": 5.0, "min_samples": 20}
-    return [
-        record
-        if record["order"] > 1
-        else record | {"config": record["config"] | {"measure": record["config"]["measure"] | usual}}
-        for record in old
-    ]
-
-
-def test_a_run_of_an_earlier_version_is_completed_and_shown(
-    run: Finished,
-    known: list[bool],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_rounds_that_were_longer_by_default_are_not_measured_again(
+    run: Finished, known: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its rounds were longer than the present ones by default, and are not measured again for that."""
-    options = ["model=dense", "threads=1", "hydra.run.dir=run"]
-    old = [
-        record | {"run_command": shlex.join(["python", "-m", "microbench", "doctor", *options])}
-        for record in of_old(run.records)
-    ]
-    for record in old:  # what is given on the command line then
-        record["config"] = record["config"] | {
-            "measure": record["config"]["measure"] | {"rounds": 6, "min_time": 0.5}
-        }
-    (tmp_path / "run").mkdir()
-    text = "".join(json.dumps(record) + "\n" for record in old)
-    (tmp_path / "run" / "records.jsonl").write_text(text)
+    command_line = command_of(["doctor", "model=dense", "threads=1", "hydra.run.dir=run"])
+    old = read(run.folder / "run")
+    for record in old:
+        measure = record.case.config.measure
+        measure.max_time, measure.max_warmup, measure.min_samples = 5.0, 5.0, 20
+        measure.rounds, measure.min_time = 6, 0.5  # given on the command line then
+    write(
+        tmp_path / "run",
+        [structs.replace(each, run=structs.replace(each.run, command_line=command_line)) for each in old],
+    )
     monkeypatch.chdir(tmp_path)
     plan = doctor_verb.plan_of(["resume=run"], "r")
     assert plan is not None
     assert plan.budget is None
     measure = plan.cases[0].config.measure
     assert (measure.max_time, measure.max_warmup, measure.min_samples) == (5.0, 5.0, 20)
-    earlier = before(records_in(tmp_path / "run"), run.records[0]["host_id"])
+    earlier = before(read(tmp_path / "run"), old[0].machine.host_id)
     assert earlier is not None
     placed, done = matched([each.at("cpu", 1) for each in plan.cases], earlier)
     assert [each.order for each in placed] == [0, 1]
@@ -300,7 +275,7 @@ def test_peaks_that_cannot_be_measured_leave_the_rest(
     monkeypatch.setattr("microbench.cli.session.carry_out", lambda plan, *rest: told.append(plan) or 0)
     assert doctor_verb.main([]) == 0
     assert capsys.readouterr().err == "microbench: the peaks could not be measured: it was killed\n"
-    assert told[0].cases[0].environment == {}
+    assert [each.peaks for each in told[0].cases] == [None, None]
 
 
 def test_the_parent_imports_no_torch() -> None:
