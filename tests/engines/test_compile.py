@@ -67,8 +67,7 @@ def test_a_compiled_module_trains_as_eager_does_from_the_same_state(prepare: Pre
     assert job.workload.module.normalization.num_batches_tracked == 0
     assert all(each.grad is None for each in program.parameters)
     found, wanted = (
-        answer_of(train, each, seed=0)  # type: ignore[arg-type]
-        for each in (program, prepare(net_job("eager", training=True)))
+        answer_of(train.Mode(), each, seed=0) for each in (program, prepare(net_job("eager", training=True)))
     )
     assert_same(found, wanted)
     assert job.workload.module.normalization.num_batches_tracked == 1

@@ -60,7 +60,7 @@ def test_preparing_leaves_statistics_gradients_and_random_numbers_as_they_were()
 
 def test_a_check_without_dropout_traces_anew() -> None:
     found, wanted = (
-        answer_of(train, engines.prepare(net_job(engine, training=True)), seed=0)  # type: ignore[arg-type]
+        answer_of(train.Mode(), engines.prepare(net_job(engine, training=True)), seed=0)
         for engine in ("torchscript", "eager")
     )
     assert_same(found, wanted)
