@@ -13,10 +13,6 @@ from microbench.records.settings import is_configuration, without, work_of
 PART = "model.part"
 
 
-PHASES_OF = {"train": ("forward", "backward"), "infer": ("inference",)}
-"""By the mode, the phases in which a model's time is that of its layers: loss and update are the model's."""
-
-
 @dataclass(frozen=True)
 class Row:
     """A layer of a model.
@@ -41,7 +37,8 @@ class Layerwise:
 
     Attributes:
         name: what tells it from the others of the run.
-        mode: train or infer.
+        phases: those that are compared: in which a model's time is that of its layers; none where none was
+            measured. Loss and update are the model's alone.
         ways: what the ways of running it are called: one, with no name, or several.
         wholes: the model's own case in each way; None where there is none yet.
         rows: the layers, the one on which the first way spends the most time first.
@@ -49,7 +46,7 @@ class Layerwise:
     """
 
     name: str
-    mode: str
+    phases: Sequence[str]
     ways: Sequence[str]
     wholes: Sequence[CaseResult | None]
     rows: Sequence[Row]
@@ -60,11 +57,6 @@ class Layerwise:
         """The model's own cases, and those of its layers."""
         rows = [case for row in (*self.rows, *self.unmeasured) for case in row.cases]
         return [case for case in (*self.wholes, *rows) if case is not None]
-
-    @property
-    def phases(self) -> Sequence[str]:
-        """The phases that are compared."""
-        return PHASES_OF[self.mode]
 
     def whole(self, way: int, *phases: str) -> float | None:
         """The model's time in seconds, of some phases or of all that are compared."""
@@ -89,8 +81,8 @@ class Layerwise:
 
 
 def time_of(case: CaseResult | None, phases: Sequence[str]) -> float | None:
-    """The sum of some phases' medians in seconds; None where one of them is not known."""
-    if case is None or not all(phase in case.estimates for phase in phases):
+    """The sum of some phases' medians in seconds; None where one of them is not known, or there are none."""
+    if case is None or not phases or not all(phase in case.estimates for phase in phases):
         return None
     return sum(case.estimates[phase].median for phase in phases)
 
@@ -133,16 +125,22 @@ def _layerwise(name: str, group: Sequence[CaseResult]) -> Layerwise:
         Row(layer, [found.get((part, how)) for how in hows])
         for part, layer in sorted(known.items(), key=lambda item: item[1].index)
     ]
-    mode = group[0].config.mode.name
-    spent = {id(row): _spent(row, PHASES_OF[mode]) for row in rows}
+    phases = _compared(group)
+    spent = {id(row): _spent(row, phases) for row in rows}
     return Layerwise(
         name,
-        mode,
+        phases,
         _ways([next(case for case in group if _how(case) == how) for how in hows]),
         [_whole([case for case in group if _how(case) == how]) for how in hows],
         sorted((row for row in rows if spent[id(row)]), key=lambda row: spent[id(row)], reverse=True),
         [row for row in rows if not spent[id(row)]],
     )
+
+
+def _compared(group: Sequence[CaseResult]) -> tuple[str, ...]:
+    """The phases in which a model's time is that of its layers, in the order of the step."""
+    estimates = (each for case in group for each in case.estimates.values())
+    return tuple(dict.fromkeys(each.phase for each in estimates if each.of_layers))
 
 
 def _whole(group: Sequence[CaseResult]) -> CaseResult | None:

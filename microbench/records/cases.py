@@ -53,6 +53,7 @@ class Estimate:
     Attributes:
         phase: the phase's name.
         role: what it is in its mode.
+        of_layers: a model's time in it is that of its layers together.
         medians: each round's median in seconds per call, by the round's number.
         median: the median of these: what the case takes.
         low: lower end of its interval; None with too few samples for one.
@@ -64,6 +65,7 @@ class Estimate:
 
     phase: str
     role: Role
+    of_layers: bool
     medians: Mapping[int, float]
     median: float
     low: float | None
@@ -285,15 +287,13 @@ def estimate_of(rounds: Mapping[int, Series]) -> Estimate:
     summaries = {number: each.summary for number, each in rounds.items() if each.summary is not None}
     medians = {number: each.median for number, each in summaries.items()}
     samples = sum(len(each.samples) for each in rounds.values())
+    what = first.phase, first.role, first.of_layers
     only = first.summary
     if not others and only is not None:
         ends = only.ci_low, only.ci_high
-        return Estimate(first.phase, first.role, medians, only.median, *ends, only.confidence, None, samples)
+        return Estimate(*what, medians, only.median, *ends, only.confidence, None, samples)
     over = over_rounds(list(medians.values()))
-    ends = over.low, over.high
-    return Estimate(
-        first.phase, first.role, medians, over.median, *ends, over.confidence, over.spread, samples
-    )
+    return Estimate(*what, medians, over.median, over.low, over.high, over.confidence, over.spread, samples)
 
 
 def cases_of(records: Iterable[RoundRecord]) -> list[CaseResult]:

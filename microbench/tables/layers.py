@@ -30,7 +30,8 @@ def show_layerwise(found: Sequence[Layerwise], out: Console) -> None:
     """Print a table for each model, what is not in it, and what there is to say of the cases."""
     for model in found:
         out.print(f"[bold]{escape(title(model))}[/bold]")
-        print_fitting(out, *layers_tables(model), less_wanted=("type", "count"))
+        if model.phases:
+            print_fitting(out, *layers_tables(model), less_wanted=("type", "count"))
         for note in notes(model):
             out.print(escape(note), style="dim", soft_wrap=True)
     cases = [case for model in found for case in model.cases]
@@ -168,7 +169,9 @@ def shape_text(layer: DistinctLayer) -> str:
 def notes(model: Layerwise) -> Iterator[str]:
     """How to read a table, and what is not in it."""
     what = "alone, in processes of its own; times: medians"
-    if len(model.ways) > 1:
+    if not model.phases:
+        yield "nothing to compare: neither the model nor any of its layers was measured"
+    elif len(model.ways) > 1:
         yield (
             f"each layer {what}, count × {_sum_name(model)}; {FASTEST}: the shortest of the row, significant "
             "or not: see microbench compare DIR --by OPTION"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from factory import with_layer
+from msgspec import structs
 
 from microbench.analysis.layers import Layerwise, is_layer, layerwise
 from microbench.analysis.pairing import within
@@ -62,6 +63,22 @@ class TestOneWay:
         assert found.phases == ("inference",)
         assert found.sum(0) == pytest.approx(3 * 0.02)
         assert found.whole(0) == pytest.approx(0.2)
+
+    def test_what_is_compared_stands_in_the_records(self, timed: Timed) -> None:
+        records = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)})
+        of_backward = [
+            structs.replace(
+                each,
+                series=[structs.replace(one, of_layers=one.phase == "backward") for one in each.series],
+            )
+            for each in records
+        ]
+        found = only(of_backward)
+        assert (found.phases, found.whole(0)) == (("backward",), pytest.approx(0.2))
+
+    def test_nothing_is_compared_where_nothing_was_measured(self, timed: Timed) -> None:
+        found = only(model_of(timed, [None], {CONV: [None]}))
+        assert (found.phases, found.sum(0), found.whole(0)) == ((), None, None)
 
     def test_what_the_model_spends_most_on_comes_first(self, timed: Timed) -> None:
         found = only(model_of(timed, train(1, 1), {CONV: train(0.02, 0.04), RELU: train(0.1, 0.2)}))

@@ -136,6 +136,18 @@ class TestOneWay:
         assert row(lines, "whole model") == ["whole model", "–", "–", "–"]
         assert "oom: tiny train: no memory" in lines
 
+    def test_where_nothing_was_measured_there_is_no_table(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        made, failed = Made(make_case), {"status": "timeout", "error": "too long"}
+        lines = shown(rendered, made.whole({}, **failed), made.layer(CONV, {}, **failed))
+        assert lines[1:-1] == [
+            "tiny train, batch 8, fp32, eager, cpu, layer by layer",
+            "nothing to compare: neither the model nor any of its layers was measured",
+            "timeout: tiny train: too long",
+            "timeout: tiny conv train: too long",
+        ]
+
     def test_warnings_are_told_once_for_all_that_have_them(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
