@@ -13,7 +13,6 @@ from microbench.records.record import (
     Check,
     DistinctLayer,
     Machine,
-    Measured,
     Outcome,
     Process,
     Readings,
@@ -139,11 +138,6 @@ def _series(phase: str, times: float | Sequence[float] | Series) -> Series:
 def told(records: Sequence[RoundRecord], **outcome: Any) -> list[RoundRecord]:
     """The records with these fields of their outcome."""
     return [replace(each, outcome=replace(each.outcome, **outcome)) for each in records]
-
-
-def measured_of(record: RoundRecord) -> Measured:
-    """What the worker of a record's round found."""
-    return Measured(record.outcome, record.series, record.calls)
 
 
 def checked(check: Check | Checked) -> Checked:

@@ -35,7 +35,7 @@ def rows(record: RoundRecord) -> Iterator[Row]:
     found = [*series, *calls] or [_of_series(Series("", "", []))]
     for row in found:
         is_sampled = row.pop("is_sampled")
-        yield {**shared, "n_series": len(found), **(sampling if is_sampled else NO_SAMPLING), **row}
+        yield {**shared, **(sampling if is_sampled else NO_SAMPLING), **row}
 
 
 def environment(record: RoundRecord) -> Row:
