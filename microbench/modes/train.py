@@ -22,10 +22,8 @@ from microbench.workloads.optimizer import make_optimizer
 Update = tuple[Callable[[], Any], Callable[[], None]]
 """The update phase's two calls, made straight from the step as in a loop written by hand."""
 
-
-SCALE = (
-    1024.0  # of a loss whose float16 gradients would else vanish, where one step is computed to be compared
-)
+SCALE = 1024.0
+"""Of the loss of a step that is compared: float16 gradients of an unscaled one would vanish."""
 
 
 class Mode(modes.Mode):
@@ -60,7 +58,19 @@ class Mode(modes.Mode):
 
     def answer(self, program: Program) -> Answer:
         """Compute the loss of a step, or a layer's outputs, and the gradients; they are dropped again."""
-        return step_answer(program)
+        objective = program.workload.objective
+        with torch.enable_grad():
+            root = objective(program.outputs(program.call()))
+            objective.backward(root * SCALE if objective.is_loss else root)
+        scale = SCALE if objective.is_loss else 1.0
+        wanted = [*program.parameters, *(each for each in program.workload.inputs if each.requires_grad)]
+        gradients = tuple(
+            torch.zeros_like(tensor) if tensor.grad is None else tensor.grad.to_dense() / scale
+            for tensor in wanted
+        )
+        for tensor in wanted:
+            tensor.grad = None
+        return Answer(tuple(tensor.detach().clone() for tensor in tensors(root)), gradients)
 
 
 def make_step(program: Program, config: Config) -> Step:
@@ -109,23 +119,6 @@ def forward_answer(program: Program) -> Answer:
     """The outputs of a forward pass, and the loss."""
     output = program.outputs(program.call())
     return Answer((*tensors(output), *tensors(program.workload.objective(output))))
-
-
-def step_answer(program: Program) -> Answer:
-    """The loss of a step, or a layer's outputs, and the gradients; they are dropped again."""
-    objective = program.workload.objective
-    with torch.enable_grad():
-        root = objective(program.outputs(program.call()))
-        objective.backward(root * SCALE if objective.is_loss else root)
-    scale = SCALE if objective.is_loss else 1.0
-    wanted = [*program.parameters, *(each for each in program.workload.inputs if each.requires_grad)]
-    gradients = tuple(
-        torch.zeros_like(tensor) if tensor.grad is None else tensor.grad.to_dense() / scale
-        for tensor in wanted
-    )
-    for tensor in wanted:
-        tensor.grad = None
-    return Answer(tuple(tensor.detach().clone() for tensor in tensors(root)), gradients)
 
 
 def step_with_loss(call: Callable[[], Any], objective: Objective, update: Update) -> Step:
