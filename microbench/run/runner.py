@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from microbench.errors import UserError
@@ -84,6 +85,11 @@ class Run:
             return self.result
         finally:
             pool.close()
+
+    @cached_property
+    def _of_all(self) -> set[str]:
+        """The options that all cases are given: they tell none from another."""
+        return set.intersection(*(set(each.overrides) for each in self.cases))
 
     def _resolved(self, pool: Pool) -> list[Case]:
         """The cases with their devices and threads as they are on this machine.
@@ -172,8 +178,7 @@ class Run:
 
     def _take(self, case: Case, turn: int, turns: int | None, schedule: Schedule, pool: Pool) -> Status:
         """Measure one round of a case, and say how it ended."""
-        shared = set.intersection(*(set(each.overrides) for each in self.cases))
-        settings = [each for each in case.settings if each not in shared]
+        settings = [each for each in case.settings if each not in self._of_all]
         run = RunInfo(
             id=self.run_id,
             invocation=self.invocation,
