@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from microbench import load
 from microbench.formats import arithmetic
 
 from .support import Finished, microbench, records_in
 
+PAGE = Path(__file__).parents[2] / "docs" / "fastest.md"
 SEARCH = ("+experiment=fastest", "mode=infer", "batch_size=1", "threads=1", "allocator=system")
 SHORT = ("measure.max_time=0.05", "measure.min_time=0", "measure.max_warmup=0.05", "measure.rounds=2")
 
@@ -51,6 +54,16 @@ def test_it_ends_with_the_fastest_way(searched: Finished) -> None:
 
 def test_it_can_be_shown_again(searched: Finished) -> None:
     assert microbench("show", "run", cwd=searched.folder).out == searched.out
+
+
+def test_the_documented_program_prints_the_winner_and_its_command(
+    searched: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    found = load(searched.folder / "run")
+    monkeypatch.setattr("microbench.sweep", lambda **options: found)
+    exec(program, {})
+    assert capsys.readouterr().out.rstrip().endswith(found.search().winner.case.spec.command)
 
 
 def test_the_command_of_a_way_measures_it_again_without_a_search(searched: Finished, tmp_path: Path) -> None:
