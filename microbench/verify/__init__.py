@@ -48,26 +48,26 @@ def verify(
     """
     if not config.verify:
         return Checked(Check(answer=Correctness.OFF))
-    if is_reference(config):
-        return _with_plausibility(
-            Checked(Check(answer=Correctness.REFERENCE)), config, device, mode, seconds, first
-        )
     reference = Reference(config, device, mode)
+    if is_reference(config):
+        return _with_plausibility(Checked(Check(answer=Correctness.REFERENCE)), reference, seconds, first)
     wanted, eager = reference.timed_answer(restoring=program)
     checked = _compared(config, mode, program, reference, wanted)
     if checked.check.answer is Correctness.MISMATCH:
         return checked
-    return _with_plausibility(checked, config, device, mode, seconds, eager)
+    return _with_plausibility(checked, reference, seconds, eager)
 
 
 def _with_plausibility(
-    checked: Checked, config: Config, device: Device, mode: Mode, seconds: float | None, work: float | None
+    checked: Checked, reference: Reference, seconds: float | None, work: float | None
 ) -> Checked:
     """A check, and why so short a time cannot be, where it cannot; `work`: seconds in which it was done."""
     if seconds is None or work is None:
         return checked
+    config, device, training = reference.config, reference.device, reference.mode.TRAINING
     with suppress(Exception):  # what cannot be told, for want of memory say, is no reason against the answer
-        return replace(checked, implausible=implausible(config, device, mode.TRAINING, seconds, work))
+        reason = implausible(config, device, training, seconds, work, reference.seconds)
+        return replace(checked, implausible=reason)
     return checked
 
 

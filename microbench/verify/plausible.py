@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -35,12 +36,16 @@ class _NotCountedError(Exception):
     """The work cannot be counted without computing it."""
 
 
-def implausible(config: Config, device: Device, training: bool, seconds: float, work: float) -> str | None:
+def implausible(
+    config: Config, device: Device, training: bool, seconds: float, work: float, again: Callable[[], float]
+) -> str | None:
     """Say why a case cannot have taken so little time; None where it can have, or that is unknown.
 
     What certainly did the work in its time stayed below the peak: what is less than `MARGIN` times as fast is
-    plausible without a look at anything else. Next comes a product of some tens of milliseconds, and only
-    what is out of its reach too is held against the machine's peaks.
+    plausible without a look at anything else. A first call of tens of microseconds takes milliseconds in a
+    process where torch has not been set up yet, so it is done once more before its FLOPs are counted, which
+    takes a second. Next comes a product of some tens of milliseconds, and only what is out of its reach too
+    is held against the machine's peaks.
 
     Args:
         config: the case.
@@ -48,8 +53,9 @@ def implausible(config: Config, device: Device, training: bool, seconds: float, 
         training: seconds are those of a training step.
         seconds: what a call took.
         work: what eager fp32 took for the same when it was called for the first time.
+        again: takes as long as that for work of the same size, and returns how long that was.
     """
-    if seconds <= 0 or seconds * MARGIN >= work:
+    if seconds <= 0 or seconds * MARGIN >= work or seconds * MARGIN >= again():
         return None
     flops = counted(config, device, training)
     rate = flops / seconds

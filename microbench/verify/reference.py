@@ -13,6 +13,7 @@ from microbench import workloads
 from microbench.config import Config, PrecisionConfig, plain
 from microbench.devices import Device
 from microbench.engines import Answer, Job, Program, eager
+from microbench.measure.sampler import observe
 from microbench.modes import Mode
 from microbench.workloads import Workload
 
@@ -77,15 +78,21 @@ class Reference:
         """
         return self.timed_answer(restoring=restoring, nudge=nudge, draw=draw)[0]
 
+    def seconds(self) -> float:
+        """How long a first call takes with other weights and inputs, for which no answer was kept."""
+        config = plain(replace(self.config, seed=self.config.seed ^ 1))
+        with self.device.prepared(config):
+            program = eager.prepare(Job(self._workload(config), config, self.mode.TRAINING))
+            with self.mode.experiment(program, config) as trial:
+                return observe(trial.experiment, self.device.clock)[trial.experiment.whole]
+
     def timed_answer(
         self, restoring: Program | None = None, nudge: float = 0.0, draw: int = 0
     ) -> tuple[Answer, float]:
         """Compute the same, and return how many seconds it took, once everything was built."""
         config, training = plain(self.config), self.mode.TRAINING
         with self.device.prepared(config):
-            workload = workloads.build(
-                config.model, config.batch_size, self.device.torch_device(), training, config.seed
-            )
+            workload = self._workload(config)
             if restoring is not None:
                 put_back(restoring, workload, training)
             if nudge:
@@ -95,6 +102,10 @@ class Reference:
             answer = answer_of(self.mode, program, config.seed + draw)
             marks.append(clock.mark())
             return answer, clock.seconds(marks)[1]
+
+    def _workload(self, config: Config) -> Workload:
+        where, training = self.device.torch_device(), self.mode.TRAINING
+        return workloads.build(config.model, config.batch_size, where, training, config.seed)
 
 
 @torch.no_grad()
