@@ -1,4 +1,4 @@
-"""HOW it is executed: one module an engine, each with `prepare(job) -> Program` and what it can do."""
+"""HOW it is executed: one module per engine, each with `prepare(job) -> Program` and what it supports."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from microbench.workloads import Workload
 
 @dataclass(frozen=True)
 class Job:
-    """What an engine is asked for.
+    """The work that an engine prepares.
 
     Attributes:
         workload: as it was built: fp32, contiguous, on its device.
         config: the case's configuration, its device and its number of threads resolved.
-        training: for a training step, or for inference.
+        training: whether for a training step; otherwise for inference.
     """
 
     workload: Workload
@@ -45,10 +45,10 @@ class EngineInfo:
 
     Attributes:
         engine: the library that runs it, with its version.
-        arithmetic: what multiplies, such as `avx512_bf16`; None where it is not known.
-        conversions: how often a call converts between layouts; None where it need not.
-        threads: threads of an operation, where the library has its own; None where they are torch's.
-        interop_threads: how many operations it runs side by side, likewise.
+        arithmetic: the instructions that multiply, such as `avx512_bf16`; None if unknown.
+        conversions: layout conversions per call; None if none are needed.
+        threads: threads per operation, if the library has its own; None if they are torch's.
+        interop_threads: operations that run concurrently, likewise.
     """
 
     engine: str = "torch"
@@ -60,7 +60,7 @@ class EngineInfo:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one call, or one training step, computes: what is compared with eager fp32.
+    """The result of one call or training step, which is compared with eager fp32's.
 
     Attributes:
         outputs: the module's outputs; in training the loss, or a layer's outputs.
@@ -85,11 +85,11 @@ class Program:
 
     Attributes:
         workload: as it is run: module, inputs and objective in their precision and layout.
-        call: computes the output for the workload's inputs: what is timed.
+        call: computes the output for the workload's inputs; this is what is timed.
         parameters: what an optimizer updates.
         outputs: what `call` returned, as torch's tensors; untimed.
         info: how it turned out.
-        renewed: makes `call` anew, of the module as it is then; None where `call` follows the module.
+        renewed: makes `call` again from the module's current state; None if `call` follows the module.
         close: frees what outlives a call: processes, sessions, folders.
         pid: the process that computes; None for this one.
         overwrites: each call changes inputs that cannot be given back to it.
@@ -110,11 +110,11 @@ class Program:
         return experiment
 
     def answer(self, compute: Callable[[Program], Answer]) -> Answer:
-        """Return what one untimed call, or step, computes: what a mode computes with it, or by itself."""
+        """Return the answer of one untimed call or step: computed by the mode, or by the engine itself."""
         return compute(self)
 
     def peak_memory(self, meter: MemoryMeter) -> int | None:
-        """Return the bytes over the level before the module was built, by the device's meter or its own."""
+        """Return the peak in bytes above the level before the module was built."""
         return meter.peak()
 
     def rehearse(self, training: bool) -> None:
@@ -123,15 +123,15 @@ class Program:
 
 
 class Engine(Protocol):
-    """What a module of this room offers.
+    """The interface of an engine's module.
 
     Attributes:
         TRAINS: whether it can train.
 
-    What it leaves out is as in torch: `PRECISIONS` are those of torch on the device, `LAYOUTS` all, `DEVICES`
-    any. One that computes without torch's kernels says `USES_TORCH = False`; one for a device that few have
-    says what it takes, in `NEEDS`; one that needs libraries besides torch names their modules, in
-    `LIBRARIES`.
+    Optional attributes default to what torch supports: `PRECISIONS` to torch's on the device, `LAYOUTS` to
+    all, `DEVICES` to any. `USES_TORCH = False` means that it computes without torch's kernels; `NEEDS` names
+    uncommon hardware that it requires; `LIBRARIES` lists the modules of the libraries that it needs besides
+    torch.
     """
 
     TRAINS: bool
@@ -153,10 +153,10 @@ def prepare(job: Job) -> Program:
 
 
 def check(config: Config, training: bool) -> None:
-    """See that the engine of a configuration supports what it asks for; no workload is needed to tell.
+    """Check that a configuration's engine supports it; this needs no workload.
 
     Raises:
-        SkippedError: it does not, and what it supports; or its libraries are missing, and what installs them.
+        SkippedError: it does not, or its libraries are missing; says what is supported or how to install.
     """
     name, device = config.engine.name, devices.find(config.device.name)
     engine: Engine = registry.find("engines", name)
@@ -175,13 +175,13 @@ def check(config: Config, training: bool) -> None:
 
 
 def unsupported(engine: str, asked: str, supported: Iterable[str], needs: str = "") -> SkippedError:
-    """Return the error that says what an engine supports instead of what it was asked for."""
+    """Return the error that says what an engine supports instead of `asked`."""
     able = ", ".join(supported)
     return SkippedError(f"engine={engine} does not support {asked}; it supports {able}{needs}")
 
 
 def check_without_onednn(engine: Engine, config: EngineConfig) -> None:
-    """Raise a SkippedError where device.mkldnn=false would do nothing."""
+    """Raise a SkippedError if device.mkldnn=false would have no effect."""
     if not getattr(engine, "USES_TORCH", True):
         raise SkippedError(
             f"engine={config.name} has its own kernels, which device.mkldnn=false does not affect"
@@ -194,7 +194,7 @@ def check_without_onednn(engine: Engine, config: EngineConfig) -> None:
 
 
 def require(engine: str, *libraries: str) -> None:
-    """Raise a SkippedError with the line that installs an engine's libraries where one of them is missing."""
+    """Raise a SkippedError with the install command if one of an engine's libraries is missing."""
     missing = [library for library in libraries if find_spec(library) is None]
     if missing:
         raise SkippedError(f"engine={engine} needs {' and '.join(missing)}: {install_line(engine)}")
@@ -202,7 +202,7 @@ def require(engine: str, *libraries: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep a library's warnings, log lines and progress bars to itself; what it raises is raised."""
+    """Suppress a library's warnings, log lines and progress bars, but not its exceptions."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -214,16 +214,16 @@ def quiet() -> Iterator[None]:
 
 
 def counts_as_text(layers: Mapping[str, int]) -> str:
-    """Return what computes the layers: its name, or where there are several, how many layers each does."""
+    """Return the names of what computes the layers; if there are several, each with its number of layers."""
     ranked = sorted(layers.items(), key=lambda item: -item[1])
     return ranked[0][0] if len(ranked) == 1 else ", ".join(f"{name} {count}" for name, count in ranked)
 
 
 def in_format(job: Job) -> tuple[Workload, EngineInfo]:
-    """Return a job's workload in its precision and layout, and what is known of how torch computes it.
+    """Return a job's workload in its precision and layout, and how torch computes it.
 
     Raises:
-        SkippedError: it cannot be brought into that form.
+        SkippedError: it cannot be converted.
     """
     config = job.config
     workload, conversions = formats.in_format(job.workload, config, job.training)

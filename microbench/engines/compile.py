@@ -1,4 +1,4 @@
-"""torch.compile: the module captured by TorchDynamo, and compiled by one of its backends."""
+"""torch.compile: the module captured by TorchDynamo and compiled by one of its backends."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ LAYOUTS = ("contiguous", "channels_last")
 
 INDUCTOR = "inductor"
 OF_INDUCTOR = {"mode": "default", "freezing": False, "cpp_wrapper": False, "cache": "warm"}
-"""Options that other backends do not have, and what leaves them out."""
-RECORDING = (("mode", "reduce-overhead"), ("backend", "cudagraphs"))  # what does nothing on the CPU
+"""Options of inductor alone, and the values that leave them unused."""
+RECORDING = (("mode", "reduce-overhead"), ("backend", "cudagraphs"))  # no effect on the CPU
 REHEARSALS = 3  # calls until CUDA graphs are replayed: one warms up, one records
-USUAL = ("aot_eager", "eager")  # debugging backends that are measured, to tell a compiler's parts apart
+USUAL = ("aot_eager", "eager")  # debugging backends that are measured, to separate a compiler's parts
 
 
 def prepare(job: Job) -> Program:
-    """Compile the module, and call it once, so that its graphs are captured and their code is built.
+    """Compile the module and call it once, so that its graphs are captured and their code is built.
 
     Raises:
         UserError: there is no such backend.
-        SkippedError: it cannot do this here, or compiles nothing.
-        CompileError: it failed.
+        SkippedError: not possible here, or there is nothing to compile.
+        CompileError: compiling failed.
     """
     options, on_cpu = job.config.engine, inductor.is_on_cpu(job.workload)
     check(job)
@@ -60,11 +60,11 @@ def prepare(job: Job) -> Program:
 
 
 def check(job: Job) -> None:
-    """Refuse what is known not to work, before anything is compiled.
+    """Reject what is known not to work, before anything is compiled.
 
     Raises:
         UserError: there is no such backend.
-        SkippedError: this backend, device or mode does not do that.
+        SkippedError: this backend, device or mode does not support it.
     """
     options = job.config.engine
     if options.backend not in torch._dynamo.list_backends(exclude_tags=()):
@@ -88,7 +88,7 @@ def check(job: Job) -> None:
 
 
 def check_compiled(job: Job) -> None:
-    """Raise a SkippedError where the compiled call is the eager one, or that of the default mode."""
+    """Raise a SkippedError if the compiled call is the eager one, or that of the default mode."""
     options, breaks = job.config.engine, counters["graph_break"]
     if not counters["stats"]["unique_graphs"]:
         why = failures.break_reason(next(iter(breaks))) if breaks else "there is nothing to capture"
@@ -103,7 +103,7 @@ def check_compiled(job: Job) -> None:
 
 
 def info_of(info: EngineInfo, backend: str) -> EngineInfo:
-    """Add by which backend the module is run, and in how many pieces."""
+    """Add the backend that runs the module, and the number of graph breaks."""
     breaks = sum(counters["graph_break"].values())
     pieces = f", {breaks} graph break{'s' * (breaks > 1)}" if breaks else ""
     return replace(info, engine=backend + pieces)

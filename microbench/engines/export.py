@@ -1,4 +1,4 @@
-"""torch.export: the module as one graph, compiled ahead of time by AOTInductor into a library, and loaded."""
+"""torch.export: the module as one graph, compiled ahead of time by AOTInductor into a library."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ LAYOUTS = ("contiguous", "channels_last")
 
 
 def prepare(job: Job) -> Program:
-    """Export the module, compile it into a package in a temporary folder, and load that.
+    """Export the module, compile it into a package in a temporary folder, and load the package.
 
     Raises:
         SkippedError: the module cannot be exported, or there is no C++ compiler.
-        CompileError: compiling it failed.
+        CompileError: compiling failed.
     """
     inductor.require_compiler("export")
     workload, info = in_format(job)
@@ -41,7 +41,7 @@ def prepare(job: Job) -> Program:
             inductor.compiling(job.config.engine, inductor.is_on_cpu(workload)),
         ):
             loaded = load(program, folder / "module.pt2")
-        stack.callback(setattr, loaded, "loader", None)  # it keeps a copy of the library in a folder
+        stack.callback(setattr, loaded, "loader", None)  # the loader keeps a copy of the library in a folder
         close = stack.pop_all().close
     return Program(
         workload, partial(loaded, *workload.inputs), info=replace(info, engine="aotinductor"), close=close
@@ -52,7 +52,7 @@ def exported(workload: Workload) -> torch.export.ExportedProgram:
     """Export the module as one graph.
 
     Raises:
-        SkippedError: it works, but cannot be exported, or the graph would be empty.
+        SkippedError: the module works but cannot be exported, or the graph would be empty.
     """
     what = f"torch.export cannot make one graph of {workload.name}"
     told = failures.one_line_errors(what, workload, training=False, kind=SkippedError)
@@ -64,7 +64,7 @@ def exported(workload: Workload) -> torch.export.ExportedProgram:
 
 
 def load(program: torch.export.ExportedProgram, path: Path) -> Any:
-    """Compile a graph into a package at that path, and load its library."""
+    """Compile a graph into a package at `path`, and load its library."""
     with torch.no_grad():
         package = torch._inductor.aoti_compile_and_package(program, package_path=str(path))
         return torch._inductor.aoti_load_package(package)

@@ -18,9 +18,9 @@ NEEDS = f"an NVIDIA GPU, and {install_line('tensorrt')}"
 
 
 def prepare(job: Job) -> Program:
-    """Compile the module in its own precision; what TensorRT has no operator for stays torch's.
+    """Compile the module in its own precision; operators that TensorRT does not have stay torch's.
 
-    The library is imported here, and not before workers are forked, for it may start CUDA.
+    The library is imported here and not before workers are forked, because it may initialize CUDA.
     """
     workload, _ = in_format(job)
     with quiet(), torch.no_grad():
@@ -31,7 +31,7 @@ def prepare(job: Job) -> Program:
             ir="dynamo",
             inputs=list(workload.inputs),
             disable_tf32=job.config.precision.name != "tf32",
-            min_block_size=1,  # a layer alone is compiled, too
+            min_block_size=1,  # compile even a single layer
         )
     info = EngineInfo(f"torch_tensorrt {torch_tensorrt.__version__}")
     return Program(workload, partial(module, *workload.inputs), info=info)

@@ -1,4 +1,4 @@
-"""TorchScript: the module traced, and run by torch's C++ interpreter."""
+"""TorchScript: the module traced and run by torch's C++ interpreter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def prepare(job: Job) -> Program:
     """Trace the module in train or eval mode, optimize it, and call it until it is compiled.
 
     Raises:
-        SkippedError: it cannot be traced, or parameters that are to be trained would become constants.
+        SkippedError: it cannot be traced, or parameters to train would become constants.
     """
     options = job.config.engine
     if job.training and (options.freeze or options.optimize):
@@ -33,7 +33,7 @@ def prepare(job: Job) -> Program:
             f"engine.{option}=false"
         )
     workload, info = in_format(job)
-    with quiet():  # that TorchScript is to go, and that values become constants
+    with quiet():  # warnings that TorchScript is deprecated, and that values become constants
         script = optimized(traced(workload, job.training), options)
         if job.config.precision.autocast is not None:
             check_autocast(script, workload)
@@ -49,10 +49,10 @@ def prepare(job: Job) -> Program:
 
 
 def traced(workload: Workload, training: bool) -> torch.jit.ScriptModule:
-    """Trace a module's call, which leaves it as it was.
+    """Trace a module's call, and leave the module as it was.
 
     Raises:
-        SkippedError: the module works, but cannot be traced, or the trace would be empty.
+        SkippedError: the module works but cannot be traced, or the trace would be empty.
     """
     module, inputs = workload.module, workload.inputs
     with quiet(), unchanged(module), same_random_numbers(workload), torch.set_grad_enabled(training):
@@ -60,7 +60,7 @@ def traced(workload: Workload, training: bool) -> torch.jit.ScriptModule:
 
 
 def check_autocast(script: torch.jit.ScriptModule, workload: Workload) -> None:
-    """Raise a SkippedError where a trace, which has torch.autocast's casts in it, puts out other types."""
+    """Raise a SkippedError if a trace, which includes torch.autocast's casts, returns other types."""
     with unchanged(workload.module), same_random_numbers(workload), torch.no_grad():
         wanted, found = (
             [tensor.dtype for tensor in tensors(run(*workload.inputs))] for run in (workload.module, script)
@@ -73,7 +73,7 @@ def check_autocast(script: torch.jit.ScriptModule, workload: Workload) -> None:
 
 
 def optimized(script: torch.jit.ScriptModule, options: EngineConfig) -> torch.jit.ScriptModule:
-    """Make the parameters constants, or rewrite the traced module for inference, where asked for."""
+    """Make the parameters constants, or rewrite the traced module for inference, as the options say."""
     if options.freeze or options.optimize:
         script = torch.jit.freeze(script)
     if options.optimize:

@@ -1,4 +1,4 @@
-"""WHAT is computed: a module, its example inputs and its objective; one module a source of them."""
+"""WHAT is computed: a module, its example inputs and its objective; one Python module per source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Objective", "Workload", "build", "draw_if_zero"]
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool, seed: int) -> Workload:
     """Build a workload with random weights and inputs, drawn from `seed`.
 
-    Where the configuration names a part of a model, that part is the workload.
+    If the configuration names a part of a model, that part is the workload.
 
     Raises:
         UserError: the configuration describes no workload.

@@ -30,7 +30,7 @@ class Call(nn.Module):
 
 
 def locate(name: str) -> Callable[..., Any]:
-    """The class, function or method of a dotted name; one without dots is looked up in torch.nn.
+    """Return the class, function or method of a dotted name; a name without dots is looked up in torch.nn.
 
     Raises:
         UserError: there is none; the message gives the nearest names.
@@ -78,7 +78,7 @@ def _inputs(config: ModelConfig, batch_size: int, requires_grad: bool) -> tuple[
 
 
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
-    """A layer with standard normal inputs of (batch, *input_shape), or uniform indices.
+    """Build a layer with standard normal inputs of (batch, *input_shape), or uniform indices.
 
     Raises:
         UserError: no such class, arguments it does not take, or nothing to differentiate in training.

@@ -14,7 +14,7 @@ from microbench.workloads.workload import Workload, draw_if_zero
 
 
 class CrossEntropy:
-    """Cross entropy of the logits with random classes, plus the weighted one of each auxiliary output.
+    """Cross entropy of the logits with random classes, plus a weighted one for each auxiliary output.
 
     Args:
         targets: class indices, of shape (batch).
@@ -27,7 +27,7 @@ class CrossEntropy:
         self._targets, self._aux_weight = targets, aux_weight
 
     def __call__(self, output: Tensor | Sequence[Tensor | None]) -> Tensor:
-        """The loss, a scalar; of several outputs the first is the main one."""
+        """Return the loss, a scalar; if there are several outputs, the first is the main one."""
         if isinstance(output, Tensor):
             return cross_entropy(output, self._targets)
         loss, *auxiliary = (cross_entropy(logits, self._targets) for logits in output if logits is not None)
@@ -39,7 +39,7 @@ class CrossEntropy:
 
 
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
-    """A torchvision classifier with standard normal images of (batch, *input_shape)."""
+    """Build a torchvision classifier with standard normal images of (batch, *input_shape)."""
     with device:
         module = models.get_model(
             config.name, weights=None, num_classes=config.num_classes, **config.kwargs

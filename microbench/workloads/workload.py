@@ -17,13 +17,13 @@ class Objective(Protocol):
     """Where the backward pass starts.
 
     Attributes:
-        is_loss: calling it computes a loss, which is then a phase of its own.
+        is_loss: whether calling it computes a loss, which is then a phase of its own.
     """
 
     is_loss: bool
 
     def __call__(self, output: Any) -> Any:
-        """What the backward pass starts from, given the module's output."""
+        """Return the value that the backward pass starts from, given the module's output."""
         ...
 
     def backward(self, root: Any) -> None:
@@ -36,7 +36,7 @@ class Workload:
     """What is computed.
 
     Attributes:
-        name: what the tables call it.
+        name: its name in tables.
         module: the module, on its device.
         inputs: the example inputs of one call, on the same device.
         objective: where the backward pass starts.
@@ -49,11 +49,11 @@ class Workload:
 
     @property
     def device_type(self) -> str:
-        """Torch's name of what it lies on: `cpu`, `cuda`."""
+        """Torch's name of its device: `cpu`, `cuda`."""
         return self.inputs[0].device.type
 
     def shape(self) -> str:
-        """The inputs' shapes as text: `8x3x224x224`, joined by a comma for several."""
+        """Return the inputs' shapes as text: `8x3x224x224`, joined by a comma for several."""
         return ", ".join("x".join(map(str, tensor.shape)) for tensor in self.inputs)
 
 
@@ -61,10 +61,10 @@ DEVIATION = 0.02
 
 
 def draw_if_zero(weight: Tensor) -> Tensor:
-    """Draw a weight that a model leaves at zero, to be trained: ViT's last, which makes every output zero.
+    """Draw a weight that a model initializes to zero, such as ViT's last, which makes every output zero.
 
-    Wrong answers would be right then too. The deviation is that of ViT's other weights. As with functions of
-    `torch.nn.init`, an active mode of torch's may put it off.
+    Otherwise wrong answers would pass the check too. The deviation is that of ViT's other weights. As with
+    functions of `torch.nn.init`, an active torch function mode may defer it.
     """
     if has_torch_function_unary(weight):
         return handle_torch_function(draw_if_zero, (weight,), weight)
@@ -72,7 +72,7 @@ def draw_if_zero(weight: Tensor) -> Tensor:
 
 
 class OnesGradient:
-    """The gradient of the sum of every output: backward starts from ones of each output's shape."""
+    """The gradient of the sum of all outputs: backward starts from ones of each output's shape."""
 
     is_loss = False
 
@@ -80,7 +80,7 @@ class OnesGradient:
         self._ones: list[Tensor] = []
 
     def __call__(self, output: Any) -> Any:
-        """The output itself."""
+        """Return the output itself."""
         return output
 
     def backward(self, root: Any) -> None:

@@ -1,1 +1,1 @@
-"""What engines that capture graphs share: rehearsals, torch's compiler, and its failures."""
+"""Shared by the engines that capture graphs: rehearsals, torch's compiler, and its failures."""

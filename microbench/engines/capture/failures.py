@@ -1,4 +1,4 @@
-"""Failures of capturing and compiling, told in one line."""
+"""One-line errors for failed captures and compilations."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class CompileError(RuntimeError):
 def one_line_errors(
     what: str, workload: Workload, training: bool, kind: type[Exception] = CompileError
 ) -> Iterator[None]:
-    """Raise failures as one line; where the workload's module fails by itself, raise its own error.
+    """Raise failures as one line; if the workload's module fails by itself, raise its own error.
 
     Args:
         what: what is done, such as `engine.backend=inductor`.
         workload: what it is done with.
         training: whether it is to be trained.
-        kind: what is raised; a SkippedError in any case where a library is missing.
+        kind: the exception to raise; if a library is missing, it is always a SkippedError.
     """
     try:
         yield
@@ -41,7 +41,7 @@ def one_line_errors(
 
 
 def reason(error: BaseException) -> str:
-    """Return the line of an error that says most: of a C++ compiler's output the first error."""
+    """Return an error's most informative line; in a C++ compiler's output, the first error."""
     lines = [line.strip() for line in str(error).splitlines()]
     if fatal := next((line for line in lines if "error: " in line), None):
         return fatal

@@ -1,4 +1,4 @@
-"""torch's compiler: what it needs, its caches, its settings, and the processes it starts."""
+"""torch's compiler: its requirements, caches, settings, and the processes it starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from microbench.workloads import Workload
 
 
 def require_compiler(engine: str) -> None:
-    """Raise a SkippedError where there is no C++ compiler."""
+    """Raise a SkippedError if there is no C++ compiler."""
     try:
         torch._inductor.cpp_builder.get_cpp_compiler()
     except torch._inductor.exc.InvalidCxxCompiler as error:
@@ -39,7 +39,7 @@ def require_compiler(engine: str) -> None:
 def compiling(options: EngineConfig, on_cpu: bool) -> Iterator[None]:
     """Compile with an engine's options while the context lasts.
 
-    On the CPU, where kernels are of C++, the processes that compile for Triton are not started.
+    On the CPU, where kernels are written in C++, the processes that compile for Triton are not started.
     """
     with ExitStack() as stack:
         stack.callback(end_processes)
@@ -59,7 +59,7 @@ def is_on_cpu(workload: Workload) -> bool:
 
 @contextmanager
 def folder(name: str) -> Iterator[Path]:
-    """Make a temporary folder, which is removed when the context ends."""
+    """Make a temporary folder that is removed when the context ends."""
     with TemporaryDirectory(prefix=f"microbench-{name}-", ignore_cleanup_errors=True) as path:
         yield Path(path)
 
@@ -67,8 +67,8 @@ def folder(name: str) -> Iterator[Path]:
 def settings_of(options: EngineConfig) -> dict[str, Any]:
     """Translate an engine's options to those of torch._inductor.config.
 
-    The number of threads is spelled out, for torch 2.11 takes code from its caches that was generated for
-    another number.
+    The number of threads is explicit because torch 2.11 reuses cached code that was generated for another
+    number.
     """
     return {
         "freezing": options.freezing,
@@ -78,10 +78,10 @@ def settings_of(options: EngineConfig) -> dict[str, Any]:
 
 
 def tag() -> str:
-    """Return what the compiler's caches have to tell apart too: the instructions that may be used.
+    """Return a tag that keeps the compiler's caches apart for different instruction sets.
 
-    torch 2.14 takes a graph from its caches whose wrapper and kernels are for vectors of another width:
-    numbers are wrong then, or the process crashes. What is packed for oneDNN depends on oneDNN's limit.
+    torch 2.14 reuses cached graphs whose wrapper and kernels are for vectors of another width: the numbers
+    are then wrong, or the process crashes. Weights packed for oneDNN depend on oneDNN's limit.
     """
     own = os.environ.get("TORCH_COMPILE_CACHE_KEY_TAG", "")
     return f"{own} {torch.backends.cpu.get_cpu_capability()} {arithmetic.limit()}".strip()
@@ -89,7 +89,7 @@ def tag() -> str:
 
 @contextmanager
 def variable(name: str, value: str) -> Iterator[None]:
-    """Give an environment variable a value, and then the one it had."""
+    """Set an environment variable, and restore its value afterwards."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -103,10 +103,10 @@ def variable(name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def cold() -> Iterator[None]:
-    """Compile with empty caches, in a folder of their own, which goes when the context ends.
+    """Compile with empty caches in a temporary folder of their own.
 
-    Precompiled headers are among them, which torch keeps outside its caches: else the first case on a machine
-    would make them, and the others find them.
+    They include precompiled headers, which torch keeps outside its caches: otherwise the first case on a
+    machine would build them and the others would reuse them.
     """
     with (
         folder("cold") as path,
@@ -132,5 +132,5 @@ def _headers_in(folder: Path) -> Iterator[None]:
 
 
 def end_processes() -> None:
-    """End the processes that compile, so that none idles, or still starts, beside what is timed."""
+    """End the compiler's processes, so that none idles, or is still starting, while something is timed."""
     torch._inductor.async_compile.shutdown_compile_workers()

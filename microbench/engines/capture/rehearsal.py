@@ -1,4 +1,4 @@
-"""Calls before the first, which make an engine compile what it runs, and leave no other trace."""
+"""Rehearsals: calls that make an engine compile what it runs, and leave no other trace."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from microbench.workloads import Workload
 
 
 def rehearse(call: Callable[[], Any], workload: Workload, training: bool, times: int = 1) -> None:
-    """Call as the mode will, in training with the backward pass, and undo what that changes.
+    """Call as the mode will (in training, with the backward pass) and undo what that changes.
 
-    Put back are the module's buffers, such as the running statistics of batch normalization, and the random
-    numbers; gradients are dropped.
+    The module's buffers, such as the running statistics of batch normalization, and the state of the random
+    number generators are restored; gradients are dropped.
     """
     with unchanged(workload.module), same_random_numbers(workload):
         for _ in range(times):
@@ -31,7 +31,7 @@ def rehearse(call: Callable[[], Any], workload: Workload, training: bool, times:
 
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """Put back the buffers of a module that trains, in place."""
+    """Restore the buffers of a training module, in place."""
     before = [(buffer, buffer.clone()) for buffer in module.buffers()] if module.training else []
     try:
         yield
@@ -43,7 +43,7 @@ def unchanged(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def same_random_numbers(workload: Workload) -> Iterator[None]:
-    """Let the random numbers of the CPU and of the workload's device go on as if none had been drawn."""
+    """Restore the random number generators of the CPU and of the workload's device."""
     devices = {tensor.device for tensor in (*workload.inputs, *workload.module.parameters())}
     others = sorted({device for device in devices if device.type != "cpu"}, key=str)
     with torch.random.fork_rng(others, device_type=others[0].type if others else "cpu"):

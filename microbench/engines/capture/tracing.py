@@ -1,4 +1,4 @@
-"""A module's call as TorchScript: traced, whatever it puts out."""
+"""A module's call traced to TorchScript, whatever its output."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ EMPTY = "has no tensor in its output, so its graph would compute nothing"
 
 REHEARSALS = {"infer": 2, "train": 3}
 """Calls until optimized code runs: TorchScript watches a graph's first call and optimizes it at the second,
-and meets that of the backward pass one step later."""
+and reaches the backward pass's graph one step later."""
 
 
 class Flat(nn.Module):
-    """A module that puts out its tensors in a row: tracing stops at None, and at other things."""
+    """A module that returns its output's tensors as a flat tuple: tracing fails on None and other values."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Flat(nn.Module):
         """Return the tensors of the module's output.
 
         Raises:
-            SkippedError: there are none, or the trace would lose some.
+            SkippedError: there are none, or the trace would lose some of them.
         """
         output = self.module(*inputs)
         if not any(True for _ in tensors(output)):
@@ -45,7 +45,7 @@ class Flat(nn.Module):
 
 
 def trace(module: nn.Module, inputs: Sequence[Any]) -> torch.jit.ScriptModule:
-    """Trace a module's call; quiet that TorchScript is to go, and that values become constants."""
+    """Trace a module's call, without the warnings on TorchScript's deprecation and on constants."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         script: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
@@ -57,16 +57,16 @@ def trace(module: nn.Module, inputs: Sequence[Any]) -> torch.jit.ScriptModule:
 def trace_or_skip(
     engine: str, module: nn.Module, inputs: Sequence[Tensor], flat: Callable[[nn.Module], nn.Module] = Flat
 ) -> tuple[torch.jit.ScriptModule, nn.Module]:
-    """Trace a module's call, or where its output cannot be traced, one that puts out its tensors alone.
+    """Trace a module's call, or if its output cannot be traced, a module that returns only its tensors.
 
     Args:
-        engine: which is to run the trace.
+        engine: the engine that runs the trace.
         module: the module.
         inputs: its inputs.
-        flat: makes the module that puts out tensors alone.
+        flat: makes the module that returns only tensors.
 
     Returns:
-        The trace, and what was traced.
+        The trace, and the traced module.
 
     Raises:
         SkippedError: the module works, but cannot be traced, or the trace would be empty.

@@ -27,7 +27,7 @@ DEVICES = ("cpu",)
 def prepare(job: Job) -> Program:
     """Trace the module, start the program that runs it, and wait until it has loaded and optimized it.
 
-    The program is built first where it is not there yet.
+    The program is built first if it does not exist yet.
 
     Raises:
         SkippedError: it cannot be built here, or cannot run the module.
@@ -62,10 +62,10 @@ def prepare(job: Job) -> Program:
 
 
 def _settings(job: Job) -> dict[str, Any]:
-    """Return what the program has to know, except the names of the parameters.
+    """Return the program's settings, except the names of the parameters.
 
     Raises:
-        UserError, SkippedError: it cannot train with this optimizer, or a module so optimized.
+        UserError, SkippedError: it cannot train with this optimizer, or with these options of the engine.
     """
     config, engine = job.config, job.config.engine
     if job.training and (engine.freeze or engine.optimize):

@@ -1,4 +1,4 @@
-"""The program's build: once for each of its sources, the compiler and the torch it is linked with."""
+"""The program's build: once per combination of sources, compiler and torch."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ LIBRARIES = TORCH / "lib"
 
 
 class BuildError(Exception):
-    """The compiler refused the program."""
+    """The compiler failed on the program."""
 
 
 def program() -> Path:
-    """Return the program, which is built where it is not there yet: it takes about 15 seconds.
+    """Return the program's path; build it first if it does not exist yet, which takes about 15 seconds.
 
-    It lies in the user's cache folder, under a name made of everything that it is built from. It is complete
-    whenever it is there, and of several that build it at once, one does.
+    It is in the user's cache folder, under a hash of everything that it is built from. If it exists, it is
+    complete; if several processes need it at once, one builds it.
 
     Raises:
-        SkippedError: it cannot be built here; the message says what is missing.
-        BuildError: the compiler refused it.
+        SkippedError: it cannot be built here; says what is missing.
+        BuildError: the compiler failed.
     """
     command = _command(_compiler())
     path = _folder() / _identity(command) / "program"
@@ -47,10 +47,10 @@ def program() -> Path:
 
 
 def _compiler() -> str:
-    """Return the C++ compiler, where all that it needs is there.
+    """Return the C++ compiler.
 
     Raises:
-        SkippedError: something is not.
+        SkippedError: it, or something that it needs, is missing.
     """
     if sys.platform != "linux":
         raise SkippedError("engine=libtorch needs Linux: use engine=torchscript")
@@ -69,7 +69,7 @@ def _compiler() -> str:
 
 
 def _command(compiler: str) -> list[str]:
-    """Return the compiler's call in the sources' folder, without the output's name."""
+    """Return the compiler's command line in the sources' folder, without the output's name."""
     return [
         compiler,
         "-O2",
@@ -85,7 +85,7 @@ def _command(compiler: str) -> list[str]:
 
 
 def _identity(command: Sequence[str]) -> str:
-    """Hash everything that the program is built from."""
+    """Return a hash of everything that the program is built from."""
     sources = [path.read_text("utf-8") for path in sorted(SOURCES.iterdir()) if path.suffix in (".cpp", ".h")]
     parts = [*command, str(torch.__version__), *sources]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -107,10 +107,10 @@ def _folder() -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep others from building in this folder, which is made.
+    """Make a folder and lock it against other builds.
 
     Raises:
-        SkippedError: it cannot be written to.
+        SkippedError: the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _compile(command: Sequence[str], path: Path) -> None:
-    """Build it beside its place, and put it there once it is complete."""
+    """Compile under a temporary name, and rename the program once it is complete."""
     made = path.with_suffix(".new")
     done = subprocess.run(
         [*command, "-o", str(made)],

@@ -1,4 +1,4 @@
-// Files that are shared with Python: what `torch.save` wrote, and what `torch.load` is to read.
+// Files shared with Python: written by `torch.save`, or to be read by `torch.load`.
 
 #pragma once
 

@@ -1,4 +1,4 @@
-// The process on its host: what a worker sets in its own process, set in this one.
+// The process on its host: the settings that a worker makes in its own process, made in this one.
 
 #pragma once
 
@@ -23,13 +23,13 @@ inline int64_t now() {
   return int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec;
 }
 
-// Has the kernel kill this process when its parent ends, and ends it where that has happened already.
+// Has the kernel kill this process when its parent ends, and ends it if the parent has ended already.
 inline void die_with(pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) std::_Exit(1);
 }
 
-// Has the C library keep the memory that is released, as microbench/host/allocator.py does.
+// Has the C library keep released memory, as microbench/host/allocator.py does.
 inline void keep_memory(int shared, int kept) {
   const bool mapped = mallopt(M_MMAP_THRESHOLD, shared) || mallopt(M_MMAP_MAX, 0);
   if (!mapped || !mallopt(M_TRIM_THRESHOLD, kept)) {
@@ -37,7 +37,7 @@ inline void keep_memory(int shared, int kept) {
   }
 }
 
-// Sets what torch computes with. Denormals come first: threads inherit how their maker treats them.
+// Applies torch's settings. Denormals come first: threads inherit how their creator treats them.
 inline void prepare_host(const Fields& settings) {
   if (const auto kept = settings.at("keep_memory"); !kept.isNone()) {
     keep_memory(settings.at("share_memory").toInt(), kept.toInt());
@@ -50,7 +50,7 @@ inline void prepare_host(const Fields& settings) {
   at::set_num_interop_threads(settings.at("interop_threads").toInt());
 }
 
-// Drives what lies in the CPUs' caches out of them: all threads rewrite so many bytes.
+// Evicts the CPUs' caches: all threads rewrite that many bytes.
 class Evictor {
  public:
   explicit Evictor(int64_t bytes) : buffer_(at::zeros({bytes / 4})) {}

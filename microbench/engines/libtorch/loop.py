@@ -19,12 +19,12 @@ from microbench.measure.experiment import Experiment
 from microbench.system.process import PeakMemory
 from microbench.workloads import Workload
 
-UNKNOWN = "Unknown builtin op: "  # as LibTorch begins the refusal of an operation it does not have
+UNKNOWN = "Unknown builtin op: "  # how LibTorch's error for a missing operation begins
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopProgram(Program):
-    """A workload that another process runs, and times.
+    """A workload that another process runs and times.
 
     Attributes:
         loop: that process's measuring loop.
@@ -33,16 +33,16 @@ class LoopProgram(Program):
     loop: ProgramLoop
 
     def timed(self, experiment: Experiment) -> Experiment:
-        """Let the loop take the samples. It evicts caches itself, from the threads that it computes with."""
+        """Let the loop take the samples. It evicts caches itself, on the threads that it computes with."""
         step = self.loop.step
         return replace(experiment, step=lambda mark, calls: step(calls), burst=self.loop.burst, before=None)
 
     def answer(self, compute: Callable[[Program], Answer]) -> Answer:
-        """Return what the other process computes."""
+        """Return the other process's answer."""
         return self.loop.answer()
 
     def peak_memory(self, meter: MemoryMeter) -> int | None:
-        """Return the bytes over the other process's level before it loaded the module."""
+        """Return the peak in bytes above the other process's level before it loaded the module."""
         return self.loop.peak_memory()
 
     def rehearse(self, training: bool) -> None:
@@ -54,16 +54,16 @@ class ProgramLoop:
 
     Args:
         program: the executable.
-        folder: where the case lies; it may be deleted afterwards.
-        workload: as it was traced.
-        training: for training steps, or for inference.
+        folder: the case's folder; it may be deleted afterwards.
+        workload: the workload that was traced.
+        training: whether for training steps; otherwise for inference.
 
     Attributes:
         pid: the program's process id.
 
     Raises:
         SkippedError: LibTorch does not have an operation that the module needs.
-        ProgramError: it failed.
+        ProgramError: the program failed.
     """
 
     def __init__(self, program: Path, folder: Path, workload: Workload, training: bool) -> None:
@@ -81,19 +81,19 @@ class ProgramLoop:
             raise
 
     def step(self, calls: int) -> list[int]:
-        """Take one sample of so many calls, and return its marks."""
+        """Take one sample of `calls` calls, and return its marks."""
         return self._process.ask(f"sample {calls} 1")
 
     def burst(self, calls: int, samples: int) -> list[list[int]]:
-        """Take so many samples, and return the marks of each."""
+        """Take `samples` samples, and return the marks of each."""
         marks = self._process.ask(f"sample {calls} {samples}")
         each = len(marks) // samples
         return [marks[start : start + each] for start in range(0, len(marks), each)]
 
     def answer(self) -> Answer:
-        """Compute a call with the first inputs; in training, a step with the first weights too.
+        """Compute a call with the initial inputs; in training, a step with the initial weights too.
 
-        The module is traced again where it does something else by now, as one that no longer drops values.
+        The module is traced again if it has changed since, for example if dropout is now off.
         """
         with tempfile.TemporaryDirectory(prefix="microbench-") as name:
             folder = Path(name)
@@ -106,13 +106,13 @@ class ProgramLoop:
             return Answer(**_read(folder / "answer.pt"))
 
     def weights(self) -> list[torch.Tensor]:
-        """Return the parameters as the program has them now, in the order of the module's."""
+        """Return the program's current parameters, in the module's order."""
         with tempfile.TemporaryDirectory(prefix="microbench-") as name:
             self._process.ask(f"weights {name}")
             return _read(Path(name, "weights.pt"))["weights"]
 
     def peak_memory(self) -> int | None:
-        """Return the bytes over the level before the module was loaded; None if unknown."""
+        """Return the peak in bytes above the level before the module was loaded; None if unknown."""
         return self._memory.peak()
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class ProgramLoop:
 
 
 def numbers_of(module: nn.Module) -> list[dict[str, float]]:
-    """Return the numbers that a module's parts are set to: training or not, how much they drop."""
+    """Return the numeric attributes of a module's parts, such as `training` and dropout rates."""
     return [
         {name: value for name, value in vars(each).items() if isinstance(value, (int, float))}
         for each in module.modules()
@@ -129,6 +129,6 @@ def numbers_of(module: nn.Module) -> list[dict[str, float]]:
 
 
 def _read(path: Path) -> dict[str, list[torch.Tensor]]:
-    """Lists of tensors that the program wrote, with types that only a whole unpickler knows."""
+    """Read lists of tensors that the program wrote, with types that only the full unpickler knows."""
     found: dict[str, list[torch.Tensor]] = torch.load(path, weights_only=False)
     return found

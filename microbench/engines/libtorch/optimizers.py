@@ -1,4 +1,4 @@
-"""Which of torch.optim the C++ API has, and with which options."""
+"""The optimizers of torch.optim that the C++ API has, and their options there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = {
     "RMSprop": ("lr", "alpha", "eps", "weight_decay", "momentum", "centered"),
     "Adagrad": ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"),
 }
-"""By the class's name, those of its options that its C++ namesake has."""
+"""For each class, the options that its C++ counterpart has."""
 
 
 def options_of(config: OptimizerConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The program's process, and the lines that are exchanged with it."""
+"""The program's process, and the lines exchanged with it."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pathlib import Path
 
 from microbench.system import cgroups
 
-GRACE = 5.0  # seconds it has to end by itself
+GRACE = 5.0  # seconds that it may take to end by itself
 
 
 class ProgramError(RuntimeError):
-    """The program could not do what it was asked for, or has ended."""
+    """The program failed at a command, or has ended."""
 
 
 class ProgramMemoryError(ProgramError, MemoryError):
-    """The kernel killed the program for want of memory."""
+    """The kernel killed the program because memory ran out."""
 
 
 class Process:
-    """The running program; it ends with this process, at the latest.
+    """The running program, which ends with this process at the latest.
 
     Args:
-        program: what to start.
-        folder: where its case lies.
+        program: the executable.
+        folder: its case's folder.
 
     Attributes:
         pid: its process id.
 
     Raises:
-        ProgramError: it could not set what the case asks for.
+        ProgramError: it could not apply the case's settings.
     """
 
     def __init__(self, program: Path, folder: Path) -> None:
@@ -54,7 +54,7 @@ class Process:
             raise
 
     def ask(self, command: str) -> list[int]:
-        """Give it a command, and sleep until it has been obeyed.
+        """Send a command, and sleep until it is done.
 
         Returns:
             The numbers of its answer.
@@ -63,7 +63,7 @@ class Process:
             ProgramError: it failed, or has ended; one line says why.
         """
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # its end of the output says so, too
+        with suppress(BrokenPipeError):  # the end of its output says so, too
             self._process.stdin.write(command + "\n")
             self._process.stdin.flush()
         return self._reply(command)
@@ -78,7 +78,7 @@ class Process:
         raise self._end(doing)
 
     def _end(self, doing: str) -> ProgramError:
-        """Describe how it ended, with the last line that it logged."""
+        """Return an error that says how it ended, with the last line that it logged."""
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
         self._log.seek(0)
@@ -89,7 +89,7 @@ class Process:
         return kind(f"the libtorch program {how} (doing: {doing}){last}")
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(BrokenPipeError):

@@ -1,12 +1,12 @@
-// Runs one case without Python: program FOLDER PARENT, where PARENT is the process id of the one that starts it.
+// Runs one case without Python: program FOLDER PARENT, where PARENT is the parent's process id.
 //
-// It reads commands from its standard input, a line each, and answers each with a line on what was its standard
-// output: "ok", with numbers after it, or "error" and a message. It ends with its input, or with its parent.
+// It reads commands from its standard input, one per line, and answers each with a line on its original standard
+// output: "ok" and numbers, or "error" and a message. It ends with its input, or with its parent.
 //
-//   load             loads the case; its files may be deleted then
+//   load             loads the case; its files may be deleted afterwards
 //   sample C N       takes N samples of C calls without a break; answers with all marks, in nanoseconds
-//   answer FOLDER    writes answer.pt: what one untimed call, or one step, computes of what is there
-//   weights FOLDER   writes weights.pt: the parameters that are trained, as they are now
+//   answer FOLDER    writes answer.pt: the answer of one untimed call or step on the folder's files
+//   weights FOLDER   writes weights.pt: the current values of the trained parameters
 
 #include <cstdio>
 #include <exception>
@@ -20,7 +20,7 @@
 #include "host.h"
 #include "work.h"
 
-// The line of a message that says what is wrong: of an error within a module, the one it was raised with.
+// The line of a message that says what is wrong: of an error within a module, the original error's.
 std::string told(const std::string& message) {
   const std::string raised = "\nRuntimeError: ";
   const size_t found = message.rfind(raised);
@@ -28,7 +28,7 @@ std::string told(const std::string& message) {
   return begin == std::string::npos ? "no message" : message.substr(begin, message.find('\n', begin) - begin);
 }
 
-// Standard output becomes standard error, for what a library prints is no answer; answers keep the old one.
+// Standard output becomes standard error, because libraries print to it too; answers keep the old one.
 FILE* take_output() {
   FILE* answers = fdopen(dup(STDOUT_FILENO), "w");
   dup2(STDERR_FILENO, STDOUT_FILENO);

@@ -1,4 +1,4 @@
-"""A workload as the program reads it: its module traced, its inputs and its objective, as files."""
+"""A workload as the files that the program reads: the traced module, its inputs and its objective."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from microbench.workloads import Objective, Workload
 
 
 def write(workload: Workload, training: bool, folder: Path) -> nn.Module:
-    """Write a workload's files: `module.pt`, `inputs.pt` and, where training has a loss, `objective.pt`.
+    """Write a workload's files: `module.pt`, `inputs.pt` and, if training has a loss, `objective.pt`.
 
     Returns:
-        What was traced: the module, or where that cannot be, one that puts out its tensors in a row.
+        What was traced: the module, or if that is not possible, one that returns its tensors as a flat tuple.
 
     Raises:
-        SkippedError: the module works, but cannot be traced, or the trace would be empty.
+        SkippedError: the module works but cannot be traced, or the trace would be empty.
     """
     module = write_module(workload, training, folder)
     write_inputs(workload, folder)
@@ -38,7 +38,7 @@ def write(workload: Workload, training: bool, folder: Path) -> nn.Module:
 
 
 def write_module(workload: Workload, training: bool, folder: Path) -> nn.Module:
-    """Write `module.pt`: what the module does in train or eval mode; see `write`."""
+    """Write `module.pt`: the module's trace in train or eval mode; see `write`."""
     with unchanged(workload), torch.set_grad_enabled(training):
         traced, module = trace_or_skip("libtorch", workload.module, workload.inputs, _Restorable)
     _save(traced, folder / "module.pt")
@@ -59,19 +59,19 @@ def write_state(workload: Workload, folder: Path) -> None:
 
 
 def _save(traced: torch.jit.ScriptModule, path: Path) -> None:
-    with warnings.catch_warnings():  # that TorchScript is to go
+    with warnings.catch_warnings():  # the warning that TorchScript is deprecated
         warnings.simplefilter("ignore")
         torch.jit.save(traced, path)
 
 
 class _Restorable(Flat):
-    """A module that puts out its tensors in a row, and remembers how they lay in its output."""
+    """A module that returns its output's tensors as a flat tuple, and remembers the output's structure."""
 
     def flat(self, output: Any) -> tuple[Tensor, ...]:
         """Return the tensors of an output.
 
         Raises:
-            SkippedError: some lie where a trace does not put them back.
+            SkippedError: some are in objects that a trace does not restore.
         """
         self._leaves, self._form = tree_flatten(output)
         found = tuple(leaf for leaf in self._leaves if isinstance(leaf, Tensor))
@@ -83,7 +83,7 @@ class _Restorable(Flat):
         return found
 
     def restored(self, flat: Sequence[Tensor]) -> Any:
-        """Return the output that these tensors were in."""
+        """Return the output with these tensors in their places."""
         tensors = iter(flat)
         return tree_unflatten(
             [next(tensors) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves], self._form
@@ -91,7 +91,7 @@ class _Restorable(Flat):
 
 
 class _Loss(nn.Module):
-    """An objective as a module, of what a traced module puts out."""
+    """An objective as a module that takes a traced module's output."""
 
     def __init__(self, objective: Objective, module: nn.Module) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class _Loss(nn.Module):
 
 
 def overwrites(workload: Workload, training: bool) -> bool:
-    """Say whether each call changes its inputs: in training, where they are to be the same, or any more."""
+    """Return whether calls change their inputs: in training, the first call; otherwise, the second too."""
     with unchanged(workload), torch.set_grad_enabled(training):
         for _ in range(1 if training else 2):
             before = [tensor.detach().clone() for tensor in workload.inputs]
@@ -116,7 +116,7 @@ def overwrites(workload: Workload, training: bool) -> bool:
 
 @contextmanager
 def unchanged(workload: Workload) -> Iterator[None]:
-    """Put back what a call changes: running statistics, and inputs that a layer overwrites."""
+    """Restore what a call changes: running statistics, and inputs that a layer overwrites."""
     held = (*workload.module.buffers(), *workload.inputs)
     before = [(tensor, tensor._version, tensor.clone()) for tensor in held]
     yield

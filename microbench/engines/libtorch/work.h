@@ -1,4 +1,4 @@
-// What is timed: calls of a module, or training steps, with marks at the borders of their phases.
+// The timed work: calls of a module, or training steps, with marks at the borders of their phases.
 
 #pragma once
 
@@ -24,17 +24,17 @@ class Work {
  public:
   virtual ~Work() = default;
 
-  // One sample of so many calls: appends its marks.
+  // Takes one sample of `calls` calls and appends its marks.
   virtual void sample(int64_t calls, Marks& marks) = 0;
 
-  // What one untimed call, or one step, computes of what is in a folder: first inputs, weights and buffers.
+  // Returns the answer of one untimed call or step on a folder's initial inputs, weights and buffers.
   virtual Lists answer(const std::string& folder) = 0;
 
-  // The parameters that are trained, as they are now.
+  // Returns the current values of the trained parameters.
   virtual Tensors weights() = 0;
 };
 
-// Makes parameters that share their memory one again: they were before they were saved.
+// Merges parameters that share their memory into one again, as they were before saving.
 inline void tie(torch::jit::Module& module) {
   std::unordered_map<const void*, at::Tensor> known;
   for (torch::jit::Module part : module.modules()) {
@@ -86,7 +86,7 @@ class Inference : public Work {
   std::vector<c10::IValue> inputs_;
 };
 
-// Gives a module the parameters and buffers that a file has, by their names.
+// Copies the parameters and buffers in a file to a module, by name.
 inline void put_back(const torch::jit::Module& module, const Fields& state) {
   const at::NoGradGuard guard;
   const Tensors values = tensors_of(state.at("values"));
@@ -99,7 +99,7 @@ inline void put_back(const torch::jit::Module& module, const Fields& state) {
   }
 }
 
-// A module's parameters in the order of the names, which have each of them once.
+// A module's parameters in the order of the names, which list each once.
 inline Tensors parameters_of(const torch::jit::Module& module, const c10::IValue& names) {
   std::unordered_map<std::string, at::Tensor> known;
   for (const auto& each : module.named_parameters()) known.emplace(each.name, each.value);
@@ -128,8 +128,8 @@ class Training : public Work {
     rehearse(module_, parameters_);
   }
 
-  // Marks the start, and the ends of forward, loss (where there is one), backward and update. What a step
-  // computed lives until the next one replaces it.
+  // Marks the start, and the ends of forward, loss (if there is one), backward and update. A step's
+    // results live until the next step replaces them.
   void sample(int64_t, Marks& marks) override {
     marks.push_back(now());
     output_ = module_.forward(inputs_);
@@ -146,7 +146,7 @@ class Training : public Work {
     marks.push_back(now());
   }
 
-  // A module in the folder does something else than the one that is timed, which is then left as it is.
+  // If the folder has a module, it differs from the timed one, which is then left as it is.
   Lists answer(const std::string& folder) override {
     if (!std::filesystem::exists(folder + "/module.pt")) {
       put_back(module_, Fields(folder + "/state.pt"));
@@ -161,7 +161,7 @@ class Training : public Work {
   Tensors weights() override { return detached(parameters_); }
 
  private:
-  // Takes the steps in which the executor watches a module, and optimizes it; buffers are put back.
+  // Takes the steps in which the executor profiles and optimizes a module; restores the buffers.
   void rehearse(torch::jit::Module& module, const Tensors& parameters) {
     Tensors buffers, before;
     for (const at::Tensor& each : module.buffers()) {
@@ -184,8 +184,8 @@ class Training : public Work {
     return found;
   }
 
-  // The loss, or a layer's outputs; the gradients are left where they belong. A loss is scaled, for small
-  // gradients vanish in float16.
+  // Returns the loss, or a layer's outputs, and leaves the gradients in place. A loss is scaled because
+    // small gradients vanish in float16.
   c10::IValue compute(torch::jit::Module& module) {
     torch::manual_seed(seed_);
     c10::IValue root = module.forward(inputs_);
@@ -198,7 +198,7 @@ class Training : public Work {
     return root;
   }
 
-  // From ones of every output that requires a gradient; they are made once.
+  // Starts from ones for every output that requires a gradient; they are made once.
   void backward_from(const c10::IValue& output) {
     Tensors roots;
     for (const at::Tensor& each : tensors_of(output)) {
@@ -225,7 +225,7 @@ class Training : public Work {
     for (const at::Tensor& each : tensors) each.mutable_grad().reset();
   }
 
-  // Those of these parameters, and of the inputs, without the scale; zeros where there is none.
+  // The gradients of these parameters and of the inputs, without the scale; zeros if there is none.
   Tensors gradients_of(const Tensors& parameters) {
     const double scale = objective_ ? SCALE : 1.0;
     Tensors found;

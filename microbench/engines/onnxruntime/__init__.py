@@ -1,4 +1,4 @@
-"""ONNX Runtime: the module exported by torch's own exporter, run by the CPU's or CUDA's provider."""
+"""ONNX Runtime: the module exported by torch's own exporter, run by the CPU or CUDA provider."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LIBRARIES = ("onnxruntime", "onnx", "onnxscript")
 
 
 def prepare(job: Job) -> Program:
-    """Export the module and load it. No file is left: what is loaded stays without.
+    """Export the module and load it. The files are removed, because the session does not need them.
 
     Raises:
-        SkippedError: its provider is missing, or cannot do what is asked for.
+        SkippedError: its provider is missing, or does not support the configuration.
     """
     config, is_int8 = job.config, job.config.precision.name == "int8"
     check(config)
@@ -45,7 +45,7 @@ def prepare(job: Job) -> Program:
 
 
 def check(config: Config) -> None:
-    """Raise a SkippedError where there is no provider for the device, or none that computes so."""
+    """Raise a SkippedError if no provider supports the device and precision."""
     device, precision = config.device.name, config.precision.name
     provider = session.PROVIDERS[device]
     if precision not in provider.precisions:

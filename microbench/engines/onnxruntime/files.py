@@ -1,4 +1,4 @@
-"""A module as ONNX files: exported, quantized, and as a session has optimized it."""
+"""A module as ONNX files: exported, quantized, and optimized by a session."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from microbench.workloads import Workload
 
 QUANTIZED = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm", "QAttention")
 FLOATING = ("Conv", "MatMul", "Gemm", "Attention", "LSTM", "GRU", "RNN")
-"""What the names of the operators that multiply have in them."""
+"""Parts of the names of operators that multiply."""
 
 
 def export(workload: Workload, folder: Path) -> Path:
-    """Write a module, with its weights in a file of their own: one can have no more than 2 GB.
+    """Write a module, with its weights in a separate file because a file is limited to 2 GB.
 
     Raises:
-        SkippedError: it works, but cannot be exported, or the graph would be empty.
+        SkippedError: the module works but cannot be exported, or the graph would be empty.
     """
     path = folder / "module.onnx"
     try:
@@ -42,20 +42,20 @@ def export(workload: Workload, folder: Path) -> Path:
 
 
 def cause(error: BaseException) -> str:
-    """Return the first line of what led to an error: the exporter's own says how to report it."""
+    """Return the first line of an error's cause: the exporter's own text only says how to report it."""
     while error.__cause__ is not None:
         error = error.__cause__
     return first_line(error)
 
 
 class Feeds:
-    """The inputs that int8's ranges are taken from, one call's after the other."""
+    """The inputs that int8's ranges are calibrated with, call by call."""
 
     def __init__(self, names: list[str], workload: Workload, seed: int) -> None:
         self._names, self._batches = names, precision.calibration_batches(workload.inputs, seed)
 
     def get_next(self) -> dict[str, Any] | None:
-        """Return the inputs of a call, by name; None after the last."""
+        """Return the next call's inputs, by name; None after the last."""
         batch = next(self._batches, None)
         if batch is None:
             return None
@@ -67,9 +67,9 @@ def quantize(path: Path, workload: Workload, seed: int, reduced: bool) -> Path:
 
     Args:
         path: the exported module.
-        workload: whose inputs it is calibrated with.
-        seed: of what is drawn to calibrate with.
-        reduced: use 7 bits of weights, so that their products do not saturate.
+        workload: the workload whose inputs calibrate it.
+        seed: seed of the random calibration inputs.
+        reduced: use 7 bits for weights, so that their products do not saturate.
     """
     names = [each.name for each in onnx.load(path, load_external_data=False).graph.input]
     written = path.with_name("quantized.onnx")
@@ -86,15 +86,15 @@ def quantize(path: Path, workload: Workload, seed: int, reduced: bool) -> Path:
 
 
 def optimized(path: Path) -> Path:
-    """Return where a session writes what it made of a module."""
+    """Return the path that a session writes its optimized module to."""
     return path.with_name("optimized.onnx")
 
 
 def arithmetic(path: Path) -> str:
-    """Count in which formats the operators of an optimized module multiply.
+    """Return the formats in which an optimized module's operators multiply, with their counts.
 
     Raises:
-        SkippedError: none in int8.
+        SkippedError: none multiplies in int8.
     """
     nodes = onnx.load(optimized(path), load_external_data=False).graph.node
     counts = Counter(filter(None, (format_of(node.op_type) for node in nodes)))
@@ -104,14 +104,14 @@ def arithmetic(path: Path) -> str:
 
 
 def format_of(operator: str) -> str | None:
-    """Return the format in which an operator multiplies; None where it does not."""
+    """Return the format in which an operator multiplies; None if it does not multiply."""
     if any(name in operator for name in QUANTIZED):
         return "int8"
     return "fp32" if any(name in operator for name in FLOATING) else None
 
 
 def saturates() -> bool:
-    """Try whether sums of the largest products of activations (uint8) and weights (int8) are too small."""
+    """Return whether sums of the largest products of uint8 activations and int8 weights saturate."""
     helper, types = onnx.helper, onnx.TensorProto
     activation, weight = LARGEST
     weights = onnx.numpy_helper.from_array(np.full((LENGTH, LENGTH), weight, np.int8), "weights")

@@ -1,4 +1,4 @@
-"""The libraries, imported without ONNX Runtime's telemetry: a thread from the import on, and a file."""
+"""The libraries, imported without ONNX Runtime's telemetry, which starts a thread and writes a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import onnx
     import onnxruntime
-    import onnxscript  # torch's exporter imports it: here the server does, once for all
+    import onnxscript  # torch's exporter imports it: here the server does so once for all workers
     from onnxruntime import quantization
 except ImportError:
     onnx = onnxruntime = onnxscript = quantization = None  # type: ignore[assignment]

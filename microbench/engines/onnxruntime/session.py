@@ -20,13 +20,13 @@ from microbench.workloads import Workload
 
 @dataclass(frozen=True)
 class Provider:
-    """What runs a session on a device.
+    """An execution provider: it runs a session on a device.
 
     Attributes:
-        name: ONNX Runtime's name of it.
-        package: what installs it.
-        precisions: those that it computes in.
-        arithmetic: what multiplies where nothing is quantized; None where that is not known.
+        name: its name in ONNX Runtime.
+        package: the package that installs it.
+        precisions: the precisions that it computes in.
+        arithmetic: the instructions that multiply if nothing is quantized; None if unknown.
     """
 
     name: str
@@ -57,16 +57,16 @@ TYPES = {
     "tensor(double)": (torch.float64, 11),
     "tensor(bfloat16)": (torch.bfloat16, 16),
 }
-"""By ONNX Runtime's name of a type: torch's type, and ONNX's number of it (`TensorProto.DataType`)."""
+"""For each type's name in ONNX Runtime: torch's type and ONNX's number (`TensorProto.DataType`)."""
 
 ERRORS = 3  # the least severity that is logged
 
 Run = tuple[Callable[[], Any], Callable[[Any], list[Tensor]]]
-"""What computes the output, and what turns that into torch's tensors."""
+"""A function that computes the output, and one that converts it to torch's tensors."""
 
 
 def load(path: Path, config: Config) -> Any:
-    """Load a module into a session that runs it as the configuration asks for."""
+    """Load a module into a session with the configuration's options."""
     provider, settings = PROVIDERS[config.device.name], {}
     if "tf32" in provider.precisions:
         settings["use_tf32"] = str(int(config.precision.name == "tf32"))
@@ -76,7 +76,7 @@ def load(path: Path, config: Config) -> Any:
 
 
 def options(path: Path, config: Config) -> Any:
-    """Return the options of a session, which writes what it made of a quantized module."""
+    """Return a session's options; of a quantized module, it writes the optimized one to a file."""
     made = onnxruntime.SessionOptions()
     made.log_severity_level = ERRORS
     made.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[config.engine.level])
@@ -97,7 +97,7 @@ def name(session: Any) -> str:
 
 
 def threads(session: Any) -> dict[str, int]:
-    """Return how many threads a session computes with: of an operation, and operations side by side."""
+    """Return a session's numbers of threads: per operation, and of concurrent operations."""
     made = session.get_session_options()
     is_parallel = made.execution_mode == onnxruntime.ExecutionMode.ORT_PARALLEL
     return {
@@ -107,10 +107,10 @@ def threads(session: Any) -> dict[str, int]:
 
 
 def bound(session: Any, workload: Workload) -> Run:
-    """Run on tensors that are bound once: nothing is copied.
+    """Return a run on tensors that are bound once, so that nothing is copied.
 
     Raises:
-        SkippedError: the shape of an output is not known before.
+        SkippedError: the shape of an output is not known beforehand.
     """
     binding = session.io_binding()
     outputs = [empty(each, workload.inputs[0].device) for each in session.get_outputs()]
@@ -137,14 +137,14 @@ def empty(output: Any, device: torch.device) -> Tensor:
 
 
 def place(value: Any, tensor: Tensor) -> tuple[Any, ...]:
-    """Describe where a tensor lies: name, device and its index, type, shape, address."""
+    """Return a tensor's place as a binding takes it: name, device and its index, type, shape, address."""
     _, number = TYPES[value.type]
     device = tensor.device
     return value.name, device.type, device.index or 0, number, list(tensor.shape), tensor.data_ptr()
 
 
 def copying(session: Any, workload: Workload) -> Run:
-    """Run on NumPy arrays and return new ones."""
+    """Return a run that takes NumPy arrays and returns new ones."""
     names = [each.name for each in session.get_inputs()]
     feeds = {name: tensor.cpu().numpy() for name, tensor in zip(names, workload.inputs, strict=True)}
     return partial(session.run, None, feeds), lambda arrays: [torch.as_tensor(each) for each in arrays]

@@ -26,7 +26,7 @@ def prepare(job: Job) -> Program:
     """Convert the module, compile it, and bind its inputs, so that a call copies nothing.
 
     Raises:
-        SkippedError: nncf is missing, or it cannot do here what is asked for.
+        SkippedError: nncf is missing, or the configuration is not supported here.
     """
     config, workload = job.config, job.workload
     is_int8 = config.precision.name == "int8"
@@ -54,7 +54,7 @@ def version() -> str:
 
 
 def call_of(compiled: Any, inputs: tuple[Tensor, ...]) -> partial[Any]:
-    """Bind the inputs, in torch's memory, and return a call, which returns views of OpenVINO's outputs."""
+    """Bind the inputs in torch's memory, and return a call that returns views of OpenVINO's outputs."""
     request = compiled.create_infer_request()
     for port, array in zip(compiled.inputs, model.arrays(inputs), strict=True):
         request.set_tensor(port, openvino.Tensor(array, shared_memory=True))
@@ -62,5 +62,5 @@ def call_of(compiled: Any, inputs: tuple[Tensor, ...]) -> partial[Any]:
 
 
 def outputs(found: Any) -> list[Tensor]:
-    """Copy what a call returned into torch's tensors."""
+    """Copy a call's outputs into torch's tensors."""
     return [torch.tensor(array) for array in found.values()]

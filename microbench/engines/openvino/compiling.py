@@ -1,4 +1,4 @@
-"""How a model is compiled, and what of it then is computed in which format."""
+"""Compiler settings for a model, and the formats in which its layers are then computed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from microbench.formats import arithmetic as instructions
 from microbench.formats.precision import REDUCED
 
 HINTS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "fp16": ("f16", "FP16")}
-"""By a precision: OpenVINO's names of it as a type, and as a capability of a CPU."""
+"""For each precision: its names in OpenVINO as a type and as a CPU's capability."""
 
 FORMATS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
-"""By OpenVINO's name of a layer's type: the precision."""
+"""The precision for each name of a layer's type in OpenVINO."""
 
 EXTENSIONS = {
     "bf16": ("amx_bf16", "avx512_bf16"),
     "fp16": ("amx_fp16", "avx512_fp16"),
     "int8": ("amx_int8", "avx512_vnni"),
 }
-"""By a precision: the CPU's extensions that multiply in it, as layers' kernels begin with their names."""
+"""For each precision, the CPU extensions that multiply in it, by the prefixes of the kernels' names."""
 
 MULTIPLYING = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell")
 MOVING = ("Input", "Output", "Const", "Reorder", "Reshape", "Transpose", "Convert")
@@ -33,9 +33,9 @@ Layer = dict[str, str]
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """Return the properties to compile with: one stream of the case's threads, in that precision only.
+    """Return the properties to compile with: one stream, the case's threads, its precision only.
 
-    Left to itself, OpenVINO computes fp32 in bf16 on CPUs that have it.
+    By default, OpenVINO computes fp32 in bf16 on CPUs that have it.
 
     Raises:
         SkippedError: this CPU does not compute in that precision.
@@ -52,7 +52,7 @@ def settings(config: Config) -> dict[str, Any]:
 
 
 def hint(precision: str) -> str:
-    """Return OpenVINO's name of the type to compute in; for int8, of what is not quantized.
+    """Return OpenVINO's name of the type to compute in; for int8, of the layers that are not quantized.
 
     Raises:
         SkippedError: this CPU does not compute in it.
@@ -69,25 +69,24 @@ def hint(precision: str) -> str:
 
 
 def is_allowed(precision: str) -> bool:
-    """Say whether the environment lets OpenVINO's copy of oneDNN compute in a precision.
+    """Return whether the environment lets OpenVINO's copy of oneDNN compute in a precision.
 
-    OpenVINO itself does not heed the variable, and fails where it counts on instructions that oneDNN may not
-    use.
+    OpenVINO itself ignores the variable, and fails if it relies on instructions that oneDNN may not use.
     """
     extensions = EXTENSIONS.get(precision, ())
     return not extensions or any(map(instructions.is_allowed, extensions))
 
 
 def arithmetic(compiled: Any, precision: str, reduced: bool) -> str:
-    """Describe what multiplies in a compiled model, by the layers' kernels.
+    """Return what multiplies in a compiled model, from the names of the layers' kernels.
 
     Args:
         compiled: the model.
-        precision: what was asked for.
-        reduced: whether weights have 7 bits, because products of 8 saturate here.
+        precision: the requested precision.
+        reduced: whether weights have 7 bits because products of 8 bits saturate here.
 
     Raises:
-        SkippedError: nothing of it is computed in the precision that was asked for.
+        SkippedError: no layer is computed in the requested precision.
     """
     layers = layers_of(compiled)
     if precision not in {FORMATS.get(layer["runtimePrecision"]) for layer in layers}:
@@ -97,7 +96,7 @@ def arithmetic(compiled: Any, precision: str, reduced: bool) -> str:
 
 
 def layers_of(compiled: Any) -> list[Layer]:
-    """Return the layers that multiply; where none does, all that compute."""
+    """Return the layers that multiply; if none does, all that compute."""
     found = [
         {str(key): str(value.astype(str)) for key, value in each.get_rt_info().items()}
         for each in compiled.get_runtime_model().get_ordered_ops()
@@ -107,10 +106,10 @@ def layers_of(compiled: Any) -> list[Layer]:
 
 
 def multiplier(layer: Layer, reduced: bool = False) -> str:
-    """Name what multiplies in a layer: an extension of the CPU, or the precision where none is known."""
+    """Return the CPU extension that multiplies in a layer, or if none is known, the precision."""
     type_, kernel = layer["runtimePrecision"], layer["primitiveType"]
     precision = FORMATS.get(type_, type_)
-    saturating = reduced and precision == "int8"  # which none of the extensions does
+    saturating = reduced and precision == "int8"  # no extension does
     if layer["layerType"] in MULTIPLYING and not saturating:
         for extension in EXTENSIONS.get(precision, ()):
             if extension.partition("_")[0] in kernel and is_usable(extension):
@@ -119,6 +118,6 @@ def multiplier(layer: Layer, reduced: bool = False) -> str:
 
 
 def is_usable(extension: str) -> bool:
-    """Say whether the CPU has an extension, and the environment lets OpenVINO's copy of oneDNN use it."""
+    """Return whether the CPU has an extension and the environment lets OpenVINO's copy of oneDNN use it."""
     allowed = extension not in instructions.NEEDED or instructions.is_allowed(extension)
     return allowed and extension in instructions.available()

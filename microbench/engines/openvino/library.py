@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-TELEMETRY = "openvino_telemetry"  # openvino and nncf do without where it is not installed
+TELEMETRY = "openvino_telemetry"  # openvino and nncf do without it if it is not installed
 
 
 @contextmanager
 def hidden(module: str) -> Iterator[None]:
-    """Let a module be one that is not installed."""
+    """Make a module appear not installed."""
     before = sys.modules.get(module)
     sys.modules[module] = None  # type: ignore[assignment]
     try:

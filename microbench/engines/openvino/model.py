@@ -1,4 +1,4 @@
-"""A module as OpenVINO's model: converted, and quantized."""
+"""A module converted to an OpenVINO model, and quantized."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from microbench.formats import precision
 from microbench.formats.precision import LARGEST, LENGTH, saturated
 from microbench.workloads import Workload
 
-UNKNOWN = "-- No conversion rule"  # begins the line of a long message that says why
+UNKNOWN = "-- No conversion rule"  # how the line of a long message begins that gives the reason
 ATTENTION = ("ScaledDotProductAttention", "Softmax")  # operations of attention; classifiers have no others
 
 
 def convert(workload: Workload) -> Any:
     """Convert a module to a model for inputs of exactly these shapes.
 
-    The module is traced, as OpenVINO itself does: torch.export would take LSTM layers apart.
+    The module is traced, as OpenVINO itself does: torch.export would decompose LSTM layers.
 
     Raises:
-        SkippedError: the module works, but cannot be converted.
+        SkippedError: the module works but cannot be converted.
     """
     try:
         with torch.no_grad():
@@ -41,20 +41,20 @@ def convert(workload: Workload) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """Return the line of an error that says why."""
+    """Return the line of an error that gives the reason."""
     lines = (line for line in str(error).splitlines() if line.startswith(UNKNOWN))
     return first_line(next(lines, error))
 
 
 def quantize(model: Any, inputs: Sequence[Tensor], seed: int, reduced: bool) -> Any:
-    """Quantize what can be of a model to int8: weights scaled by channel, activations by tensor.
+    """Quantize a model to int8 where possible: weights scaled per channel, activations per tensor.
 
     Args:
-        model: of OpenVINO.
-        inputs: what it is calibrated with.
-        seed: of what is drawn to calibrate with.
-        reduced: use half of the range of all weights, so that their products do not saturate; else nncf uses
-            half of it for the first convolutions alone.
+        model: an OpenVINO model.
+        inputs: the inputs that calibrate it.
+        seed: seed of the random calibration inputs.
+        reduced: use half the range for all weights, so that their products do not saturate; otherwise nncf
+                    uses half the range for the first convolutions alone.
     """
     batches = [arrays(batch) for batch in precision.calibration_batches(inputs, seed)]
     return nncf.quantize(
@@ -70,7 +70,7 @@ def quantize(model: Any, inputs: Sequence[Tensor], seed: int, reduced: bool) -> 
 
 
 def attends(model: Any) -> bool:
-    """Say whether there is attention in a model, for which there are rules of its own."""
+    """Return whether a model contains attention, which is quantized by rules of its own."""
     return any(operation.get_type_name() in ATTENTION for operation in model.get_ops())
 
 
@@ -80,7 +80,7 @@ def arrays(inputs: Sequence[Tensor]) -> list[Any]:
 
 
 def saturates() -> bool:
-    """Try whether sums of the largest products of activations (uint8) and weights (int8) are too small."""
+    """Return whether sums of the largest products of uint8 activations and int8 weights saturate."""
     operations = openvino.opset13
     activation, weight = LARGEST
     values = operations.parameter([1, LENGTH], np.float32)
@@ -97,5 +97,5 @@ def saturates() -> bool:
 
 
 def _range(least: int, most: int) -> list[np.float32]:
-    """Return the bounds of a quantizer's inputs and outputs: where they are the same, it only rounds."""
+    """Return the bounds of a quantizer's inputs and outputs; if they are the same, it only rounds."""
     return [np.float32(bound) for bound in (least, most)] * 2

@@ -20,23 +20,23 @@ from microbench.workloads.workload import OnesGradient, Workload
 CPU = torch.device("cpu")
 
 Build = Callable[[ModelConfig, int, torch.device, bool], Workload]
-"""What a source offers as `build`: from configuration, batch, device, and whether to train."""
+"""A source's `build`: from configuration, batch size, device, and whether to train."""
 
 
 class Applied(nn.Module):
-    """A module with what it is given besides the inputs, which come first."""
+    """A module with its fixed arguments, which follow the inputs."""
 
     def __init__(self, module: nn.Module, rest: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         super().__init__()
         self.module, self.rest, self.arguments = module, tuple(rest), dict(kwargs)
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Call it."""
+        """Call the module."""
         return self.module(*inputs, *self.rest, **self.arguments)
 
 
 class Arranged(nn.Module):
-    """A module whose inputs lie among its arguments, in lists or by name."""
+    """A module whose inputs are among its arguments, in lists or by name."""
 
     def __init__(
         self, module: nn.Module, leaves: Sequence[Any], places: Sequence[int], tree: TreeSpec
@@ -45,7 +45,7 @@ class Arranged(nn.Module):
         self.module, self.leaves, self.places, self.tree = module, list(leaves), list(places), tree
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Put the inputs where they belong, and call it."""
+        """Call the module with the inputs in their places."""
         leaves = list(self.leaves)
         for place, tensor in zip(self.places, inputs, strict=True):
             leaves[place] = tensor
@@ -54,14 +54,14 @@ class Arranged(nn.Module):
 
 
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool, seed: int) -> Workload:
-    """The part of a model that `config.part` names, with inputs of the shapes that the model calls it with.
+    """Build the part of a model that `config.part` names, with inputs as the model calls it with.
 
-    Only the part's weights are drawn, and as the model draws them; inputs are standard normal, but for the
-    model's own. In training they require a gradient where they do in the model. A part that changes its input
-    in place is told not to (`inplace=False`): called again and again, it would work on what it left.
+    Only the part's weights are drawn, and as the model draws them; inputs are standard normal, except the
+    model's own. In training they require a gradient if they do in the model. A part that changes its input in
+    place is set not to (`inplace=False`): called repeatedly, it would work on its own output.
 
     Raises:
-        UserError: there is no such part, or nothing of it to differentiate in training.
+        UserError: there is no such part, or in training it has nothing to differentiate.
     """
     assert config.part is not None
     config = replace(config, part=config.part.removesuffix(":0"))
@@ -84,7 +84,7 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
 
 
 def _find(config: ModelConfig, batch_size: int, training: bool) -> tuple[CallSignature, Deferred]:
-    """The part's call, with what draws its weights.
+    """Return the part's call, and the deferred initialization of its weights.
 
     Raises:
         UserError: there is no such part.
@@ -105,7 +105,7 @@ def whole(config: ModelConfig, batch_size: int, device: torch.device, training: 
 
 
 def undrawn(config: ModelConfig, batch_size: int, training: bool) -> tuple[Workload, Deferred]:
-    """The whole model, its weights not drawn yet, and what draws them."""
+    """Build the whole model without drawing its weights; also return their deferred initialization."""
     with Deferred() as weights:
         return whole(replace(config, part=None), batch_size, CPU, training), weights
 
@@ -113,7 +113,7 @@ def undrawn(config: ModelConfig, batch_size: int, training: bool) -> tuple[Workl
 def recorded(
     model: Workload, weights: Deferred, training: bool, until: str | None = None
 ) -> list[CallSignature]:
-    """The calls that a model makes: found without computing, unless what it does depends on values."""
+    """Return the calls that a model makes, found without computing unless they depend on values."""
     try:
         return uses(model, training, until)
     except Exception:
@@ -122,7 +122,7 @@ def recorded(
 
 
 def _named(found: Iterable[CallSignature], config: ModelConfig) -> CallSignature:
-    """The use that `config.part` names.
+    """Return the call that `config.part` names.
 
     Raises:
         UserError: there is none.
@@ -141,7 +141,7 @@ def _named(found: Iterable[CallSignature], config: ModelConfig) -> CallSignature
 
 
 def untrainable(use: CallSignature) -> str | None:
-    """Why nothing of a layer can be trained; None where something can."""
+    """Return why a layer has nothing to train; None if it has."""
     if use.learns:
         return None
     trained: list[Tensor | TensorSpec] = [*use.module.parameters(), *use.forms]
@@ -151,14 +151,14 @@ def untrainable(use: CallSignature) -> str | None:
 
 
 def _keep_inputs(module: nn.Module) -> None:
-    """Let what can work in place, such as activations, not do so."""
+    """Switch off in-place operation, such as that of activations."""
     for each in module.modules():
         if getattr(each, "inplace", False) is True:
             each.inplace = False  # type: ignore[assignment]
 
 
 def _overwrites(use: CallSignature) -> bool:
-    """Whether a layer changes its input all the same."""
+    """Return whether a layer changes its input anyway."""
     part, forms = arranged(use)
     drawn = {id(form): form.draw().detach() for form in use.forms}
     with torch.no_grad():
@@ -167,7 +167,7 @@ def _overwrites(use: CallSignature) -> bool:
 
 
 def arranged(use: CallSignature) -> tuple[nn.Module, list[TensorSpec]]:
-    """A module that takes tensors in a row, and their forms: the layer, with all else that it is given."""
+    """Return the layer as a module that takes only tensors, with their specs; other arguments are fixed."""
     args, kwargs = use.args, dict(use.kwargs)
     number = next((index for index, each in enumerate(args) if not isinstance(each, TensorSpec)), len(args))
     rest = args[number:]

@@ -1,4 +1,4 @@
-"""Models whose weights are drawn later, or never: most of a model's building is drawing its weights."""
+"""Models whose weights are drawn later, or never: drawing weights takes most of a model's build time."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ HARMLESS = {
     *("is_contiguous", "is_cpu", "is_cuda", "is_meta", "is_mkldnn", "is_nested", "is_quantized", "is_sparse"),
     *("requires_grad", "requires_grad_", "grad", "grad_fn", "is_leaf", "__hash__", "__len__"),
 }
-"""What may be asked of a weight whose values are not there yet."""
+"""Attributes that may be read of a weight that has no values yet."""
 
 FILLS = {"fill_", "zero_", "normal_", "uniform_"}
-"""What gives a weight values, whatever it had: code that has its initializers by name calls these."""
+"""Functions that overwrite all of a weight's values; code that imported initializers by name calls these."""
 
 Draw = tuple[Callable[..., Any], Tensor, Sequence[Any], Mapping[str, Any]]
 
 
 class Deferred(TorchFunctionMode):
-    """While it is active, what gives a parameter its first values is put off: `fill` does it.
+    """Defers the initialization of parameters while it is active; `fill` does it later.
 
-    The memory of weights that nobody fills is asked for, and never touched: the system gives it out in name
-    only. Whatever else works with a weight meanwhile finds it filled.
+    The memory of weights that are never filled is allocated but never touched, so that it takes no physical
+    pages. Any other operation on a weight meanwhile finds it filled.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Deferred(TorchFunctionMode):
         self._stand_ins: list[Callable[..., Any]] = []
 
     def __enter__(self) -> Self:
-        """Begin to put off."""
+        """Begin to defer."""
         self._originals = {name: getattr(nn.init, name) for name in INITIALIZERS}
         for name, original in self._originals.items():
             self._stand_ins.append(self._putting_off(original))
@@ -52,7 +52,7 @@ class Deferred(TorchFunctionMode):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """What is put off stays so."""
+        """Stop deferring; what was deferred stays so."""
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         for name, original in self._originals.items():
             setattr(nn.init, name, original)
@@ -89,7 +89,7 @@ class Deferred(TorchFunctionMode):
         return func.__name__ in FILLS and len(given) == 1 and isinstance(given[0], nn.Parameter)
 
     def fill(self, module: nn.Module) -> None:
-        """Draw the weights of a module that was built meanwhile, as the model itself would have."""
+        """Draw the deferred weights of a module, as the model itself would have."""
         for parameter in module.parameters():
             self._draw(parameter)
 
@@ -100,11 +100,11 @@ class Deferred(TorchFunctionMode):
 
 
 def _is_of_data(func: Any, access: str) -> bool:
-    """Whether a function gets or sets `Tensor.data`."""
+    """Return whether a function gets or sets `Tensor.data`."""
     return func.__name__ == access and getattr(func, "__self__", None) is Tensor.data
 
 
 def _is_harmless(func: Any) -> bool:
-    """Whether a function leaves a tensor's values alone."""
+    """Return whether a function does not use a tensor's values."""
     asked = getattr(func, "__self__", func) if func.__name__ in ("__get__", "__set__") else func
     return asked.__name__ in HARMLESS

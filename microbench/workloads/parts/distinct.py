@@ -1,4 +1,4 @@
-"""Which layers a model has: each distinct one, with how often it is called."""
+"""A model's distinct layers, each with the number of its calls."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PLAIN = (type(None), bool, int, float, complex, str, torch.dtype)
 
 
 def layers_of(config: Config) -> list[DistinctLayer]:
-    """The distinct layers that a case's model calls, in the order of their first calls.
+    """Return the distinct layers that a case's model calls, in the order of their first calls.
 
-    A layer is a module that calls no other. Alike are those of one type whose arguments, parameters' shapes
-    and inputs are the same: shapes, strides, types, and whether a gradient is wanted for them.
+    A layer is a module that calls no other. Two layers are alike if they have the same type, arguments,
+    shapes of parameters, and inputs: shapes, strides, types, and whether they require a gradient.
 
     Raises:
         UserError: the configuration describes no workload.
@@ -50,7 +50,7 @@ def _layer(index: int, use: CallSignature, count: int, training: bool) -> Distin
 
 
 def _unmeasured(use: CallSignature, training: bool) -> str | None:
-    """Why a layer is not measured; None where it is."""
+    """Return why a layer is not measured; None if it is."""
     if use.does_nothing:
         return f"it does nothing in {'training' if training else 'inference'}"
     if not use.forms:
@@ -59,7 +59,7 @@ def _unmeasured(use: CallSignature, training: bool) -> str | None:
 
 
 def _identity(use: CallSignature) -> str:
-    """A text that is the same for layers that are alike."""
+    """Return a text that is the same for layers that are alike."""
     module = use.module
     own = [*module.named_parameters(), *module.named_buffers()]
     state = [(name, tuple(each.shape), str(each.dtype), each.requires_grad) for name, each in own]
@@ -73,12 +73,12 @@ def _identity(use: CallSignature) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """An argument as what tells it from others, in every process alike."""
+    """Return an argument in a form that identifies it, the same in every process."""
     return value if isinstance(value, (TensorSpec, *PLAIN)) else type(value).__qualname__
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    """The public attributes of a module that are plain values, or rows of them."""
+    """Return the public attributes of a module that are plain values, or sequences of them."""
     return {
         name: value
         for name, value in vars(module).items()
@@ -91,6 +91,6 @@ def _is_plain(value: Any) -> bool:
 
 
 def arguments(module: nn.Module) -> str:
-    """What a module was made with, as it says so when it is printed; else its plain attributes."""
+    """Return a module's arguments as its repr shows them; if it shows none, its plain attributes."""
     said = module.extra_repr() or ", ".join(f"{name}={value!r}" for name, value in _settings(module).items())
     return " ".join(said.split())

@@ -1,4 +1,4 @@
-"""Which inputs a model calls each of its modules with: the forms of the tensors, not their values."""
+"""The inputs that a model calls each of its modules with: the tensors' specs, not their values."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from microbench.workloads.workload import Workload
 
 @dataclass(frozen=True, eq=False)
 class TensorSpec:
-    """What is known of a tensor. The same tensor, given twice, has one form.
+    """A tensor's spec. The same tensor, passed twice, has one spec.
 
     Attributes:
         shape: its sizes.
-        stride: how far apart its elements lie.
+        stride: its strides, in elements.
         dtype: the type of its elements.
-        requires_grad: a gradient is wanted for it.
-        value: itself, where it is one of the model's own inputs, or no floating-point numbers and known.
+        requires_grad: whether it requires a gradient.
+        value: the tensor, if it is one of the model's own inputs, or known and not of floating-point numbers.
     """
 
     shape: tuple[int, ...]
@@ -40,11 +40,11 @@ class TensorSpec:
 
     @property
     def is_known(self) -> bool:
-        """Whether `draw` gives what does as well: any numbers do, and of indices only the model's own."""
+        """Whether `draw` returns an equivalent input: any numbers are, but only the model's own indices."""
         return self.value is not None or self.dtype.is_floating_point or self.dtype.is_complex
 
     def draw(self) -> Tensor:
-        """A tensor of that form, standard normal where it is not known; indices are zeros then."""
+        """Return a tensor of this spec: its value if known, otherwise standard normal (indices: zeros)."""
         if self.value is not None:
             return self.value.detach().requires_grad_(self.requires_grad)
         length = 1 + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
@@ -64,14 +64,14 @@ class CallSignature:
 
     Attributes:
         name: the module's dotted name; empty for the model itself.
-        number: how many calls of that name were before it.
+        number: the number of earlier calls of that name.
         module: the module.
-        args: the positional arguments, each tensor's form in its place.
+        args: the positional arguments, with specs in place of tensors.
         kwargs: the keyword arguments, likewise.
-        is_leaf: it calls no other module.
-        overwrites: it changes a tensor that it is given, in place.
-        does_nothing: it returns tensors that it is given, and nothing else.
-        learns: what it returns requires a gradient.
+        is_leaf: whether it calls no other module.
+        overwrites: whether it changes an input tensor in place.
+        does_nothing: whether it returns its input tensors and nothing else.
+        learns: whether its output requires a gradient.
     """
 
     name: str
@@ -86,12 +86,12 @@ class CallSignature:
 
     @property
     def part(self) -> str:
-        """What `model.part` calls it."""
+        """Its name as a value of `model.part`."""
         return f"{self.name}:{self.number}" if self.number else self.name
 
     @property
     def forms(self) -> list[TensorSpec]:
-        """Of the tensors that it is given, each once."""
+        """The specs of its input tensors, each once."""
         found = (each for each in tree_leaves((self.args, dict(self.kwargs))) if isinstance(each, TensorSpec))
         return list({id(each): each for each in found}.values())
 
@@ -99,13 +99,13 @@ class CallSignature:
 def uses(
     workload: Workload, training: bool, until: str | None = None, fake: bool = True
 ) -> list[CallSignature]:
-    """Every call of a module that a workload's call makes, in the order in which they begin.
+    """Return every call of a module within a workload's call, in the order in which they begin.
 
     Args:
         workload: the model, in train or eval mode; a fake call needs no values of its weights.
-        training: gradients are enabled.
-        until: the part behind which the call may end.
-        fake: the call is made on tensors without values, and takes no memory.
+        training: whether gradients are enabled.
+        until: the part after which the call may end.
+        fake: whether the call uses tensors without values, which take no memory.
 
     Raises:
         Exception: what the model raises.
@@ -124,16 +124,16 @@ def uses(
 
 
 class _EndedError(BaseException):
-    """The part has been called: the rest of the model does not matter. No model catches it."""
+    """Ends the model's call once the part has been called. No model catches it."""
 
 
 @dataclass
 class _Recorder:
-    """Notes calls while a model runs.
+    """Records calls while a model runs.
 
     Attributes:
         model: the model.
-        until: the part behind which to end.
+        until: the part after which to end.
         found: the calls so far.
     """
 
@@ -148,11 +148,11 @@ class _Recorder:
         self._names = Names(self.model)
 
     def know(self, given: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
-        """The model is given these tensors, which stand for its inputs."""
+        """Register the tensors that the model is called with in place of its inputs."""
         self._inputs = {id(each): (each, own) for each, own in zip(given, inputs, strict=True)}
 
     def call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """Note a call, and make it."""
+        """Make a call, and record it."""
         use = self._begin(module, args, kwargs)
         given = {id(each): each for each in tensors((args, kwargs))}
         versions = {key: each._version for key, each in given.items()}
@@ -182,7 +182,7 @@ class _Recorder:
         return use
 
     def _forms(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with a form for each tensor."""
+        """Return the arguments with specs in place of tensors."""
         known: dict[int, TensorSpec] = {}
 
         def form(value: Any) -> Any:
