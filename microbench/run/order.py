@@ -2,29 +2,88 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from microbench.config import OPTIONS
 from microbench.errors import UserError
+from microbench.records.record import RoundRecord
 from microbench.run.case import Case
 from microbench.schema import Scope, value_of
 
+LEAST_ROUNDS = 2  # that are measured whatever they take: one has nothing to be compared with
 
-@dataclass(frozen=True)
+
+class Order(Protocol):
+    """The rounds of a run, in the order in which they are measured, which may depend on what they find.
+
+    Attributes:
+        kind: what records call it.
+        seed: what it is drawn from.
+        total: how many rounds there are; None where that is not known before.
+        note: what there is to say of rounds that it left out.
+    """
+
+    kind: str
+    seed: int
+    total: int | None
+    note: str | None
+
+    def rounds(self) -> Iterator[tuple[int, Case]]:
+        """Yield each case with its round, behind its place among all; its record is there before the next."""
+        ...
+
+
+@dataclass
 class Schedule:
-    """What a run will measure, and in which order.
+    """The rounds of cases that are known before.
 
     Attributes:
         cases: the cases, each once.
         kind: `interleaved` or `sequential`.
         seed: what the order of an interleaved schedule is drawn from.
+        records: all records so far; the runner adds a round's before it asks for the next.
+        budget: seconds that interleaved rounds may take in all; None for no limit.
+        done: the case's place and the number of each round that has been measured before.
+        total: how many rounds all cases have.
+        note: how many rounds the budget bought, where it did not buy all.
     """
 
     cases: Sequence[Case]
     kind: str
     seed: int
+    records: Sequence[RoundRecord] = ()
+    budget: float | None = None
+    done: Collection[tuple[int, int]] = ()
+    total: int | None = field(init=False)
+    note: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.total = sum(case.rounds for case in self.cases)
+
+    def rounds(self) -> Iterator[tuple[int, Case]]:
+        """Yield the rounds to measure, without the others of a case that fails at its first."""
+        budget, last = Budget(self.budget if self.kind == "interleaved" else None), None
+        succeeded, failed = {order for order, _ in self.done}, set[int]()
+        for turn, case in enumerate(self.turns()):
+            if (case.order, case.round) in self.done or case.order in failed:
+                continue
+            if case.round != last and not budget.allows(case.round):
+                self.note = (
+                    f"{case.round} of {case.rounds} rounds: more would take too long. "
+                    f"measure.rounds={case.rounds} measures them all"
+                )
+                return
+            last = case.round
+            yield turn, case
+            if self.records[-1].ok:
+                succeeded.add(case.order)
+            elif case.order not in succeeded:
+                failed.add(case.order)
 
     def turns(self) -> list[Case]:
         """Each case once for each of its rounds, in the order in which they are measured.
@@ -58,12 +117,42 @@ def check_agreed(cases: Sequence[Case]) -> None:
             raise UserError(f"{key}={','.join(values)} cannot be swept over: a run has one {key}.")
 
 
-def schedule_of(cases: Sequence[Case], drawn: int) -> Schedule:
-    """The schedule for at least one case; `drawn` is the seed where none is given.
+def schedule_of(
+    cases: Sequence[Case],
+    drawn: int,
+    records: Sequence[RoundRecord],
+    budget: float | None = None,
+    done: Collection[tuple[int, int]] = (),
+) -> Schedule:
+    """Return the schedule of at least one case; `drawn` is the seed where none is given.
 
     Raises:
         UserError: the cases disagree on a setting of the whole run.
     """
     check_agreed(cases)
     config = cases[0].config
-    return Schedule(cases, config.schedule, drawn if config.schedule_seed is None else config.schedule_seed)
+    seed = drawn if config.schedule_seed is None else config.schedule_seed
+    return Schedule(cases, config.schedule, seed, records, budget, done)
+
+
+class Budget:
+    """Allows rounds as long as the next is likely to end in time, taking as long as the longest before it."""
+
+    def __init__(self, seconds: float | None, now: Callable[[], float] = time.monotonic) -> None:
+        """Begin now.
+
+        Args:
+            seconds: how long the rounds may take in all; None for no limit.
+            now: the time in seconds.
+        """
+        self._now = now
+        self._began = now()
+        self._end = math.inf if seconds is None else self._began + seconds
+        self._longest = 0.0
+
+    def allows(self, number: int) -> bool:
+        """Whether the round of that number, from 0, may begin; to be asked once a round, just before it."""
+        now = self._now()
+        self._longest = max(self._longest, now - self._began)
+        self._began = now
+        return number < LEAST_ROUNDS or now + self._longest <= self._end

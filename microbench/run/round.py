@@ -45,8 +45,8 @@ class Observer(Protocol):
 
 
 @dataclass
-class Turn:
-    """One case's turn in one round.
+class Round:
+    """One round of one case.
 
     Attributes:
         case: the case.
@@ -66,7 +66,7 @@ class Turn:
     partial: dict[str, Series] = field(default_factory=dict)
     measured: Measured | None = None
 
-    def take(self, pool: Pool, store: Store, observer: Observer, found: list[RoundRecord]) -> RoundRecord:
+    def measure(self, pool: Pool, store: Store, observer: Observer, found: list[RoundRecord]) -> None:
         """Measure the case and store its record, adding it to those `found` before.
 
         The observer is told nothing of a case that is known to be skipped.
@@ -79,7 +79,8 @@ class Turn:
             observer.begin(self.heading)
         interrupt: KeyboardInterrupt | None = None
         try:
-            measured = self._known() or self._measure(pool, store, observer)
+            known = self.case.known
+            measured = self._ask(pool, store, observer) if known is None else Measured(known)
         except KeyboardInterrupt as error:
             interrupt = error
             measured = Measured(Outcome(status=Status.ERROR, error=str(error) or "interrupted (Ctrl-C)"))
@@ -91,12 +92,8 @@ class Turn:
             observer.end(record)
         if interrupt is not None:
             raise interrupt
-        return record
 
-    def _known(self) -> Measured | None:
-        return None if self.case.known is None else Measured(self.case.known)
-
-    def _measure(self, pool: Pool, store: Store, observer: Observer) -> Measured:
+    def _ask(self, pool: Pool, store: Store, observer: Observer) -> Measured:
         def watch(progress: Progress) -> None:
             self._keep(progress)
             self._give_up_if_lost()

@@ -5,23 +5,22 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from microbench.errors import UserError
 from microbench.records.progress import Heading, Place
-from microbench.records.record import SEARCH, RoundRecord, RunInfo, Status
+from microbench.records.record import RoundRecord, RunInfo
 from microbench.records.result import Result, load
 from microbench.records.store import Store
-from microbench.run.budget import Budget
 from microbench.run.case import Case
 from microbench.run.layers import expanded
-from microbench.run.order import Schedule, schedule_of
+from microbench.run.order import Order, Schedule, schedule_of
 from microbench.run.pool import Pool
 from microbench.run.requests import find_layers, find_place
 from microbench.run.resume import before, changed, matched, shown_as
-from microbench.run.round import Observer, Turn
+from microbench.run.round import Observer, Round
 from microbench.run.search import Search
 from microbench.system import cpus, machine
 
@@ -78,10 +77,15 @@ class Run:
         pool = Pool()
         try:
             cases = expanded(self._resolved(pool), lambda case: find_layers(case, pool))
-            if self.cases[0].config.experiment.search:
-                self._search(cases, pool)
-            else:
-                self._measure(*self._schedule(cases), pool)
+            is_search = self.cases[0].config.experiment.search
+            order: Order = self._search(cases) if is_search else self._schedule(cases)
+            last: Case | None = None
+            for turn, case in order.rounds():
+                if last is not None and (case.round != last.round or case.order == last.order):
+                    pool.close()
+                last = case
+                self._measure(case, turn, order, pool)
+            self.note = order.note or self.note
             return self.result
         finally:
             pool.close()
@@ -106,8 +110,8 @@ class Run:
             self._places[_where(case)] = places[_where(given)]
         return resolved
 
-    def _schedule(self, cases: Sequence[Case]) -> tuple[Schedule, set[tuple[int, int]]]:
-        """What to measure in which order, and which (place, round) of it are done already."""
+    def _schedule(self, cases: Sequence[Case]) -> Schedule:
+        """Return the rounds of the cases, without those that the run to complete has already."""
         there = load(self.store.path).records if self.completing and self.store.path.exists() else []
         earlier = before(there, machine.host_id())
         machines = {place.device: place.machine for place in self._places.values()}
@@ -115,7 +119,7 @@ class Run:
             self.note = f"The run that was there is of other software, and all is measured anew: {changes}."
             earlier = None
         if earlier is None:
-            return schedule_of(cases, secrets.randbelow(2**32)), set()
+            return schedule_of(cases, secrets.randbelow(2**32), self.records, self.budget)
         self.run_id = earlier.run_id
         placed, done = matched(cases, earlier)
         wanted = {case.order: case for case in placed}
@@ -125,80 +129,44 @@ class Run:
             for record in found.rounds.values()
             if record.case.order in wanted
         ]
-        schedule = schedule_of(placed, earlier.seed)
-        all_turns = len(schedule.turns())
-        self.note = f"{len(done)} of {all_turns} rounds were there already." if done else None
-        return schedule, done
+        schedule = schedule_of(placed, earlier.seed, self.records, self.budget, done)
+        self.note = f"{len(done)} of {schedule.total} rounds were there already." if done else None
+        return schedule
 
-    def _measure(self, schedule: Schedule, done: set[tuple[int, int]], pool: Pool) -> None:
-        """Measure every turn that is not done, and drop the others of a case that fails at its first."""
-        succeeded, failed = {order for order, _ in done}, set[int]()
-        turns, last = schedule.turns(), None
-        budget = Budget(self.budget if schedule.kind == "interleaved" else None)
-        for index, case in enumerate(turns):
-            if (case.order, case.round) in done or case.order in failed:
-                continue
-            if (last is None or case.round != last.round) and not budget.allows(case.round):
-                self.note = (
-                    f"{case.round} of {case.rounds} rounds: more would take too long. "
-                    f"measure.rounds={case.rounds} measures them all"
-                )
-                break
-            _renew(pool, last, case)
-            last = case
-            if self._take(case, index, len(turns), schedule, pool) is Status.OK:
-                succeeded.add(case.order)
-            elif case.order not in succeeded:
-                failed.add(case.order)
-
-    def _search(self, cases: Sequence[Case], pool: Pool) -> None:
-        """Measure what the search for the fastest of the cases asks for; the first is the baseline.
+    def _search(self, cases: Sequence[Case]) -> Search:
+        """Return the search for the fastest of the cases; the first is the baseline.
 
         Raises:
             UserError: the folder holds records already.
         """
         if self.store.written:
             raise UserError(f"{self.store.path} is there already: give a search a folder of its own.")
-        config = cases[0].config
-        schedule = schedule_of(cases, secrets.randbelow(2**32))
-        search = Search(
+        return Search(
             cases[0],
             cases[1:],
-            config.experiment.budget,
-            schedule.seed,
+            cases[0].config.experiment.budget,
+            schedule_of(cases, secrets.randbelow(2**32), self.records).seed,
             self.records,
             self._places[_where(cases[0])].emulated,
             self._startup,
         )
-        last = None
-        for index, case in enumerate(search.turns()):
-            _renew(pool, last, case)
-            last = case
-            self._take(case, index, None, replace(schedule, kind=SEARCH), pool)
 
-    def _take(self, case: Case, turn: int, turns: int | None, schedule: Schedule, pool: Pool) -> Status:
-        """Measure one round of a case, and say how it ended."""
+    def _measure(self, case: Case, turn: int, order: Order, pool: Pool) -> None:
+        """Measure one round of a case."""
         settings = [each for each in case.settings if each not in self._of_all]
         run = RunInfo(
             id=self.run_id,
             invocation=self.invocation,
             command=self.command,
             command_line=self.command_line,
-            schedule=schedule.kind,
-            schedule_seed=schedule.seed,
+            schedule=order.kind,
+            schedule_seed=order.seed,
         )
-        heading = Heading(case.config, settings, turn, turns, case.round, case.rounds)
+        heading = Heading(case.config, settings, turn, order.total, case.round, case.rounds)
         place = self._places[_where(case)]
-        record = Turn(case, place, heading, run).take(pool, self.store, self.observer, self.records)
-        return record.outcome.status
+        Round(case, place, heading, run).measure(pool, self.store, self.observer, self.records)
 
 
 def _where(case: Case) -> Where:
     """What a case's place depends on: its device, and the variables that its process is given."""
     return case.config.device.name, *sorted(case.config.env_set.items())
-
-
-def _renew(pool: Pool, last: Case | None, case: Case) -> None:
-    """Give a round servers of its own."""
-    if last is not None and (case.round != last.round or case.order == last.order):
-        pool.close()

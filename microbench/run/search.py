@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 
 from microbench.records.cases import CaseResult, cases_of
-from microbench.records.record import Outcome, RoundRecord, Status
+from microbench.records.record import SEARCH, Outcome, RoundRecord, Status
 from microbench.run.case import Case
 from microbench.run.patience import Patience
 from microbench.system import cpus
@@ -56,11 +56,18 @@ class Search:
     emulated: Collection[str] = ()
     startup: float = 0.0
     now: Callable[[], float] = time.monotonic
+    kind: str = field(init=False, default=SEARCH)
+    total: int | None = field(init=False, default=None)
+    note: str | None = field(init=False, default=None)
     _costs: dict[int, float] = field(init=False, default_factory=dict)
     _left_out: list[Case] = field(init=False, default_factory=list)
     _end: float = field(init=False)
 
-    def turns(self) -> Iterator[Case]:
+    def rounds(self) -> Iterator[tuple[int, Case]]:
+        """Yield each case with its round, behind its place among all."""
+        return enumerate(self._cases())
+
+    def _cases(self) -> Iterator[Case]:
         """Each case with its round, one at a time; last those that are not tried, with the reason."""
         self._end = self.now() + self.budget
         yield from self._timed(self.baseline)

@@ -1,4 +1,4 @@
-"""The order of a run's rounds. The runner's part in it is in `test_rounds`."""
+"""The order of a run's rounds, and how many a budget buys. The runner's part is in `test_rounds`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from fakes import FakeClock
 
 from microbench.config import Config
 from microbench.errors import UserError
+from microbench.records.record import Measured
+from microbench.run import order
 from microbench.run.case import Case
-from microbench.run.order import Schedule, check_agreed, schedule_of
+from microbench.run.order import Budget, Schedule, check_agreed, schedule_of
+from microbench.run.runner import Run
+
+from .support import OK, Scripted, Take, cases
 
 
 def case(order: int, rounds: int = 1, **settings: object) -> Case:
@@ -75,12 +81,12 @@ def test_the_cases_stay_what_they_are_but_for_their_round() -> None:
 @pytest.mark.parametrize("kind", ["interleaved", "sequential"])
 def test_a_schedule_has_the_kind_and_the_seed_of_its_cases(kind: str) -> None:
     cases = [case(0, schedule=kind, schedule_seed=7), case(1, schedule=kind, schedule_seed=7)]
-    assert schedule_of(cases, drawn=1) == Schedule(cases, kind, 7)
+    assert schedule_of(cases, drawn=1, records=()) == Schedule(cases, kind, 7)
 
 
 def test_a_seed_of_zero_is_one_that_is_given() -> None:
-    assert schedule_of([case(0, schedule_seed=0)], drawn=1).seed == 0
-    assert schedule_of([case(0)], drawn=1).seed == 1
+    assert schedule_of([case(0, schedule_seed=0)], drawn=1, records=()).seed == 0
+    assert schedule_of([case(0)], drawn=1, records=()).seed == 1
 
 
 @pytest.mark.parametrize(
@@ -98,8 +104,62 @@ def test_a_seed_of_zero_is_one_that_is_given() -> None:
 )
 def test_a_setting_of_the_run_cannot_be_swept_over(key: str, values: list[object], line: str) -> None:
     cases = [case(order, **{key: value}) for order, value in enumerate(values)]  # type: ignore[arg-type]
-    for check in (check_agreed, lambda found: schedule_of(found, drawn=1)):
+    for check in (check_agreed, lambda found: schedule_of(found, drawn=1, records=())):
         with pytest.raises(UserError) as caught:
             check(cases)
         assert str(caught.value) == line
     check_agreed(cases[:1] * 2)
+
+
+def rounds_of(seconds: float | None, takes: list[float]) -> int:
+    """How many of at most so many rounds are begun, each of which takes so long."""
+    clock = FakeClock()
+    budget = Budget(seconds, clock.now)
+    for number, each in enumerate(takes):
+        if not budget.allows(number):
+            return number
+        clock.advance(each)
+    return len(takes)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "takes", "rounds"),
+    [
+        (None, [1e6] * 6, 6),
+        (60.0, [8.0] * 6, 6),
+        (60.0, [16.0] * 6, 3),
+        (60.0, [16.0, 25.0, 16.0, 16.0], 2),  # a third may take as long as the second
+        (60.0, [26.0, 10.0, 10.0], 2),
+        (60.0, [50.0] * 6, 2),
+        (-5.0, [50.0] * 6, 2),
+    ],
+)
+def test_a_round_is_begun_that_is_likely_to_end_in_time_and_two_are_in_any_case(
+    seconds: float | None, takes: list[float], rounds: int
+) -> None:
+    assert rounds_of(seconds, takes) == rounds
+
+
+@pytest.mark.parametrize(("schedule", "rounds"), [("interleaved", [0, 0, 1, 1, 2, 2]), ("sequential", None)])
+def test_both_cases_of_a_run_have_the_rounds_that_its_budget_buys(
+    schedule: str, rounds: list[int] | None, take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One case after the other, the last would have none."""
+    clock, runs = FakeClock(), list[Run]()
+
+    def measured(batch: int, times: int) -> Measured:
+        clock.advance(5.0)
+        return OK
+
+    monkeypatch.setattr(order, "Budget", lambda seconds: Budget(seconds, clock.now))
+    measure = Run.measure
+    monkeypatch.setattr(Run, "measure", lambda self: runs.append(self) or measure(self))
+    planned = cases(1, 2, schedule=schedule, **{"measure.rounds": 6})
+    result = take(planned, Scripted(measured), budget=35.0)
+    (run,) = runs
+    if rounds is None:
+        assert (len(result.records), run.note) == (12, None)
+    else:
+        assert [record.round for record in result.records] == rounds
+        assert run.note == ("3 of 6 rounds: more would take too long. measure.rounds=6 measures them all")
+    assert result.ok

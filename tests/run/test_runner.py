@@ -15,6 +15,7 @@ import pytest
 from microbench import run as run_one
 from microbench import sweep
 from microbench.errors import StoppedError, UserError
+from microbench.records.peaks import Peaks
 from microbench.records.progress import Place, Progress, Watch
 from microbench.records.record import Machine, Measured, Role, RoundRecord, Series, WarningCode
 from microbench.records.result import load
@@ -253,6 +254,13 @@ def test_what_happened_once_is_kept_of_a_worker_that_dies_and_is_not_taken_for_s
 def test_samples_of_one_case_do_not_get_into_the_next(take: Take) -> None:
     records = take(cases(1, 2), Workers([times_out, lambda watch: failed()])).records
     assert [samples_of(record) for record in records] == [{"inference": [0.25, 0.5]}, {}]
+
+
+def test_peaks_that_were_measured_before_the_run_are_in_its_records(take: Take) -> None:
+    (case,) = cases(1)
+    peaks = Peaks(fp32=1e9, bf16=None, fp32_by="conv", bf16_by="", bandwidths=((1, 1e9),), call_seconds=1e-6)
+    (record,) = take([replace(case, peaks=peaks)], Scripted()).records
+    assert record.outcome.peaks == peaks
 
 
 def test_an_interrupt_stores_what_was_measured_and_goes_on_up(take: Take, tmp_path: Path) -> None:

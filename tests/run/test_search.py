@@ -62,7 +62,7 @@ class Machine:
             ways[0], ways[1:], budget, 0, self.records, self.emulated, self.startup, lambda: self.clock
         )
         last = 0
-        for case in search.turns():
+        for _, case in search.rounds():
             self.cases.append(case)
             if case.known is not None:
                 self.records.append(record_of(case=case, outcome=case.known))
