@@ -1,4 +1,4 @@
-"""WHERE it runs: one module a device, each with a class `Device`. Nothing else asks which device it is."""
+"""WHERE it runs: one module per device, each with a class `Device`. Nothing else asks which device it is."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from microbench.errors import UserError
 from microbench.measure.experiment import Clock
 
 PRECISIONS = ("fp32", "bf16", "fp16", "amp_bf16", "amp_fp16")
-"""The precisions that torch computes in on most devices."""
+"""The precisions that torch supports on most devices."""
 
-UNKNOWN_CACHE = 64 * 2**20  # bytes to assume of the last level of cache where nothing tells
+UNKNOWN_CACHE = 64 * 2**20  # bytes of last-level cache to assume if unknown
 
 
 class MemoryMeter(Protocol):
-    """Measures a peak of memory over the level at its making."""
+    """Measures peak memory above the level at its creation."""
 
     def peak(self) -> int | None:
-        """Return the bytes so far; None where the device cannot tell."""
+        """Return the bytes so far; None if the device cannot tell."""
         ...
 
     def paused(self) -> AbstractContextManager[None]:
-        """Leave out what is used, and freed again, while the context lasts."""
+        """Leave out memory that is used and freed again within the context."""
         ...
 
 
 class EnergyMeter(Protocol):
-    """Measures the energy that a device takes between entering and leaving it, as a context manager.
+    """A context manager that measures the energy a device uses within it.
 
-    Everything that ran on the device meanwhile is in it.
+    Everything that runs on the device meanwhile is included.
     """
 
     def __enter__(self) -> Self: ...
@@ -49,17 +49,17 @@ class EnergyMeter(Protocol):
 
     @property
     def joules(self) -> float | None:
-        """What was measured, once it has ended; None where the device cannot tell."""
+        """The energy in joules, once it has ended; None if the device cannot tell."""
         ...
 
 
 @dataclass(frozen=True)
 class Level:
-    """How much memory was allocated at a note, over the level at the ledger's beginning, in bytes.
+    """The memory allocated at a note, above the level at the ledger's beginning, in bytes.
 
     Attributes:
-        allocated: at the note; below 0 where more has been freed than allocated.
-        peak: the most since the note before, both ends included.
+        allocated: at the note; below 0 if more has been freed than allocated.
+        peak: the most since the previous note, both ends included.
     """
 
     allocated: int
@@ -67,9 +67,9 @@ class Level:
 
 
 class Ledger(Protocol):
-    """Follows how much memory is allocated between entering and leaving it, as a context manager.
+    """A context manager that tracks allocated memory.
 
-    The level is 0 where it is entered, which raises a UserError where memory cannot be followed just now.
+    The level is 0 on entry, which raises a UserError if memory cannot be tracked just now.
     """
 
     def __enter__(self) -> Self: ...
@@ -79,11 +79,11 @@ class Ledger(Protocol):
     ) -> None: ...
 
     def note(self) -> None:
-        """Ask for the level at this point in time."""
+        """Request the level at this point in time."""
         ...
 
     def levels(self) -> list[Level]:
-        """Return the levels in the order of the notes; after the end only."""
+        """Return the levels in the order of the notes; only after the end."""
         ...
 
 
@@ -104,7 +104,7 @@ class Unmeasured:
         pass
 
     def peak(self) -> int | None:
-        """Unknown."""
+        """Return None: unknown."""
         return None
 
     def paused(self) -> AbstractContextManager[None]:
@@ -116,18 +116,18 @@ class Unmeasured:
         self._notes += 1
 
     def levels(self) -> list[Level]:
-        """Zeros, as many as there were notes."""
+        """Return zeros, one per note."""
         return [Level(0, 0)] * self._notes
 
 
 class Device:
-    """A device to run on: the base of each module's `Device`, which overrides what it knows better.
+    """A device to run on: the base class of each module's `Device`.
 
     Attributes:
         name: its name as an option.
-        clock: what times are read on.
-        precisions: those that torch computes in on it.
-        preference: `device=auto` takes the usable one of the highest.
+        clock: the clock that times are read on.
+        precisions: the precisions that torch supports on it.
+        preference: `device=auto` takes the usable device with the highest.
     """
 
     name: str
@@ -136,19 +136,19 @@ class Device:
     preference: int = 1
 
     def unusable(self) -> str | None:
-        """Say why it cannot be used here, and what would help; None if it can."""
+        """Return why it cannot be used here, and what would help; None if it can."""
         return None
 
     def torch_device(self) -> torch.device:
-        """Return where tensors go; by default torch's device of the same name."""
+        """Return torch's device for tensors; by default the one of the same name."""
         return torch.device(self.name)
 
     @contextmanager
     def prepared(self, config: Config) -> Iterator[None]:
-        """Set the device's state for a case; put back what was there before.
+        """Set the device's state for a case, and restore it afterwards.
 
         Raises:
-            UserError: the case sets what this device does not have.
+            UserError: the case sets an option that this device does not have.
         """
         if not config.device.mkldnn:
             raise UserError(
@@ -157,24 +157,24 @@ class Device:
         yield
 
     def cache(self) -> int:
-        """Return the bytes of the device's last level of cache, assumed where it does not say."""
+        """Return the bytes of the device's last-level cache; an assumption if unknown."""
         return UNKNOWN_CACHE
 
     def evicting_bytes(self) -> int:
-        """Return how much memory to rewrite to drive everything else out of the device's caches."""
+        """Return the bytes of memory to rewrite to evict everything else from the device's caches."""
         return 2 * self.cache()
 
     def evictor(self) -> Callable[[], object]:
-        """Allocate the memory that a call of what is returned rewrites, to evict the device's caches."""
+        """Return a function that evicts the device's caches by rewriting memory, allocated here."""
         buffer = torch.zeros(self.evicting_bytes() // 4, dtype=torch.float32, device=self.torch_device())
         return partial(buffer.add_, 1.0)
 
     def memory(self) -> MemoryMeter:
-        """Start to measure a peak of memory."""
+        """Start to measure peak memory."""
         return Unmeasured()
 
     def ledger(self) -> Ledger:
-        """Return what follows memory from note to note."""
+        """Return a ledger of the device's memory."""
         return Unmeasured()
 
     def energy(self) -> EnergyMeter:
@@ -182,16 +182,16 @@ class Device:
         return Unmeasured()
 
     def activities(self) -> Collection[ProfilerActivity]:
-        """Return what torch's profiler is to look at."""
+        """Return the activities that torch's profiler records."""
         return (ProfilerActivity.CPU,)
 
     def describe(self) -> dict[str, str | int | float | None]:
-        """Return what the records' `env_*` fields say of it, without that prefix."""
+        """Return the records' `env_*` fields on the device, without that prefix."""
         return {}
 
 
 def open_device(name: str) -> Device:
-    """Return the device of that name; for `auto` the usable one that is preferred.
+    """Return the device of a name; for `auto`, the preferred usable one.
 
     Raises:
         UserError: no such device, or it cannot be used here.
@@ -206,13 +206,13 @@ def open_device(name: str) -> Device:
 
 
 def find(name: str) -> Device:
-    """Return the device of that name, usable or not."""
+    """Return the device of a name, usable or not."""
     device: Device = registry.find("devices", name).Device()
     return device
 
 
 def fp32_products() -> Mapping[str, str]:
-    """Return in what precision each library may compute products in fp32: in full, or in TF32 or bf16."""
+    """Return the precision in which each library may compute fp32 products: full fp32, TF32 or bf16."""
     backends: Any = torch.backends
     return {
         "cuda_products": backends.cuda.matmul.fp32_precision,

@@ -22,7 +22,7 @@ from microbench.system.energy import Meter
 from microbench.system.process import PeakMemory
 
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
-"""Variables that keep libraries from instructions that the CPU has."""
+"""Environment variables that keep libraries from using instructions that the CPU has."""
 
 
 class HostClock:
@@ -39,12 +39,12 @@ class HostClock:
 
 
 class ProfiledLedger:
-    """Follows what torch allocates on the host, by its profiler's record of every allocation.
+    """Tracks torch's allocations on the host, from its profiler's record of every allocation.
 
-    Counted is what passes through torch's CPU allocator, to the byte: not what libraries such as oneDNN take
-    for themselves, nor how many pages the system has handed out for it. Memory that was allocated before the
-    beginning is not known to the profiler, and its being freed is not counted; nor are allocations of threads
-    that the work starts by itself.
+    It counts what passes through torch's CPU allocator, to the byte, but not what libraries such as oneDNN
+    allocate themselves, nor the pages that the system has handed out. Memory that was allocated before the
+    beginning is unknown to the profiler, so that its release is not counted; neither are allocations by
+    threads that the work starts itself.
     """
 
     NOTE = "microbench.note"
@@ -53,13 +53,13 @@ class ProfiledLedger:
         self._profile = profile(profile_memory=True)
         self._note = _RecordFunctionFast(
             self.NOTE
-        )  # unlike record_function, no operator to be seen or traced
+        )  # unlike record_function, not an operator that would be seen or traced
 
     def __enter__(self) -> ProfiledLedger:
         """Begin to record.
 
         Raises:
-            UserError: torch's profiler is running, and there can be but one.
+            UserError: torch's profiler is already running, and there can be only one.
         """
         if torch._C._autograd._profiler_enabled():
             raise UserError(
@@ -77,12 +77,12 @@ class ProfiledLedger:
         self._profile.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
     def note(self) -> None:
-        """Leave a mark in the record: a microsecond's work."""
+        """Leave a mark in the record, which takes a microsecond."""
         with self._note:
             pass
 
     def levels(self) -> list[Level]:
-        """Evaluate the record; takes some microseconds an allocation."""
+        """Evaluate the record, which takes a few microseconds per allocation."""
         results = self._profile.kineto_results
         assert results is not None, "the ledger has not ended"
         return levels_between(_changes(results.experimental_event_tree()))
@@ -103,8 +103,8 @@ def _silent_profiler() -> Iterator[None]:
 
 
 def _changes(roots: Iterable[_ProfilerEvent]) -> Iterator[int | None]:
-    """Yield by how many bytes each recorded event changes the level, in order of time; None is a note."""
-    sizes: dict[int, int] = {}  # of what lies at an address
+    """Yield each recorded event's change of the level in bytes, in order of time; None is a note."""
+    sizes: dict[int, int] = {}  # size by address
     for event in sorted(_walk(roots), key=lambda each: each.start_time_ns):
         fields = event.typed[1]
         if event.name == ProfiledLedger.NOTE:
@@ -116,7 +116,7 @@ def _changes(roots: Iterable[_ProfilerEvent]) -> Iterator[int | None]:
 
 
 def _walk(roots: Iterable[_ProfilerEvent]) -> Iterator[_ProfilerEvent]:
-    """Yield all events of a tree, however deep."""
+    """Yield all events of a tree."""
     waiting = list(roots)
     while waiting:
         event = waiting.pop()
@@ -125,7 +125,7 @@ def _walk(roots: Iterable[_ProfilerEvent]) -> Iterator[_ProfilerEvent]:
 
 
 def levels_between(changes: Iterable[int | None]) -> list[Level]:
-    """Return the level at each None among changes of it, and the peak since the one before."""
+    """Return the level at each None among its changes, and the peak since the previous None."""
     found = []
     level = peak = 0
     for change in changes:
@@ -149,7 +149,7 @@ class Device(devices.Device):
 
     @contextmanager
     def prepared(self, config: Config) -> Iterator[None]:
-        """Let torch use oneDNN, or not."""
+        """Switch torch's use of oneDNN on or off."""
         onednn: Any = torch.backends.mkldnn
         before, onednn.enabled = onednn.enabled, config.device.mkldnn
         try:
@@ -158,7 +158,7 @@ class Device(devices.Device):
             onednn.enabled = before
 
     def cache(self) -> int:
-        """Return the bytes of the last level of cache of the CPUs it may use."""
+        """Return the bytes of the usable CPUs' last-level cache."""
         return cpus.last_level_cache() or super().cache()
 
     def memory(self) -> PeakMemory:
@@ -166,7 +166,7 @@ class Device(devices.Device):
         return PeakMemory()
 
     def ledger(self) -> ProfiledLedger:
-        """Follow torch's allocations on the host."""
+        """Track torch's allocations on the host."""
         return ProfiledLedger()
 
     def energy(self) -> Meter:
@@ -174,6 +174,6 @@ class Device(devices.Device):
         return Meter()
 
     def describe(self) -> dict[str, str | int | float | None]:
-        """Name the widest vector instructions that torch uses, and what limits those of the libraries."""
+        """Return the widest vector instructions that torch uses, and the limits on those of libraries."""
         limits = " ".join(f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name))
         return {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "cpu_limits": limits or None}

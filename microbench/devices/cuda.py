@@ -19,9 +19,9 @@ Answer = TypeVar("Answer")
 
 
 class EventClock:
-    """CUDA events on the current stream: time as it passes there, gaps between kernels included.
+    """CUDA events on the current stream: its time, including gaps between kernels.
 
-    Events are used again, because the first recording of one creates it, which takes time.
+    Events are reused, because the first recording of an event creates it, which takes time.
     """
 
     name = "cuda_event"
@@ -51,7 +51,7 @@ def _event() -> torch.cuda.Event:
 
 
 class AllocatorPeak:
-    """Peak memory of the caching allocator over the level at the meter's making, in bytes."""
+    """Peak memory of the caching allocator above the level at the meter's creation, in bytes."""
 
     def __init__(self) -> None:
         torch.cuda.synchronize()
@@ -73,17 +73,17 @@ class AllocatorPeak:
 
 
 class AllocatorLedger:
-    """Follows what the caching allocator has handed out, by its own counters.
+    """Tracks the caching allocator's allocations, by its own counters.
 
-    They change when a tensor is made or dropped on the host, so the GPU need not be waited for. Each note
-    begins a peak of its own: an `AllocatorPeak` of the same time would miss what came before.
+    They change when a tensor is created or freed on the host, so that there is no need to wait for the GPU.
+    Each note resets the peak: an `AllocatorPeak` used at the same time would miss earlier peaks.
     """
 
     def __init__(self) -> None:
         self._levels: list[Level] = []
 
     def __enter__(self) -> AllocatorLedger:
-        """Begin."""
+        """Begin to track."""
         self._start = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         return self
@@ -91,7 +91,7 @@ class AllocatorLedger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Do nothing: nothing is left to end."""
+        """Do nothing: there is nothing to end."""
 
     def note(self) -> None:
         """Read the counters."""
@@ -100,29 +100,29 @@ class AllocatorLedger:
         self._levels.append(Level(allocated - self._start, peak - self._start))
 
     def levels(self) -> list[Level]:
-        """Return what the counters said."""
+        """Return the levels that were read."""
         return list(self._levels)
 
 
 class CountedEnergy:
-    """Measures the energy of the current device, board and memory included, by its own counter.
+    """Measures the energy of the current device, including board and memory, by its own counter.
 
-    That moves some tens of times a second: what is measured should last a second or more. GPUs before Volta
-    and parts of a GPU (MIG) have none.
+    The counter is updated some tens of times per second: a measurement should last a second or more. GPUs
+    before Volta and parts of a GPU (MIG) have none.
 
-    NVIDIA's management library is open from before the first reading until after the last: opening it takes
-    long where there are several GPUs, and what the GPU takes meanwhile is not the work's.
+    NVIDIA's management library stays open from before the first reading until after the last: with several
+    GPUs, opening it takes long, and the energy used meanwhile is not the work's.
     """
 
     def __init__(self) -> None:
         self._library = ExitStack()
-        self._handle: Any = None  # of the GPU, while the library is open
+        self._handle: Any = None  # the GPU's handle, while the library is open
         self._before: int | None = None
         self._after: int | None = None
 
     def __enter__(self) -> CountedEnergy:
-        """Begin, once the GPU has done what it was given before."""
-        torch.cuda.synchronize()  # may raise what went wrong before, and leave no library open
+        """Begin, once the GPU has finished its earlier work."""
+        torch.cuda.synchronize()  # may raise an earlier error; the library must not stay open then
         self._handle = _answer(self._found)
         self._before, self._after = self._millijoules(), None
         return self
@@ -130,7 +130,7 @@ class CountedEnergy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End, once the GPU has done what it was given."""
+        """End, once the GPU has finished its work."""
         try:
             self._after = self._millijoules()
         finally:
@@ -139,8 +139,7 @@ class CountedEnergy:
     def _found(self) -> Any:
         """Return the current device's handle.
 
-        NVML numbers all GPUs and torch those that it may see (CUDA_VISIBLE_DEVICES): their UUIDs tell them
-        apart.
+        NVML numbers all GPUs, torch only the visible ones (CUDA_VISIBLE_DEVICES): they are matched by UUID.
         """
         import pynvml
 
@@ -159,7 +158,7 @@ class CountedEnergy:
 
     @property
     def joules(self) -> float | None:
-        """What was measured; None where the GPU has no counter."""
+        """The energy in joules; None if the GPU has no counter."""
         return None if self._before is None or self._after is None else (self._after - self._before) * 1e-3
 
 
@@ -174,7 +173,7 @@ class Device(devices.Device):
         self.clock = EventClock()
 
     def unusable(self) -> str | None:
-        """Say that torch has no CUDA, or finds no GPU."""
+        """Return that torch has no CUDA, or finds no GPU; None if it does."""
         if torch.version.cuda is None:
             return "this torch is built without CUDA; install one built with it, or use device=cpu"
         if not torch.cuda.is_available():
@@ -182,12 +181,12 @@ class Device(devices.Device):
         return None
 
     def torch_device(self) -> torch.device:
-        """Return where tensors go."""
+        """Return torch's current CUDA device."""
         return torch.device("cuda", torch.cuda.current_device())
 
     @contextmanager
     def prepared(self, config: Config) -> Iterator[None]:
-        """Let fp32 products be full ones, or TF32 where that is the precision."""
+        """Compute fp32 products in full, or in TF32 if that is the precision."""
         cudnn: Any = torch.backends.cudnn
         backends: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
         before = [backend.fp32_precision for backend in backends]
@@ -205,11 +204,11 @@ class Device(devices.Device):
         return int(torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size)
 
     def memory(self) -> AllocatorPeak:
-        """Measure what the caching allocator has handed out."""
+        """Measure the caching allocator's peak."""
         return AllocatorPeak()
 
     def ledger(self) -> AllocatorLedger:
-        """Follow the caching allocator."""
+        """Track the caching allocator."""
         return AllocatorLedger()
 
     def energy(self) -> CountedEnergy:
@@ -217,11 +216,11 @@ class Device(devices.Device):
         return CountedEnergy()
 
     def activities(self) -> Collection[ProfilerActivity]:
-        """Look at the GPU too."""
+        """Include the GPU's activity."""
         return (ProfilerActivity.CPU, ProfilerActivity.CUDA)
 
     def describe(self) -> dict[str, str | int | float | None]:
-        """Name the GPU, its memory in bytes, its driver and CUDA's version."""
+        """Return the GPU's name, its memory in bytes, its driver and CUDA's version."""
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         return {
             "gpu": properties.name,
@@ -243,7 +242,7 @@ def _driver() -> str | None:
 
 @contextmanager
 def _nvml() -> Iterator[None]:
-    """NVIDIA's management library, open."""
+    """Keep NVIDIA's management library open."""
     import pynvml
 
     pynvml.nvmlInit()
@@ -254,7 +253,7 @@ def _nvml() -> Iterator[None]:
 
 
 def _answer(question: Callable[[], Answer]) -> Answer | None:
-    """Ask NVIDIA's management library; None where it cannot answer."""
+    """Query NVIDIA's management library; None if it cannot answer."""
     import pynvml
 
     try:

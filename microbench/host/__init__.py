@@ -1,1 +1,1 @@
-"""The process on its host: CPUs, threads, memory allocator. What the cases of any device share."""
+"""The process on its host: CPUs, threads, memory allocator. Shared by the cases of all devices."""

@@ -1,4 +1,4 @@
-"""Which CPUs a process may run on. No torch."""
+"""The CPUs that a process may run on. No torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from microbench.system import cpus
 
 
 def chosen(affinity: Any, threads: int) -> set[int] | None:
-    """Return the CPUs that an option means; None to leave them as they are.
+    """Return the CPUs that the option selects; None to leave them as they are.
 
     Args:
-        affinity: `none`; `compact` for one CPU of each of as many cores as there are threads, neighbours
-            first; or a list of CPUs.
-        threads: threads of an operation.
+        affinity: `none`; `compact` (one CPU on each of as many neighbouring cores as there are threads); or a
+            list of CPUs.
+        threads: threads per operation.
 
     Raises:
         UserError: this process may not use one of the CPUs.
@@ -36,7 +36,7 @@ def chosen(affinity: Any, threads: int) -> set[int] | None:
 
 @contextmanager
 def bound(affinity: Any, threads: int) -> Iterator[None]:
-    """Bind this process, and the threads it starts from now on, to the CPUs that an option means.
+    """Bind this process, and the threads it starts from now on, to the CPUs that the option selects.
 
     Raises:
         SkippedError: this system cannot bind processes to CPUs.

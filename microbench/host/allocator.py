@@ -1,7 +1,7 @@
-"""The memory allocator of the host: the C library's, as it is or with its thresholds raised, or another.
+"""The host's memory allocator: the C library's, with or without raised thresholds, or another.
 
-A large allocation that the C library returns to the kernel at its release costs a page fault for every 4 KiB
-at the next one: more than a layer's arithmetic. No torch.
+By default, the C library returns large allocations to the kernel when they are freed, so that the next one
+costs a page fault per 4 KiB: more than a layer's arithmetic. No torch.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ LIBRARIES = {
     "jemalloc": ("jemalloc",),
     "tcmalloc": ("tcmalloc_minimal", "tcmalloc"),
 }
-"""The libraries of each allocator that is loaded before the C library, best first, without `lib`."""
+"""The libraries of each allocator that is preloaded, best first, without `lib`."""
 
 PACKAGES = {
     "jemalloc": ("libjemalloc2", "jemalloc"),
     "tcmalloc": ("libtcmalloc-minimal4", "gperftools"),
 }
-"""What installs them: Debian's package and conda's."""
+"""The packages that contain them: Debian's and conda's."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
-KEPT = 2**31 - 1  # bytes of free memory to keep: the most that mallopt can be told
-SHARED = 2**30  # bytes; smaller allocations come from memory that is kept
+KEPT = 2**31 - 1  # bytes of free memory to keep: the most that mallopt accepts
+SHARED = 2**30  # bytes; smaller allocations come from kept memory
 
 
 def variables(name: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment variables that an allocator needs before a process starts.
 
-    What the process would preload in its `environment` is preloaded too, but for other allocators.
+    Libraries that `environment` preloads are kept, except other allocators.
 
     Raises:
         SkippedError: its library is not installed.
@@ -59,7 +59,7 @@ def variables(name: str, environment: Mapping[str, str] = os.environ) -> dict[st
 
 @cache
 def find(name: str) -> str | None:
-    """Find the library of an allocator: this environment's, else the system's; None if there is none."""
+    """Find an allocator's library: this environment's, otherwise the system's; None if there is none."""
     if not sys.platform.startswith("linux"):
         return None
     for library in LIBRARIES[name]:
@@ -70,10 +70,10 @@ def find(name: str) -> str | None:
 
 
 def tune() -> None:
-    """Have the C library keep the memory that is released, instead of giving it back to the kernel.
+    """Make the C library keep freed memory instead of returning it to the kernel.
 
-    It raises the thresholds above which memory is mapped apart and trimmed: mallopt(3). It works at any time,
-    and there is no way back.
+    This raises the thresholds above which memory is mapped separately and trimmed: mallopt(3). It works at
+    any time, and cannot be undone.
 
     Raises:
         SkippedError: the C library is not glibc.

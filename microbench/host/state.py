@@ -1,4 +1,4 @@
-"""The state of the process that a case asks for, set and put back."""
+"""The process state of a case: set, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from microbench.system import cpus, machine
 
 @contextmanager
 def prepared(config: Config, threads: int) -> Iterator[Process]:
-    """Set affinity, allocator, denormals and threads; yields them as they turned out.
+    """Set affinity, allocator, denormals and threads; yield the values that took effect.
 
-    All is put back but a tuned allocator and the number of inter-op threads, which torch lets be set once.
+    All are restored except a tuned allocator and the number of inter-op threads, which can be set only once.
 
     Raises:
         UserError, SkippedError: this process cannot be brought into that state.
@@ -31,7 +31,7 @@ def prepared(config: Config, threads: int) -> Iterator[Process]:
 
 
 def turned_out(tuned: bool) -> Process:
-    """What this process runs with."""
+    """Return the settings that this process runs with."""
     return Process(
         allocator=machine.allocator() + (", tuned" if tuned else ""),
         threads=torch.get_num_threads(),
@@ -42,11 +42,11 @@ def turned_out(tuned: bool) -> Process:
 
 
 def set_allocator(name: str) -> None:
-    """Tune the C library's allocator, or see that the one that is asked for serves this process.
+    """Tune the C library's allocator, or check that this process uses the requested one.
 
     Raises:
-        SkippedError: the C library's allocator cannot be tuned, or does not serve this process.
-        UserError: it is to be another that this process was not started with.
+        SkippedError: the C library's allocator cannot be tuned, or this process does not use it.
+        UserError: this process was not started with the requested allocator.
     """
     found = machine.allocator()
     if name == "tuned":
@@ -63,7 +63,7 @@ def set_allocator(name: str) -> None:
 
 
 def set_interop_threads(threads: int | None) -> None:
-    """Let so many operations run side by side; None leaves torch's default.
+    """Set how many operations may run concurrently; None leaves torch's default.
 
     Raises:
         UserError: this process has started its threads already, with another number.
@@ -80,7 +80,7 @@ def set_interop_threads(threads: int | None) -> None:
 
 @contextmanager
 def threads_set(threads: int) -> Iterator[None]:
-    """Let torch's operations on the CPU use so many threads."""
+    """Set the number of threads per operation of torch on the CPU."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -109,6 +109,6 @@ def denormals_flushed(wanted: bool) -> Iterator[None]:
 
 
 def flushes_denormals() -> bool:
-    """Try whether a denormal number counts as zero here."""
+    """Return whether a denormal number counts as zero here."""
     denormal = torch.full((1,), torch.finfo(torch.float64).tiny / 4, dtype=torch.float64)
     return bool((denormal * 1.0).item() == 0.0)

@@ -1,1 +1,1 @@
-"""HOW PRECISELY: what to sample, when to stop, and what the samples say. Pure: no torch."""
+"""HOW PRECISELY: sampling, stopping rule, warm-up and warnings. Pure: no torch."""

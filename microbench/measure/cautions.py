@@ -1,4 +1,4 @@
-"""What is doubtful about the samples of a case, and what to do about it. The codes: docs/warnings.md."""
+"""Warnings on the samples of a case, each with a remedy. The codes: docs/warnings.md."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from microbench.records.record import BenchmarkWarning, Process, Series, Summary
 from microbench.stats.modality import two_speeds
 
 DRIFT_TOLERANCE = 0.05  # of the median, from the first sample to the last
-DRIFT_CHANCE = 0.001  # of a trend as strong by chance; a sweep of a hundred cases has some hundred series
+DRIFT_CHANCE = 0.001  # probability of such a trend by chance; a sweep of 100 cases has hundreds of series
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a case's options ask of its measurement.
+    """The options of a case that its warnings refer to.
 
     Attributes:
         rel_ci: half-width of the median's interval, relative to the median.
         max_warmup: longest time to warm up, in seconds.
-        rounds: fresh processes to measure it in.
+        rounds: the number of fresh processes that measure it.
     """
 
     rel_ci: float
@@ -31,12 +31,12 @@ class Wanted:
 def cautions(
     warmup: Warmup, main: Sequence[Series], wanted: Wanted, finite: bool
 ) -> Iterator[BenchmarkWarning]:
-    """The warnings on what was sampled of a case: at most one of each code.
+    """Yield the warnings on a case's samples: at most one of each code.
 
     Args:
-        warmup: what the warm-up took.
+        warmup: the warm-up's steps.
         main: the main phases' series, summarized.
-        wanted: what was asked for. The interval within a process matters only where there is one process.
+        wanted: the case's options. The interval within a process matters only if there is just one process.
         finite: whether no output and no loss holds NaN or Inf.
     """
     summaries = {series.phase: series.summary for series in main if series.summary is not None}
@@ -72,12 +72,12 @@ def cautions(
 
 @dataclass(frozen=True)
 class Changes:
-    """What the calls of a case change, so that one is not the next.
+    """The state that the calls of a case change, so that calls are not alike.
 
     Attributes:
-        inputs: they change the inputs, which are not given back.
-        given_back_over: how many calls go by between two times that changed inputs are given back.
-        state: the parameters and buffers that they change although they only infer.
+        inputs: they change the inputs, which are not restored.
+        given_back_over: the number of calls after which changed inputs are restored.
+        state: the parameters and buffers that they change although this is inference.
     """
 
     inputs: bool = False
@@ -86,7 +86,7 @@ class Changes:
 
 
 def not_repeatable(changes: Changes) -> Iterator[BenchmarkWarning]:
-    """A warning where the work of a call is not the work of the first."""
+    """Yield a warning if the work of a call is not that of the first."""
     texts = []
     if changes.inputs:
         texts.append("its calls change their inputs, and work on other numbers each time")
@@ -104,11 +104,11 @@ def not_repeatable(changes: Changes) -> Iterator[BenchmarkWarning]:
 
 
 def other_threads(asked: Mapping[str, int | None], used: Process) -> Iterator[BenchmarkWarning]:
-    """A warning where a case did not run with the threads that it was to.
+    """Yield a warning if a case did not run with the requested threads.
 
     Args:
-        asked: by an option, the number; None where torch's default was to be.
-        used: the process as it was once the case was sampled.
+        asked: for each option, the requested number; None for torch's default.
+        used: the process's settings after the case was sampled.
     """
     texts = [
         f"{getattr(used, option)} ran instead of {option}={number}"
@@ -143,9 +143,9 @@ def _of_intervals(main: dict[str, Summary], rel_ci: float) -> Iterator[Benchmark
 
 
 def _drifts(summary: Summary) -> bool:
-    """Whether there is a trend, and it is worth a word.
+    """Return whether there is a trend that is worth a warning.
 
-    The interval is no measure of it: a trend makes samples depend on each other, and the interval wide.
+    The interval does not tell: a trend makes samples depend on each other, which widens the interval.
     """
     if summary.drift is None or summary.drift_p is None:
         return False

@@ -1,4 +1,4 @@
-"""What disturbed a case while it was sampled, and what to do about it. The codes: docs/warnings.md."""
+"""Warnings on what disturbed a case while it was sampled, each with a remedy. The codes: docs/warnings.md."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from microbench.records.record import BenchmarkWarning, Readings, WarningCode
 
-LEAST_SECONDS = 0.05  # of what the kernel counts in hundredths: fewer than five say nothing of a rate
-WAITED = 0.05  # seconds a second: what the times may be too long by
+LEAST_SECONDS = 0.05  # the kernel counts in hundredths: fewer than five say nothing about a rate
+WAITED = 0.05  # seconds per second by which times may be too long
 STOLEN = 0.02  # of the time
 THROTTLED = 0.01  # seconds a second
 FAULTS_SHARE = 0.2  # of the CPU time
@@ -16,16 +16,16 @@ FAULTS_SHARE = 0.2  # of the CPU time
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a case ran in.
+    """The environment that a case ran in.
 
     Attributes:
-        threads: threads of an operation.
-        cpus: how many CPUs the process may use.
-        quota: how many CPUs' worth of time its control groups grant it; None without a limit.
-        allocator: the memory allocator, by its name; `, tuned` after it where it keeps what is released.
-        governors: what chooses the clock rate of these CPUs; empty where it is not told.
-        boosts: whether the clock rate may rise above the nominal one; None where it is not told.
-        on_battery: whether a battery is being used up; None where it is not told.
+        threads: threads per operation.
+        cpus: number of CPUs that the process may use.
+        quota: CPU time that its control groups grant it, in CPUs; None without a limit.
+        allocator: the memory allocator's name, followed by `, tuned` if it keeps freed memory.
+        governors: the frequency governors of these CPUs; empty if unknown.
+        boosts: whether the clock rate may rise above the nominal one; None if unknown.
+        on_battery: whether a battery is discharging; None if unknown.
     """
 
     threads: int
@@ -38,9 +38,9 @@ class Surroundings:
 
 
 def disturbances(readings: Readings, around: Surroundings) -> Iterator[BenchmarkWarning]:
-    """The warnings on what disturbed a case: at most one of each code.
+    """Yield the warnings on what disturbed a case: at most one of each code.
 
-    Those on the machine alone have the same text in each round: a report then says them once.
+    Warnings on the machine alone have the same text in each round, so that a report shows them once.
     """
     yield from _oversubscribed(around)
     yield from _foreign_load(readings, around)
@@ -57,7 +57,7 @@ def disturbances(readings: Readings, around: Surroundings) -> Iterator[Benchmark
 
 
 def _foreign_load(readings: Readings, around: Surroundings) -> Iterator[BenchmarkWarning]:
-    """Threads waited for a CPU, and others used one: threads that wait for each other are no foreign load."""
+    """Warn if threads waited for a CPU that others used: waiting for each other is not foreign load."""
     waited, foreign = readings.run_delay, readings.foreign_cpus
     if waited is None or foreign is None or foreign * readings.sampling_seconds < LEAST_SECONDS:
         return
@@ -120,7 +120,7 @@ def _page_faults(readings: Readings, around: Surroundings) -> Iterator[Benchmark
 
 
 def _how_to_keep(allocator: str) -> str:
-    """What keeps released memory, or makes its pages larger, where the allocator is this."""
+    """Return what keeps released memory, or makes its pages larger, where the allocator is this."""
     if allocator.startswith("glibc") and not allocator.endswith(", tuned"):
         return "try allocator=tuned"
     if allocator.startswith("jemalloc"):

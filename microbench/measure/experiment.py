@@ -1,4 +1,4 @@
-"""What a mode gives to the sampler, and the clock that a device gives to it."""
+"""The sampler's inputs: a mode's experiment, and a device's clock."""
 
 from __future__ import annotations
 
@@ -7,58 +7,58 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Mark = Any
-"""A point in time as the device's clock notes it: a count of nanoseconds, a CUDA event."""
+"""A point in time on the device's clock: a count of nanoseconds, or a CUDA event."""
 
 Marker = Callable[[], Mark]
 
 Step = Callable[[Marker, int], Sequence[Mark]]
-"""One observation: do the work of so many calls and return the marks set at the phases' borders."""
+"""Makes one observation: does the work of that many calls and returns the marks at the phases' borders."""
 
 
 Burst = Callable[[int, int], Sequence[Sequence[Mark]]]
-"""As many observations of so many calls as the second number says, without a break between them."""
+"""Makes several observations without a break: takes the calls per observation, and their number."""
 
 
 class Clock(Protocol):
     """A device's clock.
 
     Attributes:
-        name: what the records call it.
-        ahead: the host may set marks that the device passes later, so that the host's time for setting one
-            is on this clock only where the device waits for the host.
+        name: its name in records.
+        ahead: whether the host may set marks that the device passes later, so that the host's time for
+            setting one counts only if the device waits for the host.
     """
 
     name: str
     ahead: bool
 
     def mark(self) -> Mark:
-        """Note this point in time, as cheaply as the device can."""
+        """Mark this point in time, as cheaply as the device can."""
         ...
 
     def seconds(self, marks: Sequence[Mark]) -> Sequence[float]:
-        """Each mark's time in seconds after the first, once the device has passed them all."""
+        """Return each mark's time in seconds after the first, once the device has passed them all."""
         ...
 
     def now(self) -> float:
-        """Seconds on the host, from any fixed origin: what the rules' time limits are read on."""
+        """Return the host's time in seconds from any fixed origin, which the rules' time limits use."""
         ...
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Which work to repeat, and which phases to read from it.
+    """The work to repeat, and the phases to read from it.
 
     Attributes:
         step: the work.
         phases: each phase's first and last mark, as indices into what `step` returns.
-        inner: parts of the step that are sampled for who asks for them, in the same way: they are no phases.
-        of_layers: the phases in which a model's time is that of its layers together.
+        inner: parts of the step that are sampled in the same way but are no phases.
+        of_layers: the phases in which a model's time is the sum of its layers' times.
         main: the phases whose intervals the stopping rule watches.
         whole: the phase that spans the step; warm-up and display follow it.
-        mergeable: several calls may make one sample.
-        before: what to do before each sample, untimed; None for nothing.
-        burst: makes many observations at once, where another process makes them; None for one by one.
-        runs: how often the step runs the work, of which the phases are one.
+        mergeable: whether several calls may make one sample.
+        before: called before each sample, untimed; None for nothing.
+        burst: makes many observations at once, if another process makes them; None for one by one.
+        runs: how often the step runs the work; the phases are one of these runs.
     """
 
     step: Step

@@ -42,7 +42,7 @@ class Sampled:
 
 
 def observe(experiment: Experiment, clock: Clock, calls: int = 1) -> dict[str, float]:
-    """One sample of each phase, in seconds per call."""
+    """Return one sample of each phase, in seconds per call."""
     if experiment.before is not None:
         experiment.before()
     return _times(experiment, clock, calls, experiment.step(clock.mark, calls))
@@ -55,7 +55,7 @@ def _times(experiment: Experiment, clock: Clock, calls: int, marks: Sequence[Mar
 
 
 def _observe_many(experiment: Experiment, clock: Clock, calls: int, most: int) -> Iterator[dict[str, float]]:
-    """One sample; of an experiment that makes many at once, at most so many."""
+    """Yield one sample; of an experiment that makes many at once, at most so many."""
     if experiment.burst is None or experiment.before is not None:
         yield observe(experiment, clock, calls)
         return
@@ -69,7 +69,7 @@ def heat(experiment: Experiment, clock: Clock, longest: float) -> Warmup:
 
 
 def calibrate(experiment: Experiment, typical: float, min_sample: float) -> int:
-    """How many calls make a sample of at least `min_sample` seconds, a call taking `typical` seconds.
+    """Return how many calls make a sample of at least `min_sample` seconds, a call taking `typical` seconds.
 
     Phases of a training step are never merged: the answer is then one.
     """
@@ -105,7 +105,7 @@ def sample(experiment: Experiment, clock: Clock, rule: StoppingRule, calls: int,
 
 
 def _most(n: int, check: int, rule: StoppingRule, elapsed: float) -> int:
-    """How many samples may be taken before the rule, or the display, wants to look at them again."""
+    """Return how many samples may be taken before the rule, or the display, wants to look at them again."""
     typical = elapsed / n if n else math.inf
     return max(1, min(check - n, rule.max_samples - n, int(REPORT_EVERY / typical) if typical else check - n))
 

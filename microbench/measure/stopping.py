@@ -1,4 +1,4 @@
-"""When there are samples enough."""
+"""The stopping rule: when there are enough samples."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from microbench.records.record import StopReason
 from microbench.stats.median import LEAST_FOR_INTERVAL, relative_half_width
 
 GROWTH = 1.25
-"""Ratio of the sample counts at which the interval is looked at. Every look is a chance to stop on luck, so
-looks get rarer as samples grow; at this ratio the interval keeps its coverage (`tests/measure`)."""
+"""Ratio of successive sample counts at which the interval is checked. Every check is a chance to stop by
+luck, so checks get rarer as samples grow; at this ratio the interval keeps its coverage (`tests/measure`)."""
 
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """Stop at the wanted precision, or at a limit.
+    """Stops at the wanted precision, or at a limit.
 
     Attributes:
         rel_ci: wanted half-width of the median's interval, relative to the median.
@@ -26,7 +26,7 @@ class StoppingRule:
         max_time: seconds after which it stops, once there are `least` samples.
         min_samples: samples before precision may stop the sampling.
         max_samples: samples at which it stops in any case.
-        least: samples that even `max_time` waits for: those of an interval, or fewer where the interval comes
+        least: samples that even `max_time` waits for: enough for an interval, or fewer if the interval comes
             from several rounds.
     """
 
@@ -38,7 +38,7 @@ class StoppingRule:
     least: int = LEAST_FOR_INTERVAL
 
     def limit(self, n: int, elapsed: float) -> StopReason | None:
-        """The limit that `n` samples in `elapsed` seconds have reached; cheap, for every sample."""
+        """Return the limit that `n` samples in `elapsed` seconds have reached, if any; called per sample."""
         if n >= self.max_samples:
             return StopReason.MAX_SAMPLES
         if elapsed >= self.max_time and n >= self.least:
@@ -46,19 +46,19 @@ class StoppingRule:
         return None
 
     def precise(self, main: Sequence[ArrayLike], n: int, elapsed: float) -> bool:
-        """Whether every main phase's interval is as narrow as wanted, after the least time and samples."""
+        """Return whether every main phase's interval is narrow enough, after the least time and samples."""
         if n < self.min_samples or elapsed < self.min_time:
             return False
         return all(relative_half_width(samples)[1] <= self.rel_ci for samples in main)
 
     def next_check(self, n: int) -> int:
-        """The sample count at which to look at the interval next, after a look at `n`."""
+        """Return the sample count at which to check the interval next, after a check at `n`."""
         return max(self.min_samples, math.ceil(n * GROWTH))
 
     def eta(self, half_width: float, n: int, elapsed: float) -> float:
-        """Seconds the sampling may still take after `n` samples in `elapsed` seconds.
+        """Return the seconds that sampling may still take after `n` samples in `elapsed` seconds.
 
-        A median's interval narrows with the root of the samples; the least samples are taken in any case.
+        A median's interval narrows with the square root of the samples; `least` samples are always taken.
         """
         wanted = elapsed * (half_width / self.rel_ci) ** 2 if math.isfinite(half_width) else math.inf
         least = elapsed / n * min(self.least, self.max_samples)

@@ -1,4 +1,4 @@
-"""When the warm-up is over."""
+"""The warm-up: steps until times have settled."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WINDOW = 0.1  # seconds of steps that make a window; a step longer than that is a window by itself
+WINDOW = 0.1  # seconds of steps per window; a longer step is a window by itself
 TOLERANCE = 0.05  # two consecutive windows agree when their medians differ by at most this share
 
 
 @dataclass(frozen=True)
 class Warmup:
-    """What the warm-up took.
+    """The warm-up's steps.
 
     Attributes:
         times: every step's time in seconds, in order.
-        windows: windows that were compared.
-        settled: the last two agreed; False where the time ran out before.
+        windows: number of windows that were compared.
+        settled: whether the last two agreed; False if time ran out first.
         typical: the last window's median in seconds.
     """
 

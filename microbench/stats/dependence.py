@@ -1,21 +1,21 @@
-"""How much the samples of one process depend on each other."""
+"""The dependence between the samples of one process."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-LEAST = 10  # samples; the dependence of fewer cannot be told
+LEAST = 10  # samples; with fewer, dependence cannot be estimated
 
 
 def inefficiency(samples: ArrayLike) -> float:
-    """How many samples say as much of the median as one independent sample; at least 1.
+    """Return how many samples tell as much about the median as one independent sample; at least 1.
 
     The median's interval rests on how many samples lie above it. The variance of that number is n/4 for
     independent samples, and tau n/4 for a stationary series, where tau is the integrated autocorrelation
     time of the signs sgn(x - median): Heidelberger & Lewis, Quantile Estimation in Dependent Sequences,
     Operations Research 32 (1984). tau is summed up to where the sum of two neighbouring autocorrelations is
-    no longer positive, each sum held to be at most the one before: the initial monotone sequence of Geyer,
+    no longer positive, each sum at most the previous one: the initial monotone sequence of Geyer,
     Practical Markov Chain Monte Carlo, Statistical Science 7 (1992).
 
     Args:
@@ -36,7 +36,7 @@ def inefficiency(samples: ArrayLike) -> float:
 
 
 def autocorrelation(centred: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The autocorrelation at each lag from 0, of a series with mean zero that is not all zeros."""
+    """Return the autocorrelation at each lag from 0, of a series with mean zero that is not all zeros."""
     n = len(centred)
     spectrum = np.fft.rfft(centred, 2 * n)
     covariance = np.fft.irfft(np.abs(spectrum) ** 2)[:n]

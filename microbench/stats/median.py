@@ -1,4 +1,4 @@
-"""The median and its interval, which assumes nothing of the samples' distribution."""
+"""The median and its interval, which assumes nothing about the samples' distribution."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scipy.special import bdtr
 from microbench.stats.dependence import inefficiency
 
 CONFIDENCE = 0.95
-LEAST_FOR_INTERVAL = 6  # the fewest independent samples of which two enclose the median at 95 %
+LEAST_FOR_INTERVAL = 6  # the fewest independent samples with a 95 % interval of the median
 
 
 @lru_cache(maxsize=1024)
 def interval_ranks(n: int, confidence: float = CONFIDENCE) -> tuple[int, int] | None:
-    """The ranks (from 0) of the two order statistics that enclose the median, or None for too few samples.
+    """Return the ranks (from 0) of the two order statistics around the median; None for too few samples.
 
     The interval [x(low), x(high)] covers the median of any distribution with at least the given confidence,
     because the number of independent samples below the median is binomial(n, 1/2): Conover, Practical
-    Nonparametric Statistics, 3rd ed., 1999, section 3.2. The same interval as
+    Nonparametric Statistics, 3rd ed., 1999, section 3.2. It is the interval of
     `scipy.stats.quantile_test(...).confidence_interval(...)`, from scipy's binomial distribution, without the
     0.9 s that importing `scipy.stats` takes.
     """
@@ -32,9 +32,9 @@ def interval_ranks(n: int, confidence: float = CONFIDENCE) -> tuple[int, int] | 
 
 
 def dependent_ranks(n: int, effective: float, confidence: float = CONFIDENCE) -> tuple[int, int] | None:
-    """The ranks for `n` samples that say as much of the median as `effective` independent ones would.
+    """Return the ranks for `n` samples that tell as much about the median as `effective` independent ones.
 
-    They lie at the quantiles at which the ranks of so many independent samples lie, rounded outwards.
+    They are at the same quantiles as the ranks of `effective` independent samples, rounded outwards.
     """
     independent = max(1, min(n, math.floor(effective)))
     ranks = interval_ranks(independent, confidence)
@@ -47,10 +47,10 @@ def dependent_ranks(n: int, effective: float, confidence: float = CONFIDENCE) ->
 def median_interval(
     samples: ArrayLike, confidence: float = CONFIDENCE
 ) -> tuple[float | None, float | None, float]:
-    """The ends of the median's interval, and the effective sample size that it rests on.
+    """Return the ends of the median's interval, and the effective sample size.
 
     Samples of one process depend on each other; their effective number is their number over the statistical
-    inefficiency of which of them lie above the median (see `dependence.inefficiency`).
+    inefficiency of the signs sgn(x - median) (see `dependence.inefficiency`).
 
     Args:
         samples: in the order they were taken, in any unit.
@@ -69,7 +69,7 @@ def median_interval(
 
 
 def relative_half_width(samples: ArrayLike) -> tuple[float, float]:
-    """The samples' median and half their interval's width as a share of it (infinite for too few)."""
+    """Return the samples' median and the half-width of its interval relative to it (infinite for too few)."""
     values: NDArray[np.float64] = np.asarray(samples, dtype=np.float64)
     median = float(np.median(values))
     low, high, _ = median_interval(values)

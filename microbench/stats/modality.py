@@ -10,12 +10,12 @@ from scipy.special import bdtr
 
 from microbench.stats.dependence import inefficiency
 
-LEAST = 60  # samples; hills of fewer are chance
-LEAST_SHARE = 0.1  # of the samples in the smaller hill; all that is left out as outliers is less
-LEAST_INDEPENDENT = 4  # independent samples in the smaller hill: a slow wandering dwells now here, now there
-LEAST_GAP = 0.05  # between the hills' medians, as a share of the lower one
-DEEP = 1 / 3  # density between two hills, relative to the thinner of them: a valley, however few samples
-SHALLOW = 3 / 4  # the same where so few samples between them would be as unlikely by chance as CHANCE
+LEAST = 60  # samples; peaks of fewer are chance
+LEAST_SHARE = 0.1  # share of the samples in the smaller peak; outliers are less
+LEAST_INDEPENDENT = 4  # independent samples in the smaller peak: a slow drift stays now here, now there
+LEAST_GAP = 0.05  # between the peaks' medians, as a share of the lower one
+DEEP = 1 / 3  # density between two peaks, relative to the lower peak: a valley, however few samples
+SHALLOW = 3 / 4  # the same if so few samples between them are as unlikely by chance as CHANCE
 CHANCE = 0.001
 COARSEST = 1e-4  # seconds: no clock that times samples ticks more slowly
 
@@ -24,12 +24,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Speeds:
-    """Two typical values.
+    """Two typical values of the same samples.
 
     Attributes:
-        low: median of the lower hill, in seconds.
-        high: median of the upper one.
-        share: share of the samples in the upper one.
+        low: median of the faster samples, in seconds.
+        high: median of the slower samples, in seconds.
+        share: share of the slower samples.
     """
 
     low: float
@@ -38,19 +38,19 @@ class Speeds:
 
 
 def two_speeds(samples: ArrayLike) -> Speeds | None:
-    """The two typical values of samples that have two; None for those that have one.
+    """Return the two typical values of samples that have two; None if they have one.
 
-    The sorted samples are split where the two parts' squared deviations are least (two-means, exactly). A
-    part with less than a tenth of the samples holds outliers, which such a split cannot pass over: it is left
-    out, and the rest is split again. Two hills have a valley between them: the middle third of the way from
-    one part's median to the other's holds fewer samples than the thirds around the medians. A density with
-    one peak has at least as many there as around one of the two, however skewed it is. Where there is no
-    valley, each part may have one, of three speeds.
+    The sorted samples are split where the sum of both parts' squared deviations is least (exact two-means). A
+    part with less than a tenth of the samples holds outliers, which such a split always isolates: it is left
+    out, and the rest is split again. Two peaks have a valley between them: the middle third between the
+    parts' medians holds fewer samples than the thirds around the medians. A density with one peak,
+    however skewed, has at least as many there as around one of the medians. If there is no valley, each
+    part may have one: there may be three speeds.
 
-    Values next to each other on a clock's grid have no room for a valley, and are no two speeds.
+    Neighbouring values on a clock's grid leave no room for a valley, and do not count as two speeds.
 
     Args:
-        samples: seconds, in the order they were taken.
+        samples: in seconds, in the order they were taken.
     """
     values = np.asarray(samples, dtype=np.float64)
     if len(values) < LEAST or values.min() <= 0:
@@ -68,7 +68,7 @@ def two_speeds(samples: ArrayLike) -> Speeds | None:
 
 
 def _parts(ordered: Values, total: int) -> tuple[Values, Values] | None:
-    """Sorted values in two parts, each of which may be a hill of so many values, without outliers."""
+    """Split sorted values, without outliers, into two parts that are each large enough to be a peak."""
     least, kept = LEAST_SHARE * total, len(ordered)
     while ordered[0] < ordered[-1] and len(ordered) > kept - least:
         split = _split(ordered)
@@ -80,13 +80,13 @@ def _parts(ordered: Values, total: int) -> tuple[Values, Values] | None:
 
 
 def _hills(values: Values, low: Values, high: Values, is_sure: bool) -> Speeds | None:
-    """Two parts as speeds, if they are hills with a valley between them.
+    """Return two parts as speeds, if they are peaks with a valley between them.
 
     Args:
         values: all samples in their order.
-        low: the sorted ones of the lower part.
-        high: those of the upper part.
-        is_sure: only a valley that is no chance is one: others were looked for before.
+        low: the lower part, sorted.
+        high: the upper part, sorted.
+        is_sure: accept only a significant valley, because others were looked for before.
     """
     below, above = float(np.median(low)), float(np.median(high))
     gap = above - below
@@ -111,7 +111,7 @@ def _hills(values: Values, low: Values, high: Values, is_sure: bool) -> Speeds |
 
 
 def _split(ordered: Values) -> int:
-    """How many of the sorted values make the lower part."""
+    """Return how many of the sorted values belong to the lower part."""
     n = len(ordered)
     below, total = np.cumsum(ordered)[:-1], ordered.sum()
     sizes = np.arange(1, n)

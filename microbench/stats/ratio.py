@@ -1,22 +1,22 @@
-"""How many times as long one thing takes as another, with an interval, from the rounds of both.
+"""Ratios of times with their intervals, from the rounds of both sides.
 
-Rounds are fresh processes, and their medians are the independent observations there are: Georges, Buytaert &
+Rounds are fresh processes, and only their medians are independent observations: Georges, Buytaert &
 Eeckhout, Statistically Rigorous Java Performance Evaluation, OOPSLA 2007; Kalibera & Jones, Rigorous
 Benchmarking in Reasonable Time, ISMM 2013. Everything is done on logarithms, where a ratio is a difference
 and twice as slow lies as far from 1 as twice as fast; the ratio is then a geometric mean.
 
-Why Student's t and not ranks, by simulation (`python benchmarks/verdicts.py`; the table is in
-docs/comparing.md), for 6 rounds a side:
+Student's t is used instead of ranks because of a simulation (`python benchmarks/verdicts.py`; the table is in
+docs/comparing.md) with 6 rounds per side:
 
-- it keeps its word: with normal logs, heavy tails, skewed ones, and with every tenth round 1.3 times as slow,
-  two equal things were called different in 2 to 5 % of the comparisons, at a level of 5 %;
+- it keeps its level: with normal logs, heavy tails, skewed ones, and with every tenth round 1.3 times as
+  slow, two equal sides were called different in 2 to 5 % of the comparisons, at a level of 5 %;
 - Hodges & Lehmann's estimate with the exact interval of Wilcoxon's signed ranks finds less, unless rounds
   have outliers: a difference of 3 % at a spread of 2 % in 38 % of the comparisons instead of 54 %. For 6
   rounds its interval is their whole range;
 - a signed-rank p-value of 6 rounds is never below 0.031, so that of two comparisons or more none may pass
   where a single one differs; below 6 rounds there is no interval at 95 % at all.
 
-Outliers cost t power, not truth: with them, the same 3 % are found in 17 % of the comparisons.
+Outliers cost t power, not correctness: with them, the same 3 % are found in 17 % of the comparisons.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from scipy.special import stdtr, stdtrit
 
 from microbench.stats.median import CONFIDENCE
 
-LEVEL = 1 - CONFIDENCE  # of false differences
-MOST_ROUNDS = 1000  # looked ahead; further is as good as never
+LEVEL = 1 - CONFIDENCE  # rate of false differences
+MOST_ROUNDS = 1000  # to look ahead; more is as good as never
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the independent means that a ratio's logarithm is made of.
+    """One of the independent means that make up a ratio's logarithm.
 
     Attributes:
-        variance: of one round, in squared logarithms.
-        rounds: over how many rounds the mean was taken; at least 2.
+        variance: variance of one round, in squared logarithms.
+        rounds: number of rounds in the mean; at least 2.
     """
 
     variance: float
@@ -64,8 +64,8 @@ class Ratio:
 
     Attributes:
         log: its natural logarithm, the mean over rounds.
-        parts: what its error is made of: one part for differences of paired rounds, two for rounds of two
-            sides; none where a side has fewer than two rounds, which say nothing of how rounds differ.
+        parts: the parts of its error: one for differences of paired rounds, two for independent rounds of two
+            sides; none if a side has fewer than two rounds, which do not show how rounds differ.
     """
 
     log: float
@@ -83,7 +83,7 @@ class Ratio:
 
     @property
     def freedom(self) -> float | None:
-        """The error's degrees of freedom; of one part its own, of several Welch and Satterthwaite's.
+        """The error's degrees of freedom: of one part, its own; of several, Welch and Satterthwaite's.
 
         Satterthwaite, An Approximate Distribution of Estimates of Variance Components, Biometrics Bulletin 2
         (1946); Welch, The Generalization of Student's Problem, Biometrika 34 (1947).
@@ -98,7 +98,7 @@ class Ratio:
         return math.fsum(shares) ** 2 / math.fsum(squares)
 
     def half_width(self, level: float = LEVEL) -> float:
-        """Half the width of the logarithm's interval that misses it with probability `level`."""
+        """Return the half-width of the interval that misses the logarithm with probability `level`."""
         if self.error is None or self.freedom is None:
             return math.inf
         return float(stdtrit(self.freedom, 1 - level / 2)) * self.error
@@ -113,7 +113,7 @@ class Ratio:
 
     @property
     def p(self) -> float | None:
-        """How likely a ratio at least so far from 1 is where both take equally long."""
+        """The probability of a ratio at least this far from 1 if both take equally long."""
         if self.error is None or self.freedom is None:
             return None
         if self.error == 0:
@@ -122,24 +122,24 @@ class Ratio:
 
 
 def _exp(log: float) -> float:
-    """The exponential, infinite where it is beyond what a float holds: two rounds that differ a lot."""
+    """Return the exponential; infinite if it overflows, as two very different rounds make it."""
     return math.exp(log) if log < 700 else math.inf
 
 
 def paired(a: ArrayLike, b: ArrayLike) -> Ratio:
-    """B over a, from times that were taken in the same rounds: Student's t on the rounds' ratios.
+    """Return b over a from times of the same rounds: Student's t on the rounds' ratios.
 
-    What disturbs a round of both sides alike cancels out.
+    What disturbs both sides of a round alike cancels out.
 
     Args:
         a: each round's time, above 0, in any unit.
-        b: those of the other side, in the same order of rounds.
+        b: the other side's times, in the same order of rounds.
     """
     return _mean(np.log(np.asarray(b, np.float64)) - np.log(np.asarray(a, np.float64)))
 
 
 def unpaired(a: ArrayLike, b: ArrayLike) -> Ratio:
-    """B over a, from times of rounds that have nothing to do with each other: Welch's t."""
+    """Return b over a from times of independent rounds: Welch's t."""
     first, second = _mean(np.log(np.asarray(a, np.float64))), _mean(np.log(np.asarray(b, np.float64)))
     parts = (*first.parts, *second.parts) if first.parts and second.parts else ()
     return Ratio(second.log - first.log, parts)
@@ -151,12 +151,12 @@ def _mean(logs: NDArray[np.float64]) -> Ratio:
 
 
 def mean_ratio(ratios: Sequence[Ratio]) -> Ratio:
-    """The geometric mean of at least one ratio, as of a suite's cases.
+    """Return the geometric mean of at least one ratio, such as those of a suite's cases.
 
-    The one mean of normalized times that does not depend on which side they are normalized to: Fleming &
+    It is the only mean of normalized times that does not depend on the side they are normalized to: Fleming &
     Wallace, How Not to Lie with Statistics: The Correct Way to Summarize Benchmark Results, CACM 29 (1986).
-    Its interval is of these cases on this machine, as other rounds of them would have it; it says nothing of
-    other cases. The ratios' errors count as independent.
+    Its interval covers other rounds of these cases on this machine; it says nothing about other cases. The
+    ratios' errors count as independent.
     """
     number = len(ratios)
     log = math.fsum(ratio.log for ratio in ratios) / number
@@ -167,17 +167,17 @@ def mean_ratio(ratios: Sequence[Ratio]) -> Ratio:
 
 
 def more_rounds(ratio: Ratio, margin: float, level: float = LEVEL) -> int:
-    """How many more rounds of each side would settle a ratio, if it and the rounds' spread stay as they are.
+    """Return how many more rounds per side would settle a ratio, if it and the rounds' spread stay the same.
 
-    Settled is an interval that leaves out 1, or lies within the margin around it.
+    A ratio is settled if its interval excludes 1, or lies within the margin around it.
 
     Args:
-        ratio: of at least two rounds a side.
-        margin: the share by which a ratio may be off 1 and still count as the same.
-        level: how likely the interval may miss the ratio.
+        ratio: a ratio of at least two rounds per side.
+        margin: the share by which a ratio may differ from 1 and still count as the same.
+        level: the probability that the interval misses the ratio.
 
     Returns:
-        At least 1; MOST_ROUNDS + 1 stands for more than MOST_ROUNDS.
+        At least 1; MOST_ROUNDS + 1 means more than MOST_ROUNDS.
     """
     enough = max(abs(ratio.log), math.log1p(margin) - abs(ratio.log))
 
@@ -189,9 +189,9 @@ def more_rounds(ratio: Ratio, margin: float, level: float = LEVEL) -> int:
 
 
 def adjusted(ps: Iterable[float]) -> list[float]:
-    """The p-values adjusted for how many they are, in the order given.
+    """Return the p-values adjusted for their number, in the order given.
 
-    An adjusted one of at most 0.05 keeps the expected share of false differences among those found at 5 %:
+    Taking those of at most 0.05 keeps the expected share of false differences among those found at 5 %:
     Benjamini & Hochberg, Controlling the False Discovery Rate, Journal of the Royal Statistical Society B 57
     (1995). Their procedure holds for independent comparisons and, as with a common baseline, for positively
     dependent ones: Benjamini & Yekutieli, The Annals of Statistics 29 (2001).

@@ -1,4 +1,4 @@
-"""What rounds say: the median of their medians, with an interval from resampling them."""
+"""The summary of rounds: the median of their medians, with a bootstrap interval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.special import ndtr, stdtrit
 from microbench.stats.median import CONFIDENCE
 
 RESAMPLES = 20_000
-SEED = 0  # the same rounds have the same interval
+SEED = 0  # a fixed seed: the same rounds have the same interval
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class OverRounds:
         median: the median of the rounds' medians.
         low: lower end of its interval.
         high: upper end.
-        confidence: the level that so many rounds support: 1 - 2^(1-R) for fewer than six, else 0.95.
+        confidence: the level that this number of rounds supports: 1 - 2^(1-R) for fewer than six, else 0.95.
         spread: the standard deviation between rounds, relative to the median.
     """
 
@@ -35,7 +35,7 @@ class OverRounds:
 
 
 def over_rounds(medians: Sequence[float], confidence: float = CONFIDENCE) -> OverRounds:
-    """Summarize the medians of at least two rounds, which are the independent observations there are.
+    """Summarize the medians of at least two rounds, the only independent observations.
 
     Rounds are drawn with replacement and the median of each draw is taken (Efron & Tibshirani, An
     Introduction to the Bootstrap, 1993; for benchmarks Kalibera & Jones, Rigorous Benchmarking in Reasonable

@@ -1,4 +1,4 @@
-"""Whether samples drift: Kendall's tau says whether, Theil and Sen's slope says how much."""
+"""Drift of samples: Kendall's tau shows whether there is any, Theil and Sen's slope how much."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scipy.special import ndtr
 
 from microbench.stats.dependence import inefficiency
 
-LEAST = 20  # samples; a trend in fewer cannot be told from noise
-MOST_POINTS = 200  # longer series are reduced to the medians of so many blocks: every pair is looked at
+LEAST = 20  # samples; a trend in fewer cannot be distinguished from noise
+MOST_POINTS = 200  # longer series are reduced to the medians of this many blocks: every pair is visited
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Trend:
     """A monotone trend.
 
     Attributes:
-        change: how much the last sample is above the first by Theil and Sen's line, over the median.
+        change: rise of Theil and Sen's line from the first to the last sample, relative to the median.
         tau: Kendall's rank correlation of samples and time, from -1 to 1.
-        p: how likely a tau at least so far from 0 is without a trend.
+        p: the probability of a tau at least this far from 0 without a trend.
     """
 
     change: float
@@ -31,11 +31,11 @@ class Trend:
 
 
 def trend(samples: ArrayLike) -> Trend | None:
-    """The trend of samples in order; None for fewer than 20, or a median that is not above 0.
+    """Return the trend of samples in order; None for fewer than 20, or a median that is not above 0.
 
     Kendall, Rank Correlation Methods, 1948; Sen, Estimates of the Regression Coefficient Based on Kendall's
-    Tau, JASA 63 (1968). The variance of tau is multiplied by the inefficiency of what is left of the samples
-    without their line, for dependent samples wander without a trend: after Hamed & Rao, A Modified
+    Tau, JASA 63 (1968). The variance of tau is multiplied by the inefficiency of the residuals from the line,
+    because dependent samples wander without a trend: after Hamed & Rao, A Modified
     Mann-Kendall Trend Test for Autocorrelated Data, Journal of Hydrology 204 (1998).
     """
     values = _blocks(np.asarray(samples, dtype=np.float64))

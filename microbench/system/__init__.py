@@ -1,1 +1,1 @@
-"""What the machine is and what it says of itself: /proc, /sys, control groups, RAPL, NVML."""
+"""The machine and what it reports: /proc, /sys, control groups, RAPL, NVML."""

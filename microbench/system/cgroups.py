@@ -1,4 +1,4 @@
-"""What the control groups of this process grant it and count of it."""
+"""The limits and counters of this process's control groups."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def lines_of(controller: str, name: str) -> Iterator[str]:
-    """What a file says in this process's control group and in each above it, in version 2 or 1 of them."""
+    """Yield a file's lines from this process's control group and each above it, in version 2 or 1."""
     for line in (read(MEMBERSHIP) or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(",") or not controllers:
@@ -25,14 +25,14 @@ def lines_of(controller: str, name: str) -> Iterator[str]:
 
 
 def version() -> int | None:
-    """Which version of control groups grants CPU time and memory here; None where none is to be seen."""
+    """Return the version of control groups that limits CPU time and memory here; None if none is visible."""
     if (ROOT / "cgroup.controllers").exists():
         return 2
     return 1 if (ROOT / "cpu").is_dir() or (ROOT / "memory").is_dir() else None
 
 
 def cpu_quota() -> float | None:
-    """How many CPUs' worth of time the control groups grant this process; None without a limit."""
+    """Return the CPU time that the control groups grant this process, in CPUs; None without a limit."""
     second = (limit.split() for limit in lines_of("cpu", "cpu.max"))
     first = zip(
         lines_of("cpu", "cpu.cfs_quota_us"),
@@ -45,15 +45,15 @@ def cpu_quota() -> float | None:
 
 
 def memory_limit() -> int | None:
-    """How many bytes the control groups grant this process; None without a limit."""
+    """Return how many bytes the control groups grant this process; None without a limit."""
     texts = [*lines_of("memory", "memory.max"), *lines_of("memory", "memory.limit_in_bytes")]
-    unlimited = 2**60  # version 1 writes no limit as the largest number of pages
+    unlimited = 2**60  # version 1 writes "no limit" as the largest number of pages
     limits = [int(text) for text in texts if text.isdigit() and int(text) < unlimited]
     return min(limits, default=None)
 
 
 def oom_kills() -> int | None:
-    """How many processes the kernel has killed for want of memory: in this control group, or at all."""
+    """Return how many processes the kernel killed for lack of memory, in this control group or overall."""
     texts = [
         *lines_of("memory", "memory.events"),
         *lines_of("memory", "memory.oom_control"),
@@ -64,9 +64,9 @@ def oom_kills() -> int | None:
 
 
 def throttled_seconds() -> list[float]:
-    """For how long quotas have kept this process's control group, and each above it, from running.
+    """Return how long quotas have throttled this process's control group, and each above it.
 
-    In seconds of all CPUs; none of a group that does not say.
+    In seconds of all CPUs together; a group that does not report it is left out.
     """
     found = []
     for text in lines_of("cpu", "cpu.stat"):

@@ -15,36 +15,36 @@ SIZES = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def usable() -> set[int]:
-    """The logical CPUs this process may run on."""
+    """Return the logical CPUs this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return set(os.sched_getaffinity(0))
     return set(range(os.cpu_count() or 1))
 
 
 def siblings(cpu: int) -> str:
-    """The CPUs of the same core, as the kernel writes them: what tells cores apart."""
+    """Return the CPUs of the same core as the kernel writes them, which identifies the core."""
     return read(CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu)
 
 
 def one_of_each_core(among: Iterable[int]) -> list[int]:
-    """The lowest CPU of each core, those of one package (socket) next to each other."""
+    """Return the lowest CPU of each core, grouped by package (socket)."""
     lowest = {siblings(cpu): cpu for cpu in sorted(among, reverse=True)}
     return sorted(lowest.values(), key=lambda cpu: (package(cpu), cpu))
 
 
 def package(cpu: int) -> int:
-    """The package (socket) a CPU lies in."""
+    """Return the package (socket) of a CPU."""
     return number(CPUS / f"cpu{cpu}/topology/physical_package_id") or 0
 
 
 def physical_cores() -> int:
-    """How many physical cores this process may use: hyper-threads counted once, affinity and quota obeyed."""
+    """Return how many physical cores this process may use, within its affinity and quota."""
     cores, quota = len(one_of_each_core(usable())), cpu_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def last_level_cache() -> int | None:
-    """Bytes of the last level of cache that the usable CPUs have together; None where they do not say."""
+    """Return the bytes of the usable CPUs' last-level cache in total; None if unknown."""
     caches: dict[tuple[int, str], int] = {}
     for cpu in usable():
         for index in (CPUS / f"cpu{cpu}/cache").glob("index*"):
@@ -57,7 +57,7 @@ def last_level_cache() -> int | None:
 
 
 def text(cpus: Iterable[int]) -> str:
-    """CPUs as the kernel writes them: `0-3,8`."""
+    """Return CPUs as the kernel writes them: `0-3,8`."""
     parts: list[list[int]] = []
     for cpu in sorted(cpus):
         if parts and cpu == parts[-1][-1] + 1:

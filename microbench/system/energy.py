@@ -1,4 +1,4 @@
-"""Energy that the processors took, from their own counters (RAPL).
+"""Energy that the processors used, from their own counters (RAPL).
 
 Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3, Running Average Power Limit; Linux's
 Documentation/power/powercap/powercap.rst. AMD's processors are read under the same names.
@@ -21,8 +21,8 @@ class Reading:
     """A counter of energy.
 
     Attributes:
-        energy: in µJ; begins again at 0 after `most`.
-        most: the highest number of µJ that it counts to.
+        energy: in µJ; restarts at 0 after `most`.
+        most: the largest value, in µJ.
     """
 
     energy: int
@@ -30,7 +30,7 @@ class Reading:
 
 
 def readings() -> dict[str, Reading] | None:
-    """The counter of each package, by its folder's name; None without any, or where one may not be read."""
+    """Return each package's counter, by its folder's name; None if there is none or one is unreadable."""
     found: dict[str, Reading] = {}
     for package in _packages():
         energy, most = number(package / "energy_uj"), number(package / "max_energy_range_uj")
@@ -41,10 +41,9 @@ def readings() -> dict[str, Reading] | None:
 
 
 def _packages() -> Iterable[Path]:
-    """The folders of packages (sockets): their parts, such as cores, lie in them and are counted by them.
+    """Return the folders of packages (sockets), whose counters include their parts, such as cores.
 
-    The platform (`psys`) holds the packages again, and so does what is told through another interface
-    (`intel-rapl-mmio`).
+    The platform (`psys`) and the other interface (`intel-rapl-mmio`) would count the packages again.
     """
     folders = sorted(POWERCAP.glob("intel-rapl:*"))
     return [
@@ -55,10 +54,11 @@ def _packages() -> Iterable[Path]:
 
 
 class Meter:
-    """Measures the energy of all packages between entering and leaving it, as a context manager.
+    """A context manager that measures the energy of all packages.
 
-    All that runs on the machine is counted, and the memory's energy is not. The counters move about once a
-    millisecond, and begin again after some minutes at full power: one such turn is seen, more are not.
+    Everything that runs on the machine is counted, but not the memory's energy. The counters are updated
+    about once per millisecond and wrap around after some minutes at full power: one wrap is detected, more
+    are not.
     """
 
     def __init__(self) -> None:
@@ -66,19 +66,19 @@ class Meter:
         self._after: dict[str, Reading] | None = None
 
     def __enter__(self) -> Meter:
-        """Begin."""
+        """Begin to measure."""
         self._before, self._after = readings(), None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End."""
+        """End the measurement."""
         self._after = readings()
 
     @property
     def joules(self) -> float | None:
-        """What was measured; None where there are no counters, or they may not be read."""
+        """The energy in joules; None if there are no counters or they are unreadable."""
         if self._before is None or self._after is None or self._before.keys() != self._after.keys():
             return None
         used = [_between(self._before[name], self._after[name]) for name in self._before]
@@ -86,6 +86,6 @@ class Meter:
 
 
 def _between(before: Reading, after: Reading) -> int:
-    """The µJ from one reading to a later one."""
+    """Return the µJ from one reading to a later one."""
     used = after.energy - before.energy
     return used if used >= 0 else used + after.most

@@ -1,4 +1,4 @@
-"""Small files in which the kernel tells of itself, and the folder for what is kept between runs."""
+"""The kernel's small status files, and the cache folder that is kept between runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ PROCESSES = Path("/proc")
 
 
 def of_process(own: Path, pid: int | None) -> Path:
-    """Where another process has what `own`, such as /proc/self/stat, is of this one; `own` without its id."""
+    """Return another process's counterpart of `own`, such as /proc/self/stat; `own` itself without an id."""
     return own if pid is None else PROCESSES / str(pid) / own.name
 
 
 def read(path: Path) -> str | None:
-    """What a file says, without white space around it; None where it cannot be read."""
+    """Return a file's text, stripped; None if it cannot be read."""
     try:
         return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -22,7 +22,7 @@ def read(path: Path) -> str | None:
 
 
 def cache_folder() -> Path:
-    """The folder for what this user's runs keep: `microbench` in XDG_CACHE_HOME, or else in ~/.cache.
+    """Return this user's cache folder: `microbench` in XDG_CACHE_HOME, or else in ~/.cache.
 
     Raises:
         RuntimeError: this user has no home.
@@ -32,7 +32,7 @@ def cache_folder() -> Path:
 
 
 def number(path: Path) -> int | None:
-    """The whole number that a file says; None where it says none."""
+    """Return the integer in a file; None if there is none."""
     text = read(path)
     try:
         return None if text is None else int(text)

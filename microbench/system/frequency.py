@@ -1,4 +1,4 @@
-"""At which clock rate the CPUs run, and what may change it: the governor, turbo, heat.
+"""The CPUs' clock rate, and what may change it: the governor, turbo, heat.
 
 Paths and meanings: Linux's Documentation/admin-guide/pm/cpufreq.rst and intel_pstate.rst, and
 Documentation/ABI/testing/sysfs-devices-system-cpu for the counts of heat.
@@ -15,17 +15,17 @@ from microbench.system.files import number, of_process, read
 BOOST = CPUS / "cpufreq/boost"
 NO_TURBO = CPUS / "intel_pstate/no_turbo"
 PROCESS = Path("/proc/self/stat")
-PROCESSOR = 36  # the place in /proc/PID/stat, counted from 0 after the name in brackets: proc(5), field 39
+PROCESSOR = 36  # index in /proc/PID/stat, from 0 after the name in brackets: proc(5), field 39
 
 
 def governors(among: Iterable[int]) -> list[str]:
-    """What chooses the clock rate of these CPUs: each once, by the alphabet; none where not told."""
+    """Return the distinct frequency governors of these CPUs, sorted; none if unknown."""
     found = {read(CPUS / f"cpu{cpu}/cpufreq/scaling_governor") for cpu in among}
     return sorted(governor for governor in found if governor)
 
 
 def boosts() -> bool | None:
-    """Whether the CPUs may run above their nominal rate (turbo) for as long as heat and power let them."""
+    """Return whether the CPUs may run above their nominal rate (turbo) while heat and power permit."""
     if (boost := number(BOOST)) is not None:
         return boost == 1
     if (no_turbo := number(NO_TURBO)) is not None:
@@ -34,9 +34,9 @@ def boosts() -> bool | None:
 
 
 def clock_rate(pid: int | None = None) -> float | None:
-    """The rate, in Hz, of the CPU that a process's first thread last ran on; None where not told.
+    """Return the rate, in Hz, of the CPU that a process's first thread last ran on; None if unknown.
 
-    Of this process without the process's id.
+    Without an id, it is this process.
     """
     fields = (read(of_process(PROCESS, pid)) or "").rpartition(")")[2].split()
     if len(fields) <= PROCESSOR:
@@ -46,9 +46,9 @@ def clock_rate(pid: int | None = None) -> float | None:
 
 
 def thermal_throttles(among: Iterable[int]) -> int | None:
-    """How often heat slowed these CPUs or their packages since the machine started; None where not told.
+    """Return how often heat slowed these CPUs or their packages since boot; None if unknown.
 
-    A core's count is the same at each of its CPUs, a package's too, and each is taken once.
+    The CPUs of a core report the same count, as do those of a package; each is counted once.
     """
     cores = one_of_each_core(among)
     one_of_each_package = {package(cpu): cpu for cpu in cores}.values()

@@ -1,4 +1,4 @@
-"""Who else uses the CPUs: other processes, the hypervisor, and how long own threads waited for one."""
+"""Load on the CPUs: other processes, the hypervisor, and how long a process's threads waited for a CPU."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ TASKS = Path("/proc/self/task")
 
 @dataclass(frozen=True)
 class CpuTimes:
-    """What some CPUs did since the machine started, in seconds over all of them.
+    """The time of some CPUs since boot, in seconds over all of them.
 
     Attributes:
-        busy: ran a process or the kernel.
-        stolen: would have run, but the hypervisor ran something else.
+        busy: time in which they ran a process or the kernel.
+        stolen: time in which the hypervisor ran something else instead.
     """
 
     busy: float
@@ -27,10 +27,10 @@ class CpuTimes:
 
 
 def cpu_times(among: Iterable[int]) -> CpuTimes | None:
-    """What these CPUs did; None where the kernel does not say it of each.
+    """Return these CPUs' times; None if the kernel does not report each.
 
-    See proc(5), /proc/stat: user, nice, system, idle, iowait, irq, softirq and steal time in ticks. The time
-    of guests is in user and nice already.
+    See proc(5), /proc/stat: user, nice, system, idle, iowait, irq, softirq and steal time in ticks. Guest
+    time is already included in user and nice.
     """
     ticks = dict(_ticks(read(STAT) or ""))
     try:
@@ -43,7 +43,7 @@ def cpu_times(among: Iterable[int]) -> CpuTimes | None:
 
 
 def _ticks(stat: str) -> Iterator[tuple[int, list[int]]]:
-    """Each CPU's number and its first eight counts."""
+    """Yield each CPU's number and its first eight counters."""
     for line in stat.splitlines():
         name, *counts = line.split()
         if name.startswith("cpu") and name[3:].isdigit() and len(counts) >= 8:
@@ -51,7 +51,7 @@ def _ticks(stat: str) -> Iterator[tuple[int, list[int]]]:
 
 
 def threads(pid: int | None = None) -> list[int]:
-    """The ids of a process's threads, this one's without its id; none where the kernel does not say."""
+    """Return the ids of a process's threads (without an id, this one's); none if unknown."""
     try:
         return [int(path.name) for path in of_process(TASKS, pid).iterdir()]
     except OSError:
@@ -59,7 +59,7 @@ def threads(pid: int | None = None) -> list[int]:
 
 
 def allowed_cpus(pid: int | None = None) -> set[int]:
-    """The CPUs that any of a process's threads may run on; of this process without its id.
+    """Return the CPUs that any of a process's threads may run on; without an id, of this process.
 
     An OpenMP library that binds its threads (OMP_PROC_BIND) binds the first one too, to a single CPU.
     """
@@ -67,17 +67,17 @@ def allowed_cpus(pid: int | None = None) -> set[int]:
     for thread in threads(pid):
         try:
             found |= os.sched_getaffinity(thread)
-        except OSError:  # it has ended
+        except OSError:  # the thread has ended
             continue
     return found
 
 
 def run_delays(pid: int | None = None) -> dict[int, float] | None:
-    """For how long each of a process's threads has been ready to run without a CPU, in seconds, by its id.
+    """Return how long each of a process's threads, by id, has waited for a CPU, in seconds.
 
-    Of this process without the process's id. None where the kernel does not say. The second number of
-    Linux's /proc/PID/task/TID/schedstat, see its Documentation/scheduler/sched-stats.rst; a kernel that does
-    not count says 0 of the first, too.
+    Without an id, it is this process. None if the kernel does not report it. It is the second number of
+    /proc/PID/task/TID/schedstat, see Linux's Documentation/scheduler/sched-stats.rst; in a kernel that does
+    not count, the first number is 0 too.
     """
     found = {thread: _schedstat(of_process(TASKS, pid) / str(thread)) for thread in threads(pid)}
     told = {thread: numbers for thread, numbers in found.items() if numbers is not None}
@@ -87,16 +87,16 @@ def run_delays(pid: int | None = None) -> dict[int, float] | None:
 
 
 def _schedstat(thread: Path) -> tuple[int, int] | None:
-    """Nanoseconds that a thread ran, and waited to run; None where it has ended, or nothing is told."""
+    """Return the nanoseconds that a thread ran and waited; None if it has ended or they are unknown."""
     numbers = (read(thread / "schedstat") or "").split()
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 3 else None
 
 
 def waited_between(before: Mapping[int, float], after: Mapping[int, float]) -> float:
-    """Seconds that threads waited between two readings of `run_delays`.
+    """Return the seconds that threads waited between two readings of `run_delays`.
 
-    A thread that has started meanwhile counts whole; one that has ended is not counted, for the kernel
-    forgets it; one whose id a later thread took counts as that.
+    A thread that started meanwhile counts in full; one that ended is not counted, because the kernel forgets
+    it; one whose id was reused counts as the later thread.
     """
     total = 0.0
     for thread, waited in after.items():

@@ -1,4 +1,4 @@
-"""What this machine is: processor, cores, memory, system, versions, thread variables, allocator, git."""
+"""The machine: processor, cores, memory, system, versions, thread variables, allocator, git."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ ALLOCATORS = ("tcmalloc", "jemalloc", "mimalloc")
 
 
 def cpu_model() -> str:
-    """The processor's name as it gives it."""
+    """Return the processor's own name."""
     info = read(Path("/proc/cpuinfo")) or ""
     found = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def memory() -> int | None:
-    """Physical memory in bytes."""
+    """Return physical memory in bytes."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
@@ -45,20 +45,20 @@ def memory() -> int | None:
 
 
 def allocator() -> str:
-    """The memory allocator that serves this process: one that is loaded over the C library's, or that."""
+    """Return this process's memory allocator: a preloaded one, otherwise the C library's."""
     maps = read(Path("/proc/self/maps")) or ""
     loaded = [name for name in ALLOCATORS if f"lib{name}" in maps]
     return loaded[0] if loaded else " ".join(part for part in platform.libc_ver() if part) or "system"
 
 
 def host_id() -> str:
-    """Twelve hexadecimal digits that stay the same on this machine and tell it from others."""
+    """Return twelve hexadecimal digits that stay the same on this machine and tell it from others."""
     known = (read(Path("/etc/machine-id")) or "") + platform.node()
     return hashlib.sha256(known.encode()).hexdigest()[:12]
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout this package is imported from, with `-dirty` for changes on it."""
+    """Return the commit of the checkout this package is imported from, with `-dirty` for changes on it."""
     here = Path(__file__).resolve().parents[1]
     if not (here.parent / ".git").exists():
         return None
@@ -78,11 +78,11 @@ def _version(package: str) -> str | None:
 
 
 def described(device: Mapping[str, Scalar], variables: Mapping[str, str]) -> Machine:
-    """This machine, and the software on it.
+    """Describe this machine and its software.
 
     Args:
-        device: what the device says of itself; what `Machine` has no field for is among its `extra`.
-        variables: environment variables of the process that measures, besides those of this one.
+        device: the device's facts; those that `Machine` has no field for go to its `extra`.
+        variables: environment variables of the measuring process, besides this one's.
     """
     found = _found() | {key.lower(): variables.get(key, os.environ.get(key)) for key in THREAD_VARIABLES}
     known = {name: value for name, value in device.items() if name in Machine.__struct_fields__}

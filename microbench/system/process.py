@@ -1,4 +1,4 @@
-"""What a process used: peak resident memory, page faults and their cost, context switches, CPU time."""
+"""A process's usage: peak resident memory, page faults and their cost, context switches, CPU time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLEAR_REFS = Path("/proc/self/clear_refs")
 STAT = Path("/proc/self/stat")
 TASKS = Path("/proc/self/task")
 
-MINOR_FAULTS, USER_TIME, SYSTEM_TIME = 7, 11, 12  # places in /proc/PID/stat, from 0 after the name: proc(5)
+MINOR_FAULTS, USER_TIME, SYSTEM_TIME = 7, 11, 12  # indices in /proc/PID/stat, from 0 after the name: proc(5)
 
 
 def _status_bytes(key: str, pid: int | None = None) -> int | None:
@@ -30,11 +30,11 @@ def _status_bytes(key: str, pid: int | None = None) -> int | None:
 
 
 class PeakMemory:
-    """Peak resident memory over the level at the meter's making, in bytes; of this process without an id.
+    """Peak resident memory above the level at the meter's creation, in bytes; without an id, of this process.
 
-    The kernel's high-water mark (VmHWM) is reset first, so that it is this meter's own; `ru_maxrss` cannot
-    be, and a fork inherits it. Pages of files that came in meanwhile, such as the libraries' code, are not
-    the workload's and are subtracted. See proc(5), clear_refs and status.
+    The kernel's high-water mark (VmHWM) is reset first, so that it is this meter's own; `ru_maxrss` cannot be
+    reset, and a fork inherits it. File pages loaded meanwhile, such as the libraries' code, are not the
+    workload's and are subtracted. See proc(5), clear_refs and status.
     """
 
     def __init__(self, pid: int | None = None) -> None:
@@ -47,7 +47,7 @@ class PeakMemory:
             self._level = self._files = None
 
     def peak(self) -> int | None:
-        """Bytes so far; None where the kernel does not say (not Linux)."""
+        """Return the bytes so far; None if the kernel does not report them (not Linux)."""
         high, files = _status_bytes("VmHWM", self._pid), _status_bytes("RssFile", self._pid)
         if high is None or files is None or self._level is None or self._files is None:
             return None
@@ -55,7 +55,7 @@ class PeakMemory:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out what is used, and freed again, while the context lasts."""
+        """Leave out memory that is used and freed again within the context."""
         self._least = self.peak() or 0
         try:
             yield
@@ -66,12 +66,12 @@ class PeakMemory:
 
 @dataclass(frozen=True)
 class Used:
-    """What a process has used since it began.
+    """A process's usage since it began.
 
     Attributes:
-        user: CPU seconds that its own code took.
+        user: CPU seconds of its own code.
         system: CPU seconds that the kernel spent for it.
-        page_faults: those that took no disk.
+        page_faults: page faults without disk access.
         involuntary_switches: how often the kernel took a CPU away.
     """
 
@@ -82,10 +82,10 @@ class Used:
 
 
 def used(pid: int | None = None) -> Used:
-    """What a process has used so far; this one, which is told more exactly, without an id.
+    """Return a process's usage so far; without an id, this process's, which is more precise.
 
-    Another's seconds come in ticks of the kernel (hundredths), its switches are those of the threads it has
-    now, and all is 0 once it has ended.
+    Another process's seconds are in kernel ticks (hundredths), its switches are those of its current threads,
+    and everything is 0 once it has ended.
     """
     if pid is not None:
         return _used_by(pid)
@@ -107,15 +107,15 @@ def _used_by(pid: int) -> Used:
 
 
 def _switches(status: Path) -> int:
-    """How often the kernel took a CPU away from a thread; 0 once it has ended."""
+    """Return how often the kernel took a CPU away from a thread; 0 once it has ended."""
     count = re.search(r"^nonvoluntary_ctxt_switches:\s*(\d+)$", read(status) or "", re.MULTILINE)
     return int(count[1]) if count else 0
 
 
 class Usage:
-    """Counts what a process used between entering and leaving it, as a context manager.
+    """A context manager that counts a process's usage.
 
-    Of this process without an id.
+    Without an id, it is this process.
     """
 
     def __init__(self, pid: int | None = None) -> None:
@@ -136,7 +136,7 @@ class Usage:
 
     @property
     def seconds(self) -> float:
-        """For how long it counted."""
+        """How long it counted."""
         return self._wall
 
     @property
@@ -146,12 +146,12 @@ class Usage:
 
     @property
     def system_seconds(self) -> float:
-        """Those of them that the kernel spent for the process."""
+        """The CPU seconds that the kernel spent for the process."""
         return self._end.system - self._begin.system
 
     @property
     def page_faults(self) -> int:
-        """Page faults that took no disk."""
+        """Page faults without disk access."""
         return self._end.page_faults - self._begin.page_faults
 
     @property
@@ -161,10 +161,10 @@ class Usage:
 
 
 def page_fault_cost(pages: int = 2048) -> float | None:
-    """CPU seconds that one page fault takes; None where memory came without any.
+    """Return the CPU seconds that one page fault takes; None if memory came without any.
 
-    Fresh memory is mapped, each page of it touched, and given back, as by an allocator that keeps none: what
-    giving back costs is included. Where malloc gets huge pages, so does this, and one fault brings one.
+    Fresh memory is mapped, each of its pages touched, and unmapped, as by an allocator that keeps none: the
+    cost of unmapping is included. If malloc gets huge pages, so does this, and one fault maps one.
     """
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     start = time.thread_time()

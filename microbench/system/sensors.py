@@ -1,4 +1,4 @@
-"""The sensors: read before and after the sampling, never within it."""
+"""The sensors, read before and after the sampling, never during it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from microbench.records.record import Readings
 from microbench.system import cgroups, cpus, frequency, load, setup
 from microbench.system.process import Usage, page_fault_cost
 
-MANY_FAULTS = 50  # a call; fewer take some 0.1 ms of it at the most, and are not worth measuring their cost
+MANY_FAULTS = 50  # per call; fewer take 0.1 ms at most, so that their cost is not worth measuring
 
 Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """What counts upwards since the machine, or the process, started."""
+    """Counters since the machine or the process started."""
 
     times: load.CpuTimes | None
     delays: dict[int, float] | None
@@ -37,7 +37,7 @@ def _counts(among: set[int], pid: int | None) -> _Counts:
 
 
 class Sensors:
-    """Reads what a process uses and what disturbs it, between entering and leaving it.
+    """A context manager that reads what a process uses and what disturbs it.
 
     Args:
         pid: the process; None for this one.
@@ -53,7 +53,7 @@ class Sensors:
         self._ours = [self._usage] if pid is None else [self._usage, Usage()]
 
     def __enter__(self) -> Sensors:
-        """Read the counts that the readings begin with."""
+        """Read the initial counters."""
         self._before = _counts(self.cpus, self._pid)
         for usage in self._ours:
             usage.__enter__()
@@ -62,14 +62,14 @@ class Sensors:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Read the counts that the readings end with."""
+        """Read the final counters."""
         for usage in self._ours:
             usage.__exit__(kind, error, trace)
         self._after = _counts(self.cpus, self._pid)
         self._clock_rate = frequency.clock_rate(self._pid)
 
     def readings(self, calls: int) -> Readings:
-        """What was read, of so many calls. Measures what a page fault costs where there were many."""
+        """Return the readings for `calls` calls; measure the cost of a page fault if there were many."""
         usage, before, after = self._usage, self._before, self._after
         faults = usage.page_faults / calls
         cost = page_fault_cost() if faults > MANY_FAULTS else None
@@ -90,7 +90,7 @@ class Sensors:
         )
 
     def surroundings(self, threads: int, allocator: str) -> Surroundings:
-        """What a case of so many threads and this allocator runs in."""
+        """Return the environment of a case with these threads and this allocator."""
         return Surroundings(
             threads=threads,
             cpus=len(self.cpus),
@@ -107,7 +107,7 @@ def _increase(before: Number | None, after: Number | None) -> Number | None:
 
 
 def _throttled(before: _Counts, after: _Counts) -> float | None:
-    """That of the control group which was kept from running for longest."""
+    """Return the throttled seconds of the control group that was throttled longest."""
     if len(before.throttled) != len(after.throttled):
         return None
     each = zip(before.throttled, after.throttled, strict=True)
@@ -121,9 +121,9 @@ def _run_delay(before: _Counts, after: _Counts, seconds: float) -> float | None:
 
 
 def _foreign_cpus(before: _Counts, after: _Counts, ours: Sequence[Usage]) -> float | None:
-    """How many CPUs others kept busy: not the process, nor this one, where it waits for that.
+    """Return how many CPUs others kept busy: neither the process, nor this one if it waits for it.
 
-    The kernel counts a CPU's time in ticks and a process's exactly: the difference may fall below 0.
+    The kernel counts a CPU's time in ticks but a process's exactly, so the difference may be below 0.
     """
     if before.times is None or after.times is None:
         return None

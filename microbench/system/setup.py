@@ -1,6 +1,6 @@
-"""How the machine is set up, as far as it matters for times: what `microbench doctor` looks at.
+"""The machine's setup as far as it matters for times, for `microbench doctor`.
 
-None is what the system does not tell.
+A value that the system does not report is None.
 
 Paths and meanings: Linux's Documentation/admin-guide/mm/transhuge.rst and hugetlbpage.rst,
 Documentation/admin-guide/cputopology.rst, and Documentation/ABI/testing/sysfs-devices-system-cpu.
@@ -34,9 +34,9 @@ Field = str | int | float | None
 
 
 def checkup() -> dict[str, Field]:
-    """The records' `env_*` fields on it, without that prefix; None is what the system does not tell.
+    """Return the records' `env_*` fields on the setup, without that prefix; None if unknown.
 
-    Frequencies are in Hz, memory in bytes, the clock's step and cost in seconds. Reading it all takes some
+    Frequencies are in Hz, memory in bytes, the clock's step and cost in seconds. Reading them takes a few
     milliseconds.
     """
     usable = cpus.usable()
@@ -67,26 +67,26 @@ def checkup() -> dict[str, Field]:
 
 
 def on_battery() -> bool | None:
-    """Whether a battery is being used up; without one it is not, where the system would tell of one."""
+    """Return whether a battery is discharging; False without one, None if the system reports none at all."""
     told = draining_battery()
     return False if told is None and SUPPLIES.is_dir() else told
 
 
 def sockets(among: Iterable[int]) -> int | None:
-    """How many packages (sockets) these CPUs lie in."""
+    """Return the number of packages (sockets) of these CPUs."""
     found = {number(CPUS / f"cpu{cpu}/topology/physical_package_id") for cpu in among}
     return None if None in found or not found else len(found)
 
 
 def numa_nodes(among: Iterable[int]) -> int | None:
-    """How many NUMA nodes, each with memory near to it, these CPUs lie in."""
+    """Return the number of NUMA nodes (each with memory of its own) of these CPUs."""
     cpus = list(among)
     found = [node for node in NODES.glob("node[0-9]*") if any((node / f"cpu{cpu}").exists() for cpu in cpus)]
     return len(found) or None
 
 
 def hyper_threads(among: Iterable[int]) -> bool | None:
-    """Whether one of these CPUs shares its core with another (SMT)."""
+    """Return whether one of these CPUs shares its core with another (SMT)."""
     if (active := number(CPUS / "smt/active")) is not None:
         return active == 1
     cores = [siblings(cpu) for cpu in among if (CPUS / f"cpu{cpu}/topology").exists()]
@@ -94,25 +94,25 @@ def hyper_threads(among: Iterable[int]) -> bool | None:
 
 
 def frequency_driver() -> str | None:
-    """What sets the CPUs' clock rate, such as `intel_pstate` or `acpi-cpufreq`."""
+    """Return the driver that sets the CPUs' clock rate, such as `intel_pstate` or `acpi-cpufreq`."""
     return read(CPUS / "cpu0/cpufreq/scaling_driver")
 
 
 def frequency_range() -> tuple[float | None, float | None]:
-    """The lowest and the highest clock rate that the first CPU is let run at, in Hz."""
+    """Return the lowest and the highest clock rate allowed for the first CPU, in Hz."""
     ends = [number(CPUS / f"cpu0/cpufreq/scaling_{end}_freq") for end in ("min", "max")]
     low, high = (None if kilohertz is None else kilohertz * 1e3 for kilohertz in ends)
     return low, high
 
 
 def transparent_huge_pages() -> str | None:
-    """Which memory gets huge pages without asking: `always`, `madvise` or `never`."""
+    """Return the mode of transparent huge pages: `always`, `madvise` or `never`."""
     chosen = re.search(r"\[(\w+)\]", read(TRANSPARENT) or "")
     return chosen[1] if chosen else None
 
 
 def static_huge_pages() -> tuple[int | None, int | None]:
-    """How many huge pages are set aside, and the bytes of one."""
+    """Return the number of reserved huge pages, and the bytes of one."""
     text = read(MEMINFO) or ""
     count = re.search(r"^HugePages_Total:\s+(\d+)$", text, re.MULTILINE)
     size = re.search(r"^Hugepagesize:\s+(\d+) kB$", text, re.MULTILINE)
@@ -120,19 +120,19 @@ def static_huge_pages() -> tuple[int | None, int | None]:
 
 
 def clock_source() -> str | None:
-    """What the kernel reads the time from, such as `tsc`."""
+    """Return the kernel's clock source, such as `tsc`."""
     return read(CLOCK_SOURCE / "current_clocksource")
 
 
 def clock_sources() -> str | None:
-    """What it could read the time from, separated by spaces."""
+    """Return the available clock sources, separated by spaces."""
     return read(CLOCK_SOURCE / "available_clocksource")
 
 
 def virtualization() -> str | None:
-    """The hypervisor this system runs on, as far as it gives its name; `none` without one.
+    """Return the hypervisor's name, as far as it is known; `none` without one.
 
-    The flag `hypervisor` is what x86 processors show to guests, whatever the hypervisor.
+    x86 processors show guests the flag `hypervisor`, whatever the hypervisor.
     """
     if kind := read(HYPERVISOR):
         return kind
@@ -146,7 +146,7 @@ def virtualization() -> str | None:
 
 
 def load_average() -> float | None:
-    """How many threads ran or wanted to, on average over the last minute."""
+    """Return the load average of the last minute."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
@@ -154,7 +154,7 @@ def load_average() -> float | None:
 
 
 def draining_battery() -> bool | None:
-    """Whether one of the machine's own batteries is being used up; None on a machine without one.
+    """Return whether one of the machine's own batteries is discharging; None on a machine without one.
 
     Linux's Documentation/ABI/testing/sysfs-class-power: a mouse's battery has the scope `Device`.
     """
@@ -171,9 +171,9 @@ def _supplies() -> list[Path]:
 
 
 def clock_step(clock: Callable[[], int] = time.perf_counter_ns, readings: int = READINGS) -> float | None:
-    """The smallest step between two readings in a row, in seconds; None where the clock stood still.
+    """Return the smallest step between successive readings, in seconds; None if the clock stood still.
 
-    A clock that is finer than the time it takes to read it shows that time.
+    For a clock finer than the time of a reading, this is that time.
     """
     read = [clock() for _ in range(readings)]
     steps = [later - earlier for earlier, later in pairwise(read) if later > earlier]
@@ -181,7 +181,7 @@ def clock_step(clock: Callable[[], int] = time.perf_counter_ns, readings: int = 
 
 
 def clock_cost(clock: Callable[[], int] = time.perf_counter_ns, readings: int = READINGS) -> float:
-    """What one reading takes, in seconds: the least mean of several series, with Python's call and loop."""
+    """Return the seconds per reading: the least mean of several series, including Python's call and loop."""
     return min(_series(clock, readings) for _ in range(REPEATS)) / readings * 1e-9
 
 

@@ -1,4 +1,4 @@
-"""IS IT RIGHT: whether a way of running a workload computes what eager fp32 computes."""
+"""IS IT RIGHT: whether a configuration computes what eager fp32 computes."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def verify(
 ) -> Checked:
     """Compare what a program computes with what eager fp32 computes of the same weights and inputs.
 
-    In training that is the loss, or a layer's outputs, and all gradients of one step. What drops values at
-    random drops none in either. Where they are too far apart, eager fp32 is run once more, to learn how far
-    rounding alone, or other random numbers, move its own answer.
+    In training that is the loss, or a layer's outputs, and all gradients of one step. Dropout is off in both.
+    If they are too far apart, eager fp32 is run once more, to learn how far rounding alone, or other random
+    numbers, move its own answer.
 
     Args:
         config: the case.
         device: where it ran.
-        mode: what was computed.
-        program: what computed it.
-        seconds: what a call took; None where it was not measured.
-        first: what the first call took: of eager fp32, whose later ones may keep its answer, the one that
-            certainly did the work.
+        mode: the mode that it was measured in.
+        program: the program that was measured.
+        seconds: seconds per call; None if not measured.
+        first: seconds of the first call: of eager fp32, the only call that certainly did the work, because
+            later ones may reuse its answer.
 
     Returns:
-        The errors, what they may be, and the verdict; and why so short a time cannot be, where it cannot.
+        The errors, their tolerances and the verdict; and if the time is implausibly short, why.
     """
     if not config.verify:
         return Checked(Check(answer=Correctness.OFF))
@@ -61,11 +61,11 @@ def verify(
 def _with_plausibility(
     checked: Checked, reference: Reference, seconds: float | None, work: float | None
 ) -> Checked:
-    """A check, and why so short a time cannot be, where it cannot; `work`: seconds in which it was done."""
+    """Add to a check why the time is implausible, if it is; `work`: seconds that surely sufficed."""
     if seconds is None or work is None:
         return checked
     config, device, training = reference.config, reference.device, reference.mode.TRAINING
-    with suppress(Exception):  # what cannot be told, for want of memory say, is no reason against the answer
+    with suppress(Exception):  # if that is unknown, such as for lack of memory, the answer still stands
         reason = implausible(config, device, training, seconds, work, reference.seconds)
         return replace(checked, implausible=reason)
     return checked

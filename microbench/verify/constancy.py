@@ -1,4 +1,4 @@
-"""Whether each call does the work of the first: whether calls change their inputs, or the module's state."""
+"""Whether every call does the same work: calls may change their inputs, or the module's state."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from microbench.measure.cautions import Changes
 from microbench.measure.experiment import Experiment
 from microbench.watch.tensors import tensors
 
-SAMPLED = 2**16  # bytes that are looked at of a large parameter or buffer
+SAMPLED = 2**16  # bytes checked of a large parameter or buffer
 
 Digests = tuple[int, ...]
-"""Checksums of the numbers in tensors."""
+"""Checksums of tensors' values."""
 
 
 def digests(values: object) -> Digests:
-    """Compute a checksum of the memory of each tensor in values."""
+    """Compute a checksum of each tensor in `values`."""
     dense = (each if each.layout == torch.strided else each.detach().to_dense() for each in tensors(values))
     return tuple(zlib.crc32(_memory(each).cpu().numpy().data) for each in dense)
 
 
 def _memory(tensor: Tensor) -> Tensor:
-    """Return the bytes that a dense tensor lies in."""
+    """Return a dense tensor's memory as bytes."""
     memory = torch.empty(0, dtype=torch.uint8, device=tensor.device)
     return memory.set_(tensor.untyped_storage())
 
 
 class Inputs:
-    """The inputs of a workload, which are given back where its calls change them.
+    """The inputs of a workload, which are restored if its calls change them.
 
-    No copy is kept of inputs that do not change: it would show in the peak of memory.
+    Inputs that do not change are not copied: a copy would count in the peak memory.
 
     Args:
         built: the inputs as they were built.
@@ -49,9 +49,9 @@ class Inputs:
         self._originals: Sequence[Tensor] | None = None
 
     def follow(self, given: Sequence[Tensor]) -> None:
-        """Look after these from now on: the inputs in the form in which an engine runs them.
+        """Track these inputs from now on, in the form in which an engine runs them.
 
-        What it has done with them in preparation is undone.
+        Changes that its preparation made are undone.
         """
         self._given = given
         are_other = any(one is not other for one, other in zip(given, self._built, strict=True))
@@ -60,13 +60,13 @@ class Inputs:
         self._expected = digests(given)
 
     def have_changed(self) -> bool:
-        """Say whether they are not as they were given."""
+        """Return whether they have changed."""
         return digests(self._given) != self._expected
 
     def settle(self, call: Callable[[], object]) -> bool:
-        """Say whether a second call changes nothing more, and puts out the same.
+        """Return whether a second call changes nothing more and returns the same.
 
-        They are left so then: each call does the same work.
+        If so, the inputs stay as they are: each call does the same work.
         """
         self.give_back()
         once = digests(call()), digests(self._given)
@@ -77,7 +77,7 @@ class Inputs:
 
     @torch.no_grad()
     def give_back(self) -> None:
-        """Give them the values that they were built with."""
+        """Restore the values that they were built with."""
         if self._originals is None:
             is_intact = digests(self._built) == self._before
             self._originals = self._built if is_intact else self._rebuild()
@@ -87,10 +87,10 @@ class Inputs:
 
 
 def state_of(module: nn.Module) -> dict[str, tuple[int, int]]:
-    """Return, by name, what changes when a call writes to a parameter or buffer.
+    """Return, by name, fingerprints that change when a call writes to a parameter or buffer.
 
-    That is how often they were written to, as far as torch has seen that, and a checksum of the memory of
-    small ones, and of bytes all over that of large ones.
+    A fingerprint is torch's version counter, and a checksum of the memory: all of it for small tensors,
+    spread samples for large ones.
     """
     held = dict(module.named_parameters()) | dict(module.named_buffers())
     return {name: (_version(each), _fingerprint(each)) for name, each in held.items()}
@@ -109,15 +109,15 @@ def _fingerprint(tensor: Tensor) -> int:
     if tensor.layout != torch.strided or tensor.is_meta:
         return 0
     memory = _memory(tensor)
-    step = 1 + 2 * (memory.numel() // SAMPLED // 2)  # odd: of numbers of several bytes it meets each of these
+    step = 1 + 2 * (memory.numel() // SAMPLED // 2)  # odd: it reaches every byte of multi-byte numbers
     return zlib.crc32(memory[::step].contiguous().cpu().numpy().data)
 
 
 class Constancy:
-    """Sees to it that each call does the work of the first; made once that has been done.
+    """Ensures that every call does the work of the first; created after the first call.
 
-    Inputs that calls change are given back before each sample. They need not be where inference settles:
-    where a call writes what is there already.
+    Inputs that calls change are restored before each sample, unless inference settles: then a call writes
+    what is already there.
     """
 
     def __init__(self, inputs: Inputs, program: Program, training: bool) -> None:
@@ -128,7 +128,7 @@ class Constancy:
         self._before = {} if training else state_of(program.workload.module)
 
     def kept(self, experiment: Experiment) -> Experiment:
-        """Return the experiment with the inputs given back before each sample, if they have to be."""
+        """Return the experiment, with the inputs restored before each sample if necessary."""
         if not self._gives_back:
             return experiment
         give_back, then = self._inputs.give_back, experiment.before
@@ -141,7 +141,7 @@ class Constancy:
         return replace(experiment, before=before, mergeable=False)
 
     def changes(self, experiment: Experiment) -> Changes:
-        """Return what the calls have changed all the same."""
+        """Return what the calls have changed nevertheless."""
         after = {} if self._training else state_of(self._program.workload.module)
         return Changes(
             inputs=self._program.overwrites or (not self._gives_back and self._inputs.have_changed()),

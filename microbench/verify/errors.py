@@ -1,4 +1,4 @@
-"""How far two answers are apart, in numbers."""
+"""The errors of an answer relative to the wanted one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from microbench.engines import Answer
 
 @dataclass(frozen=True)
 class Errors:
-    """How far an answer is off; infinitely where a value is not a number, or infinite, and should not be.
+    """The errors of an answer; infinite if a value is NaN or infinite and should not be.
 
     Attributes:
         absolute: the largest error of an output.
@@ -29,7 +29,7 @@ class Errors:
 
 
 def errors_of(found: Answer, wanted: Answer) -> Errors:
-    """Compute how far an answer is off the wanted one, whose tensors have the same shapes."""
+    """Compute an answer's errors relative to the wanted one, whose tensors have the same shapes."""
     errors = [largest_error(*pair) for pair in zip(found.outputs, wanted.outputs, strict=True)]
     return Errors(
         max((absolute for absolute, _ in errors), default=0.0),
@@ -39,7 +39,7 @@ def errors_of(found: Answer, wanted: Answer) -> Errors:
 
 
 def shapes_differ(found: Answer, wanted: Answer) -> str | None:
-    """Say how the tensors of two answers differ in number or shape; None if they do not."""
+    """Return how the tensors of two answers differ in number or shape; None if they do not."""
     for name, one, other in (
         ("outputs", found.outputs, wanted.outputs),
         ("gradients", found.gradients, wanted.gradients),
@@ -56,9 +56,9 @@ def _shapes(tensors: Sequence[Tensor]) -> str:
 
 @torch.no_grad()
 def largest_error(found: Tensor, wanted: Tensor) -> tuple[float, float]:
-    """Return the largest absolute error of a tensor's elements, and it over the largest wanted value.
+    """Return the largest absolute error of a tensor's elements, and the same over the largest wanted value.
 
-    Elements that are equal, or both not a number, have none; the largest finite value counts.
+    Elements that are equal, or both NaN, have no error; the largest finite value counts.
     """
     if not wanted.numel():
         return 0.0, 0.0
@@ -71,7 +71,7 @@ def largest_error(found: Tensor, wanted: Tensor) -> tuple[float, float]:
 
 @torch.no_grad()
 def error_of_norm(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """Return the norm of all tensors' errors, taken together, over the norm of all that are wanted."""
+    """Return the norm of all tensors' errors over the norm of all wanted tensors."""
     off, norm = 0.0, 0.0
     for one, other in zip(found, wanted, strict=True):
         numbers = _numbers(other)
@@ -85,14 +85,14 @@ def _norm(tensor: Tensor) -> float:
 
 
 def _over(error: float, scale: float) -> float:
-    """Return an error as a share; infinite where all that is wanted is zero, or not finite."""
+    """Return an error relative to a scale; infinite if the scale is zero or not finite."""
     if error == 0:
         return 0.0
     return error / scale if scale and math.isfinite(scale) else math.inf
 
 
 def _numbers(tensor: Tensor) -> Tensor:
-    """Return a tensor as dense floating-point numbers of at least fp32, to be subtracted."""
+    """Return a tensor as dense floating-point numbers of at least fp32, for subtraction."""
     dense = tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()
     if dense.is_complex():
         return torch.view_as_real(dense)
@@ -101,7 +101,7 @@ def _numbers(tensor: Tensor) -> Tensor:
 
 
 def top1_agreement(found: Answer, wanted: Answer) -> float | None:
-    """Return the share of the batch whose largest logit is of the same class; None without logits.
+    """Return the share of the batch whose largest logit is the same class; None without logits.
 
     Logits are of shape (batch, classes).
     """

@@ -1,4 +1,4 @@
-"""Whether an answer is the same, as far as it can be told."""
+"""The verdict on an answer: the same, different, or unclear."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from microbench.records.record import BenchmarkWarning, Check, Correctness, Outc
 from microbench.verify.errors import Errors
 
 SLACK = 4.0
-"""How many times as far as rounding moves eager fp32's answer another one may be off: to find that out, only
-weights and inputs are rounded, and a lower precision rounds what every layer puts out."""
+"""The tolerance as a multiple of how far rounding moves eager fp32's answer: the latter is found by rounding
+only weights and inputs, whereas a lower precision rounds every layer's output."""
 
 CLEAR = 0.5
-"""A share that no answer may be off that counts as the same."""
+"""An error, as a share, that no answer may exceed and still count as the same."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class _Part:
     """A part of an answer.
 
     Attributes:
-        name: what it is.
-        of: what errors are shares of.
-        error: how far it is off.
-        tolerance: how far it may be off in any case.
-        moved: how far rounding moves eager fp32's; None where that was not asked.
+        name: its name.
+        of: the quantity that errors are shares of.
+        error: its error.
+        tolerance: the error that is always allowed.
+        moved: how far rounding moves eager fp32's; None if not determined.
         is_strict: the tolerance was given for this case: nothing beyond it is allowed.
     """
 
@@ -42,20 +42,20 @@ class _Part:
 
     @property
     def allowed(self) -> float:
-        """How far it may be off."""
+        """The allowed error."""
         if self.moved is None or self.is_strict:
             return self.tolerance
         return max(self.tolerance, min(SLACK * self.moved, CLEAR))
 
     @property
     def verdict(self) -> Correctness:
-        """The same, or not, or unclear where rounding moves eager fp32's own too far to tell."""
+        """Same or different; unclear if rounding moves eager fp32's own too far."""
         if self.error <= self.allowed:
             return Correctness.SAME
         return Correctness.UNCLEAR if SLACK * (self.moved or 0.0) > CLEAR else Correctness.MISMATCH
 
     def told(self) -> str:
-        """Say how far it is off."""
+        """Return a text on its error."""
         if math.isinf(self.error):
             return f"{self.name} not finite, or not zero, where eager fp32's is"
         return f"{self.name} off eager fp32's by {self.error:.2g} of {self.of} (allowed: {self.allowed:.2g})"
@@ -63,12 +63,12 @@ class _Part:
 
 @dataclass(frozen=True)
 class Checked:
-    """A check, and what there is to say of it.
+    """A check with its reasons in words.
 
     Attributes:
         check: what was found.
-        reason: what is off, in words; None where nothing is.
-        implausible: why the case cannot have taken so little time, in words; None where it can have.
+        reason: what is off; None if nothing is.
+        implausible: why the case's time is implausibly short; None if it is not.
     """
 
     check: Check
@@ -76,7 +76,7 @@ class Checked:
     implausible: str | None = None
 
     def applied(self, outcome: Outcome) -> Outcome:
-        """An outcome whose answer was checked so: one that is not the same is no good, whatever it took."""
+        """Return an outcome with this check: a different answer makes it fail, however fast it was."""
         if self.check.answer is Correctness.MISMATCH:
             return replace(outcome, status=Status.MISMATCH, error=self.reason, check=self.check)
         said = {WarningCode.UNVERIFIED: self.reason, WarningCode.IMPLAUSIBLE: self.implausible}
@@ -94,12 +94,12 @@ def judge(
     """Judge an answer.
 
     Args:
-        found: how far it is off.
-        moved: says how far rounding moves eager fp32's own answer; asked only where `found` is beyond what
-            the precision, or the case, allows.
+        found: its errors.
+        moved: returns how far rounding moves eager fp32's own answer; called only if `found` exceeds what the
+            precision, or the case, allows.
         config: the case's configuration.
         agreement: see `Check.top1_agreement`.
-        is_loss: the output is a loss.
+        is_loss: whether the output is a loss.
     """
     parts = _parts(found, None, config, is_loss)
     if any(part.verdict is not Correctness.SAME for part in parts):
@@ -121,7 +121,7 @@ def judge(
 
 
 def _finite(error: float | None) -> float | None:
-    """An error; None for one without bounds."""
+    """Return an error; None if it is infinite."""
     return error if error is not None and math.isfinite(error) else None
 
 
@@ -137,7 +137,7 @@ def _parts(found: Errors, moved: Errors | None, config: Config, is_loss: bool) -
 
 
 def _reason(verdict: Correctness, parts: Sequence[_Part], config: Config) -> str | None:
-    """What is off, and of an unclear answer why it cannot be told."""
+    """Return what is off, and why an unclear answer is unclear."""
     if verdict is Correctness.SAME:
         return None
     told = " and ".join(part.told() for part in parts)

@@ -1,4 +1,4 @@
-"""Whether a case can have taken so little time: what the machine cannot do in it was not done."""
+"""Whether a case's time is plausible: work beyond the machine's peak was not done."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from microbench.records.peaks import Peaks
 from microbench.workloads.parts.deferred import Deferred
 
 MARGIN = 10.0
-"""How many times as fast as the peak a case may seem.
+"""How many times as fast as the peak a case may appear.
 
 An algorithm may multiply less often than the definition, by which FLOPs are counted. Winograd's does 5.1
 times less for kernels of 3x3, and 6.3 times for 5x5, on tiles of 8x8, the largest in use:
 (m r / (m + r - 1))^2 with m + r - 1 = 8 (Lavin, Gray: Fast Algorithms for Convolutional Neural Networks,
-CVPR 2016). Fourier's transform on tiles of 16x16 does 10 times less for 7x7 and 9x9, if what the transforms
-take is left out.
+CVPR 2016). Fourier transforms on tiles of 16x16 need 10 times less for 7x7 and 9x9, not counting the
+transforms themselves.
 """
 
-DISTURBED = 2.0  # times the margin, where other work kept the machine from its peaks
-SIDE = 512  # rows and columns of the product that shows quickly what the machine reaches at least
-LASTING = 0.02  # seconds that it is repeated
+DISTURBED = 2.0  # times the margin, if other work kept the machine from its peaks
+SIDE = 512  # rows and columns of the product that quickly shows a lower bound of the peak
+LASTING = 0.02  # seconds of repeating it
 
 
 class _NotCountedError(Exception):
@@ -39,21 +39,21 @@ class _NotCountedError(Exception):
 def implausible(
     config: Config, device: Device, training: bool, seconds: float, work: float, again: Callable[[], float]
 ) -> str | None:
-    """Say why a case cannot have taken so little time; None where it can have, or that is unknown.
+    """Return why a case cannot have taken so little time; None if it can have, or that is unknown.
 
-    What certainly did the work in its time stayed below the peak: what is less than `MARGIN` times as fast is
-    plausible without a look at anything else. A first call of tens of microseconds takes milliseconds in a
-    process where torch has not been set up yet, so it is done once more before its FLOPs are counted, which
-    takes a second. Next comes a product of some tens of milliseconds, and only what is out of its reach too
-    is held against the machine's peaks.
+    A call that certainly did the work stayed below the peak: a time less than `MARGIN` times as fast is
+    plausible without further checks. A first call of tens of microseconds takes milliseconds in a process
+    where torch is not set up yet, so it is repeated before its FLOPs are counted, which takes a second. Next
+    comes a product of tens of milliseconds, and only rates beyond its reach are compared with the machine's
+    peaks.
 
     Args:
         config: the case.
-        device: where it ran, in the case's state.
-        training: seconds are those of a training step.
-        seconds: what a call took.
-        work: what eager fp32 took for the same when it was called for the first time.
-        again: takes as long as that for work of the same size, and returns how long that was.
+        device: the device that it ran on, in the case's state.
+        training: whether the seconds are those of a training step.
+        seconds: seconds per call.
+        work: seconds of eager fp32's first call of the same work.
+        again: does work of the same size in the same way, and returns its seconds.
     """
     if seconds <= 0 or seconds * MARGIN >= work or seconds * MARGIN >= again():
         return None
@@ -74,9 +74,9 @@ def implausible(
 
 
 def counted(config: Config, device: Device, training: bool) -> int:
-    """Count the FLOPs of a call's products, in training with the backward pass; without a rule, 0.
+    """Count the FLOPs of a call's products, in training with the backward pass; 0 without a rule.
 
-    They are counted on tensors without values: 0 where that cannot be done.
+    They are counted on tensors without values: 0 if that is impossible.
     """
 
     def refuse() -> None:
@@ -93,7 +93,7 @@ def counted(config: Config, device: Device, training: bool) -> int:
 
 
 def _reached(device: Device) -> float:
-    """Measure the FLOP/s in fp32 of a small product: the peak is higher, in whatever precision."""
+    """Measure the FLOP/s of a small fp32 product: the peak of any precision is higher."""
     a = torch.ones(SIDE, SIDE, dtype=torch.float32, device=device.torch_device())
     out = torch.empty_like(a)
     with torch.inference_mode(), torch.autocast(a.device.type, enabled=False):
@@ -102,11 +102,11 @@ def _reached(device: Device) -> float:
 
 
 def at_best(found: Peaks, precision: PrecisionConfig) -> float | None:
-    """Return the FLOP/s that a precision can reach at most; None where no peak was measured.
+    """Return the FLOP/s that a precision can reach at most; None if no peak was measured.
 
-    An engine may compute a format that torch's kernels emulate, or what it was not asked for: the highest of
-    what instructions allow counts. Those for fp16 do twice fp32's products (AVX512-FP16, NEON), or as many as
-    for bf16 (AMX); those for int8 four times fp32's (VNNI, I8MM), or twice bf16's (AMX).
+    An engine may compute in a format that torch's kernels emulate, or in another than requested: the highest
+    rate that instructions allow counts. Those for fp16 do twice fp32's products (AVX512-FP16, NEON), or as
+    many as for bf16 (AMX); those for int8 four times fp32's (VNNI, I8MM), or twice bf16's (AMX).
     """
     if found.fp32 is None:
         return None

@@ -1,4 +1,4 @@
-"""Eager fp32 on the same weights and inputs: what every other way of running a workload is held against."""
+"""Eager fp32 on the same weights and inputs: the reference answer for every other configuration."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from microbench.modes import Mode
 from microbench.workloads import Workload
 
 SUMS = 2.0**-20
-"""How far fp32 is off, relatively, where hundreds of products are summed in another order: what one sum
-is rounded by, 2^-24, times about the square root of their number (Higham, Accuracy and Stability of Numerical
-Algorithms, 2002, section 2.8).
+"""The relative error of fp32 if hundreds of products are summed in another order: the rounding of one sum,
+2^-24, times about the square root of their number (Higham, Accuracy and Stability of Numerical Algorithms,
+2002, section 2.8).
 """
 
 ROUNDING = {"tf32": 2.0**-11, "int8": 2.0**-8}
-"""Half the distance between 1 and the next larger number, in the formats that are no type of torch's."""
+"""Half the distance between 1 and the next larger number, for formats that are not torch types."""
 
 
 def is_reference(config: Config) -> bool:
-    """Say whether a case is plain eager fp32 itself, whatever its tolerances are."""
+    """Return whether a case is plain eager fp32 itself, whatever its tolerances."""
     given, reference = config.precision, plain(config)
     precision = replace(
         reference.precision, tolerance=given.tolerance, gradient_tolerance=given.gradient_tolerance
@@ -44,7 +44,7 @@ def rounding(precision: PrecisionConfig) -> float:
 
 
 def answer_of(mode: Mode, program: Program, seed: int) -> Answer:
-    """Return what a program computes without dropout; other random numbers are those of the seed."""
+    """Return a program's answer without dropout; other random numbers are those of the seed."""
     with without_dropout(program.workload.module) if mode.TRAINING else nullcontext(False) as drops:
         if drops and program.renewed is not None:
             program = replace(program, call=program.renewed())
@@ -59,7 +59,7 @@ class Reference:
     Attributes:
         config: the case's configuration.
         device: where it runs.
-        mode: what is computed there.
+        mode: the mode that it runs in.
     """
 
     config: Config
@@ -67,19 +67,19 @@ class Reference:
     mode: Mode
 
     def answer(self, restoring: Program | None = None, nudge: float = 0.0, draw: int = 0) -> Answer:
-        """Compute its answer with weights and inputs that are built again from the same seed.
+        """Compute its answer with weights and inputs rebuilt from the same seed.
 
         Nothing of them outlives the call.
 
         Args:
-            restoring: a program that is to have these weights and inputs too, before they are used.
+            restoring: a program that gets these weights and inputs too, before they are used.
             nudge: change every weight and input by a random share of up to this much.
-            draw: which random numbers to draw meanwhile; the same ones for the same number.
+            draw: selects the random numbers to draw meanwhile; the same number draws the same ones.
         """
         return self.timed_answer(restoring=restoring, nudge=nudge, draw=draw)[0]
 
     def seconds(self) -> float:
-        """How long a first call takes with other weights and inputs, for which no answer was kept."""
+        """Return the seconds of a first call with other weights and inputs, whose answer cannot be cached."""
         config = plain(replace(self.config, seed=self.config.seed ^ 1))
         with self.device.prepared(config):
             program = eager.prepare(Job(self._workload(config), config, self.mode.TRAINING))
@@ -89,7 +89,7 @@ class Reference:
     def timed_answer(
         self, restoring: Program | None = None, nudge: float = 0.0, draw: int = 0
     ) -> tuple[Answer, float]:
-        """Compute the same, and return how many seconds it took, once everything was built."""
+        """Compute the same, and also return its seconds, not counting the build."""
         config, training = plain(self.config), self.mode.TRAINING
         with self.device.prepared(config):
             workload = self._workload(config)
@@ -124,7 +124,7 @@ def put_back(program: Program, fresh: Workload, training: bool) -> None:
 
 @torch.no_grad()
 def shift(workload: Workload, share: float) -> None:
-    """Change every parameter and input by a random share of up to so much, or as its own type rounds."""
+    """Change every parameter and input by a random share of up to `share`, or by its own type's rounding."""
     inputs = {id(tensor): tensor for tensor in workload.inputs}
     for tensor in filter(Tensor.is_floating_point, (*workload.module.parameters(), *inputs.values())):
         most = max(share, torch.finfo(tensor.dtype).eps / 2)
@@ -137,14 +137,14 @@ QUIET_IN_EVAL = frozenset(
         *("RReLU", "StochasticDepth", "DropPath"),
     )
 )
-"""Classes that draw in training, and do nothing but what they do on average when they are evaluated."""
+"""Classes that are random in training, and do the average of that in evaluation."""
 
 
 @contextmanager
 def without_dropout(module: nn.Module) -> Iterator[bool]:
-    """Let modules that drop values at random drop none, and yield whether there are any.
+    """Switch off dropout, and yield whether there is any.
 
-    Classes are told by their names, which modules of TorchScript keep.
+    Classes are recognized by name, which TorchScript modules keep.
     """
     found: list[tuple[nn.Module, str, object]] = []
     for each in module.modules():

@@ -54,7 +54,7 @@ def quantize(model: Any, inputs: Sequence[Tensor], seed: int, reduced: bool) -> 
         inputs: the inputs that calibrate it.
         seed: seed of the random calibration inputs.
         reduced: use half the range for all weights, so that their products do not saturate; otherwise nncf
-                    uses half the range for the first convolutions alone.
+            uses half the range for the first convolutions alone.
     """
     batches = [arrays(batch) for batch in precision.calibration_batches(inputs, seed)]
     return nncf.quantize(
