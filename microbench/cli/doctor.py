@@ -14,10 +14,10 @@ from microbench.options.compose import MULTIRUN, RESUME, Plan, from_command_line
 from microbench.records.peaks import Peaks
 from microbench.records.record import Outcome
 from microbench.records.store import file_of, read
-from microbench.run import requests as asking
 from microbench.run.case import Case, command_of
 from microbench.run.layers import stands_for_layers
 from microbench.run.pool import Pool
+from microbench.run.protocol import FindPeaks
 from microbench.run.resume import arguments_of
 from microbench.system import cpus
 
@@ -153,14 +153,15 @@ def _key(argument: str) -> str:
 
 
 def find_peaks(case: Case, refresh: bool) -> Peaks | Outcome:
-    """What the device reaches at best, measured in the way of a case; how that ended where it cannot be.
+    """Find what the device reaches at best, with a case's configuration; how that ended where it fails.
 
     Raises:
         UserError: no worker can be started, or the device cannot be used here.
     """
     pool = Pool()
     try:
-        place = asking.find_place(case, pool)
-        return asking.find_peaks(case.at(place.device, cpus.physical_cores()), pool, refresh)
+        placed = case.at(pool.find_place(case).device, cpus.physical_cores())
+        found: Peaks | Outcome = pool.find(placed, FindPeaks(placed.config, refresh))
+        return found
     finally:
         pool.close()

@@ -1,16 +1,34 @@
-"""The workers of a run: which cases share them, and what they have imported when they begin."""
+"""The workers of a run: which cases share them, what they have imported, and what they are asked."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from microbench import registry
+from microbench.errors import SkippedError, StoppedError
 from microbench.host import allocator
+from microbench.records.progress import Described, Place, Progress, Watch
+from microbench.records.record import Outcome, Status
 from microbench.run.case import Case
 from microbench.run.layers import stands_for_layers
-from microbench.run.workers import Forked, Inline, Spawned, Workers
+from microbench.run.patience import GivenUpError
+from microbench.run.protocol import Describe, Extract, FindPeaks, Measure
+from microbench.run.workers import Forked, Inline, Spawned, WorkerDiedError, Workers, WorkerTimeoutError
+from microbench.system import cgroups, machine
+
+
+class UnansweredError(Exception):
+    """A worker gave no answer; the outcome says why."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.error)
+        self.outcome = outcome
+
+
+def _unwatched(progress: Progress) -> None:
+    """Pass over progress."""
 
 
 class Pool:
@@ -25,7 +43,7 @@ class Pool:
         self._workers: dict[tuple[Any, ...], Workers] = {}
 
     def of(self, case: Case) -> Workers:
-        """The workers for a case.
+        """Return the workers for a case.
 
         Raises:
             SkippedError: what its environment needs is not installed.
@@ -35,13 +53,60 @@ class Pool:
         variables = given | allocator.variables(case.config.allocator, os.environ | given)
         key = (isolation, *modules, *variables.items())
         if key not in self._workers:
-            self._workers[key] = self._start(isolation, modules, variables)
+            if isolation == "inline":
+                self._workers[key] = Inline()
+            else:
+                self._workers[key] = (Spawned if isolation == "spawn" else Forked)(modules, variables)
         return self._workers[key]
 
-    def _start(self, isolation: str, modules: Sequence[str], variables: Mapping[str, str]) -> Workers:
-        if isolation == "inline":
-            return Inline()
-        return Spawned(modules, variables) if isolation == "spawn" else Forked(modules, variables)
+    def ask(self, case: Case, request: Extract | Measure | FindPeaks, watch: Watch) -> Any:
+        """Return the answer of a case's worker.
+
+        Raises:
+            UnansweredError: there is none: it could not start, ran out of time or memory, died, or refused.
+        """
+        killed = cgroups.oom_kills()
+        try:
+            answer = self.of(case).ask(request, watch, _timeout(case))
+        except SkippedError as error:
+            raise UnansweredError(Outcome(status=Status.SKIPPED, error=str(error))) from error
+        except WorkerTimeoutError as error:
+            raise UnansweredError(_too_long(case, error.stage)) from error
+        except GivenUpError as error:
+            raise UnansweredError(Outcome(status=Status.GIVEN_UP, error=str(error))) from error
+        except WorkerDiedError as error:
+            status = Status.OOM if cgroups.oom_kills() != killed else Status.ERROR
+            raise UnansweredError(
+                Outcome(status=status, error=error.reason, traceback=error.log or None)
+            ) from error
+        if answer.error is not None:
+            raise UnansweredError(Outcome(status=Status.ERROR, error=str(answer.error)))
+        return answer.value
+
+    def find(self, case: Case, request: Extract | FindPeaks) -> Any:
+        """Return what a case's worker finds; the outcome that says why, where it cannot be found."""
+        try:
+            return self.ask(case, request, _unwatched)
+        except UnansweredError as error:
+            return error.outcome
+
+    def find_place(self, case: Case) -> Place:
+        """Return where a case will run: its device resolved, the machine described.
+
+        Raises:
+            StoppedError: no worker can be started, or torch cannot be imported.
+            UserError: the device cannot be used here.
+        """
+        plain = replace(case, config=replace(case.config, allocator="system"))
+        try:
+            answer = self.of(plain).ask(Describe(case.config.device.name), _unwatched, timeout=None)
+        except WorkerDiedError as error:
+            last_words = error.log.strip().splitlines()[-1:] or ["It said nothing."]
+            raise StoppedError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error
+        if answer.error is not None:
+            raise answer.error
+        found: Described = answer.value
+        return Place(found.device, machine.described(found.facts, case.config.env_set), found.emulated)
 
     def close(self) -> None:
         """End every process that was started; those for the next case are new ones."""
@@ -51,7 +116,7 @@ class Pool:
 
 
 def preloads(case: Case) -> list[str]:
-    """The modules that a case's worker needs: imported once, before any is forked."""
+    """Return the modules that a case's worker needs: imported once, before any is forked."""
     config = case.config
     engine = "eager" if config.experiment.search else config.engine.name
     mode = config.mode.each if stands_for_layers(case) else config.mode.name
@@ -61,3 +126,19 @@ def preloads(case: Case) -> list[str]:
         registry.module_of("engines", engine),
         registry.module_of("modes", mode),
     ]
+
+
+def _timeout(case: Case) -> float | None:
+    """Return the seconds that a round of a case may take; None for no limit."""
+    given, patience = case.config.timeout, case.patience
+    if patience is None:
+        return given
+    return patience.whole if given is None else min(given, patience.whole)
+
+
+def _too_long(case: Case, stage: str | None) -> Outcome:
+    """Say how a case ended that ran out of time, in a stage or in all."""
+    timeout, patience = case.config.timeout, case.patience
+    if patience is not None and (stage is not None or timeout is None or patience.whole < timeout):
+        return Outcome(status=Status.GIVEN_UP, error=patience.overdrawn(stage))
+    return Outcome(status=Status.TIMEOUT, error=f"took longer than timeout={timeout:g} (seconds); raise it")

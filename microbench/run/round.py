@@ -23,9 +23,8 @@ from microbench.records.store import Store
 from microbench.run import signals
 from microbench.run.case import Case
 from microbench.run.patience import GivenUpError
-from microbench.run.pool import Pool
+from microbench.run.pool import Pool, UnansweredError
 from microbench.run.protocol import Measure
-from microbench.run.requests import UnansweredError, ask
 
 
 class Observer(Protocol):
@@ -104,7 +103,7 @@ class Round:
         limits = {} if patience is None else {"prepare": patience.prepare}
         request = Measure(config, is_first, trace if config.trace and is_first else None, limits)
         try:
-            measured: Measured = ask(pool, self.case, request, watch)
+            measured: Measured = pool.ask(self.case, request, watch)
         except UnansweredError as error:
             return self._cut_short(error.outcome)
         return measured

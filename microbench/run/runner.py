@@ -18,7 +18,7 @@ from microbench.run.case import Case
 from microbench.run.layers import expanded
 from microbench.run.order import Order, Schedule, schedule_of
 from microbench.run.pool import Pool
-from microbench.run.requests import find_layers, find_place
+from microbench.run.protocol import Extract
 from microbench.run.resume import before, changed, matched, shown_as
 from microbench.run.round import Observer, Round
 from microbench.run.search import Search
@@ -76,7 +76,7 @@ class Run:
         """
         pool = Pool()
         try:
-            cases = expanded(self._resolved(pool), lambda case: find_layers(case, pool))
+            cases = expanded(self._resolved(pool), lambda case: pool.find(case, Extract(case.config)))
             is_search = self.cases[0].config.experiment.search
             order: Order = self._search(cases) if is_search else self._schedule(cases)
             last: Case | None = None
@@ -102,7 +102,7 @@ class Run:
         """
         first = {_where(case): case for case in reversed(self.cases)}
         start = time.monotonic()
-        places = {where: find_place(case, pool) for where, case in first.items()}
+        places = {where: pool.find_place(case) for where, case in first.items()}
         self._startup = time.monotonic() - start
         threads = cpus.physical_cores()
         resolved = [case.at(places[_where(case)].device, threads) for case in self.cases]

@@ -118,26 +118,15 @@ class Forked:
             self._server = None
 
 
-class Spawned:
+class Spawned(Forked):
     """Runs each request in a process of a new interpreter."""
-
-    def __init__(self, modules: Sequence[str], variables: Mapping[str, str] = NO_VARIABLES) -> None:
-        self._modules, self._variables = modules, variables
-        self._forked: Forked | None = None
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Start an interpreter for the request and end it afterwards."""
-        self._forked = Forked(self._modules, self._variables)
         try:
-            return self._forked.ask(request, watch, timeout)
+            return super().ask(request, watch, timeout)
         finally:
             self.close()
-
-    def close(self) -> None:
-        """End the interpreter, if one runs."""
-        if self._forked is not None:
-            self._forked.close()
-            self._forked = None
 
 
 def start_server(

@@ -19,7 +19,6 @@ from microbench.records.peaks import Peaks
 from microbench.records.progress import Place, Progress, Watch
 from microbench.records.record import Machine, Measured, Role, RoundRecord, Series, WarningCode
 from microbench.records.result import load
-from microbench.run import runner
 from microbench.run.case import Case
 from microbench.run.patience import Patience
 from microbench.run.pool import Pool
@@ -278,10 +277,10 @@ def test_an_interrupt_stores_what_was_measured_and_goes_on_up(take: Take, tmp_pa
 def test_what_the_machine_can_do_is_asked_with_the_variables_of_each_case(
     take: Take, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def find_place(case: Case, pool: Pool) -> Place:
+    def find_place(pool: Pool, case: Case) -> Place:
         return Place("cpu", Machine(cpu_limits=case.config.env_set["LIMIT"]))
 
-    monkeypatch.setattr(runner, "find_place", find_place)
+    monkeypatch.setattr(Pool, "find_place", find_place)
     records = take(cases(1, **{"env_set.LIMIT": ["SSE41", "AVX2"]}), Scripted()).records
     assert [record.machine.cpu_limits for record in records] == ["SSE41", "AVX2"]
 
