@@ -63,7 +63,7 @@ def _observe_many(experiment: Experiment, clock: Clock, calls: int, most: int) -
         yield _times(experiment, clock, calls, marks)
 
 
-def heat(experiment: Experiment, clock: Clock, longest: float) -> Warmup:
+def run_warmup(experiment: Experiment, clock: Clock, longest: float) -> Warmup:
     """Warm up for at most `longest` seconds; what the whole step takes decides when times have settled."""
     return warm_up(lambda: observe(experiment, clock)[experiment.whole], clock.now, longest)
 

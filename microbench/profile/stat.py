@@ -100,7 +100,7 @@ def _timed(
     phase = phase_of(training)
     experiment = Passes(call, root, phase).experiment()
     with sampler.quiet_gc():
-        sampler.heat(experiment, device.clock, LONGEST_WARMUP)
+        sampler.run_warmup(experiment, device.clock, LONGEST_WARMUP)
         with Sensors() as sensors:
             sampled = sampler.sample(experiment, device.clock, RULE, 1, lambda progress: None)
     readings = sensors.readings(sampled.calls * experiment.runs)

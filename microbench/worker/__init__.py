@@ -120,7 +120,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
             constancy = Constancy(inputs, program, training)
             experiment = constancy.kept(experiment)
             with sampler.quiet_gc():
-                warmup = sampler.heat(experiment, clock, config.measure.max_warmup)
+                warmup = sampler.run_warmup(experiment, clock, config.measure.max_warmup)
                 sampled, sensors = steps.sample(experiment, clock, warmup, program.pid)
             changes = constancy.changes(experiment)
             peak_memory = program.peak_memory(memory)

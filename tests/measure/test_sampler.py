@@ -9,7 +9,7 @@ import pytest
 from fakes import FakeClock
 
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
-from microbench.measure.sampler import Sampled, calibrate, heat, observe, quiet_gc, sample
+from microbench.measure.sampler import Sampled, calibrate, observe, quiet_gc, run_warmup, sample
 from microbench.measure.stopping import StoppingRule
 from microbench.records.progress import Progress
 from microbench.records.record import StopReason
@@ -85,7 +85,7 @@ def test_the_time_it_takes_before_each_sample_counts_for_the_limit() -> None:
 def test_warm_up_does_before_each_step_what_is_done_before_each_sample() -> None:
     clock, done = FakeClock(), []
     cold = replace(one_phase(clock, repeat(0.25)), before=lambda: done.append(clock.now()))
-    assert heat(cold, clock, longest=10).times.tolist() == [0.25, 0.25]
+    assert run_warmup(cold, clock, longest=10).times.tolist() == [0.25, 0.25]
     assert done == [0.0, 0.25]
 
 
@@ -93,7 +93,7 @@ def test_warm_up_follows_the_whole_step() -> None:
     clock = FakeClock()
     phases = {"first": (0, 1), "total": (0, 2)}
     experiment = Experiment(step_of(clock, repeat([0.25, 0.5])), phases, main=("first",), whole="total")
-    warmup = heat(experiment, clock, longest=10)
+    warmup = run_warmup(experiment, clock, longest=10)
     assert warmup.times.tolist() == [0.75, 0.75]
     assert warmup.settled
 
