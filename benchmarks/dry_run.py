@@ -1,6 +1,6 @@
-"""How long it takes to profile every classification model of torchvision on paper, and how much memory.
+"""How long it takes to profile every classification model of torchvision by a dry run, and how much memory.
 
-python benchmarks/on_paper.py
+python benchmarks/dry_run.py
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def stat(
         print(microbench.stat(resnet50(), input_shape=(3, 224, 224)))
         microbench.stat(model, inputs=(ids, mask), timing=True, view="types").to_frame()
 
-    The module runs in this process, on paper alone unless `timing` or `memory` is asked for, and is left as
+    The module runs in this process, a dry run alone unless `timing` or `memory` is asked for, and is left as
     it was: attributes, parameters, gradients, buffers, hooks, train or eval state.
 
     Args:

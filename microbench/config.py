@@ -382,11 +382,6 @@ class Config:
     )
     energy: EnergyConfig = group(EnergyConfig, "what a profile's estimate of energy assumes")
 
-    @property
-    def on_paper(self) -> bool:
-        """Whether nothing is measured: the case is a profile of what calls cost on paper."""
-        return self.mode.name == PROFILE and not self.timing
-
 
 OPTIONS = options_of(Config)
 """Every option, by its dotted key."""

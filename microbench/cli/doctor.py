@@ -134,7 +134,7 @@ def check_comparable(case: Case) -> None:
             "doctor measures one case twice, and mode=layers stands for many: give "
             f"mode={case.config.mode.each}, with model.part=NAME for one layer."
         )
-    if case.config.on_paper:
+    if not case.config.timing:
         raise UserError("doctor compares times, and timing=false takes none: leave it out.")
     if case.rounds < 2:
         raise UserError(

@@ -85,12 +85,8 @@ class Mode:
         with torch.inference_mode():
             return Answer(tuple(tensors(program.outputs(program.call()))))
 
-    def is_dry_run(self, config: Config) -> bool:
-        """Say whether a case of this mode is not executed, so that nothing of it is timed."""
-        return False
-
     def dry_run(self, workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
-        """Return what the calls of a workload are and cost, without executing them.
+        """Return what the calls of a workload are and cost, without executing them (`timing=false`).
 
         Args:
             workload: in its precision and layout; its weights have no values yet.

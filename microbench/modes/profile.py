@@ -69,10 +69,6 @@ class Mode(modes.Mode):
 
             yield Trial(passes.experiment(), lambda: is_finite(program.outputs(call())), findings)
 
-    def is_dry_run(self, config: Config) -> bool:
-        """Say whether only what calls are and cost is asked for."""
-        return not config.timing
-
     def dry_run(self, workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
         """Return what the calls of a workload are and cost, found with fake tensors."""
         training, module = config.mode.training, workload.module

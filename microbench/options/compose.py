@@ -28,7 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from microbench.analysis import columns, published
-from microbench.config import OPTIONS, PROFILE, Config, validate
+from microbench.config import OPTIONS, Config, validate
 from microbench.distribution import CONF
 from microbench.errors import UserError, first_line, nearest
 from microbench.options import catalog, hydra_options
@@ -377,10 +377,8 @@ def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
     validate(resolved)
     if preset.reference is not None:
         published.load(preset.reference)
-    if resolved.mode.name == PROFILE:
-        timed, training = resolved.timing, resolved.mode.training
-        filled = columns.available(timed, resolved.memory and timed, training)
-        columns.check(resolved.columns, filled)
+    timed, training = resolved.timing, resolved.mode.training
+    columns.check(resolved.columns, columns.available(timed, resolved.memory and timed, training))
     if not resolved.model.name and resolved.model.cls:
         resolved.model.name = resolved.model.cls.rpartition(".")[2]
     return Case(resolved, overrides, order)

@@ -1,1 +1,1 @@
-"""WHERE it goes: a module's calls one by one, what each costs on paper and what it costs in fact."""
+"""WHERE it goes: a module's calls one by one, what each costs by its shapes and what it takes."""

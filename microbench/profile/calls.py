@@ -25,7 +25,7 @@ class Call:
         in_shapes: shapes of the tensors it is given.
         out_shapes: shapes of the tensors it returns.
         dtype: the type of the first tensor it returns, such as `float32`.
-        counts: what it costs on paper; of a module that calls others, nothing by itself.
+        counts: what it costs by its shapes; of a module that calls others, nothing by itself.
         inner: the calls within it, in their order.
     """
 

@@ -1,4 +1,4 @@
-"""Runs a module on paper: with tensors that have a shape and a type, and no memory."""
+"""Dry runs of a module: with tensors that have a shape and a type, and no memory."""
 
 from __future__ import annotations
 

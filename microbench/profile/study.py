@@ -1,4 +1,4 @@
-"""What a module's calls are, what they cost on paper, and what they cost in fact: as rows and as records."""
+"""What a module's calls are, what they cost by their shapes, and what they take: as rows and as records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Study:
     """What is known of a module's calls.
 
     Attributes:
-        root: the calls, with what they cost on paper.
+        root: the calls, with what they cost by their shapes.
         training: gradients were enabled, so that the backward pass was counted.
         times: by call, its samples; None where nothing was timed.
         memory: by call, the memory around it; None where it was not followed.

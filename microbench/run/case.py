@@ -61,8 +61,8 @@ class Case:
 
     @property
     def rounds(self) -> int:
-        """In how many fresh processes it is to be measured: in one where nothing is."""
-        return 1 if self.config.on_paper else self.config.measure.rounds
+        """How many rounds it has: a dry run has one."""
+        return self.config.measure.rounds if self.config.timing else 1
 
     @property
     def command(self) -> str:

@@ -105,7 +105,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
     mode.check(config)
     steps.doing = "preparing"
     engines.check(config, training)
-    if mode.is_dry_run(config):
+    if not config.timing:
         return _dry_run(steps, device, mode)
     evict = device.evictor() if config.measure.cold_cache else None
     memory = device.memory()

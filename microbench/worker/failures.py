@@ -79,13 +79,13 @@ def check_precision(error: Exception, config: Config, doing: str, device: Device
     operator in differs by the CPU and by the library's version, so it is tried out and not listed.
     """
     is_set_up = doing in ("preparing", "the first call of")
-    mode = modes.find(config.mode.name)
-    if config.precision.name == "fp32" or mode.is_dry_run(config) or not is_set_up:
+    if config.precision.name == "fp32" or not config.timing or not is_set_up:
         return
     if isinstance(error, (SkippedError, UserError)) or is_out_of_memory(error):
         return
     try:
-        _run_once(dataclasses.replace(config, precision=PrecisionConfig("fp32")), mode.trains(config), device)
+        training = modes.find(config.mode.name).trains(config)
+        _run_once(dataclasses.replace(config, precision=PrecisionConfig("fp32")), training, device)
     except Exception:
         return
     raise SkippedError(

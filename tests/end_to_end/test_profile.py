@@ -72,16 +72,16 @@ def test_it_can_be_shown_again(timed: Finished) -> None:
     assert run("show", "run", cwd=timed.folder).out == timed.out
 
 
-def on_paper_result(folder: Path, **options: Any) -> microbench.Result:
-    """What `microbench.run` finds on paper in this process."""
+def dry_run_result(folder: Path, **options: Any) -> microbench.Result:
+    """What `microbench.run` finds by a dry run in this process."""
     small = {"model": "squeezenet1_1", "batch_size": 1, "model.input_shape": [3, 32, 32]}
     given = {**small, "mode": "profile", "timing": False, "isolation": "inline", "measure.rounds": 1}
     return microbench.run(folder=folder, **(given | options))
 
 
-def on_paper(folder: Path, **options: Any) -> Profile:
+def dry_run(folder: Path, **options: Any) -> Profile:
     """The profile of it."""
-    result = on_paper_result(folder, **options)
+    result = dry_run_result(folder, **options)
     assert result.ok, result.records[0].outcome.error
     return result.profile()
 
@@ -104,7 +104,7 @@ class TestOnPaper:
         assert len(expected) == 141
 
     def test_a_model_of_gigabytes_is_no_trouble(self, tmp_path: Path) -> None:
-        large = on_paper(tmp_path, model="regnet_y_128gf", **{"model.input_shape": [3, 224, 224]}).total.costs
+        large = dry_run(tmp_path, model="regnet_y_128gf", **{"model.input_shape": [3, 224, 224]}).total.costs
         assert large.params == 644_812_894
         assert large.macc == pytest.approx(127.5e9, rel=0.01)  # what torchvision's page says
 
@@ -120,7 +120,7 @@ class TestOnPaper:
         assert {record["round"] for record in done.records} == {0}
 
     def test_training_counts_the_backward_pass(self, tmp_path: Path) -> None:
-        total = on_paper(tmp_path, **{"mode.training": True}).total.costs
+        total = dry_run(tmp_path, **{"mode.training": True}).total.costs
         assert total.flops is not None
         assert total.backward is not None
         assert 1.5 < total.backward / total.flops < 2.1
@@ -268,7 +268,7 @@ def test_what_no_profile_can_do_is_refused_before_anything_is_measured(
 def test_what_cannot_be_profiled_is_told_in_one_line(
     options: dict[str, Any], status: str, told: str, tmp_path: Path
 ) -> None:
-    (record,) = on_paper_result(tmp_path, **options).records
+    (record,) = dry_run_result(tmp_path, **options).records
     assert record.outcome.status == status
     assert record.outcome.error is not None
     assert record.outcome.error.startswith(told)
@@ -289,16 +289,16 @@ def test_a_profile_that_was_killed_is_completed_with_nothing_lost_or_measured_tw
 
 
 def test_another_number_format_and_layout_are_profiled_too(tmp_path: Path) -> None:
-    frame = on_paper(tmp_path, precision="bf16", layout="channels_last").to_frame()
+    frame = dry_run(tmp_path, precision="bf16", layout="channels_last").to_frame()
     assert set(frame["dtype"]) == {"bfloat16"}
     assert frame["mem_w"][0] == 64 * 15 * 15 * 2
 
 
 def test_names_are_those_of_the_model_under_autocast_too(tmp_path: Path) -> None:
-    assert on_paper(tmp_path, precision="amp_bf16").to_frame()["name"][0] == "features.0"
+    assert dry_run(tmp_path, precision="amp_bf16").to_frame()["name"][0] == "features.0"
 
 
 def test_an_estimate_of_energy_takes_the_constants_it_is_given(tmp_path: Path) -> None:
     given = {"energy.multiply": 1.0, "energy.dram": 0.0, "energy.on_chip": 0.0}
-    root = on_paper(tmp_path, **given).to_frame("root")
+    root = dry_run(tmp_path, **given).to_frame("root")
     assert root["energy"][0] == root["macc"][0]

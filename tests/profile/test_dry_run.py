@@ -55,7 +55,7 @@ def test_a_module_that_asks_for_a_value_is_run_for_real() -> None:
     assert types(-torch.ones(2)) == ["Sigmoid"]
 
 
-def test_what_fails_on_paper_and_for_real_is_told_once_and_torch_logs_nothing(
+def test_what_fails_in_a_dry_run_and_for_real_is_told_once_and_torch_logs_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):

@@ -429,7 +429,7 @@ class Appends(nn.Module):
         return torch.cat(cache)
 
 
-def test_a_module_that_changes_its_arguments_is_profiled_on_paper_alone() -> None:
+def test_a_module_that_changes_its_arguments_is_profiled_by_a_dry_run_alone() -> None:
     cache = [torch.ones(2, 4)]
     assert microbench.stat(Appends(), (torch.ones(2, 4), cache)).to_frame()["out_shape"][0] == "(4, 4)"
     for wanted in ({"memory": True}, {"timing": True}):
@@ -541,7 +541,7 @@ def test_what_is_no_module_or_has_no_layers_is_told_in_one_line(model: Any, told
     assert str(caught.value).startswith(told)
 
 
-def test_a_module_on_meta_is_profiled_on_paper_and_not_timed() -> None:
+def test_a_module_on_meta_is_profiled_by_a_dry_run_and_not_timed() -> None:
     model = nn.Linear(4, 4, device="meta")
     assert microbench.stat(model, input_shape=(4,), batch_size=2).total.costs.flops == LINEAR
     with pytest.raises(UserError, match=r"^The module is on meta, where nothing is computed"):
