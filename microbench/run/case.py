@@ -23,7 +23,7 @@ COMMAND = ("python", "-m", "microbench")
 
 
 def command_of(arguments: Sequence[str]) -> str:
-    """The command line with these arguments, as a shell reads it."""
+    """Return the command line with these arguments, as a shell reads it."""
     return command(*COMMAND, *arguments)
 
 
@@ -83,18 +83,14 @@ class Case:
         return [each for key, each in given if "=" in each and key not in shown]
 
     def at(self, device: str, threads: int) -> Case:
-        """This case with its device and its default number of threads resolved."""
+        """Return this case with its device and its default number of threads resolved."""
+        bound = self.config.affinity
         config = replace(
             self.config,
             device=replace(self.config.device, name=device),
-            threads=self.config.threads or self._cpus() or threads,
+            threads=self.config.threads or (len(set(bound)) if isinstance(bound, list) else threads),
         )
         return replace(self, config=config)
-
-    def _cpus(self) -> int | None:
-        """How many CPUs it is bound to; None where they are not counted out."""
-        affinity = self.config.affinity
-        return len(set(affinity)) if isinstance(affinity, list) else None
 
     @property
     def spec(self) -> CaseSpec:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import count
 
 from microbench.config import ModeConfig
 from microbench.quoting import option
@@ -17,40 +18,34 @@ Extracted = Layers | Outcome
 """The layers of a case's model, or how finding them failed."""
 
 
-def expanded(cases: Sequence[Case], extract: Callable[[Case], Extracted]) -> list[Case]:
-    """The cases, those of `mode=layers` replaced by the ones that they stand for, each with its new place.
+def expanded(cases: Iterable[Case], extract: Callable[[Case], Extracted]) -> Iterator[Case]:
+    """Yield the cases, each with its place; those of `mode=layers` as the ones that they stand for.
 
     Models are taken apart once for all engines, threads and so on.
     """
-    if not any(map(stands_for_layers, cases)):
-        return list(cases)
     known: dict[str, Extracted] = {}
-    found: list[Case] = []
+    place = count()
     for case in cases:
-        if not stands_for_layers(case):
-            found.append(case)
-            continue
-        key = _model_of(case)
-        if key not in known:
-            known[key] = extract(case)
-        found += _taken_apart(case, known[key])
-    return [replace(case, order=order) for order, case in enumerate(found)]
+        found = [case]
+        if stands_for_layers(case):
+            config = case.config
+            key = repr((asdict(config.model), config.batch_size, config.mode.each))
+            if key not in known:
+                known[key] = extract(case)
+            found = _taken_apart(case, known[key])
+        yield from (replace(each, order=next(place)) for each in found)
 
 
 def stands_for_layers(case: Case) -> bool:
-    """Whether a case is one of `mode=layers`."""
+    """Say whether a case is one of `mode=layers`."""
     return case.config.mode.name == MODE
 
 
-def _model_of(case: Case) -> str:
-    """What decides which layers there are."""
-    config = case.config
-    return repr((asdict(config.model), config.batch_size, config.mode.each))
-
-
 def _taken_apart(case: Case, layers: Extracted) -> list[Case]:
-    """The whole model in the mode that its layers are measured in, and each of these."""
-    kept = [each for each in case.overrides if _key(each) not in ("mode", "mode.each")]
+    """Return the whole model in the mode that its layers are measured in, and each of these."""
+    kept = [
+        each for each in case.overrides if each.partition("=")[0].lstrip("+") not in ("mode", "mode.each")
+    ]
     each = case.config.mode.each
     config = replace(case.config, mode=ModeConfig(each))
     whole = replace(case, config=config, overrides=(*kept, f"mode={each}"))
@@ -60,7 +55,7 @@ def _taken_apart(case: Case, layers: Extracted) -> list[Case]:
 
 
 def _alone(whole: Case, layer: DistinctLayer) -> Case:
-    """The case of one layer."""
+    """Return the case of one layer."""
     reason = layer.unmeasured
     return replace(
         whole,
@@ -69,7 +64,3 @@ def _alone(whole: Case, layer: DistinctLayer) -> Case:
         layer=layer,
         known=None if reason is None else Outcome(status=Status.SKIPPED, error=f"not measured: {reason}"),
     )
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+")

@@ -86,7 +86,7 @@ class Schedule:
                 failed.add(case.order)
 
     def turns(self) -> list[Case]:
-        """Each case once for each of its rounds, in the order in which they are measured.
+        """Return each case once for each of its rounds, in the order in which they are measured.
 
         Interleaved, every case has its first round before any has its second, in an order drawn anew for each
         round: what disturbs the machine for a while then meets all cases alike.
@@ -151,7 +151,7 @@ class Budget:
         self._longest = 0.0
 
     def allows(self, number: int) -> bool:
-        """Whether the round of that number, from 0, may begin; to be asked once a round, just before it."""
+        """Say whether the round of that number, from 0, may begin; call it once a round, just before."""
         now = self._now()
         self._longest = max(self._longest, now - self._began)
         self._began = now

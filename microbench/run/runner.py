@@ -76,7 +76,8 @@ class Run:
         """
         pool = Pool()
         try:
-            cases = expanded(self._resolved(pool), lambda case: pool.find(case, Extract(case.config)))
+            resolved = self._resolved(pool)
+            cases = list(expanded(resolved, lambda case: pool.find(case, Extract(case.config))))
             is_search = self.cases[0].config.experiment.search
             order: Order = self._search(cases) if is_search else self._schedule(cases)
             last: Case | None = None

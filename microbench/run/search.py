@@ -1,4 +1,4 @@
-"""The search for the fastest way: every way once, variations of the best, then rounds for those that lead."""
+"""The search for the fastest configuration: each once, variations of the best, rounds for the leaders."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ from microbench.run.case import Case
 from microbench.run.patience import Patience
 from microbench.system import cpus
 
-LEADERS = 3  # ways in the final, the baseline aside
+LEADERS = 3  # candidates in the final, the baseline aside
 CLOSE = 1.5
-"""A way that takes more than so many times the best's time is not in the final. One that equals the best
-reads 1.2 times the luckiest of eight single rounds in 36 % of cases, 1.5 times in 9 % (simulated)."""
+"""A candidate that takes more than so many times the best's time is not in the final. One that equals the
+best reads 1.2 times the luckiest of eight single rounds in 36 % of cases, 1.5 times in 9 % (simulated)."""
 LEAST_ROUNDS = 3  # of the final: fewer leave the speedup's interval wider than the speedup
 FEWEST = 2  # rounds of the final that all its leaders get: which of them is fastest is asked first
 
-FIRST_PART = 0.55  # of the budget, for trying every way once
+FIRST_PART = 0.55  # of the budget, for trying every candidate once
 SAMPLING = 1 / 60  # of the budget, for a round's warm-up and for its sampling, each
-PREPARING = 0.25  # of the budget, for preparing a way
-ROUND = 0.35  # of the budget, for a round of a way, or MOST times as long as the baseline's if that is longer
+PREPARING = 0.25  # of the budget, for preparing a candidate
+ROUND = (
+    0.35  # of the budget, for a candidate's round, or MOST times as long as the baseline's if that is longer
+)
 MOST = 4.0
 OVERRUN = 0.2  # of the budget, by which the final's least rounds may end later
 
 
 @dataclass
 class Search:
-    """Which turn is next, as the records grow.
+    """The rounds of a search, which depend on the times that they find.
 
-    The first round of a way only selects: the best of many first rounds is best by luck too, so the final's
-    rounds are others, in which baseline and leaders take turns.
+    The first round of a candidate only selects: the best of many first rounds is best by luck too, so the
+    final's rounds are others, in which baseline and leaders take turns.
 
     Attributes:
         baseline: what speedups are over.
-        ways: the ways to try, the most promising first.
-        budget: seconds for all turns. The first rounds of the final may end `OVERRUN` later.
+        candidates: the configurations to try, the most promising first.
+        budget: seconds for all rounds. The first rounds of the final may end `OVERRUN` later.
         seed: what the order within a round of the final is drawn from.
-        records: all records so far; the runner adds a turn's before it asks for the next.
-        emulated: number formats in which ways are not tried, unless there are no others.
+        records: all records so far; the runner adds a round's before it asks for the next.
+        emulated: number formats in which candidates are not tried, unless there are no others.
         startup: seconds that starting a server takes, which a round of the final begins with.
         now: the clock, in seconds.
     """
 
     baseline: Case
-    ways: Sequence[Case]
+    candidates: Sequence[Case]
     budget: float
     seed: int
     records: Sequence[RoundRecord]
@@ -81,7 +83,7 @@ class Search:
         yield from self._left_out
 
     def _timed(self, case: Case) -> Iterator[Case]:
-        """One turn of so many samples as the budget allows; what it costs is remembered."""
+        """Yield a round of as many samples as the budget allows; what it costs is remembered."""
         start, measure = self.now(), copy(case.config.measure)
         for setting in ("min_time", "max_time", "max_warmup"):
             setattr(measure, setting, min(getattr(measure, setting), SAMPLING * self.budget))
@@ -89,30 +91,35 @@ class Search:
         self._costs[case.order] = self.now() - start
 
     def _sensible(self) -> list[Case]:
-        """The ways that are worth a try here; the others are left out."""
-        emulated = {case.order: name for case in self.ways if (name := format_of(case)) in self.emulated}
-        if len(emulated) == len(self.ways):
-            return list(self.ways)
-        for case in self.ways:
+        """Return the candidates that are worth a try here; the others are left out."""
+        emulated = {
+            case.order: name
+            for case in self.candidates
+            if (name := case.config.precision.cast or case.config.precision.autocast) in self.emulated
+        }
+        if len(emulated) == len(self.candidates):
+            return list(self.candidates)
+        for case in self.candidates:
             if case.order in emulated:
                 self._leave_out(case, f"{emulated[case.order]} is emulated in fp32 here, which takes longer")
-        return [case for case in self.ways if case.order not in emulated]
+        return [case for case in self.candidates if case.order not in emulated]
 
     def _leave_out(self, case: Case, reason: str) -> None:
         self._left_out.append(replace(case, known=Outcome(status=Status.SKIPPED, error=reason)))
 
     def _try_all(self, cases: Sequence[Case], until: float) -> Iterator[Case]:
-        """One round each, as long as there is time for one like the baseline's."""
+        """Yield one round each, as long as there is time for one like the baseline's."""
         for case in cases:
             remaining = until - self.now()
             if remaining > self._costs[self.baseline.order]:
-                yield from self._timed(self._limited(case, remaining, self._best()))
+                best = min(map(time_of, cases_of(self.records)), default=math.inf)
+                yield from self._timed(self._limited(case, remaining, best))
             else:
                 spent = f"experiment.budget={self.budget:g} (seconds) had no time left for it; raise it"
                 self._leave_out(case, spent)
 
     def _limited(self, case: Case, remaining: float = math.inf, best: float = math.inf) -> Case:
-        """A case with what its round may take, of the remaining seconds; inline, nothing can end it."""
+        """Limit what a case's round may take, of the remaining seconds; inline, nothing can end it."""
         if case.config.isolation == "inline":
             return case
         whole = max(ROUND * self.budget, MOST * self._costs[self.baseline.order])
@@ -120,7 +127,7 @@ class Search:
         return replace(case, patience=patience)
 
     def _final(self, leaders: list[Case]) -> Iterator[Case]:
-        """Rounds of the baseline and the leaders in turn, while there is time; who falls behind leaves."""
+        """Yield rounds of the baseline and the leaders, while there is time; who falls behind leaves."""
         draw, last = random.Random(self.seed), math.inf
         for number in range(1, 1 + max(self.baseline.rounds, LEAST_ROUNDS)):
             among = [self.baseline, *leaders]
@@ -136,17 +143,17 @@ class Search:
             leaders = self._close(leaders)
 
     def _variations(self, case: Case) -> list[Case]:
-        """The way with another allocator and other numbers of threads, where its command leaves them open."""
+        """Vary a candidate's allocator and number of threads, where its command leaves them open."""
         given = {each.partition("=")[0] for each in case.overrides}
         found = [] if "allocator" in given else [varied(case, "allocator", "tuned")]
         if not {"threads", "affinity"} & given:
             found += [varied(case, "threads", number) for number in other_threads(case.config.threads)]
-        last = max((each.order for each in (self.baseline, *self.ways)), default=0)
+        last = max((each.order for each in (self.baseline, *self.candidates)), default=0)
         return [replace(each, order=last + 1 + index) for index, each in enumerate(found)]
 
     def _leaders(self) -> list[Case]:
-        """The ways that are faster than the baseline and close to the best, the fastest first."""
-        tried = {case.order: case for case in self.ways}
+        """Return the candidates faster than the baseline and close to the best, the fastest first."""
+        tried = {case.order: case for case in self.candidates}
         best = min(tried.values(), key=self._time, default=None)
         if best is None or math.isinf(self._time(best)):
             return []
@@ -154,39 +161,30 @@ class Search:
         return self._close(sorted(tried.values(), key=self._time))[:LEADERS]
 
     def _close(self, cases: Sequence[Case]) -> list[Case]:
-        """Those of some cases that are faster than the baseline, and close to the best of them."""
+        """Return the cases that are faster than the baseline, and close to the best of them."""
         best = min(map(self._time, cases), default=math.inf)
         plain = self._time(self.baseline)
         return [case for case in cases if self._time(case) <= CLOSE * best and self._time(case) < plain]
 
     def _affordable(self, leaders: list[Case]) -> list[Case]:
-        """The leaders that the remaining time allows the fewest rounds; the fastest in any case."""
+        """Return the leaders that there is time for the fewest rounds of; the fastest in any case."""
         end = self._end + OVERRUN * self.budget
         while len(leaders) > 1 and self.now() + FEWEST * self._cost([self.baseline, *leaders]) > end:
             leaders = leaders[:-1]
         return leaders
 
     def _cost(self, cases: Sequence[Case]) -> float:
-        """Seconds that a round of some cases takes, from a server of its own."""
+        """Return the seconds that a round of some cases takes, from a server of its own."""
         return self.startup + sum(self._costs.get(case.order, 0.0) for case in cases)
 
-    def _best(self) -> float:
-        """The fastest case's seconds per call so far."""
-        return min(map(time_of, cases_of(self.records)), default=math.inf)
-
     def _time(self, case: Case) -> float:
-        """Seconds per call so far; infinite for what was not measured, failed, or has another answer."""
+        """Return seconds per call so far; infinite for what was not measured, failed or cannot win."""
         found = next((each for each in cases_of(self.records) if each.spec.order == case.order), None)
         return math.inf if found is None else time_of(found)
 
 
-def format_of(case: Case) -> str | None:
-    """Torch's name of the number format that a case multiplies in, where that is not fp32."""
-    return case.config.precision.cast or case.config.precision.autocast
-
-
 def time_of(case: CaseResult) -> float:
-    """What a case takes, in seconds per call; infinite where it counts for nothing."""
+    """Return what a case takes, in seconds per call; infinite where it counts for nothing."""
     whole = case.whole
     if whole is None or not case.can_win or min(whole.medians.values()) <= 0:
         return math.inf
@@ -194,13 +192,13 @@ def time_of(case: CaseResult) -> float:
 
 
 def varied(case: Case, key: str, value: str | int) -> Case:
-    """A case with another value of an option."""
+    """Return a case with another value of an option."""
     config = copy(case.config)
     setattr(config, key, value)
     return replace(case, config=config, overrides=(*case.overrides, f"{key}={value}"))
 
 
 def other_threads(threads: int | None) -> list[int]:
-    """Numbers of threads worth a try besides that: half of it, and all CPUs where these are more."""
+    """Return numbers of threads worth a try besides that: half of it, and all CPUs where these are more."""
     number = threads or cpus.physical_cores()
     return [each for each in (number // 2, len(cpus.usable())) if each >= 1 and each != number]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +19,8 @@ from microbench.records.progress import Watch
 from microbench.records.record import DistinctLayer, Measured, Outcome, RoundRecord, Status
 from microbench.records.result import Result
 from microbench.run.case import Case
-from microbench.run.layers import expanded
+from microbench.run.layers import Extracted
+from microbench.run.layers import expanded as each_layer_of
 from microbench.run.pool import preloads
 from microbench.run.protocol import Answer, Describe, Extract, Measure, Request, run
 from microbench.workloads.parts.distinct import layers_of
@@ -75,6 +77,10 @@ def statuses(result: Result) -> list[Status]:
     return [case.status for case in result.cases()]
 
 
+def expanded(cases: Sequence[Case], extract: Callable[[Case], Extracted]) -> list[Case]:
+    return list(each_layer_of(cases, extract))
+
+
 class TestWhatItStandsFor:
     def test_a_case_for_the_model_and_one_for_each_layer_in_the_mode_that_is_asked_for(self) -> None:
         (case,) = planned(**{"mode.each": "infer"})
@@ -111,7 +117,7 @@ class TestWhatItStandsFor:
             ("infer", None),
         ]
         assert [each.order for each in found] == [0, 1, 2]
-        assert expanded(cases[1:], lambda each: [CONV]) == cases[1:]
+        assert found[2] == replace(cases[1], order=2)
 
     def test_a_model_is_taken_apart_once_for_all_engines_and_anew_for_another_batch(self) -> None:
         asked: list[tuple[str, int]] = []

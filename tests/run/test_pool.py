@@ -32,9 +32,9 @@ def test_preloads_are_what_a_case_needs() -> None:
 
 
 def test_cases_of_a_search_share_workers_that_have_not_imported_their_engines() -> None:
-    ways = from_options({"experiment": "fastest", "model": "dense", "mode": "infer"}, sweep=True)
-    assert {"eager", "openvino", "compile"} <= {way.config.engine.name for way in ways}
-    (shared,) = {tuple(pools.preloads(way)) for way in ways}
+    candidates = from_options({"experiment": "fastest", "model": "dense", "mode": "infer"}, sweep=True)
+    assert {"eager", "openvino", "compile"} <= {each.config.engine.name for each in candidates}
+    (shared,) = {tuple(pools.preloads(each)) for each in candidates}
     assert [name for name in shared if name.startswith("microbench.engines")] == ["microbench.engines.eager"]
 
 

@@ -32,15 +32,15 @@ BUDGET = 100.0
 
 @dataclass
 class Machine:
-    """Runs a search without measuring: each way has a time, and a turn so many seconds of a fake clock.
+    """Runs a search without measuring: a candidate has a time, and a round takes seconds of a fake clock.
 
     Attributes:
-        times: by a way's name, the seconds that a call takes; None: it fails.
-        cost: seconds of a turn, of all ways or by their names.
-        formats: by a way's name, torch's name of the number format that it is cast to.
+        times: by a candidate's name, the seconds that a call takes; None: it fails.
+        cost: seconds of a round, of all candidates or by their names.
+        formats: by a candidate's name, torch's name of the number format that it is cast to.
         emulated: the number formats that are.
         startup: what a round of the final costs besides its turns.
-        warned: by a way's name, the code of a warning on it.
+        warned: by a candidate's name, the code of a warning on it.
         isolation: of all cases.
     """
 
@@ -56,10 +56,17 @@ class Machine:
     cases: list[Case] = field(default_factory=list)
 
     def run(self, budget: float = BUDGET) -> list[tuple[str, int]]:
-        """Search, and say which ways were measured in which rounds, in their order."""
-        ways = [self._case(name, order) for order, name in enumerate(self.times)]
+        """Search, and say which candidates were measured in which rounds, in their order."""
+        candidates = [self._case(name, order) for order, name in enumerate(self.times)]
         search = Search(
-            ways[0], ways[1:], budget, 0, self.records, self.emulated, self.startup, lambda: self.clock
+            candidates[0],
+            candidates[1:],
+            budget,
+            0,
+            self.records,
+            self.emulated,
+            self.startup,
+            lambda: self.clock,
         )
         last = 0
         for _, case in search.rounds():
@@ -79,7 +86,7 @@ class Machine:
 
     @property
     def left_out(self) -> dict[str, str | None]:
-        """By the ways that were not tried, why."""
+        """By the candidates that were not tried, why."""
         return {name_of(case): case.known.error for case in self.cases if case.known is not None}
 
     def first(self, name: str) -> Case:
@@ -112,7 +119,7 @@ def name_of(case: Case) -> str:
 
 
 class TestTrying:
-    def test_every_way_is_tried_once_before_any_is_tried_again(self) -> None:
+    def test_every_candidate_is_tried_once_before_any_is_tried_again(self) -> None:
         found = Machine({"plain": 4.0, "a": 3.0, "b": 2.0, "c": 1.0})
 
         assert found.run()[:4] == [("plain", 0), ("a", 0), ("b", 0), ("c", 0)]
@@ -128,7 +135,7 @@ class TestTrying:
         assert found.run()[3:5] == [("b allocator=tuned", 0), ("b threads=1", 0)]
 
     def test_the_first_part_ends_with_its_share_of_the_budget(self) -> None:
-        found = Machine({"plain": 9.0} | {f"way{index}": 1.0 for index in range(50)}, cost=10.0)
+        found = Machine({"plain": 9.0} | {f"other{index}": 1.0 for index in range(50)}, cost=10.0)
         tried = [name for name, number in found.run() if number == 0 and " " not in name]
 
         assert FIRST_PART * BUDGET - 10.0 <= 10.0 * len(tried) <= FIRST_PART * BUDGET
@@ -182,7 +189,7 @@ class TestEmulation:
 
 
 class TestLimits:
-    def test_a_way_has_a_share_of_the_budget_and_preparing_it_a_smaller_one(self) -> None:
+    def test_a_candidate_has_a_share_of_the_budget_and_preparing_it_a_smaller_one(self) -> None:
         found = Machine({"plain": 9.0, "a": 3.0, "b": 2.0})
         found.run()
 
@@ -199,7 +206,7 @@ class TestLimits:
         assert patience is not None
         assert patience.whole == MOST * 9.0 > ROUND * BUDGET
 
-    def test_a_way_has_no_more_time_than_the_first_part_has_left(self) -> None:
+    def test_a_candidate_has_no_more_time_than_the_first_part_has_left(self) -> None:
         found = Machine({"plain": 9.0, "a": 1.0, "b": 1.0}, cost={"a": 40.0})
         found.run()
         patience = found.first("b").patience
@@ -242,7 +249,7 @@ class TestFinal:
         assert found.run() == [("plain", 0), ("slow", 0)]
 
     def test_it_has_no_more_than_so_many_leaders(self) -> None:
-        found = Machine({"plain": 9.0} | {f"way{index}": 1.0 + index / 1000 for index in range(10)})
+        found = Machine({"plain": 9.0} | {f"other{index}": 1.0 + index / 1000 for index in range(10)})
         found.run()
 
         assert len(found.finalists()) == 1 + LEADERS
@@ -285,7 +292,7 @@ class TestFinal:
     @pytest.mark.parametrize("cost", [4.0, 11.0, 17.0, 26.0, 40.0])
     @pytest.mark.parametrize("startup", [0.0, 8.0])
     def test_all_ends_with_the_budget_or_little_later(self, cost: float, startup: float) -> None:
-        times = {"plain": 9.0} | {f"way{index}": 1.0 for index in range(9)}
+        times = {"plain": 9.0} | {f"other{index}": 1.0 for index in range(9)}
         found = Machine(times, cost=cost, startup=startup)
         found.run()
 
