@@ -21,10 +21,10 @@ from microbench.profile.chrome import write_trace
 from microbench.profile.dry_run import dry_run
 from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
-from microbench.profile.study import Study, measure_memory, phase_of
+from microbench.profile.study import Study, measure_memory
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.profile.trace import trace
-from microbench.records.record import Call
+from microbench.records.record import Call, phase_of_calls
 from microbench.workloads import Objective, Workload
 
 
@@ -53,7 +53,7 @@ class Mode(modes.Mode):
         training, call = config.mode.training, program.call
         with torch.set_grad_enabled(True) if training else torch.inference_mode():
             root = trace(unwrapped(program.workload.module), call, _objective(program.workload, training))
-            passes = Passes(call, root, phase_of(training))
+            passes = Passes(call, root, phase_of_calls(training))
 
             def findings(sampled: Sampled, device: Device, is_first: bool) -> Findings:
                 cost = marking(device.clock, device.torch_device())

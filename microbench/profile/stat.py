@@ -25,8 +25,9 @@ from microbench.profile.dry_run import dry_run
 from microbench.profile.once import called
 from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
-from microbench.profile.study import CallMemory, Study, measure_memory, phase_of
+from microbench.profile.study import CallMemory, Study, measure_memory
 from microbench.profile.timing import Passes, call_times, marking
+from microbench.records.record import phase_of_calls
 from microbench.system import machine
 from microbench.system.sensors import Sensors
 from microbench.watch.copy import copied
@@ -97,7 +98,7 @@ def _timed(
     training: bool,
     device: devices.Device,
 ) -> Profile:
-    phase = phase_of(training)
+    phase = phase_of_calls(training)
     experiment = Passes(call, root, phase).experiment()
     with sampler.quiet_gc():
         sampler.run_warmup(experiment, device.clock, LONGEST_WARMUP)

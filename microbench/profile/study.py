@@ -49,13 +49,8 @@ class Study:
     times: Mapping[Call, array[float]] | None = None
     memory: Mapping[Call, CallMemory] | None = None
 
-    @property
-    def phase(self) -> str:
-        """What a call of the module is."""
-        return phase_of(self.training)
-
     def calls(self, counted: bool = True) -> tuple[record.Call, ...]:
-        """Every call with all that is known of it; unless `counted`, its times alone."""
+        """Return every call with all that is known of it; unless `counted`, its times alone."""
         found, index = list[record.Call](), 0
         for order, (call, depth) in enumerate(self.root.walk()):
             is_row = call.kind is not Kind.CONTAINER
@@ -90,27 +85,22 @@ class Study:
         return found
 
     def rows(self) -> list[Row]:
-        """A row for each call."""
+        """Return a row for each call."""
         return rows_of(self.calls())
 
 
-def phase_of(training: bool) -> str:
-    """The phase that is profiled."""
-    return "forward" if training else "inference"
-
-
 def _text(shapes: Sequence[torch.Size]) -> str:
-    """Shapes as text: `(1, 3, 224, 224)`, joined by commas."""
+    """Write shapes as text: `(1, 3, 224, 224)`, joined by commas."""
     return ", ".join(str(tuple(shape)) for shape in shapes)
 
 
 def parameters(module: nn.Module | None) -> int:
-    """How many numbers a module's parameters hold; one that it has under two names counts once."""
+    """Count the numbers that a module's parameters hold; a tensor that it has under two names counts once."""
     return 0 if module is None else sum(each.numel() for each in module.parameters())
 
 
 def measure_memory(call: Callable[[], Any], root: Call, device: Device) -> dict[Call, CallMemory]:
-    """The memory around each of a module's calls.
+    """Measure the memory around each of a module's calls.
 
     Args:
         call: calls the module.
@@ -126,7 +116,7 @@ def measure_memory(call: Callable[[], Any], root: Call, device: Device) -> dict[
 
 
 def _memory(levels: Sequence[Level], start: int) -> CallMemory:
-    """The memory around a call, of the levels from its begin to its end."""
+    """Return the memory around a call, of the levels from its begin to its end."""
     before, after = levels[0].allocated, levels[-1].allocated
     peak = max(level.peak for level in levels[1:])
     return CallMemory(after - before, peak - before, after - start)

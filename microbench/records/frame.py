@@ -7,7 +7,16 @@ from typing import Any
 
 import msgspec
 
-from microbench.records.record import Call, DistinctLayer, Readings, Role, RoundRecord, Series, Summary
+from microbench.records.record import (
+    Call,
+    DistinctLayer,
+    Readings,
+    Role,
+    RoundRecord,
+    Series,
+    Summary,
+    phase_of_calls,
+)
 from microbench.schema import axes_of
 
 Row = dict[str, Any]
@@ -122,7 +131,7 @@ def _of_call(call: Call, record: RoundRecord) -> Iterator[Row]:
     """A row for each figure of a call; the FLOP of the backward pass have its phase."""
     from microbench.records.summary import summarize  # brings scipy
 
-    phase = "forward" if record.case.config.mode.training else "inference"
+    phase = phase_of_calls(record.case.config.mode.training)
     clock = record.series[0].clock if record.series else None
     figures: dict[str, list[float]] = {
         name: [value] for name in UNITS if (value := getattr(call, name)) is not None

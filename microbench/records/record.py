@@ -227,6 +227,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     times: list[float] = []
 
 
+def phase_of_calls(training: bool) -> str:
+    """Name the phase that a profile's calls are of."""
+    return "forward" if training else "inference"
+
+
 class Readings(msgspec.Struct, frozen=True, kw_only=True):
     """What the sensors read of the process and of its CPUs while a case was sampled.
 
