@@ -34,9 +34,9 @@ def main() -> None:
             rows = Study(dry_run(workload.module, workload.inputs)).rows()
         taken = time.perf_counter() - start
         seconds += taken
-        macc = sum(row.costs.macc or 0 for row in rows)
+        macc = sum(row.macc or 0 for row in rows)
         print(
-            f"{name:20} {taken:6.2f} s {macc / 1e9:8.2f} GMAC {(rows[0].costs.params or 0) / 1e6:7.2f} M",
+            f"{name:20} {taken:6.2f} s {macc / 1e9:8.2f} GMAC {(rows[0].params or 0) / 1e6:7.2f} M",
             flush=True,
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 import microbench
 from microbench import Result
 from microbench.analysis.profile import Profile
-from microbench.records.record import Kind
 
 MODELS = ("resnet50", "vit_b_16", "lstm", "mobilenet_v2")
 
@@ -38,13 +37,9 @@ def profiles(model: str, rounds: int, seconds: float) -> list[Profile]:
 
 def shares(profile: Profile) -> tuple[float, float, float]:
     """Of the uninstrumented run's time: what modules, functions, and neither take."""
-    assert profile.seconds is not None
-    assert profile.overhead is not None
-    parts = [
-        sum(row.costs.net_lat or 0.0 for row in profile.calls if row.layer.kind is kind)
-        for kind in (Kind.MODULE, Kind.FUNCTION)
-    ]
-    return parts[0] / profile.seconds, parts[1] / profile.seconds, profile.overhead / profile.seconds
+    found = profile.view("calls").shares
+    assert found is not None
+    return found.modules, found.operators or 0.0, found.overhead
 
 
 def main() -> None:

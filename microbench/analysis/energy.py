@@ -1,4 +1,4 @@
-"""Energy on paper: what arithmetic and accesses to memory are taken to cost. A model, not a measurement."""
+"""A model of energy: what arithmetic and accesses to memory are taken to cost. It measures nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ the significand's width, as the cells of a multiplier are.
 
 
 def estimate(macc: int, mem_rw: int, dtype: str, model: EnergyConfig) -> float:
-    """The energy of a call on paper, in pJ: macc · multiply + mem_rw / 4 · access.
+    """Return the energy of a call by the model, in pJ: macc · multiply + mem_rw / 4 · access.
 
     An element of 16 bits is half an access, one of 64 bits two: what counts is the bytes.
 

@@ -1,34 +1,92 @@
-"""A model's profile: its calls, and the views that sum them up."""
+"""A model's profile: its calls, and the views that sum them up, as rows of plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from microbench.analysis import columns as known
-from microbench.analysis.calls import (
-    MEMORY,
-    OVERHEAD,
-    PAPER,
-    TIMED,
-    Costs,
-    Entry,
-    Layer,
-    Row,
-    merged,
-    rows_of,
-)
+from msgspec.structs import asdict, replace
+
+from microbench.analysis.calls import Row, interquartile_mean, merged, rows_of
+from microbench.analysis.columns import available, chosen, names_of
 from microbench.analysis.energy import estimate
-from microbench.analysis.limits import Limits, limits
-from microbench.analysis.typical import interquartile_mean
+from microbench.analysis.roofline import Limits, limits
 from microbench.config import OPTIONS, EnergyConfig
 from microbench.records.cases import CaseResult
 from microbench.records.peaks import Peaks
-from microbench.records.record import Kind, Role, RoundRecord
+from microbench.records.record import Kind, Role
 
 if TYPE_CHECKING:
     import pandas as pd
+
+COUNTED = ("flops", "macc", "mem_r", "mem_w", "backward", "unknown")
+DISAGREEMENT = 0.05  # of the model's time, by which the sum of its calls may pass it
+
+Group = tuple[Row, Sequence[Row]]
+"""What a row of a view is of, and the calls that it stands for: none lies within another."""
+
+
+@dataclass(frozen=True)
+class ViewRow:
+    """A row of a view.
+
+    Attributes:
+        kind: what it is of.
+        label: its name in tables: in the tree, within its caller.
+        level: how many rows of the tree it lies within; 0 in other views.
+        values: by column, what it says; None where that is not known.
+    """
+
+    kind: Kind
+    label: str
+    level: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What the uninstrumented run's time is made of, as shares of it.
+
+    Attributes:
+        modules: what the leaf modules take.
+        operators: what operators outside them take; None where they are not shown.
+        containers: what modules that call others take by themselves; None but in the tree.
+        overhead: what is left. It falls below 0 where calls by themselves take longer than among the others.
+        excess: why the calls add up to more than the run: the operators' times are too long, or the passes
+            disagree; None where they do not.
+    """
+
+    modules: float
+    operators: float | None
+    containers: float | None
+    overhead: float
+    excess: Literal["operators", "passes"] | None
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of a profile: all that tables, files and data frames show of it.
+
+    Attributes:
+        name: which, one of `VIEWS`.
+        columns: those to show, in their order.
+        rows: its rows.
+        overhead: the time of the uninstrumented run that none of the rows has; None where nothing was timed,
+            and beside the root.
+        total: the whole model; None beside the root.
+        shares: what the uninstrumented run is made of; None where nothing was timed.
+        uncounted: by type, the calls in which no rule counts an operator.
+    """
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[ViewRow]
+    overhead: ViewRow | None
+    total: ViewRow | None
+    shares: Shares | None
+    uncounted: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -68,8 +126,8 @@ class Profile:
         return [row for row in self.rows if self.shows(row)]
 
     def shows(self, row: Row) -> bool:
-        """Whether a row is one of `calls`."""
-        return row.layer.kind is Kind.MODULE or (row.layer.kind is Kind.FUNCTION and self.functions)
+        """Say whether a row is one of `calls`."""
+        return row.kind is Kind.MODULE or (row.kind is Kind.FUNCTION and self.functions)
 
     @property
     def timed(self) -> bool:
@@ -77,41 +135,15 @@ class Profile:
         return self.seconds is not None
 
     @property
-    def overhead(self) -> float | None:
-        """Seconds of the uninstrumented run that are in none of the calls; None where nothing was timed.
-
-        It falls below 0 where a call by itself takes longer than among the others.
-        """
-        if self.seconds is None:
-            return None
-        return self.seconds - sum(row.costs.net_lat or 0.0 for row in self.calls)
-
-    @property
-    def outside(self) -> float | None:
-        """Seconds of the uninstrumented run beyond its watched call; None where nothing was timed."""
-        return None if self.seconds is None else self.seconds - (self.rows[0].costs.lat or 0.0)
-
-    def limits(self, entry: Entry) -> Limits:
-        """How near an entry's calls come to what the machine's peaks allow."""
-        return limits(entry.parts, self.peaks) if self.timed else Limits()
-
-    def energy_of(self, entry: Entry) -> float | None:
-        """An estimate of the energy that an entry's calls take, in pJ; None where they were not counted."""
-        known = [pj for row in entry.parts if (pj := _energy(row, self.energy)) is not None]
-        return sum(known) if known else None
-
-    def view(self, name: str, depth: int | None = None) -> list[Entry]:
-        """The entries of a view, one of `VIEWS`; what lies deeper than `depth` is left out of the tree."""
-        return [
-            entry
-            for entry in VIEWS[name](self)
-            if name != "tree" or depth is None or entry.layer.depth <= depth
-        ]
+    def total(self) -> Row:
+        """The whole model: the sums of its calls, its own parameters, and its uninstrumented time."""
+        sums = _sums(self.calls, COUNTED)
+        return replace(self.rows[0], index=None, lat=self.seconds, net_lat=self.seconds, **sums)
 
     def to_frame(
         self, view: str | None = None, columns: Sequence[str] = ("all",), depth: int | None = None
     ) -> pd.DataFrame:
-        """A view as a pandas data frame: a row an entry, figures in the units of docs/profile.md.
+        """Return a view as a pandas data frame: figures in the units of docs/profile.md.
 
         Args:
             view: calls, leaves, tree, types or root; by default calls.
@@ -123,168 +155,188 @@ class Profile:
         """
         import pandas as pd
 
-        view = "calls" if view is None else view
-        OPTIONS["view"].check(view)
-        if depth is not None:
-            OPTIONS["depth"].check(depth)
-        shown = known.chosen(self, view, known.names_of(columns))
-        entries = self.view(view, depth)
-        return pd.DataFrame([known.values(each, self, shown) for each in entries], columns=shown)
+        found = self.view("calls" if view is None else view, columns, depth)
+        return pd.DataFrame([row.values for row in found.rows], columns=list(found.columns))
 
-    def rest(self, view: str = "calls") -> Entry | None:
-        """The time of the uninstrumented run that none of a view's entries has; None where there is no such.
+    def view(self, name: str, columns: Sequence[str] = (), depth: int | None = None) -> View:
+        """Return all that is shown of a view; see `to_frame`.
+
+        Raises:
+            UserError: there is no such view or column.
+        """
+        OPTIONS["view"].check(name)
+        OPTIONS["depth"].check(depth)
+        filled = available(self.timed, self.rows[0].mem_alloc is not None, self.training)
+        shown = chosen(name, names_of(columns), filled)
+        is_tree, rows, callers = name == "tree", list[ViewRow](), list[str]()
+        for row, calls in VIEWS[name](self):
+            label = row.name if name == "types" else row.name or self.name
+            if is_tree:
+                if depth is not None and row.depth > depth:
+                    continue
+                del callers[row.depth :]
+                if callers and callers[-1]:
+                    label = label.removeprefix(f"{callers[-1]}.")
+                callers.append(row.name)
+            rows.append(
+                ViewRow(row.kind, label, row.depth if is_tree else 0, self._values(row, calls, shown))
+            )
+        whole, calls = self.total, self.calls
+        overhead = total = None
+        if name != "root":
+            total = ViewRow(whole.kind, "total", 0, self._values(whole, calls, shown))
+            if self.seconds is not None:
+                rest = _rest(self._overhead(self.seconds, is_tree))
+                overhead = ViewRow(rest.kind, rest.name, 0, self._values(rest, (), shown))
+        uncounted = Counter(row.type for row in calls if row.unknown)
+        return View(name, shown, rows, overhead, total, self._shares(is_tree), uncounted)
+
+    def _values(self, row: Row, calls: Sequence[Row], columns: Sequence[str]) -> dict[str, Any]:
+        """Return what columns say of a row that stands for some calls."""
+        energies = [
+            estimate(call.macc, size, call.dtype, self.energy)
+            for call in calls
+            if call.macc is not None and (size := call.mem_rw) is not None
+        ]
+        seconds = max(row.lat or 0.0, 0.0)
+        found = {
+            **asdict(row),
+            **vars(limits(calls, self.peaks) if self.timed else Limits()),
+            "kind": row.kind.value,
+            "calls": len(calls),
+            "unknown": row.unknown or 0,
+            "mem_rw": row.mem_rw,
+            "share": _ratio(row.lat, self.seconds),
+            "flop_rate": _ratio(row.flops or None, seconds),
+            "byte_rate": _ratio(row.mem_rw or None, seconds),
+            "energy": sum(energies) if energies else None,
+            "intensity": _ratio(row.flops, row.mem_rw),
+        }
+        return {name: found[name] for name in columns}
+
+    def _overhead(self, seconds: float, is_tree: bool) -> float:
+        """Return the seconds of the uninstrumented run that none of a view's rows has.
 
         In the tree, what modules take by themselves is theirs.
         """
-        seconds = self.outside if view == "tree" else self.overhead
-        if seconds is None or view == "root":
+        return seconds - (self.rows[0].lat or 0.0 if is_tree else _own_time(self.calls))
+
+    def _shares(self, is_tree: bool) -> Shares | None:
+        whole, calls = self.seconds, self.calls
+        if not whole:
             return None
-        layer = Layer(OVERHEAD, None, len(self.rows), 1, Kind.OVERHEAD, "")
-        nothing = dict.fromkeys(PAPER, 0)
-        return Entry(layer, Costs(**nothing, lat=seconds, net_lat=seconds), ())
-
-    @property
-    def total(self) -> Entry:
-        """The whole model: the sums of its calls, its parameters counted once, and its untouched time."""
-        root, calls = self.rows[0], self.calls
-        costs = replace(_of_its_own(summed(calls), root.costs), lat=self.seconds, net_lat=self.seconds)
-        return Entry(replace(root.layer, index=None), costs, calls)
-
-
-def _calls(profile: Profile) -> list[Entry]:
-    return [Entry(row.layer, row.costs, (row,)) for row in profile.calls]
-
-
-def _leaves(profile: Profile) -> list[Entry]:
-    return _grouped(profile.calls, lambda row: (row.layer.kind, row.layer.name))
+        modules, operators = (
+            _own_time(row for row in calls if row.kind is kind) for kind in (Kind.MODULE, Kind.FUNCTION)
+        )
+        between, overhead = (self._overhead(whole, tree) / whole for tree in (False, is_tree))
+        excess: Literal["operators", "passes"] | None = None
+        if between < -DISAGREEMENT:  # the pass over the modules tells whether it is these
+            are_modules_right = modules <= (self.rows[0].lat or 0.0) <= (1 + DISAGREEMENT) * whole
+            excess = "operators" if are_modules_right else "passes"
+        return Shares(
+            modules / whole,
+            operators / whole if self.functions else None,
+            between - overhead if is_tree else None,
+            overhead,
+            excess,
+        )
 
 
-def _types(profile: Profile) -> list[Entry]:
-    """By type, the one that takes the longest first; on paper, the one with the most arithmetic."""
-    groups = _grouped(profile.calls, lambda row: (row.layer.kind, row.layer.type))
-    entries = [replace(each, layer=replace(each.layer, name="")) for each in groups]
-    return sorted(entries, key=lambda entry: (-(entry.costs.lat or 0), -(entry.costs.flops or 0)))
+def _rest(seconds: float) -> Row:
+    """Return what is in none of the calls: time, and nothing that is counted."""
+    what = Row(name="overhead", index=None, order=0, depth=0, kind=Kind.OVERHEAD, type="")
+    return replace(what, params=0, flops=0, macc=0, mem_r=0, mem_w=0, lat=seconds, net_lat=seconds)
 
 
-def _tree(profile: Profile) -> list[Entry]:
-    """Every module with the sums of all that it calls."""
-    found = []
-    for place, row in enumerate(profile.rows):
-        if row.layer.kind is Kind.CONTAINER:
-            parts = [each for each in _within(profile.rows, place) if profile.shows(each)]
-            found.append(Entry(row.layer, _of_its_own(summed(parts), row.costs), parts))
-        elif profile.shows(row):
-            found.append(Entry(row.layer, row.costs, (row,)))
-    return found
+def _own_time(rows: Iterable[Row]) -> float:
+    return sum(row.net_lat or 0.0 for row in rows)
 
 
-def _of_its_own(sums: Costs, costs: Costs) -> Costs:
-    """What is within a module, with what is known of the module itself: a parameter is counted once."""
-    own = {name: getattr(costs, name) for name in ("params", *TIMED, *MEMORY)}
-    return replace(sums, **own)
+def _ratio(amount: float | None, base: float | None) -> float | None:
+    return None if amount is None or not base else amount / base
 
 
-def _within(rows: Sequence[Row], place: int) -> Iterator[Row]:
-    """The calls within the one at a place."""
-    for row in rows[place + 1 :]:
-        if row.layer.depth <= rows[place].layer.depth:
-            return
-        yield row
+def _types(profile: Profile) -> list[Group]:
+    """By type, the one that takes the longest first; in a dry run, the one with the most arithmetic."""
+    groups = _grouped(profile.calls, lambda row: (row.kind, row.type))
+    unnamed = [(replace(row, name=""), calls) for row, calls in groups]
+    return sorted(unnamed, key=lambda group: (-(group[0].lat or 0), -(group[0].flops or 0)))
 
 
-def _root(profile: Profile) -> list[Entry]:
-    return [profile.total]
+def _tree(profile: Profile) -> list[Group]:
+    """Every module with the sums of all that it calls; its parameters, times and memory are its own."""
+    groups, around = list[tuple[Row, list[Row]]](), list[list[Row]]()
+    for row in profile.rows:
+        is_call = profile.shows(row)
+        if is_call or row.kind is Kind.CONTAINER:
+            del around[row.depth :]
+            around.append([])
+            groups.append((row, around[-1]))
+        if is_call:
+            for calls in around:
+                calls.append(row)
+    return [(replace(row, **_sums(calls, COUNTED)), calls) for row, calls in groups]
 
 
-VIEWS: dict[str, Callable[[Profile], list[Entry]]] = {
-    "calls": _calls,
-    "leaves": _leaves,
+VIEWS: dict[str, Callable[[Profile], list[Group]]] = {
+    "calls": lambda profile: [(row, [row]) for row in profile.calls],
+    "leaves": lambda profile: _grouped(profile.calls, lambda row: (row.kind, row.name)),
     "tree": _tree,
     "types": _types,
-    "root": _root,
+    "root": lambda profile: [(profile.total, profile.calls)],
 }
 """Ways to look at a profile: each call in its order; each module's calls together; every module with what it
 calls; all calls of one type together; the whole model."""
 
 
-def _grouped(rows: Iterable[Row], key: Callable[[Row], object]) -> list[Entry]:
+def _grouped(rows: Iterable[Row], key: Callable[[Row], object]) -> list[Group]:
     groups: dict[object, list[Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
-    return [Entry(_in_common([row.layer for row in rows]), summed(rows), rows) for rows in groups.values()]
+    return [(_together(each) if len(each) > 1 else each[0], each) for each in groups.values()]
 
 
-def _in_common(layers: Sequence[Layer]) -> Layer:
-    """The first of several calls, without the shapes and the number format that others have not."""
-    first = layers[0]
-    if len(layers) == 1:
-        return first
+def _together(rows: Sequence[Row]) -> Row:
+    """Return several calls as one: sums, the largest peak, the level at the end, a module's parameters once.
+
+    It has the shapes and the number format that all have in common.
+    """
+    peaks = [row.mem_peak for row in rows if row.mem_peak is not None]
+    by_module = {(row.name, row.type): row for row in rows}
+    shared = {name: {getattr(row, name) for row in rows} for name in ("in_shape", "out_shape", "dtype")}
     return replace(
-        first,
+        rows[0],
         index=None,
-        in_shape=_shared(each.in_shape for each in layers),
-        out_shape=_shared(each.out_shape for each in layers),
-        dtype=_shared(each.dtype for each in layers),
-    )
-
-
-def _shared(texts: Iterable[str]) -> str:
-    """What all texts are; empty where they differ."""
-    found = set(texts)
-    return found.pop() if len(found) == 1 else ""
-
-
-def _energy(row: Row, model: EnergyConfig) -> float | None:
-    """The pJ of a call; None where it was not counted."""
-    macc, size = row.costs.macc, row.costs.mem_rw
-    return None if macc is None or size is None else estimate(macc, size, row.layer.dtype, model)
-
-
-def summed(rows: Sequence[Row]) -> Costs:
-    """What calls cost together: sums, the largest peak, the level at the end, a module's parameters once."""
-    by_name = {(row.layer.name, row.layer.type): row for row in rows}
-    sums = {
-        item.name: _sum(getattr(row.costs, item.name) for row in rows)
-        for item in fields(Costs)
-        if item.name not in ("params", *MEMORY)
-    }
-    peaks = [row.costs.mem_peak for row in rows if row.costs.mem_peak is not None]
-    return Costs(
-        **sums,
-        params=_sum(row.costs.params for row in by_name.values()),
-        mem_alloc=_sum(row.costs.mem_alloc for row in rows),
         mem_peak=max(peaks, default=None),
-        mem_total=rows[-1].costs.mem_total if rows else None,
+        mem_total=rows[-1].mem_total,
+        **{name: found.pop() if len(found) == 1 else "" for name, found in shared.items()},
+        **_sums(by_module.values(), ("params",)),
+        **_sums(rows, (*COUNTED, "lat", "net_lat", "mem_alloc")),
     )
 
 
-def _sum(values: Iterable[Any]) -> Any:
-    """The sum of what is known; None where nothing is."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+def _sums(rows: Iterable[Row], names: Iterable[str]) -> dict[str, Any]:
+    """Return by name the sums of what is known of rows; None where nothing is."""
+    known = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in names}
+    return {name: sum(values) if values else None for name, values in known.items()}
 
 
 def profile_of(case: CaseResult) -> Profile | None:
-    """The profile that a case measured; None where it is none, or failed before it was one."""
+    """Return the profile that a case measured; None where it is none, or failed before it was one."""
     records = [record for record in case.rounds.values() if record.ok and record.calls]
     if not records:
         return None
     config = case.config
+    series = [each for record in records for each in record.series if each.role is Role.WHOLE]
+    samples = [sample for each in series for sample in each.samples]
     return Profile(
         rows_of(merged([record.calls for record in records])),
         name=case.name,
         batch_size=config.batch_size,
         training=config.mode.training,
-        seconds=_seconds(records),
+        seconds=interquartile_mean(samples) if samples else None,
         peaks=case.first.outcome.peaks,
         energy=config.energy,
         joules=case.first.outcome.joules,
         functions=config.functions,
     )
-
-
-def _seconds(records: Iterable[RoundRecord]) -> float | None:
-    """What the uninstrumented module takes in all rounds; None where it was not timed."""
-    series = [each for record in records for each in record.series if each.role is Role.WHOLE]
-    samples = [sample for each in series for sample in each.samples]
-    return interquartile_mean(samples) if samples else None

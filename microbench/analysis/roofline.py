@@ -1,4 +1,4 @@
-"""The roofline: how fast a call can be on a machine, what keeps it from being faster, how near it comes.
+"""The roofline: how fast calls can be on a machine, what keeps them from being faster, how near they come.
 
 Williams, Waterman, Patterson: Roofline: An Insightful Visual Performance Model for Multicore Architectures
 (Communications of the ACM 52, 2009); with the bandwidth of the cache that the call's bytes fit in, as in
@@ -8,10 +8,12 @@ time that a call takes to do nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from microbench.analysis.calls import Row
 from microbench.records.peaks import Peaks
 
 
@@ -28,21 +30,19 @@ class Roof:
     """How fast a call can be.
 
     Attributes:
-        intensity: FLOP per byte; None for a call without bytes.
         ceiling: FLOP/s at best: the peak of arithmetic, or what memory can feed; 0 for a call that only moves
             bytes; None where a peak that it depends on was not measured.
         least: the seconds that each bound allows at least; without those that were not measured.
         bound: the one that allows the least speed; None where one was not measured.
     """
 
-    intensity: float | None
     ceiling: float | None
     least: Mapping[Bound, float]
     bound: Bound | None
 
 
 def roof(flops: int, size: int, dtype: str, peaks: Peaks) -> Roof:
-    """The roof over a call.
+    """Return the roof over a call.
 
     Args:
         flops: its floating-point operations.
@@ -51,28 +51,58 @@ def roof(flops: int, size: int, dtype: str, peaks: Peaks) -> Roof:
         peaks: what the machine reaches at best.
     """
     peak, bandwidth = peaks.arithmetic(dtype), peaks.bandwidth(size)
-    intensity = flops / size if size else None
     least = {Bound.OVERHEAD: peaks.call_seconds}
-    if (compute := _seconds(flops, peak)) is not None:
-        least[Bound.COMPUTE] = compute
-    if (memory := _seconds(size, bandwidth)) is not None:
-        least[Bound.MEMORY] = memory
+    for each, work, rate in ((Bound.COMPUTE, flops, peak), (Bound.MEMORY, size, bandwidth)):
+        if work == 0:
+            least[each] = 0.0  # whatever the rate
+        elif rate is not None:
+            least[each] = work / rate
     bound = max(least, key=lambda each: least[each]) if len(least) == len(Bound) else None
-    return Roof(intensity, _ceiling(flops, intensity, peak, bandwidth), least, bound)
-
-
-def _seconds(work: int, rate: float | None) -> float | None:
-    """How long work takes at a rate; none takes no time, whatever the rate."""
-    if work == 0:
-        return 0.0
-    return None if rate is None else work / rate
-
-
-def _ceiling(
-    flops: int, intensity: float | None, peak: float | None, bandwidth: float | None
-) -> float | None:
     if flops == 0:
-        return 0.0
-    if intensity is None or peak is None:
-        return peak
-    return None if bandwidth is None else min(peak, intensity * bandwidth)
+        return Roof(0.0, least, bound)
+    if size == 0 or peak is None:
+        return Roof(peak, least, bound)
+    return Roof(None if bandwidth is None else min(peak, flops / size * bandwidth), least, bound)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the peaks say of calls; None where no peak was measured that says anything of them, or no time.
+
+    Of several calls, those are left out whose number format has no peak, unless they take most of the time.
+
+    Attributes:
+        ceiling: FLOP/s at best; of several calls, all their FLOP over the least time they take one by one.
+        reached: that least time over the time they take.
+        bound: what most of that least time goes into: compute, memory or overhead.
+    """
+
+    ceiling: float | None = None
+    reached: float | None = None
+    bound: str | None = None
+
+
+def limits(rows: Sequence[Row], peaks: Peaks | None) -> Limits:
+    """Return what the peaks say of calls, none of which lies within another."""
+    if peaks is None:
+        return Limits()
+    roofs = [(row, roof(row.flops or 0, row.mem_rw or 0, row.dtype, peaks)) for row in rows]
+    ceiling = roofs[0][1].ceiling if len(roofs) == 1 else None
+    bounded = [row for row, each in roofs if each.bound]
+    seconds = _seconds(bounded)
+    if not bounded or seconds < _seconds(rows) / 2:
+        return Limits(ceiling)
+    least: defaultdict[Bound, float] = defaultdict(float)
+    for _, each in roofs:
+        if each.bound:
+            least[each.bound] += each.least[each.bound]
+    together = sum(least.values())
+    return Limits(
+        ceiling if len(roofs) == 1 else sum(row.flops or 0 for row in bounded) / together,
+        reached=together / seconds if seconds > 0 else None,
+        bound=max(least, key=lambda bound: least[bound]).value,
+    )
+
+
+def _seconds(rows: Iterable[Row]) -> float:
+    return sum(row.net_lat or 0.0 for row in rows)

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from microbench import devices
+from microbench.analysis.calls import interquartile_mean
 from microbench.analysis.profile import Profile
-from microbench.analysis.typical import interquartile_mean
 from microbench.errors import FailedAt, UserError, first_line
 from microbench.measure import sampler
 from microbench.measure.disturbances import disturbances

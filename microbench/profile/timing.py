@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from microbench.analysis.typical import interquartile_mean
+from microbench.analysis.calls import interquartile_mean
 from microbench.errors import UserError
 from microbench.measure.experiment import Clock, Experiment, Mark, Marker
 from microbench.profile.calls import Call

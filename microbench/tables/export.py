@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from microbench.analysis import columns
+from microbench.analysis.columns import ALL
 from microbench.analysis.profile import profile_of
 from microbench.records.cases import CaseResult
 from microbench.records.naming import varying
@@ -39,17 +39,15 @@ def _telling(case: CaseResult) -> dict[str, Any]:
     return {"status": case.status.value} | {f"cfg_{axis}": case.axes[axis] for axis in TELLING}
 
 
-def _profile_rows(case: CaseResult) -> Iterator[dict[str, Any]]:
+def _profile_rows(case: CaseResult) -> Iterator[Mapping[str, Any]]:
     profile = profile_of(case)
     if profile is None:
         return
     config = case.config
     struck = all(name.startswith("~") for name in config.columns)
-    asked = [*([columns.ALL] if struck else []), *config.columns]
-    shown = columns.chosen(profile, config.view, asked)
-    rest = profile.rest(config.view)
-    for entry in (*profile.view(config.view, config.depth), *([] if rest is None else [rest])):
-        yield columns.values(entry, profile, shown)
+    asked = [*([ALL] if struck else []), *config.columns]
+    view = profile.view(config.view, asked, config.depth)
+    yield from (row.values for row in (*view.rows, view.overhead) if row is not None)
 
 
 def write_csv(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:

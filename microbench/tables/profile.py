@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from microbench.analysis import columns as known
-from microbench.analysis.calls import Entry
-from microbench.analysis.profile import Profile, profile_of
+from microbench.analysis.profile import Profile, Shares, View, ViewRow, profile_of
 from microbench.records.cases import CaseResult
 from microbench.records.naming import PART, varying
 from microbench.records.peaks import Peaks
@@ -25,18 +22,57 @@ from microbench.tables import units
 from microbench.tables.case import facts
 from microbench.tables.fitting import LINES_BESIDE, paged, that_fit, wide_enough
 from microbench.tables.labels import count, relative
-from microbench.tables.profile_table import table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 140  # columns of a profile that is printed as text
-DISAGREEMENT = 0.05  # of the model's time, by which the sum of its calls may pass it
+EXCESS = {
+    "operators": (
+        "operator times are overestimated: operators are too short to time, or other load interfered"
+    ),
+    "passes": "the passes disagree by more: other load interfered",
+}
+"""Why calls add up to more than the model."""
 LESS_WANTED = (
     *("in_shape", "out_shape", "mem_peak", "params", "mem_rw", "mem_r", "mem_w"),
     *("flop_rate", "macc", "net_lat", "flops"),
 )
 """Columns that a narrow terminal does without, the first of them first."""
+OF_OVERHEAD = ("lat", "net_lat", "share")  # what there is to say of what is in no call
+OF_A_CALL = ("index", "name", "kind", "type", "in_shape", "out_shape", "dtype")
+HEADERS = {
+    "flops": "FLOP",
+    "backward": "FLOP backward",
+    "macc": "MAC",
+    "mem_r": "read",
+    "mem_w": "written",
+    "mem_rw": "read + written",
+    "lat": "time",
+    "net_lat": "own time",
+    "flop_rate": "FLOP/s",
+    "byte_rate": "B/s",
+    "mem_alloc": "allocated",
+    "mem_peak": "peak memory",
+    "mem_total": "total allocated",
+    "energy": "energy (model)",
+    "intensity": "FLOP/B",
+    "ceiling": "ceiling FLOP/s",
+    "in_shape": "input",
+    "out_shape": "output",
+}
+TEXTS: Mapping[str, Callable[[Any], str]] = {
+    **dict.fromkeys(
+        ("params", "flops", "backward", "macc", "flop_rate", "ceiling"), lambda value: units.scaled(value, "")
+    ),
+    **dict.fromkeys(("mem_r", "mem_w", "mem_rw", "mem_alloc", "mem_peak", "mem_total"), units.memory),
+    **dict.fromkeys(("lat", "net_lat"), units.time),
+    **dict.fromkeys(("share", "reached"), units.share),
+    "byte_rate": lambda value: units.scaled(value, "B/s"),
+    "intensity": lambda value: f"{value:.3g}",
+    "energy": lambda picojoules: units.scaled(picojoules * 1e-12, "J"),
+}
+"""By the column, how its figures are written; the others are texts."""
 IN_TITLE = {PART, "batch_size", "precision", "layout", "device"}  # settings that a title says
 
 
@@ -62,10 +98,10 @@ class ProfileTable(Profile):
     __repr__ = __str__
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        entries = self.view(self.shown, self.depth)
-        found, left_out = _fitting(self, self.shown, entries, self.columns, options.max_width)
+        view = self.view(self.shown, self.columns, self.depth)
+        found, hidden = _fitting(view, not self.columns, options.max_width)
         yield found
-        for text in (*left_out, *notes(self, self.shown)):
+        for text in (*hidden, *notes(self, view)):
             yield Text(text, style="dim")
 
     def show(self, out: Console | None = None) -> None:
@@ -75,7 +111,7 @@ class ProfileTable(Profile):
     def to_frame(
         self, view: str | None = None, columns: Sequence[str] = ("all",), depth: int | None = None
     ) -> pd.DataFrame:
-        """A view, by default the one that is shown; see `Profile.to_frame`."""
+        """Return a view, by default the one that is shown; see `Profile.to_frame`."""
         return super().to_frame(view or self.shown, columns, self.depth if depth is None else depth)
 
 
@@ -108,38 +144,68 @@ def _show_case(case: CaseResult, telling: Sequence[str], out: Console) -> None:
 def show_profile(
     profile: Profile, out: Console, view: str = "calls", asked: Sequence[str] = (), depth: int | None = None
 ) -> None:
-    """Print a view of a profile, a row an entry, its total, and what the times add up to."""
-    entries = profile.view(view, depth)
-    found, left_out = _fitting(profile, view, entries, asked, out.width)
-    with paged(out, lines=len(entries) + LINES_BESIDE), wide_enough(out, found):
+    """Print a view of a profile, its overhead and total, and what the times add up to."""
+    seen = profile.view(view, asked, depth)
+    found, hidden = _fitting(seen, not asked, out.width)
+    with paged(out, lines=len(seen.rows) + LINES_BESIDE), wide_enough(out, found):
         out.print(found)
-        for text in (*left_out, *notes(profile, view)):
+        for text in (*hidden, *notes(profile, seen)):
             out.print(escape(text), style="dim", soft_wrap=True)
 
 
-def _fitting(
-    profile: Profile, view: str, entries: Sequence[Entry], asked: Sequence[str], width: int
-) -> tuple[Table, list[str]]:
-    """The table with the columns that there is room for, and a line on those that there is none for.
-
-    Those that were asked for are all there.
-    """
-    shown = known.chosen(profile, view, asked)
-    found = table(profile, view, entries, shown)
-    fitting = shown if asked else that_fit(found, shown, LESS_WANTED, width)
-    if fitting == shown:
+def _fitting(view: View, may_hide: bool, width: int) -> tuple[Table, list[str]]:
+    """Return the table with the columns that there is room for, and a line that names the others."""
+    found = table(view, view.columns)
+    fitting = that_fit(found, view.columns, LESS_WANTED, width) if may_hide else view.columns
+    missing = ", ".join(name for name in view.columns if name not in fitting)
+    if not missing:
         return found, []
-    missing = ", ".join(name for name in shown if name not in fitting)
     note = f"columns hidden (terminal too narrow): {missing}; columns=[…] shows those that you choose"
-    return table(profile, view, entries, fitting), [note]
+    return table(view, fitting), [note]
 
 
-def notes(profile: Profile, view: str) -> Iterable[str]:
-    """What there is to say beneath the table."""
-    if text := _unknown_note(profile):
-        yield text
-    if profile.seconds:
-        yield _sum_note(profile, profile.seconds, view)
+def table(view: View, shown: Sequence[str]) -> Table:
+    """Return a view's rows, what is in none of them, and the whole."""
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for name in shown:
+        is_text = name in ("name", "type", "kind", "in_shape", "out_shape", "dtype", "bound")
+        found.add_column(
+            HEADERS.get(name, name), justify="left" if is_text else "right", no_wrap=name != "in_shape"
+        )
+    for row in view.rows:
+        is_bold = view.name == "tree" and row.kind is Kind.CONTAINER
+        style = "cyan" if row.kind is Kind.FUNCTION else "bold" if is_bold else None
+        cells = _cells(row, shown) | {"name": "  " * row.level + row.label}
+        found.add_row(*(escape(cells[name]) for name in shown), style=style)
+    for last, style in ((view.overhead, "dim"), (view.total, "bold")):
+        if last is not None:
+            cells = _cells(last, shown) | dict.fromkeys(OF_A_CALL, "")
+            if shown[0] in OF_A_CALL:
+                cells[shown[0]] = last.label
+            found.add_row(*(escape(cells[name]) for name in shown), style=style)
+    return found
+
+
+def _cells(row: ViewRow, shown: Sequence[str]) -> dict[str, str]:
+    """Return by column a row's figures as people read them; a zero of what is counted one by one is empty."""
+    cells = {}
+    for name in shown:
+        value = row.values[name]
+        is_empty = value is None or (name in ("params", "calls", "unknown") and value == 0)
+        is_empty |= row.kind is Kind.OVERHEAD and name not in OF_OVERHEAD
+        cells[name] = "" if is_empty else TEXTS.get(name, str)(value)
+    if row.kind is Kind.FUNCTION and "type" in cells:
+        cells["type"] += "()"
+    return cells
+
+
+def notes(profile: Profile, view: View) -> Iterable[str]:
+    """Write what there is to say beneath the table."""
+    if view.uncounted:
+        named = ", ".join(f"{name} ({count(calls, 'call')})" for name, calls in view.uncounted.items())
+        yield f"FLOPs not counted (no rule): {named}; see docs/counting.md"
+    if profile.seconds is not None and view.shares is not None:
+        yield f"uninstrumented run {units.time(profile.seconds)} = {_shares_text(view.shares)}"
     if profile.peaks is not None:
         yield _peaks_note(profile.peaks)
     if profile.joules is not None:
@@ -147,46 +213,20 @@ def notes(profile: Profile, view: str) -> Iterable[str]:
     yield from (f"warning: {text}" for text in profile.warnings)
 
 
-def _unknown_note(profile: Profile) -> str:
-    """What is missing in the FLOP; empty where nothing is."""
-    calls = Counter(row.layer.type for row in profile.calls if row.costs.unknown)
-    if not calls:
-        return ""
-    named = ", ".join(f"{name} ({count(number, 'call')})" for name, number in calls.items())
-    return f"FLOPs not counted (no rule): {named}; see docs/counting.md"
-
-
-def _sum_note(profile: Profile, seconds: float, view: str) -> str:
-    """What the uninstrumented run's time is made of; in the tree, modules' own time is theirs."""
+def _shares_text(shares: Shares) -> str:
     parts = {
-        kind: sum(row.costs.net_lat or 0.0 for row in profile.calls if row.layer.kind is kind)
-        for kind in (Kind.MODULE, Kind.FUNCTION)
+        "leaf modules": shares.modules,
+        "operators": shares.operators,
+        "containers themselves": shares.containers,
+        "overhead": shares.overhead,
     }
-    shares = [units.share(part / seconds) for part in parts.values()]
-    functions = f" + operators {shares[1]}" if profile.functions else ""
-    rest = (profile.overhead or 0.0) / seconds
-    doubt = _doubt(profile, seconds, parts[Kind.MODULE]) if rest < -DISAGREEMENT else ""
-    containers = ""
-    if view == "tree":
-        outside = (profile.outside or 0.0) / seconds
-        containers = f" + containers themselves {units.share(rest - outside)}"
-        rest = outside
-    return (
-        f"uninstrumented run {units.time(seconds)} = leaf modules {shares[0]}{functions}{containers} + "
-        f"overhead {units.share(rest)} (Python and dispatch){doubt}"
-    )
-
-
-def _doubt(profile: Profile, seconds: float, modules: float) -> str:
-    """Why the calls add up to more than the model: the pass over its modules tells whether it is these."""
-    watched = profile.rows[0].costs.lat or 0.0
-    if modules <= watched <= (1 + DISAGREEMENT) * seconds:
-        return "; operator times are overestimated: operators are too short to time, or other load interfered"
-    return "; the passes disagree by more: other load interfered"
+    texts = [f"{name} {units.share(part)}" for name, part in parts.items() if part is not None]
+    excess = f"; {EXCESS[shares.excess]}" if shares.excess else ""
+    return f"{' + '.join(texts)} (Python and dispatch){excess}"
 
 
 def _peaks_note(peaks: Peaks) -> str:
-    """What the machine reaches at best."""
+    """Write what the machine reaches at best."""
     rates = [rate for _, rate in peaks.bandwidths]
     parts = [
         peaks.fp32 and f"fp32 {units.scaled(peaks.fp32, 'FLOP/s')} ({peaks.fp32_by})",
@@ -198,15 +238,15 @@ def _peaks_note(peaks: Peaks) -> str:
         rates and f"memory {units.scaled(rates[-1], 'B/s')}, caches up to {units.scaled(max(rates), 'B/s')}",
         f"a call that does nothing {units.time(peaks.call_seconds)}",
     ]
-    doubt = "; other load disturbed them, so that `reached` is too high" if peaks.disturbed else ""
-    return "measured peaks: " + ", ".join(str(part) for part in parts if part) + doubt
+    warning = "; other load disturbed them, so that `reached` is too high" if peaks.disturbed else ""
+    return "measured peaks: " + ", ".join(str(part) for part in parts if part) + warning
 
 
 def title(profile: Profile) -> str:
-    """What is profiled."""
+    """Write what is profiled."""
     batch = "" if profile.batch_size is None else f", batch {profile.batch_size}"
     what = "training step's forward pass" if profile.training else "inference"
-    shape = profile.rows[0].layer.in_shape
+    shape = profile.rows[0].in_shape
     return (
         f"{profile.name} profile{batch}, {what}" + ("" if profile.timed else ", dry run") + f", input {shape}"
     )

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from microbench import config
-from microbench.analysis.calls import Costs, Layer, Row, merged, rows_of
-from microbench.analysis.columns import COLUMNS, chosen, usual
-from microbench.analysis.limits import limits
-from microbench.analysis.profile import VIEWS, Profile
+from microbench.analysis.calls import Row, merged, rows_of
+from microbench.analysis.columns import COLUMNS
+from microbench.analysis.profile import VIEWS, Profile, ViewRow
+from microbench.analysis.roofline import limits
 from microbench.errors import UserError
 from microbench.records.peaks import Peaks
 from microbench.records.record import Call, Kind
@@ -30,19 +33,31 @@ def row(
     net: float | None = None,
 ) -> Row:
     index = None if kind is Kind.CONTAINER else order
-    layer = Layer(name, index, order, depth, kind, type_, "(1, 4)", "(1, 4)", "float32")
-    costs = Costs(
-        params,
-        flops,
-        flops,
-        mem,
-        mem,
+    return Row(
+        name=name,
+        index=index,
+        order=order,
+        depth=depth,
+        kind=kind,
+        type=type_,
+        in_shape="(1, 4)",
+        out_shape="(1, 4)",
+        dtype="float32",
+        params=params,
+        flops=flops,
+        macc=flops,
+        mem_r=mem,
+        mem_w=mem,
         lat=lat,
         net_lat=lat if net is None else net,
         mem_alloc=8,
         mem_peak=order,
     )
-    return Row(layer, costs)
+
+
+def without_peak(seconds: float) -> Row:
+    """A call in a number format whose peak is not known."""
+    return replace(row(0, "x", Kind.MODULE, "Linear", 0, 0, 10, 10, seconds), dtype="float64")
 
 
 # A block that is called twice, with an addition in it, between a layer and nothing.
@@ -57,11 +72,21 @@ ROWS = [
 ]
 TIMED = Profile(ROWS, "net", seconds=25.0, peaks=PEAKS)
 UNTIMED = {"lat": None, "net_lat": None, "mem_alloc": None, "mem_peak": None}
-PAPER = Profile([replace(each, costs=replace(each.costs, **UNTIMED)) for each in ROWS], "net")
+DRY = Profile([replace(each, **UNTIMED) for each in ROWS], "net")
 
 
 def seen(profile: Profile, view: str, *names: str) -> list[tuple[Any, ...]]:
     return list(profile.to_frame(view, names).itertuples(index=False, name=None))
+
+
+def columns(profile: Profile, view: str, *names: str) -> list[Mapping[str, Any]]:
+    """The rows of a view by column, what is not known as None."""
+    return [row.values for row in profile.view(view, names).rows]
+
+
+def lat_of(row: ViewRow | None) -> float:
+    assert row is not None
+    return row.values["lat"]  # type: ignore[no-any-return]
 
 
 def test_calls_are_each_by_itself_in_their_order() -> None:
@@ -84,23 +109,28 @@ def test_leaves_are_all_calls_of_a_module_together_and_its_parameters_once() -> 
 
 
 def test_several_calls_together_show_the_shapes_and_format_that_they_have_in_common_and_no_place() -> None:
-    (first, *_), same = TIMED.view("leaves"), TIMED.view("leaves")[1]
-    assert (first.layer.index, first.layer.out_shape) == (1, "(1, 4)")
-    assert (same.layer.index, same.layer.out_shape, same.layer.dtype) == (None, "(1, 4)", "float32")
-    other = [*ROWS[:5], replace(ROWS[5], layer=replace(ROWS[5].layer, out_shape="(2, 4)", dtype="float16"))]
-    (found,) = [each for each in Profile(other, "net").view("leaves") if each.layer.name == "b.c"]
-    assert (found.layer.in_shape, found.layer.out_shape, found.layer.dtype) == ("(1, 4)", "", "")
+    shared = ("index", "in_shape", "out_shape", "dtype")
+    first, same, *_ = seen(TIMED, "leaves", *shared)
+    assert first == (1, "(1, 4)", "(1, 4)", "float32")
+    assert same[1:] == ("(1, 4)", "(1, 4)", "float32")
+    other = [*ROWS[:5], replace(ROWS[5], out_shape="(2, 4)", dtype="float16")]
+    (found,) = [
+        each for each in seen(Profile(other, "net"), "leaves", "name", *shared[1:]) if each[0] == "b.c"
+    ]
+    assert found == ("b.c", "(1, 4)", "", "")
+    (together,) = [each for each in columns(TIMED, "leaves", "name", "index") if each["name"] == "b.c"]
+    assert together["index"] is None
 
 
 def test_printed_it_is_its_calls() -> None:
-    head, columns, *rows = str(TIMED).splitlines()
+    head, names, *rows = str(TIMED).splitlines()
     assert head == "net profile"
-    assert columns.split() == usual(TIMED, "calls")
+    assert names.split() == TIMED.view("calls").columns
     assert [line.split()[1] for line in rows] == ["a", "b.c", "b.add", "b.c", "act"]
 
 
 def test_energy_of_what_was_not_counted_is_not_known() -> None:
-    bare = [replace(each, costs=replace(each.costs, flops=None, macc=None, mem_r=None)) for each in ROWS]
+    bare = [replace(each, flops=None, macc=None, mem_r=None) for each in ROWS]
     assert Profile(bare, "net").to_frame("calls", ["energy"])["energy"].isna().all()
 
 
@@ -129,8 +159,8 @@ def test_types_are_all_calls_of_a_type_together_the_slowest_first() -> None:
     ]
 
 
-def test_types_on_paper_are_in_the_order_of_their_arithmetic() -> None:
-    assert [each[0] for each in seen(PAPER, "types", "type")] == ["Linear", "add", "ReLU"]
+def test_types_in_a_dry_run_are_in_the_order_of_their_arithmetic() -> None:
+    assert [each[0] for each in seen(DRY, "types", "type")] == ["Linear", "add", "ReLU"]
 
 
 def test_the_root_is_the_whole_model_in_its_untouched_time() -> None:
@@ -140,24 +170,69 @@ def test_the_root_is_the_whole_model_in_its_untouched_time() -> None:
 
 
 def test_what_is_in_none_of_the_calls_is_the_rest() -> None:
-    assert TIMED.rest() is not None
-    assert TIMED.rest().costs.lat == 25.0 - (4 + 6 + 1 + 2.5 + 5)
-    assert PAPER.rest() is None
+    assert lat_of(TIMED.view("calls").overhead) == 25.0 - (4 + 6 + 1 + 2.5 + 5)
+    assert DRY.view("calls").overhead is None
+
+
+def test_in_the_tree_what_modules_take_by_themselves_is_in_their_rows() -> None:
+    assert lat_of(TIMED.view("tree").overhead) == 25.0 - 20.0
+
+
+def test_the_root_is_the_whole_without_a_rest() -> None:
+    root = TIMED.view("root")
+    assert (root.overhead, root.total) == (None, None)
+    total = TIMED.view("calls", ["flops", "lat", "calls"]).total
+    assert total is not None
+    assert total.values == {"flops": 508, "lat": 25.0, "calls": 5}
+
+
+def test_the_uninstrumented_time_is_the_sum_of_its_shares() -> None:
+    calls, tree = TIMED.view("calls").shares, TIMED.view("tree").shares
+    assert calls is not None
+    assert tree is not None
+    assert (calls.modules, calls.operators, calls.containers) == (17.5 / 25, 1 / 25, None)
+    assert calls.overhead == pytest.approx(6.5 / 25)
+    assert (tree.containers, tree.overhead) == (pytest.approx(1.5 / 25), pytest.approx(5 / 25))
+    assert calls.excess is None
+    assert DRY.view("calls").shares is None
+
+
+def test_calls_that_add_up_to_more_than_the_model_say_which_pass_is_wrong() -> None:
+    """Modules take 17.5 s; with an addition of 9 s instead of 1 s, the operators are what is too long."""
+    slow = [replace(each, lat=9.0, net_lat=9.0) if each.type == "add" else each for each in ROWS]
+    for rows, seconds, excess in ((slow, 21.0, "operators"), (ROWS, 15.0, "passes"), (slow, 26.0, None)):
+        found = dataclasses.replace(TIMED, rows=rows, seconds=seconds).view("calls").shares
+        assert found is not None
+        assert found.excess == excess
+
+
+def test_calls_with_uncounted_operators_are_counted_by_type() -> None:
+    rows = [replace(each, unknown=2) if each.type == "Linear" else each for each in ROWS]
+    assert Profile(rows, "net").view("calls").uncounted == {"Linear": 3}
+    assert TIMED.view("calls").uncounted == {}
+
+
+def test_in_the_tree_a_row_is_labeled_within_its_caller() -> None:
+    found = [(row.level, row.label) for row in TIMED.view("tree").rows]
+    assert found == [(0, "net"), (1, "a"), (1, "b"), (2, "c"), (2, "add"), (2, "c"), (1, "act")]
+    assert [row.label for row in TIMED.view("leaves").rows] == ["a", "b.c", "b.add", "act"]
 
 
 def test_without_functions_their_time_is_in_the_rest_and_their_arithmetic_nowhere() -> None:
     modules = Profile(ROWS, "net", seconds=25.0, functions=False)
     assert "add" not in modules.to_frame("calls", ["type"])["type"].tolist()
-    assert modules.total.costs.flops == 504
-    assert modules.rest() is not None
-    assert modules.rest().costs.lat == 25.0 - (4 + 6 + 2.5 + 5)
+    assert modules.total.flops == 504
+    assert lat_of(modules.view("calls").overhead) == 25.0 - (4 + 6 + 2.5 + 5)
+    shares = modules.view("calls").shares
+    assert shares is not None
+    assert shares.operators is None
 
 
 class TestLimits:
     """PEAKS: 100 FLOP/s, 10 B/s, 0.5 s a call; the calls read and write 40 or 20 bytes."""
 
     def test_a_call_is_bound_by_what_takes_longest_at_best(self) -> None:
-        (memory,) = [limits([each], PEAKS) for each in ROWS if each.layer.name == "a"]
+        (memory,) = [limits([each], PEAKS) for each in ROWS if each.name == "a"]
         assert (memory.bound, memory.ceiling, memory.reached) == ("memory", 100 / 40 * 10, 4 / 4)
         compute = limits([row(0, "x", Kind.MODULE, "Linear", 0, 0, 1000, 20, 20.0)], PEAKS)
         assert (compute.bound, compute.ceiling, compute.reached) == ("compute", 100.0, 10 / 20)
@@ -173,13 +248,11 @@ class TestLimits:
         assert (found.bound, found.reached, found.ceiling) == ("compute", 14 / 40, 1010 / 14)
 
     def test_a_number_format_without_a_peak_has_no_bound(self) -> None:
-        layer = Layer("x", 0, 0, 0, Kind.MODULE, "Linear", dtype="float64")
-        found = limits([Row(layer, Costs(0, 10, 10, 10, 10, lat=1.0, net_lat=1.0))], PEAKS)
+        found = limits([without_peak(1.0)], PEAKS)
         assert (found.bound, found.reached) == (None, None)
 
     def test_several_calls_have_no_bound_where_those_without_a_peak_take_most_of_the_time(self) -> None:
-        layer = Layer("x", 0, 0, 0, Kind.MODULE, "Linear", dtype="float64")
-        unknown = Row(layer, Costs(0, 10, 10, 10, 10, lat=30.0, net_lat=30.0))
+        unknown = without_peak(30.0)
         known = row(1, "y", Kind.MODULE, "Linear", 0, 0, 1000, 20, 20.0)
         found = limits([unknown, known], PEAKS)
         assert (found.bound, found.reached, found.ceiling) == (None, None, None)
@@ -191,26 +264,25 @@ class TestLimits:
 
 class TestColumns:
     @pytest.mark.parametrize("view", VIEWS)
-    @pytest.mark.parametrize("profile", [TIMED, PAPER])
+    @pytest.mark.parametrize("profile", [TIMED, DRY])
     def test_every_view_shows_columns_that_its_profile_can_fill(self, profile: Profile, view: str) -> None:
-        shown = usual(profile, view)
+        shown = profile.view(view).columns
         assert shown
-        assert "lat" in shown or profile is PAPER
+        assert "lat" in shown or profile is DRY
         frame = profile.to_frame(view, [])
         assert frame.columns.tolist() == shown
         assert not frame.isna().all().any(), frame
 
     def test_those_asked_for_stand_in_their_order(self) -> None:
-        assert chosen(TIMED, "calls", ["lat", "name"]) == ["lat", "name"]
+        assert TIMED.view("calls", ["lat", "name"]).columns == ["lat", "name"]
 
     def test_a_tilde_strikes_one_of_the_usual_ones(self) -> None:
-        assert chosen(TIMED, "calls", ["~flops"]) == [
-            name for name in usual(TIMED, "calls") if name != "flops"
-        ]
+        usual = TIMED.view("calls").columns
+        assert TIMED.view("calls", ["~flops"]).columns == [name for name in usual if name != "flops"]
 
     def test_a_tilde_strikes_one_of_all(self) -> None:
-        every = chosen(TIMED, "calls", ["all"])
-        assert chosen(TIMED, "calls", ["all", "~lat"]) == [name for name in every if name != "lat"]
+        every = TIMED.view("calls", ["all"]).columns
+        assert TIMED.view("calls", ["all", "~lat"]).columns == [name for name in every if name != "lat"]
         assert set(every) == set(COLUMNS) - {"backward"}
 
     @pytest.mark.parametrize("asked", [["name", "~name"], ["~all"], ["all", "~all"], "flops,~flops"])
@@ -234,10 +306,13 @@ class TestColumns:
     )
     def test_one_that_the_profile_cannot_fill_says_what_fills_it(self, column: str, remedy: str) -> None:
         with pytest.raises(UserError, match=rf"^columns={column}: this profile does not have it; .*{remedy}"):
-            PAPER.to_frame("calls", [column])
+            DRY.to_frame("calls", [column])
 
-    def test_every_column_says_what_it_is(self) -> None:
-        assert all(each.meaning for each in COLUMNS.values())
+    def test_every_column_is_documented(self) -> None:
+        text = (Path(__file__).parents[2] / "docs" / "profile.md").read_text()
+        first = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
+        documented = {name.strip() for cell in first for name in cell.split(",")}
+        assert set(COLUMNS) <= documented
 
 
 def test_views_are_those_that_can_be_asked_for() -> None:
@@ -275,8 +350,8 @@ def test_times_are_means_over_the_middle_half_of_all_rounds_passes_by_the_models
         [call(0, Kind.CONTAINER, 4.0, 2.0, 5.0, 60.0), call(1, Kind.MODULE, 2.0, 100.0, 3.0, 100.0)],
     ]
     model, inner = rows_of(merged(rounds))
-    assert (model.costs.lat, inner.costs.lat) == (4.5, 2.5)
-    assert (model.costs.net_lat, inner.costs.net_lat) == (2.0, 2.5)
+    assert (model.lat, inner.lat) == (4.5, 2.5)
+    assert (model.net_lat, inner.net_lat) == (2.0, 2.5)
 
 
 def test_operators_have_passes_of_their_own() -> None:
@@ -286,8 +361,8 @@ def test_operators_have_passes_of_their_own() -> None:
         call(2, Kind.FUNCTION, 99.0, 2.0, 2.0, 2.0),
     ]
     model, _, add = rows_of(calls)
-    assert add.costs.lat == 2.0
-    assert model.costs.net_lat == 5.0 - 1.0 - 2.0
+    assert add.lat == 2.0
+    assert model.net_lat == 5.0 - 1.0 - 2.0
 
 
 def test_parts_add_up_to_the_whole_however_they_are_delayed() -> None:
@@ -295,16 +370,16 @@ def test_parts_add_up_to_the_whole_however_they_are_delayed() -> None:
     delays = [[100.0 if place == delayed else 1.0 for delayed in range(10)] for place in range(10)]
     inner = [call(place, Kind.MODULE, *times) for place, times in enumerate(delays, 1)]
     model, *rows = rows_of([call(0, Kind.CONTAINER, *[110.0] * 10), *inner])
-    assert model.costs.lat == 110.0
-    own = [row.costs.net_lat or 0.0 for row in (model, *rows)]
+    assert model.lat == 110.0
+    own = [row.net_lat or 0.0 for row in (model, *rows)]
     assert sum(own) == pytest.approx(110.0)
 
 
 def test_what_is_counted_is_that_of_the_first_round() -> None:
     first = call(1, Kind.MODULE, 1.0, params=3, flops=7, backward=21)
     (row,) = rows_of(merged([[first], [call(1, Kind.MODULE, 1.0)]]))
-    assert row.costs == Costs(params=3, flops=7, backward=21, lat=1.0, net_lat=1.0)
-    assert (row.layer.name, row.layer.order, row.layer.type) == ("1", 1, "Any")
+    assert row == Row(**asdict(replace(first, times=[])), lat=1.0, net_lat=1.0)
+    assert (row.params, row.flops, row.backward) == (3, 7, 21)
 
 
 def test_a_model_without_calls_has_no_rows() -> None:

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from microbench.analysis.calls import Costs, Kind, Layer, Row
-from microbench.analysis.limits import limits
-from microbench.analysis.roofline import Bound, roof
+from microbench.analysis.calls import Row
+from microbench.analysis.roofline import Bound, limits, roof
 from microbench.records.peaks import Peaks
+from microbench.records.record import Kind
 
 KIB, GIGA = 2**10, 1e9
 PEAKS = Peaks(
@@ -23,9 +23,21 @@ PEAKS = Peaks(
 
 
 def reached(flops: int, size: int, seconds: float, dtype: str = "float32") -> float | None:
-    layer = Layer("x", 0, 0, 0, Kind.MODULE, "Linear", dtype=dtype)
-    costs = Costs(flops=flops, mem_r=size, mem_w=0, lat=seconds, net_lat=seconds)
-    return limits([Row(layer, costs)], PEAKS).reached
+    row = Row(
+        name="x",
+        index=0,
+        order=0,
+        depth=0,
+        kind=Kind.MODULE,
+        type="Linear",
+        dtype=dtype,
+        flops=flops,
+        mem_r=size,
+        mem_w=0,
+        lat=seconds,
+        net_lat=seconds,
+    )
+    return limits([row], PEAKS).reached
 
 
 def test_bandwidth_is_interpolated_over_the_logarithm_of_the_bytes() -> None:
@@ -56,7 +68,6 @@ def test_a_number_format_has_the_peak_that_was_measured_for_it(dtype: str, peak:
 
 def test_a_call_of_many_operations_a_byte_is_bound_by_arithmetic() -> None:
     found = roof(10**9, 10**6, "float32", PEAKS)
-    assert found.intensity == 1000.0
     assert found.ceiling == 100 * GIGA
     assert found.bound is Bound.COMPUTE
     assert found.least[Bound.COMPUTE] == pytest.approx(0.01)
@@ -66,7 +77,6 @@ def test_a_call_of_many_operations_a_byte_is_bound_by_arithmetic() -> None:
 def test_a_call_of_few_operations_a_byte_is_bound_by_memory() -> None:
     size = 2**27
     found = roof(size // 8, size, "float32", PEAKS)
-    assert found.intensity == 0.125
     assert found.ceiling == pytest.approx(0.125 * 10 * GIGA)
     assert found.bound is Bound.MEMORY
     seconds = 4 * size / (10 * GIGA)
@@ -76,7 +86,6 @@ def test_a_call_of_few_operations_a_byte_is_bound_by_memory() -> None:
 
 def test_a_call_whose_bytes_fit_in_a_cache_has_that_caches_bandwidth() -> None:
     small, large = roof(2**10, 2**18, "float32", PEAKS), roof(2**18, 2**26, "float32", PEAKS)
-    assert small.intensity == large.intensity
     assert (small.ceiling, large.ceiling) == (pytest.approx(80 * GIGA / 256), pytest.approx(10 * GIGA / 256))
 
 
@@ -93,24 +102,24 @@ def test_a_small_call_is_bound_by_overhead() -> None:
 
 def test_a_copy_does_no_arithmetic_and_is_bound_by_memory() -> None:
     found = roof(0, 2**26, "float32", PEAKS)
-    assert (found.intensity, found.ceiling, found.bound) == (0.0, 0.0, Bound.MEMORY)
+    assert (found.ceiling, found.bound) == (0.0, Bound.MEMORY)
     assert found.least[Bound.COMPUTE] == 0.0
 
 
 def test_a_view_moves_nothing_and_is_bound_by_overhead() -> None:
     found = roof(0, 0, "float32", PEAKS)
-    assert (found.intensity, found.ceiling, found.bound) == (None, 0.0, Bound.OVERHEAD)
+    assert (found.ceiling, found.bound) == (0.0, Bound.OVERHEAD)
     assert found.least == {Bound.OVERHEAD: 2e-6, Bound.COMPUTE: 0.0, Bound.MEMORY: 0.0}
 
 
 def test_arithmetic_without_bytes_has_the_peak_as_its_ceiling() -> None:
     found = roof(10**9, 0, "float32", PEAKS)
-    assert (found.intensity, found.ceiling, found.bound) == (None, 100 * GIGA, Bound.COMPUTE)
+    assert (found.ceiling, found.bound) == (100 * GIGA, Bound.COMPUTE)
 
 
 def test_a_format_whose_peak_was_not_measured_has_no_bound() -> None:
     found = roof(10**6, 10**6, "float64", PEAKS)
-    assert (found.intensity, found.ceiling, found.bound) == (1.0, None, None)
+    assert (found.ceiling, found.bound) == (None, None)
     assert Bound.COMPUTE not in found.least
     assert reached(10**6, 10**6, 1.0, "float64") is None
     assert roof(0, 2**26, "float64", PEAKS).bound is Bound.MEMORY  # no arithmetic, no matter

@@ -104,7 +104,7 @@ class TestOnPaper:
         assert len(expected) == 141
 
     def test_a_model_of_gigabytes_is_no_trouble(self, tmp_path: Path) -> None:
-        large = dry_run(tmp_path, model="regnet_y_128gf", **{"model.input_shape": [3, 224, 224]}).total.costs
+        large = dry_run(tmp_path, model="regnet_y_128gf", **{"model.input_shape": [3, 224, 224]}).total
         assert large.params == 644_812_894
         assert large.macc == pytest.approx(127.5e9, rel=0.01)  # what torchvision's page says
 
@@ -120,7 +120,7 @@ class TestOnPaper:
         assert {record["round"] for record in done.records} == {0}
 
     def test_training_counts_the_backward_pass(self, tmp_path: Path) -> None:
-        total = dry_run(tmp_path, **{"mode.training": True}).total.costs
+        total = dry_run(tmp_path, **{"mode.training": True}).total
         assert total.flops is not None
         assert total.backward is not None
         assert 1.5 < total.backward / total.flops < 2.1
@@ -162,10 +162,11 @@ class TestInFact:
 
     def test_calls_and_the_rest_are_the_untouched_models_time(self, timed: Finished) -> None:
         found = microbench.load(timed.folder / "run").profile()
-        assert found.rest() is not None
+        rest = found.view("calls").overhead
+        assert rest is not None
         assert found.seconds is not None
-        own = sum(row.costs.net_lat or 0 for row in found.calls)
-        assert own + (found.rest().costs.lat or 0) == pytest.approx(found.seconds)
+        own = sum(row.net_lat or 0 for row in found.calls)
+        assert own + rest.values["lat"] == pytest.approx(found.seconds)
 
     def test_memory_is_followed(self, timed: Finished) -> None:
         frame = microbench.load(timed.folder / "run").profile().to_frame("calls", ["all"])

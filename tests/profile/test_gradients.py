@@ -120,7 +120,7 @@ def test_a_gradient_arrives(case: str, of_backward: OfBackward) -> None:
 
 def test_a_profile_has_it_by_layers() -> None:
     profile = stat(Two(Tensor.detach), input_shape=(8,), batch_size=4, training=True)
-    backward = {row.layer.name: row.costs.backward for row in profile.calls if row.costs.backward is not None}
+    backward = {row.name: row.backward for row in profile.calls if row.backward is not None}
     assert backward == {"first": 0, "detach": 0, "second": LAST}
 
 

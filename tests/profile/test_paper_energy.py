@@ -7,11 +7,11 @@ import pytest
 import torch
 from torchvision import models
 
-from microbench.analysis.calls import Kind
 from microbench.analysis.energy import estimate
 from microbench.config import EnergyConfig
 from microbench.profile.calls import Call
 from microbench.profile.dry_run import dry_run
+from microbench.records.record import Kind
 
 
 def published() -> dict[str, float]:

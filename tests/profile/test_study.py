@@ -71,7 +71,7 @@ def test_records_and_rows_say_the_same() -> None:
     assert (linear.times, linear.mem_peak) == ([], None)
     for row, call in zip(study.rows(), (model_call, linear, relu), strict=True):
         for name in ("params", "flops", "macc", "mem_r", "mem_w", "backward"):
-            assert getattr(row.costs, name) == getattr(call, name)
+            assert getattr(row, name) == getattr(call, name)
 
 
 class Solving(nn.Module):
@@ -84,7 +84,7 @@ def test_operators_that_no_rule_knows_are_recorded_and_only_they() -> None:
     with torch.no_grad():
         study = Study(trace(model, lambda: model(torch.eye(4))))
     assert {call.name: call.unknown for call in study.calls()} == {"": None, "0": None, "1": 2}
-    assert [row.costs.unknown for row in study.rows()] == [None, None, 2]
+    assert [row.unknown for row in study.rows()] == [None, None, 2]
 
 
 def test_weights_that_two_names_share_count_once() -> None:
@@ -92,4 +92,4 @@ def test_weights_that_two_names_share_count_once() -> None:
     model[1].weight = model[0].weight
     with torch.no_grad():
         root, *_ = Study(trace(model, lambda: model(torch.ones(1, 4)))).rows()
-    assert root.costs.params == 16 + 4 + 4
+    assert root.params == 16 + 4 + 4

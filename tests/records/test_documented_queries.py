@@ -190,7 +190,7 @@ def test_flops_are_those_of_the_profile(read: Read) -> None:
     for case in result.cases():
         profile = profile_of(case)
         for row in [] if profile is None else profile.calls:
-            expected[*place_of(case), row.layer.type] += int(row.costs.flops or 0)
+            expected[*place_of(case), row.type] += int(row.flops or 0)
     found = {(row["run_id"], row["order"], row["type"]): row["flops"] for row in rows(connection, FLOPS)}
     assert found == expected
 

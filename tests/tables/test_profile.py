@@ -8,31 +8,41 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
-from microbench.analysis.calls import Costs, Kind, Layer, Row
-from microbench.analysis.columns import chosen
+from microbench.analysis.calls import Row
 from microbench.analysis.profile import Profile
 from microbench.records.peaks import Peaks
+from microbench.records.record import Kind
 from microbench.tables import profile as reports
-from microbench.tables.profile import ProfileTable, show_profile
-from microbench.tables.profile_table import table
+from microbench.tables.profile import ProfileTable, show_profile, table
 
 from .support import INFER, MakeCase, case_of
 
 PEAKS = Peaks(4e11, 9e11, "conv3x3", "matmul", ((2**18, 2e11), (2**28, 5e10)), 2e-6)
 
 
-def layer(order: int, name: str, kind: Kind, type_: str, depth: int) -> Layer:
-    return Layer(name, order, order, depth, kind, type_, "(1, 4)", "(1, 64, 56, 56)", "float32")
+def row(order: int, name: str, kind: Kind, type_: str, depth: int, lat: float, **figures: Any) -> Row:
+    return Row(
+        name=name,
+        index=order,
+        order=order,
+        depth=depth,
+        kind=kind,
+        type=type_,
+        in_shape="(1, 4)",
+        out_shape="(1, 64, 56, 56)",
+        dtype="float32",
+        **{"lat": lat, "net_lat": lat} | figures,
+    )
 
 
 MEGA = 1_000_000
-COSTS = Costs(1500, 21 * MEGA, 10 * MEGA, 2**21, 2**20, lat=1.5e-3, net_lat=1.5e-3)
-ADD = Costs(0, 4000, 4000, 2**11, 2**10, lat=2.5e-6, net_lat=2.5e-6)
+COUNTS = {"params": 1500, "flops": 21 * MEGA, "macc": 10 * MEGA, "mem_r": 2**21, "mem_w": 2**20}
+FEW = {"params": 0, "flops": 4000, "macc": 4000, "mem_r": 2**11, "mem_w": 2**10}
 NET = [
-    Row(layer(0, "", Kind.CONTAINER, "Net", 0), Costs(1500, lat=1.6e-3, net_lat=1e-4)),
-    Row(layer(1, "block", Kind.CONTAINER, "Block", 1), Costs(1500, lat=1.55e-3, net_lat=5e-5)),
-    Row(layer(2, "block.conv", Kind.MODULE, "Conv2d", 2), COSTS),
-    Row(layer(3, "block.add", Kind.FUNCTION, "add", 2), ADD),
+    row(0, "", Kind.CONTAINER, "Net", 0, 1.6e-3, net_lat=1e-4, params=1500),
+    row(1, "block", Kind.CONTAINER, "Block", 1, 1.55e-3, net_lat=5e-5, params=1500),
+    row(2, "block.conv", Kind.MODULE, "Conv2d", 2, 1.5e-3, **COUNTS),
+    row(3, "block.add", Kind.FUNCTION, "add", 2, 2.5e-6, **FEW),
 ]
 TIMED = Profile(NET, "net", 1, seconds=2e-3, peaks=PEAKS)
 
@@ -48,8 +58,8 @@ def lines(
 
 def cells(profile: Profile, view: str = "calls", *columns: str) -> dict[str, dict[str, str]]:
     """The table's rows by their first cell, each cell by its column's name."""
-    shown = chosen(profile, view, columns)
-    found = table(profile, view, profile.view(view), shown)
+    seen = profile.view(view, columns)
+    found = table(seen, seen.columns)
     names = [str(column.header) for column in found.columns]
     lines = zip(*([str(cell) for cell in column.cells] for column in found.columns), strict=True)
     return {line[0]: dict(zip(names, line, strict=True)) for line in lines}
@@ -82,7 +92,7 @@ def test_functions_are_told_from_modules_and_the_rest_and_the_total_end_the_tabl
 
 def test_what_no_rule_knows_is_named_with_its_calls() -> None:
     assert not any("no rule" in line for line in lines(TIMED))
-    conv = replace(NET[2], costs=replace(COSTS, unknown=2))
+    conv = structs.replace(NET[2], unknown=2)
     odd = replace(TIMED, rows=[*NET[:2], conv, conv, NET[3]])
     (note,) = [line for line in lines(odd) if "no rule" in line]
     assert note == "FLOPs not counted (no rule): Conv2d (2 calls); see docs/counting.md"
@@ -152,7 +162,7 @@ SHORT = (
     ],
 )
 def test_calls_that_add_up_to_more_than_the_model_are_explained(seconds: float, add: float, end: str) -> None:
-    rows = [*NET[:-1], Row(NET[-1].layer, replace(ADD, lat=add, net_lat=add))]
+    rows = [*NET[:-1], structs.replace(NET[-1], lat=add, net_lat=add)]
     (note,) = [line for line in lines(replace(TIMED, rows=rows, seconds=seconds)) if "uninstrumented" in line]
     assert note.endswith(end)
 
