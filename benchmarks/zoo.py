@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 import microbench
+from microbench.analysis.sweep import sweep
 from microbench.options.catalog import torchvision_models
 from microbench.tables.sweep import show_sweep
 
@@ -33,7 +34,7 @@ def main(patterns: list[str]) -> int:
     cases = result.cases()
     failed = [case.first for case in cases if case.status != "ok"]
     out = Console(width=200, highlight=False)
-    show_sweep(cases, out)
+    show_sweep(sweep(cases), out)
     for record in failed:
         config, outcome = record.case.config, record.outcome
         out.print(f"{config.model.name} {config.mode.name}: {outcome.status.value}: {outcome.error}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from microbench.analysis.profile import Profile
-    from microbench.analysis.search import Found as SearchResult
+    from microbench.analysis.search import SearchResult
     from microbench.tables.compare import Comparison
     from microbench.tables.profile import ProfileTable
 
@@ -35,9 +35,9 @@ class Result(results.Result):
 
     def search(self) -> SearchResult | None:
         """What a search for the fastest configuration found; None without one, or if plain eager failed."""
-        from microbench.analysis.search import found  # brings scipy
+        from microbench.analysis.search import search_result  # brings scipy
 
-        return found(self.cases()) if self.is_search else None
+        return search_result(self.cases()) if self.is_search else None
 
     def profile(self, place: int | None = None) -> Profile:
         """The profile of a case with mode=profile.

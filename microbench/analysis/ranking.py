@@ -1,17 +1,35 @@
-"""Which way of doing the same work is fastest: the alternatives of a run, ranked."""
+"""Which configuration of the same work is fastest: the alternatives of a run, ranked."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from microbench.analysis.break_even import PayOff, pay_off
-from microbench.analysis.verdict import Judgement, contrast, is_comparable, judge
+from microbench.analysis.verdict import Judgement, Verdict, contrast, is_comparable, judge
 from microbench.config import MARGIN
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.naming import labels, varying
+from microbench.records.record import Role
 from microbench.records.settings import is_configuration, without, work_of
 from microbench.stats.ratio import Ratio
+
+BASELINE = "eager"  # the engine that prepares next to nothing
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """When a configuration has made up for its preparation.
+
+    Attributes:
+        calls: after how many calls it has taken no longer in all than eager; None where it never does.
+        is_told: whether the two calls' times, which `calls` rests on, differ: the interval of their ratio
+            leaves out 1. None with one round, which says nothing of how processes differ.
+    """
+
+    calls: int | None
+    is_told: bool | None
 
 
 @dataclass(frozen=True)
@@ -19,26 +37,30 @@ class Place:
     """A place in a ranking.
 
     Attributes:
-        case: the case.
-        time: what it takes in seconds per call; None where it was not measured.
-        way: the settings that tell it from the others of its ranking, such as `allocator=tuned`.
+        configuration: the settings that tell it from the others of its ranking, such as `allocator=tuned`.
+        standing: how its case ended, or that its time is implausible.
+        time: what it takes in seconds per call; None where that counts for nothing.
+        discarded: what one takes that computes something else than eager fp32.
         ratio: its time over the fastest's; None for the fastest, and for one that was not measured.
         judgement: the verdict on that ratio; None where there is none.
-        pay_off: when it has made up for its preparation; None where the engines are the same, for eager, and
-            where there is no eager one.
+        first_answer: seconds until it has answered once; None where the engines are the same, too.
+        break_even: when it has made up for its preparation; None where the engines are the same, for eager,
+            and where there is no eager one.
     """
 
-    case: CaseResult
-    time: float | None
-    way: str
+    configuration: str
+    standing: str
+    time: float | None = None
+    discarded: float | None = None
     ratio: Ratio | None = None
     judgement: Judgement | None = None
-    pay_off: PayOff | None = None
+    first_answer: float | None = None
+    break_even: BreakEven | None = None
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The ways of doing one work, of which at least two were measured.
+    """The configurations of one work, of which at least two were measured.
 
     Attributes:
         name: what tells the work from the others that are ranked.
@@ -46,17 +68,16 @@ class Ranking:
         places: those that were measured, the fastest first.
         unmeasured: those that failed, were skipped, compute something else, or have an implausible time, in
             the run's order.
+        is_decided: whether all others are slower than the first.
+        has_engines: whether engines are compared, which differ in what they do before the first answer.
     """
 
     name: str
     phase: str
-    places: list[Place]
-    unmeasured: list[Place]
-
-    @property
-    def engines(self) -> set[str]:
-        """The engines of those that were measured."""
-        return {place.case.config.engine.name for place in self.places}
+    places: Sequence[Place]
+    unmeasured: Sequence[Place]
+    is_decided: bool
+    has_engines: bool
 
 
 def rankings(cases: Sequence[CaseResult], margin: float = MARGIN) -> list[Ranking]:
@@ -90,25 +111,39 @@ def _ranking(
     order: Sequence[CaseResult],
     verdicts: Iterator[tuple[Ratio, Judgement]],
 ) -> Ranking:
-    ways = _ways(group)
+    names = _configurations(group)
     phase = _phase(order[0])
+    has_engines = len({case.config.engine.name for case in order}) > 1
     judged = [(None, None), *(next(verdicts) for _ in order[1:])]
     places = [
-        Place(case, _time(case), ways[id(case)], *verdict, pay_off(case, order, phase))
+        Place(
+            names[id(case)],
+            case.standing,
+            _time(case),
+            None,
+            *verdict,
+            first_answer(case) if has_engines else None,
+            break_even(case, order, phase) if has_engines else None,
+        )
         for case, verdict in zip(order, judged, strict=True)
     ]
-    unmeasured = [Place(case, None, ways[id(case)]) for case in group if not _is_measured(case)]
-    return Ranking(name, phase, places, unmeasured)
+    unmeasured = [
+        Place(names[id(case)], case.standing, discarded=_discarded(case))
+        for case in group
+        if not _is_measured(case)
+    ]
+    is_decided = all(each.judgement.verdict is Verdict.SLOWER for each in places if each.judgement)
+    return Ranking(name, phase, places, unmeasured, is_decided, has_engines)
 
 
 def _what(case: CaseResult) -> frozenset[tuple[str, str]]:
-    """What a case computes, however it does so."""
+    """Return what a case computes, however it does so."""
     work = work_of(case)
     return without(work, set(filter(is_configuration, work)))
 
 
 def _are_alternatives(group: Sequence[CaseResult]) -> bool:
-    """Whether at least two ways of doing the work were measured, by the same phase."""
+    """Whether at least two configurations of the work were measured, by the same phase."""
     measured = [case for case in group if _is_measured(case)]
     return len({without(work_of(case), ()) for case in measured}) > 1
 
@@ -131,8 +166,13 @@ def _time(case: CaseResult) -> float:
     return _estimate(case).median
 
 
-def _ways(group: Sequence[CaseResult]) -> dict[int, str]:
-    """By a case's identity, the settings that tell it from the others."""
+def _discarded(case: CaseResult) -> float | None:
+    wholes = (each.median for each in case.discarded.values() if each.role is Role.WHOLE)
+    return next(wholes, None)
+
+
+def _configurations(group: Sequence[CaseResult]) -> dict[int, str]:
+    """Find, by a case's identity, the settings that tell it from the others."""
     settings = varying(group)
     return {
         id(case): ", ".join(f"{name}={values[index]}" for name, values in settings.items())
@@ -141,5 +181,54 @@ def _ways(group: Sequence[CaseResult]) -> dict[int, str]:
 
 
 def _names(first: Sequence[CaseResult]) -> list[str]:
-    """What each ranking's work is called, by the first case of each."""
+    """Name each ranking's work, by the first case of each."""
     return labels(first, {name: each for name, each in varying(first).items() if not is_configuration(name)})
+
+
+def calls_to_break_even(first: float, each: float, other_first: float, other_each: float) -> int | None:
+    """Count the calls after which one configuration has taken no longer in all than another.
+
+    N calls take `first + (N - 1) * each`, so it is the least whole N of at least 1 with
+    `N >= 1 + (first - other_first) / (other_each - each)`; None for one that is not faster.
+
+    Args:
+        first: seconds until it has answered once: its preparation and its first call.
+        each: seconds of each later call.
+        other_first: the other's seconds until it has answered once.
+        other_each: seconds of each later call of the other.
+    """
+    if each >= other_each:
+        return None
+    return 1 + max(0, math.ceil((first - other_first) / (other_each - each)))
+
+
+def first_answer(case: CaseResult) -> float | None:
+    """Add up preparation and first call in seconds, each the median over rounds; None where unknown."""
+    phases = [case.estimates.get(name) for name in ("prepare", "first_call")]
+    return sum(each.median for each in phases if each is not None) if all(phases) else None
+
+
+def break_even(case: CaseResult, others: Sequence[CaseResult], phase: str) -> BreakEven | None:
+    """Find when a case has made up for its preparation, beside the eager one that is most like it.
+
+    None for one that is eager itself, and where there is no eager one, or it is not known how long the first
+    answer took.
+    """
+    baselines = [each for each in others if each.config.engine.name == BASELINE]
+    if case.config.engine.name == BASELINE or not baselines:
+        return None
+    baseline = min(baselines, key=lambda other: _unlike(case, other))
+    first, other_first = first_answer(case), first_answer(baseline)
+    if first is None or other_first is None:
+        return None
+    compared = contrast(baseline, case, phase)
+    ends = compared.ratio.interval
+    calls = calls_to_break_even(first, median(compared.b), other_first, median(compared.a))
+    return BreakEven(calls, None if ends is None else not ends[0] <= 1 <= ends[1])
+
+
+def _unlike(case: CaseResult, other: CaseResult) -> int:
+    """Count the settings in which two cases differ, besides those of the engine."""
+    settings = work_of(case), work_of(other)
+    keys = {key for each in settings for key in each if not key.startswith("engine.")}
+    return sum(settings[0].get(key) != settings[1].get(key) for key in keys)

@@ -1,12 +1,13 @@
-"""What a search for the fastest way found: the ways it tried, and how each compares with plain eager."""
+"""What a search for the fastest configuration found: how each that it tried compares with plain eager."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from microbench.analysis.verdict import contrast
+from microbench.analysis.warnings import Problems, problems
 from microbench.config import AXES, EngineConfig
 from microbench.records.cases import CaseResult
 from microbench.records.record import Check, Status, WarningCode
@@ -16,11 +17,17 @@ from microbench.stats.ratio import Ratio
 
 @dataclass(frozen=True)
 class Tried:
-    """A way that was tried.
+    """A configuration that was tried.
 
     Attributes:
-        case: the case.
-        way: its settings, such as `openvino bf16`.
+        case: its case.
+        configuration: its settings, such as `openvino bf16`.
+        check: whether its answer is eager fp32's, as found in its first round.
+        standing: its status, or the warning because of which it cannot win: where it is not `ok`, it has no
+            time.
+        reason: why it has none, in a sentence.
+        rounds: how many were measured.
+        prepare: seconds before the first call; None where that is not known.
         time: what it takes in seconds per call, in the rounds of the final where it was in it; None where it
             was not measured to the end, has another answer or one that could not be compared, or an
             implausible time.
@@ -30,63 +37,59 @@ class Tried:
     """
 
     case: CaseResult
-    way: str
-    time: float | None
-    speedup: Ratio | None
-    finals: int
-
-    @property
-    def check(self) -> Check:
-        """Whether its answer is eager fp32's, as found in its first round."""
-        return self.case.rounds[min(self.case.rounds)].outcome.check
-
-    @property
-    def standing(self) -> str:
-        """Why it has no time, in a word: its status, or the warning because of which it cannot win."""
-        is_doubted = self.case.standing == Status.OK and self.case.is_unchecked
-        return WarningCode.UNVERIFIED.value if is_doubted else self.case.standing
-
-    @property
-    def reason(self) -> str:
-        """Why it has no time, in a sentence."""
-        is_doubted = self.standing == WarningCode.UNVERIFIED
-        return (self.case.warnings[WarningCode.UNVERIFIED][0] if is_doubted else self.case.reason) or ""
+    configuration: str
+    check: Check
+    standing: str
+    reason: str
+    rounds: int
+    prepare: float | None
+    time: float | None = None
+    speedup: Ratio | None = None
+    finals: int = 0
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found.
 
     Attributes:
         baseline: plain eager.
-        ways: those that were tried, the baseline too; the finalists first, then by their times.
+        winner: the fastest of the final; plain eager where nothing was faster, or nothing else was measured.
+        tried: all that were tried, the baseline too; the finalists first, then by their times.
+        left_out: those that have no time, a group a reason, and one for all that were given up.
+        is_partial: whether some were not tried, or not to the end, so that one of them may be the fastest.
+        problems: what there is to say of the baseline and of the winner.
     """
 
     baseline: Tried
-    ways: list[Tried]
-
-    @property
-    def is_partial(self) -> bool:
-        """Whether ways were not tried, or not to the end, so that one of them may be the fastest of all."""
-        return any(each.standing in (Status.SKIPPED, Status.GIVEN_UP) for each in self.ways)
-
-    @property
-    def winner(self) -> Tried:
-        """The fastest of the final; plain eager where nothing was faster, or nothing else was measured."""
-        return self.ways[0]
+    winner: Tried
+    tried: Sequence[Tried]
+    left_out: Sequence[Sequence[Tried]]
+    is_partial: bool
+    problems: Problems
 
 
-def found(cases: Sequence[CaseResult]) -> Found | None:
-    """What the cases of a search say; the first is the baseline. None where that was not measured."""
-    tried = [_tried(case, cases[0]) for case in cases]
-    if tried[0].time is None:
+def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
+    """Return what a search's cases say, the first the baseline's; None where that was not measured."""
+    baseline, *others = (_tried(case, cases[0]) for case in cases)
+    if baseline.time is None:
         return None
-    ways = sorted(tried, key=lambda each: (each.time is None, not each.finals, each.time or math.inf))
-    return Found(tried[0], ways)
+    tried = sorted(
+        [baseline, *others], key=lambda each: (each.time is None, not each.finals, each.time or math.inf)
+    )
+    winner, groups = tried[0], dict[tuple[str, str | None], list[Tried]]()
+    for each in tried:
+        if each.time is None:
+            reason = None if each.standing == Status.GIVEN_UP else each.reason
+            groups.setdefault((each.standing, reason), []).append(each)
+    is_partial = any(each.standing in (Status.SKIPPED, Status.GIVEN_UP) for each in tried)
+    told = [baseline] if winner is baseline else [baseline, winner]
+    left_out = list(groups.values())
+    return SearchResult(baseline, winner, tried, left_out, is_partial, problems([each.case for each in told]))
 
 
-def way_of(case: CaseResult, plain: CaseResult) -> str:
-    """What a configuration is called, such as `openvino bf16, allocator=tuned`."""
+def _name(case: CaseResult, plain: CaseResult) -> str:
+    """Name a configuration, such as `openvino bf16, allocator=tuned`."""
     axes = [
         f"{axis}={as_given(case.axes[axis])}"
         for axis in filter(is_configuration, AXES)
@@ -102,25 +105,35 @@ def way_of(case: CaseResult, plain: CaseResult) -> str:
 
 
 def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
-    finals, way = _finals(case), way_of(case, baseline)
+    finals, prepare = _finals(case), case.estimates.get("prepare")
+    is_doubted = case.standing == Status.OK and case.is_unchecked
+    tried = Tried(
+        case,
+        _name(case, baseline),
+        case.rounds[min(case.rounds)].outcome.check,
+        WarningCode.UNVERIFIED.value if is_doubted else case.standing,
+        (case.warnings[WarningCode.UNVERIFIED][0] if is_doubted else case.reason) or "",
+        len(case.rounds),
+        None if prepare is None else prepare.median,
+    )
     shown = case if finals is None else finals
     estimate = shown.whole
     if estimate is None or not case.can_win or min(estimate.medians.values()) <= 0:
-        return Tried(case, way, None, None, 0)
+        return tried
     against = _first(baseline) if finals is None else _finals(baseline)
     speedup = None
     if against is not None and case is not baseline and against.whole is not None:
         speedup = contrast(shown, against, estimate.phase).ratio
     number = 0 if finals is None else estimate.rounds
-    return Tried(case, way, estimate.median, speedup, number)
+    return replace(tried, time=estimate.median, speedup=speedup, finals=number)
 
 
 def _first(case: CaseResult) -> CaseResult | None:
-    """A case with the round that selected alone."""
+    """Return a case with the round that selected alone."""
     return CaseResult({0: case.rounds[0]}) if 0 in case.rounds else None
 
 
 def _finals(case: CaseResult) -> CaseResult | None:
-    """A case with the rounds after the first, which selected; None where it has no others."""
+    """Return a case with the rounds after the first, which selected; None where it has no others."""
     rounds = {number: record for number, record in case.rounds.items() if number > 0}
     return CaseResult(rounds) if rounds else None

@@ -30,8 +30,9 @@ def find_format(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], N
     Raises:
         UserError: several formats are asked for.
     """
+    from microbench.analysis.warnings import problems
     from microbench.tables import export, terminal
-    from microbench.tables.warnings import show_remarks
+    from microbench.tables.warnings import show_problems
 
     asked = [each for each in dict.fromkeys(arguments) if each in export.FORMATS]
     if len(asked) > 1:
@@ -41,7 +42,7 @@ def find_format(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], N
 
     def show(result: Result, out: Console) -> None:
         export.FORMATS[asked[0]](export.rows(result), sys.stdout)
-        show_remarks(result.cases(), Console(stderr=True, highlight=False), result.path)
+        show_problems(problems(result.cases()), Console(stderr=True, highlight=False), result.path)
 
     return show, False, [each for each in arguments if each not in export.FORMATS]
 

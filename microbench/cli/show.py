@@ -27,9 +27,10 @@ WARNINGS = "--warnings"
 
 def _show_warnings(result: Result, out: Console) -> None:
     """Print every warning of every case."""
+    from microbench.analysis.warnings import every_warning
     from microbench.tables.warnings import show_warnings
 
-    show_warnings(result.cases(), out)
+    show_warnings(every_warning(result.cases()), out)
 
 
 def main(arguments: Sequence[str]) -> int:

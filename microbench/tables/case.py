@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from statistics import median
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from microbench.records.cases import CaseResult
-from microbench.records.record import Role, StopReason
-from microbench.tables import phases, units
-from microbench.tables.answers import answer_text, arithmetic
+from microbench.analysis.case import CaseReport, Facts, facts_of
+from microbench.records.cases import CaseResult, Estimate
+from microbench.records.record import Check, Correctness, Role, StopReason
+from microbench.tables import units
 from microbench.tables.fitting import print_fitting
-from microbench.tables.labels import count, items, label
-
-LEAST_PREPARE = 0.1  # of the time until the first answer: a shorter preparation is not shown
+from microbench.tables.labels import count, label
+from microbench.tables.sweep import rate
 
 STOP_TEXTS = {
     StopReason.REL_CI: "interval narrow enough (measure.rel_ci)",
@@ -25,95 +23,112 @@ STOP_TEXTS = {
 }
 
 
-def show_case(case: CaseResult, out: Console) -> None:
+def show_case(report: CaseReport, out: Console) -> None:
     """Print what the case is, its phases, and what else is known of it."""
-    model = case.config.model
-    shape, dtype, part = (
-        "x".join(map(str, (case.config.batch_size, *model.input_shape))),
-        model.input_dtype,
-        model.part,
-    )
+    config = report.case.config
+    model = config.model
+    shape = "x".join(map(str, (config.batch_size, *model.input_shape)))
     out.print(
-        f"[bold]{escape(label(case))}[/bold], {'input' if part is None else 'model input'} {shape}"
-        + (f" {dtype}" if dtype != "float32" else "")
+        f"[bold]{escape(label(report.case))}[/bold], {'' if model.part is None else 'model '}input {shape}"
+        + ("" if model.input_dtype == "float32" else f" {model.input_dtype}")
     )
-    if phases.shown(case.estimates or case.discarded):
-        print_fitting(out, case_table(case), less_wanted=("samples",))
-        out.print(facts(case), style="dim")
-        if text := answer_facts(case):
+    if report.phases:
+        print_fitting(out, case_table(report), less_wanted=("samples",))
+        out.print(facts_text(report.facts), style="dim")
+        if text := " · ".join(filter(None, _answer_facts(report))):
             out.print(escape(text), style="dim", soft_wrap=True)
 
 
-def case_table(case: CaseResult) -> Table:
-    """A row a phase: median, interval, its half-width as a share, spread between rounds, rate, samples.
+def case_table(report: CaseReport) -> Table:
+    """Write a row a phase: median, interval, its half-width as a share, spread between rounds, rate, samples.
 
     Medians of a case that computes something else than eager fp32 are struck out, and it has no rate.
     """
-    estimates, is_good = case.estimates or case.discarded, bool(case.estimates)
-    shown = [estimates[phase] for phase in phases.shown(estimates)]
-    several = any(estimate.rounds > 1 for estimate in shown)
+    several = any(each.estimate.rounds > 1 for each in report.phases)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("phase", no_wrap=True)
     extra = ["between rounds"] if several else []
-    names = ("median", phases.interval_name(shown[-1]), "±", *extra, f"{items(case)}/s", "samples")
-    for name in names:
+    interval = _interval_name(report.phases[-1].estimate)
+    for name in ("median", interval, "±", *extra, f"{report.items}/s", "samples"):
         table.add_column(name, justify="right")
-    for estimate in shown:
+    for each in report.phases:
+        estimate = each.estimate
         share, spread = estimate.relative_half_width, estimate.spread
         table.add_row(
             estimate.phase,
-            phases.time(estimate) if is_good else phases.struck(phases.time(estimate)),
+            units.valid(units.median(estimate), each.is_valid),
             units.interval(estimate.low, estimate.high, estimate.median)
             if estimate.low is not None and estimate.high is not None
             else "too few samples",
             units.share(share) if share is not None else "",
             *([units.share(spread) if spread is not None else ""] if several else []),
-            phases.rate(case, estimate) if is_good and estimate.role is Role.WHOLE else "",
+            rate(each),
             str(estimate.samples),
             style="bold" if estimate.role is Role.WHOLE else None,
         )
     return table
 
 
+def _interval_name(estimate: Estimate) -> str:
+    """Name an interval, with its confidence: over rounds, or within one process."""
+    return f"{units.level(estimate.confidence)} {'CI (one process)' if estimate.rounds == 1 else 'CI'}"
+
+
 def facts(case: CaseResult) -> str:
-    """Rounds, memory, why the sampling stopped, warm-up, preparation and first call, on one line."""
-    rounds = [
-        (record.outcome.stop_reason, series)
-        for record in case.rounds.values()
-        for series in record.series
-        if series.role is Role.WHOLE and series.summary is not None
-    ]
-    parts = [count(len(rounds), "round")]
-    if not rounds:
-        return parts[0]
-    if memory := case.peak_memory:
-        parts.append(f"peak memory {units.memory(memory)}")
-    _, first = rounds[0]
-    if first.calls_per_sample > 1:
-        parts.append(f"{first.calls_per_sample} calls a sample")
-    parts.append(f"stopped: {_stops(Counter(reason for reason, _ in rounds if reason is not None))}")
-    parts.append(f"warm-up {count(round(median(len(series.warmup) for _, series in rounds)), 'step')}")
-    estimates = case.estimates or case.discarded
-    prepare, first_call = estimates.get("prepare"), estimates.get("first_call")
-    if prepare and first_call and prepare.median >= LEAST_PREPARE * (prepare.median + first_call.median):
-        parts.append(f"prepare {units.time(prepare.median)}")
-    if first_call:
-        parts.append(f"first call {units.time(first_call.median)}")
+    """Write how a case was measured, on one line."""
+    return facts_text(facts_of(case))
+
+
+def facts_text(found: Facts) -> str:
+    """Write rounds, memory, why the sampling stopped, warm-up, preparation and first call, on one line."""
+    parts = [count(found.rounds, "round")]
+    if found.memory:
+        parts.append(f"peak memory {units.memory(found.memory)}")
+    if found.calls_per_sample > 1:
+        parts.append(f"{found.calls_per_sample} calls a sample")
+    if found.stops is not None:
+        parts += [f"stopped: {_stops(found.stops)}", f"warm-up {count(found.warmup, 'step')}"]
+    if found.prepare is not None:
+        parts.append(f"prepare {units.time(found.prepare)}")
+    if found.first_call is not None:
+        parts.append(f"first call {units.time(found.first_call)}")
     return " · ".join(parts)
 
 
-def answer_facts(case: CaseResult) -> str:
-    """On one line whether the answer is eager fp32's, and what computed it; empty for eager fp32 itself."""
-    conversions = case.first.outcome.process.conversions
-    parts = [
-        answer_text(case),
-        None if conversions is None else f"{count(conversions, 'layout conversion')} a call",
-        arithmetic(case) and f"arithmetic {arithmetic(case)}",
-    ]
-    return " · ".join(filter(None, parts))
-
-
-def _stops(reasons: Counter[StopReason]) -> str:
+def _stops(reasons: Mapping[StopReason, int]) -> str:
     if len(reasons) == 1:
         return STOP_TEXTS[next(iter(reasons))]
-    return ", ".join(f"{STOP_TEXTS[reason]} in {number}" for reason, number in reasons.most_common())
+    common = sorted(reasons.items(), key=lambda each: each[1], reverse=True)
+    return ", ".join(f"{STOP_TEXTS[reason]} in {number}" for reason, number in common)
+
+
+def _answer_facts(report: CaseReport) -> Iterator[str]:
+    """Write whether the answer is eager fp32's, and what computed it; nothing of eager fp32 itself.
+
+    Nor of an answer that a warning or an error is about.
+    """
+    check = report.case.check
+    if check.answer is Correctness.OFF:
+        yield "answer: not checked (verify=false)"
+    elif check.answer is Correctness.SAME and not report.error:
+        yield "answer: equal to eager fp32's"
+    elif check.answer is Correctness.SAME:
+        yield f"answer: same as eager fp32's, {', '.join(_errors(check, report.has_loss))}"
+    if report.conversions is not None:
+        yield f"{count(report.conversions, 'layout conversion')} a call"
+    if report.arithmetic:
+        yield f"arithmetic {report.arithmetic}"
+
+
+def _errors(check: Check, has_loss: bool) -> Iterator[str]:
+    """Write how far what was compared is off."""
+    name, of = ("loss", "its value") if has_loss else ("output", "its largest value")
+    parts = [
+        (name, check.error_rel, of, check.tolerance),
+        ("gradients", check.gradient_error, "their norm", check.gradient_tolerance),
+    ]
+    for what, error, whole, allowed in parts:
+        if error is not None and allowed is not None:
+            yield f"{what} to {units.error(error)} of {whole} (allowed {allowed:.2g})"
+    if (share := check.top1_agreement) is not None:
+        yield f"top-1 agrees in {share * 100:.3g} %"

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from microbench.analysis.resolution import Resolution, resolution_of
+from microbench.analysis.warnings import failures
 from microbench.records.cases import CaseResult
 from microbench.records.peaks import Peaks
 from microbench.records.result import Result
@@ -56,7 +57,7 @@ def show(result: Result, out: Console, peaks: Peaks | None = None) -> None:
     peaks = next((each for each in kept if each is not None), peaks)
     if peaks is not None:
         _show_peaks(peaks, same[0].config.threads or 0, out)
-    show_failures(same, out)
+    show_failures(failures(same), out)
     _show_advice(advised, out)
     path, rounds = escape(relative(result.path)), count(len(result.records), "round")
     out.print(f"\nrecords: {path} ({rounds})", style="dim", soft_wrap=True)

@@ -58,8 +58,3 @@ def run_as(case: CaseResult) -> str:
     config = case.config
     settings = f"batch {config.batch_size}, {config.precision.name}, {config.engine.name}"
     return f"{config.mode.name}, {settings}, {config.device.name}"
-
-
-def items(case: CaseResult) -> str:
-    """What a batch consists of."""
-    return "images" if case.config.model.source == "torchvision" else "items"

@@ -18,7 +18,6 @@ from microbench.records.progress import Heading, Progress
 from microbench.records.record import Role, RoundRecord
 from microbench.tables import units
 from microbench.tables.labels import count
-from microbench.tables.phases import time_and_interval
 
 STAGES = {
     "build": "building",
@@ -155,4 +154,4 @@ def ending(record: RoundRecord) -> str:
     if whole is None or whole.summary is None:
         return count(len(record.calls), "call")
     estimate = estimate_of({record.round: whole})
-    return f"{whole.phase} {time_and_interval(estimate)}, {whole.summary.n} samples"
+    return f"{whole.phase} {units.median_and_interval(estimate)}, {whole.summary.n} samples"

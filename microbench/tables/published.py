@@ -15,7 +15,7 @@ from microbench.analysis.published import Cell, Row
 from microbench.errors import UserError
 from microbench.records.cases import CaseResult
 from microbench.records.naming import varying
-from microbench.tables import phases, units
+from microbench.tables import units
 from microbench.tables.fitting import fits, print_fitting
 
 Origin = tuple[str, str]
@@ -133,7 +133,7 @@ def _measured(row: Row, extras: Container[str]) -> tuple[str, str]:
     estimate = row.case.estimates.get(row.quantity)
     if estimate is None:
         return text, ratio
-    return (phases.time_and_interval if "interval" in extras else phases.time)(estimate), ratio
+    return (units.median_and_interval if "interval" in extras else units.median)(estimate), ratio
 
 
 def _cells(cell: Cell | None, quantity: str) -> tuple[str, str]:

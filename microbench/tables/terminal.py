@@ -10,18 +10,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from microbench.analysis.layers import layerwise
-from microbench.config import PROFILE
+from microbench.analysis.report import report
+from microbench.analysis.warnings import failures
 from microbench.records.cases import CaseResult
 from microbench.records.result import Result
 from microbench.tables.case import show_case
 from microbench.tables.fitting import UNLIMITED
 from microbench.tables.labels import count, machine, relative
-from microbench.tables.layers import show_layerwise
+from microbench.tables.layers import show_layers
 from microbench.tables.profile import show_profiles
 from microbench.tables.published import show_reference
-from microbench.tables.sweep import error_note, interval_note, show_sweep
-from microbench.tables.warnings import show_failures, show_remarks
+from microbench.tables.sweep import show_sweep
+from microbench.tables.warnings import show_failures, show_problems
 
 DOCTOR = "doctor"
 """The command whose runs have a report of their own."""
@@ -71,14 +71,7 @@ def show(result: Result, out: Console) -> None:
         return
     out.print(escape(machine(cases)), style="dim")
     if result.is_search:
-        from microbench.analysis.search import found
-        from microbench.tables.search import show_search
-
-        search = found(cases)
-        if search is None:
-            show_failures(cases, out)
-        else:
-            show_search(search, out)
+        _show_search(cases, out)
     else:
         _show_cases(cases, out, result.path)
     show_reference(cases, out)
@@ -89,27 +82,31 @@ def show(result: Result, out: Console) -> None:
     )
 
 
+def _show_search(cases: Sequence[CaseResult], out: Console) -> None:
+    """Print what a search found, or why its baseline was not measured."""
+    from microbench.analysis.search import search_result  # brings scipy
+    from microbench.tables.search import show_search
+
+    search = search_result(cases)
+    if search is None:
+        show_failures(failures(cases), out)
+    else:
+        show_search(search, out)
+
+
 def _show_cases(cases: Sequence[CaseResult], out: Console, path: Path) -> None:
-    """Print profiles, models layer by layer, and of the rest one case or a sweep's table and ranking.
+    """Print models layer by layer, profiles, and of the rest one case or a sweep's table and ranking."""
+    found = report(cases)
+    if found.layers is not None:
+        show_layers(found.layers, out)
+    if found.profiles:
+        show_profiles(found.profiles, out)
+    if found.case is not None:
+        show_case(found.case, out)
+    if found.sweep is not None:
+        show_sweep(found.sweep, out)
+    show_problems(found.problems, out, path)
+    if found.rankings:
+        from microbench.tables.ranking import show_rankings  # brings scipy
 
-    Each with its warnings.
-    """
-    models, cases = layerwise(cases)
-    if models:
-        show_layerwise(models, out)
-    if not cases:
-        return
-    others = [case for case in cases if case.config.mode.name != PROFILE]
-    if profiles := [case for case in cases if case.config.mode.name == PROFILE]:
-        show_profiles(profiles, out)
-    if len(others) == 1:
-        show_case(others[0], out)
-    elif others:
-        show_sweep(others, out)
-        for note in filter(None, (interval_note(others), error_note(others))):
-            out.print(note, style="dim", soft_wrap=True)
-    show_remarks(cases, out, path)
-    if len(others) > 1:
-        from microbench.tables.ranking import show_ranking  # brings scipy, which one case does without
-
-        show_ranking(others, out)
+        show_rankings(found.rankings, out)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from microbench.records.cases import Estimate
+
 TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 PREFIXES = (
     (1e15, "P"),
@@ -54,11 +56,37 @@ def time(seconds: float, half_width: float | None = None, around: float | None =
     return f"{seconds / factor:.{digits}f} {name}"
 
 
-def interval(low: float, high: float, median: float) -> str:
-    """An interval such as `20.3 – 20.9 ms`, in the median's unit and digits."""
+def median(estimate: Estimate) -> str:
+    """The median, with the digits its interval supports."""
+    return time(estimate.median, estimate.half_width)
+
+
+def median_and_interval(estimate: Estimate) -> str:
+    """The median and half its interval's width as a share of it."""
+    width = estimate.relative_half_width
+    return median(estimate) + ("" if width is None else f" ±{share(width)}")
+
+
+def valid(text: str, is_valid: bool) -> str:
+    """Write a figure with markup: one that does not count is struck out, and stands between tildes."""
+    return text if is_valid else f"[strike]~{text}~[/strike]"
+
+
+def level(confidence: float) -> str:
+    """A level of confidence, such as `95 %`."""
+    return f"{confidence:.0%}".replace("%", " %")
+
+
+def error(value: float) -> str:
+    """An error as a share, such as `3.1e-03`."""
+    return f"{value:.1e}"
+
+
+def interval(low: float, high: float, around: float) -> str:
+    """An interval such as `20.3 – 20.9 ms`, in the unit and digits of the median that it is around."""
     half_width = (high - low) / 2
-    start = time(low, half_width, median).partition(" ")[0]
-    return f"{start} – {time(high, half_width, median)}"
+    start = time(low, half_width, around).partition(" ")[0]
+    return f"{start} – {time(high, half_width, around)}"
 
 
 def share(value: float) -> str:

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from scipy import stats
 
 from microbench.analysis.compare import Compared, Row, compare
-from microbench.analysis.ranking import Ranking, rankings
 from microbench.analysis.verdict import ONE_ROUND, judge
 from microbench.errors import UserError
 from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
@@ -601,101 +600,3 @@ def test_what_is_implausibly_fast_is_not_compared(timed: Any) -> None:
     assert only(compared).b == "compile"
     assert compared.remarks == ["export: dense infer: implausible: 3e+15 FLOP/s"]
     assert complaint(result(timed(FAST, 0), doubted), by="engine").startswith("Nothing to compare: export: ")
-
-
-def places(ranking: Ranking) -> list[tuple[str, str | None]]:
-    return [(place.way, place.judgement and str(place.judgement.verdict)) for place in ranking.places]
-
-
-class TestRanking:
-    def test_the_alternatives_of_a_work_are_ranked_fastest_first(self, timed: Any) -> None:
-        run = result(
-            timed(SLOW, 0),
-            timed(FAST, 1, allocator="tuned"),
-            timed([each * 3 for each in FAST], 2, allocator="jemalloc"),
-        )
-        (ranking,) = rankings(run.cases())
-        assert (ranking.name, ranking.phase) == ("dense infer", "inference")
-        assert places(ranking) == [
-            ("allocator=tuned", None),
-            ("allocator=system", "slower"),
-            ("allocator=jemalloc", "slower"),
-        ]
-        second = ranking.places[1]
-        assert second.time == median(SLOW)
-        assert second.ratio is not None
-        assert second.ratio.value == pytest.approx(stats.gmean(SLOW) / stats.gmean(FAST))
-
-    def test_each_work_is_ranked_by_itself(self, timed: Any) -> None:
-        run = result(
-            timed(FAST, 0),
-            timed(SLOW, 1, threads=1),
-            timed(SLOW, 2, batch_size=1),
-            timed(FAST, 3, batch_size=1, threads=1),
-            timed(FAST, 4, model="relu"),
-        )
-        found = rankings(run.cases())
-        assert [(each.name, each.places[0].way) for each in found] == [
-            ("dense infer, batch_size=8", "threads=2"),
-            ("dense infer, batch_size=1", "threads=1"),
-        ]
-
-    def test_one_that_failed_cannot_win(self, timed: Any) -> None:
-        run = result(
-            timed(FAST, 0),
-            timed(SLOW, 1, allocator="tuned"),
-            timed([None], 2, allocator="tcmalloc", error=(Status.SKIPPED, "not installed")),
-        )
-        (ranking,) = rankings(run.cases())
-        assert [way for way, _ in places(ranking)] == ["allocator=system", "allocator=tuned"]
-        assert [(each.way, each.case.status) for each in ranking.unmeasured] == [
-            ("allocator=tcmalloc", "skipped")
-        ]
-
-    def test_one_with_a_wrong_answer_cannot_win(self, timed: Any) -> None:
-        run = result(
-            timed(FAST, 0), timed(SLOW, 1, allocator="tuned"), timed([0.1], 2, engine="compile", check=WRONG)
-        )
-        (ranking,) = rankings(run.cases())
-        assert [way for way, _ in places(ranking)] == [
-            "engine=eager, allocator=system",
-            "engine=eager, allocator=tuned",
-        ]
-        assert [each.case.status for each in ranking.unmeasured] == ["mismatch"]
-
-    def test_one_that_is_implausibly_fast_cannot_win(self, timed: Any) -> None:
-        doubted = told(timed([0.1], 1, engine="export"), warnings=(IMPLAUSIBLE,))
-        run = result(timed(FAST, 0), doubted, timed(SLOW, 2, engine="compile"))
-        (ranking,) = rankings(run.cases())
-        assert [way for way, _ in places(ranking)] == ["engine=eager", "engine=compile"]
-        assert [(each.case.standing, each.case.reason) for each in ranking.unmeasured] == [
-            ("implausible", "3e+15 FLOP/s")
-        ]
-
-    def test_a_work_with_one_measured_way_is_not_ranked(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed([None], 1, allocator="tuned"), timed(SLOW, 2, batch_size=1))
-        assert rankings(run.cases()) == []
-
-    def test_ways_of_measuring_are_no_alternatives(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, isolation="spawn"), timed(SLOW, 2, seed=1))
-        assert rankings(run.cases()) == []
-
-    def test_one_round_each_ranks_without_a_verdict(self, timed: Any) -> None:
-        (ranking,) = rankings(result(timed([2.0], 0), timed([1.0], 1, allocator="tuned")).cases())
-        assert places(ranking) == [("allocator=tuned", None), ("allocator=system", "inconclusive")]
-        judgement = ranking.places[1].judgement
-        assert judgement is not None
-        assert judgement.reason == ONE_ROUND
-
-    def test_all_comparisons_of_the_table_are_adjusted_together(self, timed: Any) -> None:
-        noisy = [1.04, 1.02, 1.07, 1.01, 1.04, 1.03]
-        one = [timed(FAST, 0), timed(noisy, 1, allocator="tuned")]
-        others = [
-            timed(NOISY, 2 + 2 * index + way, seed=1 + index, allocator=("system", "tuned")[way])
-            for index in range(6)
-            for way in (0, 1)
-        ]
-        alone, among = rankings(result(*one).cases()), rankings(result(*one, *others).cases())
-        assert len(among) == 7
-        assert places(alone[0])[1] == ("allocator=tuned", "slower")
-        assert places(among[0])[1] == ("allocator=tuned", "inconclusive")

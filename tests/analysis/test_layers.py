@@ -9,9 +9,9 @@ import pytest
 from factory import with_layer
 from msgspec import structs
 
-from microbench.analysis.layers import Layerwise, is_layer, layerwise
+from microbench.analysis.layers import LeftOut, ModelLayers, Total, is_layer, layers_report
 from microbench.analysis.pairing import within
-from microbench.records.cases import cases_of
+from microbench.records.cases import CaseResult, cases_of
 from microbench.records.record import DistinctLayer, RoundRecord, Status
 
 Timed = Callable[..., list[RoundRecord]]
@@ -40,29 +40,43 @@ def model_of(
     return found
 
 
-def only(records: Sequence[RoundRecord]) -> Layerwise:
-    (found,), rest = layerwise(cases_of(records))
+def split(records: Sequence[RoundRecord]) -> tuple[list[ModelLayers], list[CaseResult]]:
+    report, rest = layers_report(cases_of(records))
+    return list(report.models) if report is not None else [], rest
+
+
+def only(records: Sequence[RoundRecord]) -> ModelLayers:
+    (found,), rest = split(records)
     assert rest == []
     return found
+
+
+def wholes(found: ModelLayers) -> list[float | None]:
+    return [each.whole for each in found.totals]
+
+
+def sums(found: ModelLayers) -> list[float | None]:
+    return [each.layers for each in found.totals]
 
 
 CONV, RELU = layer("conv", 0, 3), layer("relu", 1, 10)
 
 
-class TestOneWay:
+class TestOneConfiguration:
     def test_each_layer_counts_as_often_as_it_is_called(self, timed: Timed) -> None:
         found = only(model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04), RELU: train(0.001, 0.002)}))
-        assert found.sum(0, "forward") == pytest.approx(3 * 0.02 + 10 * 0.001)
-        assert found.sum(0, "backward") == pytest.approx(3 * 0.04 + 10 * 0.002)
-        assert found.sum(0) == pytest.approx(3 * 0.06 + 10 * 0.003)
-        assert found.whole(0) == pytest.approx(0.3)
-        assert found.whole(0, "backward") == pytest.approx(0.2)
+        forward, backward = 3 * 0.02 + 10 * 0.001, 3 * 0.04 + 10 * 0.002
+        assert sums(found) == pytest.approx([forward, backward, forward + backward])
+        assert wholes(found) == pytest.approx([0.1, 0.2, 0.3])
+        assert [each.ratio for each in found.totals] == pytest.approx([0.7, 0.7, 0.7])
+        (conv,) = found.rows[0].times
+        assert [each.median for each in conv.phases] == [0.02, 0.04]
+        assert (conv.seconds, conv.share) == (pytest.approx(0.18), pytest.approx(0.6))
 
     def test_inference_is_compared_with_inference(self, timed: Timed) -> None:
         found = only(model_of(timed, [0.1, 0.3], {CONV: [0.01, 0.03]}, mode="infer"))
         assert found.phases == ("inference",)
-        assert found.sum(0) == pytest.approx(3 * 0.02)
-        assert found.whole(0) == pytest.approx(0.2)
+        assert (sums(found)[-1], wholes(found)[-1]) == (pytest.approx(3 * 0.02), pytest.approx(0.2))
 
     def test_what_is_compared_stands_in_the_records(self, timed: Timed) -> None:
         records = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)})
@@ -74,29 +88,28 @@ class TestOneWay:
             for each in records
         ]
         found = only(of_backward)
-        assert (found.phases, found.whole(0)) == (("backward",), pytest.approx(0.2))
+        assert (found.phases, wholes(found)) == (("backward",), pytest.approx([0.2, 0.2]))
 
     def test_nothing_is_compared_where_nothing_was_measured(self, timed: Timed) -> None:
         found = only(model_of(timed, [None], {CONV: [None]}))
-        assert (found.phases, found.sum(0), found.whole(0)) == ((), None, None)
+        assert (found.phases, found.totals) == ((), [Total(None, None, None)])
 
     def test_what_the_model_spends_most_on_comes_first(self, timed: Timed) -> None:
         found = only(model_of(timed, train(1, 1), {CONV: train(0.02, 0.04), RELU: train(0.1, 0.2)}))
         assert [row.layer.name for row in found.rows] == ["relu", "conv"]
-        assert [row.count for row in found.rows] == [10, 3]
+        assert [row.layer.count for row in found.rows] == [10, 3]
 
     def test_a_layer_without_a_time_is_apart(self, timed: Timed) -> None:
         found = only(model_of(timed, train(1, 1), {CONV: [None], RELU: train(0.1, 0.2)}))
         assert [row.layer.name for row in found.rows] == ["relu"]
-        assert [row.layer.name for row in found.unmeasured] == ["conv"]
-        assert found.missing(0) == 0
+        assert (found.missing, found.left_out) == ([0], [])
 
     def test_a_model_without_a_time_leaves_its_layers(self, timed: Timed) -> None:
         failed = only(model_of(timed, [None], {CONV: train(0.02, 0.04)}))
-        assert failed.whole(0) is None
-        assert failed.sum(0) == pytest.approx(0.18)
+        assert failed.totals[-1] == Total(pytest.approx(0.18), None, None)
+        assert failed.rows[0].times[0].share is None
         not_yet = only(model_of(timed, None, {CONV: train(0.02, 0.04)}))
-        assert (not_yet.wholes, not_yet.whole(0)) == ([None], None)
+        assert wholes(not_yet) == [None] * 3
 
 
 class TestCasesBeside:
@@ -105,55 +118,55 @@ class TestCasesBeside:
     @pytest.mark.parametrize("own", [0, 20], ids=["before", "behind"])
     def test_a_case_of_the_models_own_is_left_for_other_tables(self, timed: Timed, own: int) -> None:
         beside = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)}, order=1)
-        (found,), (rest,) = layerwise(cases_of([*beside, *timed(train(7, 8), order=own, mode="train")]))
-        assert found.whole(0) == pytest.approx(0.3)
+        (found,), (rest,) = split([*beside, *timed(train(7, 8), order=own, mode="train")])
+        assert wholes(found)[-1] == pytest.approx(0.3)
         assert rest.spec.order == own
 
     def test_nothing_that_was_measured_is_in_no_table(self, timed: Timed) -> None:
         part = timed(train(7, 8), order=9, mode="train", model__part="conv")
         beside = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)})
-        cases = cases_of([*beside, *part])
-        (found,), rest = layerwise(cases)
-        assert {id(case) for case in (*found.cases, *rest)} == {id(case) for case in cases}
+        (found,), (rest,) = split([*beside, *part])
+        assert (len(found.rows), rest.spec.order) == (1, 9)
 
 
-class TestSeveralWays:
-    def made(self, timed: Timed) -> Layerwise:
+class TestSeveralConfigurations:
+    def made(self, timed: Timed) -> ModelLayers:
         eager = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04), RELU: train(0.1, 0.2)})
         other = model_of(timed, train(2, 1), {CONV: train(0.01, 0.04), RELU: [None]}, 10, engine="compile")
         return only([*eager, *other])
 
     def test_engines_lie_side_by_side(self, timed: Timed) -> None:
         found = self.made(timed)
-        assert found.ways == ["eager", "compile"]
-        assert [found.whole(0), found.whole(1)] == [pytest.approx(2), pytest.approx(3)]
+        assert found.configurations == ["eager", "compile"]
+        assert wholes(found) == pytest.approx([2, 3])
         assert [row.layer.name for row in found.rows] == ["relu", "conv"]
 
     def test_the_fastest_of_a_layer_is_found_where_there_is_a_choice(self, timed: Timed) -> None:
-        relu, conv = (found := self.made(timed)).rows
-        assert (found.fastest(conv), found.fastest(relu)) == (1, None)
+        relu, conv = self.made(timed).rows
+        assert (conv.fastest, relu.fastest) == (1, None)
 
-    def test_what_one_way_lacks_is_counted(self, timed: Timed) -> None:
+    def test_what_one_configuration_lacks_is_counted(self, timed: Timed) -> None:
         found = self.made(timed)
-        assert [found.missing(0), found.missing(1)] == [0, 1]
-        assert found.sum(1) == pytest.approx(3 * 0.05)
+        assert found.missing == [0, 1]
+        assert sums(found)[1] == pytest.approx(3 * 0.05)
+        assert (found.rows[0].times[1].status, found.rows[0].times[1].seconds) == ("error", None)
 
-    def test_ways_that_differ_in_more_than_one_option_name_them(self, timed: Timed) -> None:
+    def test_configurations_that_differ_in_more_than_one_option_name_them(self, timed: Timed) -> None:
         one = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04)})
         other = model_of(timed, train(2, 1), {CONV: train(1, 2)}, 10, engine="compile", threads=1)
-        assert only([*one, *other]).ways == ["engine=eager, threads=2", "engine=compile, threads=1"]
+        assert only([*one, *other]).configurations == ["engine=eager, threads=2", "engine=compile, threads=1"]
 
     def test_other_work_is_another_table(self, timed: Timed) -> None:
         small = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04)}, batch_size=1)
         large = model_of(timed, train(2, 2), {CONV: train(0.2, 0.4)}, 10, batch_size=8)
         inferred = model_of(timed, [1.0], {CONV: [0.1]}, 20, mode="infer", batch_size=8)
-        found, rest = layerwise(cases_of([*small, *large, *inferred]))
+        found, rest = split([*small, *large, *inferred])
         assert [each.name for each in found] == [
             "dense train, batch_size=1",
             "dense train, batch_size=8",
             "dense infer, batch_size=8",
         ]
-        assert [each.whole(0) for each in found] == [2, 4, 1]
+        assert [wholes(each)[-1] for each in found] == [2, 4, 1]
         assert rest == []
 
 
@@ -161,24 +174,22 @@ class TestOtherCases:
     def test_they_are_left(self, timed: Timed) -> None:
         apart = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04)})
         other = timed([0.5], order=10, model__name="other")
-        found, rest = layerwise(cases_of([*apart, *other]))
+        found, rest = split([*apart, *other])
         assert len(found) == 1
         assert [case.config.model.name for case in rest] == ["other"]
 
     def test_a_part_that_was_asked_for_by_itself_is_no_layer_of_a_table(self, timed: Timed) -> None:
         cases = cases_of(timed([0.5], model__part="conv"))
-        assert layerwise(cases) == ([], cases)
+        assert layers_report(cases) == (None, cases)
         assert not is_layer(cases[0])
 
-    def test_a_skipped_layer_is_not_measured(self, timed: Timed) -> None:
+    def test_a_skipped_layer_is_left_out_and_no_failure(self, timed: Timed) -> None:
         skipped = timed([None], 5, error=(Status.SKIPPED, "no"), mode="train", model__part="conv")
-        found = only(
-            [
-                *model_of(timed, train(1, 1), {RELU: train(0.1, 0.2)}),
-                *with_layer(skipped, CONV),
-            ]
-        )
-        assert [row.cases[0].first.outcome.error for row in found.unmeasured if row.cases[0]] == ["no"]
+        made = model_of(timed, train(1, 1), {RELU: train(0.1, 0.2)})
+        report, rest = layers_report(cases_of([*made, *with_layer(skipped, CONV)]))
+        assert report is not None
+        assert report.models[0].left_out == [LeftOut("Conv2d", "no", 3)]
+        assert (rest, report.failures) == ([], [])
 
 
 def test_layers_are_compared_by_engine_each_by_its_name(timed: Timed) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from factory import told
 
-from microbench.analysis.search import Found, found
+from microbench.analysis.search import SearchResult, search_result
 from microbench.records.cases import cases_of
 from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
 from microbench.run.search import time_of
@@ -19,11 +19,11 @@ SETTINGS = {"schedule": "search", "measure__rounds": 8}
 def search(timed: Any) -> Any:
     """What a search found, given each way's rounds: the first of a way is that which selected."""
 
-    def make(**ways: list[float | None]) -> Found | None:
+    def make(**ways: list[float | None]) -> SearchResult | None:
         records: list[RoundRecord] = []
         for order, (engine, times) in enumerate(ways.items()):
             records += timed(times, order=order, engine=engine, **SETTINGS)
-        return found(cases_of(records))
+        return search_result(cases_of(records))
 
     return make
 
@@ -31,7 +31,7 @@ def search(timed: Any) -> Any:
 def test_the_fastest_of_the_final_wins_however_fast_a_first_round_was(search: Any) -> None:
     answer = search(eager=[4.0, 4.0, 4.0], lucky=[0.1], compile=[1.0, 1.0, 1.0], export=[0.9, 1.1, 1.1])
 
-    assert [each.way.split()[0] for each in answer.ways] == ["compile", "export", "eager", "lucky"]
+    assert [each.configuration.split()[0] for each in answer.tried] == ["compile", "export", "eager", "lucky"]
     assert answer.winner.case.config.engine.name == "compile"
 
 
@@ -53,7 +53,7 @@ def test_rounds_of_the_final_are_paired(search: Any) -> None:
 
 def test_a_way_outside_the_final_has_a_speedup_without_an_interval(search: Any) -> None:
     answer = search(eager=[4.0, 8.0, 8.0], compile=[1.0, 2.0, 2.0], export=[2.0])
-    dropped = answer.ways[-1]
+    dropped = answer.tried[-1]
 
     assert dropped.speedup.value == pytest.approx(2.0)
     assert dropped.speedup.interval is None
@@ -70,28 +70,28 @@ def test_plain_eager_wins_where_nothing_else_was_measured(search: Any) -> None:
     answer = search(eager=[1.0], compile=[None])
 
     assert answer.winner is answer.baseline
-    assert answer.ways[1].time is None
+    assert answer.tried[1].time is None
 
 
 def test_a_way_with_another_answer_cannot_win(timed: Any) -> None:
     wrong = timed([0.1], order=1, engine="wrong", **SETTINGS)
     records = timed([4.0], engine="eager", **SETTINGS)
-    answer = found(cases_of([*records, *told(wrong, status=Status.MISMATCH)]))
+    answer = search_result(cases_of([*records, *told(wrong, status=Status.MISMATCH)]))
 
     assert answer is not None
     assert answer.winner is answer.baseline
-    assert answer.ways[1].time is None
+    assert answer.tried[1].time is None
 
 
 def test_a_way_that_is_implausibly_fast_cannot_win(timed: Any) -> None:
     doubted = (BenchmarkWarning(WarningCode.IMPLAUSIBLE, "3e+15 FLOP/s"),)
     records = timed([4.0], engine="eager", **SETTINGS)
     records += told(timed([0.1], order=1, engine="export", **SETTINGS), warnings=doubted)
-    answer = found(cases_of(records))
+    answer = search_result(cases_of(records))
 
     assert answer is not None
     assert answer.winner is answer.baseline
-    assert time_of(answer.ways[1].case) == math.inf
+    assert time_of(answer.tried[1].case) == math.inf
 
 
 def test_a_way_whose_answer_could_not_be_compared_cannot_win_and_says_why(timed: Any) -> None:
@@ -100,22 +100,22 @@ def test_a_way_whose_answer_could_not_be_compared_cannot_win_and_says_why(timed:
     records = timed([4.0], engine="eager", **SETTINGS)
     records += timed([0.1], order=1, engine="export", check=nothing, **SETTINGS)
     records += timed([2.0], order=2, engine="compile", check=unclear, **SETTINGS)
-    answer = found(cases_of(records))
+    answer = search_result(cases_of(records))
 
     assert answer is not None
-    assert [each.way.split()[0] for each in answer.ways] == ["compile", "eager", "export"]
-    assert (answer.ways[2].standing, answer.ways[2].reason) == ("unverified", "it has no tensor")
+    assert [each.configuration.split()[0] for each in answer.tried] == ["compile", "eager", "export"]
+    assert (answer.tried[2].standing, answer.tried[2].reason) == ("unverified", "it has no tensor")
 
 
 def test_what_was_not_tried_or_given_up_makes_it_partial_and_what_failed_does_not(timed: Any) -> None:
     for status, is_partial in ((Status.SKIPPED, True), (Status.GIVEN_UP, True), (Status.ERROR, False)):
         records = timed([4.0], engine="eager", **SETTINGS)
         records += timed([None], order=1, engine="export", error=(status, "why"), **SETTINGS)
-        answer = found(cases_of(records))
+        answer = search_result(cases_of(records))
 
         assert answer is not None
         assert answer.is_partial is is_partial
-        assert (answer.ways[1].time, answer.ways[1].reason) == (None, "why")
+        assert (answer.tried[1].time, answer.tried[1].reason) == (None, "why")
 
 
 def test_nothing_is_found_where_plain_eager_was_not_measured(search: Any) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from microbench.analysis.case import case_report
 from microbench.records.cases import CaseResult
 from microbench.records.record import Check, Correctness, RoundRecord, StopReason
 from microbench.tables.case import case_table, facts, show_case
@@ -17,7 +18,7 @@ ROUNDS = (0.0100, 0.0106, 0.0102, 0.0101, 0.0103, 0.0102)
 
 
 def table_of(records: list[RoundRecord], rendered: Rendered) -> dict[str, dict[str, str]]:
-    return rows(rendered(case_table(case_of(*records))))
+    return rows(rendered(case_table(case_report(case_of(*records)))))
 
 
 class TestTable:
@@ -86,7 +87,7 @@ class TestTable:
 
 class TestHeading:
     def heading(self, rendered: Rendered, records: list[RoundRecord]) -> str:
-        return rendered(using=partial(show_case, case_of(*records)))[0]
+        return rendered(using=partial(show_case, case_report(case_of(*records))))[0]
 
     def test_it_says_what_the_case_is_and_its_input(self, make_case: MakeCase, rendered: Rendered) -> None:
         heading = self.heading(rendered, make_case(TRAIN, batch_size=4))
@@ -103,7 +104,7 @@ class TestHeading:
 
     def test_a_case_without_a_number_is_its_heading(self, make_case: MakeCase, rendered: Rendered) -> None:
         records = make_case({}, status="oom", error="out of memory")
-        assert len(rendered(using=partial(show_case, case_of(*records)))) == 1
+        assert len(rendered(using=partial(show_case, case_report(case_of(*records))))) == 1
 
 
 class TestFacts:
@@ -155,7 +156,7 @@ class TestFacts:
 
 
 def lines_of(case: CaseResult, rendered: Rendered) -> list[str]:
-    return rendered(using=partial(show_case, case))
+    return rendered(using=partial(show_case, case_report(case)))
 
 
 SAME = Check(Correctness.SAME, 0.5, 0.0031, 1.0, tolerance=0.02)
@@ -204,11 +205,11 @@ class TestAnswer:
     def test_the_times_of_a_wrong_one_are_struck_out(self, make_case: MakeCase, rendered: Rendered) -> None:
         wrong = Checked(Check(Correctness.MISMATCH, 0.5, 0.3), "the output is off")
         case = case_of(*make_case(INFER | {"first_call": (0.25, None)}, mode="infer", check=wrong))
-        (row,) = rows(rendered(case_table(case))).values()
+        (row,) = rows(rendered(case_table(case_report(case)))).values()
         assert row["median"] == "~8.0 ms~"
         assert row["images/s"] == ""
         assert "first call 250 ms" in lines_of(case, rendered)[-1]
-        (phase,) = case_table(case).columns[1].cells
+        (phase,) = case_table(case_report(case)).columns[1].cells
         assert phase == "[strike]~8.0 ms~[/strike]"
 
 
@@ -222,6 +223,6 @@ def test_a_preparation_is_shown_where_it_is_a_tenth_of_the_time_to_the_first_ans
 
 def test_a_part_of_a_model_is_named_beside_it(make_case: MakeCase, rendered: Rendered) -> None:
     records = make_case(INFER, mode="infer", part="layer1.0.conv1")
-    title = rendered(using=lambda out: show_case(case_of(*records), out))[0]
+    title = rendered(using=lambda out: show_case(case_report(case_of(*records)), out))[0]
     assert title.startswith("resnet18 layer1.0.conv1 infer, batch 8")
     assert "model input 8x3x224x224" in title

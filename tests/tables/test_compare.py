@@ -12,14 +12,14 @@ import pytest
 from rich.console import Console
 
 import microbench
-from microbench.analysis.break_even import PayOff
+from microbench.analysis.ranking import BreakEven, rankings
 from microbench.errors import NothingToCompareError, UserError
 from microbench.records.record import Check, Correctness, RoundRecord, Status
 from microbench.records.result import Result
 from microbench.records.store import Store
 from microbench.tables import terminal
 from microbench.tables.compare import interval_text, ratio_text, sentence, show_comparison
-from microbench.tables.ranking import pay_off_text, show_ranking
+from microbench.tables.ranking import break_even_text, show_rankings
 from microbench.verify.judging import Checked
 
 SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
@@ -177,7 +177,7 @@ class TestRanking:
             timed(FAST, 3, batch_size=1),
             timed(NOISY, 4, batch_size=1, allocator="tuned"),
         )
-        lines = printed(lambda out: show_ranking(run.cases(), out))
+        lines = printed(lambda out: show_rankings(rankings(run.cases()), out))
         assert lines[:2] == ["", "fastest first"]
         assert cells(lines[2]) == ["time", "ratio", "95 % CI", "verdict"]
         assert [cells(line) for line in lines[3:7]] == [
@@ -200,14 +200,16 @@ class TestRanking:
     def test_one_that_is_as_fast(self, timed: Any) -> None:
         tiny = [each * 1.002 for each in FAST]
         lines = printed(
-            lambda out: show_ranking(result(timed(FAST, 0), timed(tiny, 1, threads=1)).cases(), out)
+            lambda out: show_rankings(
+                rankings(result(timed(FAST, 0), timed(tiny, 1, threads=1)).cases()), out
+            )
         )
         assert cells(lines[5])[-1] == "same"
         assert cells(lines[4]) == ["1", "threads=2", "1.00 s"]
 
     def test_one_round_each_tells_nothing_of_a_difference(self, timed: Any) -> None:
         run = result(timed([2.0], 0), timed([1.0], 1, allocator="tuned"))
-        lines = printed(lambda out: show_ranking(run.cases(), out))
+        lines = printed(lambda out: show_rankings(rankings(run.cases()), out))
         assert cells(lines[4]) == ["1", "allocator=tuned", "1.00 s"]
         assert cells(lines[5]) == [
             "2", "allocator=system", "2.00 s", "2.00", "none",
@@ -225,7 +227,7 @@ class TestRanking:
         wrong = timed(
             [0.1], 3, engine="export", check=Checked(Check(Correctness.MISMATCH), "the output is off")
         )
-        lines = printed(lambda out: show_ranking(result(*made, wrong).cases(), out))
+        lines = printed(lambda out: show_rankings(rankings(result(*made, wrong).cases()), out))
         assert cells(lines[2]) == [
             "time", "ratio", "95 % CI", "first answer", "break-even", "verdict",
         ]  # fmt: skip
@@ -241,16 +243,16 @@ class TestRanking:
         ("found", "phase", "text"),
         [
             (None, "inference", ""),
-            (PayOff(12345, is_told=True), "total", "12,345 steps"),
-            (PayOff(1, is_told=None), "inference", "about 1 call"),
-            (PayOff(None, is_told=None), "inference", "never"),
-            (PayOff(12, is_told=False), "inference", "not significant"),
+            (BreakEven(12345, is_told=True), "total", "12,345 steps"),
+            (BreakEven(1, is_told=None), "inference", "about 1 call"),
+            (BreakEven(None, is_told=None), "inference", "never"),
+            (BreakEven(12, is_told=False), "inference", "not significant"),
         ],
     )
-    def test_when_it_pays_off_is_said_in_calls_or_steps(
-        self, found: PayOff | None, phase: str, text: str
+    def test_the_break_even_is_said_in_calls_or_steps(
+        self, found: BreakEven | None, phase: str, text: str
     ) -> None:
-        assert pay_off_text(found, phase) == text
+        assert break_even_text(found, phase) == text
 
     def test_a_sweep_ends_with_it_and_the_place_of_the_records(self, timed: Any) -> None:
         run = result(timed(SLOW, 0), timed(FAST, 1, allocator="tuned"))
@@ -259,15 +261,13 @@ class TestRanking:
         assert lines[-1].startswith("records: ")
 
     def test_nothing_is_said_where_nothing_is_an_alternative(self, timed: Any) -> None:
-        assert (
-            printed(lambda out: show_ranking(result(timed(FAST, 0), timed(SLOW, 1, seed=1)).cases(), out))
-            == []
-        )
+        run = result(timed(FAST, 0), timed(SLOW, 1, seed=1))
+        assert "fastest first" not in printed(lambda out: terminal.show(run, out))
         assert "fastest first" not in printed(lambda out: terminal.show(result(timed(FAST)), out))
 
     def test_names_with_brackets_are_shown_as_they_are(self, timed: Any) -> None:
         run = result(timed(FAST, 0, model="a[b]"), timed(SLOW, 1, model="a[b]", engine="[red]x"))
-        lines = printed(lambda out: show_ranking(run.cases(), out))
+        lines = printed(lambda out: show_rankings(rankings(run.cases()), out))
         assert lines[3] == "a[b] infer"
         assert cells(lines[5])[1] == "engine=[red]x"
         comparison = microbench.compare(run, by="engine")

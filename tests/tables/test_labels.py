@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from microbench.tables.labels import count, items, label, machine, relative
+from microbench.tables.labels import count, label, machine, relative
 
 from .support import INFER, TRAIN, MakeCase, case_of, cases
 
@@ -41,11 +41,6 @@ def test_what_cases_do_not_share_is_no_name_of_the_machine(make_case: MakeCase) 
 
 def test_a_case_is_named_by_what_it_is(make_case: MakeCase) -> None:
     assert label(case_of(*make_case(TRAIN))) == "resnet18 train, batch 8, fp32, eager, cpu"
-
-
-def test_layers_have_items_and_models_images(make_case: MakeCase) -> None:
-    assert items(case_of(*make_case(INFER, source="layer"))) == "items"
-    assert items(case_of(*make_case(INFER))) == "images"
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 rounds"), (1, "1 round"), (6, "6 rounds")])

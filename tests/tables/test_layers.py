@@ -1,4 +1,4 @@
-"""The table of a model's layers: what it shows of one way and of several, and what it says beside it."""
+"""The table of a model's layers: one configuration, several, and what is said beside it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def row(lines: Sequence[str], name: str) -> list[str]:
     return cells(next(line for line in lines if line.startswith(f"{name}  ")))
 
 
-class TestOneWay:
+class TestOneConfiguration:
     def test_training_has_forward_backward_and_what_they_come_to(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
@@ -178,7 +178,7 @@ class TestOneWay:
         assert row(lines, "conv") == [*what, "1.00 ms", "3.00 ms ±2.0 %", "3.0 %"]
 
 
-class TestSeveralWays:
+class TestSeveralConfigurations:
     def lines(self, make_case: MakeCase, rendered: Rendered) -> list[str]:
         made, other = Made(make_case), {"mode": "infer", "engine": "openvino"}
         return shown(

@@ -9,7 +9,7 @@ from factory import told
 from msgspec.structs import replace
 from rich.console import Console
 
-from microbench.analysis.search import found
+from microbench.analysis.search import search_result
 from microbench.records.cases import cases_of
 from microbench.records.record import Check, Correctness, RoundRecord, Status
 from microbench.tables.search import show_search
@@ -37,7 +37,7 @@ def shown(timed: Any) -> Shown:
 def printed(records: Sequence[RoundRecord]) -> str:
     """What is printed of the search that has these records."""
     out = Console(file=StringIO(), width=200)
-    search = found(cases_of(records))
+    search = search_result(cases_of(records))
     assert search is not None
     show_search(search, out)
     return out.file.getvalue()  # type: ignore[attr-defined, no-any-return]

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from microbench.analysis.case import intervals
+from microbench.analysis.sweep import sweep as rows_of
 from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, WarningCode
 from microbench.tables.sweep import error_note, interval_note, show_sweep
 from microbench.verify.judging import Checked
@@ -17,7 +19,9 @@ from .support import INFER, TRAIN, MakeCase, Rendered, case_of, cases, cells, ov
 
 
 def sweep(made: Sequence[list[RoundRecord]], rendered: Rendered, width: int = 300) -> list[str]:
-    return rendered(width=width, using=partial(show_sweep, cases(*made)))
+    """The lines of the table alone."""
+    lines = rendered(width=width, using=partial(show_sweep, rows_of(cases(*made))))
+    return [line for line in lines if not line.startswith(("±: ", "error: ", "answers: "))]
 
 
 class TestRows:
@@ -188,18 +192,18 @@ class TestAnswers:
     def test_the_note_says_what_the_error_is(self, make_case: MakeCase) -> None:
         plain, same = way(make_case, 0, Check(Correctness.REFERENCE)), way(make_case, 1, self.SAME, threads=1)
         told = "error: largest difference from eager fp32's outputs, relative to the largest"
-        assert error_note(cases(plain, same)) == told
+        assert error_note(rows_of(cases(plain, same))) == told
         trained = make_case(
             TRAIN, order=2, check=Check(Correctness.SAME, 0.5, 0.001, None, 0.047, 0.02, 0.05)
         )
-        assert (error_note(cases(plain, trained)) or "").startswith(
+        assert (error_note(rows_of(cases(plain, trained))) or "").startswith(
             f"{told}; in training also of the gradients"
         )
-        assert error_note(cases(plain)) is None
+        assert error_note(rows_of(cases(plain))) is None
 
     def test_answers_that_were_not_checked_are_noted(self, make_case: MakeCase) -> None:
         made = [way(make_case, order, Check(Correctness.OFF), threads=order + 1) for order in (0, 1)]
-        assert error_note(cases(*made)) == "answers: not checked (verify=false)"
+        assert error_note(rows_of(cases(*made))) == "answers: not checked (verify=false)"
 
 
 class TestColumns:
@@ -249,18 +253,18 @@ class TestColumns:
 class TestNote:
     def test_it_says_over_how_many_rounds_with_which_confidence(self, make_case: MakeCase) -> None:
         made = [over_rounds(make_case, *[0.01] * rounds, order=i) for i, rounds in enumerate((3, 3))]
-        assert interval_note(cases(*made)) == (
+        assert interval_note(intervals(cases(*made))) == (
             "±: half-width of the 75 % CI over 3 rounds, relative to the median"
         )
 
     def test_of_one_round_it_is_within_one_process(self, make_case: MakeCase) -> None:
-        assert interval_note([case_of(*make_case(INFER, mode="infer"))]) == (
+        assert interval_note(intervals([case_of(*make_case(INFER, mode="infer"))])) == (
             "±: half-width of the 95 % CI within a single process (measure.rounds=1), relative to the median"
         )
 
     def test_cases_of_other_numbers_of_rounds_are_told_apart(self, make_case: MakeCase) -> None:
         made = [over_rounds(make_case, *[0.01] * rounds, order=i) for i, rounds in enumerate((1, 10, 3, 6))]
-        assert interval_note(cases(*made)) == (
+        assert interval_note(intervals(cases(*made))) == (
             "±: half-width of the 75 % CI over 3 rounds, or the 95 % CI over 6 to 10 rounds, "
             "or the 95 % CI within a single process (measure.rounds=1), relative to the median"
         )
@@ -269,4 +273,4 @@ class TestNote:
     def test_without_an_interval_there_is_nothing_to_note(
         self, phases: dict[str, tuple[float, None]], make_case: MakeCase
     ) -> None:
-        assert interval_note([case_of(*make_case(phases, mode="infer"))]) is None
+        assert interval_note(intervals([case_of(*make_case(phases, mode="infer"))])) is None

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from microbench.analysis.warnings import every_warning, problems
 from microbench.records.record import BenchmarkWarning, RoundRecord, WarningCode
 from microbench.records.result import Result
-from microbench.tables.warnings import show_remarks, show_warnings
+from microbench.tables.warnings import show_problems, show_warnings
 
 from .support import DRIFTS, INFER, TRAIN, MakeCase, Rendered, cases
 
 
-def remarks(rendered: Rendered, *made: Sequence[RoundRecord]) -> list[str]:
-    return rendered(using=partial(show_remarks, cases(*made)))
+def said(rendered: Rendered, *made: Sequence[RoundRecord]) -> list[str]:
+    return rendered(using=partial(show_problems, problems(cases(*made))))
 
 
 def rounds_of(make_case: MakeCase, *warned: bool, **settings: int) -> list[RoundRecord]:
@@ -38,13 +39,13 @@ def rounds_of(make_case: MakeCase, *warned: bool, **settings: int) -> list[Round
 class TestFailures:
     def test_a_failed_case_is_its_error(self, make_case: MakeCase, rendered: Rendered) -> None:
         failed = make_case({}, status="oom", error="out of [memory]")
-        assert remarks(rendered, failed) == ["oom: out of [memory]"]
+        assert said(rendered, failed) == ["oom: out of [memory]"]
 
     def test_of_several_cases_the_one_that_failed_is_named(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         failed = make_case({}, mode="infer", order=1, batch_size=64, status="oom", error="no memory")
-        assert remarks(rendered, make_case(INFER, mode="infer"), failed) == [
+        assert said(rendered, make_case(INFER, mode="infer"), failed) == [
             "oom: resnet18 infer, batch_size=64: no memory"
         ]
 
@@ -60,7 +61,7 @@ class TestFailures:
             ]
         ]
         (case,) = cases(make_case(INFER, mode="infer", rounds=4), *failed)
-        assert rendered(using=partial(show_remarks, [case])) == [
+        assert rendered(using=partial(show_problems, problems([case]))) == [
             "timeout: too long (in 2 of 4 rounds)",
             "oom: no (in 1 of 4 rounds)",
         ]
@@ -70,13 +71,13 @@ class TestFailures:
     ) -> None:
         failed = make_case({}, mode="infer", status="timeout", error="too long")
         again = [replace(each, started_at="later") for each in make_case(INFER, mode="infer")]
-        assert remarks(rendered, failed + again) == []
+        assert said(rendered, failed + again) == []
 
     def test_what_this_machine_cannot_run_is_told_with_what_would_help(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         skipped = make_case({}, status="skipped", error="allocator=jemalloc needs libjemalloc; install it")
-        assert remarks(rendered, skipped) == ["skipped: allocator=jemalloc needs libjemalloc; install it"]
+        assert said(rendered, skipped) == ["skipped: allocator=jemalloc needs libjemalloc; install it"]
 
 
 def bimodal(warning: BenchmarkWarning) -> BenchmarkWarning:
@@ -87,12 +88,12 @@ def bimodal(warning: BenchmarkWarning) -> BenchmarkWarning:
 class TestWarnings:
     def test_a_warning_has_its_code(self, make_case: MakeCase, rendered: Rendered) -> None:
         case = make_case(INFER, mode="infer", warnings=(DRIFTS,))
-        assert remarks(rendered, case) == ["warning: it drifts; wait [drift]"]
+        assert said(rendered, case) == ["warning: it drifts; wait [drift]"]
 
     def test_warnings_of_several_cases_name_theirs(self, make_case: MakeCase, rendered: Rendered) -> None:
         one = make_case(INFER, mode="infer")
         other = make_case(INFER, mode="infer", order=1, batch_size=1, warnings=(DRIFTS,))
-        assert remarks(rendered, one, other) == [
+        assert said(rendered, one, other) == [
             "warning: resnet18 infer, batch_size=1: it drifts; wait [drift]"
         ]
 
@@ -105,10 +106,10 @@ class TestWarnings:
             )
             for order in range(3)
         ]
-        assert remarks(rendered, *made) == [
+        assert said(rendered, *made) == [
             "warning: resnet18 infer, batch_size=1; resnet18 infer, batch_size=4: it drifts; wait [drift]"
         ]
-        assert remarks(rendered, made[0], made[2]) == ["warning: all cases: it drifts; wait [drift]"]
+        assert said(rendered, made[0], made[2]) == ["warning: all cases: it drifts; wait [drift]"]
 
     def test_many_cases_have_a_line_a_kind_with_the_worst_and_where_all_are(
         self, make_case: MakeCase, rendered: Rendered
@@ -130,13 +131,13 @@ class TestWarnings:
 
         made = [of(order) for order in range(30)]
         result = Result([record for case in made for record in case], Path("out put/records.jsonl"))
-        assert rendered(using=partial(show_remarks, result.cases(), path=result.path)) == [
+        assert rendered(using=partial(show_problems, problems(result.cases()), path=result.path)) == [
             f"warning: 15 of 30 cases, worst resnet18 infer, batch_size={2**28}: "
             "it drifts by 28 %; wait [drift]",
             "warning: 3 of 30 cases: on battery; plug in [on_battery]",
             "all warnings: microbench show 'out put' --warnings",
         ]
-        told = rendered(using=partial(show_warnings, result.cases()))
+        told = rendered(using=partial(show_warnings, every_warning(result.cases())))
         assert len(told) == 16
         assert f"warning: resnet18 infer, batch_size={2**4}: it drifts by 4 %; wait [drift]" in told
 
@@ -155,7 +156,7 @@ class TestWarnings:
                 )
                 for record in each
             ]
-        (told,) = remarks(rendered, *made)
+        (told,) = said(rendered, *made)
         assert told == (
             "warning: 2 of 3 cases, worst resnet18 infer, batch_size=2: "
             "it drifts; wait (in 2 of 3 rounds) [bimodal]"
@@ -163,13 +164,13 @@ class TestWarnings:
 
     def test_a_warning_of_some_rounds_says_of_how_many(self, make_case: MakeCase, rendered: Rendered) -> None:
         some, every = rounds_of(make_case, True, False, True), rounds_of(make_case, True, True, True)
-        assert remarks(rendered, some) == ["warning: it drifts; wait (in 2 of 3 rounds) [drift]"]
-        assert remarks(rendered, every) == ["warning: it drifts; wait [drift]"]
+        assert said(rendered, some) == ["warning: it drifts; wait (in 2 of 3 rounds) [drift]"]
+        assert said(rendered, every) == ["warning: it drifts; wait [drift]"]
 
     def test_every_code_of_a_case_is_told(self, make_case: MakeCase, rendered: Rendered) -> None:
         cautions = tuple(BenchmarkWarning(code, f"it is {code.value}") for code in WarningCode)
-        told = remarks(rendered, make_case(TRAIN, warnings=cautions))
+        told = said(rendered, make_case(TRAIN, warnings=cautions))
         assert told == [f"warning: it is {code.value} [{code.value}]" for code in WarningCode]
 
     def test_nothing_is_said_of_cases_that_are_well(self, make_case: MakeCase, rendered: Rendered) -> None:
-        assert remarks(rendered, make_case(INFER), make_case(TRAIN, order=1)) == []
+        assert said(rendered, make_case(INFER), make_case(TRAIN, order=1)) == []

@@ -1,0 +1,184 @@
+"""What a report shows of a case, by itself or among others: its phases, how it was measured, its answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from statistics import median
+
+from microbench.records.cases import CaseResult, Estimate
+from microbench.records.record import Correctness, Role, StopReason
+
+LEAST_LOSS = 0.01  # of the total: a smaller loss phase is not shown
+LEAST_PREPARE = 0.1  # of the time until the first answer: a shorter preparation is not shown
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """A phase of a case.
+
+    Attributes:
+        estimate: what it takes.
+        is_valid: whether that counts: the case computes what eager fp32 does.
+        rate: items a second; None where it is not valid, and for a part of a step.
+        memory: the peak memory of the case in bytes; None where it is not known.
+    """
+
+    estimate: Estimate
+    is_valid: bool
+    rate: float | None
+    memory: float | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a case was measured.
+
+    Attributes:
+        rounds: how many measured a whole step; where none did, nothing else is known.
+        memory: the peak memory in bytes.
+        calls_per_sample: of the first round.
+        stops: how often sampling stopped for which reason.
+        warmup: calls until the times settled, the median over rounds.
+        prepare: seconds; None where it is little beside the first call.
+        first_call: seconds.
+    """
+
+    rounds: int
+    memory: float | None = None
+    calls_per_sample: int = 1
+    stops: Mapping[StopReason, int] | None = None
+    warmup: int = 0
+    prepare: float | None = None
+    first_call: float | None = None
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What there is to show of the only case of a run.
+
+    Attributes:
+        case: which one.
+        items: what its batch consists of.
+        phases: those to show.
+        facts: how it was measured.
+        error: how far its answer is off; None where it was not compared.
+        has_loss: whether what was compared is a loss, and not an output.
+        conversions: of the layout in a call; None where they were not counted.
+        arithmetic: what computed it; None for fp32.
+    """
+
+    case: CaseResult
+    items: str
+    phases: Sequence[PhaseTime]
+    facts: Facts
+    error: float | None
+    has_loss: bool
+    conversions: int | None
+    arithmetic: str | None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A kind of interval that some cases' times have: its confidence, and the least and most rounds."""
+
+    confidence: float
+    least: int
+    most: int
+
+
+def case_report(case: CaseResult) -> CaseReport:
+    """Find what there is to show of one case."""
+    times = phase_times(case)
+    return CaseReport(
+        case,
+        items(case),
+        [times[phase] for phase in shown(times)],
+        facts_of(case),
+        error_of(case),
+        "loss" in case.estimates,
+        case.first.outcome.process.conversions,
+        arithmetic(case),
+    )
+
+
+def items(case: CaseResult) -> str:
+    """Name what a batch consists of."""
+    return "images" if case.config.model.source == "torchvision" else "items"
+
+
+def phase_times(case: CaseResult) -> dict[str, PhaseTime]:
+    """Return all phases of a case, those that do not count too."""
+    return {
+        phase: PhaseTime(
+            estimate,
+            phase in case.estimates,
+            case.throughput(estimate) if phase in case.estimates else None,
+            case.peak_memory,
+        )
+        for phase, estimate in {**case.discarded, **case.estimates}.items()
+    }
+
+
+def shown(times: Mapping[str, PhaseTime]) -> list[str]:
+    """Return the phases to show, in their order: the loss only where it is more than 1 % of the total."""
+    loss, total = times.get("loss"), times.get("total")
+    hide_loss = loss and total and loss.estimate.median <= LEAST_LOSS * total.estimate.median
+    return [
+        phase
+        for phase, time in times.items()
+        if time.estimate.role is not Role.ONCE and not (phase == "loss" and hide_loss)
+    ]
+
+
+def facts_of(case: CaseResult) -> Facts:
+    """Find how a case was measured."""
+    rounds = [
+        (record.outcome.stop_reason, series)
+        for record in case.rounds.values()
+        for series in record.series
+        if series.role is Role.WHOLE and series.summary is not None
+    ]
+    if not rounds:
+        return Facts(0)
+    estimates = case.estimates or case.discarded
+    prepare, first_call = (
+        estimates[name].median if name in estimates else None for name in ("prepare", "first_call")
+    )
+    is_little = prepare is None or first_call is None or prepare < LEAST_PREPARE * (prepare + first_call)
+    return Facts(
+        len(rounds),
+        case.peak_memory,
+        rounds[0][1].calls_per_sample,
+        Counter(reason for reason, _ in rounds if reason is not None),
+        round(median(len(series.warmup) for _, series in rounds)),
+        None if is_little else prepare,
+        first_call,
+    )
+
+
+def error_of(case: CaseResult) -> float | None:
+    """Return the largest relative error, of outputs or of gradients; None where none were compared."""
+    check = case.check
+    if check.answer not in (Correctness.SAME, Correctness.MISMATCH, Correctness.UNCLEAR):
+        return None
+    errors = [check.error_rel, *([] if check.gradient_tolerance is None else [check.gradient_error])]
+    return max(inf if error is None else error for error in errors)
+
+
+def arithmetic(case: CaseResult) -> str | None:
+    """Name what computed a case, such as `avx512_bf16`; None for fp32, and where it is not known."""
+    found = case.first.outcome.process.arithmetic
+    return None if case.config.precision.name == "fp32" or found == "fp32" else found
+
+
+def intervals(cases: Sequence[CaseResult]) -> list[Interval]:
+    """Find the kinds of intervals that whole steps have; those within one process come last."""
+    found: dict[tuple[bool, float], set[int]] = {}
+    for estimate in (case.whole for case in cases):
+        if estimate is not None and estimate.low is not None:
+            kind = estimate.rounds == 1, round(estimate.confidence, 2)
+            found.setdefault(kind, set()).add(estimate.rounds)
+    return [Interval(level, min(rounds), max(rounds)) for (_, level), rounds in sorted(found.items())]

@@ -1,0 +1,121 @@
+"""The table of a sweep: a row a model and setting, its cases of all modes side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from microbench.analysis.case import (
+    Interval,
+    PhaseTime,
+    arithmetic,
+    error_of,
+    intervals,
+    items,
+    phase_times,
+    shown,
+)
+from microbench.records.cases import CaseResult
+from microbench.records.naming import varying
+from microbench.records.record import Correctness, Role
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """A model with some settings.
+
+    Attributes:
+        key: the model, and the settings' values.
+        phases: what its cases of all modes have measured.
+        error: how far their answers are off at most; None where none was compared.
+        arithmetic: what computed them, where it is not fp32.
+        statuses: how they ended.
+    """
+
+    key: Sequence[str]
+    phases: Mapping[str, PhaseTime]
+    error: float | None
+    arithmetic: Sequence[str]
+    statuses: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Several cases side by side.
+
+    Attributes:
+        settings: what tells them apart besides the model.
+        rows: at least one.
+        phases: those to show.
+        wholes: of these, the ones that span a step.
+        parts: all phases that are a part of one.
+        items: what batches consist of.
+        intervals: which intervals the times have.
+        is_compared: whether answers were compared with eager fp32's.
+        has_gradients: whether gradients were, too.
+        is_unchecked: whether checking was turned off.
+    """
+
+    settings: Sequence[str]
+    rows: Sequence[SweepRow]
+    phases: Sequence[str]
+    wholes: Sequence[str]
+    parts: Sequence[str]
+    items: str
+    intervals: Sequence[Interval]
+    is_compared: bool
+    has_gradients: bool
+    is_unchecked: bool
+
+
+def sweep(cases: Sequence[CaseResult]) -> Sweep:
+    """Lay several cases side by side."""
+    settings = varying(cases)
+    rows = [_row(key[: len(settings) + 1], each) for key, each in _groups(cases, settings).items()]
+    phases = list(dict.fromkeys(phase for row in rows for phase in shown(row.phases)))
+    roles = {phase: time.estimate.role for row in rows for phase, time in row.phases.items()}
+    nouns = {items(case) for case in cases if case.estimates or case.discarded}
+    compared = [case for case in cases if error_of(case) is not None]
+    return Sweep(
+        list(settings),
+        rows,
+        phases,
+        [phase for phase in phases if roles[phase] is Role.WHOLE],
+        [phase for phase, role in roles.items() if role is Role.PART],
+        nouns.pop() if len(nouns) == 1 else "items",
+        intervals(cases),
+        bool(compared),
+        any(case.check.gradient_error is not None for case in compared),
+        any(case.check.answer is Correctness.OFF for case in cases),
+    )
+
+
+def _groups(
+    cases: Sequence[CaseResult], settings: Mapping[str, Sequence[str]]
+) -> dict[tuple[str, ...], dict[str, CaseResult]]:
+    """Group the cases by model and settings, each by its mode; the very same case again is another group."""
+    groups: dict[tuple[str, ...], dict[str, CaseResult]] = {}
+    for index, case in enumerate(cases):
+        key = (case.config.model.name, *(values[index] for values in settings.values()))
+        while case.config.mode.name in groups.get(key, {}):
+            key = (*key, "")
+        groups.setdefault(key, {})[case.config.mode.name] = case
+    return groups
+
+
+def _row(key: Sequence[str], cases: Mapping[str, CaseResult]) -> SweepRow:
+    errors = [error for case in cases.values() if (error := error_of(case)) is not None]
+    return SweepRow(
+        key,
+        {phase: time for case in cases.values() for phase, time in phase_times(case).items()},
+        max(errors, default=None),
+        list(dict.fromkeys(filter(None, map(arithmetic, cases.values())))),
+        list(dict.fromkeys(map(_status, cases.values()))),
+    )
+
+
+def _status(case: CaseResult) -> str:
+    """Say how a case ended, or that its time is implausible, and how many rounds failed beside others."""
+    if case.status == "ok" and case.failures:
+        return f"ok, {len(case.failures)} of {len(case.rounds)} rounds failed"
+    return case.standing
