@@ -1,4 +1,4 @@
-"""What a Python program calls; the command line does the same."""
+"""The Python interface, which offers the same as the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Result(results.Result):
-    """What one run measured; printed, it is what the command line shows of it."""
+    """The result of a run; printed, it is what the command line shows."""
 
     def __str__(self) -> str:
         from microbench.tables.terminal import text_of
@@ -34,19 +34,19 @@ class Result(results.Result):
         return text_of(self)
 
     def search(self) -> SearchResult | None:
-        """What a search for the fastest configuration found; None without one, or if plain eager failed."""
+        """Return a search's result; None if this is no search, or if plain eager failed."""
         from microbench.analysis.search import search_result  # brings scipy
 
         return search_result(self.cases()) if self.is_search else None
 
     def profile(self, place: int | None = None) -> Profile:
-        """The profile of a case with mode=profile.
+        """Return the profile of a case with mode=profile.
 
         Args:
-            place: the case's place among `cases()`, from 0; not needed where there is one case.
+            place: the case's place among `cases()`, from 0; not needed if there is only one case.
 
         Raises:
-            UserError: the result is of something else, or the case failed, or there are several.
+            UserError: there is no profile, the case failed, or there are several cases.
         """
         from microbench.analysis.profile import profile_of
 
@@ -63,15 +63,15 @@ class Result(results.Result):
         return found
 
     def published(self, name: str) -> pd.DataFrame:
-        """The figures of a published table beside those measured: a row a case, quantity and machine.
+        """Return published figures with the measured ones: one row per case, quantity and machine.
 
         Its columns are model, batch_size, variant (as the table calls it), case_id, status, quantity,
-        measured, measured_ratio, and device, software, published, published_ratio, which are missing where
-        nothing was published. Figures are in seconds, in 1/s or in bytes; ratios are over the table's
+        measured, measured_ratio, and device, software, published, published_ratio, which are missing if
+        nothing was published. Figures are in seconds, in 1/s or in bytes; ratios are relative to the table's
         baseline on the same machine.
 
         Args:
-            name: the table, such as `poros`; all there are: `microbench/reference/`.
+            name: the table, such as `poros`; all are in `microbench/reference/`.
 
         Raises:
             UserError: there is no such table.
@@ -85,27 +85,27 @@ class Result(results.Result):
 
 
 Measured = results.Result | Path | str | Iterable[Path | str]
-"""A result, or where it lies: a run's folder or its file of records, or several of these."""
+"""A result, or its place: a run's folder, its file of records, or several of these."""
 
 
 def new_run_id() -> str:
-    """When the run starts, in UTC, and eight random digits: no two runs share a folder."""
+    """Return the run's start in UTC and eight random digits, so that no two runs share a folder."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def load(paths: Iterable[Path | str] | Path | str) -> Result:
-    """The result in one or several record files or run folders, concatenated.
+    """Load one or several record files or run folders, concatenated.
 
-    A record that is there several times, as in the same file given twice, counts once.
+    A record that occurs several times, as in the same file given twice, counts once.
 
     Raises:
-        UserError: a file cannot be read, or holds something else than records.
+        UserError: a file cannot be read, or contains something other than records.
     """
     return Result(**vars(results.load(paths)))
 
 
 def run(*, folder: str | Path | None = None, **options: Any) -> Result:
-    """Measure one case and return its result, which is on disk too.
+    """Measure one case and return its result, which is also written to disk.
 
         microbench.run(model="resnet18", mode="infer", batch_size=1).median("inference")
         microbench.run(model="layer", mode="train", measure={"rel_ci": 0.02},
@@ -113,11 +113,11 @@ def run(*, folder: str | Path | None = None, **options: Any) -> Result:
 
     Args:
         folder: where `records.jsonl` is written; by default `outputs/<run_id>`.
-        options: the options of the command line; one inside a group by its dotted key, or as a dictionary.
+        options: the options of the command line; one in a group by its dotted key, or as a dictionary.
 
     Raises:
-        UserError: the options describe no case, or the device cannot be used here. A case that fails raises
-            nothing: `result.ok` is False, and its record says why.
+        UserError: the options describe no case, or the device cannot be used here. A case that fails does
+            not raise: `result.ok` is False, and its record says why.
     """
     return _measure(options, folder, sweep=False)
 
@@ -141,7 +141,7 @@ def compare(
     margin: float = MARGIN,
     phase: str | Sequence[str] | None = None,
 ) -> Comparison:
-    """Compare two results, or with `by` the cases of one; printed, the comparison is its table.
+    """Compare two results, or with `by`, the cases of one; printed, the comparison is its table.
 
         print(microbench.compare("outputs/before", "outputs/after"))
         microbench.compare(result, by="engine", baseline="eager").to_frame()
@@ -149,17 +149,18 @@ def compare(
 
     Args:
         a: the baseline: a result, a run's folder or its file of records, or several of these.
-        b: what is compared with it.
-        by: the option to compare by within `a`: an axis such as `engine`, or a dotted key. With `b`, what of
-            the work differs between the two, such as `batch_size`; how the work is done may differ anyway.
-        baseline: the value of it that the others are compared with; by default the first of the run.
-        margin: the share by which a ratio may be off 1 and still count as the same.
+        b: the result to compare with it.
+        by: the option to compare by within `a`: an axis such as `engine`, or a dotted key. With `b`, an
+            option of the work that may differ between the two, such as `batch_size`; configurations may
+            differ anyway.
+        baseline: the value of `by` that the others are compared with; by default the first of the run.
+        margin: the share by which a ratio may differ from 1 and still count as the same.
         phase: the phases to compare, as a list or separated by commas, or `all`; by default total and
             inference.
 
     Raises:
-        NothingToCompareError: no case pairs with another, or none that do were measured.
-        UserError: a file cannot be read, or an argument has a value that is not possible.
+        NothingToCompareError: no cases form a pair, or none of the pairs were measured.
+        UserError: a file cannot be read, or an argument's value is not allowed.
     """
     from microbench.analysis import compare as comparing
     from microbench.tables.compare import Comparison
@@ -184,33 +185,33 @@ def stat(
     functions: bool = True,
     energy: Mapping[str, float] | None = None,
 ) -> ProfileTable:
-    """Where a module's arithmetic, memory and time go, call by call; printed, it is a table.
+    """Profile a module's arithmetic, memory and time, call by call; printed, the profile is a table.
 
         print(microbench.stat(resnet50(), input_shape=(3, 224, 224)))
         microbench.stat(model, inputs=(ids, mask), timing=True, view="types").to_frame()
 
-    The module runs in this process, a dry run alone unless `timing` or `memory` is asked for, and is left as
+    The module runs in this process (as a dry run unless `timing` or `memory` is true) and is left as
     it was: attributes, parameters, gradients, buffers, hooks, train or eval state.
 
     Args:
-        model: any module; a compiled one has no layers to see.
-        inputs: what to call it with: a tuple of arguments, a dictionary of keyword arguments, or one
-            argument.
-        input_shape: instead, the sizes of a standard normal input without its batch, or a list of several.
+        model: any module; a compiled one does not show its layers.
+        inputs: its arguments: a tuple, a dictionary of keyword arguments, or a single argument.
+        input_shape: instead of `inputs`, the shape of a standard normal input without its batch, or a list of
+            shapes.
         batch_size: items in that batch; by default 1.
-        device: where to; by default where the module is, or where its inputs are if it has no parameters.
-            Elsewhere, a copy of it is profiled, with inputs that are there.
-        timing: time every call too.
-        memory: follow the memory that calls allocate too.
-        training: the forward pass of a training step instead of inference, and the backward pass's FLOP.
+        device: where to run; by default on the module's device, or if it has no parameters, on its inputs'.
+            On another device, a copy of it is profiled.
+        timing: also time every call.
+        memory: also track the memory that calls allocate.
+        training: profile a training step's forward pass instead of inference, and count the backward FLOPs.
         view: calls (in order), leaves (by module), tree, types or root.
-        columns: the columns to print, see docs/profile.md; `~name` leaves one of the usual ones out.
-        depth: how deep the tree goes.
-        functions: show torch's operators outside the leaf modules too.
-        energy: what its estimate assumes: multiply, on_chip and dram in pJ, hit_rate.
+        columns: the columns to print, see docs/profile.md; `~name` hides a default one.
+        depth: the depth of the tree.
+        functions: also show torch's operators outside the leaf modules.
+        energy: the assumptions of the energy estimate: multiply, on_chip and dram in pJ, hit_rate.
 
     Raises:
-        UserError: what cannot be profiled, or fails on these inputs, and where.
+        UserError: the module cannot be profiled, or fails on these inputs; says where.
     """
     from microbench.profile import stat as profiling
     from microbench.tables.profile import ProfileTable
@@ -224,10 +225,10 @@ def stat(
 
 
 def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool) -> dict[str, Any]:
-    """How a profile is shown, as `ProfileTable` takes it.
+    """Check the display options of a profile, and return them as `ProfileTable` takes them.
 
     Raises:
-        UserError: there is no such view, column or constant, or it is not possible.
+        UserError: there is no such view, column or constant, or its value is not allowed.
     """
     from microbench.analysis.columns import available, check, names_of
     from microbench.config import OPTIONS, PROFILE, EnergyConfig

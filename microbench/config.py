@@ -1,6 +1,6 @@
-"""The options of a case, each declared once, and which of them do not go together.
+"""The options of a case, each declared once, and which of them exclude each other.
 
-Types and keys are checked where the configuration is composed; values, by what is declared here.
+Types and keys are checked when the configuration is composed; values, against the declarations here.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from microbench.schema import (
     options_of,
 )
 
-MISSING = "???"  # how OmegaConf spells a value that must be given
+MISSING = "???"  # OmegaConf's mark for a value that must be given
 
 LAYOUTS = {"contiguous": "", "channels_last": "", "mkldnn": "oneDNN's blocked layout"}
-ALLOCATORS = {"system": "", "tuned": "glibc keeps what is freed", "jemalloc": "", "tcmalloc": ""}
+ALLOCATORS = {"system": "", "tuned": "glibc keeps freed memory", "jemalloc": "", "tcmalloc": ""}
 AFFINITIES = ("none", "compact")
 LEVELS = ("disabled", "basic", "extended", "layout", "all")
 VIEWS = {"calls": "in order", "leaves": "by module", "tree": "", "types": "", "root": ""}
 
 PROFILE = "profile"
-MARGIN = 0.01  # the share by which a ratio of times may be off 1 and still count as the same
+MARGIN = 0.01  # the share by which a ratio of times may differ from 1 and still count as the same
 
 OF_PROFILE = {"mode.name": (PROFILE,)}
 OF_TORCHSCRIPT = {"engine.name": ("torchscript", "libtorch")}
@@ -69,10 +69,10 @@ class ModelConfig:
 
     source: str = work(MISSING, "the module of `workloads/` that builds it", ANY)
     name: str = work(
-        "", "what tables call it; with model=layer, the class's own name", ANY, axis="model", is_titled=True
+        "", "its name in tables; with model=layer, the class's own name", ANY, axis="model", is_titled=True
     )
     cls: str | None = work(
-        None, "of a layer, the dotted name of an `nn.Module` or of a function of tensors", ANY
+        None, "for a layer, the dotted name of an `nn.Module` or of a function of tensors", ANY
     )
     args: list[Any] = work(list, "positional arguments of the constructor", ANY)
     kwargs: dict[str, Any] = work(
@@ -87,23 +87,23 @@ class ModelConfig:
         after="batch_size",
         joined="x",
     )
-    input_count: int = work(1, "how many inputs the call takes, all of `input_shape`", at_least=1)
+    input_count: int = work(1, "number of inputs of a call, all of `input_shape`", at_least=1)
     input_shared: bool = work(False, "give one tensor as all inputs (self-attention), instead of one each")
     input_dtype: str = work(
         "float32", "a floating-point type, or an integer type for indices drawn from [0, `input_high`)", ANY
     )
-    input_high: int | None = work(None, "exclusive upper bound of index inputs, which need it", at_least=1)
+    input_high: int | None = work(None, "exclusive upper bound of index inputs, which require it", at_least=1)
     input_grad: bool | None = work(
         None,
         "the input requires a gradient in training (never one of indices)",
         ANY,
-        null="true where the layer has no parameters that do",
+        null="true if no parameter of the layer does",
     )
     num_classes: int = work(1000, "width of a classifier's output", at_least=1)
     aux_weight: float = work(0.0, "weight of each auxiliary classifier's loss in the training loss", ANY)
     part: str | None = work(
         None,
-        "a submodule's dotted name, with `:1` behind it for its second call",
+        "a submodule's dotted name, followed by `:1` for its second call",
         ANY,
         null="the whole model",
         axis="part",
@@ -128,7 +128,7 @@ class ModeConfig:
 
     name: str = work(
         MISSING,
-        "the module of `modes/`, or `layers`: a case for each layer of the model",
+        "the module of `modes/`, or `layers`: one case per layer of the model",
         ANY,
         axis="mode",
         is_titled=True,
@@ -137,7 +137,7 @@ class ModeConfig:
         "train", "measure each layer in this mode", ("train", "infer"), of={"mode.name": ("layers",)}
     )
     training: bool = work(
-        False, "a training step's forward pass, and the backward pass's arithmetic", of=OF_PROFILE
+        False, "profile a training step's forward pass, and count the backward pass's FLOPs", of=OF_PROFILE
     )
 
 
@@ -157,34 +157,34 @@ class EngineConfig:
     )
     freezing: bool = configuration(False, "make parameters constants", of=OF_INDUCTOR)
     dynamic: bool | None = configuration(
-        None, "for any batch size", ANY, null="as torch decides", of=OF_COMPILE
+        None, "compile for any batch size", ANY, null="torch's own choice", of=OF_COMPILE
     )
     cpp_wrapper: bool = configuration(False, "call the kernels from C++", of=OF_COMPILE)
     cache: str = configuration(
         "warm",
         "the compiler's caches",
-        {"warm": "keep what was compiled before", "cold": "compile it again"},
+        {"warm": "reuse compiled code", "cold": "compile again"},
         of=OF_INDUCTOR,
     )
-    level: str = configuration("all", "how far the graph is optimized", LEVELS, of=OF_ONNXRUNTIME)
-    copies: bool = configuration(False, "time the copies of inputs and outputs too", of=OF_ONNXRUNTIME)
+    level: str = configuration("all", "level of the graph's optimization", LEVELS, of=OF_ONNXRUNTIME)
+    copies: bool = configuration(False, "include copies of inputs and outputs in the time", of=OF_ONNXRUNTIME)
 
 
 @dataclass
 class PrecisionConfig:
     """In which number format."""
 
-    name: str = configuration(MISSING, "what tables call it", ANY, axis="precision")
+    name: str = configuration(MISSING, "its name in tables", ANY, axis="precision")
     cast: str | None = configuration(None, "type that parameters and inputs are cast to", ANY, null="none")
     autocast: str | None = configuration(None, "type that torch.autocast computes in", ANY, null="none")
     tolerance: float = configuration(
         1e-4,
-        "how far an output may be off eager fp32's, of the largest output, to be the same answer",
+        "largest error of an output against eager fp32's, relative to the largest output",
         above=0,
         unit="share",
     )
     gradient_tolerance: float = configuration(
-        1e-3, "how far the gradients of one step may be off, of their norm", above=0, unit="share"
+        1e-3, "largest error of one step's gradients, relative to their norm", above=0, unit="share"
     )
 
 
@@ -192,7 +192,7 @@ class PrecisionConfig:
 class OptimizerConfig:
     """How the update phase updates."""
 
-    name: str = work(MISSING, "what tables call it", ANY, axis="optimizer")
+    name: str = work(MISSING, "its name in tables", ANY, axis="optimizer")
     cls: str = work(MISSING, "a class of `torch.optim`", ANY)
     lr: float = work(MISSING, "learning rate", at_least=0)
     kwargs: dict[str, Any] = work(dict, "other arguments of the class", ANY)
@@ -209,7 +209,11 @@ class MeasureConfig:
         scope=Scope.CASE,
     )
     rel_ci: float = timed(
-        0.02, "stop a round once its median's 95 % interval is within ± this", above=0, below=1, unit="share"
+        0.02,
+        "stop a round once its median's 95 % CI is within ± this",
+        above=0,
+        below=1,
+        unit="share",
     )
     min_time: float = timed(0.5, "shortest time spent sampling", at_least=0, unit="seconds")
     max_time: float = timed(
@@ -220,7 +224,10 @@ class MeasureConfig:
     )
     max_samples: int = timed(10_000, "most samples", at_least=1)
     min_sample: float = timed(
-        100e-6, "shortest sample of inference, which repeats shorter calls", at_least=0, unit="seconds"
+        100e-6,
+        "shortest sample of inference; shorter calls are repeated within a sample",
+        at_least=0,
+        unit="seconds",
     )
     max_warmup: float = timed(5.0, "longest warm-up", at_least=0, unit="seconds")
     cold_cache: bool = configuration(
@@ -230,27 +237,26 @@ class MeasureConfig:
 
 @dataclass
 class ExperimentConfig:
-    """What a preset adds to the options of its cases."""
+    """The options that describe a preset."""
 
     name: str | None = of_the_run(None, "the preset's name", ANY, null="no preset")
-    reference: str | None = of_the_run(
-        None, "published table to show beside what was measured", ANY, null="none"
-    )
+    reference: str | None = of_the_run(None, "published table to compare the results with", ANY, null="none")
     ways: list[list[str]] = of_the_run(
         list,
-        "configurations that are no product of axes, as a list of overrides each; a sweep is the product of "
+        "configurations that are not a product of axes, each a list of overrides; a sweep is the product of "
         "its axes with these",
         ANY,
     )
     search: bool = of_the_run(
-        False, "look for the fastest: drop losers early, and give more rounds to the leaders"
+        False,
+        "search for the fastest configuration: drop slow ones early, and give more rounds to the leaders",
     )
-    budget: float = of_the_run(300.0, "time a search may take", above=0, unit="seconds")
+    budget: float = of_the_run(300.0, "time limit of a search", above=0, unit="seconds")
 
 
 @dataclass
 class EnergyConfig:
-    """What a profile's estimate of energy takes operations to cost; sources: docs/profile.md."""
+    """The energy per operation that a profile's estimate assumes; sources: docs/profile.md."""
 
     multiply: float | None = measuring(
         None,
@@ -267,7 +273,7 @@ class EnergyConfig:
         640.0, "energy of an access to 32 bits in memory", at_least=0, unit="pJ", of=OF_PROFILE
     )
     hit_rate: float = measuring(
-        0.8, "accesses to memory that a cache answers", at_least=0, at_most=1, unit="share", of=OF_PROFILE
+        0.8, "memory accesses that hit a cache", at_least=0, at_most=1, unit="share", of=OF_PROFILE
     )
 
 
@@ -280,19 +286,19 @@ class Config:
     device: DeviceConfig = group(DeviceConfig, "where")
     engine: EngineConfig = group(EngineConfig, "how it is executed")
     precision: PrecisionConfig = group(PrecisionConfig, "in which number format", in_files=True)
-    optimizer: OptimizerConfig = group(OptimizerConfig, "what the update phase does", in_files=True)
+    optimizer: OptimizerConfig = group(OptimizerConfig, "how the update phase updates", in_files=True)
     measure: MeasureConfig = group(MeasureConfig, "how precisely")
     layout: str = configuration("contiguous", "how tensors lie in memory", LAYOUTS, axis="layout")
     cache_weights: bool = configuration(
         True,
-        "repack weights once, and not in each call",
+        "repack weights once instead of in each call",
         axis="cache_weights",
         of={"layout": ("mkldnn",)},
     )
-    batch_size: int = work(8, "items in a batch", at_least=1, axis="batch_size", is_titled=True)
+    batch_size: int = work(8, "items per batch", at_least=1, axis="batch_size", is_titled=True)
     threads: int | None = configuration(
         None,
-        "threads of an operation",
+        "threads per operation",
         at_least=1,
         null="the physical cores this process may use",
         axis="threads",
@@ -301,7 +307,7 @@ class Config:
     )
     interop_threads: int | None = configuration(
         None,
-        "threads that run operations side by side",
+        "threads that run operations concurrently",
         at_least=1,
         null="torch's default",
         axis="interop_threads",
@@ -315,11 +321,11 @@ class Config:
     allocator: str = configuration("system", "allocator of host memory", ALLOCATORS, axis="allocator")
     env_set: dict[str, str] = configuration(
         dict,
-        "environment variables of the process that measures, such as env_set.OMP_PROC_BIND=true",
+        "environment variables of the measuring process, such as env_set.OMP_PROC_BIND=true",
         Rule(_are_variables, "names of environment variables with their values"),
     )
     flush_denormal: bool = configuration(False, "treat denormal numbers as zero", axis="flush_denormal")
-    seed: int = work(0, "what weights and inputs are drawn from", at_least=0, axis="seed")
+    seed: int = work(0, "seed of the random weights and inputs", at_least=0, axis="seed")
     isolation: str = timed(
         "fork",
         "where a round runs",
@@ -331,25 +337,25 @@ class Config:
         axis="isolation",
     )
     verify: bool = measuring(
-        True, "check that the answer is eager fp32's; one that is not counts for nothing", axis="verify"
+        True, "check the answer against eager fp32's; the times of a wrong answer do not count", axis="verify"
     )
     tolerance: float | None = measuring(
         None,
-        "how far the answer may be off",
+        "largest error of the answer",
         above=0,
         unit="share",
-        null="what the precision's own rounding explains",
+        null="what the precision's rounding explains",
     )
     timeout: float | None = measuring(
-        1800.0, "time a round may take in all", above=0, unit="seconds", null="no limit", scope=Scope.CASE
+        1800.0, "time limit of a round", above=0, unit="seconds", null="no limit", scope=Scope.CASE
     )
     schedule: str = of_the_run(
         "interleaved",
         "order of the rounds",
-        {"interleaved": "those of all cases in turn", "sequential": "case by case"},
+        {"interleaved": "all cases in turn", "sequential": "case by case"},
     )
     schedule_seed: int | None = of_the_run(
-        None, "what that order is drawn from", at_least=0, null="one that is drawn anew, and recorded"
+        None, "seed of that order", at_least=0, null="a new one, which is recorded"
     )
     resume: str | None = of_the_run(
         None,
@@ -357,30 +363,34 @@ class Config:
         FOLDER,
         null="a new run",
     )
-    experiment: ExperimentConfig = group(ExperimentConfig, "what a preset adds", in_files=True)
-    view: str = presentation("calls", "how calls are summed up", VIEWS, of=OF_PROFILE)
+    experiment: ExperimentConfig = group(ExperimentConfig, "the preset's own options", in_files=True)
+    view: str = presentation("calls", "how calls are grouped", VIEWS, of=OF_PROFILE)
     columns: list[str] = presentation(
         list,
-        "columns to show, such as [name,type,flops,lat]; [~mem_r] leaves one out; [all]",
+        "columns to show, such as [name,type,flops,lat]; [~mem_r] hides one; [all] shows all",
         ANY,
         of=OF_PROFILE,
     )
     depth: int | None = presentation(
         None,
-        "how deep the tree is shown",
+        "depth of the tree",
         at_least=0,
         null="the whole tree",
         of={**OF_PROFILE, "view": ("tree",)},
     )
-    functions: bool = presentation(True, "show torch's operators outside the leaf modules too", of=OF_PROFILE)
+    functions: bool = presentation(
+        True, "also show torch's operators outside the leaf modules", of=OF_PROFILE
+    )
     timing: bool = work(
-        True, "time the calls; false for a dry run, in seconds and without memory for weights", of=OF_PROFILE
+        True,
+        "time the calls; false for a dry run, which takes seconds and no memory for weights",
+        of=OF_PROFILE,
     )
-    memory: bool = work(True, "follow the memory that calls allocate", of=OF_PROFILE)
+    memory: bool = work(True, "track the memory that calls allocate", of=OF_PROFILE)
     trace: bool = measuring(
-        False, "write a trace too, to open in Perfetto or chrome://tracing", of=OF_PROFILE
+        False, "also write a trace, to open in Perfetto or chrome://tracing", of=OF_PROFILE
     )
-    energy: EnergyConfig = group(EnergyConfig, "what a profile's estimate of energy assumes")
+    energy: EnergyConfig = group(EnergyConfig, "assumptions of a profile's energy estimate")
 
 
 OPTIONS = options_of(Config)
@@ -390,7 +400,7 @@ AXES = axes_in(Config)
 """The options that are axes of a record, by the axis' name."""
 
 PLAIN = {"engine": "eager", "precision": "fp32", "layout": "contiguous", "cache_weights": True}
-"""How plain eager is run: what answers are checked against, and what a search compares with."""
+"""The configuration of plain eager, which answers are checked against and a search compares with."""
 
 
 def plain(config: Config) -> Config:
@@ -407,7 +417,7 @@ def plain(config: Config) -> Config:
 
 @cache
 def option_at(name: str) -> Option:
-    """The option that is called so: by its axis, its key, or a key within its dictionary."""
+    """Return the option of that name: its axis, its key, or a key within its dictionary."""
     if name in AXES:
         return AXES[name]
     while name not in OPTIONS:
@@ -418,7 +428,7 @@ def option_at(name: str) -> Option:
 
 
 def validate(config: Config) -> None:
-    """Refuse what no run could use.
+    """Reject values that no run could use.
 
     Raises:
         UserError: the first such value, and what is allowed instead.

@@ -1,4 +1,4 @@
-"""The distribution: its name, its version, where its configuration files lie, and how to install an extra."""
+"""The distribution: its name, version and configuration files, and how to install an extra."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 NAME = "torch-microbench"
-"""The distribution's name: an unrelated one has the name of the module."""
+"""The distribution's name; an unrelated one has the module's name."""
 
 VERSION = "0.1.0"
 
@@ -14,11 +14,11 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 _SHIPPED = Path(__file__).with_name("conf")
 CONF = _SHIPPED if (_SHIPPED / "config.yaml").exists() else CHECKOUT / "conf"
-"""The folder of the YAML files that Hydra composes a configuration from: a wheel ships it in the package."""
+"""The folder of the YAML files that Hydra composes configurations from; a wheel has it in the package."""
 
 
 def install_line(extra: str) -> str:
-    """The command that installs an extra, from where this package came: a checkout, a URL, or an index."""
+    """Return the command that installs an extra from this package's origin: a checkout, URL or index."""
     if (CHECKOUT / "pyproject.toml").exists():
         where = "." if Path.cwd().resolve() == CHECKOUT else CHECKOUT
         return f"pip install -e {shlex.quote(f'{where}[{extra}]')}"
@@ -28,9 +28,9 @@ def install_line(extra: str) -> str:
 
 
 def _url() -> str | None:
-    """Where the distribution was installed from; None for an index (PEP 610, `direct_url.json`)."""
+    """Return the distribution's origin; None for an index (PEP 610, `direct_url.json`)."""
     import json
-    from importlib import metadata  # takes longer than all else that prints a version
+    from importlib import metadata  # takes longer than everything else that printing a version needs
 
     try:
         text = metadata.distribution(NAME).read_text("direct_url.json")

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and the nearest right spelling for a wrong one."""
+"""Errors that a user can correct, and the nearest spellings of an unknown name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """What the command ends with; one that a signal ended, with 128 and the signal's number."""
+    """The command's exit codes; if a signal ended it, the code is 128 plus the signal's number."""
 
     OK = 0
     FAILED = 1
@@ -20,23 +20,23 @@ class ExitCode(IntEnum):
 
 
 class UserError(Exception):
-    """A mistake its user can mend: shown as one line, without a traceback.
+    """A mistake that the user can correct: shown as one line, without a traceback.
 
     Attributes:
-        exit_code: what the command ends with.
+        exit_code: the command's exit code.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.USAGE
 
 
 class StoppedError(UserError):
-    """What stops a command although it was understood, such as a disk that is full."""
+    """A failure of a valid command, such as a full disk."""
 
     exit_code = ExitCode.FAILED
 
 
 class NothingToCompareError(UserError):
-    """Records in which no case can be compared with another."""
+    """The records have no cases to compare."""
 
     exit_code = ExitCode.NOTHING_TO_COMPARE
 
@@ -46,12 +46,12 @@ class SkippedError(Exception):
 
 
 class FailedAt(Exception):  # noqa: N818 - it goes with the error that it explains
-    """The cause of an error that a layer of a model raised: which, and on what.
+    """The cause of an error within a model: the layer, and its input.
 
     Attributes:
         name: the layer's dotted name; empty for the model itself.
         type: its class, such as `Conv2d`.
-        given: what it was given, such as `on input (1, 3, 224, 224)`.
+        given: its input, such as `on input (1, 3, 224, 224)`.
     """
 
     def __init__(self, name: str, type: str, given: str) -> None:  # noqa: A002 - as records call it
@@ -63,10 +63,10 @@ class FailedAt(Exception):  # noqa: N818 - it goes with the error that it explai
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
-    """The names in `known` most like `word`, best first; at most `most`, none below `cutoff` (0 to 1).
+    """Return the names in `known` most similar to `word`, best first: at most `most`, none below `cutoff`.
 
-    Likeness is difflib's ratio. Among equals, the name that shares more letters wins whatever their
-    order, so that swapped letters ("vgg61") find the name that was meant ("vgg16") first.
+    Similarity is difflib's ratio, from 0 to 1. Among equals, the name that shares more letters in any
+    order wins, so that swapped letters ("vgg61") find the intended name ("vgg16") first.
     """
 
     def likeness(name: str) -> tuple[float, int]:
@@ -102,7 +102,7 @@ VALUES = {
     "precision=int8": "quantized quantize qint8 quint8 uint8 i8",
     "precision=tf32": "tensorfloat32 tensorfloat_32",
 }
-"""By a setting, in small letters, what else its value is called elsewhere."""
+"""For each value of an option, in lower case, its names in other tools."""
 
 KEYS = {
     "affinity": "pinning cpu_affinity",
@@ -124,7 +124,7 @@ KEYS = {
     "precision": "dtype data_type torch_dtype",
     "threads": "num_threads nthreads n_threads omp_num_threads intra_op_threads intra_op_num_threads",
 }
-"""By an option, what else it is called elsewhere."""
+"""For each option, its names in other tools."""
 
 _VALUE_MEANT = {word: setting for setting, words in VALUES.items() for word in words.split()}
 _KEY_MEANT = {word: key for key, words in KEYS.items() for word in words.split()}
@@ -132,14 +132,14 @@ _TAKEN_FOR = {"command", "model", *(setting.partition("=")[0] for setting in VAL
 
 
 def synonyms(word: str, kind: str = "", known: Iterable[str] = ()) -> list[str]:
-    """The setting that a name from elsewhere means, whatever option it was given to.
+    """Return the setting that another tool's name means, whatever option it was given to.
 
-    For an option without a `kind` that is the option, or the setting that it would switch on.
+    Without a `kind`, that is an option, or the setting that the name would switch on.
 
     Args:
         word: the name.
-        kind: what it was given to.
-        known: what that can be.
+        kind: the option that it was given to.
+        known: that option's values.
     """
     plain = word.lower().removeprefix("torch.").replace("-", "_")
     if not kind:
@@ -150,9 +150,9 @@ def synonyms(word: str, kind: str = "", known: Iterable[str] = ()) -> list[str]:
 
 
 def unknown(kind: str, word: str, known: Iterable[str], see: str = "") -> UserError:
-    """The error for a name nobody knows: what was wrong, the nearest right spellings, what is allowed.
+    """Return the error for an unknown name, with the nearest spellings and the allowed names.
 
-    `see` names the command that lists all names, for lists too long for one line.
+    `see` is the command that lists all names, if there are too many for one line.
     """
     names = sorted(known)
     text = f"Unknown {kind} {word!r}."
@@ -170,10 +170,10 @@ INTERPRETED = "The following operation failed in the TorchScript interpreter."
 
 
 def first_line(text: object) -> str:
-    """The first line of a message that has something on it, for reports of one line.
+    """Return the first non-empty line of a message, for one-line reports.
 
-    TorchScript says on the last one what failed, below where, unless it lost that. OpenVINO begins with the
-    places in its sources that an error came through.
+    TorchScript says what failed on its last line, below the place, unless it lost that. OpenVINO begins with
+    places in its own sources.
     """
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     first, *rest = [line for line in lines if not PLACE.match(line)] or lines or ["no message"]

@@ -1,4 +1,4 @@
-"""What is typed: values in the grammar of Hydra's overrides, and words as a shell reads them."""
+"""Quoting: values in the grammar of Hydra's overrides, and words for a shell."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any
 
 PLAIN_NAME = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_][\w.]*", re.ASCII | re.IGNORECASE)
 PLAIN_PATH = re.compile(r"(?!(true|false|null|nan|inf)$|\.\d)[A-Za-z_./][\w./:-]*", re.ASCII | re.IGNORECASE)
-"""What Hydra takes for the text that it is, as the whole value of an option."""
+"""Text that Hydra reads literally as the whole value of an option."""
 
 
 def command(*words: str) -> str:
-    """A command with its arguments as a shell reads it."""
+    """Return a command with its arguments quoted for a shell."""
     return shlex.join(words)
 
 
 def option(key: str, text: str | Path) -> str:
-    """The option that sets a key to a text, to the letter: no `${…}` in it is filled in."""
+    """Return the override that sets a key to a literal text, in which no `${…}` is interpolated."""
     value = literal(str(text))
     return f"{key}={value if PLAIN_PATH.fullmatch(value) else as_override(value)}"
 
 
 def literal(text: str) -> str:
-    """A text as OmegaConf takes it to the letter, though there may be a `${` in it."""
+    """Escape a text so that OmegaConf reads it literally even if it contains `${`."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 def choice(key: str, values: Iterable[Any]) -> str:
-    """The option that sweeps over values; of one value, the option that sets it."""
+    """Return the override that sweeps over values; for one value, the override that sets it."""
     return f"{key}={','.join(map(as_override, values))}"
 
 
 def as_override(value: Any) -> str:
-    """A Python value in the grammar of Hydra's overrides; a text is quoted unless it is plainly a name."""
+    """Return a Python value in the grammar of Hydra's overrides; a text is quoted unless it is a name."""
     if value is None:
         return "null"
     if isinstance(value, bool):

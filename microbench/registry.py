@@ -1,4 +1,4 @@
-"""Find an option's code and its YAML file by name: our own, and what other installed packages bring.
+"""Find an option's code and its YAML file by name: our own, and those of other installed packages.
 
 Our own code is the module of that name in the option's room; that of another package is named by an entry
 point of the group `microbench.<room>`. Entry points of the group `microbench.conf` name packages that hold
@@ -27,7 +27,7 @@ SHARED = (
     "optimizer",
     "parts",
     "workload",
-)  # no options themselves, but what several of them share
+)  # not options themselves, but shared by several
 
 
 def names(room: str) -> list[str]:
@@ -39,8 +39,8 @@ def find(room: str, name: str) -> ModuleType:
     """Import the module of an option.
 
     Raises:
-        UserError: there is none, and the nearest names; or there are several; or it is another package's and
-            cannot be imported.
+        UserError: there is none (with the nearest names), there are several, or another package's cannot be
+            imported.
     """
     kind, is_ours = room.removesuffix("s"), name in _own(room)
     entries = _others(room).get(name, [])
@@ -62,7 +62,7 @@ def find(room: str, name: str) -> ModuleType:
 
 
 def module_of(room: str, name: str) -> str:
-    """Return the dotted name of an option's module, which is one of ours where no package has the option."""
+    """Return the dotted name of an option's module; our own if no package has the option."""
     entries = () if name in _own(room) else _others(room).get(name, ())
     return entries[0].value if entries else f"microbench.{room}.{name}"
 
@@ -72,7 +72,7 @@ def files(group: str) -> dict[str, Path]:
     """Return the YAML files of a group of options, by name.
 
     Raises:
-        UserError: two packages have one of the same name, or one has no such folder.
+        UserError: two packages have a file of the same name, or one has no such folder.
     """
     found = {path.stem: path for path in (CONF / group).glob("*.yaml")}
     for entry in _entry_points("conf"):
@@ -106,8 +106,7 @@ def _others(room: str) -> dict[str, list[EntryPoint]]:
 def _entry_points(group: str) -> tuple[EntryPoint, ...]:
     """Return the entry points of other packages of a group `microbench.<group>`.
 
-    Whether there are any is seen from their files, in a tenth of the time that it takes to import what reads
-    them.
+    Their files show whether there are any, in a tenth of the time that importing their reader takes.
     """
     files = (file for place in sys.path for file in Path(place).glob("*-info/entry_points.txt"))
     if not any(b"[microbench." in file.read_bytes() for file in files):
@@ -118,7 +117,7 @@ def _entry_points(group: str) -> tuple[EntryPoint, ...]:
 
 
 def _folder(entry: EntryPoint) -> Path:
-    """Return the folder of a package, which is not imported: what imports torch may lie in its parents."""
+    """Return a package's folder without importing it, because its parents may import torch."""
     top, *rest = entry.value.split(".")
     spec = find_spec(top)
     places = [Path(place, *rest) for place in (spec and spec.submodule_search_locations) or ()]

@@ -1,7 +1,7 @@
-"""Options declared once, beside the fields of dataclasses, and all that follows from the declarations.
+"""Options declared once, with the fields of dataclasses, and everything derived from the declarations.
 
-Help, checks, what identifies a case, what is ranked and which columns a record has are derived here. Nothing
-here knows which options there are.
+Help, checks, what identifies a case, what is ranked and a record's columns are derived here. Nothing here
+knows the individual options.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ TYPES: Mapping[Any, str] = {
     list: "a list, such as [3,224,224]",
     dict: "a dictionary, such as {stride: 2}",
 }
-"""What values of a type are called."""
+"""Names of the types of values."""
 
 
 class Role(Enum):
-    """What an option says something about."""
+    """What an option is about."""
 
     WORK = "work"
     """What is computed."""
     CONFIGURATION = "configuration"
-    """How it is run: cases that differ in these alone are alternatives, which are ranked."""
+    """How it is run: cases that differ only in these are alternatives, which are ranked."""
     MEASURING = "measuring"
     """How it is measured and checked."""
     PRESENTATION = "presentation"
-    """How it is shown: may change when a run is completed or shown again."""
+    """How it is shown; it may change when a run is completed or shown again."""
 
 
 class Scope(Enum):
-    """What a value holds for."""
+    """What a value applies to."""
 
     ROUND = "round"
     """What one round measures may depend on it."""
     CASE = "case"
     """All rounds of a case; none depends on it."""
     RUN = "run"
-    """All cases of a run, which cannot be swept over it."""
+    """All cases of a run; it cannot be swept over."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Which finite numbers are allowed."""
+    """Bounds of the allowed finite numbers."""
 
     at_least: float | None = None
     above: float | None = None
@@ -63,7 +63,7 @@ class Bounds:
     below: float | None = None
 
     def holds(self, number: float) -> bool:
-        """Say whether a number is within them."""
+        """Return whether a number is within them."""
         return (
             -math.inf < number < math.inf
             and (self.at_least is None or number >= self.at_least)
@@ -82,10 +82,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Rule:
-    """Which values are allowed, where neither names nor bounds say it.
+    """A rule for allowed values that neither names nor bounds describe.
 
     Attributes:
-        holds: whether a value is allowed.
+        holds: returns whether a value is allowed.
         text: what is allowed, such as `a list of sizes of at least 1`.
     """
 
@@ -94,7 +94,7 @@ class Rule:
 
 
 class Free(Enum):
-    """Values that the type alone restricts."""
+    """Values that only the type restricts."""
 
     ANY = auto()
     FOLDER = auto()
@@ -103,28 +103,28 @@ class Free(Enum):
 ANY, FOLDER = Free.ANY, Free.FOLDER
 
 Allowed = Mapping[str, str] | Bounds | Rule | Free
-"""Names, each with what it means or an empty text; bounds; a rule; or any value of the type."""
+"""Names, each with its meaning or an empty text; bounds; a rule; or any value of the type."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """What an option is.
+    """An option's declaration.
 
     Attributes:
-        help: what it says, in a phrase.
-        allowed: which values it may have.
-        role: what it says something about.
-        scope: what a value holds for.
-        unit: of a number: seconds, pJ, share, …
-        null: what null stands for.
-        of: by another option's key, the values of it that have this option; beside others, it must have its
-            default.
-        axis: the name of its column in records; empty where it has none.
-        after: the axis that its own comes behind, where that is not the order of the fields.
-        joined: what stands between the items of a list in that column.
-        is_timing: the times of samples depend on it, though it is no part of what is run.
-        is_resolved: its default depends on the machine, so that a case's command spells it out.
-        is_titled: every title shows its value.
+        help: its meaning, in a phrase.
+        allowed: its allowed values.
+        role: what it is about.
+        scope: what a value applies to.
+        unit: the unit of a number: seconds, pJ, share, …
+        null: the meaning of null.
+        of: for another option's key, the values of it that have this option; with other values, this option
+            must have its default.
+        axis: the name of its column in records; empty if it has none.
+        after: the axis that its own follows, if that is not the order of the fields.
+        joined: the separator between the items of a list in that column.
+        is_timing: whether the times of samples depend on it, though it is no part of what is run.
+        is_resolved: whether its default depends on the machine, so that a case's command includes it.
+        is_titled: whether every title shows its value.
         follows: the option that its default depends on.
         key: its dotted key.
         type: its type.
@@ -151,7 +151,7 @@ class Option:
 
     @property
     def name(self) -> str:
-        """What it is called on a command line: the name of a group's file is set by the group's own name."""
+        """Its name on a command line; the name of a group's file is set by the group's own name."""
         return self.key.removesuffix(".name")
 
     @property
@@ -166,12 +166,12 @@ class Option:
 
     @property
     def is_work(self) -> bool:
-        """Whether it is a part of what is run, and not of how that is measured or shown."""
+        """Whether it is part of what is run, not of how that is measured or shown."""
         return self.role in (Role.WORK, Role.CONFIGURATION)
 
     @property
     def owners(self) -> str:
-        """Which values of other options have it, such as `torchscript, libtorch`."""
+        """The values of other options that have it, such as `torchscript, libtorch`."""
         groups = {"engine.name", "mode.name"}
         return ", ".join(
             name if key in groups else f"{key}={name}" for key, names in self.of.items() for name in names
@@ -179,12 +179,12 @@ class Option:
 
     @property
     def subject(self) -> str:
-        """Whose it is, and what it says."""
+        """Its owners and its meaning."""
         return f"{self.owners}: {self.help}" if self.of else self.help
 
     @property
     def explained(self) -> str:
-        """The same, with which names it may have, in which unit it is, and what null stands for."""
+        """The same, with its allowed names, its unit, and the meaning of null."""
         text = self.subject
         if isinstance(self.allowed, Mapping):
             text += f": {self._names}"
@@ -194,7 +194,7 @@ class Option:
 
     @property
     def what_is_allowed(self) -> str:
-        """Which values it may have, such as `an integer of at least 1, or null for no limit`."""
+        """Its allowed values, such as `an integer of at least 1, or null for no limit`."""
         if isinstance(self.allowed, Mapping):
             text = self._names
         elif isinstance(self.allowed, Bounds):
@@ -212,15 +212,15 @@ class Option:
 
     @property
     def kind(self) -> str:
-        """What values of its type are called, such as `an integer`."""
+        """The name of its type, such as `an integer`."""
         kinds = (get_origin(self.type), self.type, *get_args(self.type))
         return next((TYPES[each] for each in kinds if each in TYPES), "a value")
 
     def check(self, value: Any) -> None:
-        """Refuse a value that is not allowed.
+        """Reject a value that is not allowed.
 
         Raises:
-            UserError: it is none, and what is allowed instead.
+            UserError: it is not allowed; says what is.
         """
         if isinstance(self.allowed, Free) or (value is None and self.takes_null):
             return
@@ -228,21 +228,21 @@ class Option:
             if not isinstance(value, str) or value not in self.allowed:
                 raise unknown(self.key, str(value), self.allowed)
             return
-        with suppress(TypeError, ValueError, RuntimeError):  # from Python, any object may come
+        with suppress(TypeError, ValueError, RuntimeError):  # from Python, any object may be passed
             is_of_type = not isinstance(value, bool) and (isinstance(value, int) or self.kind != TYPES[int])
             if is_of_type and self.allowed.holds(value):
                 return
         raise UserError(f"{self.key}={value} is not possible: give {self.what_is_allowed}.")
 
     def check_owner(self, value: Any, others: Mapping[str, Any]) -> None:
-        """Refuse a value where it would do nothing.
+        """Reject a value that would have no effect.
 
         Args:
             value: its value.
             others: by their keys, the values of the options in `of`.
 
         Raises:
-            UserError: no owner of the option is chosen, and which there are.
+            UserError: no owner of the option is selected; names the owners.
         """
         for key, names in self.of.items():
             if value != self.default and others[key] not in names:
@@ -270,14 +270,14 @@ def option(
 
     Args:
         default: its default; `list` or `dict` for an empty one.
-        help: what it says.
-        allowed: which values it may have: names, with or without what each means, a rule, or ANY; by default
-            a flag may be true or false.
-        role: what it says something about.
-        at_least: the smallest number it may be.
-        above: what the number must be above.
-        at_most: the largest number it may be.
-        below: what the number must be below.
+        help: its meaning, in a phrase.
+        allowed: its allowed values: names, with or without their meanings, a rule, or ANY; by default a flag
+            may be true or false.
+        role: what it is about.
+        at_least: inclusive lower bound of a number.
+        above: exclusive lower bound.
+        at_most: inclusive upper bound.
+        below: exclusive upper bound.
         more: other attributes of `Option`.
     """
     bounds = Bounds(at_least, above, at_most, below)
@@ -299,20 +299,20 @@ def group(schema: type, help: str, in_files: bool = False) -> Any:  # noqa: A002
     Args:
         schema: the dataclass that declares them.
         help: what they are about.
-        in_files: the group's YAML files set them, so that `--help` leaves them out.
+        in_files: whether the group's YAML files set them, so that `--help` leaves them out.
     """
     return field(default_factory=schema, metadata={"group": help, "in_files": in_files})
 
 
 @cache
 def groups_of(schema: type) -> Mapping[str, Mapping[str, Any]]:
-    """The groups of a schema by name, each with what its declaration says."""
+    """Return the groups of a schema by name, each with its declaration."""
     return {each.name: each.metadata for each in fields(schema) if "group" in each.metadata}
 
 
 @cache
 def options_of(schema: type) -> Mapping[str, Option]:
-    """Every option of a schema by its dotted key, in the order of the fields."""
+    """Return every option of a schema by its dotted key, in the order of the fields."""
     return {each.key: each for each in _walk(schema)}
 
 
@@ -330,13 +330,13 @@ def _walk(schema: type, prefix: str = "") -> Iterator[Option]:
 
 @cache
 def keys_of(schema: type) -> frozenset[str]:
-    """The dotted key of every option and every group of a schema."""
+    """Return the dotted key of every option and every group of a schema."""
     return frozenset((*options_of(schema), *groups_of(schema)))
 
 
 @cache
 def axes_in(schema: type) -> Mapping[str, Option]:
-    """The options that are axes of a record, by the axis' name, in the order of the columns."""
+    """Return the options that are axes of a record, by the axis' name, in the order of the columns."""
     declared = [each for each in options_of(schema).values() if each.axis]
     placed = [each for each in declared if not each.after]
     for each in declared:
@@ -346,7 +346,7 @@ def axes_in(schema: type) -> Mapping[str, Option]:
 
 
 def axes_of(config: Any) -> dict[str, Any]:
-    """The values of a configuration that are axes of its records, by the axis' name."""
+    """Return the values of a configuration that are axes of its records, by the axis' name."""
     return {
         axis: _column(value_of(config, each.key), each) for axis, each in axes_in(config.__class__).items()
     }
@@ -357,7 +357,7 @@ def _column(value: Any, declared: Option) -> Any:
 
 
 def value_of(config: Any, key: str) -> Any:
-    """The value at a dotted key, such as `measure.rel_ci`."""
+    """Return the value at a dotted key, such as `measure.rel_ci`."""
     value = config
     for part in key.split("."):
         value = getattr(value, part)
@@ -365,7 +365,7 @@ def value_of(config: Any, key: str) -> Any:
 
 
 def with_values(config: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of a configuration with other values, by their dotted keys."""
+    """Return a copy of a configuration with other values, by their dotted keys."""
     found = deepcopy(config)
     for key, value in values.items():
         group, _, name = key.rpartition(".")
@@ -374,15 +374,15 @@ def with_values(config: Any, values: Mapping[str, Any]) -> Any:
 
 
 def work_of(config: Any) -> dict[str, Any]:
-    """What of a configuration's work differs from the defaults, nested as the configuration is.
+    """Return the options of a configuration's work that differ from their defaults, nested.
 
-    Only what differs counts, so that a new option leaves the identity of old cases alone.
+    Only these count, so that a new option does not change the identity of old cases.
     """
     found: dict[str, Any] = {}
     for key, each in options_of(config.__class__).items():
         value = value_of(config, key)
         if each.is_work and value != each.default:
-            *path, name = key.removeprefix("measure.").split(".")  # which says how, and not what, is measured
+            *path, name = key.removeprefix("measure.").split(".")  # how, not what, is measured
             place = found
             for part in path:
                 place = place.setdefault(part, {})
@@ -391,10 +391,10 @@ def work_of(config: Any) -> dict[str, Any]:
 
 
 def check(config: Any) -> None:
-    """Refuse a value that its option does not allow, or that would do nothing beside the others.
+    """Reject a value that its option does not allow, or that has no effect with the other options.
 
     Raises:
-        UserError: the first such value, and what is allowed instead.
+        UserError: the first such value; says what is allowed.
     """
     declared = options_of(config.__class__)
     values = {key: value_of(config, key) for key in declared}
@@ -405,7 +405,7 @@ def check(config: Any) -> None:
 
 
 def _spelled(value: Any) -> str:
-    """A value as it is given on a command line."""
+    """Return a value as it is written on a command line."""
     if isinstance(value, list):
         return f"[{','.join(map(str, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,8 +1,8 @@
-"""Put the standard library before the working folder, before anything else is imported.
+"""Move the working folder behind the standard library before anything else is imported.
 
-`python -m` puts the working folder first: a user's `statistics.py` or `socket.py` would be imported in place
-of the module that was meant, by the command and by its workers. Behind everything else, what lies in that
-folder is still found. `sys.argv` begins with "-m" while Python locates the module, and imports this package.
+`python -m` puts the working folder first: the command and its workers would import a user's `statistics.py`
+or `socket.py` instead of the standard module. At the end of the path, modules in that folder are still found.
+`sys.argv` begins with "-m" while Python locates the module and imports this package.
 """
 
 import os

@@ -1,1 +1,1 @@
-"""The command line: `main` understands it, and every other module but `session` is a command."""
+"""The command line: `main` parses it, and every other module except `session` is a command."""

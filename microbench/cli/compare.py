@@ -14,7 +14,7 @@ from microbench.config import MARGIN
 from microbench.errors import ExitCode, UserError, unknown
 
 DESCRIPTION = """\
-Compare two runs, or the cases of one by an option: does B take longer than A, and can that be told?
+Compare two runs, or the cases of one by an option: is B slower than A, and is the difference significant?
 
   microbench compare outputs/before outputs/after
   microbench compare outputs/sweep --by engine
@@ -22,22 +22,21 @@ Compare two runs, or the cases of one by an option: does B take longer than A, a
 
   microbench compare outputs/before outputs/after --fail-on slower,inconclusive
 
-Cases are compared that compute the same, and agree in everything but what differs. A ratio above 1 is slower;
-its 95 % CI is over rounds, processes measured afresh. "same" is an interval within the margin around 1,
+Cases that compute the same and agree in all other options are compared. A ratio above 1 is slower; its 95 %
+CI is over rounds, which are fresh processes. "same" means an interval within the margin around 1;
 "inconclusive" says how many more rounds would settle it.
 
-Exit codes: 0; 1 where --fail-on says so; 2 where the command line cannot be followed; 3 where there is
-nothing to compare."""
+Exit codes: 0; 1 if --fail-on applies; 2 if the command line is invalid; 3 if there is nothing to compare."""
 
-BY = """compare A's cases by an option, such as engine; with B: what of the work may differ, such as
-batch_size (engine, precision, threads and the like may anyway)"""
+BY = """compare A's cases by an option, such as engine; with B: an option of the work that may differ, such as
+batch_size (engine, precision, threads and the like may differ anyway)"""
 
 
 class _Parser(ArgumentParser):
-    """Whose errors are those of this package."""
+    """A parser that raises this package's errors."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print.
+        """Raise the error that argparse would print.
 
         Raises:
             UserError: always.
@@ -46,7 +45,7 @@ class _Parser(ArgumentParser):
 
 
 def parser() -> ArgumentParser:
-    """What the verb understands."""
+    """Return the command's parser."""
     found = _Parser(
         prog="microbench compare",
         description=DESCRIPTION,
@@ -55,30 +54,32 @@ def parser() -> ArgumentParser:
     )
     found.add_argument("paths", nargs="*", metavar="A [B]", help="a run's folder, or its file of records")
     found.add_argument("--by", metavar="OPTION", help=BY)
-    found.add_argument("--baseline", metavar="VALUE", help="of that option; by default the run's first")
+    found.add_argument(
+        "--baseline", metavar="VALUE", help="baseline value of that option; by default the run's first"
+    )
     found.add_argument("--phase", metavar="P[,P]", help="phases, or all; by default total and inference")
     found.add_argument(
         "--margin",
         type=float,
         default=MARGIN,
         metavar="SHARE",
-        help="that counts as the same (default %(default)s: 1 %%)",
+        help="difference that counts as the same (default %(default)s: 1 %%)",
     )
     found.add_argument(
         "--fail-on",
         metavar="V[,V]",
         help="exit with 1 on any of slower (failed and missing too), faster, inconclusive, failed (in B, but "
-        "not in A), missing (in B); with 3 where one round a side allows no verdict",
+        "not in A), missing (in B); with 3 if one round per side allows no verdict",
     )
-    found.add_argument("--json", action="store_true", help="a line of JSON a pair and phase")
+    found.add_argument("--json", action="store_true", help="one line of JSON per pair and phase")
     return found
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """The arguments, understood.
+    """Parse and check the arguments.
 
     Raises:
-        UserError: an option or a value there is not, or no paths, or too many.
+        UserError: an option or a value does not exist, or there are no paths, or too many.
     """
     found, strange = parser().parse_known_intermixed_args(arguments)
     if strange:
@@ -92,7 +93,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`microbench compare A [B] [OPTION …]`: print the comparison; 1 where a verdict is one to fail on."""
+    """`microbench compare A [B] [OPTION …]`: print the comparison; return 1 if --fail-on applies."""
     given = parse(arguments)
     from microbench.analysis.compare import NoneMeasuredError
     from microbench.analysis.verdict import ONE_ROUND
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _show_failing(texts: Sequence[str]) -> Sequence[str]:
-    """Print what a check fails on, and return it."""
+    """Print the texts on which a check fails, and return them."""
     for text in texts:
         print(f"microbench: --fail-on {text}", file=sys.stderr)
     return texts

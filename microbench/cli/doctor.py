@@ -1,4 +1,4 @@
-"""`microbench doctor`: what this machine is, what differences it can detect, and what to do better."""
+"""`microbench doctor`: this machine's setup, the differences it can detect, and recommendations."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ HELP = """\
 
 [bold]usage[/bold]  microbench doctor \\[option=value …]
 
-It looks at how the machine is set up, measures the peaks of its arithmetic and of its memory, and one case
-twice, to see how small a difference is detectable. It takes about a minute, at most a minute and a half;
-with measure.* options of yours, as long as they ask for.
+It checks the machine's setup, measures the peaks of its arithmetic and memory, and measures one case twice
+to find the smallest detectable difference. It takes about a minute, at most a minute and a half; with
+measure.* options, as long as they require.
 
 [bold]options[/bold]  as for measuring (microbench --help); by default model=resnet18 mode=infer batch_size=1
 
@@ -39,15 +39,15 @@ with measure.* options of yours, as long as they ask for.
   microbench doctor measure.rounds=20
   microbench doctor resume=outputs/RUN
 
-[bold]exit codes[/bold]  0: all was measured; 1: something failed; 2: the command line cannot be followed
+[bold]exit codes[/bold]  0: everything was measured; 1: something failed; 2: the command line is invalid
 
 What each line means: docs/doctor.md
 """
 
 DEFAULTS = {"model": "resnet18", "mode": "infer", "batch_size": "1", "verify": "false"}
-SECONDS = 80.0  # in which all is to be done, unless options of measure.* say how it is to be measured
+SECONDS = 80.0  # for everything, unless measure.* options say otherwise
 PLANNED = {"max_warmup": "1", "max_time": "1.5", "min_samples": "1"}
-"""What the budget leaves of a round's seconds, and slow models of its samples, for there to be six rounds."""
+"""Limits on a round's seconds (because of the budget) and samples (for slow models), to fit six rounds."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -75,10 +75,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
-    """What to measure: a case twice; None where the arguments only had something printed.
+    """Return the plan to measure a case twice; None if the arguments only printed something.
 
     Raises:
-        UserError: the arguments describe no case, or several, or one that cannot be compared with itself.
+        UserError: the arguments describe no case, several, or one that cannot be compared with itself.
     """
     check(arguments)
     folder = resumed_folder(arguments)
@@ -102,14 +102,14 @@ def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
 
 
 def measured_as(folder: Path) -> Mapping[str, str]:
-    """How long the rounds of a run's folder are, for those that complete it to be as long."""
+    """Return the limits on the rounds in a run's folder, so that further rounds take as long."""
     records = read(folder) if file_of(folder).exists() else []
     measured = next((each.case.config.measure for each in records if each.case.order == 0), None)
     return PLANNED if measured is None else {key: str(getattr(measured, key)) for key in PLANNED}
 
 
 def check(arguments: Sequence[str]) -> None:
-    """Refuse what is no option of one case.
+    """Reject arguments that are not options of one case.
 
     Raises:
         UserError: there is such an argument.
@@ -124,18 +124,18 @@ def check(arguments: Sequence[str]) -> None:
 
 
 def check_comparable(case: Case) -> None:
-    """Refuse a case that cannot be compared with itself.
+    """Reject a case that cannot be compared with itself.
 
     Raises:
-        UserError: it is one.
+        UserError: it cannot.
     """
     if stands_for_layers(case):
         raise UserError(
-            "doctor measures one case twice, and mode=layers stands for many: give "
+            "doctor measures one case twice, and mode=layers measures many: give "
             f"mode={case.config.mode.each}, with model.part=NAME for one layer."
         )
     if not case.config.timing:
-        raise UserError("doctor compares times, and timing=false takes none: leave it out.")
+        raise UserError("doctor compares times, and timing=false measures none: leave it out.")
     if case.rounds < 2:
         raise UserError(
             "measure.rounds=1 has no second process to compare with the first: give measure.rounds=2 or more."
@@ -143,7 +143,7 @@ def check_comparable(case: Case) -> None:
 
 
 def with_defaults(arguments: Sequence[str], defaults: Mapping[str, str]) -> list[str]:
-    """The arguments behind those defaults whose keys they do not give."""
+    """Return the arguments, preceded by the defaults whose keys they do not set."""
     given = {_key(each) for each in arguments}
     return [*(f"{key}={value}" for key, value in defaults.items() if key not in given), *arguments]
 
@@ -153,7 +153,7 @@ def _key(argument: str) -> str:
 
 
 def find_peaks(case: Case, refresh: bool) -> Peaks | Outcome:
-    """Find what the device reaches at best, with a case's configuration; how that ended where it fails.
+    """Return the device's peaks, measured as a case is; if that fails, its outcome.
 
     Raises:
         UserError: no worker can be started, or the device cannot be used here.

@@ -1,4 +1,4 @@
-"""`microbench list` and `microbench --help`: what there is to choose from."""
+"""`microbench list` and `microbench --help`: the available names and options."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ HELP = """\
 
 [bold]usage[/bold]  microbench model=NAME \\[option=value …]     measure one case
        microbench -m model=A,B option=V,W …       measure every combination
-       microbench +experiment=NAME \\[option=V …]   run a preset, beside published figures
-       microbench compare A B | A --by OPTION     tell real differences from luck
-       microbench show DIR                        print again what a run found
-       microbench doctor                          what this machine can measure, and how to do better
+       microbench +experiment=NAME \\[option=V …]   run a preset, with published figures
+       microbench compare A B | A --by OPTION     tell real differences from chance
+       microbench show DIR                        print a run's result again
+       microbench doctor                          what this machine can measure, and how to improve it
        microbench list \\[KIND]                     print what there is to choose from
 
 [bold]examples[/bold]
@@ -39,8 +39,8 @@ HELP = """\
   microbench model=resnet50 mode=profile batch_size=1 view=types
   microbench -m model=mobilenet_v2 mode=layers mode.each=infer engine=eager,onnxruntime
 
-[bold]exit codes[/bold]  0: all went well; 1: a case failed, or --fail-on says so; 2: the command line cannot
-       be followed; 3: nothing to compare; 128 and the signal's number: a signal ended it (130: Ctrl-C)
+[bold]exit codes[/bold]  0: all went well; 1: a case failed, or --fail-on applies; 2: the command line is
+       invalid; 3: nothing to compare; 128 and the signal's number: a signal ended it (130: Ctrl-C)
 """
 
 
@@ -50,13 +50,13 @@ def options(group: str) -> list[str]:
 
 
 def layers() -> list[str]:
-    """The isolated layers, by name."""
+    """Return the names of the isolated layers."""
     files = registry.files("model")
     return [name for name in options("model") if _yaml(files[name]).get("source") == "layer"]
 
 
 def models() -> list[str]:
-    """The models, by name."""
+    """Return the names of the models."""
     return sorted({*catalog.torchvision_models(), *options("model")} - set(layers()))
 
 
@@ -66,7 +66,7 @@ def _yaml(path: Path) -> dict[str, object]:
 
 
 def groups() -> list[str]:
-    """Every group of options, by name."""
+    """Return the names of all groups of options."""
     return sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
 
 
@@ -74,7 +74,7 @@ KINDS = ("models", "layers", *(f"{group}s" for group in groups() if group != "mo
 
 
 def names(kind: str) -> list[str]:
-    """Every name of a kind: `models`, `layers`, or a group's name with an s.
+    """Return every name of a kind: `models`, `layers`, or a group's name with an s.
 
     Raises:
         UserError: there is no such kind.
@@ -88,14 +88,14 @@ def names(kind: str) -> list[str]:
 
 
 def description(experiment: str) -> str:
-    """What a preset is, as its file begins."""
+    """Return a preset's description, which is at the beginning of its file."""
     lines = registry.files("experiment")[experiment].read_text("utf-8").splitlines()
     comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     return next(text for text in comments if text and not text.startswith("@")).rstrip(".:")
 
 
 def main(kinds: Sequence[str]) -> int:
-    """`microbench list [KIND …]`: print what there is to choose from."""
+    """`microbench list [KIND …]`: print the available names."""
     from microbench.tables.terminal import console
 
     show_list(kinds, console(width_in_pipe=110))
@@ -103,9 +103,9 @@ def main(kinds: Sequence[str]) -> int:
 
 
 def show_list(kinds: Iterable[str], out: Console) -> None:
-    """Print the names of the given kinds, or of all; one a line for one kind in a pipe.
+    """Print the names of the given kinds, or of all; for one kind in a pipe, one per line.
 
-    Presets have what they are beside their name.
+    Presets are printed with their descriptions.
     """
     chosen = list(kinds) or list(KINDS)
     for kind in chosen:
@@ -119,7 +119,7 @@ def show_list(kinds: Iterable[str], out: Console) -> None:
 
 
 def _lines(kind: str) -> list[str]:
-    """The names of a kind as they are, a line each; those of presets with what they are."""
+    """Return the names of a kind as they are, a line each; those of presets with what they are."""
     found = names(kind)
     width = max(map(len, found))
     return [f"{name:{width}}  {description(name)}" for name in found] if kind == "experiments" else found
@@ -150,7 +150,7 @@ def show_help(out: Console) -> None:
         grid.add_row(f"  {key}={default}", escape(meaning))
     grid.add_row("  hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>")
     grid.add_row(
-        "  --csv, --json", "print the result for other programs, in SI units; --json: an object a line"
+        "  --csv, --json", "print the result for other programs, in SI units; --json: one object per line"
     )
     print_fitting(out, grid)
     out.print("\n[bold]experiments[/bold], presets to add: +experiment=NAME")
@@ -166,7 +166,7 @@ def show_help(out: Console) -> None:
 
 
 def explained(schema: type = Config) -> Iterator[tuple[str, str, str]]:
-    """By its key, each option that no file sets, with its default and what it says; those of groups last."""
+    """Yield key, default and help of each option that no file sets; those of groups last."""
     in_files = {group for group, each in groups_of(schema).items() if each["in_files"]}
     for key, each in sorted(options_of(schema).items(), key=lambda item: "." in item[0]):
         if key.partition(".")[0] not in in_files and each.name == key:
@@ -174,8 +174,8 @@ def explained(schema: type = Config) -> Iterator[tuple[str, str, str]]:
 
 
 def markdown(schema: type = Config) -> str:
-    """Return the table of all options that docs/options.md has."""
-    titles = ("option", "default", "what it says", "allowed", "about", "column")
+    """Return the table of all options in docs/options.md."""
+    titles = ("option", "default", "meaning", "allowed", "about", "column")
     rows = [titles, ["---"] * len(titles)]
     for key, each in options_of(schema).items():
         default = "" if each.default in (MISSING, "") else f"`{as_given(each.default)}`"

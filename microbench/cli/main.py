@@ -1,4 +1,4 @@
-"""The command line: Hydra's overrides measure, a command does the rest. Imports no torch."""
+"""The command line: Hydra's overrides measure, commands do the rest. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from microbench.distribution import VERSION
 from microbench.errors import ExitCode, UserError, unknown
 
 OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
-"""How a disk, or whatever standard output leads to, refuses what is written."""
+"""The error numbers with which a disk, or the reader of standard output, rejects output."""
 
 
 NO_COMMANDS = ("main", "session")
@@ -44,14 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         if error.filename is None and error.errno not in OF_OUTPUT:
-            raise  # Hydra's, which a user asked to see with HYDRA_FULL_ERROR=1, or a mistake of ours
+            raise  # Hydra's, requested with HYDRA_FULL_ERROR=1, or a bug of ours
         what = "write the output" if error.filename is None else f"use {error.filename}"
         print(f"microbench: cannot {what}: {error.strerror}", file=sys.stderr)
         return ExitCode.FAILED
 
 
 def _open_streams() -> None:
-    """Open the streams that the shell closed (`>&-`), or a socket would take their numbers."""
+    """Open the streams that the shell closed (`>&-`), so that no socket takes their numbers."""
     is_silent = sys.stdout is None
     for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
         try:
@@ -65,7 +65,7 @@ def _open_streams() -> None:
 
 
 def _check_folder() -> None:
-    """Refuse a working folder that was deleted: nothing can be read or written there.
+    """Reject a working folder that was deleted: nothing can be read or written there.
 
     Raises:
         UserError: it was.
@@ -77,7 +77,7 @@ def _check_folder() -> None:
 
 
 def _say(error: BaseException) -> None:
-    """Say what stopped it, with the notes on what to do, on one line."""
+    """Print the error with its notes on one line."""
     text = str(error) or "interrupted"
     notes = getattr(error, "__notes__", [])
     print(f"microbench: {'. '.join([text.removesuffix('.'), *notes]) if notes else text}", file=sys.stderr)
@@ -99,7 +99,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _no_option(word: str) -> UserError:
-    """The error for a word that is neither a command nor an option, such as a model's name alone."""
+    """Return the error for a word that is neither a command nor an option, such as a bare model name."""
     from microbench.cli.list import layers, models
 
     if word in {*models(), *layers()}:
@@ -108,7 +108,7 @@ def _no_option(word: str) -> UserError:
 
 
 def commands() -> list[str]:
-    """Every command: a module of this room that is none of `NO_COMMANDS`."""
+    """Return all commands: this room's modules except `NO_COMMANDS`."""
     modules = pkgutil.iter_modules([str(Path(__file__).parent)])
     return [module.name for module in modules if module.name not in NO_COMMANDS]
 
@@ -127,7 +127,7 @@ def _version() -> int:
 
 
 def _measure(arguments: Sequence[str]) -> int:
-    """Measure what Hydra's overrides describe, show it, and say whether every case ended well."""
+    """Measure what Hydra's overrides describe, show it, and return the exit code."""
     from microbench.api import new_run_id
     from microbench.cli.session import carry_out, find_format
     from microbench.options.compose import from_command_line

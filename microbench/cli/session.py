@@ -1,4 +1,4 @@
-"""One run on the command line: measured with a display, shown, and completed later if it was cut short."""
+"""One run on the command line: measured with a display and shown; completed later if interrupted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _import_statistics() -> None:
-    """Import what reports reckon with, before a signal can cut it short: numpy cannot be begun twice."""
+    """Import what reports compute with before a signal can interrupt it: numpy cannot be imported twice."""
     from microbench.run import signals
 
     with signals.held():
@@ -25,10 +25,10 @@ def _import_statistics() -> None:
 
 
 def find_format(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], None], bool, list[str]]:
-    """What shows a result, whether that is a table, and the arguments without those that say so.
+    """Return the function that shows a result, whether that is a table, and the other arguments.
 
     Raises:
-        UserError: several formats are asked for.
+        UserError: several formats are given.
     """
     from microbench.analysis.warnings import problems
     from microbench.tables import export, terminal
@@ -48,15 +48,15 @@ def find_format(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], N
 
 
 def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) -> int:
-    """Measure a plan, show what was found, also where it was cut short, and say whether all ended well.
+    """Measure a plan, show the result even if interrupted, and return the exit code.
 
     Args:
-        plan: what to measure.
-        run_id: the run's id, where it is a new one.
+        plan: the cases to measure.
+        run_id: the run's id, if it is new.
         show: prints a result.
 
     Raises:
-        UserError, KeyboardInterrupt: what stopped it, with a note on how to complete the run.
+        UserError, KeyboardInterrupt: what ended it, with a note on how to complete the run.
     """
     from microbench import quoting
     from microbench.records.store import Store
@@ -97,5 +97,5 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) 
             stopped.add_note(f"What was measured is kept. Complete it: {again}")
         raise stopped
     if not is_search and any(case.failures for case in run.result.cases() if case.status != "skipped"):
-        print(f"microbench: try what failed again: {again}", file=sys.stderr)
+        print(f"microbench: repeat what failed: {again}", file=sys.stderr)
     return ExitCode.OK if run.result.ok else ExitCode.FAILED

@@ -1,4 +1,4 @@
-"""`microbench show`: what a run found, printed again from its records."""
+"""`microbench show`: a run's result, printed again from its records."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from microbench.errors import ExitCode, UserError, unknown
 from microbench.records.result import Result, load
 
 HELP = """\
-[bold]microbench show[/bold]: what runs found, printed again from their records
+[bold]microbench show[/bold]: the results of runs, printed again from their records
 
 [bold]usage[/bold]  microbench show DIR \\[DIR …] \\[--csv | --json | --warnings]
 
 A DIR is a run's folder, or its file of records. Each is shown as its run ended: a case, a sweep, a profile,
-layers, a search, a preset beside published figures, or what doctor found. --csv and --json print all as rows
-for other programs, in SI units; --warnings prints every warning of every case.
+layers, a search, a preset with published figures, or doctor's report. --csv and --json print everything as
+rows for other programs, in SI units; --warnings prints every warning of every case.
 
 [bold]exit codes[/bold]  0: shown; 2: there is nothing to show, or it cannot be read
 """
@@ -34,7 +34,7 @@ def _show_warnings(result: Result, out: Console) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`microbench show DIR …`: print what the runs found.
+    """`microbench show DIR …`: print the runs' results.
 
     Raises:
         UserError: a folder is not given, cannot be read, or holds no records.

@@ -1,1 +1,1 @@
-"""From arguments to checked cases: Hydra's composition, sweeps, errors of one line."""
+"""From arguments to checked cases: Hydra's composition, sweeps, one-line errors."""

@@ -1,6 +1,6 @@
-"""The options that have no file in `conf/`: torchvision's models, and those of other packages.
+"""Options without a file in `conf/`: torchvision's models, and those of other packages.
 
-Every classification model of torchvision is a `model=` option, without a YAML each.
+Every classification model of torchvision is a `model=` option without a YAML file of its own.
 
 The names are read from torchvision's source, so that listing or completing them takes milliseconds: importing
 torchvision takes seconds.
@@ -31,7 +31,7 @@ _REGISTERED = re.compile(r"^@register_model\(.*?\)\n(?:@.*\n)*def (\w+)\(", re.M
 
 @cache
 def torchvision_models() -> dict[str, str]:
-    """Every classification model torchvision registers, with its family: the module that defines it."""
+    """Return torchvision's classification models, each with its family: the module that defines it."""
     spec = find_spec("torchvision")
     if spec is None or spec.origin is None:
         return {}
@@ -40,7 +40,7 @@ def torchvision_models() -> dict[str, str]:
 
 
 def families(names: Iterable[str]) -> dict[str, list[str]]:
-    """The names that torchvision has, grouped by family."""
+    """Group those of the names that torchvision has by family."""
     known = torchvision_models()
     grouped: dict[str, list[str]] = {}
     for name in sorted(names, key=_natural):
@@ -50,33 +50,33 @@ def families(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts resnet18 before resnet101."""
+    """Return a key that sorts resnet18 before resnet101."""
     return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
 
 
 class TorchvisionSource(ConfigSource):
-    """A source of configurations that has one file in `model/` for each model."""
+    """A configuration source with one file in `model/` per model."""
 
     @staticmethod
     def scheme() -> str:
-        """The scheme of this source's place in Hydra's search path."""
+        """Return the scheme of this source's place in Hydra's search path."""
         return "torchvision"
 
     def available(self) -> bool:
-        """Whether torchvision is installed."""
+        """Return whether torchvision is installed."""
         return bool(torchvision_models())
 
     def is_group(self, config_path: str) -> bool:
-        """Whether a path is the root or `model/`."""
+        """Return whether a path is the root or `model/`."""
         return config_path.strip("/") in ("", GROUP)
 
     def is_config(self, config_path: str) -> bool:
-        """Whether a path is a model."""
+        """Return whether a path is a model."""
         group, _, name = config_path.removesuffix(".yaml").rpartition("/")
         return group == GROUP and name in torchvision_models()
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """The configuration of one model."""
+        """Return the configuration of one model."""
         if not self.is_config(config_path):
             raise ConfigLoadError(f"torchvision has no model {config_path!r}")
         name = config_path.removesuffix(".yaml").rpartition("/")[2]
@@ -84,7 +84,7 @@ class TorchvisionSource(ConfigSource):
         return ConfigResult(self.provider, f"{self.scheme()}://", config, header={"package": None})
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """What lies at a path: groups, configurations, or both."""
+        """List the groups and configurations at a path."""
         path = config_path.strip("/")
         if path == "" and results_filter != ObjectType.CONFIG:
             return [GROUP]
@@ -92,7 +92,7 @@ class TorchvisionSource(ConfigSource):
 
 
 class InstalledSource(ConfigSource):
-    """The YAML files of other installed packages, which are looked for once a file is none of ours."""
+    """The YAML files of other installed packages, which are searched after our own."""
 
     @staticmethod
     def scheme() -> str:
@@ -100,7 +100,7 @@ class InstalledSource(ConfigSource):
         return "installed"
 
     def available(self) -> bool:
-        """Return whether there may be any."""
+        """Return True: there may be such files."""
         return True
 
     def is_group(self, config_path: str) -> bool:
@@ -125,7 +125,7 @@ class InstalledSource(ConfigSource):
 
 
 class SearchPath(SearchPathPlugin):
-    """Puts these sources behind the files of `conf/`, which win over them."""
+    """Adds these sources to the search path after `conf/`, whose files win."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the sources."""
@@ -134,6 +134,6 @@ class SearchPath(SearchPathPlugin):
 
 
 def register() -> None:
-    """Make the sources known to Hydra; a second time changes nothing."""
+    """Register the sources with Hydra; repeating it changes nothing."""
     for plugin in (TorchvisionSource, InstalledSource, SearchPath):
         Plugins.instance().register(plugin)

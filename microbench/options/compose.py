@@ -1,7 +1,7 @@
 """From a command line, or from keyword arguments, to cases: the seam to Hydra.
 
-Hydra's grammar, its search path and its sweeps are used; its job runner is not. What runs when is for
-`schedule/` to say, which wants all cases of a sweep at once, and no folder is made before they are known.
+It uses Hydra's grammar, search path and sweeps, but not its job runner: `run/` schedules all cases of a
+sweep together, and makes no folder before they are known.
 """
 
 from __future__ import annotations
@@ -45,10 +45,8 @@ CONFIG_DIR = {"-cd", "--config-dir"}
 PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
 COMPLETION = {"-sc", "--shell-completion"}
 FLAGS = {*MULTIRUN, *CONFIG_DIR, *PRINTING, "--csv", "--json", "--help", "--version"}  # of a run
-BEGINS_A_PRESET = re.compile(
-    r"\+|hydra(=|\.(mode|sweeper|searchpath)\b)"
-)  # what may lead to a sweep without -m
-PLACES = ("hydra.run.", "hydra.sweep.")  # where files lie is no part of what is measured
+BEGINS_A_PRESET = re.compile(r"\+|hydra(=|\.(mode|sweeper|searchpath)\b)")  # may lead to a sweep without -m
+PLACES = ("hydra.run.", "hydra.sweep.")  # the place of files is not part of what is measured
 DICTIONARY = re.compile(rf"({'|'.join(GROUPS)})=\s*\{{")  # of a group's options
 SEARCH_PATH = re.compile(r"\+*hydra\.searchpath=")
 RESUME = "resume="
@@ -63,15 +61,15 @@ SCHEMA = keys_of(Config)
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command line asks for.
+    """What a command line requests.
 
     Attributes:
         cases: the cases.
-        folder: where their records go.
+        folder: the folder for their records.
         command_line: the command line.
-        command: the microbench command in it, such as `doctor`; empty for one that measures cases.
-        completing: the folder may hold a part of the run already, to be completed.
-        budget: seconds after which no other round is begun, once there are some; None for no limit.
+        command: the microbench command in it, such as `doctor`; empty if it measures cases.
+        completing: whether it completes a run of which the folder may hold a part.
+        budget: seconds after which no further round begins, once there are some; None for no limit.
     """
 
     cases: list[Case]
@@ -83,14 +81,14 @@ class Plan:
 
 
 def register(run_id: str) -> None:
-    """Tell Hydra the schema, the models of the catalog, and the run's id, which names its folder."""
+    """Register with Hydra the schema, the catalog's models, and the run's id, which names its folder."""
     ConfigStore.instance().store(name="microbench_schema", node=Config)
     OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
     catalog.register()
 
 
 def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
-    """The plan that a command line describes; None where it only asked Hydra to print something.
+    """Return the plan that a command line describes; None if Hydra only printed something.
 
     Raises:
         UserError: the command line, or a file it names, describes no case.
@@ -102,7 +100,7 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         arguments = [*arguments_of(resumed), *arguments]
     flags, overrides = split(arguments)
     overrides = [listed(each) for each in overrides]
-    if not COMPLETION & flags.keys():  # which is asked for by query=SHELL
+    if not COMPLETION & flags.keys():  # requested by query=SHELL
         for override in overrides:
             check_key(override)
     folder = next((value or "" for flag, value in flags.items() if flag in CONFIG_DIR), None)
@@ -140,7 +138,7 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
 
 
 def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
-    """The cases that keyword arguments describe; with `sweep`, one for each combination of listed values.
+    """Return the cases that keyword arguments describe; with `sweep`, one per combination of listed values.
 
     Raises:
         UserError: the options describe no case.
@@ -159,7 +157,7 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
 
 
 def _given(options: Mapping[str, Any], sweep: bool) -> Iterator[str]:
-    """The overrides that keyword arguments stand for."""
+    """Yield the overrides equivalent to keyword arguments."""
     for key, value in _flatten(options):
         name = "+" + PRESET if key == PRESET else key
         check_key(f"{name}=")
@@ -174,7 +172,7 @@ def _given(options: Mapping[str, Any], sweep: bool) -> Iterator[str]:
 def _tasks(
     overrides: Sequence[str], folder: str | None, multirun: bool
 ) -> tuple[list[tuple[str, ...]], bool]:
-    """The overrides of each case that a command line asks for, and whether it is a sweep."""
+    """Return the overrides of each case in a command line, and whether it is a sweep."""
     begun = [each for each in overrides if BEGINS_A_PRESET.match(each)]
     if not multirun and not begun and folder is None:
         return [tuple(overrides)], False
@@ -186,7 +184,7 @@ def _tasks(
 
 
 def preset_of(given: Axes, folder: str | None) -> Preset:
-    """What is swept over besides what is given, as Hydra's configuration has it, with the preset in it.
+    """Return the preset, and the axes in Hydra's configuration that are swept besides those given.
 
     Raises:
         UserError: several presets are given, or its axes have a key that no configuration has.
@@ -205,9 +203,9 @@ def preset_of(given: Axes, folder: str | None) -> Preset:
 
 
 def check_key(override: str) -> None:
-    """Refuse an option whose key no configuration has, before anything else is found wrong with it.
+    """Reject an option whose key no configuration has, before any other error in it.
 
-    What Hydra's grammar allows beyond `key=value` is left for it to judge.
+    What Hydra's grammar allows beyond `key=value` is left to Hydra.
     """
     key = override.lstrip("+~").partition("=")[0]
     hydra_options.check_key(key)
@@ -220,7 +218,7 @@ def check_key(override: str) -> None:
 
 
 def _check_hydra(composed: Sequence[DictConfig], overrides: Sequence[str], folder: str | None) -> None:
-    """Refuse what an override or a user's file sets of Hydra's own options that would do nothing.
+    """Reject options of Hydra that an override or a user's file sets but that would have no effect.
 
     Raises:
         UserError: there is such an option.
@@ -235,7 +233,7 @@ def _check_hydra(composed: Sequence[DictConfig], overrides: Sequence[str], folde
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Let Hydra find the options, and turn its errors and OmegaConf's into a UserError of one line.
+    """Let Hydra find the options, and turn its and OmegaConf's errors into one-line UserErrors.
 
     A user who sets HYDRA_FULL_ERROR=1 gets the errors as they are.
     """
@@ -252,7 +250,7 @@ def composing() -> Iterator[None]:
 
 @contextmanager
 def _own_hydra() -> Iterator[None]:
-    """A Hydra of our own, beside that of an application which calls us, and one thread at a time."""
+    """Use a Hydra of our own, separate from that of a calling application, one thread at a time."""
     with LOCK:
         instance = GlobalHydra.instance()
         theirs, instance.hydra = instance.hydra, None
@@ -264,10 +262,10 @@ def _own_hydra() -> Iterator[None]:
 
 
 def _composed(tasks: Sequence[Sequence[str]], folder: str | None = None) -> list[DictConfig]:
-    """The configuration of each of at least one task.
+    """Compose the configuration of each of at least one task.
 
-    Hydra takes some 60 ms for one, so that those that differ in single values alone share its work: it
-    composes everything else, and the values are set in a copy, as Hydra itself would.
+    Hydra takes about 60 ms for one, so tasks that differ only in single values share its work: it composes
+    everything else, and the values are set in a copy, as Hydra itself would.
     """
     shared: dict[tuple[str, ...], DictConfig] = {}
     found = [_compose(tasks[0], folder)]
@@ -284,15 +282,15 @@ def _composed(tasks: Sequence[Sequence[str]], folder: str | None = None) -> list
 
 
 def _is_value(override: str) -> bool:
-    """Whether an override sets a single value of the schema, not an option that has a file."""
+    """Return whether an override sets a single value of the schema, not an option that has a file."""
     key, is_given, _ = override.partition("=")
     return bool(is_given) and key in SCHEMA - GROUPS and not FREE.match(override)
 
 
 def _may_change_values(override: str) -> bool:
-    """Whether an override may touch what a single value sets, so that their order matters.
+    """Return whether an override may affect what a single value sets, so that their order matters.
 
-    The choice of a file does not, nor what dictionaries hold, nor Hydra's own options.
+    The choice of a file does not, nor do the contents of dictionaries, nor Hydra's own options.
     """
     key = override.lstrip("+").partition("=")[0]
     is_choice = re.split("[/@]", key)[0] in GROUPS and not DICTIONARY.match(override)
@@ -300,7 +298,7 @@ def _may_change_values(override: str) -> bool:
 
 
 def _with_values(shared: DictConfig, values: Sequence[str], task: Sequence[str]) -> DictConfig:
-    """A copy of a configuration with more values set, and what Hydra says of the whole task's overrides."""
+    """Return a copy of a configuration with more values, and Hydra's data on the task's overrides."""
     config = deepcopy(shared)
     parser = OverridesParser.create()
     for override in parser.parse_overrides(list(values)):
@@ -321,7 +319,7 @@ def _compose(task: Sequence[str], folder: str | None = None) -> DictConfig:
 
 @contextmanager
 def _reading(folder: str | None) -> Iterator[None]:
-    """Tell of a file that is no text."""
+    """Report a file that is not UTF-8 text."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -329,10 +327,10 @@ def _reading(folder: str | None) -> Iterator[None]:
 
 
 def _for_hydra(overrides: Sequence[str], folder: str | None) -> list[str]:
-    """The overrides as Hydra wants them, and the folder of a user's own files among its places to search.
+    """Return the overrides in Hydra's form, with the folder of a user's own files in its search path.
 
     Raises:
-        UserError: there is no such folder, or it is given besides other places to search.
+        UserError: there is no such folder, or it is given together with another search path.
     """
     paths = [each for each in overrides if SEARCH_PATH.match(each)]
     found = [each for each in overrides if each not in paths] + paths[-1:]
@@ -347,7 +345,7 @@ def _for_hydra(overrides: Sequence[str], folder: str | None) -> list[str]:
 
 
 def _not_text(folder: str | None) -> str:
-    """Which of a user's files is not UTF-8: the error does not say."""
+    """Return which of a user's files is not UTF-8, because the error does not say."""
     for path in sorted(Path(folder or ".").rglob("*.yaml")):
         try:
             path.read_text("utf-8")
@@ -357,7 +355,7 @@ def _not_text(folder: str | None) -> str:
 
 
 def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
-    """The case of a composed configuration, checked.
+    """Return the checked case of a composed configuration.
 
     Raises:
         UserError: a key that the schema does not have, one that is missing, or a value no run could use.
@@ -385,7 +383,7 @@ def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a configuration, but for Hydra's own and those of dictionaries."""
+    """Yield every dotted key of a configuration, except Hydra's own and those of dictionaries."""
     for name in config:
         key = f"{prefix}{name!s}"
         if key != "hydra":
@@ -395,9 +393,9 @@ def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def split(arguments: Sequence[str]) -> tuple[dict[str, str | None], list[str]]:
-    """The flags, each with its value if it has one, and the overrides, in whatever order they were mixed.
+    """Split arguments in any order into flags, each with its value if it has one, and overrides.
 
-    What follows a flag is its value if it could not be an override: these have an equals sign, or delete.
+    The word after a flag is its value unless it could be an override, which has an equals sign or a `~`.
     """
     flags: dict[str, str | None] = {}
     overrides: list[str] = []
@@ -421,9 +419,9 @@ def split(arguments: Sequence[str]) -> tuple[dict[str, str | None], list[str]]:
 
 
 def with_folder(argument: str) -> str:
-    """An argument that names a folder, quoted where Hydra would take the name for something else.
+    """Return an argument that names a folder, quoted if Hydra would read the name as something else.
 
-    It would take `a,b` for two values, `1e3` for a number, and `a=b` for none; no folder is swept over.
+    Hydra would read `a,b` as two values, `1e3` as a number, and reject `a=b`; folders are never swept over.
     """
     key, is_given, text = argument.partition("=")
     if not is_given or key.lstrip("+") not in FOLDERS:
@@ -437,7 +435,7 @@ def with_folder(argument: str) -> str:
 
 
 def resumed_folder(arguments: Sequence[str]) -> Path | None:
-    """The folder of the run that is to be completed; None for a new one.
+    """Return the folder of the run to complete; None for a new one.
 
     Raises:
         UserError: there is no such folder.
@@ -452,7 +450,7 @@ def resumed_folder(arguments: Sequence[str]) -> Path | None:
 
 
 def listed(override: str) -> str:
-    """An override of the columns as Hydra reads lists: it knows no `~` in one, and a single name is none."""
+    """Return an override of the columns as Hydra reads lists: it needs brackets, and quotes around `~`."""
     key, _, value = override.partition("=")
     if key != COLUMNS:
         return override
@@ -462,14 +460,14 @@ def listed(override: str) -> str:
 
 
 def print_by_hydra(flags: Mapping[str, str | None], overrides: Sequence[str]) -> None:
-    """Let Hydra print what flags such as `--cfg job` ask for, of overrides as it wants them.
+    """Let Hydra print what flags such as `--cfg job` request; the overrides are in its form.
 
     Raises:
         UserError: Hydra does not understand the arguments.
     """
 
     def nothing(config: DictConfig) -> None:
-        """What Hydra would run."""
+        """Do nothing: Hydra's main function."""
 
     app = cast(Callable[[], None], hydra.main(str(CONF), "config", version_base="1.3")(nothing))
     with _as_arguments(flags, overrides):
@@ -483,7 +481,7 @@ def print_by_hydra(flags: Mapping[str, str | None], overrides: Sequence[str]) ->
 
 @contextmanager
 def _as_arguments(flags: Mapping[str, str | None], overrides: Sequence[str]) -> Iterator[None]:
-    """Let Hydra read these arguments, flags first as argparse wants it, and raise what it would print."""
+    """Let Hydra read these arguments, flags first as argparse requires, and raise what it would print."""
     given = {flag: value for flag, value in flags.items() if flag not in CONFIG_DIR}
     spelled = [word for flag, value in given.items() for word in (flag, value) if word is not None]
     saved, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
@@ -508,7 +506,7 @@ def _as_arguments(flags: Mapping[str, str | None], overrides: Sequence[str]) -> 
 
 
 def _flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The options by dotted key; a dictionary for a key that holds one stays whole."""
+    """Yield the options by dotted key; an option that is itself a dictionary stays whole."""
     for name, value in options.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and not FREE.match(key):

@@ -1,4 +1,4 @@
-"""Which of Hydra's own options microbench honours, and why it has none of the others."""
+"""The Hydra options that microbench honours, and why it rejects the others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OF_THE_FOLDER = {
     "hydra.job.name": "${hydra.job.name}",
     "hydra.job.config.override_dirname": "${hydra.job.override_dirname}",
 }
-"""Options that the folder's name may refer to, and are honoured then."""
+"""Options that are honoured if the folder's name refers to them."""
 
 LOGS = "microbench writes no log"
 SET_BY_HYDRA = "Hydra sets it itself"
@@ -41,7 +41,7 @@ REFUSED = {
     "hydra.callbacks": "microbench calls none",
     "hydra.help": "`microbench --help` is microbench's own",
     "hydra.hydra_help": "`microbench --hydra-help` is Hydra's own",
-    "hydra.env": "it says nothing to microbench",
+    "hydra.env": "microbench does not use it",
     "hydra.job.chdir": "microbench stays in the folder where it was started",
     "hydra.job.id": SET_BY_HYDRA,
     "hydra.job.num": SET_BY_HYDRA,
@@ -50,19 +50,19 @@ REFUSED = {
     "hydra.overrides": SET_BY_HYDRA,
     "hydra.runtime": SET_BY_HYDRA,
 }
-"""By an option, or what a group's begin with, why there is no such option here."""
+"""For each option, or prefix of a group, why it is not available here."""
 
 FOUND_OUT = re.compile(r"hydra\.(overrides|runtime\.(?!output_dir)|job\.(override_dirname|config_name))")
-"""What Hydra finds out for each configuration."""
+"""Values that Hydra sets for each configuration itself."""
 
 
 def check_key(key: str) -> None:
-    """Refuse an option of Hydra's that would do nothing here, by its key in an override.
+    """Reject the key of a Hydra option that would have no effect here.
 
-    One that nobody knows is left for Hydra to judge.
+    Unknown keys are left to Hydra.
 
     Raises:
-        UserError: it is one, and why there is none.
+        UserError: it is one; says why it is not available.
     """
     name = key.partition("@")[0].replace("/", ".")
     if _begins(name, HONOURED) or _begins(name, OF_THE_FOLDER):
@@ -72,14 +72,14 @@ def check_key(key: str) -> None:
 
 
 def check(config: DictConfig, plain: DictConfig) -> None:
-    """Refuse a configuration of Hydra's in which an option is set that would do nothing here.
+    """Reject a Hydra configuration that sets an option that would have no effect here.
 
     Args:
         config: a composed configuration's `hydra`.
-        plain: the one that nobody changed.
+        plain: the unchanged one.
 
     Raises:
-        UserError: there is one, and why there is none.
+        UserError: it sets one; says why it is not available.
     """
     found, usual = (dict(_leaves(OmegaConf.to_container(each), "hydra")) for each in (config, plain))
     folders = f"{found['hydra.run.dir']} {found['hydra.sweep.dir']}"
@@ -98,12 +98,12 @@ def _none(key: str, reason: str) -> UserError:
 
 
 def _begins(key: str, known: Mapping[str, str] | tuple[str, ...]) -> str | None:
-    """The longest of some names that a key is, or lies below."""
+    """Return the longest known name that a key equals or is below."""
     return max((each for each in known if key == each or key.startswith(f"{each}.")), key=len, default=None)
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """The values of a configuration by dotted key; a dictionary without any is one itself."""
+    """Yield the values of a configuration by dotted key; an empty dictionary is a value."""
     if isinstance(value, dict) and value:
         for name, item in value.items():
             yield from _leaves(item, f"{key}.{name}")

@@ -1,4 +1,4 @@
-"""One line for each way a configuration can be wrong: what is wrong, what is allowed, what was meant."""
+"""One-line errors for invalid configurations: what is wrong, what is allowed, what was meant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = {"model.source": "layer", "model.cls": "torch.nn.GELU", "model.input_
 
 
 def explain(error: BaseException) -> UserError:
-    """The one line for an error that composing a configuration raised."""
+    """Return the one-line error for an error raised when composing a configuration."""
     for cause in _causes(error):
         for kinds, tell in _TELLERS:
             told = tell(cause) if isinstance(cause, kinds) else None
@@ -31,7 +31,7 @@ def explain(error: BaseException) -> UserError:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error's causes, the first one first, and then the error: the cause knows best."""
+    """Yield the error's causes, the root cause first, and then the error."""
     chain = []
     while error is not None and error not in chain:
         chain.append(error)
@@ -50,7 +50,7 @@ def _missing_config(error: Any) -> UserError | None:
 
 
 def _bad_override(error: Any) -> UserError:
-    given = error.override.removeprefix("++")  # which dictionaries are given here
+    given = error.override.removeprefix("++")  # as dictionaries are given here
     return UserError(f"Cannot read the option {given!r}: write key=value, a list as key=[a,b].")
 
 
@@ -65,10 +65,10 @@ def _unknown_key(error: Any) -> UserError | None:
 
 
 def unknown_key(key: str) -> UserError:
-    """The error for a key that the schema does not have."""
+    """Return the error for a key that the schema does not have."""
     known = [name for name in keys_of(Config) if "." not in key or name not in GROUPS]
     group, dot, name = key.rpartition(".")
-    prefix = group + dot  # what all keys of a group share says nothing of which one was meant
+    prefix = group + dot  # the common prefix of a group does not tell which key was meant
     within = [each.removeprefix(prefix) for each in known if dot and each.startswith(prefix)]
     names = synonyms(key) or [prefix + each for each in nearest(name, within)]
     names = names or nearest(key, known) or synonyms(name) or nearest(name, known)
@@ -79,21 +79,21 @@ def unknown_key(key: str) -> UserError:
 
 
 def no_plus(name: str) -> UserError:
-    """The error for a preset that is given without the plus: Hydra adds it to its list of options."""
+    """Return the error for a preset without the plus sign, which Hydra requires."""
     known = registry.files("experiment")
     meant = name if name in known else next(iter(nearest(name, known)), name)
     return UserError(f"A preset is added to the options: write +experiment={meant}.")
 
 
 def missing_key(key: str) -> UserError:
-    """The error for a key that must be given and is not."""
+    """Return the error for a missing mandatory key."""
     example = EXAMPLES.get(key, "VALUE")
     return UserError(f"{key} must be given, for example {key}={example}.")
 
 
 def _bad_value(error: Any) -> UserError | None:
     if isinstance(error.full_key, int) or str(error.full_key).startswith("experiment.ways"):
-        return UserError(WAYS)  # a number alone is the place in a list of lists, and there is no other
+        return UserError(WAYS)  # a bare number is an index of the only list of lists
     if not error.full_key:
         return None
     wanted = OPTIONS.get(error.full_key)
@@ -105,7 +105,7 @@ def _bad_value(error: Any) -> UserError | None:
 
 
 def _hydra_text(error: BaseException) -> UserError | None:
-    """Messages of Hydra that tell several lines where one will do."""
+    """Return a one-line error for a multi-line message of Hydra; None for others."""
     text = str(error)
     if found := re.search(r"You must specify '(\w+)'", text):
         group = found[1]

@@ -1,4 +1,4 @@
-"""The axes of a sweep, and the cases that they span: those of the command line, and those of a preset."""
+"""The axes of a sweep, from the command line and from a preset, and the cases that they span."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from microbench.config import OPTIONS, PLAIN
 from microbench.errors import UserError
 
 PRESET = "experiment"
-"""The group of options that presets are in."""
+"""The group of presets."""
 
 DICTIONARIES = (key for key, each in OPTIONS.items() if each.is_dictionary)
 FREE = re.compile(
     rf"({'|'.join(map(re.escape, (*DICTIONARIES, 'hydra.job.env_set', 'hydra.sweeper.params')))})(?=[.=]|$)"
 )
-"""The keys of dictionaries that may hold anything. An override merges into one; it does not replace it."""
+"""Keys of dictionaries with arbitrary contents. An override merges into one; it does not replace it."""
 
 Axes = Mapping[str, Sequence[str]]
-"""By an option's key, the overrides to choose one from, in the order in which they are applied.
+"""For each option's key, the overrides to choose from, in the order in which they are applied.
 
-An override that merges with earlier ones of its key has a place of its own beside theirs.
+An override that merges with earlier ones of its key has a separate entry.
 """
 
 Way = Mapping[str, str]
-"""By an option's key, the override of an alternative."""
+"""A configuration: for each option's key, its override."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What a preset sweeps over.
+    """A preset's sweep.
 
     Attributes:
-        params: the axes, as `hydra.sweeper.params` has them.
-        ways: alternatives that are no product, as `experiment.ways` has them.
-        sweeps: it is a sweep without -m.
-        searches: it is a search for the fastest of its ways.
+        params: the axes, from `hydra.sweeper.params`.
+        ways: configurations that are not a product of axes, from `experiment.ways`.
+        sweeps: whether it is a sweep without -m.
+        searches: whether it searches for the fastest configuration.
     """
 
     params: Mapping[str, str]
@@ -55,13 +55,13 @@ NO_PRESET = Preset({}, ())
 
 
 def axes_of(overrides: Iterable[str]) -> dict[str, list[str]]:
-    """The axes that overrides name in Hydra's sweep grammar: `a,b`, `range`, `glob`, or one value.
+    """Return the axes of overrides in Hydra's sweep grammar: `a,b`, `range`, `glob`, or one value.
 
-    Of several overrides of a key the last wins; those of a dictionary merge.
+    The last of several overrides of a key wins; those of a dictionary merge.
 
     Raises:
         UserError: an override names no values, a pattern matches none, or a key is swept over twice.
-        OverrideParseException: it is no override.
+        OverrideParseException: one is not an override.
     """
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     axes: dict[str, list[str]] = {}
@@ -92,27 +92,26 @@ def axes_of(overrides: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _is_replaced(axis: str, key: str) -> bool:
-    """Whether a value of a key leaves nothing of an axis: of one of its own, nor of what merged into that."""
+    """Return whether a value of a key replaces an axis: its own, or one that merged into it."""
     return axis == key or bool(FREE.match(key) and axis.lstrip("~").startswith(f"{key} #"))
 
 
 def _merges(override: Override) -> bool:
-    """Whether an override adds to or takes from what earlier ones of its key set, instead of replacing it."""
+    """Return whether an override adds to or removes from earlier ones instead of replacing them."""
     given = override.value()
     values = given.list if isinstance(given, ChoiceSweep) else [given]
     return override.is_delete() or any(isinstance(value, dict) for value in values)
 
 
 def combined(given: Axes, preset: Preset = NO_PRESET) -> list[tuple[str, ...]]:
-    """The overrides of each case: the product of the axes with the preset's ways.
+    """Return the overrides of each case: the product of the axes with the preset's configurations.
 
-    What is given replaces an axis of the preset that has its key; the ways replace one that has the key of
-    any of them.
+    Given axes replace the preset's axes of the same key, and so do the preset's configurations.
 
-    A search has plain eager before all ways, whatever is given.
+    A search always has plain eager before all configurations.
 
     Raises:
-        UserError: the preset's axes or ways are no overrides, or a search is for several works.
+        UserError: the preset's axes or configurations are not overrides, or a search has several works.
     """
     ways = _left(given, [way for each in preset.ways for way in _alternatives(each)])
     params = _read([f"{key}={value}" for key, value in preset.params.items()], "hydra.sweeper.params")
@@ -126,10 +125,10 @@ def combined(given: Axes, preset: Preset = NO_PRESET) -> list[tuple[str, ...]]:
 
 
 def _searched(axes: Axes, ways: Sequence[Way]) -> list[tuple[str, ...]]:
-    """The overrides of plain eager, and of each way to compare with it.
+    """Return the overrides of plain eager, and of each configuration to compare with it.
 
     Raises:
-        UserError: an axis that no way has has several values.
+        UserError: an axis that is in no configuration has several values.
     """
     plain = {key: f"{key}={str(value).lower()}" for key, value in PLAIN.items()}
     several = next((key for key, values in axes.items() if len(values) > 1 and key not in plain), None)
@@ -144,7 +143,7 @@ def _searched(axes: Axes, ways: Sequence[Way]) -> list[tuple[str, ...]]:
 
 
 def _alternatives(way: Sequence[str]) -> list[Way]:
-    """The ways that one with lists of values stands for."""
+    """Return the configurations that one with lists of values expands to."""
     axes = _read(way, "experiment.ways")
     if not axes or PRESET in axes:
         what = f"names another preset, {axes[PRESET][0]}" if axes else "is empty"
@@ -153,10 +152,10 @@ def _alternatives(way: Sequence[str]) -> list[Way]:
 
 
 def _left(given: Axes, ways: Sequence[Way]) -> list[Way]:
-    """The ways that say of their options what is given of them.
+    """Return the configurations that agree with the given options.
 
-    None where something is given that no way says, and none where all of a way is given: there is nothing
-    left to choose then, so that the options of one case lead to that case alone.
+    None if a given option is in no configuration, and none if all options of a configuration are given: then
+    there is nothing left to choose, so that the options of one case lead to that case alone.
     """
     wanted = {key: {_value(each) for each in given[key]} for way in ways for key in way if key in given}
     left = [
@@ -172,12 +171,12 @@ def _left(given: Axes, ways: Sequence[Way]) -> list[Way]:
 
 
 def _value(override: str) -> str:
-    """An override's value as Hydra understands it: `True` is `true`."""
+    """Return an override's value as Hydra reads it: `True` is `true`."""
     return repr(OverridesParser.create().parse_override(override).value())
 
 
 def _read(overrides: Sequence[str], where: str) -> dict[str, list[str]]:
-    """The axes of a part of a preset, whose mistakes are told with the part's name."""
+    """Return the axes of a part of a preset; errors name the part."""
     try:
         return axes_of(overrides)
     except OverrideParseException as error:

@@ -1,4 +1,4 @@
-"""The cases of a run: their rounds, and what these say together."""
+"""The cases of a run: their rounds, and the estimates from all of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from microbench.records.record import (
 from microbench.schema import axes_of
 
 ANSWER = ("answer", "error_abs", "error_rel", "top1_agreement", "gradient_error")
-"""Of the figures of a `Check`, those that a summary has."""
+"""The figures of a `Check` that a summary has."""
 
 RAN_ON = (
     "cpu",
@@ -41,26 +41,26 @@ RAN_ON = (
     "microbench",
     "git",
 )
-"""The `env_*` columns that say what a case ran on, which a summary has."""
+"""The `env_*` columns of a summary, which say what a case ran on."""
 
-WIDE = 0.1  # half an interval over rounds, relative to the median, that is worth a word
+WIDE = 0.1  # half-width over rounds, relative to the median, that is worth a warning
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is known of one phase of a case.
+    """The estimate of one phase of a case.
 
     Attributes:
         phase: the phase's name.
-        role: what it is in its mode.
-        of_layers: a model's time in it is that of its layers together.
+        role: its role in its mode.
+        of_layers: whether a model's time in it is the sum of its layers' times.
         medians: each round's median in seconds per call, by the round's number.
-        median: the median of these: what the case takes.
+        median: the median of these, which is the case's time.
         low: lower end of its interval; None with too few samples for one.
         high: upper end.
-        confidence: the level of that interval.
+        confidence: the interval's level.
         spread: the standard deviation between rounds, relative to the median; None for one round.
-        samples: how many samples all rounds have.
+        samples: number of samples of all rounds.
     """
 
     phase: str
@@ -76,17 +76,17 @@ class Estimate:
 
     @property
     def rounds(self) -> int:
-        """How many processes it rests on; the interval of one is within that process."""
+        """The number of its processes; the interval of one is within that process."""
         return len(self.medians)
 
     @property
     def half_width(self) -> float | None:
-        """Half the interval's width in seconds."""
+        """Half-width of the interval in seconds."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     @property
     def relative_half_width(self) -> float | None:
-        """Half the interval's width as a share of the median; None without an interval, or a median of 0."""
+        """Half-width of the interval relative to the median; None without an interval or if that is 0."""
         return self.half_width / self.median if self.half_width is not None and self.median else None
 
 
@@ -95,21 +95,21 @@ class CaseResult:
     """A case of a run.
 
     Attributes:
-        rounds: by the round's number, the record of its best attempt: of a run that was completed later, the
-            one that ended well.
+        rounds: by the round's number, the record of its best attempt: if the run was completed later, the one
+            that ended well.
     """
 
     rounds: Mapping[int, RoundRecord]
 
     @property
     def first(self) -> RoundRecord:
-        """The first round that ended well, or the first: with what all of the case's rounds share."""
+        """The first round that ended well, otherwise the first: has what all of the case's rounds share."""
         records = self.rounds.values()
         return next((each for each in records if each.ok), next(iter(records)))
 
     @property
     def spec(self) -> CaseSpec:
-        """Which case it is."""
+        """Its specification."""
         return self.first.case
 
     @property
@@ -119,38 +119,38 @@ class CaseResult:
 
     @property
     def run(self) -> RunInfo:
-        """Which run it is of."""
+        """Its run."""
         return self.first.run
 
     @property
     def machine(self) -> Machine:
-        """Where it was measured."""
+        """The machine that measured it."""
         return self.first.machine
 
     @cached_property
     def axes(self) -> dict[str, Any]:
-        """Its configuration's axes, by their names."""
+        """Its configuration's axes, by name."""
         return axes_of(self.config)
 
     @property
     def name(self) -> str:
-        """The model's name, and the part's where it is one."""
+        """The model's name, with the part's if it is one."""
         model = self.config.model
         return " ".join(filter(None, (model.name, model.part)))
 
     @property
     def ok(self) -> bool:
-        """Whether every round that was tried ended well."""
+        """Whether every attempted round ended well."""
         return all(each.ok for each in self.rounds.values())
 
     @property
     def failures(self) -> dict[int, RoundRecord]:
-        """By its number, each round that did not end well."""
+        """The rounds that did not end well, by number."""
         return {number: each for number, each in self.rounds.items() if not each.ok}
 
     @property
     def status(self) -> Status:
-        """How it ended: ok where any round did."""
+        """How it ended: ok if any round did."""
         return self.first.outcome.status
 
     @property
@@ -160,12 +160,12 @@ class CaseResult:
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
-        """What its rounds say together, by phase; of rounds that failed, nothing is taken."""
+        """The estimates from its rounds, by phase; failed rounds do not count."""
         return self._estimates(Status.OK)
 
     @cached_property
     def discarded(self) -> dict[str, Estimate]:
-        """What the rounds say whose answer is not eager fp32's: to be shown as that, not to be relied on."""
+        """The estimates from rounds whose answer is not eager fp32's: to be shown as such, not relied on."""
         return self._estimates(Status.MISMATCH)
 
     def _estimates(self, status: Status) -> dict[str, Estimate]:
@@ -178,12 +178,12 @@ class CaseResult:
 
     @property
     def check(self) -> Check:
-        """Whether its answer is eager fp32's: as found in the round that checked it."""
+        """The check of its answer against eager fp32's, from the round that did it."""
         checks = [each.outcome.check for each in self.rounds.values()]
         return next((each for each in checks if each.answer is not None), checks[0])
 
     def rows(self) -> Iterator[frame.Row]:
-        """A flat row a phase: what the case is, and what its rounds say."""
+        """Yield one flat row per phase: the case, and its rounds' estimate."""
         record = self.first
         environment = frame.environment(record)
         layer = frame.layer(record.case.layer) if record.case.layer is not None else {}
@@ -212,19 +212,19 @@ class CaseResult:
             }
 
     def throughput(self, estimate: Estimate) -> float | None:
-        """Items a second of a whole step: the batch over the median; None for another phase."""
+        """Return the items per second of a whole step: batch over median; None for another phase."""
         if estimate.role is not Role.WHOLE or not estimate.median:
             return None
         return self.config.batch_size / estimate.median
 
     @property
     def whole(self) -> Estimate | None:
-        """The estimate of the phase that spans its step; None where none was measured."""
+        """The estimate of the phase that spans its step; None if it was not measured."""
         return next((each for each in self.estimates.values() if each.role is Role.WHOLE), None)
 
     @property
     def peak_memory(self) -> float | None:
-        """The median over rounds of the peak memory in bytes; None where it is not known."""
+        """The median over rounds of the peak memory in bytes; None if unknown."""
         peaks = [record.outcome.peak_memory for record in self.rounds.values()]
         known = [peak for peak in peaks if peak is not None]
         return median(known) if known else None
@@ -236,17 +236,17 @@ class CaseResult:
 
     @property
     def is_unchecked(self) -> bool:
-        """Whether nothing of its answer could be compared though it was to be: it may compute nothing."""
+        """Whether verification could compare nothing of its answer: it may compute nothing."""
         return WarningCode.UNVERIFIED in self.warnings and self.check.error_rel is None
 
     @property
     def can_win(self) -> bool:
-        """Whether every round that was tried ended well, and nothing says that it may not do its work."""
+        """Whether every attempted round ended well, and there is no sign that it does not do its work."""
         return self.ok and not self.is_implausible and not self.is_unchecked
 
     @property
     def standing(self) -> str:
-        """Its status, or that its time is implausible: where it is not `ok`, its time counts for nothing."""
+        """Its status, or that its time is implausible; unless it is `ok`, its time does not count."""
         is_doubted = self.status is Status.OK and self.is_implausible
         return WarningCode.IMPLAUSIBLE.value if is_doubted else self.status.value
 
@@ -258,7 +258,7 @@ class CaseResult:
 
     @cached_property
     def warnings(self) -> dict[WarningCode, list[str]]:
-        """By the warning's code, what it says in each round that has it: in all, where it is on all."""
+        """The warnings' texts by code: of each round that has it, or of all if it concerns all."""
         found: dict[WarningCode, list[str]] = {}
         for record in self.rounds.values():
             for warning in record.outcome.warnings:
@@ -269,7 +269,7 @@ class CaseResult:
 
 
 def _rounds_differ(whole: Estimate | None) -> str | None:
-    """What to say of a whole step whose interval over several rounds is wide."""
+    """Return the warning's text if a whole step's interval over several rounds is wide."""
     half_width = None if whole is None or whole.rounds == 1 else whole.relative_half_width
     if whole is None or half_width is None or half_width <= WIDE:
         return None
@@ -280,7 +280,7 @@ def _rounds_differ(whole: Estimate | None) -> str | None:
 
 
 def estimate_of(rounds: Mapping[int, Series]) -> Estimate:
-    """What a phase's series say together, by the number of their round."""
+    """Return the estimate from a phase's series, given by the number of their round."""
     from microbench.stats.rounds import over_rounds
 
     first, *others = rounds.values()
@@ -297,7 +297,7 @@ def estimate_of(rounds: Mapping[int, Series]) -> Estimate:
 
 
 def cases_of(records: Iterable[RoundRecord]) -> list[CaseResult]:
-    """The cases that records are of, in the order of their runs and of their places in these."""
+    """Group records by case, in the order of their runs and their places in these."""
     found: dict[tuple[str, int], dict[int, list[RoundRecord]]] = {}
     for record in records:
         rounds = found.setdefault((record.run.id, record.case.order), {})
@@ -312,5 +312,5 @@ def cases_of(records: Iterable[RoundRecord]) -> list[CaseResult]:
 
 
 def _best(attempts: Sequence[RoundRecord]) -> RoundRecord:
-    """The first that ended well; else the last."""
+    """Return the first attempt that ended well; otherwise the last."""
     return next((each for each in attempts if each.ok), attempts[-1])

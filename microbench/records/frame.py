@@ -29,7 +29,7 @@ UNITS = {
     "unknown": "1",
     **dict.fromkeys(("mem_r", "mem_w", "mem_alloc", "mem_peak", "mem_total"), "B"),
 }
-"""By a figure of a call, its unit."""
+"""The unit of each figure of a call."""
 
 OF_A_CALL = ("name", "index", "order", "depth", "kind", "type", "in_shape", "out_shape", "dtype")
 OF_A_LAYER = ("name", "index", "type", "arguments", "in_shape", "count")
@@ -37,7 +37,7 @@ NO_SAMPLING = dict.fromkeys(("stop_reason", "peak_memory", "joules", *Readings._
 
 
 def rows(record: RoundRecord) -> Iterator[Row]:
-    """A row for each series and for each figure of each call; one without a series where there are none."""
+    """Yield one row per series and per figure of each call; if there are none, one row without a series."""
     series = [_of_series(each) for each in record.series]
     calls = [row for call in record.calls for row in _of_call(call, record)]
     shared, sampling = _shared(record), _sampling(record)
@@ -48,7 +48,7 @@ def rows(record: RoundRecord) -> Iterator[Row]:
 
 
 def environment(record: RoundRecord) -> Row:
-    """The machine and the process as `env_*` columns."""
+    """Return the machine and the process as `env_*` columns."""
     machine = msgspec.structs.asdict(record.machine)
     outcome = record.outcome
     found = {
@@ -61,12 +61,12 @@ def environment(record: RoundRecord) -> Row:
 
 
 def axes(record: RoundRecord) -> Row:
-    """The configuration's axes as `cfg_*` columns."""
+    """Return the configuration's axes as `cfg_*` columns."""
     return {f"cfg_{name}": value for name, value in axes_of(record.case.config).items()}
 
 
 def layer(found: DistinctLayer | None) -> Row:
-    """Which layer of a model a case is, as `layer_*` columns; all are None for another case."""
+    """Return the model's layer that a case measures, as `layer_*` columns; all None for other cases."""
     return {_column(name): None if found is None else getattr(found, name) for name in OF_A_LAYER}
 
 
@@ -128,7 +128,7 @@ def _of_series(series: Series) -> Row:
 
 
 def _of_call(call: Call, record: RoundRecord) -> Iterator[Row]:
-    """A row for each figure of a call; the FLOP of the backward pass have its phase."""
+    """Yield one row per figure of a call; the backward pass's FLOPs have its phase."""
     from microbench.records.summary import summarize  # brings scipy
 
     phase = phase_of_calls(record.case.config.mode.training)

@@ -1,4 +1,4 @@
-"""What cases are called: by what tells them apart."""
+"""Labels of cases, from what distinguishes them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from microbench.records.cases import CaseResult
 
-PART = "part"  # the axis that tells a part of a model from the whole
+PART = "part"  # the axis that distinguishes a part of a model from the whole
 
 
 def labels(cases: Sequence[CaseResult], telling: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """What each case of a sweep is: model, mode, and the `telling` settings, by default those that vary.
+    """Return each case's label: model, mode, and the `telling` settings, by default those that vary.
 
-    A part of a model is named beside it.
+    A part of a model is named after it.
     """
     settings = varying(cases) if telling is None else telling
     return [
@@ -29,7 +29,7 @@ def labels(cases: Sequence[CaseResult], telling: Mapping[str, Sequence[str]] | N
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A configuration's values as text, by dotted key."""
+    """Return a configuration's values as text, by dotted key."""
     found: dict[str, str] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
@@ -40,9 +40,9 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def varying(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
-    """The settings that tell cases apart, besides model and mode: by name, each case's value.
+    """Return the settings that distinguish cases, besides model and mode: for each name, each case's value.
 
-    These are the axes that differ; where they leave two cases alike, every other setting that differs too.
+    These are the axes that differ; if two cases agree in all axes, also every other setting that differs.
     """
     values = {
         axis: [str(case.axes[axis]) for case in cases]
@@ -62,5 +62,5 @@ def varying(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
 
 
 def _differs_within(names: Sequence[Any], values: Sequence[str]) -> bool:
-    """Whether two cases of one name have different values."""
+    """Return whether two cases of the same name have different values."""
     return len(set(zip(names, values, strict=True))) > len(set(names))

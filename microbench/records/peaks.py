@@ -1,4 +1,4 @@
-"""What a machine reaches at best."""
+"""A machine's peaks."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from msgspec import Meta
 
 HALF = ("float16", "bfloat16")
 UNMEASURED = ("float64", "complex128")
-"""Their arithmetic is slower than fp32's, and how much slower is not measured."""
+"""Formats whose arithmetic is slower than fp32's, by an unmeasured factor."""
 
 
 Positive = Annotated[float, Meta(gt=0)]
 
 
 class Peaks(msgspec.Struct, frozen=True):
-    """What a machine reaches at best, as measured on it.
+    """A machine's measured peaks.
 
     Attributes:
-        fp32: FLOP/s of products in fp32; None where it was not to be measured.
-        bf16: FLOP/s of products in bf16; None where it is emulated too.
-        fp32_by: which kind of product reached `fp32`.
-        bf16_by: which kind of product reached `bf16`.
-        bandwidths: bytes that a call reads and writes, and B/s at which it does, by ascending bytes.
-        call_seconds: the time of a call that computes next to nothing.
-        disturbed: other work, a quota or heat kept the machine from its best while they were measured.
-        emulated: the 16-bit formats that the hardware converts to fp32 to compute in, and the FLOP/s of a
-            small product in each: no peak, which is that of fp32.
+        fp32: FLOP/s of products in fp32; None if not measured.
+        bf16: FLOP/s of products in bf16; None if not measured or emulated.
+        fp32_by: the kind of product that reached `fp32`.
+        bf16_by: the kind of product that reached `bf16`.
+        bandwidths: bytes that a call reads and writes, and its B/s, by ascending bytes.
+        call_seconds: the time of a call that computes almost nothing.
+        disturbed: whether other work, a quota or heat limited the machine during the measurement.
+        emulated: the 16-bit formats that are computed by conversion to fp32, with the FLOP/s of a small
+            product in each, which is no peak: their peak is that of fp32.
     """
 
     fp32: Positive | None
@@ -43,7 +43,7 @@ class Peaks(msgspec.Struct, frozen=True):
     emulated: tuple[tuple[str, Positive], ...] = ()
 
     def best(self, other: Peaks) -> Peaks:
-        """The better of each of two measurements."""
+        """Return the better of each of two measurements."""
         fp32, fp32_by = max((self.fp32 or 0.0, self.fp32_by), (other.fp32 or 0.0, other.fp32_by))
         bf16, bf16_by = max((self.bf16 or 0.0, self.bf16_by), (other.bf16 or 0.0, other.bf16_by))
         rates = dict(self.bandwidths)
@@ -61,9 +61,9 @@ class Peaks(msgspec.Struct, frozen=True):
         )
 
     def arithmetic(self, dtype: str) -> float | None:
-        """FLOP/s at best in a number format such as `float32`; None where none was measured for it.
+        """Return the peak FLOP/s in a number format such as `float32`; None if not measured.
 
-        Formats that are emulated in fp32 can be no faster than fp32. Other 16-bit floating-point formats have
+        Formats that are emulated in fp32 cannot be faster than fp32. Other 16-bit floating-point formats have
         the peak of bf16, float64 has none, all others have that of fp32.
         """
         if dtype in UNMEASURED:
@@ -71,10 +71,10 @@ class Peaks(msgspec.Struct, frozen=True):
         return self.bf16 if dtype in HALF and dtype not in dict(self.emulated) else self.fp32
 
     def bandwidth(self, size: float) -> float | None:
-        """B/s at best of a call that reads and writes so many bytes; None where none was measured.
+        """Return the peak B/s of a call that reads and writes `size` bytes; None if not measured.
 
-        Between the measured sizes it is interpolated over the logarithm of the bytes; below the least and
-        above the largest it is that of these.
+        Between the measured sizes, it is interpolated over the logarithm of the bytes; outside of them, it is
+        that of the nearest size.
         """
         if not self.bandwidths:
             return None
@@ -87,5 +87,5 @@ class Peaks(msgspec.Struct, frozen=True):
 
 
 def _in_both(one: Mapping[str, float], other: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    """What two looks found to be emulated, at the better rate: other work may have slowed it in one alone."""
+    """Return the formats that both measurements found emulated, at the better rate."""
     return tuple((name, max(one[name], other[name])) for name in sorted(one.keys() & other.keys()))

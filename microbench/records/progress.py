@@ -1,4 +1,4 @@
-"""What is told of a run while it goes on: where cases will run, which round begins, how far it has come."""
+"""Events of a running run: where cases will run, which round begins, how far it has come."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from microbench.records.record import Machine, Measured, Scalar
 
 @dataclass(frozen=True)
 class Described:
-    """What a device is.
+    """A device's description.
 
     Attributes:
         device: its name, `auto` resolved.
-        facts: what it says of itself, such as `gpu`: fields of `Machine`, or others.
-        emulated: torch's names of the number formats that it has no instructions for.
+        facts: its facts, such as `gpu`: fields of `Machine`, or others.
+        emulated: the number formats without instructions on it, by torch's names.
     """
 
     device: str
@@ -27,12 +27,12 @@ class Described:
 
 @dataclass(frozen=True)
 class Place:
-    """Where cases will run.
+    """The place where cases will run.
 
     Attributes:
         device: the device's name, `auto` resolved.
-        machine: the machine that it is in.
-        emulated: torch's names of the number formats that it has no instructions for.
+        machine: its machine.
+        emulated: the number formats without instructions on it, by torch's names.
     """
 
     device: str
@@ -42,15 +42,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Heading:
-    """Which round of which case begins.
+    """The start of a round of a case.
 
     Attributes:
         config: the case's configuration.
-        settings: the options that tell it from the run's other cases.
+        settings: the options that distinguish it from the run's other cases.
         turn: its place among all rounds of all cases, from 0.
-        turns: how many these are; None where that is not known yet.
+        turns: the number of these; None if not known yet.
         round: the round's number, from 0.
-        rounds: how many rounds the case has.
+        rounds: the case's number of rounds.
     """
 
     config: Config
@@ -63,20 +63,20 @@ class Heading:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the sampling of a case has come: for the display, and so that a crash loses nothing.
+    """Progress of a case's sampling, for the display and so that a crash loses nothing.
 
     Attributes:
         stage: what the worker is doing: build, prepare, warmup, sample or verify.
         samples: by phase, the samples taken since the last report, in seconds per call.
-        whole: the phase that spans the step, where the samples are of phases that are sampled.
-        phase: the phase that the figures below are of.
+        whole: the phase that spans the step, if the samples are of sampled phases.
+        phase: the phase of the figures below.
         n: samples so far.
         median: their running median in seconds.
-        half_width: half the width of its interval, relative to the median.
-        eta: seconds the sampling may still take.
-        clock: what the samples were read on.
-        calls_per_sample: how many calls one sample spans.
-        measured: all that was measured, before the answer is checked: it stands if that ends the process.
+        half_width: half-width of its interval, relative to the median.
+        eta: seconds that sampling may still take.
+        clock: the clock that the samples were read on.
+        calls_per_sample: number of calls per sample.
+        measured: everything measured before the answer is checked; it stands if the check ends the process.
     """
 
     stage: str
@@ -93,4 +93,4 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
-"""Is told how far a case has come. It is called between samples, never within one."""
+"""Receives a case's progress. It is called between samples, never within one."""

@@ -1,8 +1,8 @@
-"""The record: what one round of one case found, as one line of a run's file.
+"""The record: the result of one round of one case, as one line of a run's file.
 
-This is the one place that says what a record is: its types, how they become a line of JSON, and how a line is
-read back. Everything here is plain data that both the parent, which has no torch, and the workers can import.
-Times are in seconds, memory in bytes, frequencies in Hz; a value that is not known is None, never NaN.
+This is the only place that defines a record: its types, its encoding as a line of JSON, and its decoding.
+Everything here is plain data that both the parent, which has no torch, and the workers can import. Times are
+in seconds, memory in bytes, frequencies in Hz; an unknown value is None, never NaN.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from microbench.records.peaks import Peaks
 SCHEMA_VERSION = 3
 
 SEARCH = "search"
-"""The schedule of a run that searches for the fastest configuration."""
+"""The schedule of a search for the fastest configuration."""
 
 Scalar = str | int | float | bool | None
 
@@ -56,7 +56,7 @@ class StopReason(StrEnum):
 
 
 class WarningCode(StrEnum):
-    """What can be doubtful about a number that was measured; each says what to do about it."""
+    """Codes of doubts about a measured number; each warning gives a remedy."""
 
     NON_FINITE = "non_finite"
     NOT_REPEATABLE = "not_repeatable"
@@ -80,7 +80,7 @@ class WarningCode(StrEnum):
 
 
 class Role(StrEnum):
-    """What a phase is in its mode: a part of the step, the whole of it, or something that happens once."""
+    """A phase's role in its mode: a part of the step, the whole step, or a one-off phase."""
 
     PART = "part"
     WHOLE = "whole"
@@ -88,10 +88,10 @@ class Role(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a profiled call is.
+    """The kind of a profiled call.
 
-    A module that calls no other (a leaf module), a torch operator called outside leaf modules, a module that
-    calls others, or the time between the calls that is in none of them.
+    A leaf module (calls no other module), a torch operator called outside leaf modules, a module that calls
+    others, or the time between the calls that is in none of them.
     """
 
     MODULE = "module"
@@ -108,25 +108,25 @@ class BenchmarkWarning(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What the samples of one series say.
+    """The summary of a series' samples.
 
     Attributes:
         n: number of samples.
-        n_effective: how many independent samples would say as much of the median.
+        n_effective: number of independent samples that would tell as much about the median.
         median: seconds per call.
         ci_low: lower end of the median's interval within this process; None with too few samples for one.
         ci_high: its upper end.
-        confidence: the level of that interval.
+        confidence: the interval's level.
         mean: seconds per call.
         std: sample standard deviation; None for one sample.
         min: seconds per call.
         max: seconds per call.
         q25: lower quartile.
         q75: upper quartile.
-        drift: how much the last sample is above the first by Theil and Sen's line, over the median; None for
-            few samples.
+        drift: rise of Theil and Sen's line from the first to the last sample, relative to the median; None
+            for few samples.
         drift_tau: Kendall's rank correlation of samples and time.
-        drift_p: how likely so large a correlation is without a trend.
+        drift_p: probability of so large a correlation without a trend.
     """
 
     n: int
@@ -147,7 +147,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def half_width(self) -> float | None:
-        """Half the interval's width over the median, as a share; None without an interval."""
+        """Half-width of the interval relative to the median; None without an interval."""
         if self.ci_low is None or self.ci_high is None or self.median <= 0:
             return None
         return (self.ci_high - self.ci_low) / 2 / self.median
@@ -158,14 +158,14 @@ class Series(msgspec.Struct, frozen=True):
 
     Attributes:
         phase: its name.
-        clock: what they were read on; empty where nothing was read.
+        clock: the clock that they were read on; empty if none was.
         samples: seconds per call, in order.
         warmup: seconds of each warm-up step, in order.
-        calls_per_sample: how many calls one sample spans.
-        summary: what the samples say; None where the round did not live to say it.
-        role: what the phase is in its mode. What happens once (prepare, first_call) is not sampled: the rule
-            that stopped the sampling and the sensors' readings are not its own.
-        of_layers: a model's time in this phase is that of its layers together.
+        calls_per_sample: number of calls per sample.
+        summary: the samples' summary; None if the round ended before it was made.
+        role: the phase's role in its mode. One-off phases (prepare, first_call) are not sampled: the stopping
+            rule and the sensors' readings do not apply to them.
+        of_layers: whether a model's time in this phase is the sum of its layers' times.
     """
 
     phase: str
@@ -179,30 +179,30 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One call within a profiled module, with what it costs; None where that was not counted or measured.
+    """One call within a profiled module, with its costs; a cost that was not counted or measured is None.
 
     Attributes:
         name: the module's dotted name; empty for the whole model. An operator's is its caller's and its own.
-        index: its place among the leaf modules' calls and the operators, from 0; None for a module that calls
+        index: its place among the calls of leaf modules and operators, from 0; None for a module that calls
             others.
         order: its place among all calls in the order in which they begin, from 0.
-        depth: how many calls it lies within.
-        kind: what it is.
+        depth: number of calls that contain it.
+        kind: its kind.
         type: the class's name, or the operator's.
-        in_shape: the shapes of what it is given, such as `(1, 3, 224, 224)`; several are joined by commas.
-        out_shape: the shapes of what it returns.
-        dtype: the number format of what it returns.
-        params: numbers of parameters.
+        in_shape: the shapes of its inputs, such as `(1, 3, 224, 224)`; several are joined by commas.
+        out_shape: the shapes of its outputs.
+        dtype: the number format of its outputs.
+        params: number of parameters.
         flops: floating-point operations.
         macc: multiply-accumulates.
         mem_r: bytes read.
         mem_w: bytes written.
         backward: floating-point operations of the backward pass.
-        unknown: operators that no rule knows, whose operations are missing; None where there are none.
-        mem_alloc: bytes that it allocates and leaves allocated.
-        mem_peak: bytes over the level at its begin that are allocated at most.
-        mem_total: bytes over the level at the model's begin that are allocated at its end.
-        times: seconds with all calls within it, one a pass; empty where it was not timed.
+        unknown: operators without a rule, whose operations are not counted; None if there are none.
+        mem_alloc: bytes that it allocates and does not free.
+        mem_peak: peak in bytes above the level at its start.
+        mem_total: bytes allocated at its end above the level at the model's start.
+        times: seconds including all calls within it, one per pass; empty if it was not timed.
     """
 
     name: str
@@ -233,22 +233,22 @@ def phase_of_calls(training: bool) -> str:
 
 
 class Readings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sensors read of the process and of its CPUs while a case was sampled.
+    """The sensors' readings of the process and its CPUs while a case was sampled.
 
-    A value is None where the system does not say.
+    A value that the system does not report is None.
 
     Attributes:
-        sampling_seconds: for how long, in seconds.
-        page_faults_per_call: page faults that took no disk.
-        page_fault_cost: CPU seconds that one takes; measured only where there are many.
-        page_fault_share: share of the process's CPU time that they take together.
+        sampling_seconds: duration of the sampling, in seconds.
+        page_faults_per_call: page faults without disk access.
+        page_fault_cost: CPU seconds per page fault; measured only if there are many.
+        page_fault_share: share of the process's CPU time that page faults take.
         involuntary_switches: how often the kernel took a CPU away.
-        cpu_utilization: CPU seconds a second (2.0: two busy CPUs).
-        system_utilization: those of them that the kernel spent for the process.
-        run_delay: seconds a second that the process's threads, taken together, were ready but had no CPU.
-        foreign_cpus: CPUs that others kept busy, of those that the process may use.
+        cpu_utilization: CPU seconds per second (2.0: two busy CPUs).
+        system_utilization: the part of them that the kernel spent for the process.
+        run_delay: seconds per second that the process's threads, in total, were ready but had no CPU.
+        foreign_cpus: number of the CPUs that the process may use that others kept busy.
         steal: share of the time in which these CPUs had work that the hypervisor ran something else.
-        throttled: seconds that the control group's quota kept its processes from running.
+        throttled: seconds for which the control group's quota stopped its processes.
         thermal_throttles: how often heat slowed the CPUs.
         cpu_frequency: clock rate in Hz, at the end, of a CPU that the process ran on.
     """
@@ -269,18 +269,18 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What a case computed beside what eager fp32 computes of the same weights and inputs.
+    """The comparison of a case's answer with eager fp32's for the same weights and inputs.
 
     Attributes:
-        answer: within tolerance, or not, or eager fp32's own answer is too sensitive to tell; the case is
-            plain eager fp32 itself; or the check was off. None where it was not done: in rounds after the
-            first, and where it failed.
+        answer: within tolerance or not, or eager fp32's own answer is too sensitive to tell; or the case is
+            plain eager fp32 itself; or the check was off. None if it was not done: in rounds after the first,
+            and if it failed.
         error_abs: the largest absolute error of an output (in training: of the loss, or a layer's outputs).
         error_rel: the largest error relative to the largest value of the same output.
         top1_agreement: the share of the batch for which a classifier's first choice is the same.
         gradient_error: the norm of the gradients' differences over the norm of the gradients.
-        tolerance: what `error_rel` may be.
-        gradient_tolerance: what `gradient_error` may be.
+        tolerance: largest allowed `error_rel`.
+        gradient_tolerance: largest allowed `gradient_error`.
     """
 
     answer: Correctness | None = None
@@ -293,18 +293,18 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """What the process that measured ran with, as it turned out; None where it did not live to say.
+    """The actual settings of the measuring process; None if it ended before it reported them.
 
     Attributes:
         allocator: the memory allocator of the host.
-        threads: threads of an operation: torch's, or those of the engine's own library.
-        interop_threads: operations that run side by side, likewise.
+        threads: threads per operation: torch's, or those of the engine's own library.
+        interop_threads: operations that run concurrently, likewise.
         cpus: the CPUs it may use, such as `0-3`.
-        flush_denormal: denormal numbers count as zero.
+        flush_denormal: whether denormal numbers count as zero.
         engine: the library that ran the case, with its version.
-        arithmetic: what multiplied, such as `avx512_bf16`; None where it is not known.
-        conversions: how often a call converts between layouts; None where it need not.
-        input_grad: an input requires a gradient.
+        arithmetic: the instructions that multiplied, such as `avx512_bf16`; None if unknown.
+        conversions: layout conversions per call; None if none are needed.
+        input_grad: whether an input requires a gradient.
     """
 
     allocator: str | None = None
@@ -319,21 +319,21 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a round of a case ended, and what was found besides the times of its phases.
+    """How a round of a case ended, and its results besides the times of its phases.
 
     Attributes:
         status: ok, or what went wrong.
-        error: one line that says what went wrong and what to do; None where nothing did.
-        traceback: the worker's own traceback, for those who want to look.
-        stop_reason: which rule ended the sampling.
+        error: one line that says what went wrong and what to do; None if nothing did.
+        traceback: the worker's own traceback.
+        stop_reason: the rule that ended the sampling.
         warnings: doubts about what was measured.
         params: the number of the model's parameters.
         peak_memory: bytes.
-        joules: measured energy of a call.
-        readings: what the sensors read during the sampling; None where nothing was sampled.
-        check: whether the answer is eager fp32's.
-        process: what the process ran with.
-        peaks: what the machine reaches at best; None where it was not measured.
+        joules: measured energy per call.
+        readings: the sensors' readings during the sampling; None if nothing was sampled.
+        check: the check of the answer against eager fp32's.
+        process: the process's actual settings.
+        peaks: the machine's peaks; None if not measured.
         trace: the file that a trace was written to.
     """
 
@@ -353,22 +353,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def unverified(outcome: Outcome, reason: str) -> Outcome:
-    """An outcome whose answer could not be checked, and why."""
+    """Return an outcome with the warning that its answer could not be checked, and why."""
     warning = BenchmarkWarning(WarningCode.UNVERIFIED, f"{reason}; verify=false leaves the check out")
     return replace(outcome, warnings=(*outcome.warnings, warning))
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Which run a round is of.
+    """The run of a round.
 
     Attributes:
         id: the run: its start in UTC and eight random digits.
-        invocation: eight random digits of the command that measured the round: a run that was completed later
+        invocation: eight random digits of the command that measured the round; a run that was completed later
             has several.
-        command: the microbench command that began it, such as `doctor`; empty for one that measures cases.
+        command: the microbench command that began it, such as `doctor`; empty if it measures cases.
         command_line: the whole command line that began it; None for a run from Python.
         schedule: interleaved, sequential or search.
-        schedule_seed: what the order was drawn from.
+        schedule_seed: seed of the order.
     """
 
     id: str
@@ -380,17 +380,17 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DistinctLayer(msgspec.Struct, frozen=True):
-    """A layer of a model, with all others that are like it.
+    """A distinct layer of a model, with all identical ones.
 
     Attributes:
-        part: what `model.part` calls its first call.
+        part: its first call as a value of `model.part`.
         name: the dotted name of the module that is called first.
         index: the place of that call among all calls of layers, from 0.
         type: the class's name.
-        arguments: what it was made with.
-        in_shape: the shapes of what it is given, such as `(1, 3, 224, 224)`; several are joined by commas.
-        count: how often the model calls it, or one like it.
-        unmeasured: why it is not measured; None where it is.
+        arguments: the arguments of its constructor.
+        in_shape: the shapes of its inputs, such as `(1, 3, 224, 224)`; several are joined by commas.
+        count: how often the model calls it or an identical one.
+        unmeasured: why it is not measured; None if it is.
     """
 
     part: str
@@ -404,14 +404,14 @@ class DistinctLayer(msgspec.Struct, frozen=True):
 
 
 class CaseSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Which case of its run was measured.
+    """The specification of the measured case.
 
     Attributes:
         id: hash of the options that define the work and differ from their defaults.
         order: the case's place in the run, from 0.
-        command: the command line that measures it again, device and threads spelled out.
+        command: the command line that measures it again, including device and threads.
         config: the whole resolved configuration.
-        layer: which layer of a model it is, where it was found by taking a model apart.
+        layer: the layer of a model that it measures, if mode=layers found it.
     """
 
     id: str
@@ -422,43 +422,43 @@ class CaseSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """The machine, and the software on it; None is what the system does not say.
+    """The machine and its software; a value that the system does not report is None.
 
     Attributes:
-        host_id: hash that tells machines apart.
+        host_id: hash that identifies the machine.
         cpu: the processor's name.
         physical_cores: cores that this process may use.
         usable_cpus: CPUs that it may use.
-        cpu_quota: CPUs' worth of time that a control group grants.
+        cpu_quota: CPU time that a control group grants, in CPUs.
         memory: bytes.
         os: the system and its version.
         arch: such as `x86_64`.
-        gpu: the accelerator's name, where the case runs on one.
+        gpu: the accelerator's name, if the case runs on one.
         gpu_memory: its memory in bytes.
         gpu_driver: its driver's version.
         cuda: the version of CUDA that torch was built for.
         cpu_capability: the widest vector instructions of torch's own kernels.
-        cpu_limits: the variables that limit those of its libraries.
-        smt: two CPUs may share a core.
-        sockets: processors.
-        numa_nodes: memory nodes.
-        governor: what chooses the clock rate.
-        turbo: the clock rate may rise for a while.
-        frequency_driver: what sets the clock rate.
+        cpu_limits: the environment variables that limit those of its libraries.
+        smt: whether two CPUs share a core.
+        sockets: number of processors.
+        numa_nodes: number of NUMA nodes.
+        governor: the frequency governor.
+        turbo: whether the clock rate may temporarily rise above the nominal one.
+        frequency_driver: the driver that sets the clock rate.
         frequency_min: Hz.
         frequency_max: Hz.
         cgroup_version: 1 or 2.
         memory_limit: bytes that a control group grants.
         thp: transparent huge pages: always, madvise or never.
-        huge_pages: static huge pages.
+        huge_pages: number of static huge pages.
         huge_page_size: bytes.
         load_average: of one minute, at the start.
-        clock_source: what the kernel reads the time from.
-        clock_sources: what it could read it from.
-        clock_step: seconds between two times that the clock can tell apart.
-        clock_cost: seconds that reading it takes.
-        hypervisor: what virtualizes the machine.
-        on_battery: a battery is being used up.
+        clock_source: the kernel's clock source.
+        clock_sources: the available clock sources.
+        clock_step: resolution of the clock in seconds.
+        clock_cost: seconds per reading of the clock.
+        hypervisor: the hypervisor, if any.
+        on_battery: whether a battery is discharging.
         python: version.
         torch: version.
         torchvision: version.
@@ -471,7 +471,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         omp_proc_bind: the environment variable.
         kmp_affinity: the environment variable.
         gomp_cpu_affinity: the environment variable.
-        extra: what a device of another package says of itself.
+        extra: facts on a device of another package.
     """
 
     host_id: str = ""
@@ -527,16 +527,16 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One round of one case: a line of a run's file.
 
     Attributes:
-        schema_version: of the line; see SCHEMA_VERSION.
-        run: which run it is of.
-        case: which case of it.
-        round: which of the case's fresh processes this was, from 0.
+        schema_version: the line's version; see SCHEMA_VERSION.
+        run: the run.
+        case: the case.
+        round: the number of the round among the case's, from 0.
         turn: its place among all rounds of all cases, from 0.
         started_at: when it began, in UTC.
-        machine: where it was measured.
-        outcome: how it ended, and what was found besides times.
-        series: the samples of its phases; also of a round that failed, as far as it came.
-        calls: of a profile, every call that the module makes.
+        machine: the machine that measured it.
+        outcome: how it ended, and its results besides times.
+        series: the samples of its phases; if the round failed, those up to then.
+        calls: in a profile, every call that the module makes.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -557,14 +557,14 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What tells the round from every other one that was ever measured."""
+        """The key that identifies the round among all that were ever measured."""
         run = self.run
         where = run.id, run.invocation, self.machine.host_id
         return *where, self.case.id, self.case.order, self.round, self.started_at
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What a worker found in one round: the part of a record that it knows."""
+    """A worker's result of one round: the part of a record that it knows."""
 
     outcome: Outcome
     series: tuple[Series, ...] = ()
@@ -572,14 +572,14 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 VERSION = re.compile(rb'\{"schema_version":(\d+),')
-"""How a record's line begins."""
+"""The beginning of a record's line."""
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(RoundRecord)
 
 
 class OtherVersionError(ValueError):
-    """A line is a record of another version of the schema, or of another program's."""
+    """A line is a record of another version of the schema, or of another program."""
 
     def __init__(self, version: object) -> None:
         super().__init__(str(version))
@@ -587,16 +587,16 @@ class OtherVersionError(ValueError):
 
 
 def encode(record: RoundRecord) -> bytes:
-    """One line of JSON, without the line's end; what is not finite becomes null."""
+    """Encode a record as one line of JSON, without a newline; numbers that are not finite become null."""
     return _ENCODER.encode(record)
 
 
 def decode(line: bytes) -> RoundRecord:
-    """The record in a line that `encode` wrote, of this version of the schema or an older one from 3.
+    """Decode a line that `encode` wrote, of this schema version or an older one from 3.
 
     Raises:
-        OtherVersionError: it is of a version that cannot be read, or an object of something else.
-        msgspec.DecodeError: it is no JSON, such as a line that a crash cut short, or no record.
+        OtherVersionError: it is of an unreadable version, or another kind of object.
+        msgspec.DecodeError: it is not JSON, such as a line truncated by a crash, or not a record.
     """
     begin = VERSION.match(line)
     version = int(begin[1]) if begin else _version(line)
@@ -613,5 +613,5 @@ def _version(line: bytes) -> object:
 
 
 def schema() -> str:
-    """The JSON Schema of a record's line, as `record.schema.json` holds it."""
+    """Return the JSON Schema of a record's line, as in `record.schema.json`."""
     return json.dumps(msgspec.json.schema(RoundRecord), indent=1) + "\n"

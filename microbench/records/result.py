@@ -1,4 +1,4 @@
-"""A run's result: its records, with views of them."""
+"""A run's result: its records, and views of them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What one run, or several, measured.
+    """The result of one run or several.
 
     Attributes:
-        records: one a round, in the order they were written.
-        path: the file they lie in; the first one, where they come from several.
+        records: one per round, in the order they were written.
+        path: their file; the first one, if they come from several.
     """
 
     records: Sequence[RoundRecord] = field(repr=False)
@@ -29,9 +29,9 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether something was measured, and nothing failed; what this machine cannot run is no failure.
+        """Whether something was measured and nothing failed; a skipped case is not a failure.
 
-        A search has to have measured plain eager: a configuration that fails is only not the fastest.
+        A search must have measured plain eager; another configuration that fails is just not the fastest.
         """
         cases = self.cases()[: 1 if self.is_search else None]
         run = [case for case in cases if case.status is not Status.SKIPPED]
@@ -48,22 +48,22 @@ class Result:
         return self.records[-1].run.command if self.records else ""
 
     def runs(self) -> list[Result]:
-        """The same records, a result a run, in the order of their first records."""
+        """Return one result per run, in the order of their first records."""
         found: dict[str, list[RoundRecord]] = {}
         for record in self.records:
             found.setdefault(record.run.id, []).append(record)
         return [Result(records, self.path) for records in found.values()]
 
     def cases(self) -> list[CaseResult]:
-        """The cases, each with its rounds, in the order of the runs and of their places in these."""
+        """Return the cases, each with its rounds, in the order of the runs and their places in these."""
         return cases_of(self.records)
 
     def median(self, phase: str) -> float:
-        """The median of a phase over its rounds in seconds, for a result of one case.
+        """Return the median of a phase over its rounds in seconds, for a result of one case.
 
         Raises:
-            KeyError: the result has not exactly one case, or that phase could not be measured, or the case
-                computes something else than eager fp32 does.
+            KeyError: the result does not have exactly one case, or that phase was not measured, or the case
+                computes something other than eager fp32.
         """
         cases = self.cases()
         if len(cases) != 1:
@@ -76,19 +76,19 @@ class Result:
         return estimates[phase].median
 
     def to_frame(self) -> pd.DataFrame:
-        """The records as a flat pandas data frame: a row a series, and a row a figure of a profile's call."""
+        """Return a flat pandas data frame: one row per series, and per figure of a profile's call."""
         import pandas as pd
 
         return pd.DataFrame([row for record in self.records for row in frame.rows(record)])
 
     def summary(self) -> pd.DataFrame:
-        """What the rounds say together: a row a case and phase, times in seconds a call.
+        """Return the estimates over rounds: one row per case and phase, times in seconds per call.
 
         Its columns are run_id, case_id, status, the `cfg_*` fields, phase, median (of the rounds' medians),
         ci_low, ci_high, confidence, spread (standard deviation between rounds, over the median), rounds,
-        samples, throughput (items a second, of a whole step), peak_memory (bytes), answer, error_abs,
+        samples, throughput (items per second, of a whole step), peak_memory (bytes), answer, error_abs,
         error_rel, top1_agreement, gradient_error, the codes of the case's warnings, host_id, and the `env_*`
-        fields that say what it ran on. Cases that failed, or compute something else than eager fp32 does,
+        fields that say what it ran on. Cases that failed, or compute something other than eager fp32,
         have no rows.
         """
         import pandas as pd
@@ -97,12 +97,12 @@ class Result:
 
 
 def load(paths: Iterable[Path | str] | Path | str) -> Result:
-    """The result in one or several record files or run folders, concatenated.
+    """Load one or several record files or run folders, concatenated.
 
-    A round that is there several times, as in the same file given twice, counts once.
+    A round that occurs several times, as in the same file given twice, counts once.
 
     Raises:
-        UserError: a file cannot be read, or holds something else than records.
+        UserError: a file cannot be read, or contains something other than records.
     """
     chosen = [paths] if isinstance(paths, (str, Path)) else list(paths)
     records = {record.identity: record for path in chosen for record in store.read(Path(path))}

@@ -1,4 +1,4 @@
-"""The settings of cases: which are of the work, which vary, and what their values are called."""
+"""The settings of cases: which belong to the work, which vary, and how their values are written."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ Settings = Mapping[str, str]
 """A configuration's values as text, by dotted key."""
 
 AXIS_KEYS = {axis: each.key for axis, each in AXES.items() if each.name != axis}
-"""The settings of the axes that are called otherwise."""
+"""The settings of axes that have another name."""
 
 
 def settings_of(case: CaseResult) -> Settings:
-    """All settings of a case."""
+    """Return all settings of a case."""
     return flat(asdict(case.config))
 
 
 def is_work(key: str) -> bool:
-    """Whether a setting is of the work, not of how it is measured."""
+    """Return whether a setting belongs to the work, not to how it is measured."""
     return option_at(key).is_work
 
 
 def is_configuration(name: str) -> bool:
-    """Whether an axis or a setting says how work is run, so that its values are alternatives."""
+    """Return whether an axis or a setting is part of the configuration: its values are alternatives."""
     return option_at(name).role is Role.CONFIGURATION
 
 
 def work_of(case: CaseResult) -> Settings:
-    """The settings of a case's work."""
+    """Return the settings of a case's work."""
     return {key: value for key, value in settings_of(case).items() if is_work(key)}
 
 
 def without(settings: Settings, keys: Collection[str]) -> frozenset[tuple[str, str]]:
-    """All settings but some, to be looked up by."""
+    """Return all settings except some, as a key for look-up."""
     return frozenset(item for item in settings.items() if item[0] not in keys)
 
 
 def as_given(value: Any) -> str:
-    """A value as it is written on the command line."""
+    """Return a value as it is written on the command line."""
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
 def meant(name: str, keys: Iterable[str]) -> set[str]:
-    """Which of the keys an axis, a group or a dotted key means."""
+    """Return the keys that an axis, a group or a dotted key refers to."""
     key = AXIS_KEYS.get(name, name)
     return {each for each in keys if each == key or each.startswith(f"{key}.")}
 
 
 def varying_keys(settings: Sequence[Settings]) -> list[str]:
-    """The settings that are not the same in all cases; those of a whole run do not count."""
+    """Return the settings that differ between cases; those of a whole run do not count."""
     keys = dict.fromkeys(key for each in settings for key in each if option_at(key).scope is not Scope.RUN)
     return [key for key in keys if len({each.get(key) for each in settings}) > 1]
 
 
 def choices(cases: Sequence[CaseResult]) -> list[str]:
-    """What cases can be compared by: the axes that vary, and every other setting that does."""
+    """Return the names that cases can be compared by: the axes and other settings that vary."""
     keys = varying_keys([settings_of(case) for case in cases])
     found: list[str] = []
     for name in (*sorted(cases[0].axes, key=lambda axis: axis in AXIS_KEYS), *keys):
@@ -73,10 +73,10 @@ def choices(cases: Sequence[CaseResult]) -> list[str]:
 
 
 def keys_by(cases: Sequence[CaseResult], by: str) -> set[str]:
-    """The settings that vary of those to compare by.
+    """Return the varying settings among those to compare by.
 
     Raises:
-        UserError: no setting is called so, or it does not vary.
+        UserError: there is no such setting, or it does not vary.
     """
     settings = [settings_of(case) for case in cases]
     allowed = choices(cases)
@@ -94,7 +94,7 @@ def keys_by(cases: Sequence[CaseResult], by: str) -> set[str]:
 
 
 def values_by(cases: Sequence[CaseResult], by: str, keys: Collection[str]) -> list[str]:
-    """What each case's value is called: as the axis has it where that tells the values apart."""
+    """Return the text of each case's value: the axis' if that distinguishes the values."""
     settings = [settings_of(case) for case in cases]
     if by in cases[0].axes:
         names = [as_given(case.axes[by]) for case in cases]

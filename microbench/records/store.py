@@ -1,4 +1,4 @@
-"""The store: one JSONL file a run, appended and fsynced as soon as a round has ended."""
+"""The store: one JSONL file per run, appended to and fsynced after each round."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ FILE_NAME = "records.jsonl"
 
 
 class Store:
-    """Appends records to `records.jsonl` in a folder, which it makes where it is missing.
+    """Appends records to `records.jsonl` in a folder, which it makes if it is missing.
 
-    Several processes may append to one file: an append is whole or not there. Used as a context manager, it
-    leaves no empty folder behind that it has made.
+    Several processes may append to one file: an append is complete or absent. As a context manager, it
+    removes a folder that it made if that stays empty.
 
     Attributes:
         path: the file.
-        written: whether it holds anything, from before or from now.
+        written: whether it contains anything, old or new.
 
     Raises:
-        UserError: the folder or the file cannot be written, or holds what cannot be read together with this
-            version's records.
+        UserError: the folder or the file cannot be written, or contains records that this version cannot
+            read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,19 +43,19 @@ class Store:
             if self.path.exists():
                 os.close(self._open())
             else:
-                tempfile.TemporaryFile(dir=folder).close()  # whether a file can be made there
+                tempfile.TemporaryFile(dir=folder).close()  # checks that a file can be made there
             self.written = self.path.exists() and self.path.stat().st_size > 0
         if self.written:
             self._check()
 
     def __enter__(self) -> Store:
-        """The store itself."""
+        """Return the store."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the folder if it was made here and nothing is in it."""
+        """Remove the folder if it was made here and is empty."""
         if self._made_folder:
             with suppress(OSError):
                 self.path.parent.rmdir()
@@ -64,12 +64,12 @@ class Store:
         """Write a record and return once it is on the disk.
 
         Raises:
-            StoppedError: the disk is full or gone. All earlier records are there then, and this one in a file
-                of its own, where any disk has room for it.
+            StoppedError: the disk is full or gone. All earlier records are kept, and this one in a separate
+                file if any disk has room for it.
         """
         data = encode(record) + b"\n"
         with self._told(data):
-            self.path.parent.mkdir(parents=True, exist_ok=True)  # another store may have tidied it away
+            self.path.parent.mkdir(parents=True, exist_ok=True)  # another store may have removed it
             new = not self.path.exists()
             file = self._open()
             try:
@@ -82,10 +82,10 @@ class Store:
         self.written = True
 
     def _check(self) -> None:
-        """Refuse a file that could not be read any more once records of this version were added.
+        """Reject a file that would be unreadable once records of this version were added.
 
         Raises:
-            UserError: it is one.
+            UserError: it would be.
         """
         try:
             _decoded(self.path.read_bytes())
@@ -99,7 +99,7 @@ class Store:
 
     @contextmanager
     def _told(self, data: bytes = b"") -> Iterator[None]:
-        """Tell what the system refuses in one line, and where `data` was put instead."""
+        """Turn the system's errors into one line that says where `data` was put instead."""
         try:
             yield
         except OSError as error:
@@ -110,7 +110,7 @@ class Store:
 
 
 def _rescued(data: bytes) -> str:
-    """Put data into a file for temporary ones, or next to none; say where it is."""
+    """Save data to a temporary file, or in the home folder; return a sentence that says where."""
     for folder in (tempfile.gettempdir, Path.home):
         with suppress(OSError, RuntimeError):  # RuntimeError: this user has no home
             file, path = tempfile.mkstemp(".jsonl", "microbench-", folder())
@@ -121,14 +121,14 @@ def _rescued(data: bytes) -> str:
                 raise
             finally:
                 os.close(file)
-            return f"That of the last round is in {path}."
-    return "That of the last round is lost: no disk has room for it."
+            return f"The last round's record is in {path}."
+    return "The last round's record is lost: no disk has room for it."
 
 
 def _write_whole(file: int, data: bytes) -> None:
-    """Append all of `data` and have it on the disk, or leave the file as it was.
+    """Append all of `data` and sync it to the disk, or leave the file as it was.
 
-    A line that a crash cut short stays by itself, so that what follows stays whole.
+    A line truncated by a crash is terminated first, so that what follows is complete.
     """
     size = os.fstat(file).st_size
     if size and stat.S_ISREG(os.fstat(file).st_mode) and os.pread(file, 1, size - 1) != b"\n":
@@ -144,7 +144,7 @@ def _write_whole(file: int, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new file's name on the disk too."""
+    """Sync a new file's name to the disk too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -153,17 +153,17 @@ def _sync_folder(folder: Path) -> None:
 
 
 def file_of(path: Path) -> Path:
-    """The file of records that a path means: itself, or the one in the folder that it is."""
+    """Return the file of records at a path: the path itself, or the file in that folder."""
     return path / FILE_NAME if path.is_dir() else path
 
 
 def read(path: Path) -> list[RoundRecord]:
-    """All whole records of a file, or of a folder's `records.jsonl`, in the order they were written.
+    """Read all complete records of a file, or of a folder's `records.jsonl`, in the order they were written.
 
-    A line that a crash cut short is left out.
+    A line truncated by a crash is left out.
 
     Raises:
-        UserError: there is no such file, or it holds no records, or those of a version that cannot be read.
+        UserError: there is no such file, or it has no records, or records of an unreadable version.
     """
     path = file_of(path)
     try:
@@ -175,14 +175,14 @@ def read(path: Path) -> list[RoundRecord]:
 
 
 class _UnreadableError(Exception):
-    """Lines are no records of this version; says why."""
+    """Lines are not records of this version; says why."""
 
 
 def _decoded(data: bytes) -> list[RoundRecord]:
-    """The records in lines.
+    """Decode lines of records.
 
     Raises:
-        _UnreadableError: some are not of this version, or none is a record.
+        _UnreadableError: some are of another version, or none is a record.
     """
     lines, found = data.split(b"\n"), list[RoundRecord]()
     for number, line in enumerate(lines, start=1):
@@ -192,7 +192,7 @@ def _decoded(data: bytes) -> list[RoundRecord]:
             raise _UnreadableError(_other(error.version)) from error
         except ValidationError as error:
             raise _UnreadableError(f"line {number} is not a record: {error}") from error
-        except DecodeError:  # empty, or cut short by a crash
+        except DecodeError:  # empty, or truncated by a crash
             continue
     if not found and any(line.strip() for line in lines[:-1]):
         raise _UnreadableError("no line of it is a record (a JSON object)")
@@ -200,9 +200,9 @@ def _decoded(data: bytes) -> list[RoundRecord]:
 
 
 def _other(version: object) -> str:
-    """What to say of records that are not of this version of the schema."""
+    """Return the error's text for records of another schema version."""
     if not isinstance(version, int):
-        return "its records are none of microbench's"
+        return "its records are not microbench's"
     remedy = (
         "an older microbench wrote them: measure again, or read them with that version"
         if version < SCHEMA_VERSION

@@ -11,7 +11,7 @@ from microbench.stats.trend import trend
 
 
 def summarize(samples: ArrayLike, confidence: float = CONFIDENCE) -> Summary:
-    """The summary of at least one sample, in the samples' own unit (seconds per call), in their order."""
+    """Summarize at least one sample, in order, in the samples' own unit (seconds per call)."""
     values = np.asarray(samples, dtype=np.float64)
     low, high, effective = median_interval(values, confidence)
     q25, median, q75 = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))

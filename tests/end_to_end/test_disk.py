@@ -105,7 +105,7 @@ def filled(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Filled:
     return Filled(small.reason, stopped, before, left, completed)
 
 
-RESCUED = r"That of the last round is in (\S+\.jsonl)\. "
+RESCUED = r"The last round's record is in (\S+\.jsonl)\. "
 
 
 def test_a_full_disk_ends_the_sweep_with_one_line_that_says_what_is_where(filled: Filled) -> None:

@@ -268,7 +268,7 @@ def test_a_terminal_that_is_closed_ends_the_run(tmp_path: Path) -> None:
 def test_the_hint_of_a_run_in_a_folder_of_an_odd_name_can_be_pasted(tmp_path: Path) -> None:
     name = "it's, $HOME=ü"
     done = microbench(*QUICK, "model=dense", "model.input_shape=[3]", f"hydra.run.dir={name}", cwd=tmp_path)
-    (hint,) = [line for line in done.err.splitlines() if "try what failed again: " in line]
+    (hint,) = [line for line in done.err.splitlines() if "repeat what failed: " in line]
     pasted = hint.partition("again: microbench ")[2]
     shell = subprocess.run(
         ["sh", "-c", f"printf '%s\\0' {pasted}"], capture_output=True, text=True, check=True

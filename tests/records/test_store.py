@@ -127,7 +127,7 @@ def test_records_of_another_version_of_the_schema_are_refused_in_one_line(
 def strange(version: object) -> str:
     """What is said of records of that version."""
     if not isinstance(version, int):
-        return "its records are none of microbench's"
+        return "its records are not microbench's"
     remedy = (
         "an older microbench wrote them: measure again, or read them with that version"
         if version < SCHEMA_VERSION
@@ -341,7 +341,7 @@ def test_records_that_a_full_disk_has_no_room_for_are_in_a_temporary_file(
     told = refused(full)
     (rescued,) = folders[0].iterdir()
     assert told == (
-        f"Cannot write {full / FILE_NAME}: No space left on device. That of the last round is in {rescued}."
+        f"Cannot write {full / FILE_NAME}: No space left on device. The last round's record is in {rescued}."
     )
     assert rescued.suffix == ".jsonl"
     assert read(rescued) == [line(1)]
@@ -355,7 +355,7 @@ def test_where_there_is_no_room_for_temporary_files_records_are_in_the_home_fold
     folders[0].rmdir()
     told = refused(full)
     (rescued,) = folders[1].iterdir()
-    assert told.endswith(f". That of the last round is in {rescued}.")
+    assert told.endswith(f". The last round's record is in {rescued}.")
     assert read(rescued) == [line(1)]
 
 
@@ -368,7 +368,7 @@ def test_a_user_without_a_home_loses_nothing_that_a_temporary_file_has_room_for(
     monkeypatch.setattr(Path, "home", home)
     told = refused(full)
     (rescued,) = folders[0].iterdir()
-    assert told.endswith(f". That of the last round is in {rescued}.")
+    assert told.endswith(f". The last round's record is in {rescued}.")
 
 
 def test_records_that_no_disk_has_room_for_are_told_to_be_lost(
@@ -378,7 +378,7 @@ def test_records_that_no_disk_has_room_for_are_told_to_be_lost(
         folder.rmdir()
     assert refused(full) == (
         f"Cannot write {full / FILE_NAME}: No space left on device. "
-        "That of the last round is lost: no disk has room for it."
+        "The last round's record is lost: no disk has room for it."
     )
 
 
@@ -435,7 +435,7 @@ def test_an_append_that_fails_half_way_leaves_every_file_as_it_was(
     assert told == [
         "True kept",
         f"True Cannot write {path}: File too large. Records written before are kept. "
-        "That of the last round is lost: no disk has room for it.",
+        "The last round's record is lost: no disk has room for it.",
         "True kept",
     ]
     # Three writes to it came through, the second of which filled the file up to its limit.
