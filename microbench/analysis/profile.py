@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -168,19 +168,20 @@ class Profile:
         OPTIONS["depth"].check(depth)
         filled = available(self.timed, self.rows[0].mem_alloc is not None, self.training)
         shown = chosen(name, names_of(columns), filled)
-        is_tree, rows, callers = name == "tree", list[ViewRow](), list[str]()
-        for row, calls in VIEWS[name](self):
-            label = row.name if name == "types" else row.name or self.name
-            if is_tree:
-                if depth is not None and row.depth > depth:
-                    continue
-                del callers[row.depth :]
-                if callers and callers[-1]:
-                    label = label.removeprefix(f"{callers[-1]}.")
-                callers.append(row.name)
-            rows.append(
-                ViewRow(row.kind, label, row.depth if is_tree else 0, self._values(row, calls, shown))
+        is_tree = name == "tree"
+        groups = VIEWS[name](self)
+        if is_tree and depth is not None:
+            groups = [group for group in groups if group[0].depth <= depth]
+        labels = _within_callers(row for row, _ in groups) if is_tree else [row.name for row, _ in groups]
+        rows = [
+            ViewRow(
+                row.kind,
+                label if name == "types" else label or self.name,
+                row.depth if is_tree else 0,
+                self._values(row, calls, shown),
             )
+            for (row, calls), label in zip(groups, labels, strict=True)
+        ]
         whole, calls = self.total, self.calls
         overhead = total = None
         if name != "root":
@@ -240,6 +241,15 @@ class Profile:
             overhead,
             excess,
         )
+
+
+def _within_callers(rows: Iterable[Row]) -> Iterator[str]:
+    """Return the names of the tree's rows without those of their callers."""
+    callers: list[str] = []
+    for row in rows:
+        del callers[row.depth :]
+        yield row.name.removeprefix(f"{callers[-1]}.") if callers and callers[-1] else row.name
+        callers.append(row.name)
 
 
 def _rest(seconds: float) -> Row:

@@ -20,12 +20,11 @@ from microbench.measure import sampler
 from microbench.measure.disturbances import disturbances
 from microbench.measure.stopping import StoppingRule
 from microbench.profile.arguments import Arguments, arguments_of, check, home, place_of
-from microbench.profile.calls import Call
 from microbench.profile.dry_run import dry_run
 from microbench.profile.once import called
 from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
-from microbench.profile.study import CallMemory, Study, measure_memory
+from microbench.profile.study import Study, measure_memory
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.records.record import phase_of_calls
 from microbench.system import machine
@@ -53,7 +52,7 @@ def stat(
     device: str | torch.device | None,
     wanted: Wanted,
 ) -> Profile:
-    """The profile of a module; see `microbench.stat`.
+    """Profile a module; see `microbench.stat`.
 
     Raises:
         UserError: it cannot be profiled, or it fails on these inputs; what failed where.
@@ -86,29 +85,22 @@ def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, place: torc
                 "The module changes its arguments, so that each call is another: leave out timing and memory."
             )
         memory = measure_memory(call, root, device) if wanted.memory else None
-        if not wanted.timing:
-            return Profile(Study(root, training, memory=memory).rows())
-        return _timed(root, call, memory, training, device)
+        study = Study(root, training, memory=memory)
+        return _timed(study, call, device) if wanted.timing else Profile(study.rows())
 
 
-def _timed(
-    root: Call,
-    call: Callable[[], Any],
-    memory: Mapping[Call, CallMemory] | None,
-    training: bool,
-    device: devices.Device,
-) -> Profile:
-    phase = phase_of_calls(training)
-    experiment = Passes(call, root, phase).experiment()
+def _timed(study: Study, call: Callable[[], Any], device: devices.Device) -> Profile:
+    phase = phase_of_calls(study.training)
+    experiment = Passes(call, study.root, phase).experiment()
     with sampler.quiet_gc():
         sampler.run_warmup(experiment, device.clock, LONGEST_WARMUP)
         with Sensors() as sensors:
             sampled = sampler.sample(experiment, device.clock, RULE, 1, lambda progress: None)
     readings = sensors.readings(sampled.calls * experiment.runs)
     surroundings = sensors.surroundings(torch.get_num_threads(), machine.allocator())
-    times = call_times(root, sampled.inner, marking(device.clock, device.torch_device()))
+    times = call_times(study.root, sampled.inner, marking(device.clock, device.torch_device()))
     return Profile(
-        Study(root, training, times, memory).rows(),
+        replace(study, times=times).rows(),
         seconds=interquartile_mean(sampled.samples[phase]),
         peaks=peaks(device),
         joules=joules_per_call(call, device),
@@ -130,7 +122,7 @@ def _random_numbers_kept(place: torch.device) -> Iterator[None]:
 
 
 def open_device(place: torch.device) -> devices.Device:
-    """The device to measure on.
+    """Return the device to measure on.
 
     Raises:
         UserError: nothing can be measured there.
@@ -140,14 +132,14 @@ def open_device(place: torch.device) -> devices.Device:
     device = devices.open_device(place.type)
     if place != device.torch_device():
         raise UserError(
-            f"The module is on {place}, and measured is on {device.torch_device()}: make {place} torch's "
-            f"current device, or give device={place.type!r}."
+            f"The module is on {place}, but measurements run on {device.torch_device()}: make {place} "
+            f"torch's current device, or give device={place.type!r}."
         )
     return device
 
 
 def usable(device: str | torch.device) -> torch.device:
-    """Where a device that is asked for is.
+    """Return where a device that is asked for is.
 
     Raises:
         UserError: there is no such device here.
@@ -155,12 +147,14 @@ def usable(device: str | torch.device) -> torch.device:
     name, _, index = str(device).partition(":")
     found = devices.open_device(name).torch_device()
     if index and index != str(found.index):
-        raise UserError(f"device={device}: measured is on {found}: give device={name!r}.")
+        raise UserError(
+            f"device={device}: only the current device, {found}, can be measured: give device={name!r}."
+        )
     return found
 
 
 def placed(model: nn.Module, place: torch.device) -> nn.Module:
-    """The module, or a copy of it where that is to be elsewhere.
+    """Return the module, or a copy of it where that is to be elsewhere.
 
     Raises:
         UserError: there can be no copy there.
@@ -180,7 +174,7 @@ def placed(model: nn.Module, place: torch.device) -> nn.Module:
 
 
 def _hint(inputs: Any) -> str:
-    """What a user may have meant otherwise."""
+    """Guess what the user meant."""
     if inputs is None:
         return " (input_shape is without the batch, which batch_size gives)"
     if isinstance(inputs, Mapping):
@@ -189,7 +183,7 @@ def _hint(inputs: Any) -> str:
 
 
 def failure(error: Exception, hint: str = "") -> UserError:
-    """What failed, where, and on what, and a hint: one line."""
+    """Return one line: what failed, where, and on what, and a hint."""
     message = f"{type(error).__name__}: {first_line(error)}"
     if not isinstance(error.__cause__, FailedAt):
         return UserError(f"The profile failed: {message}")
