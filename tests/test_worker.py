@@ -24,6 +24,7 @@ from microbench.errors import FailedAt
 from microbench.formats import arithmetic
 from microbench.host import state
 from microbench.measure import warmup
+from microbench.measure.sampler import FROZEN_AT_START
 from microbench.options.compose import from_options
 from microbench.records.peaks import Peaks
 from microbench.records.progress import Progress
@@ -203,7 +204,7 @@ def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_collector_is_off_and_frozen_while_warming_up_and_sampling_only(
     enabled: bool, probe: Any
 ) -> None:
-    probe.seeing = lambda: (gc.isenabled(), gc.get_freeze_count() > 0)
+    probe.seeing = lambda: (gc.isenabled(), gc.get_freeze_count() > FROZEN_AT_START)
     (gc.enable if enabled else gc.disable)()
     try:
         found = measured(**{"model.cls": "probe_of_calls.look", "model.args": []})

@@ -16,6 +16,7 @@ from microbench.records.progress import Progress, Watch
 from microbench.records.record import StopReason
 from microbench.stats.median import relative_half_width
 
+FROZEN_AT_START = 1000  # objects at most: CPython 3.12 starts with some hundreds frozen
 REPORT_EVERY = 0.5  # seconds between reports: what a crash can lose, and how often a display is drawn
 
 
@@ -147,7 +148,7 @@ class _Reporter:
 @contextmanager
 def quiet_gc() -> Iterator[None]:
     """Collect and freeze what is there, and keep the garbage collector off; then restore what was before."""
-    enabled, frozen = gc.isenabled(), gc.get_freeze_count()
+    enabled, frozen = gc.isenabled(), gc.get_freeze_count() > FROZEN_AT_START
     gc.collect()
     gc.freeze()
     gc.disable()

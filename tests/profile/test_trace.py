@@ -164,14 +164,14 @@ def test_nested_tensors_run_as_they_do_unwatched_and_count_with_their_own_length
         results: list[Tensor] = []
         root = trace(model, lambda: results.append(model(x)))
         assert torch.equal(results[0].values(), model(x).values())
-    _, call = root.inner
-    assert (call.type, call.counts.flops) == ("linear", (2 + 3) * 4 * (5 + 4))
+    (call,) = (call for call in root.inner if call.type == "linear")
+    assert call.counts.flops == (2 + 3) * 4 * (5 + 4)
 
 
 def test_asking_a_nested_tensor_for_its_form_reads_nothing() -> None:
     model = Applied(lambda x: x.reshape(2, -1, 5))
     x = torch.nested.nested_tensor([torch.ones(2, 5), torch.ones(3, 5)], layout=torch.jagged)
-    assert [call.counts.mem_r for call in called(model, x).inner] == [0, 0, 0]
+    assert {call.counts.mem_r for call in called(model, x).inner} == {0}
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")

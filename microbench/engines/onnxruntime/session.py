@@ -113,7 +113,8 @@ def bound(session: Any, workload: Workload) -> Run:
         SkippedError: the shape of an output is not known beforehand.
     """
     binding = session.io_binding()
-    outputs = [empty(each, workload.inputs[0].device) for each in session.get_outputs()]
+    made = zip(session.get_outputs(), shapes(session, workload), strict=True)
+    outputs = [empty(each, shape, workload.inputs[0].device) for each, shape in made]
     for each, tensor in zip(session.get_inputs(), workload.inputs, strict=True):
         binding.bind_input(*place(each, tensor))
     for each, tensor in zip(session.get_outputs(), outputs, strict=True):
@@ -121,19 +122,32 @@ def bound(session: Any, workload: Workload) -> Run:
     return partial(session.run_with_iobinding, binding), lambda _: outputs
 
 
-def empty(output: Any, device: torch.device) -> Tensor:
+def shapes(session: Any, workload: Workload) -> list[Sequence[Any]]:
+    """Return the outputs' shapes.
+
+    A graph may leave out a shape, as torch 2.11 does for an LSTM's states. It then reads like a scalar's, so
+    a run tells such an output's shape.
+    """
+    declared = [each.shape for each in session.get_outputs()]
+    if all(declared):
+        return declared
+    run, _ = copying(session, workload)
+    return [shape or array.shape for shape, array in zip(declared, run(), strict=True)]
+
+
+def empty(output: Any, shape: Sequence[Any], device: torch.device) -> Tensor:
     """Allocate a tensor for an output.
 
     Raises:
         SkippedError: its shape is not known.
     """
-    if not all(isinstance(size, int) for size in output.shape):
+    if not all(isinstance(size, int) for size in shape):
         raise SkippedError(
             "engine=onnxruntime binds outputs before they are computed, and the shape of one depends on "
             "values: use engine.copies=true"
         )
     dtype, _ = TYPES[output.type]
-    return torch.empty(output.shape, dtype=dtype, device=device)
+    return torch.empty(tuple(shape), dtype=dtype, device=device)
 
 
 def place(value: Any, tensor: Tensor) -> tuple[Any, ...]:
