@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from microbench.analysis.case import Interval, intervals
 from microbench.analysis.warnings import Failure, Warned, failures
 from microbench.records.cases import CaseResult, Estimate
-from microbench.records.naming import labels, varying
+from microbench.records.naming import differences, varying
 from microbench.records.record import DistinctLayer, Status, WarningCode
-from microbench.records.settings import is_configuration, without, work_of
+from microbench.records.settings import is_configuration, without, work_labels, work_of
 
 PART = "model.part"
 IS_PART = ("part", PART)  # the axis that it is, too
@@ -64,11 +63,12 @@ class Total:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Layers of a type that are not to be measured: why, and how often the model calls them."""
+    """Layers of a type that are not to be measured: why, how often the model calls them, and their cases."""
 
     type: str
     reason: str
     calls: int
+    cases: Sequence[CaseResult]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ModelLayers:
 
     Attributes:
         name: what tells it from the others of the run.
-        case: the first of its cases.
+        cases: its own, and those of its layers.
         phases: those that are compared: in which a model's time is that of its layers; none where none was
             measured. Loss and update are the model's alone.
         configurations: what the configurations are called: one, with no name, or several.
@@ -88,7 +88,7 @@ class ModelLayers:
     """
 
     name: str
-    case: CaseResult
+    cases: Sequence[CaseResult]
     phases: Sequence[str]
     configurations: Sequence[str]
     rows: Sequence[LayerRow]
@@ -124,73 +124,51 @@ def layers_report(cases: Sequence[CaseResult]) -> tuple[LayersReport | None, lis
     groups: dict[Hashable, list[CaseResult]] = {}
     for case in cases:
         groups.setdefault(_what(case), []).append(case)
-    found = [_model(group) for group in groups.values() if any(map(is_layer, group))]
-    if not found:
+    apart = [group for group in groups.values() if any(map(is_layer, group))]
+    if not apart:
         return None, list(cases)
-    taken = [case for model in found for case in model.cases]
-    left_out = {id(case) for model in found for _, cases in model.skipped for case in cases}
-    report = LayersReport(
-        [_report(model, name) for model, name in zip(found, _names(found), strict=True)],
-        intervals(taken),
-        failures([case for case in taken if id(case) not in left_out]),
-        _warnings(taken),
-    )
+    names = work_labels([group[0] for group in apart], but=IS_PART)
+    models = [_model(name, group) for name, group in zip(names, apart, strict=True)]
+    taken = [case for model in models for case in model.cases]
+    skipped = {id(case) for model in models for each in model.left_out for case in each.cases}
+    failed = failures([case for case in taken if id(case) not in skipped])
     shown = set(map(id, taken))
-    return report, [case for case in cases if id(case) not in shown]
+    rest = [case for case in cases if id(case) not in shown]
+    return LayersReport(models, intervals(taken), failed, _warnings(taken)), rest
 
 
 Layer = tuple[DistinctLayer, Sequence[CaseResult | None]]
 """A layer of a model, and its case in each configuration; None where there is none yet."""
 
 
-@dataclass(frozen=True)
-class _Model:
-    """The cases of a model and its layers.
-
-    Attributes:
-        firsts: the first case of each configuration.
-        phases: those that are compared.
-        wholes: the model's own case in each configuration; None where there is none yet.
-        measured: the layers that any configuration has measured.
-        rest: the others, in the order of the model.
-    """
-
-    firsts: Sequence[CaseResult]
-    phases: Sequence[str]
-    wholes: Sequence[CaseResult | None]
-    measured: Sequence[Layer]
-    rest: Sequence[Layer]
-
-    @property
-    def skipped(self) -> list[Layer]:
-        """The layers that every configuration has skipped."""
-        return [row for row in self.rest if all(case and case.status == "skipped" for case in row[1])]
-
-    @property
-    def cases(self) -> list[CaseResult]:
-        """The model's own cases, and those of its layers."""
-        rows = [case for _, cases in (*self.measured, *self.rest) for case in cases]
-        return [case for case in (*self.wholes, *rows) if case is not None]
-
-
-def _model(group: Sequence[CaseResult]) -> _Model:
+def _model(name: str, group: Sequence[CaseResult]) -> ModelLayers:
     estimates = (each for case in group for each in case.estimates.values())
     phases = tuple(dict.fromkeys(each.phase for each in estimates if each.of_layers))
-    hows = list(dict.fromkeys(map(_how, group)))
-    of_each = [[case for case in group if _how(case) == how] for how in hows]
+    alike: dict[frozenset[tuple[str, str]], list[CaseResult]] = {}
+    for case in group:
+        alike.setdefault(_how(case), []).append(case)
     found = {(case.config.model.part, _how(case)): case for case in group if is_layer(case)}
     known = {each.part: each for case in found.values() if (each := case.spec.layer) is not None}
-    rows: list[Layer] = [
-        (layer, [found.get((layer.part, how)) for how in hows])
+    layers: list[Layer] = [
+        (layer, [found.get((layer.part, how)) for how in alike])
         for layer in sorted(known.values(), key=lambda each: each.index)
     ]
-    spent = {layer.part: _spent(layer, cases, phases) for layer, cases in rows}
-    return _Model(
-        [cases[0] for cases in of_each],
+    wholes = [_whole(cases) for cases in alike.values()]
+    times = [_time(whole, phases) for whole in wholes]
+    spent = {layer.part: _spent(layer, cases, phases) for layer, cases in layers}
+    measured = sorted((each for each in layers if spent[each[0].part]), key=lambda each: -spent[each[0].part])
+    rest = [each for each in layers if not spent[each[0].part]]
+    rows = [_row(*each, times, phases) for each in measured]
+    of_rows = [case for _, cases in (*measured, *rest) for case in cases]
+    return ModelLayers(
+        name,
+        [case for case in (*wholes, *of_rows) if case is not None],
         phases,
-        [_whole(cases) for cases in of_each],
-        sorted((each for each in rows if spent[each[0].part]), key=lambda each: -spent[each[0].part]),
-        [each for each in rows if not spent[each[0].part]],
+        _configurations([cases[0] for cases in alike.values()]),
+        rows,
+        _totals(measured, wholes, phases),
+        [sum(row.times[place].seconds is None for row in rows) for place, _ in enumerate(wholes)],
+        _left_out(rest),
     )
 
 
@@ -200,58 +178,59 @@ def _spent(layer: DistinctLayer, cases: Sequence[CaseResult | None], phases: Seq
     return layer.count * next((time for time in times if time is not None), 0.0)
 
 
-def _report(model: _Model, name: str) -> ModelLayers:
-    rows = [_row(model, *each) for each in model.measured]
-    places = range(len(model.wholes))
-    if len(places) > 1:
-        totals = [_total(model, place, model.phases) for place in places]
-    else:
-        totals = [_total(model, 0, each) for each in (*((phase,) for phase in model.phases), model.phases)]
-    left_out: Counter[tuple[str, str]] = Counter()
-    for layer, cases in model.skipped:
-        left_out[layer.type, next(case.first.outcome.error or "" for case in cases if case)] += layer.count
-    return ModelLayers(
-        name,
-        model.cases[0],
-        model.phases,
-        _configurations(model.firsts),
-        rows,
-        totals,
-        [sum(row.times[place].seconds is None for row in rows) for place in places],
-        [LeftOut(*what, calls) for what, calls in left_out.items()],
-    )
-
-
-def _row(model: _Model, layer: DistinctLayer, cases: Sequence[CaseResult | None]) -> LayerRow:
-    times = [_layer_time(model, layer, case, place) for place, case in enumerate(cases)]
+def _row(
+    layer: DistinctLayer,
+    cases: Sequence[CaseResult | None],
+    wholes: Sequence[float | None],
+    phases: Sequence[str],
+) -> LayerRow:
+    times = [_layer_time(layer.count, *each, phases) for each in zip(cases, wholes, strict=True)]
     seconds = [each.seconds for each in times]
     known = [each for each in seconds if each is not None]
     return LayerRow(layer, times, seconds.index(min(known)) if len(known) > 1 else None)
 
 
-def _layer_time(model: _Model, layer: DistinctLayer, case: CaseResult | None, place: int) -> LayerTime:
-    time, whole = _time(case, model.phases), _time(model.wholes[place], model.phases)
+def _layer_time(count: int, case: CaseResult | None, whole: float | None, phases: Sequence[str]) -> LayerTime:
+    time = _time(case, phases)
     if case is None or time is None:
         return LayerTime(None if case is None else case.status)
-    phases = [case.estimates[phase] for phase in model.phases]
-    widths = [each.half_width for each in phases if each.half_width is not None]
+    estimates = [case.estimates[phase] for phase in phases]
+    widths = [each.half_width for each in estimates if each.half_width is not None]
     half_width = sum(widths) if len(widths) == len(phases) else None
     return LayerTime(
         case.status,
-        phases,
-        layer.count * time,
-        None if half_width is None else layer.count * half_width,
+        estimates,
+        count * time,
+        None if half_width is None else count * half_width,
         half_width / time if half_width is not None and time else None,
-        layer.count * time / whole if whole else None,
+        count * time / whole if whole else None,
     )
 
 
-def _total(model: _Model, place: int, phases: Sequence[str]) -> Total:
-    """Add up some phases of all layers, each as often as it is called, beside the whole model."""
-    times = [(layer.count, _time(cases[place], phases)) for layer, cases in model.measured]
-    known = [count * time for count, time in times if time is not None]
-    layers, whole = sum(known) if known else None, _time(model.wholes[place], phases)
-    return Total(layers, whole, layers / whole if layers is not None and whole else None)
+def _totals(
+    layers: Sequence[Layer], wholes: Sequence[CaseResult | None], phases: Sequence[str]
+) -> list[Total]:
+    """Add the layers up, each as often as it is called: by configuration, or by phase where there is one."""
+    by_phase = [(0, each) for each in (*((phase,) for phase in phases), phases)]
+    found = []
+    for place, some in by_phase if len(wholes) == 1 else [(place, phases) for place, _ in enumerate(wholes)]:
+        times = [(layer.count, _time(cases[place], some)) for layer, cases in layers]
+        known = [count * time for count, time in times if time is not None]
+        total, whole = sum(known) if known else None, _time(wholes[place], some)
+        found.append(Total(total, whole, total / whole if total is not None and whole else None))
+    return found
+
+
+def _left_out(layers: Sequence[Layer]) -> list[LeftOut]:
+    """Find the layers that every configuration has skipped, by their type and the reason."""
+    found: dict[tuple[str, str], LeftOut] = {}
+    for layer, each in layers:
+        cases = [case for case in each if case is not None and case.status == "skipped"]
+        if len(cases) == len(each):
+            what = layer.type, cases[0].first.outcome.error or ""
+            before = found.get(what, LeftOut(*what, 0, ()))
+            found[what] = LeftOut(*what, before.calls + layer.count, (*before.cases, *cases))
+    return list(found.values())
 
 
 def _time(case: CaseResult | None, phases: Sequence[str]) -> float | None:
@@ -280,24 +259,8 @@ def _whole(cases: Sequence[CaseResult]) -> CaseResult | None:
 
 def _configurations(firsts: Sequence[CaseResult]) -> list[str]:
     """Name configurations, by a case of each: the value of what varies, or all settings that do."""
-    settings = {name: values for name, values in varying(firsts).items() if name not in IS_PART}
-    if len(settings) == 1:
-        return list(next(iter(settings.values())))
-    return [
-        ", ".join(f"{name}={values[place]}" for name, values in settings.items())
-        for place, _ in enumerate(firsts)
-    ]
-
-
-def _names(found: Sequence[_Model]) -> list[str]:
-    """Name each model."""
-    cases = [model.firsts[0] for model in found]
-    telling = {
-        name: values
-        for name, values in varying(cases).items()
-        if name not in IS_PART and not is_configuration(name)
-    }
-    return labels(cases, telling)
+    settings = [values for name, values in varying(firsts).items() if name not in IS_PART]
+    return list(settings[0]) if len(settings) == 1 else differences(firsts, IS_PART)
 
 
 def _warnings(cases: Sequence[CaseResult]) -> list[Warned]:

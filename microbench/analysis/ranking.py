@@ -10,9 +10,9 @@ from statistics import median
 from microbench.analysis.verdict import Judgement, Verdict, contrast, is_comparable, judge
 from microbench.config import MARGIN
 from microbench.records.cases import CaseResult, Estimate
-from microbench.records.naming import labels, varying
+from microbench.records.naming import differences
 from microbench.records.record import Role
-from microbench.records.settings import is_configuration, without, work_of
+from microbench.records.settings import is_configuration, without, work_labels, work_of
 from microbench.stats.ratio import Ratio
 
 BASELINE = "eager"  # the engine that prepares next to nothing
@@ -95,9 +95,9 @@ def rankings(cases: Sequence[CaseResult], margin: float = MARGIN) -> list[Rankin
     ranked = [group for group in groups.values() if _are_alternatives(group)]
     if not ranked:
         return []
-    names = _names([group[0] for group in ranked])
-    orders = [sorted(filter(_is_measured, group), key=_time) for group in ranked]
-    ratios = [contrast(order[0], case, _phase(case)).ratio for order in orders for case in order[1:]]
+    names = work_labels([group[0] for group in ranked])
+    orders = [sorted(filter(_is_measured, group), key=lambda case: _whole(case).median) for group in ranked]
+    ratios = [contrast(order[0], case, _whole(case).phase).ratio for order in orders for case in order[1:]]
     verdicts = iter(list(zip(ratios, judge(ratios, margin), strict=True)))
     return [
         _ranking(name, group, order, verdicts)
@@ -111,15 +111,15 @@ def _ranking(
     order: Sequence[CaseResult],
     verdicts: Iterator[tuple[Ratio, Judgement]],
 ) -> Ranking:
-    names = _configurations(group)
-    phase = _phase(order[0])
+    names = {id(case): name for case, name in zip(group, differences(group), strict=True)}
+    phase = _whole(order[0]).phase
     has_engines = len({case.config.engine.name for case in order}) > 1
     judged = [(None, None), *(next(verdicts) for _ in order[1:])]
     places = [
         Place(
             names[id(case)],
             case.standing,
-            _time(case),
+            _whole(case).median,
             None,
             *verdict,
             first_answer(case) if has_engines else None,
@@ -148,41 +148,18 @@ def _are_alternatives(group: Sequence[CaseResult]) -> bool:
     return len({without(work_of(case), ()) for case in measured}) > 1
 
 
-def _estimate(case: CaseResult) -> Estimate:
-    estimate = case.whole
-    assert estimate is not None, "an alternative was measured"
-    return estimate
+def _whole(case: CaseResult) -> Estimate:
+    assert case.whole is not None, "an alternative was measured"
+    return case.whole
 
 
 def _is_measured(case: CaseResult) -> bool:
     return case.whole is not None and is_comparable(case.whole) and not case.is_implausible
 
 
-def _phase(case: CaseResult) -> str:
-    return _estimate(case).phase
-
-
-def _time(case: CaseResult) -> float:
-    return _estimate(case).median
-
-
 def _discarded(case: CaseResult) -> float | None:
     wholes = (each.median for each in case.discarded.values() if each.role is Role.WHOLE)
     return next(wholes, None)
-
-
-def _configurations(group: Sequence[CaseResult]) -> dict[int, str]:
-    """Find, by a case's identity, the settings that tell it from the others."""
-    settings = varying(group)
-    return {
-        id(case): ", ".join(f"{name}={values[index]}" for name, values in settings.items())
-        for index, case in enumerate(group)
-    }
-
-
-def _names(first: Sequence[CaseResult]) -> list[str]:
-    """Name each ranking's work, by the first case of each."""
-    return labels(first, {name: each for name, each in varying(first).items() if not is_configuration(name)})
 
 
 def calls_to_break_even(first: float, each: float, other_first: float, other_each: float) -> int | None:

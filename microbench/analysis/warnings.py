@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from microbench.records.cases import CaseResult
 from microbench.records.naming import labels
@@ -21,6 +21,9 @@ FIGURES = {
 
 Rounds = tuple[int, int]
 """In how many rounds of a case, and how many it has."""
+
+Severity = tuple[float, int]
+"""How bad what a warning is of was, and in how many rounds."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Problems:
 
 def problems(cases: Sequence[CaseResult]) -> Problems:
     """Find what there is to say of cases beside their numbers."""
-    return Problems(failures(cases), [_together(each, len(cases)) for each in _warnings(cases).values()])
+    return Problems(failures(cases), [_together(each) for each in _warnings(cases).values()])
 
 
 def failures(cases: Sequence[CaseResult]) -> list[Failure]:
@@ -90,39 +93,31 @@ def failures(cases: Sequence[CaseResult]) -> list[Failure]:
 
 def every_warning(cases: Sequence[CaseResult]) -> list[Warned]:
     """Find every warning of every case, alike ones once."""
-    alike: dict[tuple[WarningCode, str, Rounds | None], list[str]] = {}
-    for code, told in _warnings(cases).items():
-        for each in told:
-            alike.setdefault((code, each.text, each.rounds), []).append(each.case)
-    return [Warned(*what, names, len(cases)) for what, names in alike.items()]
+    found = []
+    for told in _warnings(cases).values():
+        alike: dict[tuple[str, Rounds | None], list[Warned]] = {}
+        for each, _ in told:
+            alike.setdefault((each.text, each.rounds), []).append(each)
+        found += [replace(same[0], cases=[each.cases[0] for each in same]) for same in alike.values()]
+    return found
 
 
-@dataclass(frozen=True)
-class _Told:
-    """A warning of one case, and how bad it is beside the same warning of other cases."""
-
-    code: WarningCode
-    case: str
-    text: str
-    rounds: Rounds | None
-    severity: tuple[float, int]
+def _together(told: Sequence[tuple[Warned, Severity]]) -> Warned:
+    """Put the same warning of several cases together: what it says where it is the worst."""
+    worst, _ = max(told, key=lambda each: each[1])
+    are_alike = len({(each.text, each.rounds) for each, _ in told}) == 1
+    names = [each.cases[0] for each, _ in told]
+    return replace(worst, cases=names, worst=None if are_alike else worst.cases[0])
 
 
-def _together(told: Sequence[_Told], total: int) -> Warned:
-    worst = max(told, key=lambda each: each.severity)
-    are_alike = len({(each.text, each.rounds) for each in told}) == 1
-    names = [each.case for each in told]
-    return Warned(worst.code, worst.text, worst.rounds, names, total, None if are_alike else worst.case)
-
-
-def _warnings(cases: Sequence[CaseResult]) -> dict[WarningCode, list[_Told]]:
-    """Group the warnings of all cases by their code."""
-    found: dict[WarningCode, list[_Told]] = {}
+def _warnings(cases: Sequence[CaseResult]) -> dict[WarningCode, list[tuple[Warned, Severity]]]:
+    """Find by their code the warnings of each case, and how bad each is beside the same of other cases."""
+    found: dict[WarningCode, list[tuple[Warned, Severity]]] = {}
     for case, name in zip(cases, labels(cases), strict=True):
         for code, messages in case.warnings.items():
             rounds = (len(messages), len(case.rounds)) if len(messages) < len(case.rounds) else None
-            severity = _figure(case, code), len(messages)
-            found.setdefault(code, []).append(_Told(code, name, messages[0], rounds, severity))
+            warned = Warned(code, messages[0], rounds, [name], len(cases))
+            found.setdefault(code, []).append((warned, (_figure(case, code), len(messages))))
     return found
 
 

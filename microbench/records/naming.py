@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,6 +25,15 @@ def labels(cases: Sequence[CaseResult], telling: Mapping[str, Sequence[str]] | N
             ]
         )
         for index, case in enumerate(cases)
+    ]
+
+
+def differences(cases: Sequence[CaseResult], but: Collection[str] = ()) -> list[str]:
+    """What tells each case from the others, besides some settings, such as `engine=eager, threads=2`."""
+    settings = {name: values for name, values in varying(cases).items() if name not in but}
+    return [
+        ", ".join(f"{name}={values[index]}" for name, values in settings.items())
+        for index, _ in enumerate(cases)
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from microbench.config import AXES, option_at
 from microbench.errors import NothingToCompareError, unknown
 from microbench.records.cases import CaseResult
-from microbench.records.naming import flat
+from microbench.records.naming import flat, labels, varying
 from microbench.schema import Role, Scope
 
 Settings = Mapping[str, str]
@@ -37,6 +37,14 @@ def is_configuration(name: str) -> bool:
 def work_of(case: CaseResult) -> Settings:
     """Return the settings of a case's work."""
     return {key: value for key, value in settings_of(case).items() if is_work(key)}
+
+
+def work_labels(cases: Sequence[CaseResult], but: Collection[str] = ()) -> list[str]:
+    """What each case's work is called, however it is run, without some settings."""
+    settings = varying(cases).items()
+    return labels(
+        cases, {name: each for name, each in settings if name not in but and not is_configuration(name)}
+    )
 
 
 def without(settings: Settings, keys: Collection[str]) -> frozenset[tuple[str, str]]:

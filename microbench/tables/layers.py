@@ -47,8 +47,8 @@ def show_layers(report: LayersReport, out: Console) -> None:
 
 def title(model: ModelLayers) -> str:
     """Write what a table is of, on one line."""
-    is_one = len(model.configurations) == 1
-    name = f"{model.case.config.model.name} {run_as(model.case)}" if is_one else model.name
+    case, is_one = model.cases[0], len(model.configurations) == 1
+    name = f"{case.config.model.name} {run_as(case)}" if is_one else model.name
     return f"{name}, layer by layer"
 
 

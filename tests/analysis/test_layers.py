@@ -188,7 +188,9 @@ class TestOtherCases:
         made = model_of(timed, train(1, 1), {RELU: train(0.1, 0.2)})
         report, rest = layers_report(cases_of([*made, *with_layer(skipped, CONV)]))
         assert report is not None
-        assert report.models[0].left_out == [LeftOut("Conv2d", "no", 3)]
+        assert report.models[0].left_out == [
+            LeftOut("Conv2d", "no", 3, tuple(cases_of(with_layer(skipped, CONV))))
+        ]
         assert (rest, report.failures) == ([], [])
 
 
