@@ -147,13 +147,11 @@ def prepare(job: Job) -> Program:
     Raises:
         SkippedError: the engine cannot do that, or not here.
     """
-    check(job.config, job.training)
-    engine: Engine = registry.find("engines", job.config.engine.name)
-    return engine.prepare(job)
+    return engine_of(job.config, job.training).prepare(job)
 
 
-def check(config: Config, training: bool) -> None:
-    """Check that a configuration's engine supports it; this needs no workload.
+def engine_of(config: Config, training: bool) -> Engine:
+    """Return a configuration's engine, which supports it; this needs no workload.
 
     Raises:
         SkippedError: it does not, or its libraries are missing; says what is supported or how to install.
@@ -172,6 +170,7 @@ def check(config: Config, training: bool) -> None:
     if not config.device.mkldnn:
         check_without_onednn(engine, config.engine)
     require(name, *getattr(engine, "LIBRARIES", ()))
+    return engine
 
 
 def unsupported(engine: str, asked: str, supported: Iterable[str], needs: str = "") -> SkippedError:

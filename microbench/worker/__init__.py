@@ -6,6 +6,7 @@ import dataclasses
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -104,7 +105,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
     training = mode.trains(config)
     mode.check(config)
     steps.doing = "preparing"
-    engines.check(config, training)
+    engines.engine_of(config, training)
     if not config.timing:
         return _dry_run(steps, device, mode)
     evict = device.evictor() if config.measure.cold_cache else None
@@ -161,11 +162,12 @@ def _dry_run(steps: Steps, device: Device, mode: Mode) -> Measured:
     config, training = steps.config, mode.trains(steps.config)
     with Deferred() as weights:
         workload = steps.build(device, training)
+    fill = partial(weights.fill, workload.module)
     if formats.needs_values(config):
-        weights.fill(workload.module)
+        fill()
     steps.begin("the first call of", "prepare")
     form, _ = engines.in_format(Job(workload, config, training))
-    calls = mode.dry_run(form, config, lambda: weights.fill(workload.module))
+    calls = mode.dry_run(form, config, fill)
     return Measured(Outcome(params=_params(workload), process=steps.process), calls=calls)
 
 

@@ -105,10 +105,10 @@ def test_engines_of_torch_run_on_any_device_and_in_the_precisions_that_it_has(ot
         if name in bound:
             line = rf"^engine={name} does not support device=other; it supports {bound[name]}"
             with pytest.raises(SkippedError, match=line):
-                engines.check(other, training=False)
+                engines.engine_of(other, training=False)
         else:
-            engines.check(other, training=False)
+            engines.engine_of(other, training=False)
     other.engine.name, other.precision = "eager", PrecisionConfig("fp16", cast="float16")
     line = r"^engine=eager does not support precision=fp16 on device=other; it supports fp32, amp_bf16$"
     with pytest.raises(SkippedError, match=line):
-        engines.check(other, training=False)
+        engines.engine_of(other, training=False)

@@ -67,4 +67,4 @@ def test_where_it_would_do_nothing_the_case_is_skipped(options: dict[str, Any], 
         engines.prepare(job(**options, **{"device.mkldnn": False}))
     assert str(caught.value) == line
     on = job(**options)
-    engines.check(on.config, on.training)
+    engines.engine_of(on.config, on.training)
