@@ -9,7 +9,7 @@ from math import inf
 from statistics import median
 
 from microbench.records.cases import CaseResult, Estimate
-from microbench.records.record import Correctness, Role, StopReason
+from microbench.records.record import Check, Correctness, Role, StopReason
 
 LEAST_LOSS = 0.01  # of the total: a smaller loss phase is not shown
 LEAST_PREPARE = 0.1  # of the time until the first answer: a shorter preparation is not shown
@@ -64,7 +64,8 @@ class CaseReport:
         items: what its batch consists of.
         phases: those to show.
         facts: how it was measured.
-        error: how far its answer is off; None where it was not compared.
+        check: whether its answer is eager fp32's.
+        error: how far it is off; None where it was not compared.
         has_loss: whether what was compared is a loss, and not an output.
         conversions: of the layout in a call; None where they were not counted.
         arithmetic: what computed it; None for fp32.
@@ -74,6 +75,7 @@ class CaseReport:
     items: str
     phases: Sequence[PhaseTime]
     facts: Facts
+    check: Check
     error: float | None
     has_loss: bool
     conversions: int | None
@@ -97,6 +99,7 @@ def case_report(case: CaseResult) -> CaseReport:
         items(case),
         [times[phase] for phase in shown(times)],
         facts_of(case),
+        case.check,
         error_of(case),
         "loss" in case.estimates,
         case.first.outcome.process.conversions,

@@ -107,7 +107,7 @@ def _answer_facts(report: CaseReport) -> Iterator[str]:
 
     Nor of an answer that a warning or an error is about.
     """
-    check = report.case.check
+    check = report.check
     if check.answer is Correctness.OFF:
         yield "answer: not checked (verify=false)"
     elif check.answer is Correctness.SAME and not report.error:

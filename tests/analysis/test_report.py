@@ -1,0 +1,34 @@
+"""Which kind of report each case of a run is in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from microbench.analysis.report import report
+from microbench.records.cases import CaseResult, cases_of
+
+
+def case_of(made: Any) -> CaseResult:
+    (case,) = cases_of(made)
+    return case
+
+
+def test_one_case_is_no_sweep(timed: Any) -> None:
+    found = report([case_of(timed([0.1]))])
+    assert (found.layers, found.profiles, found.sweep, found.rankings) == (None, [], None, ())
+    assert found.case is not None
+
+
+def test_alternatives_are_a_sweep_and_ranked(timed: Any) -> None:
+    found = report([case_of(timed([0.1], 0)), case_of(timed([0.2], 1, threads=1))])
+    assert found.case is None
+    assert found.sweep is not None
+    assert len(found.rankings) == 1
+
+
+def test_a_profile_is_neither(timed: Any) -> None:
+    profile = case_of(timed([0.1], 1, mode="profile"))
+    found = report([case_of(timed([0.1])), profile])
+    assert found.profiles == [profile]
+    assert found.case is not None
+    assert found.sweep is None
