@@ -78,13 +78,13 @@ NATIVE, UNCACHED, CACHED = (
 
 class TestShipped:
     @pytest.mark.parametrize("name", PRESETS)
-    def test_it_says_what_it_is_and_names_its_table(self, name: str, cases: Cases) -> None:
+    def test_a_preset_has_a_description_and_names_its_table(self, name: str, cases: Cases) -> None:
         assert len(description(name)) > 20
         (case,) = cases(f"+experiment={name}", "hydra.mode=RUN", "model=dense")
         assert (case.config.experiment.name, case.config.experiment.reference) == (name, TABLES.get(name))
 
     @pytest.mark.parametrize("name", TABLES)
-    def test_it_has_the_models_and_batches_of_its_table(self, name: str, cases: Cases) -> None:
+    def test_a_preset_has_the_models_and_batches_of_its_table(self, name: str, cases: Cases) -> None:
         (case,) = cases(f"+experiment={name}", "hydra.mode=RUN", "model=dense")
         with composing():
             given = {"experiment": [f"+experiment={name}"]}
@@ -125,7 +125,7 @@ class TestShipped:
         found = cases("+experiment=model_phases", "model=resnet18,resnet152", "mode=infer")
         assert [pair[:2] for pair in settings(found)] == [("resnet18", 8), ("resnet152", 4)]
 
-    def test_another_table_can_be_asked_for_on_the_command_line(self, cases: Cases) -> None:
+    def test_the_command_line_can_select_another_table(self, cases: Cases) -> None:
         (case,) = cases("model=dense", "experiment.reference=poros")
         assert case.config.experiment.reference == "poros"
         with pytest.raises(UserError, match=r"^Unknown experiment\.reference 'porus'\. Did you mean poros\?"):
@@ -151,7 +151,7 @@ class TestParams:
         wanted = [int(size) for size in given.partition("=")[2].split(",")]
         assert [case.config.batch_size for case in found] == wanted * 2
 
-    def test_without_the_mode_they_need_the_flag(self, cases: Cases) -> None:
+    def test_params_without_the_mode_need_the_flag(self, cases: Cases) -> None:
         preset = SWEEP.replace("mode: MULTIRUN, ", "")
         assert len(cases("model=dense", mine=preset)) == 1
         assert len(cases("-m", mine=preset)) == 4
@@ -195,13 +195,13 @@ class TestWays:
             (["layout=mkldnn", "cache_weights=False"], [UNCACHED]),
         ],
     )
-    def test_those_stay_that_say_what_is_given(
+    def test_configurations_that_agree_with_the_given_options_stay(
         self, given: list[str], left: list[tuple[str, int, str, bool]], cases: Cases
     ) -> None:
         assert settings(cases(*given, mine=WAYS)) == left
 
     @pytest.mark.parametrize("given", ["layout=channels_last", "layout=channels_last,mkldnn"])
-    def test_what_no_way_says_replaces_them(self, given: str, cases: Cases) -> None:
+    def test_an_option_of_no_configuration_replaces_them_all(self, given: str, cases: Cases) -> None:
         layouts = given.partition("=")[2].split(",")
         assert settings(cases(given, mine=WAYS)) == [("dense", 1, layout, True) for layout in layouts]
 
@@ -212,7 +212,7 @@ class TestWays:
         found = settings(cases("batch_size=5", mine=ways))  # no way says so: the axis is left
         assert [pair[:2] for pair in found] == [("dense", 5), ("batchnorm", 5)]
 
-    def test_they_are_no_part_of_the_work(self, cases: Cases) -> None:
+    def test_configurations_are_no_part_of_the_work(self, cases: Cases) -> None:
         (native, *_) = cases(mine=WAYS)
         (plain,) = cases("model=dense", "batch_size=1")
         assert native.id == plain.id
@@ -244,7 +244,9 @@ class TestMistakes:
             ),
         ],
     )
-    def test_of_its_name(self, given: str, line: str, cases: Cases) -> None:
+    def test_a_wrong_name_of_a_preset_is_reported_in_one_line(
+        self, given: str, line: str, cases: Cases
+    ) -> None:
         with pytest.raises(UserError) as caught:
             cases("-m", given, "model=dense")
         assert str(caught.value) == line
@@ -288,7 +290,7 @@ class TestMistakes:
             ),
         ],
     )
-    def test_of_its_file(self, text: str, line: str, cases: Cases) -> None:
+    def test_a_wrong_preset_file_is_reported_in_one_line(self, text: str, line: str, cases: Cases) -> None:
         with pytest.raises(UserError) as caught:
             cases("-m", "model=dense", mine=text)
         assert str(caught.value) == line
@@ -309,12 +311,12 @@ class TestMistakes:
             ("hydra: {mode: MANY}", "hydra.mode: Invalid value 'MANY', expected one of [RUN, MULTIRUN]."),
         ],
     )
-    def test_of_a_name_in_its_file(self, text: str, start: str, cases: Cases) -> None:
+    def test_a_wrong_name_in_a_preset_file_is_reported(self, text: str, start: str, cases: Cases) -> None:
         with pytest.raises(UserError) as caught:
             cases("-m", "model=dense", mine=text)
         assert str(caught.value).startswith(start)
 
-    def test_a_file_without_its_package_is_told(self, cases: Cases, tmp_path: Path) -> None:
+    def test_a_file_without_its_package_is_reported(self, cases: Cases, tmp_path: Path) -> None:
         (tmp_path / "own" / "experiment").mkdir(parents=True)
         (tmp_path / "own" / "experiment" / "bare.yaml").write_text(SWEEP)
         with pytest.raises(UserError, match="A preset's file begins with `# @package _global_`"):

@@ -58,7 +58,7 @@ class TestOtherPackages:
         assert registry.module_of("engines", "fx") == "theirs"
         assert complaint("engines", "fxx").startswith("Unknown engine 'fxx'. Did you mean fx? Allowed: ")
 
-    def test_a_module_that_cannot_be_imported_is_told_in_one_line(self, site: Path) -> None:
+    def test_a_module_that_cannot_be_imported_is_reported_in_one_line(self, site: Path) -> None:
         (site / "theirs.py").write_text("import tvm_of_nobody\n")
         install(site, "one", {"engines": {"fx": "theirs"}})
         assert complaint("engines", "fx") == (
@@ -99,7 +99,7 @@ class TestOtherPackages:
             "rename its file."
         )
 
-    def test_a_folder_that_is_missing_is_told(self, site: Path) -> None:
+    def test_a_folder_that_is_missing_is_reported(self, site: Path) -> None:
         install(site, "one", {"conf": {"one": "nobody.conf"}})
         with pytest.raises(UserError, match=r"^one names nobody\.conf for its YAML files: there is no such"):
             registry.files("model")

@@ -174,6 +174,6 @@ def test_the_work_is_what_differs_from_the_defaults() -> None:
     }
 
 
-def test_scopes_are_told_apart() -> None:
+def test_scopes_are_distinguished() -> None:
     found = options_of(Config)
     assert {key for key, each in found.items() if each.scope is Scope.CASE} == {"measure.rounds", "timeout"}

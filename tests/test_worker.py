@@ -160,9 +160,7 @@ def test_a_step_is_at_least_its_phases() -> None:
 
 
 @pytest.mark.parametrize(("asked", "taken"), [(1, 1), (2, 2), (20, 3)])
-def test_a_slow_round_of_several_has_few_samples_and_fewer_where_that_is_asked_for(
-    asked: int, taken: int
-) -> None:
+def test_a_slow_round_of_several_has_few_samples_and_fewer_if_requested(asked: int, taken: int) -> None:
     few = {"measure.rounds": 6, "measure.min_samples": asked, "measure.max_time": 1e-9}
     assert len(measured(**few).series[0].samples) == taken
 
@@ -255,7 +253,7 @@ def test_finite_outputs_are_no_warning() -> None:
     assert WarningCode.NON_FINITE not in [warning.code for warning in measured(mode="train").outcome.warnings]
 
 
-def test_a_shape_that_does_not_fit_is_told_with_the_option_to_check() -> None:
+def test_a_shape_that_does_not_fit_is_reported_with_the_option_to_check() -> None:
     found = measured(**{"model.input_shape": [5]})
     assert found.outcome.status is Status.ERROR
     assert found.outcome.error is not None
@@ -266,7 +264,7 @@ def test_a_shape_that_does_not_fit_is_told_with_the_option_to_check() -> None:
     assert found.series == ()
 
 
-def test_batch_normalization_of_one_value_is_told_with_the_batch_to_use() -> None:
+def test_batch_normalization_of_one_value_is_reported_with_the_batch_to_use() -> None:
     norm = {"model.cls": "torch.nn.BatchNorm1d", "model.args": [4], "mode": "train"}
     found = measured(batch_size=1, **norm)
     assert found.outcome.status is Status.ERROR
@@ -313,7 +311,7 @@ def test_memory_that_runs_out_for_real_is_out_of_memory() -> None:
         (ValueError("DefaultCPUAllocator"), False),
     ],
 )
-def test_out_of_memory_is_told_from_other_errors(error: Exception, out_of_memory: bool) -> None:
+def test_out_of_memory_is_distinguished_from_other_errors(error: Exception, out_of_memory: bool) -> None:
     assert is_out_of_memory(error) is out_of_memory
     status, line = explain(error, config(), "running", None)
     assert status is (Status.OOM if out_of_memory else Status.ERROR)
@@ -407,7 +405,7 @@ def test_out_of_memory_is_a_sentence_whatever_was_being_done(doing: str, begins:
         assert (status, line) == (Status.OOM, f"{begins} ran out of memory: {message}; lower batch_size")
 
 
-def test_out_of_memory_without_a_word_is_a_sentence_too() -> None:
+def test_out_of_memory_without_a_message_is_a_sentence_too() -> None:
     _, line = explain(MemoryError(), config(), "running", None)
     assert line == "Running Linear ran out of memory: MemoryError; lower batch_size"
 
@@ -547,7 +545,7 @@ def test_threads_of_an_engine_of_its_own_are_those_that_ran(monkeypatch: pytest.
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="binds processes to CPUs")
-def test_a_case_runs_on_the_cpus_it_asks_for(probe: Any) -> None:
+def test_a_case_runs_on_the_requested_cpus(probe: Any) -> None:
     before, one = cpus.usable(), min(cpus.usable())
     probe.seeing = cpus.usable
     found = measured(affinity=[one], **{"model.cls": "probe_of_calls.look", "model.args": []})
@@ -721,7 +719,7 @@ class TestChanges:
         assert inference.calls_per_sample == 1
         assert WarningCode.NOT_REPEATABLE not in [each.code for each in found.outcome.warnings]
 
-    def test_so_they_are_before_each_step_of_training(self, changing: Any) -> None:
+    def test_inputs_are_restored_before_each_step_of_training(self, changing: Any) -> None:
         found = self.measured("Trained", mode="train")
         assert (found.outcome.status, found.outcome.error) == (Status.OK, None)
         total = {each.phase: each for each in found.series}["total"]
@@ -736,7 +734,7 @@ class TestChanges:
         assert (found.series[0].calls_per_sample > 1) is merges
         assert WarningCode.NOT_REPEATABLE not in [each.code for each in found.outcome.warnings]
 
-    def test_what_preparing_has_changed_is_given_back_too(
+    def test_what_preparing_has_changed_is_restored_too(
         self, changing: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.measured("Decay")

@@ -117,13 +117,13 @@ def call(work: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("grad", [torch.inference_mode, torch.no_grad, torch.enable_grad])
-def test_it_follows_with_and_without_gradients(grad: Any) -> None:
+def test_the_ledger_tracks_with_and_without_gradients(grad: Any) -> None:
     with grad():
         _, before, after = call(mib)
     assert (before, after) == (Level(0, 0), Level(MIB, MIB))
 
 
-def test_it_sees_what_operators_on_several_threads_allocate() -> None:
+def test_the_ledger_counts_allocations_of_operators_on_several_threads() -> None:
     layer, x = nn.Linear(512, 1024, bias=False), torch.ones(256, 512)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -135,7 +135,7 @@ def test_it_sees_what_operators_on_several_threads_allocate() -> None:
     assert after == Level(MIB, MIB)
 
 
-def test_it_sees_gradients() -> None:
+def test_the_ledger_counts_gradients() -> None:
     weight = torch.ones(MIB // 4, requires_grad=True)
     _, _, after = call(lambda: weight.exp().sum().backward())
     assert weight.grad is not None
@@ -200,7 +200,7 @@ def test_an_error_within_leaves_no_profiler_running_and_what_was_noted() -> None
     assert call(mib)[2] == Level(MIB, MIB)
 
 
-def test_beside_the_users_own_profiler_it_says_so_and_leaves_that_running() -> None:
+def test_a_running_profiler_is_an_error_and_keeps_running() -> None:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as users:
         ledger = cpu.Device().ledger()
         with pytest.raises(UserError, match=r"^Memory cannot be measured while torch's profiler is running"):

@@ -214,7 +214,9 @@ def test_a_gpu_without_a_counter_tells_nothing(error: int, nvml: Nvml) -> None:
     assert nvml.open == 0
 
 
-def test_nor_does_one_whose_driver_has_no_such_library(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_whose_driver_has_no_such_library_has_no_energy(
+    nvml: Nvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing() -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 

@@ -73,7 +73,7 @@ def test_what_is_wrong_is_a_mismatch_and_what_is_right_is_not(firsts: dict[int, 
     }
 
 
-def test_it_is_recorded_how_far_off_it_is(firsts: dict[int, Record]) -> None:
+def test_the_error_of_a_wrong_answer_is_recorded(firsts: dict[int, Record]) -> None:
     right, scaled, detached = firsts[RIGHT], firsts[SCALED], firsts[DETACHED]
     assert right["error_rel"] == right["gradient_error"] == 0
     assert (right["tolerance"], right["gradient_tolerance"]) == (1e-4, 1e-3)
@@ -108,7 +108,7 @@ def test_its_time_is_struck_out_and_the_exit_code_is_1(swept: Finished) -> None:
     assert cell(swept.out, f"Linear {SCALED}", "error") == "5.0e-02"
 
 
-def test_it_is_said_by_how_much_it_is_off(swept: Finished) -> None:
+def test_the_error_of_a_wrong_answer_is_printed(swept: Finished) -> None:
     assert (
         f"mismatch: Linear train, interop_threads={SCALED}: the output is off eager fp32's by 0.05 of its "
         "largest value (allowed: 0.0001) and the gradients are off eager fp32's by 0.05 of their norm "
@@ -117,7 +117,7 @@ def test_it_is_said_by_how_much_it_is_off(swept: Finished) -> None:
     assert f"mismatch: Linear train, interop_threads={DETACHED}: the gradients are off" in swept.out
 
 
-def test_it_has_no_place_among_the_fastest(swept: Finished) -> None:
+def test_a_wrong_answer_is_not_ranked(swept: Finished) -> None:
     ranking = swept.out[swept.out.index("fastest first") :]
     for place in (1, 2):
         assert re.search(rf"^{place}  interop_threads=[{RIGHT}{RIGHT_TOO}] ", ranking, re.MULTILINE)

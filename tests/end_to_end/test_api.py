@@ -117,7 +117,7 @@ def test_a_run_gives_its_result_and_where_it_lies(found: dict[str, Any], records
     assert records[0]["phase"] == "inference"
 
 
-def test_whether_all_went_well_is_told_and_not_raised(found: dict[str, Any]) -> None:
+def test_whether_all_went_well_is_reported_and_not_raised(found: dict[str, Any]) -> None:
     assert found["statuses"] == ["ok", "ok", "error", "ok"]
     assert found["ok"] == [True, False]
 

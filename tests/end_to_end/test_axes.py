@@ -106,7 +106,7 @@ def test_one_case_of_a_missing_allocator_measures_nothing_and_exits_with_1(
     assert "Traceback" not in done.out + done.err
 
 
-def test_a_missing_allocator_beside_one_that_is_there_exits_with_0(
+def test_a_missing_allocator_next_to_one_that_is_there_exits_with_0(
     without_libraries: dict[str, str], tmp_path: Path
 ) -> None:
     axes = ("model=relu", "model.input_shape=[4]", "allocator=jemalloc,system")
@@ -178,7 +178,7 @@ def test_the_threads_are_recorded_as_they_turned_out(bound: Finished) -> None:
 
 
 @linux
-def test_denormals_are_flushed_where_they_are_asked_to_be(bound: Finished) -> None:
+def test_denormals_are_flushed_if_requested(bound: Finished) -> None:
     found = {(each["cfg_flush_denormal"], each["env_flush_denormal"]) for each in well(bound)}
     assert found == {(False, False), (True, True)}
 
@@ -189,7 +189,7 @@ def test_no_axis_shares_an_identity_with_another(bound: Finished) -> None:
 
 
 @linux
-def test_a_cpu_that_is_not_there_is_told_in_one_line_with_those_that_are(bound: Finished) -> None:
+def test_a_cpu_that_is_not_there_is_reported_in_one_line_with_those_that_are(bound: Finished) -> None:
     assert bound.code == 1
     error = f"affinity=[{NOWHERE}]: this process may not use CPU {NOWHERE}, only {cpus.text(cpus.usable())}"
     failed = [record for record in bound.records if record["status"] != "ok"]

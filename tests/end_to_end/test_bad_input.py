@@ -188,7 +188,7 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("fault", FILES)
-def test_a_fault_in_a_user_s_file_is_told_with_its_place(fault: str, tmp_path: Path) -> None:
+def test_a_fault_in_a_user_s_file_is_reported_with_its_place(fault: str, tmp_path: Path) -> None:
     text, answer = FILES[fault]
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text(text, errors="surrogateescape")
@@ -219,7 +219,7 @@ def broken_torch(folder: Path, *arguments: str) -> Finished:
 
 
 @pytest.mark.parametrize("isolation", ["fork", "spawn", "inline"])
-def test_a_torch_that_cannot_be_imported_is_told_with_the_reason(isolation: str, tmp_path: Path) -> None:
+def test_a_torch_that_cannot_be_imported_is_reported_with_the_reason(isolation: str, tmp_path: Path) -> None:
     broken = broken_torch(tmp_path, f"isolation={isolation}", "measure.rounds=1")
     assert "libtorch_cpu.so: undefined symbol" in broken.complaint_with(ExitCode.FAILED)
 

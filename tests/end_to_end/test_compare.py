@@ -159,7 +159,7 @@ def test_what_has_no_time_to_compare_is_no_success(
     assert "case" in found.out
 
 
-def test_two_works_are_compared_where_that_is_asked_for(folder: Path) -> None:
+def test_two_works_are_compared_if_requested(folder: Path) -> None:
     found = microbench("compare", "before", "batch", "--by", "batch_size", cwd=folder)
     assert found.code == 0, found
     assert "compared: batch_size: 8 → 1" in found.out

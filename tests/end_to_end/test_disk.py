@@ -148,7 +148,7 @@ def test_with_room_the_sweep_is_completed(filled: Filled) -> None:
         assert cell(done.out, f"dense {batch}", "inference")
 
 
-def test_a_folder_that_may_only_be_read_is_told_before_anything_is_measured(tmp_path: Path) -> None:
+def test_a_folder_that_may_only_be_read_is_reported_before_anything_is_measured(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     folder.chmod(0o555)

@@ -41,7 +41,7 @@ def test_it_can_be_shown_again(ran: Finished) -> None:
     assert microbench("show", "run", cwd=ran.folder).out == ran.out
 
 
-def test_the_published_figures_are_shown_beside_them(ran: Finished) -> None:
+def test_the_published_figures_are_shown_next_to_them(ran: Finished) -> None:
     lines = ran.out.splitlines()
     assert "published results: deep-learning-benchmarks" in lines
     assert "A: Titan 1080Ti 12 GB, Pytorch 0.4.1" in lines

@@ -95,7 +95,7 @@ def test_a_segmentation_fault_is_named_and_its_stack_is_kept(outcomes: dict[str,
     assert "mine.py" in outcomes["Crashes"]["traceback"]
 
 
-def test_an_exception_is_told_by_its_first_line_and_kept_whole(
+def test_an_exception_is_reported_by_its_first_line_and_kept_whole(
     outcomes: dict[str, Record], faults: Finished
 ) -> None:
     error = outcomes["Raises"]["error"]
@@ -105,7 +105,7 @@ def test_an_exception_is_told_by_its_first_line_and_kept_whole(
     assert "[bold]first[/bold]" in faults.out, "a message is no markup"
 
 
-def test_an_exit_is_told_with_its_code(outcomes: dict[str, Record]) -> None:
+def test_an_exit_is_reported_with_its_code(outcomes: dict[str, Record]) -> None:
     assert outcomes["Exits"]["error"] == "the worker exited with code 3 before it answered"
 
 

@@ -72,7 +72,7 @@ def line(out: str, name: str) -> list[str]:
     return next(each for each in out.splitlines() if each.startswith(f"{name}  ")).split()
 
 
-def test_every_call_of_a_layer_is_counted_and_the_table_has_their_sum_beside_the_whole(
+def test_every_call_of_a_layer_is_counted_and_the_table_has_their_sum_next_to_the_whole(
     tmp_path: Path,
 ) -> None:
     """By hand: 26 convolutions with an activation each, three pools, one average, one dropout."""
@@ -121,7 +121,7 @@ def test_a_layers_command_measures_it_alone(mine: dict[str, str], tmp_path: Path
     assert "Short act infer, batch 4" in again.out
 
 
-def test_engines_lie_side_by_side(mine: dict[str, str], tmp_path: Path) -> None:
+def test_each_engine_has_a_column(mine: dict[str, str], tmp_path: Path) -> None:
     options = ("-m", *NET_OF, "mode.each=infer", "model.cls=mine.Net", "engine=eager,torchscript", INLINE)
     done = measure(*options, cwd=tmp_path, env=mine)
     assert done.code == 0, done
@@ -160,7 +160,9 @@ def test_a_sweep_that_is_killed_is_completed(mine: dict[str, str], tmp_path: Pat
     assert line(after.out, "sum of layers")
 
 
-def test_a_model_that_cannot_be_taken_apart_is_told_in_one_line(mine: dict[str, str], tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_taken_apart_is_reported_in_one_line(
+    mine: dict[str, str], tmp_path: Path
+) -> None:
     done = measure(*NET_OF, "model.cls=mine.Broken", cwd=tmp_path, env=mine)
     assert done.code == 1
     (record,) = done.records
@@ -176,7 +178,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("arguments", MISTAKES)
-def test_a_mistake_is_told_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     arguments: tuple[str, ...], mine: dict[str, str], tmp_path: Path
 ) -> None:
     done = measure(*arguments, cwd=tmp_path, env=mine)

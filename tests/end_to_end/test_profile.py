@@ -91,7 +91,7 @@ def layers_of(done: Finished) -> list[dict[str, Any]]:
 
 
 class TestOnPaper:
-    def test_the_published_layers_of_mobilenet_v2_come_out_as_csv(self, tmp_path: Path) -> None:
+    def test_the_published_layers_of_mobilenet_v2_are_reproduced_as_csv(self, tmp_path: Path) -> None:
         done = run(
             *("model=mobilenet_v2", "mode=profile", "batch_size=1", "timing=false", "functions=false"),
             *(f"columns=[{','.join(PUBLISHED)}]", "--csv", "hydra.run.dir=run"),
@@ -168,7 +168,7 @@ class TestInFact:
         own = sum(row.net_lat or 0 for row in found.calls)
         assert own + rest.values["lat"] == pytest.approx(found.seconds)
 
-    def test_memory_is_followed(self, timed: Finished) -> None:
+    def test_memory_is_tracked(self, timed: Finished) -> None:
         frame = microbench.load(timed.folder / "run").profile().to_frame("calls", ["all"])
         first = frame.iloc[0]
         assert first["mem_alloc"] >= 64 * 15 * 15 * 4
@@ -184,7 +184,7 @@ class TestInFact:
         assert set(moves["bound"]) == {"memory"}
         assert moves["reached"].tolist() == pytest.approx((moves["mem_rw"] / 1e6 / moves["lat"]).tolist())
 
-    def test_it_prints_the_view_asked_for_and_what_the_time_is_made_of(self, timed: Finished) -> None:
+    def test_it_prints_the_requested_view_and_what_the_time_is_made_of(self, timed: Finished) -> None:
         assert "squeezenet1_1 profile, batch 1, inference" in timed.out
         assert "Conv2d" in timed.out
         assert "uninstrumented run" in timed.out
@@ -266,7 +266,7 @@ def test_what_no_profile_can_do_is_refused_before_anything_is_measured(
         ({"model.input_shape": [3, 4, 4]}, "error", "squeezenet1_1 failed in features.2 (MaxPool2d) on"),
     ],
 )
-def test_what_cannot_be_profiled_is_told_in_one_line(
+def test_what_cannot_be_profiled_is_reported_in_one_line(
     options: dict[str, Any], status: str, told: str, tmp_path: Path
 ) -> None:
     (record,) = dry_run_result(tmp_path, **options).records

@@ -213,7 +213,7 @@ def test_more_rounds_are_added_to_those_there_are(again: Again) -> None:
 TORN = b'{"schema_version":3,"run":{"id":"2026'
 
 
-def test_a_run_that_was_killed_before_its_first_record_was_whole_is_begun_anew(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_before_its_first_record_was_whole_is_begun_again(tmp_path: Path) -> None:
     begun = start("model=dense", *QUICK, cwd=tmp_path)
     try:
         wait_until((tmp_path / "run").exists)

@@ -82,7 +82,7 @@ def test_a_search_is_for_one_model(tmp_path: Path) -> None:
     assert refused.complaint == "microbench: A search is for one work: give one model, not 2."
 
 
-def test_a_search_wants_a_folder_of_its_own(searched: Finished) -> None:
+def test_a_search_needs_a_folder_of_its_own(searched: Finished) -> None:
     again = microbench(*SEARCH, "model=dense", "hydra.run.dir=run", cwd=searched.folder)
 
     assert again.code == 2

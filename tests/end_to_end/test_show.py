@@ -103,7 +103,7 @@ def test_a_search_and_a_doctor_s_run_are_shown_apart_from_what_lies_with_them(
 
 
 @pytest.mark.parametrize("name", ["", "saved.jsonl"])
-def test_all_warnings_of_all_cases(
+def test_all_warnings_of_all_cases_are_printed(
     name: str, timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The run's folder, or a file of records under a name of its own: the hint names what can be shown."""
@@ -134,7 +134,7 @@ def test_all_warnings_of_all_cases(
         (["one", "--csv", "--warnings"], "Give one of --csv, --json and --warnings."),
     ],
 )
-def test_a_mistake_is_told(arguments: list[str], words: str) -> None:
+def test_a_mistake_is_reported(arguments: list[str], words: str) -> None:
     with pytest.raises(UserError) as told:
         show.main(arguments)
     assert words in str(told.value)

@@ -66,7 +66,7 @@ def test_modules_of_the_working_folder_do_not_stand_for_the_standard_library_s(t
 
 
 @pytest.mark.parametrize("arguments", ["model=dense", "list layers", "compare a b"])
-def test_a_working_folder_that_was_deleted_is_told(arguments: str, tmp_path: Path) -> None:
+def test_a_working_folder_that_was_deleted_is_reported(arguments: str, tmp_path: Path) -> None:
     done = in_shell(f"mkdir gone; cd gone; rmdir ../gone; microbench {arguments}", tmp_path)
     assert done.complaint == "microbench: The working folder no longer exists: change to one that does."
 

@@ -105,7 +105,7 @@ def test_the_table_says_how_each_case_ended(misfits: Finished) -> None:
     assert TIME.match(cell(misfits.out, "dense [1024]", "total"))
 
 
-def test_a_wrong_input_shape_is_told_with_the_shape(misfits: Finished) -> None:
+def test_a_wrong_input_shape_is_reported_with_the_shape(misfits: Finished) -> None:
     record = by_case(misfits.records)[0][0]
     assert record["error"].startswith("The first call of dense failed: RuntimeError: ")
     assert "8x7" in record["error"]

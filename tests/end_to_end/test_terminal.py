@@ -60,7 +60,7 @@ def test_help_lists_the_families_of_models(helped: Finished, family: str) -> Non
         "hydra.run.dir=DIR",
     ],
 )
-def test_help_explains_each_option_beside_its_default(helped: Finished, option: str) -> None:
+def test_help_explains_each_option_next_to_its_default(helped: Finished, option: str) -> None:
     assert re.search(rf"^  {re.escape(option)} +\w+", helped.out, re.MULTILINE)
 
 
@@ -128,7 +128,7 @@ def test_a_configuration_can_be_shown_without_measuring(tmp_path: Path) -> None:
         ("microbench model=vgg16 measure.rel", "measure.rel_ci="),
     ],
 )
-def test_the_shell_completes(line: str, among: str, tmp_path: Path) -> None:
+def test_the_shell_completes_names(line: str, among: str, tmp_path: Path) -> None:
     env = {"COMP_LINE": line, "COMP_POINT": str(len(line))}
     completed = microbench("-sc", "query=bash", cwd=tmp_path, env=env)
     assert completed.code == 0, completed.err
@@ -219,7 +219,7 @@ def test_a_terminal_shows_a_live_line(two_terminals: tuple[Path, str, str]) -> N
         assert doing in shown
 
 
-def test_the_cursor_is_given_back(two_terminals: tuple[Path, str, str]) -> None:
+def test_the_cursor_is_restored(two_terminals: tuple[Path, str, str]) -> None:
     _, shown, _ = two_terminals
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
     assert shown.index("\x1b[?25l") < shown.index("\x1b[?25h")
@@ -232,7 +232,7 @@ def test_a_terminal_keeps_a_line_for_each_case_that_has_ended(two_terminals: tup
     )
 
 
-def test_no_color_asks_for_plain_lines(two_terminals: tuple[Path, str, str]) -> None:
+def test_no_color_prints_plain_lines(two_terminals: tuple[Path, str, str]) -> None:
     _, _, shown = two_terminals
     assert not CURSOR.search(shown)
     assert not re.search(r"\x1b\[[\d;]*3[0-7]m", shown)

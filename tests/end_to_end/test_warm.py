@@ -32,7 +32,7 @@ def mine(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("code", [(), ("0",), ("7",)])
-def test_it_is_as_if_it_were_started_anew(
+def test_it_is_as_if_it_were_started_again(
     code: tuple[str, ...], mine: dict[str, str], tmp_path: Path
 ) -> None:
     script = tmp_path / "tells" / "__main__.py"

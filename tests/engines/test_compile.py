@@ -188,7 +188,7 @@ def test_an_unknown_backend_is_answered_with_the_nearest(prepare: Prepare) -> No
         prepare(dense_job(**{"engine.backend": "inducter"}))
 
 
-def test_a_backend_that_fails_is_told_in_one_line(prepare: Prepare) -> None:
+def test_a_backend_that_fails_is_reported_in_one_line(prepare: Prepare) -> None:
     options = {"engine.backend": "relu_compile_error_TESTING_ONLY"}
     with pytest.raises(CompileError, match=r"^engine.backend=relu_compile_error.*: ReluCompileError$"):
         prepare(job_of(Broken(), torch.ones(2), engine="compile", **options))
@@ -210,7 +210,7 @@ def test_without_a_cpp_compiler_it_is_skipped_and_says_what_to_install(prepare: 
 
 
 @pytest.mark.parametrize("precision", ["bf16", "amp_bf16"])
-def test_precisions(prepare: Prepare, precision: str) -> None:
+def test_bf16_and_autocast_compute_nearly_what_eager_fp32_does(prepare: Prepare, precision: str) -> None:
     found = infer.Mode().answer(prepare(dense_job(precision=precision)))
     assert found.outputs[0].dtype == torch.bfloat16
     assert_same(found, eagers(dense_job()), tolerance=2e-2)

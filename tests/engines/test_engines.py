@@ -41,6 +41,6 @@ def test_after_quiet_all_is_said_again(
     assert len(caplog.records) == 1
 
 
-def test_one_way_of_multiplying_is_told_by_its_name_and_several_with_their_layers() -> None:
+def test_one_way_of_multiplying_is_reported_by_its_name_and_several_with_their_layers() -> None:
     assert counts_as_text({"avx512_vnni": 53}) == "avx512_vnni"
     assert counts_as_text({"fp32": 1, "avx512_vnni": 53}) == "avx512_vnni 53, fp32 1"

@@ -217,7 +217,7 @@ def test_a_sample_is_of_as_many_calls_as_it_says(prepare: Prepare) -> None:
     assert answer_of(found).outputs[0].item() == libtorch.REHEARSALS["infer"] + 5 + 2 * 3 + 1
 
 
-def test_an_input_that_is_overwritten_is_the_first_one_again_where_it_is_checked(prepare: Prepare) -> None:
+def test_an_overwritten_input_is_restored_for_the_check(prepare: Prepare) -> None:
     class Doubled(nn.Module):
         def forward(self, value: Tensor) -> Tensor:
             return value.mul_(2)
@@ -468,7 +468,7 @@ def test_an_operation_that_libtorch_does_not_have_is_named(prepare: Prepare) -> 
         prepare(Boxes(), torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1))
 
 
-def test_a_program_that_was_killed_is_told_so(prepare: Prepare) -> None:
+def test_a_killed_program_is_reported(prepare: Prepare) -> None:
     loop = prepare(nn.Linear(2, 2), torch.ones(1, 2)).loop
     os.kill(loop.pid, signal.SIGKILL)
     with pytest.raises(ProgramError, match=r"^the libtorch program was killed by SIGKILL") as caught:
@@ -476,7 +476,7 @@ def test_a_program_that_was_killed_is_told_so(prepare: Prepare) -> None:
     assert not is_out_of_memory(caught.value)
 
 
-def test_a_program_that_the_kernel_killed_for_want_of_memory_has_run_out_of_it(
+def test_a_program_that_the_kernel_killed_is_out_of_memory(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills = [3, 4]
@@ -531,7 +531,7 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("flush", [False, True])
-def test_denormal_numbers_are_flushed_if_asked_for(flush: bool, prepare: Prepare) -> None:
+def test_denormal_numbers_are_flushed_if_requested(flush: bool, prepare: Prepare) -> None:
     class Half(nn.Module):
         def forward(self, value: Tensor) -> Tensor:
             return value * 0.5
@@ -542,7 +542,7 @@ def test_denormal_numbers_are_flushed_if_asked_for(flush: bool, prepare: Prepare
     assert bool((found.outputs[0] == 0).all()) is flush
 
 
-def test_it_computes_with_as_many_threads_as_asked_for(prepare: Prepare) -> None:
+def test_it_computes_with_the_requested_threads(prepare: Prepare) -> None:
     counts = []
     for number in (1, 4):
         with threads_set(number):
@@ -552,7 +552,7 @@ def test_it_computes_with_as_many_threads_as_asked_for(prepare: Prepare) -> None
     assert counts[1] - counts[0] >= 3  # OpenMP's, and those of another pool
 
 
-def test_a_tuned_allocator_keeps_what_is_released(prepare: Prepare) -> None:
+def test_a_tuned_allocator_keeps_freed_memory(prepare: Prepare) -> None:
     """36 MiB a call are more than glibc keeps by itself; where they lie settles after some calls."""
     faults = []
     for allocator in ("system", "tuned"):
@@ -625,7 +625,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
-def test_it_is_built_once_however_many_want_it(cache: Path, compilations: list[Any]) -> None:
+def test_the_program_is_built_once_for_several_processes(cache: Path, compilations: list[Any]) -> None:
     found: list[Path] = []
     builders = [Thread(target=lambda: found.append(build.program())) for _ in range(3)]
     for builder in builders:
@@ -669,7 +669,7 @@ def test_without_torch_s_headers_it_says_so(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_cache_that_cannot_be_written_to_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_to_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     with pytest.raises(
         SkippedError, match=r"cannot write to /proc/nowhere/microbench/libtorch/\w+ .*XDG_CACHE"

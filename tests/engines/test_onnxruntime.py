@@ -87,7 +87,7 @@ def test_no_file_is_left(program: Program, folder: Path) -> None:
     assert list(folder.rglob("*.onnx*")) == []
 
 
-def test_inputs_and_outputs_are_bound_where_they_lie(program: Program) -> None:
+def test_inputs_and_outputs_are_bound_in_place(program: Program) -> None:
     before, (images,) = output(program), program.workload.inputs
     addresses = [tensor.data_ptr() for tensor in program.outputs(program.call())]
     images.mul_(2)
@@ -188,7 +188,7 @@ class Half(nn.Module):
 
 
 @pytest.mark.parametrize("flush", [False, True])
-def test_denormals_are_flushed_on_every_thread_where_that_is_asked_for(flush: bool) -> None:
+def test_denormals_are_flushed_on_every_thread_if_requested(flush: bool) -> None:
     tiny = torch.full((1 << 20,), torch.finfo(torch.float32).tiny)
     config = replace(configured(), threads=2, flush_denormal=flush)
     with denormals_flushed(flush):

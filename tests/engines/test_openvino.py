@@ -79,7 +79,7 @@ def test_the_facts_name_library_and_version(program: Program) -> None:
     assert all(part.isdigit() for part in version.split("."))
 
 
-def test_inputs_are_bound_where_they_lie(program: Program) -> None:
+def test_inputs_are_bound_in_place(program: Program) -> None:
     (before,), (images,) = output(program), program.workload.inputs
     images.mul_(2)
     (after,) = output(program)
@@ -234,7 +234,7 @@ def test_what_is_not_quantized_is_computed_in_the_fastest_format(monkeypatch: py
         ("Gather", "i8", "jit_avx512_i8", "avx512_vnni", "int8"),
     ],
 )
-def test_what_multiplies_is_told_by_a_layers_kernel(
+def test_what_multiplies_is_reported_by_a_layers_kernel(
     monkeypatch: pytest.MonkeyPatch, kind: str, type_: str, kernel: str, has: str, name: str
 ) -> None:
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
@@ -261,7 +261,7 @@ class Half(nn.Module):
 
 
 @pytest.mark.parametrize("flush", [False, True])
-def test_denormals_are_flushed_on_every_thread_where_that_is_asked_for(flush: bool) -> None:
+def test_denormals_are_flushed_on_every_thread_if_requested(flush: bool) -> None:
     tiny = torch.full((1 << 20,), torch.finfo(torch.float32).tiny)
     config = replace(configured(), threads=2, flush_denormal=flush)
     with denormals_flushed(flush):

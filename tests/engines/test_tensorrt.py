@@ -61,7 +61,7 @@ def test_the_module_is_compiled_in_its_own_precision(compiler: Compiler) -> None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32"])
-def test_tf32_is_for_who_asks_for_it(compiler: Compiler, precision: str) -> None:
+def test_tf32_is_used_only_if_requested(compiler: Compiler, precision: str) -> None:
     prepared(nn.ReLU(), torch.randn(4), precision=PrecisionConfig(precision), device="cuda")
     assert compiler.given["disable_tf32"] is (precision == "fp32")
 

@@ -58,7 +58,7 @@ def test_preparing_leaves_statistics_gradients_and_random_numbers_as_they_were()
     assert all(each.grad is None for each in program.parameters)
 
 
-def test_a_check_without_dropout_traces_anew() -> None:
+def test_a_check_without_dropout_traces_again() -> None:
     found, wanted = (
         answer_of(train.Mode(), engines.prepare(net_job(engine, training=True)), seed=0)
         for engine in ("torchscript", "eager")
@@ -76,7 +76,9 @@ def test_constants_do_not_train(option: str) -> None:
     ("options", "tolerance"),
     [({"precision": "bf16"}, 2e-2), ({"precision": "amp_bf16"}, 2e-2), ({"layout": "channels_last"}, 1e-4)],
 )
-def test_precisions_and_layouts(options: dict[str, Any], tolerance: float) -> None:
+def test_every_precision_and_layout_computes_what_eager_does(
+    options: dict[str, Any], tolerance: float
+) -> None:
     program = engines.prepare(net_job("torchscript", training=False, **options))
     found = infer.Mode().answer(program)
     assert_same(found, eagers(net_job("torchscript", training=False)), tolerance)

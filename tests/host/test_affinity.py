@@ -40,7 +40,7 @@ class TestChosen:
         assert chosen(wanted, threads=1) == set(wanted)
 
     @pytest.mark.parametrize(("wanted", "strange"), [([7], 7), ([0, 99, 7], 7), ([0, 1, 64], 64)])
-    def test_a_cpu_that_the_process_may_not_use_is_told_in_one_line(
+    def test_a_cpu_that_the_process_may_not_use_is_reported_in_one_line(
         self, wanted: list[int], strange: int
     ) -> None:
         with pytest.raises(UserError) as caught:
@@ -61,7 +61,7 @@ class TestBound:
             assert cpus.usable() == {one}
         assert cpus.usable() == before
 
-    def test_it_is_put_back_after_an_error(self, one: int) -> None:
+    def test_the_affinity_is_restored_after_an_error(self, one: int) -> None:
         before = cpus.usable()
         with pytest.raises(ZeroDivisionError), bound([one], threads=1):
             raise ZeroDivisionError

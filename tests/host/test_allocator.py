@@ -112,7 +112,7 @@ class TestFind:
         del there["tcmalloc_minimal"]
         assert find("tcmalloc") == "libtcmalloc.so.4"
 
-    def test_no_other_system_loads_libraries_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_other_systems_do_not_preload_libraries(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(allocator, "find_library", lambda name: f"lib{name}.dylib")
         monkeypatch.setattr(sys, "platform", "darwin")
         assert find("jemalloc") is None

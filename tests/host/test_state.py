@@ -73,7 +73,7 @@ def test_a_process_that_asks_for_nothing_is_as_it_was() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="binds to CPUs and tunes glibc")
-def test_a_process_is_brought_into_the_state_that_is_asked_for() -> None:
+def test_a_process_is_brought_into_the_state_that_is_requested() -> None:
     one = min(cpus.usable())
     process, within, _, faults = in_a_process(
         affinity=[one], allocator="tuned", flush_denormal=True, interop_threads=3
@@ -96,7 +96,7 @@ class TestDenormals:
             assert state.flushes_denormals()
         assert not state.flushes_denormals()
 
-    def test_they_are_left_alone_where_that_is_not_asked_for(self) -> None:
+    def test_denormals_are_unchanged_by_default(self) -> None:
         with state.denormals_flushed(False):
             assert not state.flushes_denormals()
 
@@ -123,7 +123,7 @@ class TestAllocator:
         )
 
     @pytest.mark.parametrize("name", ["jemalloc", "tcmalloc"])
-    def test_one_that_serves_this_process_is_as_asked_for(
+    def test_one_that_serves_this_process_is_as_requested(
         self, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(machine, "allocator", lambda: name)

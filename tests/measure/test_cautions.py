@@ -50,14 +50,14 @@ def test_non_finite_where_the_output_is() -> None:
     assert "lower optimizer.lr" in caution.message
 
 
-def test_not_settled_when_the_warm_up_gave_up() -> None:
+def test_a_warm_up_that_gave_up_is_not_settled() -> None:
     (caution,) = found(UNSETTLED, total=summary())
     assert caution.code is WarningCode.NOT_SETTLED
     assert "2 warm-up steps in 1.5 s" in caution.message
     assert "raise measure.max_warmup above 3 (seconds)" in caution.message
 
 
-def test_no_interval_where_the_samples_are_too_few() -> None:
+def test_too_few_samples_have_no_interval() -> None:
     (caution,) = found(forward=summary(), total=summary(half_width=None, n=5))
     assert caution.code is WarningCode.NO_INTERVAL
     assert "total has 5" in caution.message
@@ -66,7 +66,7 @@ def test_no_interval_where_the_samples_are_too_few() -> None:
 
 
 @pytest.mark.parametrize(("half_width", "expected"), [(0.0099, []), (0.0101, ["wide_interval"])])
-def test_wide_interval_where_it_is_wider_than_wanted(half_width: float, expected: list[str]) -> None:
+def test_an_interval_wider_than_wanted_is_warned_of(half_width: float, expected: list[str]) -> None:
     assert codes(total=summary(half_width)) == expected
 
 
@@ -77,7 +77,7 @@ def test_wide_interval_names_each_wide_phase_and_what_was_wanted() -> None:
 
 
 @pytest.mark.parametrize(("rel_ci", "text"), [(0.01, "±1 %"), (0.025, "±2.5 %"), (0.0005, "±0.05 %")])
-def test_wide_interval_says_what_was_wanted_as_precisely_as_it_was_given(rel_ci: float, text: str) -> None:
+def test_a_wide_interval_names_the_wanted_width_to_all_its_digits(rel_ci: float, text: str) -> None:
     (caution,) = found(wanted=replace(WANTED, rel_ci=rel_ci), total=summary(0.03))
     assert f"intervals wider than {text} (measure.rel_ci)" in caution.message
 
@@ -97,9 +97,7 @@ def test_the_interval_within_one_of_several_processes_is_no_matter(half_width: f
         (None, None, False),  # too few samples to tell
     ],
 )
-def test_drift_where_there_is_a_trend_and_it_matters(
-    drift: float | None, p: float | None, warns: bool
-) -> None:
+def test_a_trend_that_matters_is_drift(drift: float | None, p: float | None, warns: bool) -> None:
     assert ("drift" in codes(total=summary(drift=drift, drift_p=p))) is warns
 
 
@@ -145,7 +143,7 @@ def test_each_code_comes_once_however_many_phases_it_concerns() -> None:
     assert [caution.code.value for caution in bad] == expected
 
 
-def test_what_makes_one_call_not_the_next_is_told_together() -> None:
+def test_all_reasons_why_calls_differ_are_in_one_warning() -> None:
     (caution,) = not_repeatable(Changes(inputs=True, given_back_over=3, state=("a", "b", "c")))
     assert caution.code is WarningCode.NOT_REPEATABLE
     assert caution.message.startswith(

@@ -55,7 +55,7 @@ def test_a_quiet_case_has_none() -> None:
     assert found() == []
 
 
-def test_nor_has_one_on_a_system_that_tells_nothing() -> None:
+def test_a_system_that_reports_nothing_causes_no_warning() -> None:
     around = replace(PLAIN, governors=[], boosts=None, on_battery=None)
     assert found(around, **UNTOLD) == []
 
@@ -70,7 +70,7 @@ def test_nor_has_one_on_a_system_that_tells_nothing() -> None:
         (1.0, None, False),
     ],
 )
-def test_foreign_load_where_threads_waited_while_others_ran(
+def test_foreign_load_is_warned_of_if_threads_waited_while_others_ran(
     run_delay: float | None, foreign_cpus: float | None, warns: bool
 ) -> None:
     assert codes(run_delay=run_delay, foreign_cpus=foreign_cpus) == ["foreign_load"] * warns
@@ -106,9 +106,7 @@ def test_oversubscribed_names_the_affinity_and_the_threads_that_would_fit() -> N
 
 
 @pytest.mark.parametrize(("quota", "warns"), [(2.0, False), (1.9, True), (None, False)])
-def test_oversubscribed_where_the_quota_grants_less_than_the_threads(
-    quota: float | None, warns: bool
-) -> None:
+def test_threads_above_the_quota_are_oversubscribed(quota: float | None, warns: bool) -> None:
     assert codes(replace(PLAIN, quota=quota)) == ["oversubscribed"] * warns
 
 
@@ -126,7 +124,7 @@ def test_the_tighter_of_two_limits_is_not_warned_of_twice() -> None:
 
 
 @pytest.mark.parametrize(("throttled", "warns"), [(0.019, False), (0.021, True), (None, False)])
-def test_throttled_where_the_quota_stopped_it_for_one_percent_of_the_time(
+def test_a_quota_that_stopped_it_for_one_percent_of_the_time_throttled_it(
     throttled: float | None, warns: bool
 ) -> None:
     assert codes(throttled=throttled) == ["throttled"] * warns
@@ -148,14 +146,14 @@ def test_throttled_says_for_how_long(quota: float | None, text: str) -> None:
         (None, 2.0, False),
     ],
 )
-def test_stolen_where_the_hypervisor_ran_something_else(
+def test_time_is_stolen_if_the_hypervisor_ran_something_else(
     steal: float | None, seconds: float, warns: bool
 ) -> None:
     assert codes(steal=steal, sampling_seconds=seconds) == ["stolen"] * warns
 
 
 @pytest.mark.parametrize(("share", "warns"), [(0.2, True), (0.199, False), (None, False)])
-def test_page_faults_where_they_take_a_fifth_of_the_time(share: float | None, warns: bool) -> None:
+def test_page_faults_are_warned_of_from_a_fifth_of_the_time(share: float | None, warns: bool) -> None:
     assert codes(page_fault_share=share) == ["page_faults"] * warns
 
 
@@ -203,19 +201,19 @@ def test_frequency_scaling_where_the_clock_rate_is_free(
 
 
 @pytest.mark.parametrize(("times", "text"), [(1, "slowed the CPUs 1 time "), (3, "slowed the CPUs 3 times ")])
-def test_thermal_where_heat_slowed_the_cpus(times: int, text: str) -> None:
+def test_heat_that_slowed_the_cpus_is_warned_of(times: int, text: str) -> None:
     (caution,) = found(thermal_throttles=times)
     assert caution.code is WarningCode.THERMAL
     assert text in caution.message
 
 
-def test_on_battery() -> None:
+def test_a_discharging_battery_is_warned_of() -> None:
     (caution,) = found(replace(PLAIN, on_battery=True))
     assert caution.code is WarningCode.ON_BATTERY
     assert "plug in" in caution.message
 
 
-def test_what_is_of_the_machine_alone_has_the_same_text_in_each_round() -> None:
+def test_warnings_on_the_machine_have_the_same_text_in_each_round() -> None:
     """A report then says it once, however many rounds and cases there are."""
     around = replace(PLAIN, threads=3, cpus=2, governors=["powersave"], boosts=True, on_battery=True)
     first = found(around)

@@ -60,7 +60,7 @@ def test_a_merged_sample_is_divided_by_its_calls() -> None:
     assert clock.now() == 2.0
 
 
-def test_what_is_done_before_a_sample_is_in_no_sample() -> None:
+def test_work_before_a_sample_is_in_no_sample() -> None:
     clock, done = FakeClock(), []
 
     def before() -> None:
@@ -82,7 +82,7 @@ def test_the_time_it_takes_before_each_sample_counts_for_the_limit() -> None:
     assert (len(result.samples["work"]), result.stop_reason) == (7, StopReason.MAX_TIME)
 
 
-def test_warm_up_does_before_each_step_what_is_done_before_each_sample() -> None:
+def test_warm_up_does_the_work_before_each_sample_before_each_step() -> None:
     clock, done = FakeClock(), []
     cold = replace(one_phase(clock, repeat(0.25)), before=lambda: done.append(clock.now()))
     assert run_warmup(cold, clock, longest=10).times.tolist() == [0.25, 0.25]
@@ -128,7 +128,7 @@ def test_every_phase_has_a_sample_of_every_step() -> None:
     }
 
 
-def test_merged_samples_are_per_call_and_their_calls_are_told() -> None:
+def test_merged_samples_are_per_call_and_their_calls_are_reported() -> None:
     result = sampled(repeat(0.25), rule(min_samples=8), calls=4)
     assert set(result.samples["work"]) == {0.25}
     assert result.calls_per_sample == 4
@@ -145,7 +145,7 @@ def test_looks_at_the_precision_at_the_geometric_counts_only() -> None:
     assert (len(result.samples["work"]), result.stop_reason) == (13, StopReason.REL_CI)
 
 
-def test_stops_when_the_time_is_up() -> None:
+def test_sampling_stops_at_the_time_limit() -> None:
     result = sampled(cycle([1.0, 2.0]), rule(max_time=30))
     assert (len(result.samples["work"]), result.stop_reason) == (20, StopReason.MAX_TIME)
 
@@ -160,12 +160,12 @@ def test_a_slow_round_overruns_its_time_for_no_more_than_its_own_least_samples()
     assert (len(result.samples["work"]), result.stop_reason) == (3, StopReason.MAX_TIME)
 
 
-def test_stops_at_the_most_samples() -> None:
+def test_sampling_stops_at_the_most_samples() -> None:
     result = sampled(cycle([1.0, 2.0]), rule(max_samples=12))
     assert (len(result.samples["work"]), result.stop_reason) == (12, StopReason.MAX_SAMPLES)
 
 
-def test_watches_all_main_phases_and_no_other() -> None:
+def test_the_rule_watches_all_main_phases_and_no_other() -> None:
     clock = FakeClock()
     phases = {"steady": (0, 1), "noisy": (1, 2), "total": (0, 2)}
     steps = cycle([[8.0, 0.125], [8.0, 0.0625]])  # the total differs by 0.8 %, the noisy phase by half
@@ -237,7 +237,7 @@ def _gc_as_before() -> Iterator[None]:
 
 
 class TestQuietGc:
-    def test_collector_is_off_and_what_is_there_frozen(self) -> None:
+    def test_the_collector_is_off_and_existing_objects_are_frozen(self) -> None:
         gc.enable()
         with quiet_gc():
             assert not gc.isenabled()

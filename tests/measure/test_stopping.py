@@ -38,23 +38,23 @@ def test_longest_time_waits_for_fewer_samples_where_the_interval_comes_from_seve
     assert rule.limit(3, 10.0) is StopReason.MAX_TIME
 
 
-def test_precise_once_time_samples_and_width_suffice() -> None:
+def test_a_series_is_precise_once_time_samples_and_width_suffice() -> None:
     assert RULE.precise([NARROW], n=8, elapsed=2.0)
 
 
-def test_not_precise_before_the_least_time() -> None:
+def test_a_series_is_not_precise_before_the_least_time() -> None:
     assert not RULE.precise([NARROW], n=8, elapsed=1.99)
 
 
-def test_not_precise_before_the_least_samples() -> None:
+def test_a_series_is_not_precise_before_the_least_samples() -> None:
     assert not RULE.precise([NARROW[:7]], n=7, elapsed=2.0)
 
 
-def test_not_precise_with_a_wide_interval() -> None:
+def test_a_series_with_a_wide_interval_is_not_precise() -> None:
     assert not RULE.precise([WIDE], n=8, elapsed=2.0)
 
 
-def test_not_precise_while_one_main_phase_is_wide() -> None:
+def test_series_are_not_precise_while_one_main_phase_is_wide() -> None:
     assert not RULE.precise([NARROW, WIDE, NARROW], n=8, elapsed=2.0)
     assert RULE.precise([NARROW, NARROW, NARROW], n=8, elapsed=2.0)
 
@@ -66,18 +66,18 @@ def test_width_is_half_the_interval_over_the_median_bound_included() -> None:
     assert not replace(rule, rel_ci=0.124).precise([samples], n=6, elapsed=2.0)
 
 
-def test_never_precise_without_an_interval() -> None:
+def test_a_series_without_an_interval_is_never_precise() -> None:
     assert not replace(RULE, min_samples=1, rel_ci=0.99).precise([[1.0] * 5], n=5, elapsed=2.0)
 
 
-def test_looks_grow_by_a_quarter_from_the_least_samples() -> None:
+def test_checks_grow_by_a_quarter_from_the_least_samples() -> None:
     looks = [RULE.next_check(0)]
     while looks[-1] < 50:
         looks.append(RULE.next_check(looks[-1]))
     assert looks == [8, 10, 13, 17, 22, 28, 35, 44, 55]
 
 
-def test_looks_come_to_an_end_of_growing_from_one_sample() -> None:
+def test_checks_grow_from_one_sample_too() -> None:
     rule = replace(RULE, min_samples=1)
     assert [rule.next_check(n) for n in (0, 1, 2, 3, 4)] == [1, 2, 3, 4, 5]
 

@@ -22,7 +22,7 @@ def test_summary_has_the_moments_and_quantiles_of_numpy() -> None:
         assert getattr(summary, name) == pytest.approx(np.quantile(samples, share), rel=1e-12)
 
 
-def test_summary_of_samples_worked_out_by_hand() -> None:
+def test_the_summary_agrees_with_one_worked_out_by_hand() -> None:
     summary = summarize([4.0, 1.0, 3.0, 2.0, 6.0, 5.0])
     assert (summary.min, summary.q25, summary.median, summary.q75, summary.max) == (1, 2.25, 3.5, 4.75, 6)
     assert (summary.ci_low, summary.ci_high) == (1, 6)
@@ -41,7 +41,7 @@ def test_summary_has_the_interval_that_the_samples_in_their_order_support() -> N
     assert (shuffled.half_width or math.inf) < (summary.half_width or 0)
 
 
-def test_summary_has_the_interval_of_the_confidence_that_is_asked_for() -> None:
+def test_summary_has_the_interval_of_the_confidence_that_is_requested() -> None:
     samples = np.random.default_rng(3).lognormal(size=200)
     summary = summarize(samples, confidence=0.99)
     assert summary.confidence == 0.99
@@ -57,7 +57,7 @@ def test_summary_of_one_sample_has_what_one_sample_can_say() -> None:
 
 
 @pytest.mark.parametrize("n", range(1, 6))
-def test_no_interval_below_six_samples(n: int) -> None:
+def test_fewer_than_six_samples_have_no_interval(n: int) -> None:
     summary = summarize(range(1, n + 1))
     assert (summary.ci_low, summary.ci_high, summary.half_width) == (None, None, None)
 

@@ -412,10 +412,10 @@ class TestResume:
             store.append(record_of(run=RunInfo(id="r", command_line=command)))
         return "begun"
 
-    def test_of_several_folders_the_last_is_the_one(self, command_line: Any, begun: str) -> None:
+    def test_the_last_of_several_folders_counts(self, command_line: Any, begun: str) -> None:
         assert command_line("resume=nowhere", f"resume={begun}").folder == Path("begun")
 
-    def test_alone_it_repeats_the_command_that_began_the_run(self, command_line: Any, begun: str) -> None:
+    def test_resume_alone_repeats_the_command_that_began_the_run(self, command_line: Any, begun: str) -> None:
         plan = command_line(f"resume={begun}")
         assert [(case.config.model.name, case.config.batch_size) for case in plan.cases] == [
             ("vgg16", 1),
@@ -427,13 +427,15 @@ class TestResume:
             == "python -m microbench -m model=vgg16,dense batch_size=1 hydra.sweep.dir=there"
         )
 
-    def test_with_options_it_completes_what_these_describe(self, command_line: Any, begun: str) -> None:
+    def test_resume_with_options_completes_the_cases_they_describe(
+        self, command_line: Any, begun: str
+    ) -> None:
         plan = command_line("model=vgg16", "batch_size=8", f"resume={begun}")
         assert [case.config.batch_size for case in plan.cases] == [8]
         assert (plan.folder, plan.completing) == (Path("begun"), True)
         assert plan.command_line == "python -m microbench model=vgg16 batch_size=8"
 
-    def test_it_is_no_part_of_the_cases(self, command_line: Any, begun: str) -> None:
+    def test_resume_is_no_part_of_the_cases(self, command_line: Any, begun: str) -> None:
         (case,) = command_line("model=vgg16", f"resume={begun}").cases
         (plain,) = command_line("model=vgg16").cases
         assert case.id == plain.id
@@ -471,7 +473,7 @@ class TestRepeated:
         assert alone == swept
         assert alone.model.kwargs == {"bias": False, "dtype": None}
 
-    def test_they_merge_from_python_too(self) -> None:
+    def test_dictionaries_merge_from_python_too(self) -> None:
         options = {"model": "dense", "model.kwargs.bias": False, "model.kwargs": {"dtype": None}}
         for sweep in (False, True):
             (case,) = from_options(options, sweep)

@@ -160,7 +160,7 @@ class TestVariables:
         )
         assert one.id == other.id != plain.id
 
-    def test_they_can_be_swept_over(self, command_line: Any) -> None:
+    def test_honoured_options_can_be_swept_over(self, command_line: Any) -> None:
         cases: list[Case] = command_line("-m", "env_set.X=1,2").cases
         assert [case.config.env_set for case in cases] == [{"X": "1"}, {"X": "2"}]
         python = from_options({"model": "dense", "env_set.X": [1, 2]}, sweep=True)

@@ -125,7 +125,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("folder")
-def test_several_values_ask_for_a_sweep() -> None:
+def test_several_values_without_a_sweep_are_an_error() -> None:
     assert (
         refused("model=vgg16,vgg11") == "model=vgg16,vgg11 names several values: add -m to sweep over them."
     )

@@ -39,11 +39,11 @@ class TestAttempts:
         assert case.rounds == {0: good}
         assert (case.status, case.ok, case.failures) == ("ok", True, {})
 
-    def test_of_two_that_ended_well_the_first_counts(self, record: MakeRecord) -> None:
+    def test_the_first_of_two_attempts_that_ended_well_counts(self, record: MakeRecord) -> None:
         one, two = record("total", 1.0, started_at="1"), record("total", 2.0, started_at="2")
         assert only([one, two]).rounds == {0: one}
 
-    def test_of_several_that_failed_the_last_counts(self, record: MakeRecord) -> None:
+    def test_the_last_of_several_failed_attempts_counts(self, record: MakeRecord) -> None:
         first = record(None, None, "timeout", started_at="1")
         last = record(None, None, "oom", started_at="2", error="no memory")
         case = only([first, last])
@@ -95,7 +95,7 @@ class TestOutcome:
 
 
 class TestAnswer:
-    def test_what_a_wrong_answer_took_is_kept_apart(self, timed: Any) -> None:
+    def test_times_of_a_wrong_answer_are_kept_apart(self, timed: Any) -> None:
         case = only(timed({"forward": [1.0], "total": [2.0]}, check=WRONG))
         assert (case.status, case.ok, case.measured_rounds) == ("mismatch", False, [])
         assert (case.estimates, case.whole) == ({}, None)
@@ -155,7 +155,7 @@ class TestEstimates:
         found = only([record("update", 0.0, ci_low=0.0, ci_high=1.0)]).estimates["update"]
         assert (found.half_width, found.relative_half_width) == (0.5, None)
 
-    def test_each_phase_has_its_own(self, record: MakeRecord) -> None:
+    def test_each_phase_has_its_own_estimate(self, record: MakeRecord) -> None:
         case = only(
             [record_of({"forward": 1.0 + i, "total": 3.0 + i}, round=i) for i in range(2)],
         )
@@ -165,7 +165,7 @@ class TestEstimates:
         }
         assert case.whole == case.estimates["total"]
 
-    def test_of_rounds_that_failed_nothing_is_taken(self, record: MakeRecord) -> None:
+    def test_failed_rounds_do_not_count(self, record: MakeRecord) -> None:
         case = only(
             [
                 record("total", 1.0, round=0, rounds=3),

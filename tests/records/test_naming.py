@@ -26,7 +26,7 @@ def test_a_case_is_called_by_its_model_and_mode_and_by_what_varies() -> None:
     ]
 
 
-def test_a_part_of_a_model_is_named_beside_it() -> None:
+def test_a_part_of_a_model_is_named_next_to_it() -> None:
     cases = named({"model__part": None}, {"model__part": "conv1"}, {"model__part": "conv1", "batch_size": 1})
     assert labels(cases) == [
         "vgg16 infer, batch_size=8",
@@ -35,7 +35,7 @@ def test_a_part_of_a_model_is_named_beside_it() -> None:
     ]
 
 
-def test_a_part_is_told_once_where_cases_are_alike() -> None:
+def test_a_part_is_reported_once_where_cases_are_alike() -> None:
     parts = [{"model__part": part} for part in ("conv1", "conv1", "bn1")]
     assert varying(named(*parts)) == {"part": ["conv1", "conv1", "bn1"]}
 

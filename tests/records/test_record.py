@@ -160,7 +160,7 @@ def without(line: bytes, *path: str) -> bytes:
         ("calls",),
     ],
 )
-def test_what_is_newer_than_a_record_has_its_default(path: tuple[str, ...]) -> None:
+def test_a_field_newer_than_a_record_has_its_default(path: tuple[str, ...]) -> None:
     found: Any = decode(without(encode(failed()), *path))
     default: Any = replace(failed(), machine=records.Machine())
     default = replace(default, case=replace(default.case, config=Config()))
@@ -184,7 +184,7 @@ def test_a_record_of_a_version_that_cannot_be_read_says_which_it_is(version: obj
 
 
 @pytest.mark.parametrize("line", [b"", b"3", b"null", b"[1]", encode(full())[:-8], b"\xff\xfe"])
-def test_what_is_no_json_object_is_no_record(line: bytes) -> None:
+def test_a_line_that_is_no_json_object_is_no_record(line: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode(line)
 

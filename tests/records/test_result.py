@@ -76,17 +76,17 @@ def test_median_of_a_failed_case_says_what_went_wrong(phase: str | None, record:
         failed.median("total")
 
 
-def test_ok_where_every_case_ended_well(trained: Result) -> None:
+def test_a_result_is_ok_if_every_case_ended_well(trained: Result) -> None:
     assert trained.ok
 
 
 @pytest.mark.parametrize("status", ["oom", "error", "timeout"])
-def test_not_ok_where_one_case_failed(status: str, record: MakeRecord) -> None:
+def test_a_result_is_not_ok_if_one_case_failed(status: str, record: MakeRecord) -> None:
     assert not result(record("total", 1.0), record(None, None, status, order=1)).ok
 
 
 @pytest.mark.parametrize("status", ["oom", "error", "timeout"])
-def test_not_ok_where_one_round_failed(status: str, record: MakeRecord) -> None:
+def test_a_result_is_not_ok_if_one_round_failed(status: str, record: MakeRecord) -> None:
     assert not result(record("total", 1.0), record(None, None, status, round=1)).ok
 
 
@@ -101,7 +101,7 @@ def test_what_this_machine_cannot_run_is_no_failure(record: MakeRecord) -> None:
     assert not result(skipped).ok  # for nothing was measured
 
 
-def test_not_ok_without_records() -> None:
+def test_a_result_without_records_is_not_ok() -> None:
     assert not result().ok
 
 
@@ -121,7 +121,7 @@ def test_a_wrong_answer_has_no_median_that_counts_and_says_why(timed: Any) -> No
     assert wrong.to_frame()["median"].tolist() == [1.0]
 
 
-def test_a_frame_has_a_row_a_series_and_a_column_a_field(trained: Result) -> None:
+def test_a_frame_has_one_row_per_series_and_one_column_per_field(trained: Result) -> None:
     frame = trained.to_frame()
     assert list(frame["phase"]) == ["forward", "total", "loss"]
     assert not frame.columns.duplicated().any()

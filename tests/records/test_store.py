@@ -158,7 +158,7 @@ def test_nothing_is_added_to_a_file_that_holds_something_else(tmp_path: Path) ->
         Store(tmp_path)
 
 
-def test_records_are_added_behind_some_that_another_program_wrote_anew(tmp_path: Path) -> None:
+def test_records_are_added_after_some_that_another_program_rewrote(tmp_path: Path) -> None:
     anew = json.dumps(json.loads(text(0)), sort_keys=True)
     (tmp_path / FILE_NAME).write_text(f"{anew}\nnull\n")
     written(tmp_path, line(1))
@@ -371,7 +371,7 @@ def test_a_user_without_a_home_loses_nothing_that_a_temporary_file_has_room_for(
     assert told.endswith(f". The last round's record is in {rescued}.")
 
 
-def test_records_that_no_disk_has_room_for_are_told_to_be_lost(
+def test_records_that_no_disk_has_room_for_are_reported_to_be_lost(
     full: Path, folders: tuple[Path, Path]
 ) -> None:
     for folder in folders:

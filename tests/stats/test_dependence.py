@@ -42,7 +42,7 @@ def test_independent_samples_are_worth_nearly_their_number() -> None:
     assert 1.0 <= float(np.median(found)) < 1.1
 
 
-def test_only_which_samples_lie_above_the_median_counts(ar1: Ar1) -> None:
+def test_only_the_sides_of_the_median_count(ar1: Ar1) -> None:
     series = ar1(0.8, 501, 1)
     assert inefficiency(np.exp(40 * series)) == inefficiency(series) > 2
 

@@ -67,7 +67,7 @@ def test_no_samples_count_for_more_than_they_are() -> None:
         (99, 0.5, None),
     ],
 )
-def test_the_ranks_of_dependent_samples_lie_at_the_quantiles_of_so_many_independent_ones(
+def test_ranks_of_dependent_samples_are_at_the_quantiles_of_the_effective_number(
     n: int, effective: float, ranks: tuple[int, int] | None
 ) -> None:
     assert dependent_ranks(n, effective) == ranks
@@ -85,7 +85,7 @@ def test_dependence_never_narrows_the_interval() -> None:
 
 
 @pytest.mark.parametrize("n", range(1, 6))
-def test_no_interval_below_six_samples(n: int) -> None:
+def test_fewer_than_six_samples_have_no_interval(n: int) -> None:
     assert median_interval(range(1, n + 1)) == (None, None, n)
     assert n < LEAST_FOR_INTERVAL
 

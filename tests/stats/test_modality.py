@@ -116,14 +116,14 @@ def test_two_speeds_are_found_where_the_dip_is_too_large_for_one(name: str) -> N
     assert np.mean(np.array(dips) > critical(300)) >= least
 
 
-def test_in_few_samples_more_is_found_than_by_the_dip() -> None:
+def test_more_is_found_in_few_samples_than_by_the_dip_test() -> None:
     draw = mixed([(0.8, 1), (0.2, 1.3)], 0.03)
     dips = [dip(draw(np.random.default_rng(seed), 60)) for seed in range(50)]
     assert np.mean(np.array(dips) > critical(60)) <= 0.1
     assert rate(draw, 60, 50) == 1.0
 
 
-def test_two_speeds_beside_outliers_are_told_as_they_are() -> None:
+def test_two_speeds_are_found_despite_outliers() -> None:
     found = two_speeds(
         mixed([(0.6, 2e-3), (0.395, 4e-3), (0.005, 60e-3)], 0.02)(np.random.default_rng(0), 1000)
     )
@@ -147,7 +147,7 @@ def hills(share: float, gap: float, width: float, n: int, seed: int) -> NDArray[
 
 @pytest.mark.parametrize("n", [60, 200, 1000])
 @pytest.mark.parametrize(("share", "gap", "width"), [(0.5, 0.3, 0.03), (0.2, 0.3, 0.03), (0.7, 0.1, 0.01)])
-def test_two_hills_are_found_with_where_they_lie(share: float, gap: float, width: float, n: int) -> None:
+def test_two_peaks_are_found_with_their_positions(share: float, gap: float, width: float, n: int) -> None:
     for seed in range(30):
         found = two_speeds(hills(share, gap, width, n, seed))
         assert found is not None
@@ -156,7 +156,7 @@ def test_two_hills_are_found_with_where_they_lie(share: float, gap: float, width
         assert found.share == pytest.approx(share, abs=0.02)
 
 
-def test_hills_in_turns_are_found_as_well_as_those_one_after_the_other() -> None:
+def test_alternating_peaks_are_found_as_well_as_successive_ones() -> None:
     samples = hills(0.5, 0.3, 0.03, 200, 0)
     halves = np.concatenate([samples[samples < 1.15], samples[samples >= 1.15]])
     assert two_speeds(halves) == two_speeds(halves[::-1]) == two_speeds(samples)
@@ -171,25 +171,25 @@ def test_times_that_repeat_exactly_are_speeds_where_no_clock_ticks_so_slowly() -
     assert two_speeds([2e-3] * 600 + [4e-3] * 395 + [60e-3] * 5) == Speeds(2e-3, 4e-3, 0.395)
 
 
-def test_a_few_outliers_are_no_hill() -> None:
+def test_a_few_outliers_are_no_peak() -> None:
     assert LEAST_SHARE == 0.1
     for upper, found in ((5, False), (9, False), (10, True), (90, True), (91, False)):
         assert (two_speeds(jittered([1.0] * (100 - upper) + [2.0] * upper)) is not None) is found, upper
 
 
-def test_hills_close_to_each_other_do_not_matter() -> None:
+def test_peaks_close_to_each_other_do_not_count() -> None:
     assert LEAST_GAP == 0.05
     assert two_speeds(jittered([1.0, 1.04] * 50)) is None
     assert two_speeds(jittered([1.0, 1.06] * 50)) is not None
 
 
-def test_hills_of_few_samples_are_chance() -> None:
+def test_peaks_of_few_samples_do_not_count() -> None:
     assert two_speeds(jittered([1.0, 2.0] * (LEAST // 2))) is not None
     assert two_speeds(jittered([1.0, 2.0] * (LEAST // 2 - 1) + [1.0])) is None
 
 
 @pytest.mark.parametrize("samples", [[], [1.0], [1.0] * 100, [0.0, 1.0] * 50, [1e-5, 1.06e-5] * 50])
-def test_no_hills_where_there_cannot_be_any(samples: list[float]) -> None:
+def test_samples_that_cannot_have_two_peaks_have_none(samples: list[float]) -> None:
     assert two_speeds(samples) is None
 
 

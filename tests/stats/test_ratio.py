@@ -27,7 +27,7 @@ BENJAMINI_HOCHBERG = [
 """The paper's example, section 3.2: fifteen hypotheses on a treatment of heart attacks."""
 
 
-def test_paired_rounds_by_hand() -> None:
+def test_paired_rounds_have_the_ratio_worked_out_by_hand() -> None:
     """Logs ln 1.1, ln 1.2, ln 1.3: mean 0.179999, deviation 0.083551; t(0.975, 2) = 4.302653."""
     ratio = paired([1.0, 2.0, 1.0], [1.1, 2.4, 1.3])
     assert ratio.log == pytest.approx(0.179999, abs=1e-6)
@@ -77,14 +77,14 @@ def test_one_round_has_a_ratio_without_an_interval(a: list[float], b: list[float
     assert paired([1.0], [2.0]).interval is None
 
 
-def test_rounds_without_spread() -> None:
+def test_rounds_without_spread_have_a_ratio_without_error() -> None:
     same, slower = paired([1.0, 1.0], [1.0, 1.0]), unpaired([1.0, 1.0], [2.0, 2.0])
     assert (same.interval, same.p) == ((1.0, 1.0), 1.0)
     assert slower.interval == pytest.approx((2.0, 2.0))
     assert slower.p == 0.0
 
 
-def test_two_rounds_far_apart_have_an_interval_without_end() -> None:
+def test_two_very_different_rounds_have_an_unbounded_interval() -> None:
     interval = paired([1.0, 1.0], [1e-60, 1e60]).interval
     assert interval == (0.0, math.inf)
 
@@ -98,27 +98,27 @@ def test_equal_sides_differ_in_one_comparison_of_twenty() -> None:
 
 
 class TestAdjusted:
-    def test_the_paper_s_example(self) -> None:
+    def test_the_papers_example_is_reproduced(self) -> None:
         """Four of the fifteen are rejected at 5 %: 0.0095 · 15 / 4 is below it, 0.0201 · 15 / 5 above."""
         found = adjusted(BENJAMINI_HOCHBERG)
         assert found[3] == pytest.approx(0.035625)
         assert found[4] == pytest.approx(0.0603)
         assert [p <= 0.05 for p in found] == [True] * 4 + [False] * 11
 
-    def test_as_scipy_has_it_in_the_order_given(self) -> None:
+    def test_values_agree_with_scipy_in_the_given_order(self) -> None:
         shuffled = np.random.default_rng(0).permutation(BENJAMINI_HOCHBERG)
         assert adjusted(shuffled) == pytest.approx(stats.false_discovery_control(shuffled))
 
-    def test_a_single_one_is_as_it_was(self) -> None:
+    def test_a_single_p_value_is_unchanged(self) -> None:
         assert adjusted([0.03]) == [0.03]
         assert adjusted([]) == []
 
-    def test_a_larger_one_can_carry_a_smaller_one(self) -> None:
+    def test_an_adjusted_value_is_at_most_that_of_the_next_larger_one(self) -> None:
         assert adjusted([0.05, 0.04]) == pytest.approx([0.05, 0.05])
 
 
 class TestMeanRatio:
-    def test_by_hand(self) -> None:
+    def test_the_mean_agrees_with_one_worked_out_by_hand(self) -> None:
         """Of 2 and 8 with errors of 0.1 each: 4, with an error of sqrt(0.01 + 0.01) / 2 and 4 + 4 degrees."""
         parts = (Part(0.05, 5),)
         mean = mean_ratio([Ratio(math.log(2), parts), Ratio(math.log(8), parts)])
@@ -128,7 +128,7 @@ class TestMeanRatio:
         half_width = 2.306004 * math.sqrt(0.02) / 2
         assert mean.interval == pytest.approx((4 * math.exp(-half_width), 4 * math.exp(half_width)), rel=1e-5)
 
-    def test_it_is_the_same_whichever_side_is_the_baseline(self) -> None:
+    def test_the_mean_does_not_depend_on_the_baseline(self) -> None:
         there = mean_ratio([paired(A, B), unpaired(B, A[:4])])
         back = mean_ratio([paired(B, A), unpaired(A[:4], B)])
         assert back.value == pytest.approx(1 / there.value)
@@ -144,7 +144,7 @@ class TestMoreRounds:
     @pytest.mark.parametrize(
         ("log", "deviation", "margin"), [(0.03, 0.05, 0.01), (0.0, 0.02, 0.01), (0.05, 0.1, 0.0)]
     )
-    def test_so_many_settle_it_and_one_fewer_does_not(
+    def test_that_many_rounds_settle_a_ratio_and_one_fewer_does_not(
         self, log: float, deviation: float, margin: float
     ) -> None:
         more = more_rounds(Ratio(log, (Part(deviation**2, 6),)), margin)
@@ -156,7 +156,7 @@ class TestMoreRounds:
         assert more > 1
         assert half_width(6 + more) < enough <= half_width(6 + more - 1)
 
-    def test_by_hand(self) -> None:
+    def test_the_number_agrees_with_one_worked_out_by_hand(self) -> None:
         """2.1788 · 0.05 / sqrt(13) = 0.0302, and 2.2010 · 0.05 / sqrt(12) = 0.0318."""
         assert more_rounds(Ratio(0.0303, (Part(0.05**2, 6),)), 0.01) == 7
 
@@ -170,6 +170,6 @@ class TestMoreRounds:
         ratio = Ratio(0.03, (Part(0.05**2, 6),))
         assert more_rounds(ratio, 0.01, level=0.005) > more_rounds(ratio, 0.01)
 
-    def test_it_looks_a_thousand_rounds_ahead(self) -> None:
+    def test_the_search_ends_after_a_thousand_rounds(self) -> None:
         assert more_rounds(Ratio(0.005, (Part(0.25, 6),)), 0.01) == MOST_ROUNDS + 1
         assert more_rounds(Ratio(0.0, (Part(0.25, 6),)), 0.0) == MOST_ROUNDS + 1

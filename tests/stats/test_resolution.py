@@ -39,22 +39,22 @@ def test_a_difference_that_is_not_there_is_found_in_one_of_twenty() -> None:
     assert share_detected(0.05, 0.0, 6) == pytest.approx(0.05, abs=0.005)
 
 
-def test_it_is_bloom_s_minimum_detectable_effect() -> None:
+def test_the_detectable_difference_is_blooms_minimum_detectable_effect() -> None:
     quantiles = stats.t.ppf(0.975, 5) + stats.t.ppf(0.8, 5)
     assert detectable(0.06, 6) == pytest.approx(math.exp(quantiles * 0.06 / math.sqrt(6)) - 1)
 
 
-def test_more_rounds_tell_smaller_differences_apart() -> None:
+def test_more_rounds_detect_smaller_differences() -> None:
     found = [detectable(0.05, rounds) for rounds in range(2, 100)]
     assert all(later < earlier for earlier, later in pairwise(found))
 
 
-def test_without_any_spread_every_difference_is_told_apart() -> None:
+def test_without_spread_every_difference_is_detectable() -> None:
     assert detectable(0.0, 6) == 0.0
     assert rounds_for(0.01, 0.0) == 2
 
 
-def test_a_spread_beyond_measure_tells_nothing_apart() -> None:
+def test_with_an_infinite_spread_no_difference_is_detectable() -> None:
     assert detectable(1000.0, 2) == math.inf
     assert rounds_for(0.01, 1000.0) is None
 

@@ -86,7 +86,7 @@ VMSTAT = "pgfault 12\noom_kill 7\nnuma_hit 5"
         ("4:memory:/job", "memory/job/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3"),
     ],
 )
-def test_kills_for_want_of_memory_are_counted_in_the_own_control_group(
+def test_kills_for_lack_of_memory_are_counted_in_the_own_control_group(
     line: str, file: str, text: str, groups: Groups
 ) -> None:
     groups.are(line)

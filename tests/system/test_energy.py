@@ -76,7 +76,7 @@ def test_a_machine_without_counters_tells_nothing(powercap: Powercap) -> None:
 
 
 @pytest.mark.parametrize("missing", ["energy_uj", "max_energy_range_uj"])
-def test_nor_does_one_whose_counters_may_not_be_read(missing: str, powercap: Powercap) -> None:
+def test_a_machine_whose_counters_are_unreadable_has_no_energy(missing: str, powercap: Powercap) -> None:
     powercap.zone("intel-rapl:0", "package-0", 5)
     powercap.zone("intel-rapl:1", "package-1", 5)
     (powercap.folder / "intel-rapl:1" / missing).unlink()
@@ -85,7 +85,7 @@ def test_nor_does_one_whose_counters_may_not_be_read(missing: str, powercap: Pow
     assert meter.joules is None
 
 
-def test_nor_one_whose_counters_come_or_go_meanwhile(powercap: Powercap) -> None:
+def test_a_machine_whose_counters_change_meanwhile_has_no_energy(powercap: Powercap) -> None:
     powercap.zone("intel-rapl:0", "package-0", 5)
     with energy.Meter() as meter:
         powercap.zone("intel-rapl:1", "package-1", 5)

@@ -21,14 +21,14 @@ def cpu_files(files: Files, monkeypatch: pytest.MonkeyPatch) -> Files:
 
 
 @pytest.mark.usefixtures("cpu_files")
-def test_nothing_is_known_where_nothing_is_told() -> None:
+def test_unreported_values_are_unknown() -> None:
     assert frequency.governors(CPUS) == []
     assert frequency.boosts() is None
     assert frequency.clock_rate() is None
     assert frequency.thermal_throttles(CPUS) is None
 
 
-def test_governors_are_those_of_the_cpus_asked_for_each_once(cpu_files: Files) -> None:
+def test_governors_are_those_of_the_requested_cpus_each_once(cpu_files: Files) -> None:
     for cpu, governor in enumerate(["schedutil", "performance", "schedutil", "powersave"]):
         cpu_files.write(f"cpu{cpu}/cpufreq/scaling_governor", governor)
     assert frequency.governors({1}) == ["performance"]
@@ -44,7 +44,7 @@ def test_governors_are_those_of_the_cpus_asked_for_each_once(cpu_files: Files) -
         ("intel_pstate/no_turbo", 1, False),
     ],
 )
-def test_turbo_is_told_by_either_driver(file: str, text: int, boosts: bool, cpu_files: Files) -> None:
+def test_turbo_is_reported_by_either_driver(file: str, text: int, boosts: bool, cpu_files: Files) -> None:
     cpu_files.write(file, text)
     assert frequency.boosts() is boosts
 

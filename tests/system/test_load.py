@@ -161,7 +161,7 @@ def test_the_cpus_of_a_process_are_those_of_all_its_threads(
 
 
 @linux
-def test_of_another_process_its_own_threads_are_told() -> None:
+def test_of_another_process_its_own_threads_are_reported() -> None:
     """A process bound to one CPU, which spins on it, and whose waiting for it is counted."""
     cpu = min(os.sched_getaffinity(0))
     script = f"import os; os.sched_setaffinity(0, [{cpu}]); print(flush=True)\nwhile True: pass"

@@ -34,7 +34,7 @@ def touched(size: int = SIZE) -> mmap.mmap:
 
 
 @linux
-def test_peak_memory_sees_what_was_touched_even_after_it_is_given_back() -> None:
+def test_peak_memory_counts_touched_memory_even_after_it_is_returned() -> None:
     meter = PeakMemory()
     touched().close()
     peak = meter.peak()
@@ -94,7 +94,7 @@ def test_peak_memory_does_not_see_pages_of_files(tmp_path: Path) -> None:
 
 
 @linux
-def test_peak_memory_sees_what_was_touched_beside_pages_of_files(tmp_path: Path) -> None:
+def test_peak_memory_counts_touched_memory_but_not_pages_of_files(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(32 * MIB))
     meter = PeakMemory()
     with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -166,7 +166,7 @@ sys.stdin.readline()
 
 
 @linux
-def test_what_another_process_uses_is_told_of_all_its_threads_and_not_of_this_one() -> None:
+def test_what_another_process_uses_is_reported_of_all_its_threads_and_not_of_this_one() -> None:
     pages = 2 * SIZE // mmap.PAGESIZE
     command = [sys.executable, "-c", BUSY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as busy:

@@ -98,7 +98,7 @@ def test_each_field_says_what_was_planted(planted: Files) -> None:
     assert {name: found[name] for name in expected} == expected
 
 
-def test_a_limit_of_the_control_group_s_memory_is_told(groups: Groups) -> None:
+def test_a_limit_of_the_control_group_s_memory_is_reported(groups: Groups) -> None:
     groups.are("0::/job")
     groups.write("cgroup.controllers", "cpu memory")
     groups.write("job/memory.max", str(2**31))
@@ -209,7 +209,9 @@ def supplies(files: Files, monkeypatch: pytest.MonkeyPatch) -> Files:
         (["Full", "Discharging"], True),
     ],
 )
-def test_on_battery_where_one_is_being_used_up(states: list[str], on_battery: bool, supplies: Files) -> None:
+def test_a_machine_with_a_discharging_battery_is_on_battery(
+    states: list[str], on_battery: bool, supplies: Files
+) -> None:
     supplies.write("AC/type", "Mains")
     for number, state in enumerate(states):
         supplies.write(f"BAT{number}/type", "Battery")
@@ -229,6 +231,6 @@ def test_a_machine_without_a_battery_does_not_say(supplies: Files) -> None:
     assert setup.draining_battery() is None
 
 
-def test_nor_does_one_without_the_folder(supplies: Files) -> None:
+def test_a_system_without_the_folder_reports_no_battery(supplies: Files) -> None:
     supplies.root.rmdir()
     assert setup.draining_battery() is None

@@ -41,7 +41,9 @@ bf16 = torch.bfloat16
         ([3 + 4j], [3 + 2j], (2.0, 2 / 3)),
     ],
 )
-def test_the_largest_error_of_an_output(found: object, wanted: object, error: tuple[float, float]) -> None:
+def test_the_largest_error_of_an_output_counts(
+    found: object, wanted: object, error: tuple[float, float]
+) -> None:
     assert largest_error(torch.tensor(found), torch.tensor(wanted)) == pytest.approx(error)
 
 
@@ -105,7 +107,7 @@ def test_large_gradients_do_not_overflow() -> None:
         (Answer(()), Answer((torch.ones(2),)), "outputs .*: none instead of 2$"),
     ],
 )
-def test_other_shapes_are_told(found: Answer, wanted: Answer, told: str | None) -> None:
+def test_other_shapes_are_reported(found: Answer, wanted: Answer, told: str | None) -> None:
     reason = shapes_differ(found, wanted)
     assert reason is None if told is None else re.match(told, reason or ""), reason
 

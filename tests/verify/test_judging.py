@@ -27,7 +27,7 @@ def check(found: Errors, moved: Errors | None = None, tolerance: float | None = 
     return judge(found, ask, config(tolerance))
 
 
-def test_within_the_tolerance_it_is_the_same_and_nothing_more_is_asked() -> None:
+def test_an_answer_within_the_tolerance_is_the_same_without_further_checks() -> None:
     both = Check(Correctness.SAME, 3.0, 0.01, None, 0.1, 0.01, 0.1)
     assert check(Errors(3.0, 0.01, 0.1)) == Checked(both)
     assert check(Errors(3.0, 0.01, None)) == Checked(Check(Correctness.SAME, 3.0, 0.01, None, None, 0.01))
@@ -53,7 +53,7 @@ def test_what_rounding_does_not_explain_is_a_mismatch_and_it_is_said_by_how_much
     )
 
 
-def test_of_a_training_step_it_is_the_loss() -> None:
+def test_the_error_of_a_training_step_is_that_of_the_loss() -> None:
     found = judge(Errors(3.0, 0.5, 0.0), lambda: Errors(0.0, 0.0, 0.0), config(), is_loss=True)
     assert found.reason == "the loss is off eager fp32's by 0.5 of its value (allowed: 0.01)"
 
@@ -65,7 +65,7 @@ def test_no_answer_that_is_off_by_more_than_half_is_the_same_however_far_roundin
 
 
 @pytest.mark.parametrize("error", [0.51, 1.3, inf])
-def test_where_rounding_moves_it_too_far_nothing_can_be_told(error: float) -> None:
+def test_an_answer_that_rounding_moves_too_far_is_unclear(error: float) -> None:
     found = check(Errors(3.0, 0.005, error), Errors(0.0, 0.0, 1.2))
     assert found.check.answer == Correctness.UNCLEAR
     assert found.check.gradient_error == (error if isfinite(error) else None)

@@ -49,7 +49,7 @@ def test_more_than_ten_times_the_peak_is_doubted(asked: list[str]) -> None:
     assert asked == ["cpu", "cpu"]
 
 
-def test_peaks_are_not_asked_for_where_a_quick_product_shows_enough(asked: list[str]) -> None:
+def test_peaks_are_not_measured_if_a_quick_product_shows_enough(asked: list[str]) -> None:
     assert told(FLOPS / (2 * PEAK)) is None
     assert asked == []
 

@@ -40,7 +40,7 @@ def test_eager_fp32_alone_is_the_reference(options: dict[str, Any]) -> None:
     assert is_reference(plain(config(**options)))
 
 
-def test_so_it_is_however_far_it_may_be_off_and_wherever_it_runs() -> None:
+def test_eager_fp32_is_the_reference_whatever_its_tolerance_and_device() -> None:
     assert is_reference(config(tolerance=0.5, precision__tolerance=0.5, threads=2, allocator="tuned"))
 
 
@@ -65,7 +65,7 @@ def test_a_number_is_off_by_half_the_distance_to_the_next(precision: PrecisionCo
     assert rounding(precision) == share
 
 
-def test_it_computes_what_the_module_computes() -> None:
+def test_the_reference_computes_what_the_module_computes() -> None:
     case = config(precision=PrecisionConfig("bf16", cast="bfloat16"))
     workload = workloads.build(case.model, 2, torch.device("cpu"), False, case.seed)
     (output,) = Reference(case, *parts(case)).answer().outputs
@@ -96,9 +96,7 @@ def test_numbers_of_a_shorter_type_are_shifted_as_far_as_it_rounds() -> None:
 
 class TestPuttingBack:
     @pytest.mark.parametrize("precision", [PrecisionConfig("fp32"), PrecisionConfig("bf16", "bfloat16")])
-    def test_after_training_weights_buffers_and_inputs_are_as_they_were(
-        self, precision: PrecisionConfig
-    ) -> None:
+    def test_weights_buffers_and_inputs_are_restored_after_training(self, precision: PrecisionConfig) -> None:
         case = config("train", model__cls="torch.nn.BatchNorm1d", model__args=[4], precision=precision)
         ready, fresh, wanted = program(case), program(case).workload, program(case).workload
         ready.call().sum().backward()
@@ -110,7 +108,7 @@ class TestPuttingBack:
             assert torch.equal(found, other)
             assert found.dtype == other.dtype
 
-    def test_before_inference_inputs_are(self) -> None:
+    def test_inputs_are_restored_before_inference(self) -> None:
         case = config(model__cls="torch.relu_", model__args=[])
         ready, fresh = program(case), program(case).workload
         ready.call()
@@ -118,7 +116,7 @@ class TestPuttingBack:
         put_back(ready, fresh, training=False)
         assert torch.equal(ready.workload.inputs[0], fresh.inputs[0])
 
-    def test_blocked_inputs_are(self) -> None:
+    def test_blocked_inputs_are_restored(self) -> None:
         case = config()
         ready, fresh = program(case), program(case).workload
         blocked = torch.zeros(2, 4).to_mkldnn()
@@ -148,7 +146,7 @@ class Nested(nn.Module):
 
 
 class TestQuieting:
-    def test_nothing_is_dropped_meanwhile_and_then_all_is_as_it_was(self) -> None:
+    def test_dropout_is_off_meanwhile_and_restored_afterwards(self) -> None:
         module = Nested().train()
         with without_dropout(module) as drops:
             assert drops
@@ -159,7 +157,7 @@ class TestQuieting:
         assert all(each.training for each in module.modules())
         assert (module.attention.dropout, module.lstm.dropout) == (0.25, 0.125)
 
-    def test_it_is_put_back_whatever_happens(self) -> None:
+    def test_dropout_is_restored_after_an_error(self) -> None:
         module = nn.Dropout(0.5).train()
         with pytest.raises(RuntimeError), without_dropout(module):
             raise RuntimeError
@@ -172,7 +170,7 @@ class TestQuieting:
             assert all(each.training for each in module.modules())
 
     @pytest.mark.filterwarnings("ignore::FutureWarning")  # that TorchScript is to go
-    def test_modules_of_torchscript_are_told_by_their_classes(self) -> None:
+    def test_torchscript_modules_are_recognized_by_their_classes(self) -> None:
         module = nn.Sequential(nn.Dropout(0.5)).train()
         script, ones = torch.jit.script(module), torch.ones(100)
         with without_dropout(script) as drops:

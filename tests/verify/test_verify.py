@@ -53,7 +53,7 @@ class TestInference:
         assert found.check.answer == Correctness.MISMATCH
         assert found.check.error_rel == pytest.approx(0.05, abs=0.01)
 
-    def test_nor_is_one_without_the_bias(self) -> None:
+    def test_an_answer_without_the_bias_is_not_the_same(self) -> None:
         case = config(**OTHER)
         ready = program(case)
         module = ready.workload.module
@@ -61,12 +61,12 @@ class TestInference:
         assert found.check.answer == Correctness.MISMATCH
         assert found.check.error_abs == pytest.approx(module.bias.abs().max().item(), rel=1e-5)
 
-    def test_nor_is_one_that_is_not_a_number(self) -> None:
+    def test_an_answer_that_is_not_a_number_is_not_the_same(self) -> None:
         case = config(**OTHER)
         found = checked(case, changed(case, lambda output: output * float("nan")))
         assert (found.check.answer, found.check.error_rel) == (Correctness.MISMATCH, None)
 
-    def test_nor_is_one_of_another_shape(self) -> None:
+    def test_an_answer_of_another_shape_is_not_the_same(self) -> None:
         case = config(**OTHER)
         found = checked(case, changed(case, lambda output: output.T))
         assert found.check.answer == Correctness.MISMATCH
@@ -83,7 +83,7 @@ class TestInference:
         assert found.reason is not None
         assert "nothing to compare" in found.reason
 
-    def test_what_puts_out_nothing_where_eager_does_is_another_answer(self) -> None:
+    def test_an_empty_answer_differs_if_eagers_is_not_empty(self) -> None:
         case = config(**OTHER)
         found = checked(case, changed(case, lambda output: None))
         assert found.check.answer == Correctness.MISMATCH
@@ -109,7 +109,7 @@ class TestInference:
             ready.call()
         assert checked(case, ready).check.answer == Correctness.SAME
 
-    def test_what_draws_random_numbers_draws_the_same(self) -> None:
+    def test_random_operations_draw_the_same_numbers(self) -> None:
         case = config(**OTHER, model__cls="torch.nn.functional.dropout", model__args=[0.5])
         assert checked(case).check.answer == Correctness.SAME
 
@@ -193,7 +193,7 @@ def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("classifier")
 class TestClassifier:
-    def test_in_training_its_loss_is_compared(self) -> None:
+    def test_a_models_loss_is_compared_in_training(self) -> None:
         case = config("train", **OTHER)
         found = checked(case)
         assert (found.check.answer, found.check.top1_agreement) == (Correctness.SAME, None)
@@ -201,7 +201,7 @@ class TestClassifier:
         assert wrong.reason is not None
         assert wrong.reason.startswith("the loss is off eager fp32's by")
 
-    def test_in_inference_its_first_choices_are(self) -> None:
+    def test_a_models_first_choices_are_compared_in_inference(self) -> None:
         case = config(**OTHER)
         assert checked(case).check.top1_agreement == 1.0
         assert checked(case, changed(case, torch.neg)).check.top1_agreement == 0.0

@@ -22,7 +22,7 @@ def workload_of(width: int = 3) -> Workload:
     return Workload("tiny", nn.Linear(3, 2).eval(), (torch.ones(1, width),), OnesGradient())
 
 
-def test_a_failure_is_told_in_one_line_with_its_cause() -> None:
+def test_a_failure_is_reported_in_one_line_with_its_cause() -> None:
     with (
         pytest.raises(CompileError, match=r"^engine.backend=x: ValueError: no such operator$"),
         one_line_errors("engine.backend=x", workload_of(), training=False),
@@ -47,7 +47,7 @@ def test_what_the_module_itself_raises_is_raised() -> None:
     assert not isinstance(caught.value, CompileError)
 
 
-def test_of_a_cpp_compilers_output_the_first_error_is_told() -> None:
+def test_of_a_cpp_compilers_output_the_first_error_is_reported() -> None:
     output = "C++ compile error\n\nCommand:\ng++ x.cpp\n\nOutput:\nx.cpp: In f:\nx.cpp:1: error: no 'y'\n"
     assert reason(RuntimeError(output)) == "x.cpp:1: error: no 'y'"
 
@@ -60,7 +60,7 @@ def test_of_a_cpp_compilers_output_the_first_error_is_told() -> None:
         (NotImplementedError(), "NotImplementedError"),
     ],
 )
-def test_of_other_errors_the_first_line_is_told(error: Exception, line: str) -> None:
+def test_of_other_errors_the_first_line_is_reported(error: Exception, line: str) -> None:
     assert reason(error) == line
 
 

@@ -79,6 +79,6 @@ def test_a_tensor_in_an_object_is_computed_by_the_trace() -> None:
     assert torch.equal(found, wanted)
 
 
-def test_tensors_that_a_trace_would_lose_are_told(tmp_path: Path) -> None:
+def test_tensors_that_a_trace_would_lose_are_reported(tmp_path: Path) -> None:
     with pytest.raises(SkippedError, match="this one returns 2 tensors, 1 of which would be lost"):
         traced.write(hiding(lambda y: (y, Box(y))), False, tmp_path)

@@ -166,7 +166,7 @@ def test_a_container_is_a_part_too() -> None:
     assert part.module(*part.inputs).shape == (2, 128, 8, 8)
 
 
-def test_calls_of_one_module_are_told_apart_by_their_number() -> None:
+def test_calls_of_one_module_are_distinguished_by_their_number() -> None:
     assert layer("Twice", [6], "relu").shape() == "2x8"
     assert layer("Twice", [6], "relu:0").shape() == "2x8"
     assert layer("Twice", [6], "relu:1").shape() == "2x4"
@@ -261,7 +261,7 @@ def test_a_part_without_anything_to_train_says_so_and_infers() -> None:
     assert layer("Pooled", [4], "pool", training=False).shape() == "2x4"
 
 
-def test_a_part_that_overwrites_its_input_whatever_it_is_told_only_infers() -> None:
+def test_a_part_that_always_overwrites_its_input_only_infers() -> None:
     with pytest.raises(UserError, match=r"^Halved halves overwrites its input, so it cannot train by itself"):
         layer("Halved", [3], "halves")
     assert layer("Halved", [3], "halves", training=False).shape() == "2x3"
