@@ -1,4 +1,4 @@
-"""How long it takes to profile every classification model of torchvision by a dry run, and how much memory.
+"""The time and memory of profiling every classification model of torchvision by a dry run.
 
 python benchmarks/dry_run.py
 """
@@ -22,7 +22,7 @@ UNUSUAL = {"inception_v3": [3, 299, 299]}
 
 
 def main() -> None:
-    """Profile each, and print its time, its multiply-accumulates and its parameters; at the end, the sums."""
+    """Profile each model and print its time, multiply-accumulates and parameters; finally, the totals."""
     warnings.simplefilter("ignore")
     seconds = 0.0
     for name in sorted(torchvision_models()):

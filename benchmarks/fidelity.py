@@ -2,9 +2,9 @@
 
     python benchmarks/fidelity.py [--rounds 10] [CASE …]
 
-Each round runs both sides of a case in fresh processes, one after the other, in an order drawn anew. The
-ratio of a round is microbench's median over the loop's; printed are the geometric mean of the rounds' ratios
-and its 95 % CI (Student's t over the logarithms). An interval that holds 1 shows no difference.
+Each round runs both sides of a case in fresh processes, one after the other, in a random order. The ratio of
+a round is microbench's median over the loop's. It prints the geometric mean of the rounds' ratios and its 95
+% CI (Student's t over the logarithms). An interval that contains 1 shows no difference.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SECONDS = {"vgg16-train": 1.0, "resnet18-infer": 5.0, "conv3x3_1-train": 3.0, "d
 
 
 def by_hand(case: str, threads: int) -> dict[str, float]:
-    """The hand-written loop's medians, by phase, in seconds."""
+    """Return the hand-written loop's medians by phase, in seconds."""
     command = [
         sys.executable,
         str(Path(__file__).with_name("hand_loop.py")),
@@ -41,7 +41,7 @@ def by_hand(case: str, threads: int) -> dict[str, float]:
 
 
 def by_microbench(case: str, threads: int) -> dict[str, float]:
-    """What microbench says the medians are, by phase, in seconds."""
+    """Return microbench's medians by phase, in seconds."""
     model, mode = case.split("-")
     seconds = SECONDS[case]
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,7 @@ def by_microbench(case: str, threads: int) -> dict[str, float]:
 
 
 def compare(case: str, rounds: int) -> dict[str, list[float]]:
-    """The rounds' ratios, by phase."""
+    """Return the rounds' ratios by phase."""
     threads = physical_cores()
     sides = {"hand": by_hand, "microbench": by_microbench}
     ratios: dict[str, list[float]] = {}
@@ -74,14 +74,14 @@ def compare(case: str, rounds: int) -> dict[str, list[float]]:
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
-    """The geometric mean and the ends of its 95 % CI."""
+    """Return the geometric mean and the ends of its 95 % CI."""
     logs = [math.log(ratio) for ratio in ratios]
     half = float(student.ppf(0.975, len(logs) - 1)) * stdev(logs) / math.sqrt(len(logs))
     return math.exp(mean(logs)), math.exp(mean(logs) - half), math.exp(mean(logs) + half)
 
 
 def main() -> int:
-    """Print a row a phase; return how many intervals do not hold 1."""
+    """Print one row per phase; return how many intervals do not contain 1."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

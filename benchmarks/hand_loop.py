@@ -1,4 +1,4 @@
-"""A loop as one would write it by hand, knowing nothing of microbench: what `fidelity.py` compares with.
+"""A hand-written loop, independent of microbench, with which `fidelity.py` compares.
 
 python benchmarks/hand_loop.py vgg16-train SECONDS    prints a JSON object: phase to median seconds
 """
@@ -18,7 +18,7 @@ BATCH, LEAST, WARMUP = 8, 6, 3
 
 
 def workload(name: str) -> tuple[nn.Module, torch.Tensor]:
-    """The module and its input."""
+    """Return the module and its input."""
     if name == "conv3x3_1":
         return nn.Conv2d(3, 64, 3, padding=1), torch.randn(BATCH, 3, 224, 224)
     if name == "dense":
@@ -29,7 +29,7 @@ def workload(name: str) -> tuple[nn.Module, torch.Tensor]:
 
 
 def train(name: str, seconds: float) -> dict[str, float]:
-    """Medians of the phases of a training step."""
+    """Return the medians of a training step's phases, in seconds."""
     model, x = workload(name)
     model.train()
     target = torch.randint(1000, (BATCH,))
@@ -59,7 +59,7 @@ def train(name: str, seconds: float) -> dict[str, float]:
 
 
 def infer(name: str, seconds: float) -> dict[str, float]:
-    """The median of an inference."""
+    """Return the median of an inference, in seconds."""
     model, x = workload(name)
     model.eval()
     times = []

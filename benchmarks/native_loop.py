@@ -1,12 +1,12 @@
-"""Does the C++ loop of engine=libtorch measure what Python's loop does of the same traced module?
+"""Does the C++ loop of engine=libtorch measure the same as Python's loop for the same traced module?
 
     python benchmarks/native_loop.py [--rounds 10] [--seconds 3] [--threads N] [MODEL …]
 
-Each round runs engine=torchscript and engine=libtorch in fresh processes, in an order drawn anew, one image a
-call. The ratio of a round is libtorch's median over torchscript's; printed are the geometric mean of the
-rounds' ratios and its 95 % CI (Student's t over the logarithms). The first row is a module that does
-nothing: the difference there is what a call from Python costs more than one from C++. `expected` is what the
-ratio is if that is all that differs, and an interval that holds it shows nothing else.
+Each round runs engine=torchscript and engine=libtorch in fresh processes, in a random order, with one image
+per call. The ratio of a round is libtorch's median over torchscript's. It prints the geometric mean of the
+rounds' ratios and its 95 % CI (Student's t over the logarithms). The first row is a module that does nothing:
+the difference there is the additional cost of a call from Python. `expected` is the ratio if nothing else
+differs, and an interval that contains it shows no other difference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOTHING = {"model": "layer", "model.cls": "torch.nn.Identity", "model.input_shap
 
 
 def medians(options: Mapping[str, Any], rounds: int, seconds: float, threads: int) -> dict[str, list[float]]:
-    """By engine, its rounds' medians of a call in seconds."""
+    """Return each engine's medians by round, in seconds per call."""
     with tempfile.TemporaryDirectory() as folder:
         result = microbench.sweep(
             folder=folder,
@@ -56,7 +56,7 @@ def medians(options: Mapping[str, Any], rounds: int, seconds: float, threads: in
 
 
 def row(name: str, found: Mapping[str, list[float]], overhead: float) -> bool:
-    """Print what was found of a model; whether its interval holds the expected ratio."""
+    """Print a model's row; return whether its interval contains the expected ratio."""
     ratio, low, high = interval([cpp / python for python, cpp in zip(found[PYTHON], found[CPP], strict=True)])
     python, cpp = median(found[PYTHON]), median(found[CPP])
     expected = 1 - overhead / python
@@ -70,12 +70,12 @@ def row(name: str, found: Mapping[str, list[float]], overhead: float) -> bool:
 
 
 def main() -> int:
-    """Print a row a model; return how many intervals do not hold the expected ratio."""
+    """Print one row per model; return how many intervals do not contain the expected ratio."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of sampling, a round and engine")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of sampling per round and engine")
     parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("models", nargs="*", default=["resnet50"], metavar="MODEL")
     arguments = parser.parse_args()

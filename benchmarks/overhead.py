@@ -1,11 +1,11 @@
-"""What the instrumentation adds to a sample above the bare call; it may be at most 150 ns.
+"""The overhead of the instrumentation over the bare call per sample; it may be at most 150 ns.
 
     python benchmarks/overhead.py
 
-Both sides are measured in turn, in one process: a bare call by a loop of a thousand between two readings of
-the clock, and the very same call as the sampler observes it, a sample at a time. The call does nothing, so
-that nothing of it can hide the overhead. `total` spans several phases and a reading of the clock in each; its
-overhead is given a phase.
+Both sides are measured alternately in one process: the bare call, in a loop of a thousand between two
+readings of the clock, and the same call as the sampler observes it, one sample at a time. The call does
+nothing, so that it cannot hide the overhead. `total` spans several phases with a reading of the clock in
+each; its overhead is per phase.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ ROUNDS, SAMPLES = 50, 1000
 
 
 def nothing() -> None:
-    """The call to time."""
+    """Do nothing: the call to time."""
 
 
 def no_loss(output: object) -> None:
-    """The objective to time; `main` gives it what an objective has."""
+    """Do nothing: the objective to time; `main` adds an objective's attributes."""
 
 
 def bare() -> float:
-    """Seconds of a call, without the loop around it."""
+    """Return the seconds per call, without the loop around it."""
     start = time.perf_counter_ns()
     for _ in range(SAMPLES):
         nothing()
@@ -50,7 +50,7 @@ def bare() -> float:
 
 
 def observed(experiment: Experiment, clock: HostClock, calls: int) -> dict[str, float]:
-    """The median of a thousand samples of each phase, in seconds per call."""
+    """Return the median of a thousand samples of each phase, in seconds per call."""
     samples = [observe(experiment, clock, calls) for _ in range(SAMPLES)]
     return {phase: median(sample[phase] for sample in samples) for phase in samples[0]}
 

@@ -1,4 +1,4 @@
-"""A layer whose work is a number of equal parts: with 103 instead of 100 of them it is 3 % slower."""
+"""A layer whose work consists of equal parts: with 103 instead of 100 of them it is 3 % slower."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class Repeat(nn.Module):
-    """Multiplies its input by one matrix so many times.
+    """Multiplies its input by one matrix repeatedly.
 
     Args:
-        times: how many times.
+        times: the number of multiplications.
         size: rows and columns of the matrix, and the width of the input.
     """
 
@@ -20,7 +20,7 @@ class Repeat(nn.Module):
         self.weight = nn.Parameter(torch.eye(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The input, times the identity."""
+        """Return the input, multiplied by the identity."""
         for _ in range(self.times):
             x = x @ self.weight
         return x

@@ -1,10 +1,10 @@
-"""Whether a profile's times add up: its calls, and the uninstrumented run beside them in the same process.
+"""Do a profile's times add up? Its calls compared with the uninstrumented run in the same process.
 
     python benchmarks/profile_sums.py
     python benchmarks/profile_sums.py --rounds 5 mobilenet_v2 lstm
 
-For each model the shares of the uninstrumented run's time that its leaf modules, its functions and what is
-between them take, round by round.
+For each model and round, it prints the shares of the uninstrumented run's time that leaf modules, operators
+and the rest take.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MODELS = ("resnet50", "vit_b_16", "lstm", "mobilenet_v2")
 
 
 def profiles(model: str, rounds: int, seconds: float) -> list[Profile]:
-    """A profile of each round."""
+    """Return one profile per round."""
     with TemporaryDirectory() as folder:
         result = microbench.run(
             folder=folder,
@@ -36,7 +36,7 @@ def profiles(model: str, rounds: int, seconds: float) -> list[Profile]:
 
 
 def shares(profile: Profile) -> tuple[float, float, float]:
-    """Of the uninstrumented run's time: what modules, functions, and neither take."""
+    """Return the shares of the uninstrumented run's time that modules, operators and the rest take."""
     found = profile.view("calls").shares
     assert found is not None
     return found.modules, found.operators or 0.0, found.overhead
@@ -49,7 +49,7 @@ def main() -> None:
     )
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of sampling in a round")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of sampling per round")
     given = parser.parse_args()
     for model in given.models:
         found = profiles(model, given.rounds, given.seconds)

@@ -1,10 +1,10 @@
-"""What records cost: the bytes of a profile, and the seconds and the memory that loading many rounds takes.
+"""The cost of records: the bytes of a profile, and the seconds and memory of loading many rounds.
 
     python benchmarks/records.py [--rounds 3334] [--model mobilenet_v2]
 
 The profile is of one round, measured here. The rounds to load are copies of a record that a process measured,
 each with 6 series of 40 samples, written by the package's own encoder. Each load is in a process of its own,
-whose peak memory is given beside that of one that only imports the package.
+whose peak memory is printed with that of one that only imports the package.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_m
 
 
 def profiled(model: str, folder: Path) -> tuple[int, int, int]:
-    """The bytes of a profile of one round, its calls, and how often each was timed."""
+    """Return the bytes of a profile of one round, its calls, and how often each was timed."""
     result = microbench.run(
         folder=folder, model=model, mode="profile", device="cpu", batch_size=1, measure={"rounds": 1}
     )
@@ -43,13 +43,13 @@ def profiled(model: str, folder: Path) -> tuple[int, int, int]:
 
 
 def measured(folder: Path) -> RoundRecord:
-    """The record of one round of a small case."""
+    """Return the record of one round of a small case."""
     quick = {"rounds": 1, "max_time": 0.1, "max_warmup": 0.1}
     return microbench.run(folder=folder, model="dense", device="cpu", measure=quick).records[0]
 
 
 def write(record: RoundRecord, rounds: int, path: Path) -> None:
-    """Write so many rounds, with times that differ in all their digits."""
+    """Write `rounds` rounds, with times that differ in all their digits."""
     with path.open("wb") as file:
         for number in range(rounds):
             times = [1e-3 * (1 + (number * SAMPLES + sample) % 997 / 7e4) for sample in range(SAMPLES)]
@@ -61,7 +61,7 @@ def write(record: RoundRecord, rounds: int, path: Path) -> None:
 
 
 def loading(*path: Path) -> tuple[float, float]:
-    """The seconds of loading a file in a process of its own, and its peak memory in MiB."""
+    """Return the seconds of loading a file in a process of its own, and its peak memory in MiB."""
     command = [sys.executable, "-c", LOADING, *map(str, path)]
     seconds, memory = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return float(seconds), float(memory)

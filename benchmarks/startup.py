@@ -1,4 +1,4 @@
-"""What microbench costs beside the work: starting, running one case, and each further case of a sweep.
+"""The cost of microbench besides the work: starting, running one case, and each further case of a sweep.
 
     python benchmarks/startup.py
 
@@ -25,21 +25,21 @@ ONE, TWO = ["measure.rounds=1"], ["measure.rounds=2"]
 
 
 def seconds(*command: str) -> float:
-    """How long a command takes."""
+    """Return the seconds that a command takes."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, capture_output=True)
     return time.perf_counter() - start
 
 
 def run(*options: str) -> tuple[float, float]:
-    """How long a run of microbench takes, and how long of that it measured."""
+    """Return the seconds that a run of microbench takes, and how many of them it measured."""
     with tempfile.TemporaryDirectory() as folder:
         taken = seconds("-m", "microbench", f"hydra.run.dir={folder}", *options)
         return taken, measuring(Path(folder))
 
 
 def measuring(folder: Path) -> float:
-    """Seconds spent in the calls of all phases, the first and the warm-up's included."""
+    """Return the seconds spent in the calls of all phases, including first calls and warm-up."""
     series = [each for record in load(folder).records for each in record.series]
     return sum(
         sum(each.samples) * each.calls_per_sample + sum(each.warmup)

@@ -1,15 +1,15 @@
-"""Does a sweep survive being killed? Kill it at random moments, complete it, and look for what is lost.
+"""Does a sweep survive being killed? Kill it at random moments, complete it, and check for losses.
 
     python benchmarks/survival.py [--times 20] [--seed 0]
 
 A sweep of twelve small cases is started, its parent process killed by SIGKILL, which no program can catch,
-and the very same command given again. After that there must be twelve cases that ended well, no round twice,
-no record of before the kill changed, nothing measured that was there already, and after the kill as after the
-end no process that the sweep has started. The kill comes in turn
+and the same command given again. After that there must be twelve cases that ended well, no round twice, no
+earlier record changed, nothing measured again, and neither after the kill nor after the end any process that
+the sweep started. The kill comes, in turn,
 
-- at a moment between the start and a little behind the usual end, all of it covered evenly;
-- as the file of records grows beyond a size, as evenly: in the middle of a write, or right behind it;
-- at such a moment, and the last line of the file is cut short besides, as a power failure leaves it.
+- at a moment between the start and a little after the usual end, evenly distributed;
+- when the file of records grows beyond a size, also evenly distributed: during a write, or right after it;
+- at such a moment, with the last line of the file truncated in addition, as after a power failure.
 
 The exit code is the number of violations. Linux only: it looks for processes in /proc.
 """
@@ -50,18 +50,18 @@ SWEEP = (
     "measure.max_warmup=0.05",
 )
 CASES = 12
-PATIENCE = 120  # seconds after which a sweep hangs, or a process is left for good
+PATIENCE = 120  # seconds after which a sweep counts as hanging, or a process as left behind
 MARK = "MICROBENCH_SURVIVAL"  # a variable that every process of a sweep inherits
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep that runs, and the folder of its records.
+    """A running sweep, and the folder of its records.
 
     Attributes:
         process: its parent process.
-        folder: where its records go.
-        mark: what all its processes have in their environment.
+        folder: the folder of its records.
+        mark: the value of a variable in the environment of all its processes.
     """
 
     process: subprocess.Popen[bytes]
@@ -75,19 +75,19 @@ class Sweep:
 
     @property
     def size(self) -> int:
-        """The length of its file in bytes; 0 where there is none."""
+        """The length of its file in bytes; 0 if there is none."""
         try:
             return self.file.stat().st_size
         except FileNotFoundError:
             return 0
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until it has ended."""
+        """Wait that many seconds, or until it has ended."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
 
     def wait_for(self, size: int) -> None:
-        """Wait until its file is larger than so many bytes, or it has ended, looking without a pause."""
+        """Wait, without pausing, until its file is larger than `size` bytes or it has ended."""
         while self.process.poll() is None and self.size <= size:
             pass
 
@@ -98,7 +98,7 @@ class Sweep:
         self.process.wait()
 
     def left(self) -> list[int]:
-        """The processes of it that there are, in the end also those that take a while to notice."""
+        """Return its remaining processes, after a grace period for those that end slowly."""
         deadline = time.monotonic() + PATIENCE
         while (found := list(_marked(self.mark))) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -109,7 +109,7 @@ class Sweep:
 
 
 def _marked(mark: str) -> Iterator[int]:
-    """The processes that have a mark in their environment."""
+    """Yield the processes with a mark in their environment."""
     for path in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
             if f"{MARK}={mark}".encode() in path.read_bytes():
@@ -133,14 +133,14 @@ def start(folder: Path) -> Sweep:
 
 @dataclass(frozen=True)
 class Usual:
-    """A sweep that is left alone: how many seconds it takes, and how many bytes of records it leaves."""
+    """An undisturbed sweep: its seconds, and the bytes of its records."""
 
     seconds: float
     size: int
 
 
 def at_a_moment(sweep: Sweep, share: float, usual: Usual) -> str:
-    """Kill it after a share of the seconds it usually takes, and a little more."""
+    """Kill it after a share of its usual seconds, and a little more."""
     moment = 1.05 * share * usual.seconds
     sweep.wait(moment)
     sweep.kill()
@@ -156,7 +156,7 @@ def in_a_write(sweep: Sweep, share: float, usual: Usual) -> str:
 
 
 def with_a_torn_line(sweep: Sweep, share: float, usual: Usual) -> str:
-    """Kill it at a moment, and cut the last line of its file short."""
+    """Kill it at a moment, and truncate the last line of its file."""
     told = at_a_moment(sweep, share, usual)
     text = sweep.file.read_bytes() if sweep.size else b""
     if not text:
@@ -171,17 +171,17 @@ KILLS = (at_a_moment, in_a_write, at_a_moment, with_a_torn_line)
 
 
 def whole_records(file: Path) -> list[RoundRecord]:
-    """The records of the lines that are whole."""
+    """Return the records in complete lines."""
     return read(file) if file.exists() else []
 
 
 def measured(records: Sequence[RoundRecord]) -> Counter[tuple[int, int]]:
-    """How often each (case, round) was measured well."""
+    """Return how often each (case, round) was measured well."""
     return Counter((record.case.order, record.round) for record in records if record.ok)
 
 
 def violations(before: list[RoundRecord], sweep: Sweep) -> Iterator[str]:
-    """What is wrong after a sweep was completed, of which there were these records before."""
+    """Yield what is wrong with a completed sweep that had the records `before`."""
     if (code := sweep.process.returncode) != 0:
         yield f"it was not completed: exit code {code}"
         return
@@ -225,7 +225,7 @@ def survive(number: int, times: int, draw: random.Random, usual: Usual) -> list[
 
 
 def left_alone() -> Usual:
-    """A sweep that nobody kills."""
+    """Run a sweep that nobody kills."""
     with tempfile.TemporaryDirectory(prefix="microbench-") as base:
         began = time.monotonic()
         sweep = start(Path(base) / "run")
@@ -235,10 +235,10 @@ def left_alone() -> Usual:
 
 
 def main() -> int:
-    """Print a line for each kill, and return how many violations there were."""
+    """Print one line per kill, and return the number of violations."""
     parser = argparse.ArgumentParser(description="Kill sweeps at random moments, and complete them.")
     parser.add_argument("--times", type=int, default=20, help="how often (default: 20)")
-    parser.add_argument("--seed", type=int, default=0, help="what the moments are drawn from (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments (default: 0)")
     options = parser.parse_args()
     draw = random.Random(options.seed)
     usual = min(left_alone(), left_alone(), key=lambda each: each.seconds)  # the first fills the disk's cache

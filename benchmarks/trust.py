@@ -1,4 +1,4 @@
-"""Can the verdicts be trusted? How often they are wrong, what they find, how often intervals hold the truth.
+"""Can verdicts be trusted? How often they are wrong, what they find, how often intervals contain the truth.
 
     python benchmarks/trust.py [--rounds 24] [--copies 5] [--folder outputs/trust] [WORKLOAD …]
 
@@ -9,7 +9,7 @@ run of `measure.rounds=R` would have it, and in each block
 - every copy is compared with every other: they are the same case, so "faster" or "slower" is a false verdict;
 - a copy is compared with a slower one: is the slowdown found? It is planted in the numbers of one side (times
   1.03 and 1.10), and, for `repeat`, in fact: 103 multiplications instead of 100;
-- does the interval of each copy hold the median of all copies' rounds, which stands for the long run?
+- does each copy's interval contain the median of all copies' rounds, as the long-run value?
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SIZES = (2, 3, 4, 5, 6, 8, 10)
 
 
 def measured(name: str, rounds: int, copies: int, folder: Path) -> list[CaseResult]:
-    """A workload's copies, and for `repeat` behind them the one that is slower in fact."""
+    """Measure a workload's copies, followed for `repeat` by one that is actually slower."""
     options: dict[str, Any] = {**WORKLOADS[name], **MEASURE, "measure.rounds": rounds}
     if name == "repeat":
         options["model.args"] = [[100]] * copies + [[103]]
@@ -62,13 +62,13 @@ def measured(name: str, rounds: int, copies: int, folder: Path) -> list[CaseResu
 
 @dataclass
 class Share:
-    """How many of how many."""
+    """A number of hits out of a total."""
 
     hits: int = 0
     of: int = 0
 
     def add(self, hit: bool) -> None:
-        """Count one."""
+        """Count one comparison."""
         self.hits += hit
         self.of += 1
 
@@ -77,7 +77,7 @@ class Share:
 
 
 def block(case: CaseResult, numbers: Sequence[int], factor: float = 1.0) -> Result:
-    """A case with only these rounds, as if a run had had no others; its times multiplied by a factor."""
+    """Return a result of one case with only these rounds, and its times multiplied by a factor."""
     records = [case.rounds[number] for number in numbers]
     scaled = [
         replace(each, series=tuple(_times(series, factor) for series in each.series)) for each in records
@@ -86,26 +86,26 @@ def block(case: CaseResult, numbers: Sequence[int], factor: float = 1.0) -> Resu
 
 
 def _times(series: Series, factor: float) -> Series:
-    """A series whose median is so many times what it was."""
+    """Return a series with its median multiplied by a factor."""
     if series.summary is None:
         return series
     return replace(series, summary=replace(series.summary, median=series.summary.median * factor))
 
 
 def verdict(a: Result, b: Result, by: str | None = None) -> str:
-    """What is said of the second result against the first, which `by` may tell apart."""
+    """Return the verdict on the second result compared with the first; `by` is an option that may differ."""
     return str(microbench.compare(a, b, by=by).rows[0].verdict)
 
 
 def blocks(case: CaseResult, size: int) -> Iterator[Sequence[int]]:
-    """The rounds of a case in blocks of so many."""
+    """Yield the rounds of a case in blocks of `size`."""
     numbers = sorted(case.rounds)
     for start in range(0, len(numbers) - size + 1, size):
         yield numbers[start : start + size]
 
 
 def main() -> int:
-    """Print a row a workload and number of rounds; return 1 if more than 5 % of the verdicts are false."""
+    """Print one row per workload and number of rounds; return 1 if more than 5 % of verdicts are false."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -135,7 +135,7 @@ def main() -> int:
 
 
 def evaluate(cases: Sequence[CaseResult], copies: int, size: int) -> tuple[list[Share], float]:
-    """False verdicts, slowdowns found, intervals that hold the truth; and the median ± of these intervals."""
+    """Return the shares of false verdicts, slowdowns found, and intervals with the truth; and their ±."""
     same, slower = cases[:copies], cases[copies:]
     phase = next(each for each in ("total", "inference") if each in same[0].estimates)
     truth = median(value for case in same for value in case.estimates[phase].medians.values())

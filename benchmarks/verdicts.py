@@ -1,14 +1,14 @@
-"""How often are equal things called different, and how often are differences found? A simulation.
+"""How often are equal sides called different, and how often are differences found? A simulation.
 
     python benchmarks/verdicts.py [--rounds 6] [--comparisons 4000]
 
-Draws the logarithms of the rounds' times of two sides and compares them by microbench's two ways (`paired`,
-for rounds of one interleaved run, and `welch`, for separate runs) and by two that rest on ranks: the exact
-intervals of Wilcoxon's signed ranks for paired rounds, and of Mann & Whitney's for separate ones, both around
-Hodges & Lehmann's estimates. Printed is the share of comparisons whose 95 % CI excludes 1.
+Draws the logarithms of the rounds' times of two sides and compares them by microbench's two methods
+(`paired`, for rounds of one interleaved run, and `welch`, for separate runs) and by two that use ranks: the
+exact intervals of Wilcoxon's signed ranks for paired rounds, and of Mann & Whitney's for separate ones, both
+around Hodges & Lehmann's estimates. It prints the share of comparisons whose 95 % CI excludes 1.
 
 Then it ranks equal alternatives, as the end of a sweep does, and prints the share of rankings in which any
-is called slower than the one that happened to be the fastest, with and without Benjamini & Hochberg's
+is called slower than the apparent fastest, with and without Benjamini & Hochberg's
 adjustment.
 """
 
@@ -29,38 +29,38 @@ SPREADS, DIFFERENCES, ALTERNATIVES = (0.02, 0.05), (0.0, 0.03, 0.1), (2, 4, 8)
 
 
 def normal(generator: np.random.Generator, spread: float, shape: tuple[int, int]) -> Floats:
-    """Normal logarithms."""
+    """Draw normal logarithms."""
     return spread * generator.standard_normal(shape)
 
 
 def outliers(generator: np.random.Generator, spread: float, shape: tuple[int, int]) -> Floats:
-    """Every tenth round of a side is 1.3 times as slow."""
+    """Draw normal logarithms, with every tenth round of a side 1.3 times as slow."""
     return normal(generator, spread, shape) + math.log(1.3) * (generator.random(shape) < 0.1)
 
 
 def heavy(generator: np.random.Generator, spread: float, shape: tuple[int, int]) -> Floats:
-    """Student's t with three degrees of freedom."""
+    """Draw from Student's t with three degrees of freedom."""
     return spread / math.sqrt(3) * generator.standard_t(3, shape)
 
 
 def skewed(generator: np.random.Generator, spread: float, shape: tuple[int, int]) -> Floats:
-    """Exponential."""
+    """Draw from an exponential distribution."""
     return spread * generator.exponential(size=shape)
 
 
 def common(generator: np.random.Generator, spread: float, shape: tuple[int, int]) -> Floats:
-    """Normal, and a disturbance of 10 % that both sides of a round share."""
+    """Draw normal logarithms, with a disturbance of 10 % that both sides of a round share."""
     shared = 0.1 * np.repeat(generator.standard_normal((1, shape[1])), shape[0], axis=0)
     return normal(generator, spread, shape) + shared
 
 
 def outside(ratio: Ratio) -> bool:
-    """Whether a ratio's interval excludes 1."""
+    """Return whether a ratio's interval excludes 1."""
     return ratio.p is not None and ratio.p < LEVEL
 
 
 def signed_ranks(a: Floats, b: Floats) -> bool:
-    """Whether the exact interval of Wilcoxon's signed ranks excludes no difference."""
+    """Return whether the exact interval of Wilcoxon's signed ranks excludes no difference."""
     d = b - a
     first, second = np.triu_indices(len(d))
     ways = np.ones(1)
@@ -70,9 +70,9 @@ def signed_ranks(a: Floats, b: Floats) -> bool:
 
 
 def rank_sums(a: Floats, b: Floats) -> bool:
-    """Whether the exact interval of Mann and Whitney's test excludes no difference."""
+    """Return whether the exact interval of Mann and Whitney's test excludes no difference."""
     n = len(a)
-    ways = np.zeros((n + 1, n * n + 1))  # of so many of b, the sum of how many of a lie below each
+    ways = np.zeros((n + 1, n * n + 1))  # by size of b, the sum of how many of a lie below each
     ways[0, 0] = 1
     for below in range(n + 1):
         for number in range(1, n + 1):
@@ -81,7 +81,7 @@ def rank_sums(a: Floats, b: Floats) -> bool:
 
 
 def _ordered(differences: Floats, ways: Floats) -> bool:
-    """Whether the interval between order statistics, from a count's exact distribution, excludes 0."""
+    """Return whether the interval between order statistics, from a count's exact distribution, excludes 0."""
     left_out = int(np.searchsorted(np.cumsum(ways) / ways.sum(), LEVEL / 2, side="right"))
     if left_out == 0:
         return False

@@ -1,4 +1,4 @@
-"""Does every classification model of torchvision infer, and train where it can? Prints the table of what ran.
+"""Does every classification model of torchvision infer, and train where it can? Prints a table of results.
 
 python benchmarks/zoo.py                      all models, batch 2, inference and training: 20 min on 2 cores
 python benchmarks/zoo.py 'vgg*' 'resnet1?'    only those
@@ -22,7 +22,7 @@ FEW = {
     "max_samples": 2,
     "min_time": 0.0,
     "max_warmup": 0.0,
-}  # it is about whether they run, not how fast
+}  # whether they run matters, not how fast
 
 
 def main(patterns: list[str]) -> int:

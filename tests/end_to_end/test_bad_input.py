@@ -49,7 +49,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     ),
     "model=dense schedule_seed=-1": (
         "schedule_seed=-1 is not possible",
-        "or null for one that is drawn anew",
+        "or null for a new one, which is recorded",
     ),
     "model=dense isolation=inline": ("isolation=inline runs in one process; set measure.rounds=1 (got 6).",),
     "-m model=dense schedule=interleaved,sequential": (

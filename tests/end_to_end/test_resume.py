@@ -269,10 +269,10 @@ def test_the_hint_of_a_run_in_a_folder_of_an_odd_name_can_be_pasted(tmp_path: Pa
     name = "it's, $HOME=ü"
     done = microbench(*QUICK, "model=dense", "model.input_shape=[3]", f"hydra.run.dir={name}", cwd=tmp_path)
     (hint,) = [line for line in done.err.splitlines() if "repeat what failed: " in line]
-    pasted = hint.partition("again: microbench ")[2]
+    pasted = hint.partition("failed: microbench ")[2]
     shell = subprocess.run(
         ["sh", "-c", f"printf '%s\\0' {pasted}"], capture_output=True, text=True, check=True
     )
     again = microbench(*shell.stdout.split("\0")[:-1], cwd=tmp_path)
     assert [record["status"] for record in records_in(tmp_path / name)] == ["error", "error"], again
-    assert f"again: microbench {pasted}" in again.err
+    assert f"failed: microbench {pasted}" in again.err
