@@ -42,7 +42,7 @@ def rows_of(calls: Sequence[Call]) -> list[Row]:
     of_modules = _middle([calls[0].times] if calls else [])
     of_operators = _middle([call.times for call in calls if call.kind is Kind.FUNCTION])
     lat = [
-        mean_at(call.times, of_operators if call.kind is Kind.FUNCTION else of_modules)
+        _mean_at(call.times, of_operators if call.kind is Kind.FUNCTION else of_modules)
         if call.times
         else None
         for call in calls
@@ -72,10 +72,10 @@ def merged(rounds: Iterable[Sequence[Call]]) -> list[Call]:
 
 def interquartile_mean(values: Sequence[float]) -> float:
     """Return the mean of the middle half of at least one value."""
-    return mean_at(values, _middle([values]))
+    return _mean_at(values, _middle([values]))
 
 
-def mean_at(values: Sequence[float], places: Sequence[int]) -> float:
+def _mean_at(values: Sequence[float], places: Sequence[int]) -> float:
     """Return the mean of the values at some places."""
     return fmean(values[place] for place in places)
 

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from microbench import config
-from microbench.analysis.calls import Row, merged, rows_of
+from microbench.analysis.calls import Row
 from microbench.analysis.columns import COLUMNS
 from microbench.analysis.profile import VIEWS, Profile, ViewRow
-from microbench.analysis.roofline import limits
 from microbench.errors import UserError
 from microbench.records.peaks import Peaks
-from microbench.records.record import Call, Kind
+from microbench.records.record import Kind
 
 PEAKS = Peaks(fp32=100.0, bf16=400.0, fp32_by="mm", bf16_by="mm", bandwidths=((1, 10.0),), call_seconds=0.5)
 
@@ -53,11 +52,6 @@ def row(
         mem_alloc=8,
         mem_peak=order,
     )
-
-
-def without_peak(seconds: float) -> Row:
-    """A call in a number format whose peak is not known."""
-    return replace(row(0, "x", Kind.MODULE, "Linear", 0, 0, 10, 10, seconds), dtype="float64")
 
 
 # A block that is called twice, with an addition in it, between a layer and nothing.
@@ -228,40 +222,6 @@ def test_without_functions_their_time_is_in_the_rest_and_their_arithmetic_nowher
     assert shares.operators is None
 
 
-class TestLimits:
-    """PEAKS: 100 FLOP/s, 10 B/s, 0.5 s a call; the calls read and write 40 or 20 bytes."""
-
-    def test_a_call_is_bound_by_what_takes_longest_at_best(self) -> None:
-        (memory,) = [limits([each], PEAKS) for each in ROWS if each.name == "a"]
-        assert (memory.bound, memory.ceiling, memory.reached) == ("memory", 100 / 40 * 10, 4 / 4)
-        compute = limits([row(0, "x", Kind.MODULE, "Linear", 0, 0, 1000, 20, 20.0)], PEAKS)
-        assert (compute.bound, compute.ceiling, compute.reached) == ("compute", 100.0, 10 / 20)
-        overhead = limits([row(0, "x", Kind.FUNCTION, "view", 0, 0, 0, 0, 5.0)], PEAKS)
-        assert (overhead.bound, overhead.ceiling, overhead.reached) == ("overhead", 0.0, 0.5 / 5)
-
-    def test_several_calls_take_the_sum_of_their_least_times_and_have_the_bound_of_most_of_it(self) -> None:
-        calls = [
-            row(0, "x", Kind.MODULE, "Linear", 0, 0, 1000, 20, 20.0),  # 10 s at best, of arithmetic
-            row(1, "y", Kind.MODULE, "Linear", 0, 0, 10, 20, 20.0),  # 4 s at best, of memory
-        ]
-        found = limits(calls, PEAKS)
-        assert (found.bound, found.reached, found.ceiling) == ("compute", 14 / 40, 1010 / 14)
-
-    def test_a_number_format_without_a_peak_has_no_bound(self) -> None:
-        found = limits([without_peak(1.0)], PEAKS)
-        assert (found.bound, found.reached) == (None, None)
-
-    def test_several_calls_have_no_bound_where_those_without_a_peak_take_most_of_the_time(self) -> None:
-        unknown = without_peak(30.0)
-        known = row(1, "y", Kind.MODULE, "Linear", 0, 0, 1000, 20, 20.0)
-        found = limits([unknown, known], PEAKS)
-        assert (found.bound, found.reached, found.ceiling) == (None, None, None)
-        assert limits([unknown, known, known], PEAKS).bound == "compute"
-
-    def test_without_peaks_there_are_none(self) -> None:
-        assert limits(ROWS, None).bound is None
-
-
 class TestColumns:
     @pytest.mark.parametrize("view", VIEWS)
     @pytest.mark.parametrize("profile", [TIMED, DRY])
@@ -330,57 +290,3 @@ def test_a_view_or_a_depth_of_another_kind_is_a_mistake() -> None:
     for wrong in ("x", -1, True):
         with pytest.raises(UserError, match=r"^depth=.* is not possible: give an integer of at least 0"):
             TIMED.to_frame("tree", depth=wrong)  # type: ignore[arg-type]
-
-
-def call(place: int, kind: Kind, *times: float, **figures: Any) -> Call:
-    """A call within the model, which is the call in place 0."""
-    what = {
-        "name": str(place),
-        "index": None if place == 0 else place - 1,
-        "depth": min(place, 1),
-        "type": "Any",
-    }
-    return Call(order=place, kind=kind, times=list(times), **what | figures)
-
-
-def test_times_are_means_over_the_middle_half_of_all_rounds_passes_by_the_models_time() -> None:
-    """Of eight passes the middle four take 3 to 6 s; the inner module's times are of the same passes."""
-    rounds = [
-        [call(0, Kind.CONTAINER, 1.0, 6.0, 3.0, 50.0), call(1, Kind.MODULE, 100.0, 4.0, 1.0, 100.0)],
-        [call(0, Kind.CONTAINER, 4.0, 2.0, 5.0, 60.0), call(1, Kind.MODULE, 2.0, 100.0, 3.0, 100.0)],
-    ]
-    model, inner = rows_of(merged(rounds))
-    assert (model.lat, inner.lat) == (4.5, 2.5)
-    assert (model.net_lat, inner.net_lat) == (2.0, 2.5)
-
-
-def test_operators_have_passes_of_their_own() -> None:
-    calls = [
-        call(0, Kind.CONTAINER, 5.0, 5.0, 5.0, 99.0),
-        call(1, Kind.MODULE, 1.0, 1.0, 1.0, 99.0),
-        call(2, Kind.FUNCTION, 99.0, 2.0, 2.0, 2.0),
-    ]
-    model, _, add = rows_of(calls)
-    assert add.lat == 2.0
-    assert model.net_lat == 5.0 - 1.0 - 2.0
-
-
-def test_parts_add_up_to_the_whole_however_they_are_delayed() -> None:
-    """Each pass delays another of ten calls by 100 s: no median shows it."""
-    delays = [[100.0 if place == delayed else 1.0 for delayed in range(10)] for place in range(10)]
-    inner = [call(place, Kind.MODULE, *times) for place, times in enumerate(delays, 1)]
-    model, *rows = rows_of([call(0, Kind.CONTAINER, *[110.0] * 10), *inner])
-    assert model.lat == 110.0
-    own = [row.net_lat or 0.0 for row in (model, *rows)]
-    assert sum(own) == pytest.approx(110.0)
-
-
-def test_what_is_counted_is_that_of_the_first_round() -> None:
-    first = call(1, Kind.MODULE, 1.0, params=3, flops=7, backward=21)
-    (row,) = rows_of(merged([[first], [call(1, Kind.MODULE, 1.0)]]))
-    assert row == Row(**asdict(replace(first, times=[])), lat=1.0, net_lat=1.0)
-    assert (row.params, row.flops, row.backward) == (3, 7, 21)
-
-
-def test_a_model_without_calls_has_no_rows() -> None:
-    assert rows_of([]) == []

@@ -22,22 +22,13 @@ PEAKS = Peaks(
 )
 
 
+def call(flops: int, size: int, seconds: float, dtype: str = "float32") -> Row:
+    what: dict[str, Any] = {"name": "x", "index": 0, "order": 0, "depth": 0, "kind": Kind.MODULE, "type": "X"}
+    return Row(**what, dtype=dtype, flops=flops, mem_r=size, mem_w=0, lat=seconds, net_lat=seconds)
+
+
 def reached(flops: int, size: int, seconds: float, dtype: str = "float32") -> float | None:
-    row = Row(
-        name="x",
-        index=0,
-        order=0,
-        depth=0,
-        kind=Kind.MODULE,
-        type="Linear",
-        dtype=dtype,
-        flops=flops,
-        mem_r=size,
-        mem_w=0,
-        lat=seconds,
-        net_lat=seconds,
-    )
-    return limits([row], PEAKS).reached
+    return limits([call(flops, size, seconds, dtype)], PEAKS).reached
 
 
 def test_bandwidth_is_interpolated_over_the_logarithm_of_the_bytes() -> None:
@@ -133,6 +124,43 @@ def test_without_a_measured_bandwidth_there_is_no_bound() -> None:
 def test_a_call_faster_than_the_peaks_reaches_more_than_all_and_one_without_time_nothing() -> None:
     assert reached(10**9, 10**6, 0.005) == pytest.approx(2.0)
     assert reached(10**9, 10**6, 0.0) is None
+
+
+class TestLimits:
+    """Of calls on a machine of 100 FLOP/s and 10 B/s, on which a call takes at least 0.5 s."""
+
+    PEAKS = Peaks(100.0, 400.0, "mm", "mm", ((1, 10.0),), 0.5)
+    COMPUTE = call(1000, 40, 20.0)  # 10 s at best
+    MEMORY = call(10, 40, 20.0)  # 4 s at best
+
+    @pytest.mark.parametrize(
+        ("row", "expected"),
+        [
+            (call(100, 40, 4.0), ("memory", 100 / 40 * 10, 4 / 4)),
+            (COMPUTE, ("compute", 100.0, 10 / 20)),
+            (call(0, 0, 5.0), ("overhead", 0.0, 0.5 / 5)),
+        ],
+    )
+    def test_a_call_is_bound_by_what_takes_longest_at_best(self, row: Row, expected: object) -> None:
+        found = limits([row], self.PEAKS)
+        assert (found.bound, found.ceiling, found.reached) == expected
+
+    def test_several_calls_take_the_sum_of_their_least_times_and_have_the_bound_of_most_of_it(self) -> None:
+        found = limits([self.COMPUTE, self.MEMORY], self.PEAKS)
+        assert (found.bound, found.reached, found.ceiling) == ("compute", 14 / 40, 1010 / 14)
+
+    def test_a_number_format_without_a_peak_has_no_bound(self) -> None:
+        found = limits([call(10, 20, 1.0, "float64")], self.PEAKS)
+        assert (found.bound, found.reached) == (None, None)
+
+    def test_several_calls_have_no_bound_where_those_without_a_peak_take_most_of_the_time(self) -> None:
+        unknown = call(10, 20, 30.0, "float64")
+        found = limits([unknown, self.COMPUTE], self.PEAKS)
+        assert (found.bound, found.reached, found.ceiling) == (None, None, None)
+        assert limits([unknown, self.COMPUTE, self.COMPUTE], self.PEAKS).bound == "compute"
+
+    def test_without_peaks_there_are_none(self) -> None:
+        assert limits([self.COMPUTE], None).bound is None
 
 
 def test_of_two_measurements_the_better_of_each_peak_counts() -> None:
