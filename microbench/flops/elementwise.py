@@ -74,8 +74,7 @@ def multiplied(call: Executed) -> Counts:
 def prelu(call: Executed) -> Counts:
     """1 per element; backward 1 for the input, 2 for the weight: the product, and its sum."""
     elements = call.result.numel()
-    data, weight = call.input, call["weight"] if call.module is None else call.module.weight
-    backward = elements * needs_gradient(data) + 2 * elements * needs_gradient(weight)
+    backward = elements * needs_gradient(call.input) + 2 * elements * needs_gradient(call["weight"])
     return per_element(elements, backward=backward)
 
 
@@ -93,29 +92,14 @@ COMPARED = Elementwise(backward=None)
 LOGIC = Elementwise(flops=0, backward=None)
 
 MODULES: Mapping[type[nn.Module], Rule] = {
-    nn.ReLU: PIECEWISE_LINEAR,
-    nn.ReLU6: PIECEWISE_LINEAR,
-    nn.LeakyReLU: PIECEWISE_LINEAR,
-    nn.RReLU: PIECEWISE_LINEAR,
+    **dict.fromkeys(
+        (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.RReLU, nn.Threshold, nn.Hardtanh, nn.Hardsigmoid),
+        PIECEWISE_LINEAR,
+    ),
+    **dict.fromkeys((nn.Hardshrink, nn.Softshrink), PIECEWISE_LINEAR),
+    **dict.fromkeys((nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish), SMOOTH),
+    **dict.fromkeys((nn.Sigmoid, nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Tanh, nn.Tanhshrink), SMOOTH),
     nn.PReLU: prelu,
-    nn.Threshold: PIECEWISE_LINEAR,
-    nn.Hardtanh: PIECEWISE_LINEAR,
-    nn.Hardsigmoid: PIECEWISE_LINEAR,
-    nn.Hardshrink: PIECEWISE_LINEAR,
-    nn.Softshrink: PIECEWISE_LINEAR,
-    nn.Hardswish: SMOOTH,
-    nn.ELU: SMOOTH,
-    nn.CELU: SMOOTH,
-    nn.SELU: SMOOTH,
-    nn.GELU: SMOOTH,
-    nn.SiLU: SMOOTH,
-    nn.Mish: SMOOTH,
-    nn.Sigmoid: SMOOTH,
-    nn.LogSigmoid: SMOOTH,
-    nn.Softplus: SMOOTH,
-    nn.Softsign: SMOOTH,
-    nn.Tanh: SMOOTH,
-    nn.Tanhshrink: SMOOTH,
     nn.GLU: glu,
 }
 

@@ -34,11 +34,12 @@ class Executed:
     module: Any = None
 
     def __getitem__(self, name: str) -> Any:
-        return self.arguments[name]
+        """Return an argument, else an attribute of the module, which keeps what its operator is given."""
+        return self.arguments[name] if name in self.arguments else getattr(self.module, name)
 
     def get(self, name: str) -> Any:
-        """An argument; None where there is none of that name."""
-        return self.arguments.get(name)
+        """Return the same; None where there is neither."""
+        return self.arguments.get(name, getattr(self.module, name, None))
 
     @property
     def input(self) -> Tensor:
@@ -113,14 +114,6 @@ def _examples(batch: Tensor) -> list[Tensor]:
     """Each as a batch of one, whose gradient is sought where that of the whole batch is."""
     parts = [each.detach().unsqueeze(0) for each in batch.unbind()]
     return [each.requires_grad_(batch.requires_grad) for each in parts]
-
-
-def decides_itself(tensor: Tensor) -> bool:
-    """Whether a tensor's class decides what its operators are, and no rule knows; those of torch's own do.
-
-    A fake tensor does as its device does, and a nested one as its examples do.
-    """
-    return has_ways_of_its_own(tensor) and not tensor.is_nested
 
 
 def goes_by_shape(tensor: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Operators that only move data: no arithmetic, and their own traffic."""
+"""What has traffic of its own: operators that only move data, and look-ups in a table."""
 
 from __future__ import annotations
 
@@ -6,34 +6,92 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from microbench.flops.amount import Counts
-from microbench.flops.executed import Executed, shared
-from microbench.flops.traffic import copied, looked_up, nothing, stored, through, written
+from microbench.flops.amount import NOTHING, Counts, needs_gradient
+from microbench.flops.executed import Executed, Rule, shared
+from microbench.flops.traffic import size, sizes, through
+from microbench.watch.tensors import tensors
 
-Traffic = Callable[[Executed], Counts]
+
+def nothing(call: Executed) -> Counts:
+    """No data is touched."""
+    return NOTHING
 
 
-def untouched(call: Executed) -> Counts:
-    """What is given is handed on as it is."""
-    return Counts()
+def written(call: Executed) -> Counts:
+    """The output is written without looking at what was there."""
+    return Counts(mem_w=sizes(tensors(call.output)))
+
+
+def copied(call: Executed) -> Counts:
+    """One tensor is read into another."""
+    return Counts(mem_r=size(call["src"]), mem_w=size(call.result))
+
+
+def stored(call: Executed) -> Counts:
+    """Indices and values are read, and in place only as much is written; else all is copied besides."""
+    _, *given = tensors(call.arguments)
+    if call.result is not call["self"]:
+        return through(call)
+    return Counts(mem_r=sizes(given), mem_w=size(given[-1]))
+
+
+def looked_up(call: Executed) -> Counts:
+    """Indices are read, and of the table, the first tensor given, only what they point at."""
+    _, *indices = tensors(call.arguments)
+    found = size(call.result)
+    return Counts(mem_r=sizes(indices) + found, mem_w=found)
 
 
 def dropout(call: Executed) -> Counts | None:
     """In eval what is given is handed on; in training the operators say what is done."""
-    return None if call.module.training else untouched(call)
+    return None if call.module.training else NOTHING
 
 
-#: Modules that hand on what they are given.
+def embedding(indices: str) -> Rule:
+    """Read the indices and the rows looked up, not the table; backward, gradients of rows are added."""
+
+    def rule(call: Executed) -> Counts:
+        rows = call.result
+        backward = rows.numel() if needs_gradient(call["weight"]) else 0
+        return Counts(mem_r=size(call[indices]) + size(rows), mem_w=size(rows), backward=backward)
+
+    return rule
+
+
+def embedding_bag(indices: str) -> Rule:
+    """Read the indices and the rows looked up, and write their sums, means or maxima.
+
+    Of n elements looked up for r results: n − r additions or comparisons, r quotients, n with weights.
+    """
+
+    def rule(call: Executed) -> Counts:
+        table, weights = call["weight"], call["per_sample_weights"]
+        n, results = call[indices].numel() * table.shape[-1], call.result.numel()
+        averaged = call["mode"] in ("mean", 1)  # the module's word, the operator's number
+        flops = max(n - results, 0) + (results if averaged else 0) + (n if weights is not None else 0)
+        given = [each for each in (call[indices], call["offsets"], weights) if each is not None]
+        return Counts(
+            flops=flops,
+            macc=n,
+            mem_r=sizes(given) + n * table.element_size(),
+            mem_w=size(call.result),
+            backward=n if needs_gradient(table) else 0,
+        )
+
+    return rule
+
+
 MODULES: Mapping[type[nn.Module], Callable[[Executed], Counts | None]] = {
-    nn.Identity: untouched,
+    nn.Identity: nothing,
     **dict.fromkeys(
         (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
         dropout,
     ),
+    nn.Embedding: embedding("input"),
+    nn.EmbeddingBag: embedding_bag("input"),
 }
 
-#: Operators without arithmetic, and what they move.
-OPERATORS: Mapping[str, Traffic] = {
+OPERATORS: Mapping[str, Rule] = {
     # Memory is set aside, or seen in another way, and not touched.
     **shared(
         "empty empty_like empty_strided empty_permuted new_empty new_empty_strided _unsafe_view "
@@ -64,4 +122,6 @@ OPERATORS: Mapping[str, Traffic] = {
     **shared("index _unsafe_index index_select gather take", looked_up),
     **shared("index_put _index_put_impl index_copy", stored),
     "copy": copied,
+    "embedding": embedding("indices"),
+    **shared("_embedding_bag _embedding_bag_forward_only", embedding_bag("indices")),
 }

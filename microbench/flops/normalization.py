@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from microbench.flops.amount import Counts, needs_gradient
-from microbench.flops.executed import Executed, Rule
+from microbench.flops.executed import Executed, Rule, shared
 
 
 def normalized(input: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int | None) -> Counts:  # noqa: A002
@@ -59,50 +59,9 @@ def scaled(input: Tensor, weight: Tensor | None) -> Counts:  # noqa: A002
 
 
 def batch_norm(call: Executed) -> Counts:
-    """Statistics of every channel, which in eval are known."""
-    module, data = call.module, call.input
-    known = not module.training and module.running_mean is not None
-    return normalized(data, module.weight, module.bias, None if known else module.num_features)
-
-
-def instance_norm(dimensions: int) -> Rule:
-    """Statistics of every channel of every example, which are known only if tracked, in eval."""
-
-    def rule(call: Executed) -> Counts:
-        module, data = call.module, call.input
-        known = not module.training and module.track_running_stats
-        groups = None if known else data.shape[:-dimensions].numel()
-        return normalized(data, module.weight, module.bias, groups)
-
-    return rule
-
-
-def layer_norm(call: Executed) -> Counts:
-    """Statistics of every row of `normalized_shape`."""
-    module, data = call.module, call.input
-    return normalized(data, module.weight, module.bias, _rows(data, module.normalized_shape))
-
-
-def group_norm(call: Executed) -> Counts:
-    """Statistics of every group of channels of every example."""
-    module, data = call.module, call.input
-    return normalized(data, module.weight, module.bias, data.shape[0] * module.num_groups)
-
-
-def rms_norm(call: Executed) -> Counts:
-    """The mean of squares of every row."""
-    return scaled(call.input, call.module.weight)
-
-
-def _rows(data: Tensor, shape: tuple[int, ...]) -> int:
-    return data.shape[: data.dim() - len(shape)].numel()
-
-
-def batch_norm_operator(call: Executed) -> Counts:
-    """Batch norm, in training unless it says otherwise."""
-    data = call.input
-    own = call.get("training") is not False
-    return normalized(data, call["weight"], call["bias"], data.shape[1] if own else None)
+    """Statistics of every channel, which in eval are known; an operator trains unless it says otherwise."""
+    own = call.get("training") is not False or call.get("running_mean") is None
+    return normalized(call.input, call["weight"], call["bias"], call.input.shape[1] if own else None)
 
 
 def known_statistics(call: Executed) -> Counts:
@@ -110,44 +69,54 @@ def known_statistics(call: Executed) -> Counts:
     return normalized(call.input, call["weight"], call["bias"], None)
 
 
-def layer_norm_operator(call: Executed) -> Counts:
-    """Layer norm."""
+def instance_norm(dimensions: int) -> Rule:
+    """Statistics of every channel of every example, which are known only if tracked, in eval."""
+
+    def rule(call: Executed) -> Counts:
+        own = call["training"] or not call["track_running_stats"]
+        groups = call.input.shape[:-dimensions].numel() if own else None
+        return normalized(call.input, call["weight"], call["bias"], groups)
+
+    return rule
+
+
+def layer_norm(call: Executed) -> Counts:
+    """Statistics of every row of `normalized_shape`."""
     data = call.input
-    return normalized(data, call["weight"], call["bias"], _rows(data, call["normalized_shape"]))
+    rows = data.shape[: data.dim() - len(call["normalized_shape"])].numel()
+    return normalized(data, call["weight"], call["bias"], rows)
 
 
-def group_norm_operator(call: Executed) -> Counts:
-    """Group norm."""
-    return normalized(call.input, call["weight"], call["bias"], call["N"] * call["group"])
+def group_norm(groups: str) -> Rule:
+    """Statistics of every group of channels of every example, given the name of the number of groups."""
+    return lambda call: normalized(
+        call.input, call["weight"], call["bias"], call.input.shape[0] * call[groups]
+    )
 
 
-def rms_norm_operator(call: Executed) -> Counts:
-    """RMS norm."""
+def rms_norm(call: Executed) -> Counts:
+    """The mean of squares of every row."""
     return scaled(call.input, call["weight"])
 
 
 MODULES: Mapping[type[nn.Module], Rule] = {
-    nn.BatchNorm1d: batch_norm,
-    nn.BatchNorm2d: batch_norm,
-    nn.BatchNorm3d: batch_norm,
-    nn.SyncBatchNorm: batch_norm,
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm), batch_norm),
     nn.InstanceNorm1d: instance_norm(1),
     nn.InstanceNorm2d: instance_norm(2),
     nn.InstanceNorm3d: instance_norm(3),
     nn.LayerNorm: layer_norm,
-    nn.GroupNorm: group_norm,
+    nn.GroupNorm: group_norm("num_groups"),
     nn.RMSNorm: rms_norm,
 }
 
 OPERATORS: Mapping[str, Rule] = {
-    "native_batch_norm": batch_norm_operator,
-    "_native_batch_norm_legit": batch_norm_operator,
-    "_native_batch_norm_legit_no_training": known_statistics,
-    "_batch_norm_with_update": batch_norm_operator,
-    "_batch_norm_no_update": known_statistics,
-    "cudnn_batch_norm": batch_norm_operator,
-    "miopen_batch_norm": batch_norm_operator,
-    "native_layer_norm": layer_norm_operator,
-    "native_group_norm": group_norm_operator,
-    "_fused_rms_norm": rms_norm_operator,
+    **shared(
+        "native_batch_norm _native_batch_norm_legit _batch_norm_with_update cudnn_batch_norm "
+        "miopen_batch_norm",
+        batch_norm,
+    ),
+    **shared("_native_batch_norm_legit_no_training _batch_norm_no_update", known_statistics),
+    "native_layer_norm": layer_norm,
+    "native_group_norm": group_norm("group"),
+    "_fused_rms_norm": rms_norm,
 }

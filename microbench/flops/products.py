@@ -1,32 +1,37 @@
-"""Matrix products, and the layers that are one."""
+"""Sums of products: of matrices and of convolutions, and the layers that are one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from microbench.flops.amount import Counts, needs_gradient, per_element, product
-from microbench.flops.executed import Executed, Rule
+from microbench.flops.executed import Executed, Rule, shared
 
 
-def linear(call: Executed) -> Counts:
-    """R outputs, each the sum of `in_features` products: M = R · in_features."""
-    module = call.module
-    return inner(call.input, module.weight, call.result, module.bias, length=module.in_features)
+def matrices(first: str, second: str, bias: str | None = None) -> Rule:
+    """The rule of a call that multiplies matrices, given the names of its arguments.
 
+    Every result is the inner product of two rows of a length: M = R · length.
+    """
 
-def inner(one: Tensor, other: Tensor, result: Tensor, bias: Tensor | None = None, *, length: int) -> Counts:
-    """Every result is the inner product of two rows of a length: M = R · length."""
-    return product(result.numel() * length, result.numel(), (one, other), bias)
+    def rule(call: Executed) -> Counts:
+        one, results = call[first], call.result.numel()
+        added = call[bias] if bias is not None and call.get("beta") != 0 else None
+        return product(results * one.shape[-1], results, (one, call[second]), added)
+
+    return rule
 
 
 def bilinear(call: Executed) -> Counts:
     """R outputs x₁ᵀ A x₂ (+ b), as `contracted_twice`."""
-    module, results = call.module, call.result.numel()
-    lengths = (module.in1_features, module.in2_features)
-    return contracted_twice(call["input1"], call["input2"], module.weight, module.bias, results, lengths)
+    lengths = (call["in1_features"], call["in2_features"])
+    return contracted_twice(
+        call["input1"], call["input2"], call["weight"], call["bias"], call.result.numel(), lengths
+    )
 
 
 def trilinear(call: Executed) -> Counts:
@@ -59,17 +64,6 @@ def contracted_twice(
     return counts
 
 
-def matrices(first: str, second: str, bias: str | None = None) -> Rule:
-    """The rule of an operator that multiplies matrices, given the names of its arguments."""
-
-    def rule(call: Executed) -> Counts:
-        one, other = call[first], call[second]
-        added = call[bias] if bias is not None and call.get("beta") != 0 else None
-        return inner(one, other, call.result, added, length=one.shape[-1])
-
-    return rule
-
-
 def summed_over_batch(call: Executed) -> Counts:
     """Products of b pairs of matrices, added up: M = b · R · k."""
     one, result = call["batch1"], call.result
@@ -86,34 +80,65 @@ def grouped(call: Executed) -> Counts:
     return product(multiplications, result.numel(), (one, other), call.get("bias"))
 
 
-def activated(call: Executed) -> Counts:
-    """A product of matrices with a bias, then an activation."""
-    results = call.result.numel()
-    return matrices("mat1", "mat2", "self")(call) + per_element(results)
+def convolution(call: Executed, *, transposed: bool = False) -> Counts:
+    """Each output is a sum of k = C_in / groups · kernel volume products: M = R · k.
 
+    Transposed, each input is multiplied with k = C_out / groups · kernel volume weights. The first dimension
+    of the weights is C_out, or C_in; the others make k.
+    """
+    data, weight, result = call.input, call["weight"], call.result
+    many = data if transposed or call.get("transposed") else result
+    multiplications = many.numel() * (weight.numel() // weight.shape[0])
+    return product(multiplications, result.numel(), (data, weight), call.get("bias"))
+
+
+def rectified(rule: Rule, *, added: bool = False) -> Rule:
+    """A rule's sums, then max(0, x); before that x + αz, if one is added."""
+
+    def counted(call: Executed) -> Counts:
+        results = call.result.numel()
+        return rule(call) + per_element(results) + per_element(results, flops=2 * added)
+
+    return counted
+
+
+LINEAR = matrices("input", "weight", "bias")
+ADDMM = matrices("mat1", "mat2", "self")
 
 MODULES: Mapping[type[nn.Module], Rule] = {
-    nn.Linear: linear,
-    NonDynamicallyQuantizableLinear: linear,
+    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), convolution),
+    **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), convolution),
+    **dict.fromkeys((nn.Linear, NonDynamicallyQuantizableLinear), LINEAR),
     nn.Bilinear: bilinear,
 }
 
 OPERATORS: Mapping[str, Rule] = {
-    "mm": matrices("self", "mat2"),
-    "bmm": matrices("self", "mat2"),
+    **shared("mm bmm _int_mm", matrices("self", "mat2")),
     "mv": matrices("self", "vec"),
     "dot": matrices("self", "tensor"),
-    "vdot": matrices("self", "other"),
-    "addmm": matrices("mat1", "mat2", "self"),
+    **shared("vdot matmul", matrices("self", "other")),  # `matmul` is a kernel of nested tensors alone
+    "linear": LINEAR,  # so is this
+    "addmm": ADDMM,
     "addmv": matrices("mat", "vec", "self"),
     "baddbmm": matrices("batch1", "batch2", "self"),
     "addbmm": summed_over_batch,
-    "matmul": matrices("self", "other"),  # a kernel of nested tensors alone, as the next
-    "linear": matrices("input", "weight", "bias"),
     "mkldnn_linear": matrices("self", "weight", "bias"),
-    "_addmm_activation": activated,
+    "_addmm_activation": rectified(ADDMM),  # or GELU
     "_trilinear": trilinear,
     "_grouped_mm": grouped,
-    "_int_mm": matrices("self", "mat2"),
     "_scaled_mm": matrices("self", "mat2", "bias"),
+    **shared(
+        "convolution _convolution convolution_overrideable mkldnn_convolution cudnn_convolution "
+        "miopen_convolution miopen_depthwise_convolution _nnpack_spatial_convolution slow_conv_dilated2d "
+        "slow_conv_dilated3d _slow_conv2d_forward slow_conv3d_forward _conv_depthwise2d conv_depthwise3d "
+        "torchvision::deform_conv2d",
+        convolution,
+    ),
+    **shared(
+        "cudnn_convolution_transpose miopen_convolution_transpose slow_conv_transpose2d "
+        "slow_conv_transpose3d",
+        partial(convolution, transposed=True),
+    ),
+    **shared("cudnn_convolution_relu miopen_convolution_relu", rectified(convolution)),
+    **shared("cudnn_convolution_add_relu miopen_convolution_add_relu", rectified(convolution, added=True)),
 }

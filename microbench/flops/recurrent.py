@@ -16,14 +16,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from microbench.flops.amount import (
-    NOTHING,
-    Counts,
-    inner_products,
-    needs_gradient,
-    per_element,
-    total,
-)
+from microbench.flops.amount import Counts, inner_products, needs_gradient, per_element, total
 from microbench.flops.executed import Executed, Rule
 from microbench.watch.tensors import tensors
 
@@ -76,92 +69,59 @@ class Layer:
             first: how many of them have an initial state whose gradient is not sought.
             sought: whether the input's gradient is.
         """
-        made, state = self.gates.number * self.hidden, self.projection or self.hidden
-        back = self.learned or sought
-        return total(
-            (
-                inner_products(
-                    rows * self.width * made,
-                    rows * made,
-                    [rows * self.width] * sought + [self.width * made] * self.learned,
-                ),
-                self._recurrence(rows, rows - first if back else 0, state, made),
-                self._biases(rows, made),
-                self._gates(rows, sought=back),
-                self._projected(rows, sought=back),
-            )
-        )
-
-    def _recurrence(self, rows: int, sought: int, state: int, made: int) -> Counts:
-        """Products with the hidden state, whose gradient is sought of so many rows."""
-        weights = inner_products(rows * state * made, rows * made, [state * made] * self.learned)
-        products = sought * state * made
-        return weights + Counts(backward=2 * products - sought * state, backward_products=products)
-
-    def _biases(self, rows: int, made: int) -> Counts:
-        if not self.biased:
-            return NOTHING
-        return per_element(2 * rows * made, backward=2 * made * (rows - 1) if self.learned else 0)
-
-    def _gates(self, rows: int, *, sought: bool) -> Counts:
-        operations = self.gates.flops * rows * self.hidden
-        return per_element(operations, backward=self.gates.backward * rows * self.hidden if sought else 0)
-
-    def _projected(self, rows: int, *, sought: bool) -> Counts:
-        if not self.projection:
-            return NOTHING
-        weights = self.hidden * self.projection
-        gradients = [rows * self.hidden] * sought + [weights] * self.learned
-        return inner_products(rows * weights, rows * self.projection, gradients)
+        made, state, learned = self.gates.number * self.hidden, self.projection or self.hidden, self.learned
+        back = learned or sought
+        continued = rows - first if back else 0  # rows of which the gradient of the state is sought
+        parts = [
+            inner_products(
+                rows * self.width * made,
+                rows * made,
+                [rows * self.width] * sought + [self.width * made] * learned,
+            ),
+            inner_products(rows * state * made, rows * made, [state * made] * learned),
+            Counts(backward=continued * state * (2 * made - 1), backward_products=continued * state * made),
+            per_element(
+                self.gates.flops * rows * self.hidden,
+                backward=self.gates.backward * rows * self.hidden * back,
+            ),
+        ]
+        if self.biased:
+            parts.append(per_element(2 * rows * made, backward=2 * made * (rows - 1) * learned))
+        if self.projection:
+            weights = self.hidden * self.projection
+            gradients = [rows * self.hidden] * back + [weights] * learned
+            parts.append(inner_products(rows * weights, rows * self.projection, gradients))
+        return total(parts)
 
 
 def layers(gates: Gates) -> Rule:
-    """The rule of a module of several layers, in one direction or two."""
+    """The rule of a module of several layers, in one direction or two, and of one that does one step."""
 
     def rule(call: Executed) -> Counts:
-        module = call.module
-        directions = 2 if module.bidirectional else 1
-        width = (module.proj_size or module.hidden_size) * directions
+        module, projection = call.module, call.get("proj_size") or 0
+        directions = 2 if call.get("bidirectional") else 1
         learned = needs_gradient(*module.parameters())
         sought = needs_gradient(call.input)
         rows = call.input.numel() // max(module.input_size, 1)
-        first = 0 if needs_gradient(*tensors(call["hx"])) else _examples(call)
+        first = 0 if needs_gradient(*tensors(call["hx"])) else _examples(call, rows)
         counts = []
-        for number in range(module.num_layers):
-            layer = Layer(
-                gates,
-                width if number else module.input_size,
-                module.hidden_size,
-                module.proj_size,
-                module.bias,
-                learned,
-            )
+        for number in range(call.get("num_layers") or 1):
+            width = (projection or module.hidden_size) * directions if number else module.input_size
+            layer = Layer(gates, width, module.hidden_size, projection, module.bias, learned)
             counts += [layer.run(rows, first=first, sought=sought or (learned and number > 0))] * directions
         return total(counts)
 
     return rule
 
 
-def _examples(call: Executed) -> int:
-    """How many sequences there are: the first tensors of a packed input are its rows, and how many go on."""
+def _examples(call: Executed, rows: int) -> int:
+    """Count sequences: a packed input's first tensors are its rows, and how many go on; a step's are rows."""
     given, module = call["input"], call.module
+    if isinstance(module, nn.RNNCellBase):
+        return rows
     if isinstance(given, PackedSequence):
         return int(given.batch_sizes[0])
     return 1 if given.dim() == 2 else int(given.shape[0 if module.batch_first else 1])
-
-
-def cell(gates: Gates) -> Rule:
-    """The rule of a module that does one step."""
-
-    def rule(call: Executed) -> Counts:
-        module, given = call.module, call.input
-        rows = given.numel() // max(module.input_size, 1)
-        learned = needs_gradient(*module.parameters())
-        layer = Layer(gates, module.input_size, module.hidden_size, 0, module.bias, learned)
-        first = 0 if needs_gradient(*tensors(call["hx"])) else rows
-        return layer.run(rows, first=first, sought=needs_gradient(given))
-
-    return rule
 
 
 def one_layer(call: Executed) -> Counts:
@@ -223,12 +183,9 @@ def gates_alone(gates: Gates) -> Rule:
 KINDS = (RNN, RNN, LSTM, GRU)
 
 MODULES: Mapping[type[nn.Module], Rule] = {
-    nn.RNN: layers(RNN),
-    nn.GRU: layers(GRU),
-    nn.LSTM: layers(LSTM),
-    nn.RNNCell: cell(RNN),
-    nn.GRUCell: cell(GRU),
-    nn.LSTMCell: cell(LSTM),
+    **dict.fromkeys((nn.RNN, nn.RNNCell), layers(RNN)),
+    **dict.fromkeys((nn.GRU, nn.GRUCell), layers(GRU)),
+    **dict.fromkeys((nn.LSTM, nn.LSTMCell), layers(LSTM)),
 }
 
 OPERATORS: Mapping[str, Rule] = {

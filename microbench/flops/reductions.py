@@ -1,11 +1,13 @@
-"""Operators that make one number of many, and those that run along a dimension.
+"""Operators that make one number of many, losses among them, and those that run along a dimension.
 
 Formulas are for n elements reduced to r results; macc is n for every pass over the elements.
+Losses without a kernel are the sum of their operators.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from math import log2, prod
 
@@ -64,20 +66,16 @@ def softmaxed(n: int, rows: int, *, sought: bool) -> Counts:
 
 
 def _rows(call: Executed) -> int:
-    """How many rows a softmax has: of modules it is the last dimension unless they say otherwise."""
+    """Count the rows of a softmax over `dim`: without any, a module runs over channels, as torch does."""
     result = call.result
-    dimension = _dimension(call.module, result.dim()) if call.module is not None else call["dim"]
-    return result.numel() // max(result.shape[dimension], 1) if result.dim() else 1
-
-
-def _dimension(module: nn.Module, dimensions: int) -> int:
-    """Over which dimension a module runs: without any said, over channels, as torch does."""
-    if isinstance(module, nn.Softmax2d):
-        return -3
-    said = getattr(module, "dim", None)
-    if said is not None:
-        return int(said)
-    return 0 if dimensions in (0, 1, 3) else 1
+    dimension: int | None = call.get("dim")
+    if not result.dim():
+        return 1
+    if isinstance(call.module, nn.Softmax2d):
+        dimension = -3
+    elif dimension is None:
+        dimension = 0 if result.dim() in (1, 3) else 1
+    return result.numel() // max(result.size(dimension), 1)
 
 
 summed: Rule = partial(reduced, each=1, once=-1, backward=0)
@@ -107,10 +105,40 @@ def distances(call: Executed) -> Counts:
     )
 
 
+MEAN = 1  # the number of a loss that is averaged
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The rule of a loss of n elements.
+
+    Attributes:
+        flops: of one element.
+        backward: of one element, the product with the gradient included.
+    """
+
+    flops: int
+    backward: int
+
+    def __call__(self, call: Executed) -> Counts:
+        """Count it."""
+        n, results = call.input.numel(), call.result.numel()
+        flops = self.flops * n + (n - results) + (call["reduction"] == MEAN)
+        backward = self.backward * n if needs_gradient(call.input) else 0
+        return Counts(flops=flops, macc=(flops + 1) // 2, backward=backward)
+
+
+def picked(call: Executed) -> Counts:
+    """The negative logarithm of each target's probability, picked and weighted; their sum or mean."""
+    n, results = call["target"].numel(), call.result.numel()
+    weights = n if call.get("weight") is not None else 0
+    flops = n + weights + (n - results) + (call["reduction"] == MEAN)
+    backward = n if needs_gradient(call.input) else 0
+    return Counts(flops=flops, macc=(flops + 1) // 2, backward=backward)
+
+
 MODULES: Mapping[type[nn.Module], Rule] = {
-    nn.Softmax: softmax,
-    nn.Softmax2d: softmax,
-    nn.Softmin: softmax,
+    **dict.fromkeys((nn.Softmax, nn.Softmax2d, nn.Softmin), softmax),
     nn.LogSoftmax: log_softmax,
 }
 
@@ -122,13 +150,15 @@ OPERATORS: Mapping[str, Rule] = {
     **shared("norm linalg_vector_norm", length),
     **shared("var std var_mean std_mean", spread),
     **shared("cumsum cumprod cummax cummin _cummax_helper _cummin_helper", along),
-    "logsumexp": partial(reduced, each=4, once=0, macc=2, backward=3),
-    "logcumsumexp": partial(reduced, each=4, once=0, macc=2, backward=3),
+    **shared("logsumexp logcumsumexp", partial(reduced, each=4, macc=2, backward=3)),
     **shared("_fft_c2c _fft_r2c _fft_c2r", transformed),
     "_cdist_forward": distances,
-    "softmax": softmax,
-    "_softmax": softmax,
-    "_safe_softmax": softmax,
-    "log_softmax": log_softmax,
-    "_log_softmax": log_softmax,
+    **shared("softmax _softmax _safe_softmax", softmax),
+    **shared("log_softmax _log_softmax", log_softmax),
+    "mse_loss": Loss(flops=2, backward=2),
+    **shared("smooth_l1_loss huber_loss", Loss(flops=4, backward=3)),
+    "soft_margin_loss": Loss(flops=4, backward=4),
+    "binary_cross_entropy": Loss(flops=6, backward=4),
+    "binary_cross_entropy_with_logits": Loss(flops=6, backward=3),
+    **shared("nll_loss_forward nll_loss2d_forward", picked),
 }

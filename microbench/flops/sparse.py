@@ -7,7 +7,7 @@ product, with N elements of the sparse operand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ def count(name: str, rule: Rule | None, call: Executed) -> Counts:
         return UNKNOWN
     if name in PRODUCTS:
         return multiplied(call, *PRODUCTS[name])
-    if (isinstance(rule, Elementwise) or rule is scaled) and _is_alone(tensors(call.arguments)):
+    if (isinstance(rule, Elementwise) or rule is scaled) and len(list(tensors(call.arguments))) == 1:
         return rule(_of_values(call))
     return UNKNOWN
 
@@ -50,7 +50,11 @@ def multiplied(call: Executed, first: str, second: str, added: str | None) -> Co
     else:  # which rows meet which columns, the data decide
         return UNKNOWN
     products = stored * each
-    sought = [stored if values(operand) is not None else operand.numel() for operand in _wanted(one, other)]
+    sought = [
+        stored if values(operand) is not None else operand.numel()
+        for operand in (one, other)
+        if needs_gradient(operand)
+    ]
     counts = inner_products(
         products, min(call.result.numel(), products), [min(elements, products) for elements in sought]
     )
@@ -58,14 +62,6 @@ def multiplied(call: Executed, first: str, second: str, added: str | None) -> Co
         return counts
     results, bias = call.result.numel(), call[added]
     return counts + per_element(results, backward=(results - bias.numel()) * needs_gradient(bias))
-
-
-def _wanted(*operands: Tensor) -> Iterator[Tensor]:
-    return (each for each in operands if needs_gradient(each))
-
-
-def _is_alone(given: Iterator[Tensor]) -> bool:
-    return len(list(given)) == 1
 
 
 def _of_values(call: Executed) -> Executed:

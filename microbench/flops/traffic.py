@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch._subclasses import FakeTensor
 
-from microbench.flops.amount import NOTHING, Counts
+from microbench.flops.amount import Counts
 from microbench.flops.executed import Executed, distinct
 from microbench.watch.tensors import tensors
 
@@ -60,11 +60,6 @@ def sizes(values: Iterable[Tensor]) -> int:
     return sum(size(tensor) for tensor in distinct(values))
 
 
-def nothing(call: Executed) -> Counts:
-    """No data is touched."""
-    return NOTHING
-
-
 def through(call: Executed) -> Counts:
     """All that is given is read, a module's parameters too; all that is returned is written."""
     parameters = [] if call.module is None else list(call.module.parameters())
@@ -91,28 +86,3 @@ def is_view(function: OpOverload) -> bool:
         return True
     aliases = [each.alias_info for each in function._schema.returns]
     return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
-
-
-def written(call: Executed) -> Counts:
-    """The output is written without looking at what was there."""
-    return Counts(mem_w=sizes(tensors(call.output)))
-
-
-def copied(call: Executed) -> Counts:
-    """One tensor is read into another."""
-    return Counts(mem_r=size(call["src"]), mem_w=size(call.result))
-
-
-def stored(call: Executed) -> Counts:
-    """Indices and values are read, and in place only as much is written; else all is copied besides."""
-    _, *given = tensors(call.arguments)
-    if call.result is not call["self"]:
-        return through(call)
-    return Counts(mem_r=sizes(given), mem_w=size(given[-1]))
-
-
-def looked_up(call: Executed) -> Counts:
-    """Indices are read, and of the table, the first tensor given, only what they point at."""
-    _, *indices = tensors(call.arguments)
-    found = size(call.result)
-    return Counts(mem_r=sizes(indices) + found, mem_w=found)

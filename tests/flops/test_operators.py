@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from microbench import flops
 from microbench.flops import Counts
-from microbench.flops.operators import ARITHMETIC, WHOLE
+from microbench.flops.rules import ARITHMETIC, WHOLE
 from microbench.profile.trace import trace
 
 FLOAT = 4  # bytes

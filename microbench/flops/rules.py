@@ -1,0 +1,121 @@
+"""The rules of modules and of torch's operators: from a type or a name to what a call costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch._ops import OpOverload
+
+from microbench.flops import (
+    attention,
+    elementwise,
+    executed,
+    movement,
+    normalization,
+    products,
+    recurrent,
+    reductions,
+    sparse,
+    traffic,
+    windows,
+)
+from microbench.flops.amount import NOTHING, Counts, total
+from microbench.flops.executed import Executed, Rule
+from microbench.watch.modules import has_ways_of_its_own
+from microbench.watch.tensors import tensors
+
+#: Modules' arithmetic; besides, inputs and parameters are read and outputs are written.
+MODULES: Mapping[type[nn.Module], Rule] = {
+    **products.MODULES,
+    **normalization.MODULES,
+    **elementwise.MODULES,
+    **reductions.MODULES,
+    **windows.MODULES,
+    **recurrent.MODULES,
+    **attention.MODULES,
+}
+
+#: Modules' arithmetic and traffic.
+WHOLE_MODULES: Mapping[type[nn.Module], Callable[[Executed], Counts | None]] = movement.MODULES
+
+#: Operators' arithmetic; besides, tensors are read and outputs are written.
+ARITHMETIC: Mapping[str, Rule] = {
+    **products.OPERATORS,
+    **normalization.OPERATORS,
+    **elementwise.OPERATORS,
+    **reductions.OPERATORS,
+    **windows.OPERATORS,
+    **recurrent.OPERATORS,
+    **attention.OPERATORS,
+}
+
+#: Operators' arithmetic and traffic.
+WHOLE: Mapping[str, Rule] = movement.OPERATORS
+
+
+def of_module(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any
+) -> Counts | None:
+    """Count a call of a module; return None where no rule knows the module's type, and its operators tell.
+
+    They do too where shapes do not: of examples that are nested, each of its own length, of sparse or
+    quantized tensors, and within a transform such as `torch.func.vmap`.
+    Gradients are counted where gradients are enabled and the inputs or parameters require one.
+    """
+    kind = known_type(module)
+    if kind is None or executed.is_transformed():
+        return None
+    if not all(map(executed.goes_by_shape, (*tensors((args, kwargs)), *module.parameters()))):
+        return None
+    call = executed.of_module(module, args, kwargs, output)
+    if kind in WHOLE_MODULES:
+        return WHOLE_MODULES[kind](call)
+    return MODULES[kind](call) + traffic.through(call)
+
+
+def known_type(module: nn.Module) -> type[nn.Module] | None:
+    """Return the type whose rule holds: the module's own, or one that it has `forward` from."""
+    if "forward" in vars(module):
+        return None
+    for kind in type(module).__mro__:
+        if kind in MODULES or kind in WHOLE_MODULES:
+            return kind if getattr(kind, "forward", None) is type(module).forward else None
+    return None
+
+
+def of_function(function: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Counts:
+    """Count a call of one of torch's operators, such as `aten.add.Tensor`; views cost nothing.
+
+    An operator without a rule costs its traffic, and 1 per element if it is pointwise. One that is not
+    pointwise is counted as unknown, unless it computes with integers alone, and so is whatever computes with
+    tensors whose shape does not say how: quantized, or of a class of their own.
+    """
+    if traffic.is_view(function):
+        return NOTHING
+    call, name = executed.of_operator(function, args, kwargs, output), plain_name(function)
+    if name in WHOLE:
+        return WHOLE[name](call)
+    return _arithmetic(function, name, call) + traffic.of_operator(function, call)
+
+
+def _arithmetic(function: OpOverload, name: str, call: Executed) -> Counts:
+    rule = ARITHMETIC.get(name)
+    if rule is None and torch.Tag.pointwise in function.tags:
+        rule = elementwise.SMOOTH
+    given = list(tensors((call.arguments, call.output)))
+    if any(each.is_quantized or (has_ways_of_its_own(each) and not each.is_nested) for each in given):
+        return sparse.UNKNOWN  # what runs is the class's own choice; a nested tensor does as its examples do
+    if any(each.layout in traffic.INDICES for each in given):
+        return sparse.count(name, rule, call)
+    if rule is None:
+        return Counts(unknown=int(not call.is_of_integers))
+    return total(map(rule, executed.by_example(call)))
+
+
+def plain_name(function: OpOverload) -> str:
+    """Return an operator's name, the same in place; with its library's where that is not torch."""
+    name = function._schema.name.removeprefix("aten::")
+    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
