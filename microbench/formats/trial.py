@@ -70,7 +70,8 @@ def attempt(
 
     Whatever torch raises where it cannot goes through.
     """
-    part = _with_own_buffers(part) if training else part
+    if part is not None and training:
+        part = copy.deepcopy(part, {id(parameter): parameter for parameter in part.parameters()})
     copies = {
         each: value.detach().clone().requires_grad_(training and value.is_floating_point())
         for each, value in ((each, examples[each]) for each in node.all_input_nodes)
@@ -97,13 +98,6 @@ def call(node: Node, part: nn.Module | None, values: Mapping[Node, Any]) -> Any:
     if callable(node.target):
         return node.target(*args, **kwargs)
     return getattr(args[0], node.target)(*args[1:], **kwargs)
-
-
-def _with_own_buffers(part: nn.Module | None) -> nn.Module | None:
-    """Copy a module; the copy shares its parameters."""
-    if part is None:
-        return None
-    return copy.deepcopy(part, {id(parameter): parameter for parameter in part.parameters()})
 
 
 def _gradients(output: Any, learning: Iterable[Tensor]) -> list[Tensor | None]:

@@ -32,7 +32,8 @@ def check(model: Any) -> None:
         UserError: it is one of these.
     """
     if not isinstance(model, nn.Module):
-        raise UserError(f"model must be a torch.nn.Module, not {_kind(model)}.")
+        kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise UserError(f"model must be a torch.nn.Module, not {kind}.")
     if not hasattr(model, "_modules"):
         raise UserError(f"{type(model).__name__} is no module yet: its __init__ calls no super().__init__().")
     if hasattr(model, "_orig_mod"):
@@ -45,10 +46,6 @@ def check(model: Any) -> None:
             )
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise UserError("The module is lazy, and its shapes are not known yet: call it once before.")
-
-
-def _kind(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 def home(model: nn.Module) -> torch.device | None:

@@ -40,7 +40,8 @@ def dry_run(
         Exception: what the module raises on these inputs.
     """
     given = (tuple(args), dict(kwargs or {}))
-    if not has_hooks(module):
+    if not any(each._forward_hooks or each._forward_pre_hooks for each in module.modules()):
+        # what a user's hooks keep should not be fake
         with suppress(Exception, ReentrantCallError), _silent():
             return _on_fakes(module, given, Asked(training, objective))
     if fill is not None:
@@ -65,11 +66,6 @@ def _on_fakes(module: nn.Module, given: Given, asked: Asked) -> Call:
         fake.__dict__.update(own.__dict__)
     with state_restored(module), forbid_calls_to(module), mode:
         return called_once(stand_in, fakes, asked).root
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether a user has hung hooks on a module, or on one in it: what they keep should not be fake."""
-    return any(each._forward_hooks or each._forward_pre_hooks for each in module.modules())
 
 
 @contextmanager

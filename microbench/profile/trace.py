@@ -97,7 +97,11 @@ class Tracer:
         for call, place in self._places.items():
             if found is not None and place not in found:
                 call.counts = call.counts.with_backward_of(Counts())
-        unknown = {self._first_from(number) for number in found.own} if found is not None else set()
+        # The backward pass of a function of the user's own is unknown; the operator that runs next says so.
+        unknown = {
+            next((call for call, place in self._places.items() if place.after > number), None)
+            for number in (() if found is None else found.own)
+        }
         for each in filter(None, unknown):
             each.counts += Counts(unknown=1)
         for call, is_known, operators in self._leaves:
@@ -113,10 +117,6 @@ class Tracer:
                     call.counts = call.counts.with_backward_of(parts)
             if is_known:
                 call.counts += Counts(unknown=len(unknown.intersection(operators)))
-
-    def _first_from(self, number: int) -> Call | None:
-        """The first operator that runs once the node of a number is made: of a function, that in it."""
-        return next((call for call, place in self._places.items() if place.after > number), None)
 
     def _call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if not self._open and module is not self._module:  # a wrapper around it

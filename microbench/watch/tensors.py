@@ -1,4 +1,4 @@
-"""The tensors in a value, however nested, and what they look like."""
+"""The tensors in a value, however nested, and what they look like; fake ones in their place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_map_only
 
 ATOMS = frozenset((int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 """Types of what is often given beside tensors, and has none in it."""
@@ -101,3 +103,10 @@ def dtype_of(*values: Any) -> str:
     """The type of the first tensor among values, such as `float32`; empty where there is none."""
     first: Tensor | None = next((tensor for value in values for tensor in tensors(value)), None)
     return "" if first is None else str(first.dtype).removeprefix("torch.")
+
+
+def faked(mode: FakeTensorMode, values: Any) -> Any:
+    """Return nested values with fake tensors, which have no memory, in the place of their tensors."""
+    return tree_map_only(
+        Tensor, lambda each: mode.from_tensor(each).requires_grad_(each.requires_grad), values
+    )

@@ -14,9 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from microbench.watch.copy import state_restored
-from microbench.watch.fake import faked
 from microbench.watch.modules import Names, calling, locating
-from microbench.watch.tensors import shapes, tensors
+from microbench.watch.tensors import faked, shapes, tensors
 from microbench.workloads.workload import Workload
 
 
