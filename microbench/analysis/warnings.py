@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -81,11 +82,8 @@ def failures(cases: Sequence[CaseResult]) -> list[Failure]:
     """Find what did not end well and why; what ended alike in several rounds of a case once."""
     found = []
     for case, name in zip(cases, labels(cases) if cases else [], strict=True):
-        seen: dict[tuple[str, str], int] = {}
-        for record in case.failures.values():
-            how = record.outcome.status.value, record.outcome.error or ""
-            seen[how] = seen.get(how, 0) + 1
-        for how, number in seen.items():
+        failed = (record.outcome for record in case.failures.values())
+        for how, number in Counter((each.status.value, each.error or "") for each in failed).items():
             rounds = (number, len(case.rounds)) if len(case.rounds) > 1 else None
             found.append(Failure(name if len(cases) > 1 else "", *how, rounds))
     return found
