@@ -264,12 +264,12 @@ class TestMistakes:
             ),
             (
                 "experiment: {ways: [[]]}",
-                "experiment.ways: a way is empty: name what it sets, such as layout=contiguous.",
+                "experiment.ways: a configuration is empty: name what it sets, such as layout=contiguous.",
             ),
             (
                 "experiment: {ways: [[+experiment=fastest]]}",
-                "experiment.ways: a way names another preset, +experiment=fastest: name what it sets, such "
-                "as layout=contiguous.",
+                "experiment.ways: a configuration names another preset, +experiment=fastest: name what it sets, "
+                "such as layout=contiguous.",
             ),
             ("experiment: {ways: [[layout]]}", "experiment.ways: cannot read 'layout': write key=value."),
             (

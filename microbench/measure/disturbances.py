@@ -65,7 +65,7 @@ def _foreign_load(readings: Readings, around: Surroundings) -> Iterator[Benchmar
         yield BenchmarkWarning(
             WarningCode.FOREIGN_LOAD,
             f"others kept {foreign:.2f} of {_count(around.cpus, 'CPU')} busy, and the case's threads waited "
-            f"{waited:.2f} s a second for one: its times are not its own; end other processes (see `top`), "
+            f"{waited:.2f} s per second for one: its times are not its own; end other processes (see `top`), "
             "or lower threads",
         )
 
@@ -113,7 +113,7 @@ def _page_faults(readings: Readings, around: Surroundings) -> Iterator[Benchmark
     if share is not None and share >= FAULTS_SHARE:
         yield BenchmarkWarning(
             WarningCode.PAGE_FAULTS,
-            f"{readings.page_faults_per_call:.0f} page faults a call explain about {share * 100:.0f} % of "
+            f"{readings.page_faults_per_call:.0f} page faults per call explain about {share * 100:.0f} % of "
             f"the time: the allocator ({around.allocator}) gives memory back to the kernel after each call; "
             + _how_to_keep(around.allocator),
         )

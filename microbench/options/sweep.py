@@ -147,7 +147,9 @@ def _alternatives(way: Sequence[str]) -> list[Way]:
     axes = _read(way, "experiment.ways")
     if not axes or PRESET in axes:
         what = f"names another preset, {axes[PRESET][0]}" if axes else "is empty"
-        raise UserError(f"experiment.ways: a way {what}: name what it sets, such as layout=contiguous.")
+        raise UserError(
+            f"experiment.ways: a configuration {what}: name what it sets, such as layout=contiguous."
+        )
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 

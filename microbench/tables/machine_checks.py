@@ -224,7 +224,7 @@ def static_huge_pages(this: Seen) -> Finding:
 def allocator(this: Seen) -> Finding:
     """Whether memory is taken from the kernel anew in each call."""
     name, faults = this.process.allocator, this.readings.get("page_faults_per_call")
-    told = "" if faults is None else f", {faults:,.0f} page faults a call"
+    told = "" if faults is None else f", {faults:,.0f} page faults per call"
     advice = Advice(
         "memory of large tensors is given back to the kernel and taken anew, a page fault for each 4 KiB: "
         "keep what is freed",

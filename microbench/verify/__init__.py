@@ -15,9 +15,7 @@ from microbench.verify.judging import Checked, judge
 from microbench.verify.plausible import implausible
 from microbench.verify.reference import Reference, answer_of, is_reference, rounding
 
-NOTHING = (
-    "no number is found in what it puts out, so there is nothing to compare: the same or not cannot be told"
-)
+NOTHING = "its output contains no number, so there is nothing to compare: the check is inconclusive"
 
 
 def verify(

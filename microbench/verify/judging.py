@@ -146,5 +146,5 @@ def _reason(verdict: Correctness, parts: Sequence[_Part], config: Config) -> str
     moves = " and ".join(f"{part.moved:.2g}" for part in parts)
     return (
         f"{told}; but eager fp32's own move by {moves} when weights and inputs are rounded as in "
-        f"{config.precision.name} and random numbers are drawn anew: the same or not cannot be told"
+        f"{config.precision.name} and random numbers are drawn again: the check is inconclusive"
     )

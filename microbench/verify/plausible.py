@@ -69,7 +69,7 @@ def implausible(
     return (
         f"{flops:.3g} FLOPs in {seconds:.3g} s are {rate / most:.0f} times the {most:.3g} FLOP/s that the "
         f"machine reaches at most in {config.precision.name}: something was not computed, or the count is "
-        "wrong; look at what the module puts out, and at what the engine made of it"
+        "wrong; check the output of the module, and the graph of the engine"
     )
 
 

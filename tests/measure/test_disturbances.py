@@ -86,7 +86,7 @@ def test_no_foreign_load_of_a_moment_in_which_the_kernel_counts_too_coarsely(
 def test_foreign_load_says_who_was_busy_what_waited_and_what_to_do() -> None:
     (caution,) = found(run_delay=0.98, foreign_cpus=1.02)
     assert caution.message == (
-        "others kept 1.02 of 2 CPUs busy, and the case's threads waited 0.98 s a second for one: its times "
+        "others kept 1.02 of 2 CPUs busy, and the case's threads waited 0.98 s per second for one: its times "
         "are not its own; end other processes (see `top`), or lower threads"
     )
 
@@ -160,7 +160,7 @@ def test_page_faults_are_warned_of_from_a_fifth_of_the_time(share: float | None,
 def test_page_faults_names_the_allocator_and_the_option() -> None:
     (caution,) = found(page_faults_per_call=12514.3, page_fault_share=0.804)
     assert caution.message == (
-        "12514 page faults a call explain about 80 % of the time: the allocator (glibc 2.36) gives memory "
+        "12514 page faults per call explain about 80 % of the time: the allocator (glibc 2.36) gives memory "
         "back to the kernel after each call; try allocator=tuned"
     )
 

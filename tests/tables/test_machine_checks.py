@@ -167,7 +167,7 @@ def test_without_control_groups_nobody_says_that_there_is_no_quota() -> None:
 def test_another_allocator_is_advised_where_workers_warned_of_the_c_librarys() -> None:
     faults = {"page_faults_per_call": 1234.5}
     plain = on(readings=faults, warned={WarningCode.PAGE_FAULTS})["memory allocator"]
-    assert "1,234 page faults a call" in str(plain.value)
+    assert "1,234 page faults per call" in str(plain.value)
     assert plain.advice is not None
     assert "allocator=tuned" in str(plain.advice.command)
     others = ({"settings": {"allocator": "tuned"}}, {"env": {"allocator": "jemalloc"}})

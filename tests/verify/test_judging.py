@@ -72,7 +72,7 @@ def test_an_answer_that_rounding_moves_too_far_is_unclear(error: float) -> None:
     assert found.reason is not None
     assert found.reason.endswith(
         "; but eager fp32's own move by 1.2 when weights and inputs are rounded as in bf16 and random "
-        "numbers are drawn anew: the same or not cannot be told"
+        "numbers are drawn again: the check is inconclusive"
     )
 
 
