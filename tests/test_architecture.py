@@ -33,7 +33,7 @@ LEAVES = {"", "errors", "config", "schema", "registry", "startup", "distribution
 
 
 def room_of(module: str) -> str:
-    """The room, or the file at the top, that a module lies in; empty for the package itself."""
+    """Return the room, or the file at the top, that a module lies in; empty for the package itself."""
     return module.partition(".")[2].partition(".")[0]
 
 
@@ -76,7 +76,7 @@ def test_leaves_import_nothing_of_ours_but_each_other() -> None:
 
 
 def circles(imports: Collection[tuple[str, str]]) -> list[set[str]]:
-    """The groups of files each of which imports, by way of the others, itself."""
+    """Return the groups of files each of which imports, by way of the others, itself."""
     graph: dict[str, set[str]] = {}
     for a, b in imports:
         graph.setdefault(a, set()).add(b)
@@ -108,7 +108,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 
 
 def locale_s(tree: ast.AST) -> Iterator[int]:
-    """The lines on which a tree opens a text in whatever encoding the locale has."""
+    """Yield the lines on which a tree opens a text in whatever encoding the locale has."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
@@ -138,7 +138,7 @@ def test_texts_are_read_and_written_in_utf_8() -> None:
 
 
 def option_of(module: str) -> str:
-    """The option of its room that a module is, or is a part of; empty for the room itself."""
+    """Return the option of its room that a module is, or is a part of; empty for the room itself."""
     return ".".join(module.split(".")[2:3])
 
 
@@ -172,7 +172,7 @@ def test_the_parent_does_not_load_what_only_workers_need(module: str, absent: tu
 
 
 def mentions_cuda(tree: ast.AST) -> Iterator[int]:
-    """The lines on which a tree asks whether something is CUDA's."""
+    """Yield the lines on which a tree asks whether something is CUDA's."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in ("is_cuda", "cuda"):
             yield node.lineno

@@ -50,14 +50,14 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
 
 
 def mode_with(key: str) -> str:
-    """A mode that has the option at a key."""
+    """Return a mode that has the option at a key."""
     if key == "mode.each":
         return "layers"
     return PROFILE if OPTIONS[key].of.items() >= OF_PROFILE.items() else "infer"
 
 
 def config_with(key: str, value: Any) -> Config:
-    """A usable configuration but for this value."""
+    """Return a configuration that is valid except for this value."""
     config = Config(model=ModelConfig(source="layer", cls="torch.nn.GELU", input_shape=[4]))
     config.optimizer.lr = 0.1
     config.mode.name = mode_with(key)
@@ -175,7 +175,7 @@ def test_a_search_is_not_for_profiles() -> None:
 
 
 def engine_with(key: str) -> str:
-    """An engine that has the option at a key; eager, which has none, for any other key."""
+    """Return an engine that has the option at a key; eager, which has none, for any other key."""
     return str(OPTIONS[key].of.get("engine.name", ["eager"])[0])
 
 

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md says to touch is enough: parts are added to a copy of the tree, and run."""
+"""Touching what CONTRIBUTING.md lists is enough: parts are added to a copy of the tree and run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presets: what they sweep over, how a command line narrows them, and what is wrong with a user's own."""
+"""Presets: their sweeps, how a command line narrows them, and errors in a user's own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cases:
 
 
 def settings(found: list[Case]) -> list[tuple[str, int, str, bool]]:
-    """What the cases of these tests differ in."""
+    """Return the settings that differ between the cases of these tests."""
     return [
         (case.config.model.name, case.config.batch_size, case.config.layout, case.config.cache_weights)
         for case in found
@@ -55,7 +55,7 @@ def settings(found: list[Case]) -> list[tuple[str, int, str, bool]]:
 
 
 def arguments(case: Case) -> list[str]:
-    """The arguments of the command that a case's records have."""
+    """Return the arguments of the command that a case's records have."""
     return shlex.split(case.command)[3:]
 
 
@@ -209,7 +209,7 @@ class TestWays:
         ways = SWEEP + 'experiment: {ways: [["model=dense,relu", batch_size=3], [model=copy, batch_size=4]]}'
         found = settings(cases(mine=ways))
         assert [pair[:2] for pair in found] == [("dense", 3), ("relu", 3), ("copy", 4)]
-        found = settings(cases("batch_size=5", mine=ways))  # no way says so: the axis is left
+        found = settings(cases("batch_size=5", mine=ways))  # in no configuration: the axis is left
         assert [pair[:2] for pair in found] == [("dense", 5), ("batchnorm", 5)]
 
     def test_configurations_are_no_part_of_the_work(self, cases: Cases) -> None:
@@ -268,8 +268,8 @@ class TestMistakes:
             ),
             (
                 "experiment: {ways: [[+experiment=fastest]]}",
-                "experiment.ways: a configuration names another preset, +experiment=fastest: name what it sets, "
-                "such as layout=contiguous.",
+                "experiment.ways: a configuration names another preset, +experiment=fastest: name what it "
+                "sets, such as layout=contiguous.",
             ),
             ("experiment: {ways: [[layout]]}", "experiment.ways: cannot read 'layout': write key=value."),
             (

@@ -1,4 +1,4 @@
-"""What is printed can be pasted into a shell, and means what it was printed for."""
+"""Printed commands can be pasted into a shell, and have the intended meaning."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ SOME = ["a=b", "batch=1,8", "two words", "it's", "$HOME", "über größe", "-m",
 
 
 def typed(pasted: Sequence[str], cwd: Path) -> list[list[str]]:
-    """The arguments that a shell makes of each of some command lines that begin with `microbench`."""
+    """Return the arguments that a shell makes of each of some command lines that begin with `microbench`."""
     show = "show() { for each in \"$@\"; do printf '%s\\0' \"$each\"; done; printf '\\1'; }\n"
     lines = [f"show {each.removeprefix('microbench ')}" for each in pasted]
     done = subprocess.run(["sh", "-c", show + "\n".join(lines)], cwd=cwd, capture_output=True, check=True)

@@ -51,14 +51,14 @@ def commands() -> list[str]:
 
 @cache
 def folder() -> Path:
-    """Where the commands run, one after the other as a reader would run them; removed in the end."""
+    """Return the folder in which the commands run in order, as a reader would run them."""
     made = TemporaryDirectory()
     atexit.register(made.cleanup)
     return Path(made.name)
 
 
 def as_run_here(command: str) -> tuple[list[str], Path]:
-    """The command in this environment, with few samples where it measures, and the folder to run it in."""
+    """Return the command for this environment, with few samples if it measures, and its folder."""
     words = shlex.split(command)
     match words:
         case ["make", "run", arguments]:
@@ -77,7 +77,7 @@ def as_run_here(command: str) -> tuple[list[str], Path]:
 
 
 def more(arguments: list[str]) -> list[str]:
-    """What a command that measures needs besides few samples."""
+    """Return the further arguments of a command that measures."""
     if not measures(arguments):
         return []
     threads = [] if any(each.startswith("threads=") for each in arguments) else [ONE]
@@ -90,19 +90,19 @@ def more(arguments: list[str]) -> list[str]:
 
 
 def measures(arguments: list[str]) -> bool:
-    """Whether the command takes options of measuring; one that is repeated has its own."""
+    """Return whether the command takes options of measuring; one that is repeated has its own."""
     is_other = arguments[0] in ("list", "compare", "show") or arguments[0].startswith("resume=")
     return not is_other and not {"--help", "--cfg"} & set(arguments)
 
 
 def shrinks(arguments: list[str]) -> bool:
-    """Whether all models of a command take images of any size."""
+    """Return whether all models of a command take images of any size."""
     given = [each.removeprefix("model=") for each in arguments if each.startswith("model=")]
     return bool(given) and all(name in SHRINK for each in given for name in each.split(","))
 
 
 def needed(command: str) -> list[str]:
-    """The README's commands that write the folders which this one reads."""
+    """Return the README's commands that write the folders which this one reads."""
     names = re.findall(r"(?<!hydra\.run\.dir=)\boutputs/\w+", command)
     return [each for name in names for each in commands() if f"hydra.run.dir={name}" in each]
 
@@ -130,7 +130,7 @@ def run_all() -> None:
 
 
 def found_slower(done: subprocess.CompletedProcess[str]) -> bool:
-    """Whether a comparison did what `--fail-on slower` asks: noise may make a second run slower in fact."""
+    """Return whether a comparison failed on "slower", which noise may cause in a second run."""
     return "--fail-on" in done.args and done.returncode == 1 and "slower" in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""An option that is declared is helped with, checked, hashed, ranked and recorded, with no other change."""
+"""A declared option appears in help, is checked, hashed, ranked and recorded without other changes."""
 
 from __future__ import annotations
 

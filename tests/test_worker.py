@@ -56,7 +56,7 @@ def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @cache
 def tiny() -> Config:
-    """A tiny layer on the CPU, measured as shortly as can be."""
+    """Return a tiny layer on the CPU, measured as shortly as can be."""
     options = {
         "model": "layer",
         "model.cls": "torch.nn.Linear",
@@ -72,7 +72,7 @@ def tiny() -> Config:
 
 
 def config(**options: Any) -> Config:
-    """The tiny layer with these values at dotted keys; `mode` is short for `mode.name`."""
+    """Return the tiny layer with these values at dotted keys; `mode` is short for `mode.name`."""
     values = {"mode.name" if key == "mode" else key: value for key, value in options.items()}
     found: Config = with_values(tiny(), values)
     if "model.cls" in options:

@@ -20,7 +20,7 @@ ONEDNN = "aten::mkldnn_convolution"
 
 
 def job(**options: Any) -> Job:
-    """A convolution large enough for oneDNN."""
+    """Return a convolution large enough for oneDNN."""
     (case,) = from_options(
         {"model": "dense", "mode": "infer", "device": "cpu", "threads": 1, **options}, False
     )

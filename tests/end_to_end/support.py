@@ -1,4 +1,4 @@
-"""What these tests share: the command run as a subprocess, its records, and a look at processes."""
+"""Shared by these tests: the command run as a subprocess, its records, and a look at processes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Record = dict[str, Any]
 
 COMMAND = (sys.executable, "-m", "microbench")
 LEAST = ("measure.rounds=1", "measure.min_time=0", "measure.max_warmup=0.05", "measure.min_samples=6")
-# One thread, for on a shared machine two that wait for each other take a scheduler's slice at every barrier.
+# One thread, because on a shared machine two that wait for each other take a scheduler's slice per barrier.
 QUICK = ("threads=1", "measure.max_time=0.05", *LEAST)
 ENDLESS = ("threads=1", "measure.rel_ci=1e-9", "measure.max_samples=100000000", *LEAST)
-PATIENCE = 240  # seconds after which a subprocess hangs for certain
+PATIENCE = 240  # seconds after which a subprocess certainly hangs
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Finished:
 
     @property
     def complaint(self) -> str:
-        """What a command says that cannot be followed: one line, without a traceback, with exit code 2."""
+        """The error of an invalid command: one line, without a traceback, with exit code 2."""
         return self.complaint_with(ExitCode.USAGE)
 
     def complaint_with(self, code: ExitCode) -> str:
-        """What a command says that comes to nothing: one line, without a traceback."""
+        """Return the error of a failed command: one line, without a traceback."""
         assert self.code == code, self
         assert self.out == "", self.out
         lines = self.err.splitlines()
@@ -74,25 +74,25 @@ def measure(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) ->
 
 
 def records_in(folder: Path) -> list[Record]:
-    """The whole records of a run's folder as flat rows, one a series; a line being written is left out."""
+    """Return the complete records of a run's folder as flat rows, one per series."""
     path = folder / "records.jsonl"
     return [row for record in read(path) for row in rows(record)] if path.exists() else []
 
 
 def by_case(records: list[Record]) -> list[list[Record]]:
-    """The records of each case, in the order of the cases."""
+    """Return the records of each case, in the order of the cases."""
     orders = sorted({record["order"] for record in records})
     return [[record for record in records if record["order"] == order] for order in orders]
 
 
 def page_faults(record: Record) -> float:
-    """All page faults of a round's samples."""
+    """Return all page faults of a round's samples."""
     calls = len(record["samples"]) * record["calls_per_sample"]
     return float(record["page_faults_per_call"] * calls)
 
 
 def complete(records: list[Record]) -> list[tuple[int, int]]:
-    """The (place, round) of every turn that ended well, as often as its records are there."""
+    """Return the (place, round) of every turn that ended well, as often as its records are there."""
     turns: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         key = (record["run_id"], record["started_at"], record["order"], record["round"])
@@ -103,12 +103,12 @@ def complete(records: list[Record]) -> list[tuple[int, int]]:
 
 
 def measured(err: str) -> int:
-    """How many turns a command's log says that it measured."""
+    """Return how many turns a command's log says that it measured."""
     return len([line for line in err.splitlines() if line.endswith(": measuring")])
 
 
 def cell(table: str, row: str, column: str) -> str:
-    """What a sweep's table has in the row that begins with the words `row`, under the header `column`.
+    """Return a sweep table's cell in the row that begins with the words `row`, under the header `column`.
 
     All columns but the first are right-justified and two spaces apart, and `column` is the first header that
     begins with that word.
@@ -142,7 +142,7 @@ class Started:
         return Finished(code, self.out, self.err, self.folder)
 
     def recorded(self, rounds: int) -> None:
-        """Wait until so many rounds of cases are on disk."""
+        """Wait until that many rounds of cases are on disk."""
 
         def there() -> bool:
             assert self.process.poll() is None, f"it ended: {self.out}{self.err}"
@@ -151,7 +151,7 @@ class Started:
         wait_until(there)
 
     def workers(self) -> list[tuple[int, int]]:
-        """The process ids of its servers and of their workers that run now."""
+        """Return the process ids of its running servers and their workers."""
         return [(server, worker) for server in children(self.process.pid) for worker in children(server)]
 
     def sampling(self) -> tuple[int, int]:
@@ -175,14 +175,14 @@ class Started:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def kill(self) -> None:
-        """Kill it, and what it started with it where that outlives it."""
+        """Kill it, and the processes it started if they outlive it."""
         self.process.kill()
         self.process.wait(PATIENCE)
         kill_left(self.mark)
 
 
 def nothing() -> None:
-    """What a command does before it starts, where a test gives it nothing to do."""
+    """Do nothing: what a command does before it starts by default."""
 
 
 def start(
@@ -217,7 +217,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third, the state, on; none where the process is gone."""
+    """Return the fields of /proc/PID/stat from the third (the state) on; none if the process is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -225,7 +225,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process exists and has not ended (a zombie has)."""
+    """Return whether a process exists and has not ended (a zombie has)."""
     fields = _stat(pid)
     return bool(fields) and fields[0] not in "ZX"
 
@@ -236,19 +236,19 @@ def children(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """The CPU time a process has taken."""
+    """Return the CPU time a process has taken."""
     fields = _stat(pid)
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def left(mark: str) -> list[int]:
-    """The processes that a command with this mark in its environment has left: it, and all below it."""
+    """Return the remaining processes of a command with this mark in its environment."""
     found = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
     return [pid for pid in found if f"{MARK}={mark}".encode() in _environ(pid) or _name(pid) == mark[:NAME]]
 
 
 def _environ(pid: int) -> bytes:
-    """What a process was started with; nothing where it is gone, or has ended, or is another user's."""
+    """Return a process's initial environment; nothing if it is gone, has ended, or is another user's."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except (OSError, ProcessLookupError):
@@ -256,7 +256,7 @@ def _environ(pid: int) -> bytes:
 
 
 def _name(pid: int) -> str:
-    """The name of a process, by which those that are forked from a zygote are told; none where it is gone."""
+    """Return the name of a process, which identifies those forked from a zygote; none if it is gone."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except (OSError, ProcessLookupError):
@@ -264,7 +264,7 @@ def _name(pid: int) -> str:
 
 
 def assert_none_left(mark: str) -> None:
-    """Hold that nothing of a command is left.
+    """Assert that no process of a command is left.
 
     It may take a moment: a server learns that its parent was killed once it has imported torch.
     """

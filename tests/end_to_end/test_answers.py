@@ -1,4 +1,4 @@
-"""An engine that computes something else, planted from outside, is found out; and what is right is not."""
+"""An external engine that computes something else is detected; correct ones pass."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def prepare(job):
     return Program(workload, call, list(module.parameters()), info=info)
 """
 RIGHT, RIGHT_TOO, SCALED, DETACHED = 1, 2, 3, 4
-"""Whether it is wrong, and how, is told the planted engine by `interop_threads`, so that one server does."""
+"""`interop_threads` tells the planted engine whether and how to be wrong, so that one server suffices."""
 
 LINEAR = ("model=layer", "model.cls=Linear", "model.args=[4,3]", "model.input_shape=[4]", "device=cpu")
 

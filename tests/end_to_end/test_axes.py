@@ -1,4 +1,4 @@
-"""The axes of the CPU: allocator, affinity, threads, denormals, caches; each compared side by side."""
+"""The axes of the CPU: allocator, affinity, threads, denormals, caches; each compared within one run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="binds a process to C
 
 
 def first_of(records: list[Record], axis: str) -> dict[str, Record]:
-    """The record of inference of each case, by the case's value on an axis."""
+    """Return the record of inference of each case, by the case's value on an axis."""
     main = [record for record in records if record["phase"] in ("inference", None)]
     return {record[f"cfg_{axis}"]: record for record in main}
 
@@ -141,7 +141,7 @@ def bound(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def well(done: Finished) -> list[Record]:
-    """The records of the cases that ended well."""
+    """Return the records of the cases that ended well."""
     return [record for record in done.records if record["status"] == "ok"]
 
 
@@ -218,7 +218,7 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Record]:
 
 
 def test_a_cold_cache_makes_a_layer_slower(caches: dict[bool, Record]) -> None:
-    """Of the two, side by side, not against the clock: its weights (2 MiB) come from the memory."""
+    """Compared with a warm one, not with the clock: its weights (2 MiB) come from memory."""
     warm, cold = (median(caches[evicted]["samples"]) for evicted in (False, True))
     assert cold / warm > 1
 

@@ -1,4 +1,4 @@
-"""Mistakes: each is answered with one line that says what is wrong and what would be right."""
+"""Mistakes: each gets one line that says what is wrong and what would be right."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_a_folder_of_another_version_s_records_is_refused_before_measuring(tmp_p
 
 
 def broken_torch(folder: Path, *arguments: str) -> Finished:
-    """The command where importing torch fails, as with a wheel that does not fit the machine."""
+    """Return the command where importing torch fails, as with a wheel that does not fit the machine."""
     (folder / "torch.py").write_text("raise ImportError('libtorch_cpu.so: undefined symbol')\n")
     return microbench("model=dense", *arguments, cwd=folder, env={"PYTHONPATH": str(folder)})
 

@@ -49,7 +49,7 @@ class Small:
 
 
 def mounted(folder: Path) -> bool:
-    """Whether a small disk could be mounted there: for root alone, and not in every container."""
+    """Return whether a small disk could be mounted there: for root alone, and not in every container."""
     folder.mkdir()
     mount = shutil.which("mount")
     command = [str(mount), "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(folder)]
@@ -76,7 +76,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
 
 
 def void(done: object) -> None:
-    """Let what was done be."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def test_a_folder_that_may_only_be_read_is_reported_before_anything_is_measured(
     folder.mkdir()
     folder.chmod(0o555)
     mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)]
-    root = os.geteuid() == 0  # whom a folder's mode does not keep from writing
+    root = os.geteuid() == 0  # root may write whatever a folder's mode is
     if root and subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("root may write to any folder, and no read-only one can be mounted")
     try:

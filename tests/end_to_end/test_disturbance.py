@@ -1,4 +1,4 @@
-"""Real disturbances, planted beside the command, are warned of; a quiet run is not."""
+"""Real disturbances, planted next to the command, cause warnings; a quiet run causes none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DISTURBANCES = {
 
 
 def measured(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Record:
-    """The record of a case's inference."""
+    """Return the record of a case's inference."""
     cwd.mkdir(exist_ok=True)
     done = measure("mode=infer", *LONGER, *arguments, cwd=cwd, env=env)
     assert done.code == 0, done
@@ -52,7 +52,7 @@ def message(record: Record, code: str) -> str:
 
 
 def until(wanted: Callable[[Record], bool], *arguments: str, folder: Path) -> Record:
-    """The record of the first of several runs that is as wanted, or of the last one."""
+    """Return the record of the first of several runs that meets a condition, or of the last one."""
     for attempt in range(TRIES):
         record = measured(*arguments, cwd=folder / str(attempt))
         if wanted(record):
@@ -66,7 +66,7 @@ def one_cpu() -> int:
 
 @contextmanager
 def spinning(cpu: int) -> Iterator[None]:
-    """A process that keeps a CPU busy."""
+    """Keep a CPU busy with a process."""
     script = f"import os; os.sched_setaffinity(0, {{{cpu}}}); print(flush=True)\nwhile True: pass"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -78,7 +78,7 @@ def spinning(cpu: int) -> Iterator[None]:
 
 
 def skip_if_busy() -> None:
-    """Skip where the kernel says, in its own way, that more wants to run than there are CPUs."""
+    """Skip if the kernel's load average exceeds the number of CPUs."""
     load = os.getloadavg()[0]
     if load > len(os.sched_getaffinity(0)):
         pytest.skip(f"the machine is busy: load average {load:.1f}")

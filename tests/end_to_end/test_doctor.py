@@ -48,7 +48,7 @@ def cases(run: Finished) -> list[list[Record]]:
 
 
 def medians(case: list[Record]) -> list[float]:
-    """The medians of a case's rounds, in the order of the rounds."""
+    """Return the medians of a case's rounds, in the order of the rounds."""
     found = {record["round"]: record["median"] for record in case if record["phase"] == "inference"}
     return [found[number] for number in sorted(found)]
 

@@ -1,4 +1,4 @@
-"""Workers that crash, hang or are killed, and a parent that is: what survives, and what is told."""
+"""Workers that crash, hang or are killed, and a killed parent: what survives, and what is reported."""
 
 from __future__ import annotations
 

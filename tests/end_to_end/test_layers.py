@@ -1,4 +1,4 @@
-"""`mode=layers` from the command line: a model taken apart, measured, cut short and completed."""
+"""`mode=layers` from the command line: a model's layers found, measured, interrupted and completed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def parts(records: list[Record]) -> list[str | None]:
-    """The part of each case, in the run's order."""
+    """Return the part of each case, in the run's order."""
     found = {record["order"]: record["cfg_part"] for record in records}
     return [found[order] for order in sorted(found)]
 

@@ -49,7 +49,7 @@ def limited(group: Path) -> bool:
 
 
 def run(folder: Path, greedy: int, first: Callable[[], None]) -> Finished:
-    """A case that wants so many items, and one that wants few."""
+    """Run a case with that many items, and one with few."""
     sweep = start(*SWEEP, f"batch_size={greedy},4", cwd=folder, first=first)
     try:
         return sweep.finished()
@@ -81,7 +81,7 @@ def test_a_worker_that_the_kernel_kills_for_its_memory_leaves_the_next_case_alon
 
 
 def test_an_allocation_that_is_refused_leaves_the_next_case_alone(tmp_path: Path) -> None:
-    """Of the address space there is enough for torch, and not for the input beside it."""
+    """The address space is enough for torch, but not for the input as well."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (16 * GIB, resource.RLIM_INFINITY))

@@ -73,14 +73,14 @@ def test_it_can_be_shown_again(timed: Finished) -> None:
 
 
 def dry_run_result(folder: Path, **options: Any) -> microbench.Result:
-    """What `microbench.run` finds by a dry run in this process."""
+    """Return the result of a dry run by `microbench.run` in this process."""
     small = {"model": "squeezenet1_1", "batch_size": 1, "model.input_shape": [3, 32, 32]}
     given = {**small, "mode": "profile", "timing": False, "isolation": "inline", "measure.rounds": 1}
     return microbench.run(folder=folder, **(given | options))
 
 
 def dry_run(folder: Path, **options: Any) -> Profile:
-    """The profile of it."""
+    """Return the profile of the dry run."""
     result = dry_run_result(folder, **options)
     assert result.ok, result.records[0].outcome.error
     return result.profile()
@@ -109,7 +109,7 @@ class TestOnPaper:
         assert large.macc == pytest.approx(127.5e9, rel=0.01)  # what torchvision's page says
 
     def test_a_sweep_prints_each_once_and_keeps_them_apart(self, tmp_path: Path) -> None:
-        """One round is enough, whatever is asked for."""
+        """One round is enough, whatever `measure.rounds` is."""
         done = measure(
             *("-m", *PAPER, "model=squeezenet1_1,alexnet", "model.input_shape=[3,64,64]", "view=root"),
             "measure.rounds=5",

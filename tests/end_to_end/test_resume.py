@@ -1,4 +1,4 @@
-"""Sweeps that are cut short, however they are, and completed: what is measured again, and what is not."""
+"""Sweeps that are interrupted in any way and completed: what is measured again, and what is not."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SWEEP = (
 TURNS = [(0, 0), (0, 1), (1, 0), (1, 1)]  # (place, round)
 
 SAYS = {
-    # What a command that is ended says, and its exit code.
+    # The message of a command that a signal ended, and its exit code.
     signal.SIGINT: ("interrupted. ", 130),
     signal.SIGTERM: ("ended by SIGTERM. ", 143),
     signal.SIGHUP: ("ended by SIGHUP. ", 129),
@@ -173,7 +173,7 @@ def again(user_layers: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
 
 
 def parsed(text: bytes) -> list[Record]:
-    """The whole records of a file's text."""
+    """Return the whole records of a file's text."""
     found = []
     for line in text.decode().splitlines():
         try:

@@ -39,7 +39,7 @@ def swept(user_layers: dict[str, str], pids: Path, tmp_path_factory: pytest.Temp
 
 
 def turns(records: list[Record]) -> list[tuple[int, int, int]]:
-    """The (turn, round, place) of each case's turns, as the file has them."""
+    """Return the (turn, round, place) of each case's turns, as the file has them."""
     return list(dict.fromkeys((each["turn"], each["round"], each["order"]) for each in records))
 
 

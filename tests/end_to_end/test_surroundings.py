@@ -1,4 +1,4 @@
-"""What a shell, a locale or a working folder may do to the command: one clear line, and nothing lost."""
+"""Effects of a shell, a locale or a working folder on the command: one clear line, and nothing lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def in_shell(script: str, cwd: Path, env: dict[str, str] | None = None) -> Finished:
-    """What a shell does that runs `script`, in which `microbench` is the command, in a process of its own."""
+    """Run `script` in a shell, in which `microbench` is the command."""
     defined = f'microbench() {{ {shlex.join(COMMAND)} "$@"; }}; {script}'
     done = subprocess.run(
         ["sh", "-c", defined],

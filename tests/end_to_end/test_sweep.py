@@ -206,7 +206,7 @@ def test_a_glob_expands_to_the_names_that_match(tmp_path: Path) -> None:
 
 
 def timer_s_median(module: nn.Module, x: Tensor) -> float:
-    """The seconds that torch's own timer has for a call on one thread."""
+    """Return the seconds that torch's own timer has for a call on one thread."""
     with torch.inference_mode():
         timer = Timer("module(x)", globals={"module": module.eval(), "x": x}, num_threads=1)
         return float(timer.blocked_autorange(min_run_time=0.1).median)

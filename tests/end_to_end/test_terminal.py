@@ -1,4 +1,4 @@
-"""What can be asked without measuring, and what a terminal shows while measuring."""
+"""Commands that do not measure, and what a terminal shows during measuring."""
 
 from __future__ import annotations
 

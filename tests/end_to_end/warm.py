@@ -1,7 +1,7 @@
 """The command, forked from a process that has imported what it needs, and its servers from one with torch.
 
-Both are started when first used, one pair for each process of tests, and end with it. A command for which a
-fork would not do is started in a new interpreter: `run` decides. A test that is about starting itself, about
+Both are started when first used, one pair per test process, and end with it. A command for which a fork
+does not suffice is started in a new interpreter: `run` decides. A test that is about starting itself, about
 signals, limits, terminals or streams starts the command with `subprocess`.
 """
 
@@ -57,7 +57,7 @@ OF_SERVERS = (
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's variables, but for those of `FOREIGN`, and more; PYTHONPATH grows at its front."""
+    """Return this process's variables except `FOREIGN`, and more; PYTHONPATH is extended at its front."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     merged = kept | dict(extra or {})
     paths = [each["PYTHONPATH"] for each in (extra or {}, kept) if "PYTHONPATH" in each]
@@ -73,7 +73,7 @@ ONE_AT_A_TIME = Lock()
 
 
 def zygote(*modules: str) -> socket.socket:
-    """The socket of a process that has imported these modules, or is about to; it ends with this one."""
+    """Return the socket of a process that imports these modules and ends with this one."""
     with ONE_AT_A_TIME:
         if modules not in ZYGOTES:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -92,7 +92,7 @@ def zygote(*modules: str) -> socket.socket:
 
 
 def run(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float) -> tuple[int, str, str]:
-    """What `python ARGUMENT…` exits with and writes to its output and error, which are pipes.
+    """Run `python ARGUMENT…`; return its exit code, and its output and error, which are pipes.
 
     Raises:
         subprocess.TimeoutExpired: it takes longer than `timeout` seconds; it has been killed.
@@ -113,7 +113,7 @@ def run(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: fl
 
 
 def can_be_forked(arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> bool:
-    """Whether a forked process does what one in a new interpreter would."""
+    """Return whether a forked process does what one in a new interpreter would."""
     if CPUS is None or os.sched_getaffinity(0) != CPUS:
         return False
     if any(each.startswith("isolation=") and "spawn" in each for each in arguments):
@@ -124,7 +124,7 @@ def can_be_forked(arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -
 
 
 def hides(folder: Path) -> bool:
-    """Whether a folder has a module in place of an installed one, or one that every interpreter imports."""
+    """Return whether a folder has a module that hides an installed one, or that every interpreter imports."""
     return any(
         name in ("sitecustomize", "usercustomize")
         or name in sys.stdlib_module_names
@@ -134,7 +134,7 @@ def hides(folder: Path) -> bool:
 
 
 def modules_in(folder: Path) -> Iterator[str]:
-    """The names of the modules and packages that lie in a folder."""
+    """Yield the names of the modules and packages that lie in a folder."""
     for path in folder.iterdir():
         if path.suffix in (".py", ".so") or (path / "__init__.py").exists():
             yield path.name.partition(".")[0]
@@ -143,7 +143,7 @@ def modules_in(folder: Path) -> Iterator[str]:
 def forked(
     arguments: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float
 ) -> tuple[int, str, str]:
-    """The same from a process that is forked."""
+    """Do the same in a forked process."""
     deadline = time.monotonic() + timeout
     start = Start(arguments, str(cwd), dict(env), (0, 1, 2), asks=True)
     (out, their_out), (err, their_err) = os.pipe(), os.pipe()
@@ -165,7 +165,7 @@ def forked(
 
 
 def drained(pipes: Sequence[int], deadline: float) -> dict[int, str]:
-    """What is written to pipes, until no one can write there any more."""
+    """Read pipes until they have no writers."""
     written: dict[int, list[bytes]] = {each: [] for each in pipes}
     still = set(pipes)
     while still:

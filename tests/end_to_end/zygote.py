@@ -45,7 +45,7 @@ READ_LATE = {
 
 
 def fits(variables: Mapping[str, str], begun: Mapping[str, str]) -> bool:
-    """Whether a process with these variables can be forked from one that was started with those.
+    """Return whether a process with these variables can be forked from one started with those.
 
     PYTHONPATH is another matter: what it adds is searched by a forked process too.
     """
@@ -172,7 +172,7 @@ def become(start: Start, received: list[int]) -> None:
 
 
 def _moved(descriptor: int, above: int) -> int:
-    """A file descriptor under a number that no other one shall get."""
+    """Duplicate a file descriptor to a number that no other will get."""
     import fcntl
 
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, above)
@@ -181,7 +181,7 @@ def _moved(descriptor: int, above: int) -> int:
 
 
 def _opened_again(stream: TextIO) -> TextIO:
-    """One of the standard streams, which knows of what it once led to whether that can seek."""
+    """Reopen a standard stream, which remembers whether its former file could seek."""
     number, is_line_buffered = stream.fileno(), stream.fileno() == 2 or os.isatty(stream.fileno())
     again = os.fdopen(number, stream.mode, encoding=stream.encoding, errors=stream.errors, closefd=False)
     again.reconfigure(line_buffering=is_line_buffered)
@@ -218,7 +218,7 @@ def execute(arguments: Sequence[str]) -> Any:
 
 
 def leave(ended: BaseException | None) -> None:
-    """End as an interpreter does, but for the clearing of its memory, which takes longest."""
+    """End as an interpreter does, except for clearing its memory, which takes longest."""
     code = 0
     if isinstance(ended, SystemExit) and not isinstance(ended.code, str):
         code = int(ended.code or 0)

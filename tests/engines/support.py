@@ -1,4 +1,4 @@
-"""What the tests of engines that capture graphs share: tiny modules, jobs of them, and eager's answer."""
+"""Shared by the tests of engines that capture graphs: tiny modules, their jobs, and eager's answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def config_of(engine: str, **options: Any) -> Config:
 
 
 def net_job(engine: str, training: bool, **options: Any) -> Job:
-    """The net's classification of four images; from the same weights and inputs whenever it is asked for."""
+    """Return a job that classifies four images, always with the same weights and inputs."""
     torch.manual_seed(0)
     objective = CrossEntropy(torch.tensor([0, 1, 2, 3]), aux_weight=0.0)
     return Job(
@@ -53,13 +53,13 @@ def job_of(module: nn.Module, *inputs: Tensor, engine: str, training: bool = Fal
 
 
 def eagers(job: Job) -> Answer:
-    """What eager fp32 computes for a job, which is to be of its own."""
+    """Return eager fp32's answer for a job, which nothing else may use."""
     program = eager.prepare(Job(job.workload, config_of("eager"), job.training))
     return (train if job.training else infer).Mode().answer(program)
 
 
 def assert_same(found: Answer, wanted: Answer, tolerance: float = 1e-4) -> None:
-    """Hold that outputs and gradients are off by at most a share of the largest of each."""
+    """Assert that the errors of outputs and gradients are at most a share of the largest of each."""
     assert len(found.outputs) == len(wanted.outputs) > 0
     assert len(found.gradients) == len(wanted.gradients)
     pairs = zip((*found.outputs, *found.gradients), (*wanted.outputs, *wanted.gradients), strict=True)

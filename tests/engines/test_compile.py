@@ -40,13 +40,13 @@ def prepare() -> Iterator[Prepare]:
 
 
 def dense_job(**options: Any) -> Job:
-    """A dense layer: the one module that is compiled without a C++ compiler at work, and so in no time."""
+    """Return a dense layer, which compiles quickly because it needs no C++ compiler."""
     torch.manual_seed(0)
     return job_of(nn.Linear(4, 3), torch.randn(2, 4), engine="compile", **options)
 
 
 def cache_counts() -> tuple[int, int]:
-    """How many graphs were found in inductor's cache since the last were prepared, and how many were not."""
+    """Return inductor's cache hits and misses since the last preparation."""
     return counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_cache_miss"]
 
 
@@ -107,7 +107,7 @@ def test_code_for_another_number_of_threads_is_not_taken_from_the_cache(prepare:
 def test_code_for_other_instructions_is_not_taken_from_the_cache(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """torch's own kernels heed the first from when it is loaded on, so here it is told."""
+    """torch's own kernels read the first variable when loaded, so here it is set directly."""
     with fresh_cache():
         for limit, found in (("avx512", (0, 1)), ("avx2", (0, 1)), ("avx512", (1, 0))):
             if variable == "ATEN_CPU_CAPABILITY":

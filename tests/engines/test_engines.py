@@ -1,4 +1,4 @@
-"""What the engines share."""
+"""The helpers that engines share."""
 
 from __future__ import annotations
 

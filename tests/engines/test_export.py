@@ -20,7 +20,7 @@ from .support import assert_same, eagers, job_of, net_job
 
 
 def libraries() -> set[Path]:
-    """The libraries that were made by AOTInductor, and are in this process's memory."""
+    """Return the libraries that were made by AOTInductor, and are in this process's memory."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     return {Path(line.split()[-1]) for line in lines if line.endswith("wrapper.so")}
 

@@ -1,4 +1,4 @@
-"""What importing the engines' libraries brings with it: the server imports them before it forks workers."""
+"""Side effects of importing the engines' libraries, which the server does before it forks workers."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def prepare() -> Iterator[Prepare]:
 
 
 def configured(optimizer: OptimizerConfig | None = None, **options: Any) -> Config:
-    """A configuration of this engine."""
+    """Return a configuration of this engine."""
     given = {"model": "dense", "device": "cpu", "engine": "libtorch", "threads": 1} | options
     config = from_options(given, sweep=False)[0].config
     config.optimizer = optimizer or config.optimizer
@@ -97,7 +97,7 @@ class Net(nn.Module):
 
 
 class Outputs(nn.Module):
-    """Several inputs, and outputs as a test wants them."""
+    """Several inputs, and outputs in a structure that a test chooses."""
 
     def __init__(self, arrange: Callable[[Tensor, Tensor], Any]) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ def pair() -> tuple[Tensor, Tensor]:
 
 
 def by_eager(module: nn.Module, *inputs: Tensor, objective: Objective | None = None) -> Answer:
-    """What eager fp32 computes in a training step where there is an objective, else in a call."""
+    """Return eager fp32's answer of a training step if there is an objective, otherwise of a call."""
     training = objective is not None
     workload = Workload("tiny", module, inputs, objective or OnesGradient())
     found = eager.prepare(Job(workload, configured(engine="eager"), training))
@@ -523,7 +523,7 @@ def test_the_program_dies_with_its_parent(program: Path, folder: Path) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there and has not ended."""
+    """Return whether a process is there and has not ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -41,12 +41,12 @@ def prepared(module: nn.Module, *inputs: Tensor, config: Config | None = None) -
 
 
 def output(program: Program) -> list[Tensor]:
-    """A copy of what a call puts out."""
+    """Return a copy of a call's output."""
     return [tensor.clone() for tensor in tensors(program.outputs(program.call()))]
 
 
 def wanted(program: Program) -> list[Tensor]:
-    """What eager mode puts out."""
+    """Return eager mode's output."""
     with torch.no_grad():
         return list(tensors(program.workload.module(*program.workload.inputs)))
 

@@ -39,18 +39,18 @@ def prepared(module: nn.Module, *inputs: Tensor, config: Config | None = None) -
 
 
 def output(program: Program) -> list[Tensor]:
-    """What a call puts out."""
+    """Return a call's output."""
     return list(tensors(program.outputs(program.call())))
 
 
 def wanted(program: Program) -> list[Tensor]:
-    """What eager mode puts out."""
+    """Return eager mode's output."""
     with torch.no_grad():
         return list(tensors(program.workload.module(*program.workload.inputs)))
 
 
 def error(program: Program) -> float:
-    """How far the first output is off eager mode's, as a share of the largest value."""
+    """Return the first output's error against eager mode's, relative to the largest value."""
     found, exact = output(program)[0], wanted(program)[0]
     return float((found - exact).abs().max() / exact.abs().max())
 
@@ -68,7 +68,7 @@ def program() -> Program:
 
 
 def test_fp32_is_fp32_whatever_the_cpu_has(program: Program) -> None:
-    """Left to itself OpenVINO computes in bf16 on CPUs that have it, which is off by 1e-3."""
+    """By default, OpenVINO computes in bf16 on CPUs that have it, with an error of 1e-3."""
     assert error(program) < 1e-5
     assert program.info.arithmetic == "fp32"
 
@@ -206,7 +206,7 @@ def test_what_the_cpu_does_not_compute_in_is_skipped(monkeypatch: pytest.MonkeyP
 
 
 def test_a_format_that_onednn_may_not_use_is_not_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenVINO has a copy of oneDNN, and fails where that lacks what OpenVINO takes for granted."""
+    """OpenVINO has a copy of oneDNN, and fails if that lacks what OpenVINO assumes."""
     able(monkeypatch, "FP32", "BF16", "INT8", limit="AVX2")
     with pytest.raises(SkippedError, match=r"support precision=bf16 within ONEDNN_MAX_CPU_ISA=AVX2$"):
         compiling.hint("bf16")

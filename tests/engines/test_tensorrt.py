@@ -29,7 +29,7 @@ def prepared(module: nn.Module, *inputs: Tensor, precision: PrecisionConfig, dev
 
 
 class Compiler(ModuleType):
-    """Stands in for torch_tensorrt: notes what it is to compile, and gives back the module."""
+    """A stub of torch_tensorrt: records what it is to compile, and returns the module."""
 
     __version__ = "2.15.0"
 

@@ -1,4 +1,4 @@
-"""The state of the process that a case asks for: in a process of its own, for some of it cannot be undone."""
+"""The process state of a case, tested in separate processes because some of it cannot be undone."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ print(json.dumps([before, msgspec.to_builtins(process), within, look(), faults_b
 
 
 def in_a_process(**settings: Any) -> tuple[Process, dict[str, Any], dict[str, Any], float]:
-    """What a process runs with, what it sees in that state and after it, and the share of faults left."""
+    """Return a process's settings, its observations in and after that state, and the share of faults left."""
     command = [sys.executable, "-c", SCRIPT, json.dumps(settings)]
     # Each block of this size is allocated on its own, however the shell has set the allocator.
     env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}

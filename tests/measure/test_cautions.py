@@ -20,7 +20,7 @@ UNSETTLED = Warmup(array("d", [0.5, 1.0]), windows=2, settled=False, typical=1.0
 def summary(
     half_width: float | None = 0.0, drift: float | None = 0.0, drift_p: float | None = 1e-9, n: int = 100
 ) -> Summary:
-    """A summary with a median of one second and an interval of that half-width around it."""
+    """Return a summary with a median of one second and an interval of that half-width around it."""
     low, high = (None, None) if half_width is None else (1 - half_width, 1 + half_width)
     fields = {"n": n, "median": 1.0, "ci_low": low, "ci_high": high, "drift": drift, "drift_p": drift_p}
     return structs.replace(summarize([1.0]), **fields)
@@ -108,7 +108,7 @@ def test_drift_says_which_phase_and_which_way() -> None:
 
 
 def sampled(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[str]:
-    """The codes of a case of several rounds with these samples."""
+    """Return the codes of a case of several rounds with these samples."""
     samples = array("d", values.tolist())
     of = Series("inference", "fake", samples, summary=summarize(samples))
     return [each.code for each in cautions(SETTLED, [of], replace(WANTED, rounds=6), finite=True)]

@@ -39,7 +39,7 @@ def _bimodal(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
 
 
 def _wandering(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
-    """An AR(1) series: each value is 0.56 times the last one plus noise."""
+    """Return an AR(1) series: each value is 0.56 times the last one plus noise."""
     steps = lfilter([1.0], [1.0, -0.56], rng.normal(size=n + 100))[100:]
     return 1 + 0.05 * math.sqrt(1 - 0.56**2) * np.asarray(steps, dtype=np.float64)
 
@@ -59,7 +59,7 @@ NOISES = {
 
 
 def stopped_summary(noise: Noise, seed: int) -> Summary:
-    """The summary of one sampling that its own precision has stopped."""
+    """Return the summary of one sampling that its own precision has stopped."""
     clock = FakeClock()
     remaining: Iterator[float] = iter(noise.draw(np.random.default_rng(seed), 5000).tolist())
 

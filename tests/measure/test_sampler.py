@@ -17,13 +17,13 @@ from microbench.stats.median import relative_half_width
 
 
 def rule(**settings: float) -> StoppingRule:
-    """A rule that stops at the wanted precision, with these settings on top."""
+    """Return a rule that stops at the wanted precision, with these settings on top."""
     defaults = {"rel_ci": 0.01, "min_time": 0, "max_time": 1e9, "min_samples": 8, "max_samples": 1000}
     return StoppingRule(**(defaults | settings))  # type: ignore[arg-type]
 
 
 def step_of(clock: FakeClock, durations: Iterable[Sequence[float]]) -> Step:
-    """A step whose consecutive marks lie these times apart, once for each call."""
+    """Return a step with these times between consecutive marks, once per call."""
     remaining = iter(durations)
 
     def step(mark: Marker, calls: int) -> list[Mark]:
@@ -180,7 +180,7 @@ class TestReports:
     DURATIONS = (0.25, 0.125, 0.25, 0.5) * 5
 
     def reports(self, slow_watch: float = 0.0) -> tuple[list[Progress], Sampled]:
-        """The reports on twenty samples of 5.625 s in all, the watch taking its time over each."""
+        """Return the reports on twenty samples of 5.625 s in total, with a watch that takes time itself."""
         clock = FakeClock()
         told: list[Progress] = []
 

@@ -10,7 +10,7 @@ from microbench.measure.warmup import WINDOW, Warmup, warm_up
 
 
 def steps_taking(clock: FakeClock, durations: Iterable[float]) -> Callable[[], float]:
-    """A step that lets each of these times pass in turn."""
+    """Return a step that lets each of these times pass in turn."""
     remaining = iter(durations)
 
     def step() -> float:

@@ -1,4 +1,4 @@
-"""The page on warnings has a section a code, and a row a reading."""
+"""The page on warnings has one section per code, and one row per reading."""
 
 from __future__ import annotations
 

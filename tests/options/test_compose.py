@@ -34,7 +34,7 @@ NEEDED = {("model", "layer"): {key: value for key, value in LAYER.items() if key
 
 
 def composed(**options: Any) -> Config:
-    """The configuration of one case."""
+    """Return the configuration of one case."""
     (case,) = from_options(options, sweep=False)
     return case.config
 

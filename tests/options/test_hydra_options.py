@@ -1,4 +1,4 @@
-"""Each of Hydra's own options is honoured, or refused by its name with the reason."""
+"""Each of Hydra's own options is honoured, or rejected by name with the reason."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_an_option_that_would_do_nothing_is_refused_by_name(given: str, command_
 
 
 def keys(value: Any, prefix: str) -> Iterator[str]:
-    """The dotted keys of a configuration's values."""
+    """Yield the dotted keys of a configuration's values."""
     if isinstance(value, dict) and value:
         for name, item in value.items():
             yield from keys(item, f"{prefix}.{name}")

@@ -15,7 +15,7 @@ from microbench.schema import keys_of
 
 
 def complaint(options: Mapping[str, Any]) -> str:
-    """The one line that these options are answered with."""
+    """Return the one-line error for these options."""
     with pytest.raises(UserError) as caught:
         from_options(options, sweep=False)
     return str(caught.value)
@@ -109,7 +109,7 @@ def test_what_must_be_given_is_said_with_an_example(options: dict[str, Any], lin
 
 
 def refused(*arguments: str) -> str:
-    """The one line that a command line is answered with."""
+    """Return the one-line error for a command line."""
     with pytest.raises(UserError) as caught:
         from_command_line(arguments, run_id="the-run")
     assert len(str(caught.value).splitlines()) == 1

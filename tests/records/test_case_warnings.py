@@ -16,7 +16,7 @@ NEAR, FAR = (1.0, 1.01, 0.99, 1.0, 1.02, 0.98), (1.0, 1.5, 0.7, 1.0, 1.6, 0.6)
 def case(
     medians: Sequence[float], phases: Sequence[str] = ("inference",), warned: Sequence[int] = ()
 ) -> CaseResult:
-    """A case with these medians of each phase by round, with a warning in some of the rounds."""
+    """Return a case with these medians of each phase by round, with a warning in some of the rounds."""
     drifts = [(BenchmarkWarning(WarningCode.DRIFT, f"in {number}"),) for number in range(len(medians))]
     records = [
         record_of(

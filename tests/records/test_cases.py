@@ -20,7 +20,7 @@ WRONG = Checked(
 
 
 def only(records: list[RoundRecord]) -> CaseResult:
-    """The one case of these records."""
+    """Return the one case of these records."""
     (case,) = cases_of(records)
     return case
 

@@ -1,4 +1,4 @@
-"""The queries of docs/results.md say of every folder what microbench says itself."""
+"""The queries of docs/results.md give the same as microbench itself for every folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def series(phase: str, median: float) -> Series:
 
 
 def profiled() -> Measured:
-    """A call's time and all that is known of the calls within it."""
+    """Return a call's time, and everything on the calls within it."""
     model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
     root = trace(model, lambda: model(torch.rand(3, 8)))
     times = {call: array("d", [1e-6]) for call, _ in root.walk()}
@@ -196,7 +196,7 @@ def test_flops_are_those_of_the_profile(read: Read) -> None:
 
 
 def place_of(case: CaseResult) -> tuple[str, int]:
-    """Which case it is."""
+    """Return a row's run and case."""
     return case.run.id, case.spec.order
 
 

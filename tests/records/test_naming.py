@@ -1,4 +1,4 @@
-"""What cases are called: by what tells them apart."""
+"""Labels of cases, from what distinguishes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record: what a line is, that it comes back as it was, and that its published schema describes it."""
+"""The record: its line decodes to the same record, and the published schema describes it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ EMPTY_DEFAULTS = (("default", []), ("default", {}))
 
 
 def full() -> RoundRecord:
-    """A record of which everything is known."""
+    """Return a record with every field set."""
     whole = series_of("total", SAMPLES, warmup=[2.5, 0.1], calls_per_sample=7)
     call = Call(name="a", index=0, order=1, depth=1, kind=Kind.MODULE, type="Linear", flops=7, times=SAMPLES)
     outcome = Outcome(
@@ -74,7 +74,7 @@ def full() -> RoundRecord:
 
 
 def failed() -> RoundRecord:
-    """A record of a round that came to nothing."""
+    """Return a record of a failed round."""
     return record_of(outcome=Outcome(status=Status.OOM, error="out of memory", traceback="Traceback …"))
 
 
@@ -97,7 +97,7 @@ def test_what_all_series_of_a_round_share_is_written_once() -> None:
 
 
 def same_in_every_msgspec(schema: Any) -> Any:
-    """A schema without what its text owes to the version of msgspec.
+    """Return a schema without the differences between versions of msgspec.
 
     0.22 changed the order of the choices of `anyOf`; 0.23 added the defaults of lists and dicts, and
     dropped the indentation of docstrings.
@@ -141,7 +141,7 @@ def test_a_line_that_is_no_record_does_not_fit_the_published_schema() -> None:
 
 
 def without(line: bytes, *path: str) -> bytes:
-    """A line as it was before one of its fields existed."""
+    """Return a line as it was before one of its fields existed."""
     found = json.loads(line)
     inner: Any = found
     for name in path[:-1]:

@@ -20,17 +20,17 @@ ADVICE = "Give another folder: hydra.run.dir=DIR."
 
 
 def line(i: int) -> RoundRecord:
-    """A record, as short as one can be."""
+    """Return a record, as short as one can be."""
     return record_of(order=i)
 
 
 def text(i: int) -> bytes:
-    """That record as it is written."""
+    """Return that record as written."""
     return encode(line(i)) + b"\n"
 
 
 def other(version: object) -> bytes:
-    """A line of another version of the schema."""
+    """Return a line of another version of the schema."""
     return json.dumps({"schema_version": version, "i": 0}).encode() + b"\n"
 
 
@@ -125,7 +125,7 @@ def test_records_of_another_version_of_the_schema_are_refused_in_one_line(
 
 
 def strange(version: object) -> str:
-    """What is said of records of that version."""
+    """Return the error's text for records of that version."""
     if not isinstance(version, int):
         return "its records are not microbench's"
     remedy = (
@@ -326,7 +326,7 @@ def full(tmp_path: Path) -> Path:
 
 
 def refused(folder: Path) -> str:
-    """What a store of the folder says when it is given a record."""
+    """Return the error of a store of the folder when it is given a record."""
     with Store(folder) as store:
         with pytest.raises(UserError) as caught:
             store.append(line(1))

@@ -1,4 +1,4 @@
-"""Hartigan's dip test, the referee of what has two hills.
+"""Hartigan's dip test, the reference for whether samples have two peaks.
 
 The dip is the least distance, at its largest over all values, between the samples' distribution function and
 one with a single peak: J. A. and P. M. Hartigan, The Dip Test of Unimodality, Annals of Statistics 13 (1985);
@@ -17,7 +17,7 @@ Values = NDArray[np.float64]
 
 
 def dip(samples: ArrayLike) -> float:
-    """The dip of samples, from 1 / 2n to 1 / 4."""
+    """Return the dip of samples, from 1 / 2n to 1 / 4."""
     x = np.sort(np.asarray(samples, dtype=np.float64))
     n = len(x)
     if x[0] == x[-1]:
@@ -44,13 +44,13 @@ def dip(samples: ArrayLike) -> float:
 
 @cache
 def critical(n: int, chance: float = 0.01, draws: int = 500) -> float:
-    """The dip that so few of the samples from a uniform distribution, the hardest with one peak, exceed."""
+    """Return the dip that this share of uniform samples, the hardest with one peak, exceeds."""
     rng = np.random.default_rng(7)
     return float(np.quantile([dip(rng.uniform(size=n)) for _ in range(draws)], 1 - chance))
 
 
 def _hull(x: Values) -> list[int]:
-    """For each value, the one before it on the greatest convex minorant of those up to it."""
+    """Return, for each value, the previous one on the greatest convex minorant of the values up to it."""
     before = [0]
     for j in range(1, len(x)):
         k = j - 1
@@ -68,7 +68,7 @@ def _chain(following: list[int], start: int, end: int) -> list[int]:
 
 
 def _widest(x: Values, lower: list[int], upper: list[int]) -> tuple[float, int, int]:
-    """How far minorant and majorant are apart at most, and where in either chain."""
+    """Return the largest distance between minorant and majorant, and its place in either chain."""
     start, end = len(lower) - 1, len(upper) - 1
     if start == end == 1:
         return 1.0, start, end
@@ -93,7 +93,7 @@ def _widest(x: Values, lower: list[int], upper: list[int]) -> tuple[float, int, 
 
 
 def _distance(x: Values, begin: int, end: int, side: int) -> float:
-    """How far the distribution function is above (1) or below (-1) a straight piece, at most; 1 at least."""
+    """Return how far the distribution is above (1) or below (-1) a straight piece at most; at least 1."""
     if end - begin <= 1 or x[end] == x[begin]:
         return 1.0
     line = (x[begin : end + 1] - x[begin]) * (end - begin) / (x[end] - x[begin])

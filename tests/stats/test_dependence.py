@@ -12,7 +12,7 @@ Ar1 = Callable[[float, int, int], NDArray[np.float64]]
 
 
 def theory(phi: float) -> float:
-    """The integrated autocorrelation time of the signs of a Gaussian AR(1) series.
+    """Return the integrated autocorrelation time of the signs of a Gaussian AR(1) series.
 
     The signs of two normal variables with correlation r have the correlation 2/pi arcsin(r): Sheppard 1899.
     """
@@ -30,7 +30,7 @@ def test_the_inefficiency_of_series_that_depend_on_their_past_is_that_of_the_the
 
 @pytest.mark.parametrize("phi", [0.56, 0.8])
 def test_the_inefficiency_is_the_variance_of_how_many_lie_below_the_median(phi: float, ar1: Ar1) -> None:
-    """A long simulation of what it stands for: n/4 times the inefficiency."""
+    """A long simulation of its meaning: n/4 times the inefficiency."""
     n = 1000
     below = [float(np.sum(ar1(phi, n, seed) < 1.0)) for seed in range(1500)]
     found = [inefficiency(ar1(phi, n, seed)) for seed in range(100)]

@@ -139,7 +139,7 @@ def test_the_interval_of_a_dependent_series_is_wider_than_that_of_its_values_shu
 
 
 def bootstrapped(series: NDArray[np.float64], seed: int) -> float:
-    """The width of the median's 95 % CI by the circular block bootstrap.
+    """Return the width of the median's 95 % CI by the circular block bootstrap.
 
     Politis & Romano, A Circular Block-Resampling Procedure for Stationary Data, 1992. Blocks of 50 are long
     beside the ten or so steps after which these series forget, and short beside their 1,000.

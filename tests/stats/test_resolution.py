@@ -11,7 +11,7 @@ from microbench.stats.resolution import POWER, detectable, deviation_interval, r
 
 
 def share_detected(deviation: float, difference: float, rounds: int, repeats: int = 20_000) -> float:
-    """How often a t test of simulated log ratios finds a difference at 5 % significance."""
+    """Return how often a t test of simulated log ratios finds a difference at 5 % significance."""
     ratios = np.random.default_rng(0).normal(math.log1p(difference), deviation, (repeats, rounds))
     return float(np.mean(stats.ttest_1samp(ratios, 0, axis=1).pvalue < 0.05))
 

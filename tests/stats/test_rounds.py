@@ -45,7 +45,7 @@ def test_the_spread_is_the_standard_deviation_as_a_share_of_the_median() -> None
 
 
 def widened(rounds: int) -> float:
-    """The tail that the percentiles leave at 95 %: Hesterberg's, from the definition."""
+    """Return the tail that the percentiles leave at 95 %: Hesterberg's, from the definition."""
     return float(norm.cdf(math.sqrt(rounds / (rounds - 1)) * t.ppf(0.025, rounds - 1)))
 
 

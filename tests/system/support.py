@@ -1,4 +1,4 @@
-"""What these tests share: the kernel's small files, made up."""
+"""Shared by these tests: made-up copies of the kernel's small files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Groups:
-    """A made-up tree of control groups, and what the kernel tells this process of its place in it."""
+    """A made-up tree of control groups, and this process's place in it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -55,7 +55,7 @@ class Kernel:
 
 
 def read(monkeypatch: pytest.MonkeyPatch, calls: int = 100, **changed: Any) -> Readings:
-    """The readings where the kernel tells `BEFORE` and `AFTER`; a change is a pair, or None for untold."""
+    """Return the readings between `BEFORE` and `AFTER`; a change is a pair, or None if unreported."""
     before, after = dict(BEFORE), dict(AFTER)
     for name, told in changed.items():
         before[name], after[name] = told or ((None, None) if name != "throttled_seconds" else ([], []))

@@ -1,4 +1,4 @@
-"""What these tests share: tiny cases, and the programs that engines make of them."""
+"""Shared by these tests: tiny cases, and the programs that engines make of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _tiny() -> Config:
 
 
 def config(mode: str = "infer", **options: Any) -> Config:
-    """A linear layer on the CPU, with these values at dotted keys, whose dots are double underscores."""
+    """Return a linear layer's case on the CPU, with these values; `__` in a key stands for a dot."""
     values = {key.replace("__", "."): value for key, value in options.items()}
     found: Config = with_values(_tiny(), {"mode.name": mode} | values)
     return found
@@ -43,12 +43,12 @@ def parts(of: Config) -> tuple[Device, Mode]:
 
 
 def program(of: Config) -> Program:
-    """What the case's engine makes of its workload."""
+    """Return the program that the case's engine makes of its workload."""
     device, mode = parts(of)
     workload = workloads.build(of.model, of.batch_size, device.torch_device(), mode.TRAINING, of.seed)
     return engines.prepare(Job(workload, of, mode.TRAINING))
 
 
 def checked(of: Config, ready: Program | None = None) -> Checked:
-    """What comes of checking the answer of a program; by default the one that the case's engine makes."""
+    """Check the answer of a program; by default the one that the case's engine makes."""
     return verify(of, *parts(of), ready or program(of))

@@ -1,4 +1,4 @@
-"""How far answers are apart, against numbers worked out by hand."""
+"""Errors of answers, compared with numbers worked out by hand."""
 
 from __future__ import annotations
 

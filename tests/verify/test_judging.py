@@ -1,4 +1,4 @@
-"""Whether an answer counts as the same, and what is said of one that does not."""
+"""Whether an answer counts as the same, and the reason if it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is faster than the machine can be is doubted, and nothing else."""
+"""Only a case that is faster than the machine can be is implausible."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def told(
     seconds: float, eager: float = 1.0, again: float = 1.0, training: bool = False, **options: Any
 ) -> str | None:
-    """The reason against a time; `eager`: what eager fp32's first call took, and `again` another."""
+    """Return why a time is implausible; `eager`: seconds of eager fp32's first call, `again`: of another."""
     cpu = devices.open_device("cpu")
     return plausible.implausible(config(**options), cpu, training, seconds, eager, lambda: again)
 

@@ -1,4 +1,4 @@
-"""What answers are held against: eager fp32 of the same weights and inputs."""
+"""The reference answer: eager fp32 on the same weights and inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer is held against eager fp32's: what is right passes, what is wrong does not."""
+"""An answer is compared with eager fp32's: a right one passes, a wrong one does not."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from .support import checked, config, program
 
 BF16 = PrecisionConfig("bf16", cast="bfloat16", tolerance=2e-2, gradient_tolerance=5e-2)
 OTHER = {"device__mkldnn": False}
-"""A way that is not plain eager, and computes the same."""
+"""A configuration that is not plain eager but computes the same."""
 
 
 def changed(case: Any, change: Callable[[Any], Any]) -> Program:
-    """The case's program, with what it puts out changed."""
+    """Return the case's program with a changed output."""
     ready = program(case)
     return replace(ready, call=lambda: change(ready.call()))
 

@@ -33,7 +33,7 @@ CONFIG.device.name = "cpu"
 
 
 def built(training: bool = False, batch_size: int = 2, seed: int = 0, **options: Any) -> Workload:
-    """A layer, by the settings of a model's configuration."""
+    """Return a layer, by the settings of a model's configuration."""
     settings = {"source": "layer", "name": "mine", "input_shape": [4]} | options
     return workloads.build(ModelConfig(**settings), batch_size, CPU, training, seed)
 
@@ -44,7 +44,7 @@ def eagerly(workload: Workload, training: bool) -> Program:
 
 @cache
 def of_file(name: str) -> ModelConfig:
-    """The model's configuration that a file holds."""
+    """Return the model's configuration that a file holds."""
     (case,) = from_options({"model": name}, sweep=False)
     return case.config.model
 

@@ -22,7 +22,7 @@ CLASSES = torch.tensor([2, 0])
 
 
 def cross_entropy(logits: Tensor, classes: Tensor) -> float:
-    """The mean over the batch of -log softmax, number by number."""
+    """Return the mean over the batch of -log softmax, number by number."""
     losses = [
         math.log(sum(math.exp(each) for each in row)) - row[chosen]
         for row, chosen in zip(logits.tolist(), classes.tolist(), strict=True)

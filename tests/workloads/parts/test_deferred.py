@@ -1,4 +1,4 @@
-"""Models that are built without drawing their weights, and those that are drawn all the same."""
+"""Models built without drawing their weights, and weights that are drawn nevertheless."""
 
 from __future__ import annotations
 
