@@ -113,7 +113,7 @@ class TestInference:
         case = config(**OTHER, model__cls="torch.nn.functional.dropout", model__args=[0.5])
         assert checked(case).check.answer == Correctness.SAME
 
-    def test_what_draws_others_cannot_be_told(self) -> None:
+    def test_other_random_numbers_make_the_check_inconclusive(self) -> None:
         case = config(**OTHER, model__cls="torch.nn.functional.dropout", model__args=[0.5], batch_size=64)
 
         def drawn_again(output: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class TestInference:
         found = checked(case, changed(case, drawn_again))
         assert found.check.answer == Correctness.UNCLEAR
         assert found.reason is not None
-        assert "random numbers are drawn anew" in found.reason
+        assert "random numbers are drawn again" in found.reason
 
 
 class TestTraining:
