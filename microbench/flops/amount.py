@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Counts:
-    """What one call costs on paper.
+    """What one call costs by its shapes.
 
     Attributes:
         flops: floating-point operations of the forward pass.

@@ -8,8 +8,8 @@ Of h heads, queries of length L over a source of length S, head sizes d for keys
 - softmax of N·h·L rows of S;
 - values: N·h·L·e sums of S products.
 
-A causal mask skips nothing on paper. Backward of scores and values are those of products: that fused kernels
-find the scores anew is not counted.
+A causal mask saves nothing in these counts. Backward of scores and values are those of products: that fused
+kernels compute the scores again is not counted.
 """
 
 from __future__ import annotations

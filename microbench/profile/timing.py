@@ -1,9 +1,9 @@
-"""Times a module's calls one by one: with marks at their borders, whose own cost is taken off again.
+"""Times a module's calls one by one: with marks before and after, whose own cost is subtracted.
 
 A sample is three passes: the untouched module's call; one with a mark before and after each call of a
-module; one with a mark before and after each of torch's operators that is called outside the innermost
-modules. They stand side by side, so that a change of the machine's speed changes them alike. The first two
-change places from sample to sample: what comes before a pass, such as the slow third one, changes it too.
+module; one with a mark before and after each of torch's operators that is called outside leaf
+modules. They run one after the other, so that a change of the machine's speed changes them alike. The first
+two change places from sample to sample: what runs before a pass, such as the slow third one, changes it too.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Passes:
         self._calls = [each for each, _ in root.walk()]
         self._modules = [each for each in self._calls if each.kind is not Kind.FUNCTION]
         self._functions = [each for each in self._calls if each.kind is Kind.FUNCTION]
-        self._innermost = [each.kind is Kind.MODULE for each in self._modules]
+        self._are_leaves = [each.kind is Kind.MODULE for each in self._modules]
         assert root.module is not None
         self._root, self._lasting = root.module, set(root.module.modules())
         self.borders, self._passes = _places(root)
@@ -142,7 +142,7 @@ class Passes:
         marks = [mark()]
         called: list[str] = []
         if self._functions:
-            called = mark_functions(self._call, mark, marks, self._root, self._innermost)
+            called = mark_functions(self._call, mark, marks, self._root, self._are_leaves)
         marks.append(mark())
         if called != [each.type for each in self._functions]:
             raise UserError(CHANGED)
@@ -216,22 +216,22 @@ def mark_modules(
 
 
 def mark_functions(
-    call: Callable[[], Any], mark: Marker, marks: list[Mark], root: nn.Module, innermost: Sequence[bool]
+    call: Callable[[], Any], mark: Marker, marks: list[Mark], root: nn.Module, are_leaves: Sequence[bool]
 ) -> list[str]:
-    """Call a module with a mark before and after each operator in it, but for those in leaf modules.
+    """Call a module with a mark before and after each operator in it, except those in leaf modules.
 
     Args:
         call: calls it, or a module around it.
         mark: sets a mark.
         marks: where the marks go.
         root: the module.
-        innermost: for each call of a module, in their order, whether it is one of an innermost one.
+        are_leaves: for each call of a module, in their order, whether it is a leaf module's.
 
     Returns:
         The operators' names, in their order.
     """
     called: list[str] = []
-    turn, within = iter(innermost), [False]  # of what is called: whether its operators have marks
+    turn, within = iter(are_leaves), [False]  # per call in progress: whether its operators have marks
 
     def entered(original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if len(within) == 1 and module is not root:

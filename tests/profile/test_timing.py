@@ -112,7 +112,7 @@ class Calls(nn.Module):
         return takes_three(self.leaf(takes_three(x)))
 
 
-def test_an_operator_outside_the_innermost_modules_is_timed_by_itself() -> None:
+def test_an_operator_outside_leaf_modules_is_timed_by_itself() -> None:
     clock = FakeClock()
     root, found = sampled(Calls(clock), clock)
     taken = call_times(root, found.inner, FREE)
