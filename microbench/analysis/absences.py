@@ -12,7 +12,7 @@ from microbench.records.record import Status
 
 
 class Absent(StrEnum):
-    """Why the second side has no time where the first has one."""
+    """Why the second side has no time although the first has one."""
 
     FAILED = "failed"
     MISSING = "missing"
@@ -23,8 +23,8 @@ class Absence:
     """A case, a phase or a round that the baseline's side has measured and the other has not.
 
     Attributes:
-        kind: failed, or missing where nothing tried to measure it or this machine cannot run it.
-        case: what tells the case from the others.
+        kind: failed; or missing, if it was not tried or this machine cannot run it.
+        case: what distinguishes the case from the others.
         reason: what is absent, and why.
     """
 
@@ -34,7 +34,7 @@ class Absence:
 
 
 def absences(pairing: Pairing, phases: Sequence[str]) -> list[Absence]:
-    """What the baselines of a pairing have measured and the cases compared with them have not.
+    """Return what a pairing's baselines have measured and the cases compared with them have not.
 
     Args:
         pairing: the pairs, and the baselines without a counterpart.
@@ -50,7 +50,7 @@ def absences(pairing: Pairing, phases: Sequence[str]) -> list[Absence]:
 
 
 def counts(case: CaseResult) -> bool:
-    """Whether a case has times that can be relied on."""
+    """Return whether a case has reliable times."""
     return bool(case.estimates) and not case.is_implausible
 
 

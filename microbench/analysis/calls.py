@@ -1,8 +1,8 @@
-"""A profile's calls with the times that they typically take, so that the parts of a whole add up to it.
+"""A profile's calls with their typical times, so that the parts of a whole add up to it.
 
-Medians do not add up: where other load delays now this call and now that one, no call's median shows it and
-the whole's does. Means do, and one long delay spoils them. So the mean is taken, over the middle half of the
-passes: those whose whole is neither among the quarter that took the least nor among that which took the most.
+Medians do not add up: if other load delays a different call in each pass, no call's median shows it but the
+whole's does. Means add up, but one long delay spoils them. So the times are means over the middle half of the
+passes: without the quarter whose whole took the least and the quarter whose whole took the most.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from microbench.records.record import Call, Kind
 
 
 class Row(Call, frozen=True, kw_only=True):
-    """A call, or several together, with its time instead of its samples; None where it was not timed.
+    """A call, or several together, with its time instead of its samples; None if it was not timed.
 
     Attributes:
-        lat: seconds with all calls within it.
-        net_lat: seconds without them.
+        lat: seconds, including all calls within it.
+        net_lat: seconds, excluding them.
     """
 
     lat: float | None = None
@@ -34,10 +34,10 @@ class Row(Call, frozen=True, kw_only=True):
 
 
 def rows_of(calls: Sequence[Call]) -> list[Row]:
-    """Return a row for each of a model's calls, given in the order in which they begin.
+    """Return one row per call of a model, given in the order in which they begin.
 
-    Times are means over the middle half of the passes: of modules by the model's time in their pass, of
-    operators, which have a pass of their own, by the time of all of them.
+    Times are means over the middle half of the passes, ranked for modules by the model's time in their pass,
+    and for operators, which have passes of their own, by the sum of their times.
     """
     of_modules = _middle([calls[0].times] if calls else [])
     of_operators = _middle([call.times for call in calls if call.kind is Kind.FUNCTION])
@@ -47,7 +47,7 @@ def rows_of(calls: Sequence[Call]) -> list[Row]:
         else None
         for call in calls
     ]
-    inner, open_calls = [0.0] * len(lat), list[int]()  # by call, the time of the calls that it makes itself
+    inner, open_calls = [0.0] * len(lat), list[int]()  # by call, the time of the calls that it makes directly
     for place, call in enumerate(calls):
         del open_calls[call.depth :]
         if open_calls:
@@ -62,7 +62,7 @@ def rows_of(calls: Sequence[Call]) -> list[Row]:
 
 
 def merged(rounds: Iterable[Sequence[Call]]) -> list[Call]:
-    """Return the calls of a case: what was counted in the first of its rounds, the times of all."""
+    """Return the calls of a case: the counts of its first round, the times of all rounds."""
     first, *others = rounds
     return [
         replace(call, times=list(chain(call.times, *(each[place].times for each in others))))
@@ -71,7 +71,7 @@ def merged(rounds: Iterable[Sequence[Call]]) -> list[Call]:
 
 
 def interquartile_mean(values: Sequence[float]) -> float:
-    """Return the mean of the middle half of at least one value."""
+    """Return the mean of the middle half of the values, of which there is at least one."""
     return _mean_at(values, _middle([values]))
 
 
@@ -81,7 +81,7 @@ def _mean_at(values: Sequence[float], places: Sequence[int]) -> float:
 
 
 def _middle(samples: Sequence[Sequence[float]]) -> list[int]:
-    """Return the passes without the quarters whose sums over all calls are the lowest and the highest."""
+    """Return the passes without the quarters with the lowest and the highest sums over all calls."""
     sums = [sum(times) for times in zip(*samples, strict=True)]
     places = sorted(range(len(sums)), key=lambda place: sums[place])
     cut = len(places) // 4

@@ -1,4 +1,4 @@
-"""What a report shows of a case, by itself or among others: its phases, how it was measured, its answer."""
+"""What a report shows of a case, alone or among others: its phases, how it was measured, its answer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class PhaseTime:
     """A phase of a case.
 
     Attributes:
-        estimate: what it takes.
-        is_valid: whether that counts: the case computes what eager fp32 does.
-        rate: items a second; None where it is not valid, and for a part of a step.
-        memory: the peak memory of the case in bytes; None where it is not known.
+        estimate: its time.
+        is_valid: whether the time counts: the case computes the same as eager fp32.
+        rate: items per second; None if it is not valid, and for a part of a step.
+        memory: the peak memory of the case in bytes; None if unknown.
     """
 
     estimate: Estimate
@@ -37,12 +37,12 @@ class Facts:
     """How a case was measured.
 
     Attributes:
-        rounds: how many measured a whole step; where none did, nothing else is known.
+        rounds: how many measured a whole step; if none did, nothing else is known.
         memory: the peak memory in bytes.
-        calls_per_sample: of the first round.
-        stops: how often sampling stopped for which reason.
+        calls_per_sample: those of the first round.
+        stops: how often sampling stopped, by reason.
         warmup: calls until the times settled, the median over rounds.
-        prepare: seconds; None where it is little beside the first call.
+        prepare: seconds; None if short compared with the first call.
         first_call: seconds.
     """
 
@@ -57,18 +57,18 @@ class Facts:
 
 @dataclass(frozen=True)
 class CaseReport:
-    """What there is to show of the only case of a run.
+    """What a report shows of the only case of a run.
 
     Attributes:
-        case: which one.
+        case: the case.
         items: what its batch consists of.
-        phases: those to show.
+        phases: the phases to show.
         facts: how it was measured.
         check: whether its answer is eager fp32's.
-        error: how far it is off; None where it was not compared.
-        has_loss: whether what was compared is a loss, and not an output.
-        conversions: of the layout in a call; None where they were not counted.
-        arithmetic: what computed it; None for fp32.
+        error: the largest relative error of the answer; None if it was not compared.
+        has_loss: whether a loss was compared instead of an output.
+        conversions: layout conversions per call; None if they were not counted.
+        arithmetic: the instructions that computed it; None for fp32.
     """
 
     case: CaseResult
@@ -84,7 +84,7 @@ class CaseReport:
 
 @dataclass(frozen=True)
 class Interval:
-    """A kind of interval that some cases' times have: its confidence, and the least and most rounds."""
+    """A kind of interval that some cases' times have: its confidence, and the fewest and most rounds."""
 
     confidence: float
     least: int
@@ -92,7 +92,7 @@ class Interval:
 
 
 def case_report(case: CaseResult) -> CaseReport:
-    """Find what there is to show of one case."""
+    """Return what a report shows of one case."""
     times = phase_times(case)
     return CaseReport(
         case,
@@ -108,12 +108,12 @@ def case_report(case: CaseResult) -> CaseReport:
 
 
 def items(case: CaseResult) -> str:
-    """Name what a batch consists of."""
+    """Return the name of what a batch consists of."""
     return "images" if case.config.model.source == "torchvision" else "items"
 
 
 def phase_times(case: CaseResult) -> dict[str, PhaseTime]:
-    """Return all phases of a case, those that do not count too."""
+    """Return all phases of a case, including those that do not count."""
     return {
         phase: PhaseTime(
             estimate,
@@ -126,7 +126,7 @@ def phase_times(case: CaseResult) -> dict[str, PhaseTime]:
 
 
 def shown(times: Mapping[str, PhaseTime]) -> list[str]:
-    """Return the phases to show, in their order: the loss only where it is more than 1 % of the total."""
+    """Return the phases to show, in order; the loss only if it is more than 1 % of the total."""
     loss, total = times.get("loss"), times.get("total")
     hide_loss = loss and total and loss.estimate.median <= LEAST_LOSS * total.estimate.median
     return [
@@ -137,7 +137,7 @@ def shown(times: Mapping[str, PhaseTime]) -> list[str]:
 
 
 def facts_of(case: CaseResult) -> Facts:
-    """Find how a case was measured."""
+    """Return how a case was measured."""
     rounds = [
         (record.outcome.stop_reason, series)
         for record in case.rounds.values()
@@ -163,7 +163,7 @@ def facts_of(case: CaseResult) -> Facts:
 
 
 def error_of(case: CaseResult) -> float | None:
-    """Return the largest relative error, of outputs or of gradients; None where none were compared."""
+    """Return the largest relative error of outputs or gradients; None if none were compared."""
     check = case.check
     if check.answer not in (Correctness.SAME, Correctness.MISMATCH, Correctness.UNCLEAR):
         return None
@@ -172,13 +172,13 @@ def error_of(case: CaseResult) -> float | None:
 
 
 def arithmetic(case: CaseResult) -> str | None:
-    """Name what computed a case, such as `avx512_bf16`; None for fp32, and where it is not known."""
+    """Return the instructions that computed a case, such as `avx512_bf16`; None for fp32, and if unknown."""
     found = case.first.outcome.process.arithmetic
     return None if case.config.precision.name == "fp32" or found == "fp32" else found
 
 
 def intervals(cases: Sequence[CaseResult]) -> list[Interval]:
-    """Find the kinds of intervals that whole steps have; those within one process come last."""
+    """Return the kinds of intervals that whole steps have; those within one process come last."""
     found: dict[tuple[bool, float], set[int]] = {}
     for estimate in (case.whole for case in cases):
         if estimate is not None and estimate.low is not None:

@@ -1,4 +1,4 @@
-"""The columns of a profile: which there are, which a profile can fill, which of them a view shows."""
+"""The columns of a profile: which exist, which a profile can fill, and which a view shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from microbench.errors import UserError, unknown
 
 ALL = "all"
-"""Stands for every column."""
+"""The name that selects every column."""
 
 COLUMNS = (
     *("index", "name", "kind", "type", "calls", "in_shape", "out_shape", "dtype"),
@@ -16,7 +16,7 @@ COLUMNS = (
     *("lat", "net_lat", "share", "flop_rate", "byte_rate", "mem_alloc", "mem_peak", "mem_total"),
     *("energy", "intensity", "ceiling", "reached", "bound"),
 )
-"""Every column, in the order in which they stand; docs/profile.md says what each means, and its unit."""
+"""Every column, in display order; docs/profile.md gives the meaning and unit of each."""
 
 WITH_TIMING = ("lat", "net_lat", "share", "flop_rate", "byte_rate", "ceiling", "reached", "bound")
 MEMORY = ("mem_alloc", "mem_peak", "mem_total")
@@ -29,7 +29,7 @@ DRY_RUN = {
     "types": ("type", "calls", "params", "flops", "macc", "mem_r", "mem_w", "energy"),
     "root": ("type", "calls", "params", "flops", "macc", "mem_r", "mem_w", "energy"),
 }
-"""By the view, the columns shown of a dry run."""
+"""The columns that each view shows of a dry run."""
 
 TIMED = {
     "calls": ("name", "type", "out_shape", "params", "flops", "mem_rw"),
@@ -38,7 +38,7 @@ TIMED = {
     "types": ("type", "calls", "params", "flops", "mem_rw"),
     "root": ("type", "calls", "params", "flops", "mem_rw"),
 }
-"""By the view, those shown of one that was timed, before the times."""
+"""The columns that each view shows of a timed profile, before the times."""
 
 TIMES = {
     "tree": ("lat", "net_lat", "share", "flop_rate", "reached", "bound"),
@@ -48,12 +48,12 @@ USUAL_TIMES = ("lat", "share", "flop_rate", "reached", "bound")
 
 
 def available(timed: bool, memory: bool, training: bool) -> list[str]:
-    """Return the columns that a profile can fill, whichever the view.
+    """Return the columns that a profile can fill, in any view.
 
     Args:
-        timed: its calls were timed.
-        memory: the memory that they allocate was followed.
-        training: their backward pass was counted.
+        timed: whether its calls were timed.
+        memory: whether their memory was tracked.
+        training: whether their backward pass was counted.
     """
     missing = {
         *(() if timed else WITH_TIMING),
@@ -64,12 +64,12 @@ def available(timed: bool, memory: bool, training: bool) -> list[str]:
 
 
 def chosen(view: str, asked: Sequence[str], filled: Sequence[str]) -> list[str]:
-    """Return the columns to show: those asked for in their order, or the usual ones.
+    """Return the columns to show: the requested ones in their order, or the usual ones.
 
     Args:
-        view: which view.
-        asked: the columns asked for; those after a `~` are left out.
-        filled: what the profile can fill, see `available`.
+        view: the name of the view.
+        asked: the requested columns; those after a `~` are left out.
+        filled: the columns that the profile can fill, see `available`.
 
     Raises:
         UserError: there is no such column, this profile cannot fill it, or none is left.
@@ -86,7 +86,7 @@ def chosen(view: str, asked: Sequence[str], filled: Sequence[str]) -> list[str]:
 
 
 def _usual(view: str, filled: Sequence[str]) -> list[str]:
-    """Return the columns that a view shows unless others are asked for."""
+    """Return the columns that a view shows unless others are requested."""
     timed = "lat" in filled
     front = TIMED[view] if timed else DRY_RUN[view]
     wanted = {*front, *(TIMES.get(view, USUAL_TIMES) if timed else ()), BACKWARD, "mem_peak"}
@@ -94,7 +94,7 @@ def _usual(view: str, filled: Sequence[str]) -> list[str]:
 
 
 def names_of(asked: Any) -> list[str]:
-    """Return the columns that a user asks for: names in a row, or in a text, parted by commas.
+    """Return the columns that a user requests: a list of names, or a string of names separated by commas.
 
     Raises:
         UserError: it is neither.
@@ -111,14 +111,14 @@ def _spelled(asked: Sequence[str]) -> str:
 
 
 def check(asked: Sequence[str], filled: Sequence[str]) -> None:
-    """Refuse a column that does not exist, or that a profile cannot fill.
+    """Reject a column that does not exist, or that a profile cannot fill.
 
     Args:
-        asked: the columns asked for; those after a `~` are left out, and may be any.
-        filled: what the profile can fill, see `available`.
+        asked: the requested columns; those after a `~` are left out, and may be any.
+        filled: the columns that the profile can fill, see `available`.
 
     Raises:
-        UserError: there is such a name.
+        UserError: there is such a column, or none is left.
     """
     kept = [name for name in asked if f"~{name}" not in asked and not name.startswith("~")]
     if f"~{ALL}" in asked or (not kept and any(not name.startswith("~") for name in asked)):
@@ -133,4 +133,4 @@ def check(asked: Sequence[str], filled: Sequence[str]) -> None:
 def _remedy(name: str) -> str:
     if name in WITH_TIMING:
         return "time it, with timing=true"
-    return "follow memory, with memory=true" if name in MEMORY else "count it, with mode.training=true"
+    return "track memory, with memory=true" if name in MEMORY else "count it, with mode.training=true"

@@ -1,4 +1,4 @@
-"""Two runs, or the cases of one, compared: ratios with intervals, verdicts, and what keeps them apart."""
+"""Comparisons of two runs, or of one run's cases: ratios with intervals, verdicts, and confounders."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class Row:
     """One phase of one pair of cases.
 
     Attributes:
-        case: what tells the pair from the others.
+        case: what distinguishes the pair from the others.
         phase: the phase.
-        a: what the baseline's side is called.
-        b: what the side is called that is compared with it.
+        a: the name of the baseline's side.
+        b: the name of the other side.
         a_time: the median of the baseline's rounds' medians, in seconds per call.
         b_time: the other side's.
-        a_rounds: over how many rounds of the baseline.
-        b_rounds: over how many of the other side.
+        a_rounds: the number of the baseline's rounds.
+        b_rounds: the number of the other side's.
         paired: whether rounds of one interleaved run were compared one by one.
         ratio: b's time over a's, the geometric mean over rounds: above 1, b is slower.
-        low: lower end of its 95 % CI; None where one round says nothing of it.
+        low: lower end of its 95 % CI; None with a single round.
         high: upper end.
-        p: how likely a ratio so far from 1 is where both take equally long.
+        p: the probability of a ratio at least this far from 1 if both take equally long.
         p_adjusted: the same, adjusted for the number of comparisons.
-        verdict: of b: faster, slower, same or inconclusive.
-        reason: of an inconclusive verdict, why, and what would settle it.
-        more_rounds: how many more rounds of each side would settle an inconclusive verdict; 1001 stands for
-            more than a thousand.
+        verdict: on b: faster, slower, same or inconclusive.
+        reason: why a verdict is inconclusive, and what would settle it.
+        more_rounds: how many more rounds of each side would settle an inconclusive verdict; 1001 means more
+            than a thousand.
         a_case_id: the baseline's `case_id`.
         b_case_id: the other side's.
         a_run_id: the baseline's run.
@@ -79,15 +79,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Suite:
-    """All pairs of one phase together: see `stats.ratio.mean_ratio` for what that says.
+    """All pairs of one phase together: see `stats.ratio.mean_ratio` for what that means.
 
     Attributes:
         phase: the phase.
-        a: what the baseline's side is called.
-        b: what the other side is called.
-        cases: how many pairs.
+        a: the name of the baseline's side.
+        b: the name of the other side.
+        cases: the number of pairs.
         ratio: the geometric mean of their ratios.
-        low: lower end of its 95 % CI, of these cases on this machine; None where a pair has none.
+        low: lower end of its 95 % CI, for these cases on this machine; None if a pair has none.
         high: upper end.
     """
 
@@ -101,7 +101,7 @@ class Suite:
 
 
 class NoneMeasuredError(NothingToCompareError):
-    """Cases that pair, none of which has times on both sides.
+    """Cases pair, but none of the pairs has times on both sides.
 
     Attributes:
         absences: what the baseline's side has measured and the other has not.
@@ -114,19 +114,19 @@ class NoneMeasuredError(NothingToCompareError):
 
 @dataclass(frozen=True)
 class Compared:
-    """What a comparison found.
+    """The findings of a comparison.
 
     Attributes:
         a: the baseline's file of records.
-        b: that of what was compared with it; None for a comparison within `a`.
-        rows: a row a pair and phase; at least one.
-        suite: a row a phase, and a value compared with the baseline, where there are several pairs.
-        warnings: what else differs between the sides, and may be why their times do.
+        b: the other side's; None for a comparison within `a`.
+        rows: one row per pair and phase; at least one.
+        suite: one row per phase and compared value, if there are several pairs.
+        warnings: what else differs between the sides, and may explain why their times do.
         remarks: which cases are not compared, and why.
         absences: what the baseline's side has measured and the other has not.
         differences: what differs between the sides.
         by: the setting that was compared by within one side; None for two sides.
-        margin: the share by which a ratio may be off 1 and still count as the same.
+        margin: the share by which a ratio may differ from 1 and still count as the same.
     """
 
     a: Path
@@ -141,7 +141,7 @@ class Compared:
     margin: float
 
     def to_frame(self) -> pd.DataFrame:
-        """The rows as a pandas data frame: a column an attribute."""
+        """Return the rows as a pandas data frame, one column per attribute."""
         import pandas as pd
 
         return pd.DataFrame([asdict(row) for row in self.rows])
@@ -160,16 +160,16 @@ def compare(
     Args:
         a: the baseline.
         b: what is compared with it; None to compare within `a`.
-        by: within `a`, the setting to compare by: an axis such as `engine`, or a dotted key. With `b`, what
-            of the work differs between the two, separated by commas; how it is done may differ anyway.
+        by: within `a`, the setting to compare by: an axis such as `engine`, or a dotted key. With `b`, the
+            settings of the work that may differ, separated by commas; configurations may differ anyway.
         baseline: the value of `by` that the others are compared with; by default the first of the run.
-        margin: the share by which a ratio may be off 1 and still count as the same.
+        margin: the share by which a ratio may differ from 1 and still count as the same.
         phase: the phases to compare, as a list or separated by commas, or `all`; by default those that span
             a whole step, total and inference.
 
     Raises:
-        NothingToCompareError: no case pairs with another, or none that do were measured.
-        UserError: an argument has a value that is not possible.
+        NothingToCompareError: no cases pair, or no pair was measured.
+        UserError: an argument has an invalid value.
     """
     if not 0 <= margin < 1:
         raise UserError(f"margin={margin:g} is not possible: give a share from 0 to below 1 (0.01 is 1 %).")
@@ -247,10 +247,10 @@ def _pairing(a: Result, b: Result | None, by: str | None, baseline: object) -> P
 
 
 def _phases(pairs: Sequence[Pair], wanted: str | Sequence[str] | None) -> list[str]:
-    """The phases to compare.
+    """Return the phases to compare.
 
     Raises:
-        UserError: a phase was given that no case has measured.
+        UserError: no case has measured a given phase.
     """
     cases = [case for pair in pairs for case in (pair.a, pair.b)]
     if wanted is None:
@@ -268,7 +268,7 @@ def _sides(pair: Pair) -> tuple[tuple[str, CaseResult], tuple[str, CaseResult]]:
 
 
 def _is_comparable(pair: Pair, phase: str) -> bool:
-    """Whether both sides have measured a phase that took time, and can have taken so little."""
+    """Return whether both sides have measured a phase, with a time that is above 0 and plausible."""
     return all(
         phase in case.estimates and is_comparable(case.estimates[phase]) and not case.is_implausible
         for _, case in _sides(pair)
@@ -276,7 +276,7 @@ def _is_comparable(pair: Pair, phase: str) -> bool:
 
 
 def _failures(pairs: Sequence[Pair]) -> list[str]:
-    """The cases that were not measured, or not to be relied on, each once, and why."""
+    """Return the cases without reliable times, each once, and why."""
     failed = {
         id(case): f"{side}: {pair.name}: {case.standing}: {case.reason or 'nothing was summarized'}"
         for pair in pairs
@@ -298,13 +298,13 @@ def _too_short(pairs: Sequence[Pair], phases: Sequence[str]) -> list[str]:
 
 
 def _phases_apart(pairs: Sequence[Pair], phases: Sequence[str]) -> list[str]:
-    """What to say of pairs that have no phase in common."""
+    """Return the message for pairs that have no phase in common."""
     there = (f"{side} has {', '.join(case.estimates)}" for side, case in _sides(pairs[0]))
     return [f"{' or '.join(phases)} was not measured on both sides: {', '.join(there)}"]
 
 
 def _suite(pairs: Sequence[Pair], rows: Sequence[Row], ratios: Sequence[Ratio]) -> Iterator[Suite]:
-    """What pairs say together of which none share a case: the errors of others depend on each other."""
+    """Yield the mean ratios of pairs that share no case: the errors of others depend on each other."""
     groups: dict[tuple[str, str, str], list[tuple[Pair, Ratio]]] = {}
     for pair, row, ratio in zip(pairs, rows, ratios, strict=True):
         groups.setdefault((row.phase, row.a, row.b), []).append((pair, ratio))

@@ -1,4 +1,4 @@
-"""What else differs between two cases that are compared, and may be why their times do."""
+"""What else differs between two compared cases, and may explain why their times do."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FACTS: Mapping[str, Callable[[CaseResult], object]] = {
     "threads": lambda case: case.first.outcome.process.threads,
     "schedule": lambda case: case.run.schedule,
 }
-"""What should be the same on both sides, by what it is called."""
+"""The facts that should be the same on both sides, by name."""
 
 ASKED_FOR = {"GPU": "device.name", "allocator": "allocator", "threads": "threads"}
-"""The settings that make a fact differ: where they do too, it is what is compared."""
+"""The settings that make a fact differ: if they differ too, the difference is intended."""
 
-SAME = "both sides are the very same measurement"
+SAME = "both sides are the same measurement"
 SEPARATE = "separate runs are not interleaved: what the machine did meanwhile is part of the difference"
 COMPLETED = (
     "most rounds of the two were measured by different commands that completed the run: they are not "
@@ -40,12 +40,12 @@ SEQUENTIAL = (
 
 
 def warnings_of(pair: Pair, by: str | None) -> Iterator[str]:
-    """What may make two cases differ besides what is compared: by a setting, or all that is of the work."""
+    """Yield what may make two cases differ besides the compared setting `by`, or all settings of the work."""
     if _is_same(pair):
         yield SAME
         return
     if shared := len(_rounds_of(pair.a) & _rounds_of(pair.b)):
-        yield f"{shared} of the rounds are the very same measurement on both sides"
+        yield f"{shared} of the rounds are the same measurement on both sides"
     if pair.a.run.id != pair.b.run.id:
         yield SEPARATE
     elif not are_interleaved(pair.a, pair.b):
@@ -55,17 +55,17 @@ def warnings_of(pair: Pair, by: str | None) -> Iterator[str]:
 
 
 def _is_same(pair: Pair) -> bool:
-    """Whether the rounds of both were one and the same."""
+    """Return whether both sides' rounds are the same measurement."""
     return _rounds_of(pair.a) == _rounds_of(pair.b)
 
 
 def _rounds_of(case: CaseResult) -> set[tuple[str, str]]:
-    """What tells the measuring of each of a case's rounds from all others."""
+    """Return what identifies the measurement of each of a case's rounds."""
     return {(record.run.id, record.started_at) for record in case.rounds.values()}
 
 
 def _differences(pair: Pair, by: str | None) -> dict[str, tuple[str, str]]:
-    """What is not the same on both sides, and should be: by its name, both values."""
+    """Return the facts that should be the same on both sides but are not: both values by name."""
     a, b = settings_of(pair.a), settings_of(pair.b)
     differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
     compared = meant(by, differing) if by else set(filter(is_work, differing))

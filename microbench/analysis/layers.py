@@ -1,4 +1,4 @@
-"""A model's layers beside the model: how often each is called, and what it takes alone."""
+"""A model's layers compared with the model: how often each is called, and its time alone."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from microbench.records.record import DistinctLayer, Status, WarningCode
 from microbench.records.settings import is_configuration, without, work_labels, work_of
 
 PART = "model.part"
-IS_PART = ("part", PART)  # the axis that it is, too
+IS_PART = ("part", PART)  # both names of the axis
 
 
 @dataclass(frozen=True)
 class LayerTime:
-    """What a model's calls of a layer take together in one configuration.
+    """The total time of a model's calls of a layer in one configuration.
 
     Attributes:
-        status: how its case ended; None where there is none yet.
-        phases: what one call takes, by phase.
-        seconds: of all calls, in the phases that are compared; None where one of these is not known.
-        half_width: half the interval's width in seconds; None where one of the phases has no interval.
+        status: how its case ended; None if there is none yet.
+        phases: the time of one call, by phase.
+        seconds: the time of all calls, in the compared phases; None if one of these is unknown.
+        half_width: the interval's half-width in seconds; None if one of the phases has no interval.
         relative_half_width: the same as a share of the time.
-        share: of the whole model's time; None where either is not known.
+        share: the share of the whole model's time; None if either is unknown.
     """
 
     status: Status | None = None
@@ -42,9 +42,9 @@ class LayerRow:
     """A layer of a model.
 
     Attributes:
-        layer: which one, and how often the model calls it.
-        times: what the calls take in each configuration.
-        fastest: the place of the configuration in which they take the least; None without a choice.
+        layer: the layer, and how often the model calls it.
+        times: the time of the calls in each configuration.
+        fastest: the place of the fastest configuration; None without a choice.
     """
 
     layer: DistinctLayer
@@ -54,7 +54,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Total:
-    """All layers beside the whole model: seconds, and their ratio; None where they are not known."""
+    """The sum of all layers and the whole model: seconds, and their ratio; None if unknown."""
 
     layers: float | None
     whole: float | None
@@ -63,7 +63,7 @@ class Total:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Layers of a type that are not to be measured: why, how often the model calls them, and their cases."""
+    """Layers of a type that are not measured: why, how often the model calls them, and their cases."""
 
     type: str
     reason: str
@@ -73,18 +73,18 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class ModelLayers:
-    """A model beside its layers.
+    """A model and its layers.
 
     Attributes:
-        name: what tells it from the others of the run.
+        name: what distinguishes it from the others of the run.
         cases: its own, and those of its layers.
-        phases: those that are compared: in which a model's time is that of its layers; none where none was
+        phases: the phases compared: those in which a model's time is that of its layers; empty if none was
             measured. Loss and update are the model's alone.
-        configurations: what the configurations are called: one, with no name, or several.
-        rows: the layers that were measured, the one on which the first configuration spends the most first.
-        totals: of each configuration; of a single one, in each phase and in all of them together.
+        configurations: the names of the configurations: one, without a name, or several.
+        rows: the layers that were measured, sorted by their time in the first configuration, longest first.
+        totals: one per configuration; with a single one, one per phase and one for all phases together.
         missing: for each configuration, how many of the rows have no time in it.
-        left_out: what was skipped in every configuration.
+        left_out: layers that were skipped in every configuration.
     """
 
     name: str
@@ -99,13 +99,13 @@ class ModelLayers:
 
 @dataclass(frozen=True)
 class LayersReport:
-    """Models beside their layers.
+    """Models and their layers.
 
     Attributes:
         models: at least one.
-        intervals: which intervals the times have.
-        failures: what did not end well, without what was left out.
-        warnings: a row a kind, with what it says of the first case that has it.
+        intervals: the kinds of intervals that the times have.
+        failures: the cases that failed, except those left out.
+        warnings: one row per kind, with its text for the first case that has it.
     """
 
     models: Sequence[ModelLayers]
@@ -115,12 +115,12 @@ class LayersReport:
 
 
 def is_layer(case: CaseResult) -> bool:
-    """Whether a case is a layer that was found by taking a model apart."""
+    """Return whether a case is a layer that was found by taking a model apart."""
     return case.spec.layer is not None
 
 
 def layers_report(cases: Sequence[CaseResult]) -> tuple[LayersReport | None, list[CaseResult]]:
-    """Find models beside their layers, and the cases that are in none of these."""
+    """Return the report on models and their layers, and the cases that are not in it."""
     groups: dict[Hashable, list[CaseResult]] = {}
     for case in cases:
         groups.setdefault(_what(case), []).append(case)
@@ -138,7 +138,7 @@ def layers_report(cases: Sequence[CaseResult]) -> tuple[LayersReport | None, lis
 
 
 Layer = tuple[DistinctLayer, Sequence[CaseResult | None]]
-"""A layer of a model, and its case in each configuration; None where there is none yet."""
+"""A layer of a model, and its case in each configuration; None if there is none yet."""
 
 
 def _model(name: str, group: Sequence[CaseResult]) -> ModelLayers:
@@ -173,7 +173,7 @@ def _model(name: str, group: Sequence[CaseResult]) -> ModelLayers:
 
 
 def _spent(layer: DistinctLayer, cases: Sequence[CaseResult | None], phases: Sequence[str]) -> float:
-    """Compute the time that the first configuration that has one spends on a layer; 0 where none has."""
+    """Return a layer's time in the first configuration that has one; 0 if none has."""
     times = (_time(case, phases) for case in cases)
     return layer.count * next((time for time in times if time is not None), 0.0)
 
@@ -210,7 +210,7 @@ def _layer_time(count: int, case: CaseResult | None, whole: float | None, phases
 def _totals(
     layers: Sequence[Layer], wholes: Sequence[CaseResult | None], phases: Sequence[str]
 ) -> list[Total]:
-    """Add the layers up, each as often as it is called: by configuration, or by phase where there is one."""
+    """Sum the layers' times by configuration, or by phase if there is only one; each counts once per call."""
     by_phase = [(0, each) for each in (*((phase,) for phase in phases), phases)]
     found = []
     for place, some in by_phase if len(wholes) == 1 else [(place, phases) for place, _ in enumerate(wholes)]:
@@ -222,7 +222,7 @@ def _totals(
 
 
 def _left_out(layers: Sequence[Layer]) -> list[LeftOut]:
-    """Find the layers that every configuration has skipped, by their type and the reason."""
+    """Return the layers that every configuration has skipped, by type and reason."""
     found: dict[tuple[str, str], LeftOut] = {}
     for layer, each in layers:
         cases = [case for case in each if case is not None and case.status == "skipped"]
@@ -234,14 +234,14 @@ def _left_out(layers: Sequence[Layer]) -> list[LeftOut]:
 
 
 def _time(case: CaseResult | None, phases: Sequence[str]) -> float | None:
-    """Add some phases' medians up, in seconds; None where one of them is not known, or there are none."""
+    """Return the sum of some phases' medians in seconds; None if one is unknown, or there are none."""
     if case is None or not phases or not all(phase in case.estimates for phase in phases):
         return None
     return sum(case.estimates[phase].median for phase in phases)
 
 
 def _what(case: CaseResult) -> Hashable:
-    """Return what is the same for a model and its layers, however they are run."""
+    """Return what a model and its layers have in common, in any configuration."""
     work = work_of(case)
     return case.run.id, case.machine.host_id, without(work, {PART, *filter(is_configuration, work)})
 
@@ -252,19 +252,19 @@ def _how(case: CaseResult) -> frozenset[tuple[str, str]]:
 
 
 def _whole(cases: Sequence[CaseResult]) -> CaseResult | None:
-    """Find a model's own case in a configuration: that right before its layers, as it may have others."""
+    """Find a model's own case in a configuration: the one right before its layers, if there are several."""
     first = next((place for place, case in enumerate(cases) if is_layer(case)), len(cases))
     return next((case for case in reversed(cases[:first]) if case.config.model.part is None), None)
 
 
 def _configurations(firsts: Sequence[CaseResult]) -> list[str]:
-    """Name configurations, by a case of each: the value of what varies, or all settings that do."""
+    """Name configurations, given a case of each, by the setting that varies, or by all that do."""
     settings = [values for name, values in varying(firsts).items() if name not in IS_PART]
     return list(settings[0]) if len(settings) == 1 else differences(firsts, IS_PART)
 
 
 def _warnings(cases: Sequence[CaseResult]) -> list[Warned]:
-    """Find for each kind of warning which cases have it, and what it says of the first of them."""
+    """Return one row per kind of warning: the cases that have it, and its text for the first of them."""
     found: dict[WarningCode, list[tuple[str, str]]] = {}
     for case in cases:
         for code, messages in case.warnings.items():

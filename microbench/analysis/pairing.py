@@ -1,4 +1,4 @@
-"""Which cases are compared with each other: those that agree in everything but what differs."""
+"""Which cases are compared: those that agree in everything except what may differ."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Pair:
 
     Attributes:
         a: the baseline.
-        b: what is compared with it.
-        a_name: what the baseline's side is called.
-        b_name: what the other side is called.
-        name: what tells this pair from the others.
+        b: the case compared with it.
+        a_name: the name of the baseline's side.
+        b_name: the name of the other side.
+        name: what distinguishes this pair from the others.
     """
 
     a: CaseResult
@@ -76,7 +76,7 @@ class Pairing:
         pairs: the pairs.
         differences: what differs between their sides.
         remarks: which cases have no counterpart.
-        missing: the baselines that have none: what each is called, the side that lacks it, and the case.
+        missing: the baselines without one: the name of each, the side that lacks it, and the case.
     """
 
     pairs: list[Pair]
@@ -86,13 +86,13 @@ class Pairing:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first few names, and how many more there are."""
     more = f"; and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return "; ".join(names[:MOST_NAMES]) + more
 
 
 def _places(keys: Iterable[Key]) -> dict[Key, list[int]]:
-    """Where each key stands, in the order of their first places."""
+    """Return the places of each key, in the order of their first places."""
     found: dict[Key, list[int]] = {}
     for index, key in enumerate(keys):
         found.setdefault(key, []).append(index)
@@ -102,18 +102,18 @@ def _places(keys: Iterable[Key]) -> dict[Key, list[int]]:
 def across(a: Sequence[CaseResult], b: Sequence[CaseResult], by: str | None = None) -> Pairing:
     """Pair the cases of one side with those of another.
 
-    What may differ are settings of how the work is run (`Role.CONFIGURATION`), and what `by` names; of these,
-    those differ of which no value occurs on both sides. Cases pair that agree in all others. A single work
-    that agrees with several is compared with each; the same work measured several times is paired in order.
+    Only configuration settings (`Role.CONFIGURATION`) and those named by `by` may differ; those that do have
+    no value in common on both sides. Cases that agree in all other settings pair. A single work that agrees
+    with several is compared with each; the same work measured several times is paired in order.
 
     Args:
         a: the baselines.
-        b: what is compared with them.
+        b: the cases compared with them.
         by: settings of the work that differ as well, separated by commas, such as `batch_size`.
 
     Raises:
-        NothingToCompareError: no two cases pair, or what `by` names has values that occur on both sides.
-        UserError: there is no setting that `by` names.
+        NothingToCompareError: no two cases pair, or a setting in `by` has a value that occurs on both sides.
+        UserError: a setting in `by` does not exist.
     """
     works = [work_of(case) for case in a], [work_of(case) for case in b]
     apart = _apart(*works)
@@ -148,11 +148,11 @@ def across(a: Sequence[CaseResult], b: Sequence[CaseResult], by: str | None = No
 def _named_by(
     by: str | None, works: tuple[Sequence[Settings], Sequence[Settings]], apart: Sequence[str]
 ) -> list[str]:
-    """The settings that `by` names.
+    """Return the names in `by`.
 
     Raises:
-        NothingToCompareError: one has values that occur on both sides.
-        UserError: there is none that is called so.
+        NothingToCompareError: a setting has a value that occurs on both sides.
+        UserError: there is no setting of that name.
     """
     names = [name.strip().removeprefix("cfg_") for name in by.split(",")] if by else []
     keys = dict.fromkeys(key for side in works for work in side for key in work)
@@ -168,13 +168,13 @@ def _named_by(
 
 
 def _groups(keys: Sequence[str]) -> list[str]:
-    """The keys, a group's name in place of all its settings where that differs."""
+    """Return the keys, with a group's name in place of all its settings if the name differs."""
     groups = {key.removesuffix(".name") for key in keys if key.endswith(".name")}
     return list(dict.fromkeys(group if (group := key.partition(".")[0]) in groups else key for key in keys))
 
 
 def _apart(a: Sequence[Settings], b: Sequence[Settings]) -> list[str]:
-    """The settings of which no value occurs on both sides."""
+    """Return the settings that have no value in common on both sides."""
     keys = dict.fromkeys(key for work in (*a, *b) for key in work)
     return [key for key in keys if {work.get(key) for work in a}.isdisjoint(work.get(key) for work in b)]
 
@@ -182,7 +182,7 @@ def _apart(a: Sequence[Settings], b: Sequence[Settings]) -> list[str]:
 def _matches(
     first: Sequence[int], second: Sequence[int], a: Sequence[Settings], b: Sequence[Settings]
 ) -> Iterator[tuple[int, int]]:
-    """Which cases pair, of those that agree in what does not differ; none where several fit several."""
+    """Yield which cases pair among those that agree in the rest; none if several works match several."""
     works_a = _places(without(a[index], ()) for index in first).values()
     works_b = _places(without(b[index], ()) for index in second).values()
     if min(len(works_a), len(works_b)) > 1:
@@ -193,7 +193,7 @@ def _matches(
 
 
 def _differences(keys: Sequence[str], a: Sequence[Settings], b: Sequence[Settings]) -> Iterator[Difference]:
-    """What differs; of a group whose name differs, no more than that."""
+    """Yield what differs; if a group's name does, nothing else of the group."""
     groups = {key.removesuffix(".name") for key in keys if key.endswith(".name")}
     for key in keys:
         group, _, name = key.partition(".")
@@ -205,10 +205,8 @@ def _differences(keys: Sequence[str], a: Sequence[Settings], b: Sequence[Setting
 def _left_out(side: str, other: str, cases: Sequence[CaseResult], used: Collection[int]) -> list[str]:
     names = labels(cases)
     unused = [names[index] for index in range(len(cases)) if index not in used]
-    why = (
-        f"{other} has none, or several, that agree in everything but what differs, or a later run has it too"
-    )
-    return [f"not compared of {side}, for {why}: {listed(unused)}"] if unused else []
+    why = f"{other} has none, or several, that agree in everything else, or a later run has it too"
+    return [f"not compared in {side}, because {why}: {listed(unused)}"] if unused else []
 
 
 def _no_pairs(
@@ -218,7 +216,7 @@ def _no_pairs(
     differing: Sequence[str],
     apart: Sequence[str],
 ) -> NothingToCompareError:
-    """The error for sides of which no two cases pair: what is in each, and what keeps the nearest apart."""
+    """Return the error if no two cases pair: the cases on each side, and how the nearest two differ."""
     differences = (
         [key for key in {**first, **second} if key not in differing and first.get(key) != second.get(key)]
         for first, second in islice(product(*works), MOST_LOOKED_AT)
@@ -226,11 +224,11 @@ def _no_pairs(
     nearest = min(differences, key=len)
     keys = ", ".join(_groups(nearest or differing)[:MOST_NAMES])
     told = f" To compare them anyway: --by {','.join(_groups(nearest))}."
-    why = (
-        f"the nearest two differ in {keys}" if nearest else f"they differ in {keys}, and several fit several"
-    )
+    why = f"the nearest two differ in {keys}"
+    if not nearest:
+        why = f"they differ in {keys}, and several match several"
     return NothingToCompareError(
-        f"Nothing to compare, for no case of A goes with one of B: {why}. "
+        f"Nothing to compare, because no case of A pairs with one of B: {why}. "
         f"A: {listed(labels(a))}. B: {listed(labels(b))}."
         f"{told if nearest and {*nearest} <= {*apart} else ''}"
     )
@@ -242,7 +240,7 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
     Args:
         cases: at least one case.
         by: an axis such as `engine`, `allocator` or `batch_size`, or a setting's dotted key.
-        baseline: the value that every other one is compared with; by default the first.
+        baseline: the value that the others are compared with; by default the first.
 
     Raises:
         NothingToCompareError: the setting is the same in all cases, or no two of them agree in everything
@@ -277,7 +275,7 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
             Difference(by, (first,), tuple(value for value in order if value != first)),
             *_differences(following, *sides),
         ],
-        [f"not compared, for none agrees in everything but {by}: {listed(unused)}"] if unused else [],
+        [f"not compared, because none agrees in everything but {by}: {listed(unused)}"] if unused else [],
         [
             (names[index], value, cases[index])
             for index, value in _without_counterpart(rests, values, order, first)
@@ -286,7 +284,7 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
 
 
 def _following(cases: Sequence[CaseResult], by: str, values: Sequence[str]) -> list[str]:
-    """The settings that follow from what is compared by, where each value of it has one of theirs."""
+    """Return the settings whose value follows from the value of `by`."""
     settings = [settings_of(case) for case in cases]
     both = {
         key: {*zip(values, (each[key] for each in settings), strict=True)}
@@ -299,7 +297,7 @@ def _following(cases: Sequence[CaseResult], by: str, values: Sequence[str]) -> l
 def _matches_within(
     rests: Sequence[Hashable], values: Sequence[str], order: Sequence[str], first: str
 ) -> Iterator[tuple[int, int]]:
-    """Which cases agree in the rest, one with the first value and one with another."""
+    """Yield the cases that agree in the rest, one with the first value and one with another."""
     for places in _places(rests).values():
         baselines = [index for index in places if values[index] == first]
         for value in order:
@@ -310,7 +308,7 @@ def _matches_within(
 def _without_counterpart(
     rests: Sequence[Hashable], values: Sequence[str], order: Sequence[str], first: str
 ) -> Iterator[tuple[int, str]]:
-    """Which cases with the first value have none with another that agrees in the rest, and which value."""
+    """Yield the cases with the first value that have no counterpart with another value, and which value."""
     for places in _places(rests).values():
         there = {values[index] for index in places}
         for index in places:
@@ -319,7 +317,7 @@ def _without_counterpart(
 
 
 def _named(pairs: Sequence[Pair], is_hidden: Callable[[str], bool]) -> list[Pair]:
-    """The pairs, named by model, part, mode, and what tells them from each other."""
+    """Return the pairs, named by model, part, mode, and what distinguishes them."""
     cases = [*(pair.a for pair in pairs), *(pair.b for pair in pairs)]
     words = {name: [str(case.axes[name] or "") for case in cases] for name in NAMING}
     what = [" ".join(filter(None, each)) for each in zip(*_both(words, is_hidden).values(), strict=True)]
@@ -336,7 +334,7 @@ def _named(pairs: Sequence[Pair], is_hidden: Callable[[str], bool]) -> list[Pair
 
 
 def _both(values: Mapping[str, Sequence[str]], is_hidden: Callable[[str], bool]) -> dict[str, list[str]]:
-    """Each setting's values, of the pairs' first cases and then their second ones, as one value a pair."""
+    """Join each setting's values for the pairs' first cases and for their second ones to one per pair."""
     return {
         name: [
             a if a == b else f"{a}→{b}"
@@ -348,6 +346,6 @@ def _both(values: Mapping[str, Sequence[str]], is_hidden: Callable[[str], bool])
 
 
 def _numbered(pair: Pair, before: Sequence[Pair]) -> Pair:
-    """A pair that is called as others before it, with which place it has among them."""
+    """Return a pair with a number in its name if others before it have the same name."""
     alike = sum((each.name, each.b_name) == (pair.name, pair.b_name) for each in before)
     return replace(pair, name=f"{pair.name} ({alike + 1})") if alike else pair

@@ -1,4 +1,4 @@
-"""A model's profile: its calls, and the views that sum them up, as rows of plain values."""
+"""A model's profile: its calls, and the views that sum them, as rows of plain values."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COUNTED = ("flops", "macc", "mem_r", "mem_w", "backward", "unknown")
-DISAGREEMENT = 0.05  # of the model's time, by which the sum of its calls may pass it
+DISAGREEMENT = 0.05  # of the model's time, by which the sum of its calls may exceed it
 
 Group = tuple[Row, Sequence[Row]]
-"""What a row of a view is of, and the calls that it stands for: none lies within another."""
+"""What a row of a view describes, and the calls that it represents: none is within another."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class ViewRow:
     """A row of a view.
 
     Attributes:
-        kind: what it is of.
-        label: its name in tables: in the tree, within its caller.
-        level: how many rows of the tree it lies within; 0 in other views.
-        values: by column, what it says; None where that is not known.
+        kind: what it describes.
+        label: its name in tables: in the tree, without its caller's.
+        level: how many rows of the tree it is within; 0 in other views.
+        values: its value by column; None if unknown.
     """
 
     kind: Kind
@@ -47,15 +47,15 @@ class ViewRow:
 
 @dataclass(frozen=True)
 class Shares:
-    """What the uninstrumented run's time is made of, as shares of it.
+    """The parts of the uninstrumented run's time, as shares of it.
 
     Attributes:
-        modules: what the leaf modules take.
-        operators: what operators outside them take; None where they are not shown.
-        containers: what modules that call others take by themselves; None but in the tree.
-        overhead: what is left. It falls below 0 where calls by themselves take longer than among the others.
+        modules: the leaf modules.
+        operators: the operators outside them; None if they are not shown.
+        containers: the own time of modules that call others; None except in the tree.
+        overhead: the rest. It is below 0 if calls take longer alone than among the others.
         excess: why the calls add up to more than the run: the operators' times are too long, or the passes
-            disagree; None where they do not.
+            disagree; None if they do not.
     """
 
     modules: float
@@ -67,16 +67,16 @@ class Shares:
 
 @dataclass(frozen=True)
 class View:
-    """A view of a profile: all that tables, files and data frames show of it.
+    """A view of a profile: everything that tables, files and data frames show of it.
 
     Attributes:
-        name: which, one of `VIEWS`.
-        columns: those to show, in their order.
+        name: one of `VIEWS`.
+        columns: the columns to show, in order.
         rows: its rows.
-        overhead: the time of the uninstrumented run that none of the rows has; None where nothing was timed,
-            and beside the root.
-        total: the whole model; None beside the root.
-        shares: what the uninstrumented run is made of; None where nothing was timed.
+        overhead: the time of the uninstrumented run that is in none of the rows; None if nothing was timed,
+            and in the view `root`.
+        total: the whole model; None in the view `root`.
+        shares: the parts of the uninstrumented run; None if nothing was timed.
         uncounted: by type, the calls in which no rule counts an operator.
     """
 
@@ -91,19 +91,19 @@ class View:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a model's calls are and cost.
+    """A model's calls and their costs.
 
     Attributes:
         rows: every call, in the order in which they begin.
         name: the model's name.
-        batch_size: items in a batch; None where it is not known.
-        training: the calls are those of a training step's forward pass.
-        seconds: what the uninstrumented run takes; None where nothing was timed.
-        peaks: what the machine reaches at best; None where it was not measured.
-        energy: what operations and accesses are taken to cost.
-        joules: measured energy of a call of the model; None where it cannot be read.
-        functions: calls of torch's operators are rows too.
-        warnings: what disturbed the measurement, where no record says so.
+        batch_size: items in a batch; None if unknown.
+        training: whether the calls are those of a training step's forward pass.
+        seconds: the time of the uninstrumented run; None if nothing was timed.
+        peaks: the machine's peaks; None if they were not measured.
+        energy: the assumed energy of operations and accesses.
+        joules: measured energy per call of the model; None if it cannot be read.
+        functions: whether calls of torch's operators are rows too.
+        warnings: what disturbed the measurement, if it is not in a record.
     """
 
     rows: Sequence[Row] = field(repr=False)
@@ -122,11 +122,11 @@ class Profile:
 
     @property
     def calls(self) -> list[Row]:
-        """The calls that cost something by themselves, in their order: none lies within another."""
+        """The calls that have a cost of their own, in order: none is within another."""
         return [row for row in self.rows if self.shows(row)]
 
     def shows(self, row: Row) -> bool:
-        """Say whether a row is one of `calls`."""
+        """Return whether a row is one of `calls`."""
         return row.kind is Kind.MODULE or (row.kind is Kind.FUNCTION and self.functions)
 
     @property
@@ -143,12 +143,12 @@ class Profile:
     def to_frame(
         self, view: str | None = None, columns: Sequence[str] = ("all",), depth: int | None = None
     ) -> pd.DataFrame:
-        """Return a view as a pandas data frame: figures in the units of docs/profile.md.
+        """Return a view as a pandas data frame, with the units of docs/profile.md.
 
         Args:
             view: calls, leaves, tree, types or root; by default calls.
-            columns: which; empty for those that tables show of this view.
-            depth: how deep the tree goes; None for all of it.
+            columns: the columns; empty for those that tables show of this view.
+            depth: the depth of the tree; None for all of it.
 
         Raises:
             UserError: there is no such view or column.
@@ -159,7 +159,7 @@ class Profile:
         return pd.DataFrame([row.values for row in found.rows], columns=list(found.columns))
 
     def view(self, name: str, columns: Sequence[str] = (), depth: int | None = None) -> View:
-        """Return all that is shown of a view; see `to_frame`.
+        """Return everything that is shown of a view; see `to_frame`.
 
         Raises:
             UserError: there is no such view or column.
@@ -193,7 +193,7 @@ class Profile:
         return View(name, shown, rows, overhead, total, self._shares(is_tree), uncounted)
 
     def _values(self, row: Row, calls: Sequence[Row], columns: Sequence[str]) -> dict[str, Any]:
-        """Return what columns say of a row that stands for some calls."""
+        """Return the values of a row that represents some calls, by column."""
         energies = [
             estimate(call.macc, size, call.dtype, self.energy)
             for call in calls
@@ -216,9 +216,9 @@ class Profile:
         return {name: found[name] for name in columns}
 
     def _overhead(self, seconds: float, is_tree: bool) -> float:
-        """Return the seconds of the uninstrumented run that none of a view's rows has.
+        """Return the seconds of the uninstrumented run that are in none of a view's rows.
 
-        In the tree, what modules take by themselves is theirs.
+        In the tree, modules' own time belongs to their rows.
         """
         return seconds - (self.rows[0].lat or 0.0 if is_tree else _own_time(self.calls))
 
@@ -231,7 +231,7 @@ class Profile:
         )
         between, overhead = (self._overhead(whole, tree) / whole for tree in (False, is_tree))
         excess: Literal["operators", "passes"] | None = None
-        if between < -DISAGREEMENT:  # the pass over the modules tells whether it is these
+        if between < -DISAGREEMENT:  # the pass over the modules shows whether it is these
             are_modules_right = modules <= (self.rows[0].lat or 0.0) <= (1 + DISAGREEMENT) * whole
             excess = "operators" if are_modules_right else "passes"
         return Shares(
@@ -253,7 +253,7 @@ def _within_callers(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def _rest(seconds: float) -> Row:
-    """Return what is in none of the calls: time, and nothing that is counted."""
+    """Return the row of what is in none of the calls: a time, without counts."""
     what = Row(name="overhead", index=None, order=0, depth=0, kind=Kind.OVERHEAD, type="")
     return replace(what, params=0, flops=0, macc=0, mem_r=0, mem_w=0, lat=seconds, net_lat=seconds)
 
@@ -267,14 +267,14 @@ def _ratio(amount: float | None, base: float | None) -> float | None:
 
 
 def _types(profile: Profile) -> list[Group]:
-    """By type, the one that takes the longest first; in a dry run, the one with the most arithmetic."""
+    """Return the calls by type, the slowest type first; in a dry run, the one with the most arithmetic."""
     groups = _grouped(profile.calls, lambda row: (row.kind, row.type))
     unnamed = [(replace(row, name=""), calls) for row, calls in groups]
     return sorted(unnamed, key=lambda group: (-(group[0].lat or 0), -(group[0].flops or 0)))
 
 
 def _tree(profile: Profile) -> list[Group]:
-    """Every module with the sums of all that it calls; its parameters, times and memory are its own."""
+    """Return every module with the sums of all that it calls; parameters, times and memory are its own."""
     groups, around = list[tuple[Row, list[Row]]](), list[list[Row]]()
     for row in profile.rows:
         is_call = profile.shows(row)
@@ -295,7 +295,7 @@ VIEWS: dict[str, Callable[[Profile], list[Group]]] = {
     "types": _types,
     "root": lambda profile: [(profile.total, profile.calls)],
 }
-"""Ways to look at a profile: each call in its order; each module's calls together; every module with what it
+"""The views of a profile: each call in its order; each module's calls together; every module with what it
 calls; all calls of one type together; the whole model."""
 
 
@@ -307,9 +307,9 @@ def _grouped(rows: Iterable[Row], key: Callable[[Row], object]) -> list[Group]:
 
 
 def _together(rows: Sequence[Row]) -> Row:
-    """Return several calls as one: sums, the largest peak, the level at the end, a module's parameters once.
+    """Merge several calls: sums, the largest peak, the level at the end, a module's parameters once.
 
-    It has the shapes and the number format that all have in common.
+    The result has the shapes and the number format that all have in common.
     """
     peaks = [row.mem_peak for row in rows if row.mem_peak is not None]
     by_module = {(row.name, row.type): row for row in rows}
@@ -326,13 +326,13 @@ def _together(rows: Sequence[Row]) -> Row:
 
 
 def _sums(rows: Iterable[Row], names: Iterable[str]) -> dict[str, Any]:
-    """Return by name the sums of what is known of rows; None where nothing is."""
+    """Return, by name, the sums of the rows' known values; None if none is known."""
     known = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in names}
     return {name: sum(values) if values else None for name, values in known.items()}
 
 
 def profile_of(case: CaseResult) -> Profile | None:
-    """Return the profile that a case measured; None where it is none, or failed before it was one."""
+    """Return the profile that a case measured; None if it has none, or failed before."""
     records = [record for record in case.rounds.values() if record.ok and record.calls]
     if not records:
         return None

@@ -1,7 +1,7 @@
-"""Figures that others have published, and which of them a measured case is to be held against.
+"""Figures that others have published, and which of them a measured case is compared with.
 
-A table is two files in `microbench/reference/`: a CSV with the figures as they were published, and a YAML
-with what their names mean here.
+A table is two files in `microbench/reference/`: a CSV with the figures as published, and a YAML
+that maps their names to ours.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ UNITS = {
     "FLOP": (1.0, "FLOP"),
     "FLOP/s": (1.0, "FLOP/s"),
 }
-"""By a published unit, how many of the SI's it is, and which that is."""
+"""The factor to the SI unit, and that unit, by published unit."""
 
 WHOLE_OF_MODE = {"train": "total"}
-"""By a mode, the phase that stands for a case of it that failed; of the others it is inference."""
+"""The phase shown for a failed case, by mode; in other modes it is inference."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Figure:
     Attributes:
         source: who published it.
         device: what it was measured on.
-        software: with which software; empty where that was not stated.
+        software: the software; empty if not stated.
         workload: what was computed.
         variant: how it was run.
         batch_size: items in a batch.
-        input_shape: of one item, such as 3x224x224; empty where it was not stated.
+        input_shape: the shape of one item, such as 3x224x224; empty if not stated.
         quantity: what was measured.
         value: the figure, in `unit`.
         unit: s, 1/s, B, J, FLOP, FLOP/s, or 1 for a number.
@@ -74,16 +74,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A published table, and what its names mean here.
+    """A published table, with the mapping of its names to ours.
 
     Attributes:
         name: the table's name.
         figures: its figures.
-        baseline: what ratios are over: the field of a figure, and its value.
-        workloads: the models of here by workload, where they are called otherwise; None where there is none.
-        variants: by variant, the settings it was run with, where they are not plain eager's; a list holds
-            those of which any will do.
-        quantities: by quantity, the phase of here, and behind it what of it that is not its time.
+        baseline: what ratios are relative to: a field of the figures, and its value.
+        workloads: our models by workload, if their names differ; None if there is none.
+        variants: the settings of each variant, if they differ from plain eager's; a list contains
+            alternatives.
+        quantities: our phase by quantity, followed by what is measured of it if that is not its time.
         notes: what else to know before comparing.
     """
 
@@ -96,17 +96,17 @@ class Table:
     notes: Sequence[str] = ()
 
     def model(self, workload: str) -> str | None:
-        """The model of here that a workload is; None where there is none."""
+        """Return our model of a workload; None if there is none."""
         return self.workloads.get(workload, workload)
 
     def variant(self, case: CaseResult) -> str | None:
-        """The published variant that a case is run as; None where it is none."""
+        """Return the published variant that a case is run as; None if there is none."""
         given = settings_of(case)
         found = (name for name, wanted in self.variants.items() if _holds({**PLAIN, **wanted}, given))
         return next(found, None)
 
     def published(self, case: CaseResult, quantity: str) -> list[Figure]:
-        """The figures of a case's quantity: one of each device and software that has it."""
+        """Return the figures of a case's quantity: one per device and software that has it."""
         variant, shape = self.variant(case), case.axes["input_shape"]
         return [
             figure
@@ -119,20 +119,20 @@ class Table:
         ]
 
     def ratio(self, figure: Figure) -> float | None:
-        """A figure's ratio to the baseline's; None where that was not published."""
+        """Return a figure's ratio to the baseline's; None if that was not published."""
         part, name = self.baseline
         base = self._values.get(replace(figure, value=0.0, **{part: name}))  # type: ignore[arg-type]
         return _ratio(figure.value, base, part, figure.unit == "1/s")
 
     @cached_property
     def _values(self) -> Mapping[Figure, float]:
-        """The figures' values, by all else."""
+        """The values of the figures, by their other fields."""
         return {replace(figure, value=0.0): figure.value for figure in self.figures}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure, in SI units, and its ratio to the baseline's; None where there is no such figure."""
+    """A figure, in SI units, and its ratio to the baseline's; None if there is no such figure."""
 
     value: float
     ratio: float | None
@@ -144,9 +144,9 @@ class Row:
 
     Attributes:
         case: the case.
-        variant: how it is run, as the table calls it; None where it is no variant of the table.
-        quantity: what is measured, as it is called here.
-        measured: the figure of here; None where the case failed.
+        variant: how it is run, by the table's name; None if it is not a variant of the table.
+        quantity: what is measured, by our name.
+        measured: our figure; None if the case failed.
         published: the table's figures, by device and software.
     """
 
@@ -158,13 +158,13 @@ class Row:
 
 
 def names() -> list[str]:
-    """The tables there are."""
+    """Return the names of all tables."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 @cache
 def load(name: str) -> Table:
-    """The table of a name.
+    """Load a table by its name.
 
     Raises:
         UserError: there is no such table.
@@ -184,7 +184,7 @@ def _figure(row: Mapping[str, str]) -> Figure:
 
 
 def _holds(wanted: Mapping[str, Any], given: Mapping[str, str]) -> bool:
-    """Whether settings are as wanted; that of a group is its option's name."""
+    """Return whether settings are as wanted; a group's setting is its option's name."""
 
     def is_one_of(key: str, values: Any) -> bool:
         allowed = values if isinstance(values, list) else [values]
@@ -195,9 +195,9 @@ def _holds(wanted: Mapping[str, Any], given: Mapping[str, str]) -> bool:
 
 
 def rows(cases: Sequence[CaseResult], table: Table) -> list[Row]:
-    """A row for each quantity of the table that a case has, or one for a case that failed.
+    """Return one row per quantity of the table that a case has, or one for a failed case.
 
-    Those of a model and batch are together.
+    Rows of the same model and batch are adjacent.
     """
     bases = _Bases(cases, table)
     works = list(dict.fromkeys(map(_name, cases)))
@@ -210,7 +210,7 @@ def rows(cases: Sequence[CaseResult], table: Table) -> list[Row]:
 
 
 def flat(row: Row) -> list[dict[str, Any]]:
-    """A row as mappings, one for each published figure; one without where there is none."""
+    """Return a row as mappings, one per published figure; if there is none, one without."""
     own = {
         "model": row.case.config.model.name,
         "batch_size": row.case.config.batch_size,
@@ -235,16 +235,16 @@ def _name(case: CaseResult) -> tuple[str, int]:
 
 
 def _is_of(case: CaseResult, quantity: str) -> bool:
-    """Whether a case measured a quantity, or would have, had it not failed."""
+    """Return whether a case measured a quantity, or would have if it had not failed."""
     if case.whole is None:
         return quantity == WHOLE_OF_MODE.get(case.config.mode.name, "inference")
     return value(case, quantity) is not None
 
 
 def value(case: CaseResult, quantity: str) -> float | None:
-    """A quantity of a case: a phase's time in seconds, or its rate in 1/s, or its memory in bytes.
+    """Return a quantity of a case: a phase's time in seconds, its rate in 1/s, or its memory in bytes.
 
-    None where it was not measured.
+    None if it was not measured.
     """
     phase, _, what = quantity.partition(" ")
     estimate = case.estimates.get(phase)
@@ -263,7 +263,7 @@ def _published(case: CaseResult, quantity: str, table: Table) -> dict[tuple[str,
 
 
 class _Bases:
-    """What the ratios of a run's cases are over."""
+    """The baselines of the ratios of a run's cases."""
 
     def __init__(self, cases: Sequence[CaseResult], table: Table) -> None:
         self._table = table
@@ -273,7 +273,7 @@ class _Bases:
             self._cases.setdefault(self._key(case), []).append(case)
 
     def cell(self, case: CaseResult, quantity: str) -> Cell | None:
-        """A quantity of a case, and its ratio; None where it was not measured."""
+        """Return a quantity of a case, and its ratio; None if it was not measured."""
         found = value(case, quantity)
         if found is None:
             return None
@@ -283,9 +283,9 @@ class _Bases:
         return Cell(found, _ratio(found, base, self._part, quantity.endswith("/s")))
 
     def _key(self, case: CaseResult, name: str | None = None) -> Hashable:
-        """What cases of one work share that is done as the baseline; as `name` has it in place of the case.
+        """Return what a case has in common with its baseline, under the baseline's `name` if one is given.
 
-        Variants differ in what makes plain eager, and phases in their mode.
+        Variants differ in plain eager's settings, and phases in their mode.
         """
         work = work_of(case)
         other = {"workload": ("model",)}.get(self._part, ())
@@ -297,7 +297,7 @@ class _Bases:
 
 
 def _ratio(found: float, base: float | None, part: str, is_rate: bool) -> float | None:
-    """How many times faster, or smaller, than the baseline's variant; else how many times the baseline."""
+    """Return how many times faster, or smaller, than a variant; otherwise, how many times the baseline."""
     if not found or not base:
         return None
     return base / found if part == "variant" and not is_rate else found / base

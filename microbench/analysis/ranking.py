@@ -15,17 +15,17 @@ from microbench.records.record import Role
 from microbench.records.settings import is_configuration, without, work_labels, work_of
 from microbench.stats.ratio import Ratio
 
-BASELINE = "eager"  # the engine that prepares next to nothing
+BASELINE = "eager"  # the engine with almost no preparation
 
 
 @dataclass(frozen=True)
 class BreakEven:
-    """When a configuration has made up for its preparation.
+    """When a configuration has made up for its preparation: its break-even.
 
     Attributes:
-        calls: after how many calls it has taken no longer in all than eager; None where it never does.
-        is_told: whether the two calls' times, which `calls` rests on, differ: the interval of their ratio
-            leaves out 1. None with one round, which says nothing of how processes differ.
+        calls: the number of calls after which its total time is no longer than eager's; None if never.
+        is_told: whether the two times per call differ significantly: the interval of their ratio excludes 1.
+            None with one round, which says nothing about differences between processes.
     """
 
     calls: int | None
@@ -37,15 +37,15 @@ class Place:
     """A place in a ranking.
 
     Attributes:
-        configuration: the settings that tell it from the others of its ranking, such as `allocator=tuned`.
+        configuration: the settings that distinguish it in its ranking, such as `allocator=tuned`.
         standing: how its case ended, or that its time is implausible.
-        time: what it takes in seconds per call; None where that counts for nothing.
-        discarded: what one takes that computes something else than eager fp32.
+        time: its time in seconds per call; None if that does not count.
+        discarded: the time of one that computes something other than eager fp32.
         ratio: its time over the fastest's; None for the fastest, and for one that was not measured.
-        judgement: the verdict on that ratio; None where there is none.
-        first_answer: seconds until it has answered once; None where the engines are the same, too.
-        break_even: when it has made up for its preparation; None where the engines are the same, for eager,
-            and where there is no eager one.
+        judgement: the verdict on that ratio; None if there is none.
+        first_answer: seconds until its first answer; None also if all engines are the same.
+        break_even: when it has made up for its preparation; None if all engines are the same, for eager, and
+            if there is no eager case.
     """
 
     configuration: str
@@ -63,13 +63,13 @@ class Ranking:
     """The configurations of one work, of which at least two were measured.
 
     Attributes:
-        name: what tells the work from the others that are ranked.
+        name: what distinguishes the work from the others that are ranked.
         phase: the phase whose time counts.
-        places: those that were measured, the fastest first.
+        places: the measured configurations, the fastest first.
         unmeasured: those that failed, were skipped, compute something else, or have an implausible time, in
             the run's order.
         is_decided: whether all others are slower than the first.
-        has_engines: whether engines are compared, which differ in what they do before the first answer.
+        has_engines: whether engines are compared, which differ in their preparation.
     """
 
     name: str
@@ -81,13 +81,13 @@ class Ranking:
 
 
 def rankings(cases: Sequence[CaseResult], margin: float = MARGIN) -> list[Ranking]:
-    """Rank the cases of each work that differ in how it is done (`Role.CONFIGURATION`).
+    """Rank each work's cases that differ in configuration (`Role.CONFIGURATION`).
 
-    The order is that of their times; each is compared with the fastest. That the fastest was picked by
-    looking, and with it what all are compared with, makes differences look larger than they are; the
-    adjustment over all comparisons that `judge` makes is meant for comparisons laid down before, so here it
-    is approximate. Simulated with six rounds, some alternative out of four equal ones is called slower in 8 %
-    of the rankings, and in 20 % without the adjustment (`benchmarks/verdicts.py`).
+    They are ordered by time, and each is compared with the fastest. Because the fastest, the baseline of all
+    comparisons, is selected from the same data, differences look larger than they are. The adjustment over
+    all comparisons by `judge` is meant for comparisons chosen in advance, so that here it is approximate. In
+    simulations with six rounds, some alternative out of four equal ones is called slower in 8 % of the
+    rankings, and in 20 % without the adjustment (`benchmarks/verdicts.py`).
     """
     groups: dict[Hashable, list[CaseResult]] = {}
     for case in cases:
@@ -137,13 +137,13 @@ def _ranking(
 
 
 def _what(case: CaseResult) -> frozenset[tuple[str, str]]:
-    """Return what a case computes, however it does so."""
+    """Return what a case computes, in any configuration."""
     work = work_of(case)
     return without(work, set(filter(is_configuration, work)))
 
 
 def _are_alternatives(group: Sequence[CaseResult]) -> bool:
-    """Whether at least two configurations of the work were measured, by the same phase."""
+    """Return whether at least two configurations of the work were measured, by the same phase."""
     measured = [case for case in group if _is_measured(case)]
     return len({without(work_of(case), ()) for case in measured}) > 1
 
@@ -163,15 +163,15 @@ def _discarded(case: CaseResult) -> float | None:
 
 
 def calls_to_break_even(first: float, each: float, other_first: float, other_each: float) -> int | None:
-    """Count the calls after which one configuration has taken no longer in all than another.
+    """Return the number of calls after which one configuration's total time is no longer than another's.
 
-    N calls take `first + (N - 1) * each`, so it is the least whole N of at least 1 with
+    N calls take `first + (N - 1) * each`, so it is the smallest integer N of at least 1 with
     `N >= 1 + (first - other_first) / (other_each - each)`; None for one that is not faster.
 
     Args:
-        first: seconds until it has answered once: its preparation and its first call.
+        first: seconds until its first answer: its preparation and its first call.
         each: seconds of each later call.
-        other_first: the other's seconds until it has answered once.
+        other_first: the other's seconds until its first answer.
         other_each: seconds of each later call of the other.
     """
     if each >= other_each:
@@ -180,16 +180,15 @@ def calls_to_break_even(first: float, each: float, other_first: float, other_eac
 
 
 def first_answer(case: CaseResult) -> float | None:
-    """Add up preparation and first call in seconds, each the median over rounds; None where unknown."""
+    """Return preparation plus first call in seconds, each the median over rounds; None if unknown."""
     phases = [case.estimates.get(name) for name in ("prepare", "first_call")]
     return sum(each.median for each in phases if each is not None) if all(phases) else None
 
 
 def break_even(case: CaseResult, others: Sequence[CaseResult], phase: str) -> BreakEven | None:
-    """Find when a case has made up for its preparation, beside the eager one that is most like it.
+    """Return when a case has made up for its preparation, compared with the most similar eager case.
 
-    None for one that is eager itself, and where there is no eager one, or it is not known how long the first
-    answer took.
+    None for an eager case, and if there is no eager case, or the time until the first answer is unknown.
     """
     baselines = [each for each in others if each.config.engine.name == BASELINE]
     if case.config.engine.name == BASELINE or not baselines:

@@ -1,4 +1,4 @@
-"""What a run has to show: its cases, each in the kind of report that it belongs to."""
+"""The report of a run: its cases, each in the kind of report that it belongs to."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What there is to show, in this order.
+    """What a run shows, in this order.
 
     Attributes:
-        layers: models beside their layers.
+        layers: models and their layers.
         profiles: the cases that were profiled.
-        case: the only case that is neither.
-        sweep: several such cases.
-        problems: of all but the layers, which have their own.
+        case: the only other case.
+        sweep: several other cases.
+        problems: those of all cases except the layers, which have their own.
         rankings: which of the sweep's alternatives are fastest.
     """
 
@@ -39,13 +39,13 @@ class Report:
 
 
 def report(cases: Sequence[CaseResult]) -> Report:
-    """Find what there is to show of cases that no search and no doctor measured."""
+    """Return the report on cases that neither a search nor the doctor measured."""
     layers, rest = layers_report(cases)
     profiles = [case for case in rest if case.config.mode.name == PROFILE]
     others = [case for case in rest if case.config.mode.name != PROFILE]
     rankings: Sequence[Ranking] = ()
     if len(others) > 1:
-        from microbench.analysis import ranking  # brings scipy, which one case does without
+        from microbench.analysis import ranking  # imports scipy, which a single case does not need
 
         rankings = ranking.rankings(others)
     return Report(

@@ -1,4 +1,4 @@
-"""What two measurements of the same thing say of a machine: how small a difference it can tell apart."""
+"""The detectable difference of a machine, from two measurements of the same thing."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Z = 1.96  # standard errors in half a 95 % CI
 
 @dataclass(frozen=True)
 class Resolution:
-    """How small a difference a machine can tell apart, from an A/A test: the same case twice, interleaved.
+    """The detectable difference of a machine, from an A/A test: the same case twice, interleaved.
 
     Attributes:
-        ratio: of the second over the first, over the rounds that both have; 1 is the truth.
-        rounds: how many these are.
+        ratio: the second over the first, over the rounds that both have; the true value is 1.
+        rounds: the number of these rounds.
         deviation: the standard deviation of a round's log ratio.
         between: the standard deviation between the medians of all processes, as a share of their median.
         within: the typical standard deviation of the samples within a process, as a share of their median;
-            None where no process has two.
-        from_within: the share of the variance of a round's log ratio that comes from the samples being few,
-            and that longer rounds would lessen; None where no process has an interval.
+            None if no process has two.
+        from_within: the share of the variance of a round's log ratio that is due to the number of samples,
+            and that longer rounds would reduce; None if no process has an interval.
     """
 
     ratio: Ratio
@@ -38,28 +38,28 @@ class Resolution:
     from_within: float | None
 
     def smallest(self, rounds: int) -> float:
-        """The smallest difference that so many rounds tell apart, as a share: see `stats.resolution`."""
+        """Return the smallest difference detectable with some rounds, as a share: see `stats.resolution`."""
         return detectable(self.deviation, rounds)
 
     @property
     def uncertainty(self) -> tuple[float, float]:
-        """The 95 % CI of the smallest difference that its own rounds tell apart, for they are few."""
+        """The 95 % CI of the detectable difference with its own rounds, which are few."""
         low, high = deviation_interval(self.deviation, self.rounds)
         return detectable(low, self.rounds), detectable(high, self.rounds)
 
     def rounds_for(self, share: float) -> int | None:
-        """The rounds it takes to tell a difference of `share` apart; None for more than a million."""
+        """Return the rounds needed to detect a difference of `share`; None for more than a million."""
         return rounds_for(share, self.deviation)
 
     @property
     def holds(self) -> bool:
-        """Whether the ratio's interval holds 1, as it does in 95 % of A/A tests."""
+        """Whether the ratio's interval contains 1, as it does in 95 % of A/A tests."""
         ends = self.ratio.interval
         return ends is not None and ends[0] <= 1 <= ends[1]
 
 
 def resolution_of(first: CaseResult, second: CaseResult, phase: str) -> Resolution | None:
-    """What two measurements of the same case say; None with fewer than two rounds that both have."""
+    """Return the resolution from two measurements of a case; None with fewer than two rounds in common."""
     estimates = [case.estimates[phase] for case in (first, second) if phase in case.estimates]
     if len(estimates) < 2:
         return None
@@ -82,7 +82,7 @@ def resolution_of(first: CaseResult, second: CaseResult, phase: str) -> Resoluti
 
 
 def _summaries(case: CaseResult, phase: str) -> list[Summary]:
-    """A phase's summary of each round that ended well."""
+    """Return a phase's summary of each successful round."""
     series = [each for record in case.rounds.values() if record.ok for each in record.series]
     found = [each.summary for each in series if each.phase == phase and each.summary is not None]
     return [summary for summary in found if summary.median]
@@ -94,7 +94,7 @@ def _within(summaries: Sequence[Summary]) -> float | None:
 
 
 def _from_within(summaries: Sequence[Summary], variance: float) -> float | None:
-    """A log ratio has the errors of two medians, each known from its interval within the process."""
+    """Return the share of a log ratio's variance from its two medians' errors within their processes."""
     errors = [each.half_width / Z for each in summaries if each.half_width is not None]
     if not errors or not variance:
         return None

@@ -1,9 +1,9 @@
-"""The roofline: how fast calls can be on a machine, what keeps them from being faster, how near they come.
+"""The roofline: how fast calls can be on a machine, what limits them, and how close they come.
 
 Williams, Waterman, Patterson: Roofline: An Insightful Visual Performance Model for Multicore Architectures
 (Communications of the ACM 52, 2009); with the bandwidth of the cache that the call's bytes fit in, as in
 Ilic, Pratas, Sousa: Cache-aware Roofline Model (IEEE Computer Architecture Letters 13, 2014); and with the
-time that a call takes to do nothing.
+time of a call that does nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from microbench.records.peaks import Peaks
 
 
 class Bound(StrEnum):
-    """What keeps a call from being faster."""
+    """What limits the speed of a call."""
 
     COMPUTE = "compute"
     MEMORY = "memory"
@@ -30,10 +30,10 @@ class Roof:
     """How fast a call can be.
 
     Attributes:
-        ceiling: FLOP/s at best: the peak of arithmetic, or what memory can feed; 0 for a call that only moves
-            bytes; None where a peak that it depends on was not measured.
-        least: the seconds that each bound allows at least; without those that were not measured.
-        bound: the one that allows the least speed; None where one was not measured.
+        ceiling: the highest possible FLOP/s, by peak arithmetic or memory bandwidth; 0 for a call that only
+            moves bytes; None if a peak that it depends on was not measured.
+        least: the shortest possible time by each bound in seconds, except those that were not measured.
+        bound: the bound with the lowest speed; None if one was not measured.
     """
 
     ceiling: float | None
@@ -48,7 +48,7 @@ def roof(flops: int, size: int, dtype: str, peaks: Peaks) -> Roof:
         flops: its floating-point operations.
         size: the bytes that it reads and writes.
         dtype: the number format it computes in, such as `float32`.
-        peaks: what the machine reaches at best.
+        peaks: the machine's peaks.
     """
     peak, bandwidth = peaks.arithmetic(dtype), peaks.bandwidth(size)
     least = {Bound.OVERHEAD: peaks.call_seconds}
@@ -67,14 +67,15 @@ def roof(flops: int, size: int, dtype: str, peaks: Peaks) -> Roof:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the peaks say of calls; None where no peak was measured that says anything of them, or no time.
+    """The limits of calls by the peaks; None if no relevant peak, or no time, was measured.
 
-    Of several calls, those are left out whose number format has no peak, unless they take most of the time.
+    Among several calls, those whose number format has no peak are left out unless they take most of the time.
 
     Attributes:
-        ceiling: FLOP/s at best; of several calls, all their FLOP over the least time they take one by one.
-        reached: that least time over the time they take.
-        bound: what most of that least time goes into: compute, memory or overhead.
+        ceiling: the highest possible FLOP/s; of several calls, the sum of their FLOP over the sum of their
+            shortest possible times.
+        reached: the shortest possible time over the measured time.
+        bound: what most of the shortest possible time is spent on: compute, memory or overhead.
     """
 
     ceiling: float | None = None
@@ -83,7 +84,7 @@ class Limits:
 
 
 def limits(rows: Sequence[Row], peaks: Peaks | None) -> Limits:
-    """Return what the peaks say of calls, none of which lies within another."""
+    """Return the limits of calls, none of which is within another."""
     if peaks is None:
         return Limits()
     roofs = [(row, roof(row.flops or 0, row.mem_rw or 0, row.dtype, peaks)) for row in rows]

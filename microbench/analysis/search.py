@@ -1,4 +1,4 @@
-"""What a search for the fastest configuration found: how each that it tried compares with plain eager."""
+"""The result of a search for the fastest configuration: how each one tried compares with plain eager."""
 
 from __future__ import annotations
 
@@ -22,18 +22,16 @@ class Tried:
     Attributes:
         case: its case.
         configuration: its settings, such as `openvino bf16`.
-        check: whether its answer is eager fp32's, as found in its first round.
-        standing: its status, or the warning because of which it cannot win: where it is not `ok`, it has no
-            time.
-        reason: why it has none, in a sentence.
-        rounds: how many were measured.
-        prepare: seconds before the first call; None where that is not known.
-        time: what it takes in seconds per call, in the rounds of the final where it was in it; None where it
-            was not measured to the end, has another answer or one that could not be compared, or an
-            implausible time.
-        speedup: how many times as fast as plain eager, over the final's rounds; by its first round alone, and
-            without an interval, where it was not in the final.
-        finals: rounds of the final.
+        check: whether its answer is eager fp32's, by its first round.
+        standing: its status, or the warning because of which it cannot win; if not `ok`, it has no time.
+        reason: why it has no time, in a sentence.
+        rounds: the number of rounds measured.
+        prepare: seconds before the first call; None if unknown.
+        time: its time in seconds per call, in the rounds of the final if it was in it; None if it was not
+            measured to the end, has another answer or one that could not be compared, or an implausible time.
+        speedup: how many times as fast as plain eager, over the final's rounds; if it was not in the final,
+            by its first round alone, without an interval.
+        finals: its rounds in the final.
     """
 
     case: CaseResult
@@ -54,11 +52,11 @@ class SearchResult:
 
     Attributes:
         baseline: plain eager.
-        winner: the fastest of the final; plain eager where nothing was faster, or nothing else was measured.
-        tried: all that were tried, the baseline too; the finalists first, then by their times.
-        left_out: those that have no time, a group a reason, and one for all that were given up.
+        winner: the fastest of the final; plain eager if nothing was faster, or nothing else was measured.
+        tried: all that were tried, including the baseline; the finalists first, then by time.
+        left_out: those without a time, one group per reason, and one for all that were given up.
         is_partial: whether some were not tried, or not to the end, so that one of them may be the fastest.
-        problems: what there is to say of the baseline and of the winner.
+        problems: the problems of the baseline and of the winner.
     """
 
     baseline: Tried
@@ -70,7 +68,7 @@ class SearchResult:
 
 
 def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
-    """Return what a search's cases say, the first the baseline's; None where that was not measured."""
+    """Return the result of a search's cases, the baseline first; None if that was not measured."""
     baseline, *others = (_tried(case, cases[0]) for case in cases)
     if baseline.time is None:
         return None
@@ -89,7 +87,7 @@ def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
 
 
 def _name(case: CaseResult, plain: CaseResult) -> str:
-    """Name a configuration, such as `openvino bf16, allocator=tuned`."""
+    """Return a configuration's name, such as `openvino bf16, allocator=tuned`."""
     axes = [
         f"{axis}={as_given(case.axes[axis])}"
         for axis in filter(is_configuration, AXES)
@@ -129,11 +127,11 @@ def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
 
 
 def _first(case: CaseResult) -> CaseResult | None:
-    """Return a case with the round that selected alone."""
+    """Return a case with only its first round, which selected it."""
     return CaseResult({0: case.rounds[0]}) if 0 in case.rounds else None
 
 
 def _finals(case: CaseResult) -> CaseResult | None:
-    """Return a case with the rounds after the first, which selected; None where it has no others."""
+    """Return a case with the rounds after the first; None if there are none."""
     rounds = {number: record for number, record in case.rounds.items() if number > 0}
     return CaseResult(rounds) if rounds else None

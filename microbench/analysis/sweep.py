@@ -1,4 +1,4 @@
-"""The table of a sweep: a row a model and setting, its cases of all modes side by side."""
+"""The table of a sweep: one row per model and setting, with its cases of all modes side by side."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class SweepRow:
 
     Attributes:
         key: the model, and the settings' values.
-        phases: what its cases of all modes have measured.
-        error: how far their answers are off at most; None where none was compared.
-        arithmetic: what computed them, where it is not fp32.
+        phases: the phases that its cases of all modes have measured.
+        error: the largest error of their answers; None if none was compared.
+        arithmetic: the instructions that computed them, if not fp32.
         statuses: how they ended.
     """
 
@@ -44,13 +44,13 @@ class Sweep:
     """Several cases side by side.
 
     Attributes:
-        settings: what tells them apart besides the model.
+        settings: the settings that distinguish them, besides the model.
         rows: at least one.
-        phases: those to show.
-        wholes: of these, the ones that span a step.
+        phases: the phases to show.
+        wholes: those of them that span a step.
         parts: all phases that are a part of one.
         items: what batches consist of.
-        intervals: which intervals the times have.
+        intervals: the kinds of intervals that the times have.
         is_compared: whether answers were compared with eager fp32's.
         has_gradients: whether gradients were, too.
         is_unchecked: whether checking was turned off.
@@ -93,7 +93,7 @@ def sweep(cases: Sequence[CaseResult]) -> Sweep:
 def _groups(
     cases: Sequence[CaseResult], settings: Mapping[str, Sequence[str]]
 ) -> dict[tuple[str, ...], dict[str, CaseResult]]:
-    """Group the cases by model and settings, each by its mode; the very same case again is another group."""
+    """Group the cases by model and settings, each by its mode; a repeated case starts another group."""
     groups: dict[tuple[str, ...], dict[str, CaseResult]] = {}
     for index, case in enumerate(cases):
         key = (case.config.model.name, *(values[index] for values in settings.values()))
@@ -115,7 +115,7 @@ def _row(key: Sequence[str], cases: Mapping[str, CaseResult]) -> SweepRow:
 
 
 def _status(case: CaseResult) -> str:
-    """Say how a case ended, or that its time is implausible, and how many rounds failed beside others."""
+    """Return how a case ended, or that its time is implausible, and how many of its rounds failed."""
     if case.status == "ok" and case.failures:
         return f"ok, {len(case.failures)} of {len(case.rounds)} rounds failed"
     return case.standing

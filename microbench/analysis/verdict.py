@@ -1,4 +1,4 @@
-"""Which of two cases is faster, or why that cannot be told."""
+"""Which of two cases is faster, or why that is inconclusive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE_ROUND = "one round says nothing of how processes differ: measure.rounds=6"
 
 
 class Verdict(StrEnum):
-    """What is said of the second of two."""
+    """The verdict on the second of two cases."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -33,11 +33,11 @@ class Judgement:
 
     Attributes:
         verdict: the verdict.
-        reason: of an inconclusive one, why, and what would settle it.
-        more_rounds: of an inconclusive one, how many more rounds of each side would; 1001 stands for more
-            than a thousand. None where one round says nothing of that.
-        p_adjusted: how likely a ratio so far from 1 is where both take equally long, adjusted for the number
-            of comparisons; None where one round says nothing of that.
+        reason: why it is inconclusive, and what would settle it.
+        more_rounds: how many more rounds of each side would settle an inconclusive one; 1001 means more than
+            a thousand. None with a single round.
+        p_adjusted: the probability of a ratio at least this far from 1 if both take equally long, adjusted
+            for the number of comparisons; None with a single round.
     """
 
     verdict: Verdict
@@ -47,7 +47,7 @@ class Judgement:
 
 
 def is_comparable(estimate: Estimate) -> bool:
-    """Whether a phase took time in every round: a clock may be too coarse for a short one."""
+    """Return whether a phase took time in every round: the clock may be too coarse for a short one."""
     return min(estimate.medians.values()) > 0
 
 
@@ -56,10 +56,10 @@ class Contrast:
     """A phase of two cases side by side.
 
     Attributes:
-        ratio: how many times as long it takes in the second.
+        ratio: the second's time over the first's.
         is_paired: whether rounds were compared one by one.
-        a: of each round of the first that was compared, the median in seconds per call.
-        b: of each round of the second.
+        a: the median of each compared round of the first, in seconds per call.
+        b: the same of the second.
     """
 
     ratio: Ratio
@@ -69,10 +69,10 @@ class Contrast:
 
 
 def contrast(a: CaseResult, b: CaseResult, phase: str) -> Contrast:
-    """What a phase takes in two cases that have both measured it.
+    """Compare the times of a phase that two cases have both measured.
 
-    Rounds of one interleaved run are paired by their number, for they were measured close to each other;
-    those that failed on one side are left out. Other rounds are not paired.
+    Rounds of one interleaved run are paired by number, because they were measured close to each other; those
+    that failed on one side are left out. Other rounds are not paired.
     """
     first, second = a.estimates[phase].medians, b.estimates[phase].medians
     common = sorted(first.keys() & second.keys() & set(side_by_side(a, b)))
@@ -83,24 +83,24 @@ def contrast(a: CaseResult, b: CaseResult, phase: str) -> Contrast:
 
 
 def side_by_side(a: CaseResult, b: CaseResult) -> list[int]:
-    """The rounds that one command measured of both; a run that was completed later has several."""
+    """Return the rounds of both that the same command measured; a run completed later has several."""
     common = a.rounds.keys() & b.rounds.keys()
     return [each for each in common if a.rounds[each].run.invocation == b.rounds[each].run.invocation]
 
 
 def are_interleaved(a: CaseResult, b: CaseResult) -> bool:
-    """Whether two cases took turns, in most of their rounds."""
+    """Return whether two cases took turns, in most of their rounds."""
     if a.run.id != b.run.id or a.run.schedule not in IN_TURN:
         return False
     return 2 * len(side_by_side(a, b)) > len(a.rounds.keys() & b.rounds.keys())
 
 
 def judge(ratios: Sequence[Ratio], margin: float = MARGIN) -> list[Judgement]:
-    """The verdicts on all ratios that are shown together.
+    """Return the verdicts on all ratios that are shown together.
 
-    - The same: the interval lies between 1 / (1 + margin) and 1 + margin.
-    - Faster or slower: the interval leaves out 1, and so it does at 5 % among all these comparisons, by
-      Benjamini and Hochberg's procedure: of twenty comparisons of equal things one would do so by luck.
+    - The same: the interval is between 1 / (1 + margin) and 1 + margin.
+    - Faster or slower: the interval excludes 1, also at 5 % among all these comparisons, by Benjamini and
+      Hochberg's procedure: without it, one of twenty comparisons of equal things would by chance.
     - Inconclusive: otherwise.
     """
     ps = iter(adjusted(ratio.p for ratio in ratios if ratio.p is not None))
@@ -118,7 +118,7 @@ def _judge(ratio: Ratio, p_adjusted: float | None, comparisons: int, margin: flo
     alone = Verdict.SLOWER if low > 1 else Verdict.FASTER if high < 1 else None
     if alone and p_adjusted <= LEVEL:
         return Judgement(alone, p_adjusted=p_adjusted)
-    level = LEVEL * ratio.p / p_adjusted if alone else LEVEL  # how small p has to be among the others
+    level = LEVEL * ratio.p / p_adjusted if alone else LEVEL  # the level that p has to reach among the others
     more = more_rounds(ratio, margin, level)
     text = f"about {more} more round" + ("" if more == 1 else "s") if more <= MOST_ROUNDS else MORE_THAN_MOST
     if alone:

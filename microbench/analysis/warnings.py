@@ -1,4 +1,4 @@
-"""What there is to say of cases beside their numbers: what did not end well, and warnings."""
+"""The problems of cases: failures and warnings."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ FIGURES = {
     WarningCode.PAGE_FAULTS: "page_fault_share",
     WarningCode.THERMAL: "thermal_throttles",
 }
-"""By its code, the reading that says how bad what a warning is of was: the larger, the worse."""
+"""The reading that measures a warning's severity, by code: the larger, the worse."""
 
 Rounds = tuple[int, int]
-"""In how many rounds of a case, and how many it has."""
+"""In how many of a case's rounds, and how many it has."""
 
 Severity = tuple[float, int]
-"""How bad what a warning is of was, and in how many rounds."""
+"""How severe a warning is, and in how many rounds."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Rounds of a case that did not end well, all alike.
+    """Rounds of a case that failed or were skipped, all in the same way.
 
     Attributes:
-        case: what the case is called; empty where it is the only one.
+        case: the name of the case; empty if it is the only one.
         status: how they ended.
         error: why.
-        rounds: in how many they did; None for a case of one round.
+        rounds: in how many of its rounds; None for a case with one round.
     """
 
     case: str
@@ -50,11 +50,11 @@ class Warned:
 
     Attributes:
         code: the warning.
-        text: what it says: of the case in which it is the worst, where it is not the same in all.
-        rounds: in how many rounds of that case; None where it is in all of them.
-        cases: what the cases are called that have it.
-        total: how many cases the report has.
-        worst: which case the text is of; None where it is the same in all that have it.
+        text: its text; if it differs between cases, that of the worst one.
+        rounds: in how many rounds of that case; None if in all of them.
+        cases: the names of the cases that have it.
+        total: the number of cases in the report.
+        worst: the case that the text describes; None if the text is the same for all.
     """
 
     code: WarningCode
@@ -67,19 +67,19 @@ class Warned:
 
 @dataclass(frozen=True)
 class Problems:
-    """What did not end well, and a row a kind of warning."""
+    """The failures, and one row per kind of warning."""
 
     failures: Sequence[Failure]
     warnings: Sequence[Warned]
 
 
 def problems(cases: Sequence[CaseResult]) -> Problems:
-    """Find what there is to say of cases beside their numbers."""
+    """Return the failures and warnings of cases."""
     return Problems(failures(cases), [_together(each) for each in _warnings(cases).values()])
 
 
 def failures(cases: Sequence[CaseResult]) -> list[Failure]:
-    """Find what did not end well and why; what ended alike in several rounds of a case once."""
+    """Return what failed or was skipped, and why; rounds of a case that ended in the same way count once."""
     found = []
     for case, name in zip(cases, labels(cases) if cases else [], strict=True):
         failed = (record.outcome for record in case.failures.values())
@@ -90,7 +90,7 @@ def failures(cases: Sequence[CaseResult]) -> list[Failure]:
 
 
 def every_warning(cases: Sequence[CaseResult]) -> list[Warned]:
-    """Find every warning of every case, alike ones once."""
+    """Return every warning of every case, equal ones once."""
     found = []
     for told in _warnings(cases).values():
         alike: dict[tuple[str, Rounds | None], list[Warned]] = {}
@@ -101,7 +101,7 @@ def every_warning(cases: Sequence[CaseResult]) -> list[Warned]:
 
 
 def _together(told: Sequence[tuple[Warned, Severity]]) -> Warned:
-    """Put the same warning of several cases together: what it says where it is the worst."""
+    """Merge the same warning of several cases: with its text for the worst one."""
     worst, _ = max(told, key=lambda each: each[1])
     are_alike = len({(each.text, each.rounds) for each, _ in told}) == 1
     names = [each.cases[0] for each, _ in told]
@@ -109,7 +109,7 @@ def _together(told: Sequence[tuple[Warned, Severity]]) -> Warned:
 
 
 def _warnings(cases: Sequence[CaseResult]) -> dict[WarningCode, list[tuple[Warned, Severity]]]:
-    """Find by their code the warnings of each case, and how bad each is beside the same of other cases."""
+    """Return each case's warnings by code, each with its severity compared with other cases."""
     found: dict[WarningCode, list[tuple[Warned, Severity]]] = {}
     for case, name in zip(cases, labels(cases), strict=True):
         for code, messages in case.warnings.items():
@@ -120,7 +120,7 @@ def _warnings(cases: Sequence[CaseResult]) -> dict[WarningCode, list[tuple[Warne
 
 
 def _figure(case: CaseResult, code: WarningCode) -> float:
-    """Find how bad what a warning is of was in any round of its case; 0 where no figure says so."""
+    """Return the worst severity of a warning in any round of its case; 0 if no reading measures it."""
     if code is WarningCode.WIDE_INTERVAL:
         return (case.whole.relative_half_width if case.whole is not None else None) or 0.0
     if code is WarningCode.DRIFT:

@@ -22,19 +22,19 @@ def case_of(made: Any) -> CaseResult:
     return case
 
 
-def test_its_phases_have_their_rate_and_memory(timed: Any) -> None:
+def test_phases_have_their_rate_and_memory(timed: Any) -> None:
     times = phase_times(case_of(told(timed(TRAIN, mode="train", batch_size=8), peak_memory=100)))
     assert shown(times) == ["forward", "backward", "total"], "the loss is too short to matter"
     assert times["total"].rate == pytest.approx(200)
     assert (times["forward"].rate, times["forward"].memory) == (None, 100)
 
 
-def test_a_wrong_one_is_not_valid_and_has_no_rate(timed: Any) -> None:
+def test_a_wrong_answer_makes_phases_invalid_without_a_rate(timed: Any) -> None:
     (time,) = phase_times(case_of(timed([0.1], check=WRONG))).values()
     assert (time.estimate.median, time.is_valid, time.rate) == (0.1, False, None)
 
 
-def test_how_it_was_measured(timed: Any) -> None:
+def test_facts_say_how_a_case_was_measured(timed: Any) -> None:
     made = timed({"inference": [0.1, 0.1], "prepare": [2.0, 2.0], "first_call": [1.0, 1.0]})
     assert case_report(case_of(made)).facts == Facts(
         2, None, 1, {StopReason.REL_CI: 2}, 0, prepare=2.0, first_call=1.0
@@ -42,12 +42,12 @@ def test_how_it_was_measured(timed: Any) -> None:
     assert case_report(case_of(timed([None]))).facts == Facts(0)
 
 
-def test_layers_have_items_and_models_images(timed: Any) -> None:
+def test_batches_of_layers_have_items_and_those_of_models_images(timed: Any) -> None:
     assert items(case_of(timed([0.1]))) == "items"
     assert items(case_of(timed([0.1], model=ModelConfig("torchvision", "vgg16")))) == "images"
 
 
-def test_intervals_are_told_apart_by_their_confidence(timed: Any) -> None:
+def test_intervals_are_distinguished_by_their_confidence(timed: Any) -> None:
     made = [timed([0.01] * rounds, order) for order, rounds in enumerate((1, 10, 3, 6))]
     assert intervals([case_of(each) for each in made]) == [
         Interval(0.75, 3, 3),

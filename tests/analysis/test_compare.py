@@ -41,7 +41,7 @@ def complaint(*arguments: Any, **options: Any) -> str:
 
 
 class TestVerdicts:
-    def test_slower_is_a_ratio_above_one_by_its_whole_interval(self, timed: Any) -> None:
+    def test_an_interval_entirely_above_one_is_slower(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
         row = only(compare(run, by="engine"))
         reference = stats.ttest_rel([math.log(each) for each in SLOW], [math.log(each) for each in FAST])
@@ -54,19 +54,19 @@ class TestVerdicts:
         assert (row.a_rounds, row.b_rounds, row.paired) == (6, 6, True)
         assert (row.a_time, row.b_time) == (median(FAST), median(SLOW))
 
-    def test_faster_is_the_other_way_round(self, timed: Any) -> None:
+    def test_an_interval_entirely_below_one_is_faster(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
         row = only(compare(run, by="engine", baseline="compile"))
         assert (row.a, row.b, row.verdict) == ("compile", "eager", "faster")
 
-    def test_same_is_an_interval_within_the_margin_even_where_it_leaves_out_one(self, timed: Any) -> None:
+    def test_an_interval_within_the_margin_is_same_even_if_it_excludes_one(self, timed: Any) -> None:
         tiny = [each * 1.002 for each in FAST]
         run = result(timed(FAST, 0), timed(tiny, 1, engine="compile"))
         assert only(compare(run, by="engine")).verdict == "same"
         assert only(compare(run, by="engine", margin=0.001)).verdict == "slower"
         assert only(compare(run, by="engine", margin=0)).verdict == "slower"
 
-    def test_inconclusive_says_how_many_more_rounds_would_settle_it(self, timed: Any) -> None:
+    def test_an_inconclusive_verdict_says_how_many_more_rounds_would_settle_it(self, timed: Any) -> None:
         row = only(compare(result(timed(FAST, 0), timed(NOISY, 1, engine="compile")), by="engine"))
         assert row.verdict == "inconclusive"
         assert row.more_rounds is not None
@@ -78,13 +78,13 @@ class TestVerdicts:
         assert (row.verdict, row.reason, row.more_rounds) == ("inconclusive", ONE_ROUND, None)
         assert "measure.rounds=6" in ONE_ROUND
 
-    def test_the_margin_reaches_as_far_up_as_down(self) -> None:
+    def test_the_margin_is_symmetric(self) -> None:
         up, down = (Ratio(sign * math.log(1.04), (Part(1e-12, 6),)) for sign in (1, -1))
         assert [each.verdict for each in judge([up, down], margin=0.05)] == ["same", "same"]
         assert [each.verdict for each in judge([up, down], margin=0.03)] == ["slower", "faster"]
 
     def test_one_of_many_comparisons_needs_a_smaller_p(self) -> None:
-        """p is 0.04 for the first, and 0.04 · 3 adjusted for the other two, which tell nothing."""
+        """p is 0.04 for the first, and 0.04 · 3 if adjusted for the other two, which are not significant."""
         error = 0.02
         log = float(stats.t.ppf(0.98, 5)) * error
         first, nothing = Ratio(log, (Part(6 * error**2, 6),)), Ratio(1e-4, (Part(6 * error**2, 6),))
@@ -125,7 +125,7 @@ class TestRounds:
         run = result(timed(self.DISTURBED, 0), timed(slower, 1, engine="compile"))
         assert only(compare(run, by="engine")).verdict == "slower"
 
-    def test_those_of_a_sequential_run_are_not(self, timed: Any) -> None:
+    def test_rounds_of_a_sequential_run_are_not_paired(self, timed: Any) -> None:
         slower = [each * 1.1 for each in self.DISTURBED]
         run = result(
             timed(self.DISTURBED, 0, schedule="sequential"),
@@ -135,7 +135,7 @@ class TestRounds:
         assert (only(compared).paired, only(compared).verdict) == (False, "inconclusive")
         assert [text for text in compared.warnings if "schedule=sequential" in text]
 
-    def test_those_of_separate_runs_are_not(self, timed: Any) -> None:
+    def test_rounds_of_separate_runs_are_not_paired(self, timed: Any) -> None:
         a, b = timed(FAST), timed(SLOW[:3], run_id="s")
         row = only(compare(result(a), result(b)))
         reference = stats.ttest_ind(
@@ -150,27 +150,27 @@ class TestRounds:
         assert (row.paired, row.a_rounds, row.b_rounds) == (True, 5, 5)
         assert row.a_time == median([FAST[0], *FAST[2:]])
 
-    def test_those_that_different_commands_measured_are_not(self, timed: Any) -> None:
-        """A case that was added when the run was completed took no turns with the others."""
+    def test_rounds_that_different_commands_measured_are_not_paired(self, timed: Any) -> None:
+        """A case that was added when the run was completed was not interleaved with the others."""
         of_run = timed(SLOW, 1, engine="compile")
         added = [replace(each, run=replace(each.run, invocation="later")) for each in of_run]
         compared = compare(result(timed(FAST, 0), added), by="engine")
         assert not only(compared).paired
         assert [text for text in compared.warnings if "different commands that completed the run" in text]
 
-    def test_of_several_runs_in_a_folder_the_last_is_compared(self, timed: Any) -> None:
+    def test_the_last_of_several_runs_in_a_folder_is_compared(self, timed: Any) -> None:
         before, stale, after = timed(FAST), timed([3.0] * 6, run_id="s"), timed(FAST, run_id="t")
         row = only(compare(result(before), result(stale, after)))
         assert row.ratio == pytest.approx(1.0)
 
-    def test_with_one_round_in_common_they_are_not_paired(self, timed: Any) -> None:
+    def test_one_round_in_common_is_not_paired(self, timed: Any) -> None:
         run = result(timed([1.0, 1.1, None, None], 0), timed([None, 1.2, 1.2, 1.3], 1, engine="compile"))
         row = only(compare(run, by="engine"))
         assert (row.paired, row.a_rounds, row.b_rounds) == (False, 2, 3)
 
 
 class TestAcross:
-    def test_cases_pair_that_agree_in_all_but_what_differs(self, timed: Any) -> None:
+    def test_cases_pair_if_they_agree_in_everything_else(self, timed: Any) -> None:
         a = result(timed(FAST, 0), timed(FAST, 1, model="relu"))
         b = result(
             timed(SLOW, 0, run_id="s", engine="compile", model="relu"),
@@ -191,7 +191,7 @@ class TestAcross:
         ]
         assert compared.differences == []
 
-    def test_how_it_is_measured_is_no_part_of_the_work(self, timed: Any) -> None:
+    def test_measuring_options_are_not_part_of_the_work(self, timed: Any) -> None:
         a = result(timed(FAST), timed(FAST, 1, model="relu"))
         settings = {"run_id": "s", "isolation": "spawn", "measure__max_time": 1.0, "timeout": 9.0}
         b = result(timed(SLOW, **settings), timed(SLOW, 1, model="relu", **settings))
@@ -199,18 +199,18 @@ class TestAcross:
         assert [row.case for row in compared.rows] == ["dense infer", "relu infer"]
         assert compared.differences == []
 
-    def test_a_cold_cache_is(self, timed: Any) -> None:
+    def test_a_cold_cache_is_part_of_the_work(self, timed: Any) -> None:
         compared = compare(result(timed(FAST)), result(timed(SLOW, run_id="s", measure__cold_cache=True)))
         assert [str(each) for each in compared.differences] == ["measure.cold_cache: false → true"]
 
-    def test_one_case_and_one_case_pair_that_do_the_same_in_other_ways(self, timed: Any) -> None:
+    def test_two_single_cases_pair_if_only_their_configurations_differ(self, timed: Any) -> None:
         b = result(timed(SLOW, run_id="s", engine="compile", precision="bf16", threads=1))
         compared = compare(result(timed(FAST)), b)
         assert only(compared).verdict == "slower"
         assert {each.setting for each in compared.differences} == {"engine", "precision", "threads"}
 
     @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"model": "relu"}, {"optimizer__lr": 0.5}])
-    def test_one_case_and_one_case_that_do_something_else_do_not_pair(
+    def test_two_single_cases_do_not_pair_if_their_work_differs(
         self, settings: dict[str, Any], timed: Any
     ) -> None:
         a, b = result(timed(FAST)), result(timed(SLOW, run_id="s", engine="compile", **settings))
@@ -221,7 +221,7 @@ class TestAcross:
         assert text.endswith(f"To compare them anyway: --by {option}.")
         assert only(compare(a, b, by=option)).verdict == "slower"
 
-    def test_what_differs_of_the_work_may_be_several_settings(self, timed: Any) -> None:
+    def test_several_settings_of_the_work_may_differ(self, timed: Any) -> None:
         compared = compare(
             result(timed(FAST)),
             result(timed(SLOW, run_id="s", model="relu", batch_size=1, optimizer__lr=0.5)),
@@ -235,7 +235,7 @@ class TestAcross:
         ]
         assert compared.by is None
 
-    def test_what_is_said_to_differ_has_to(self, timed: Any) -> None:
+    def test_settings_that_are_named_have_to_differ(self, timed: Any) -> None:
         a = result(timed(FAST), timed(FAST, 1, batch_size=1))
         b = result(timed(SLOW, run_id="s", engine="compile"))
         assert complaint(a, b, by="batch_size") == (
@@ -243,7 +243,7 @@ class TestAcross:
         )
         assert "Did you mean batch_size?" in complaint(a, b, by="batchsize")
 
-    def test_one_work_is_compared_with_each_that_fits(self, timed: Any) -> None:
+    def test_one_work_is_compared_with_each_that_matches(self, timed: Any) -> None:
         b = result(
             timed(SLOW, 0, run_id="s", engine="compile"), timed(SLOW, 1, run_id="s", engine="openvino")
         )
@@ -266,29 +266,29 @@ class TestAcross:
         compared = compare(a, b)
         assert only(compared).case == "dense infer"
         assert [text.rpartition(": ")[2] for text in compared.remarks] == ["relu infer", "gelu infer"]
-        assert compared.remarks[0].startswith("not compared of A, for B has none")
+        assert compared.remarks[0].startswith("not compared in A, because B has none")
 
-    def test_no_pairs_at_all_say_why_and_what_there_is(self, timed: Any) -> None:
+    def test_an_error_says_why_nothing_pairs_and_what_there_is(self, timed: Any) -> None:
         a = result(timed(FAST, 0, batch_size=1), timed(FAST, 1, batch_size=2, engine="compile"))
         b = result(timed(SLOW, 0, batch_size=2, run_id="s"), timed(SLOW, 1, batch_size=4, run_id="s"))
         text = complaint(a, b)
-        assert "no case of A goes with one of B: the nearest two differ in " in text
+        assert "no case of A pairs with one of B: the nearest two differ in " in text
         assert (
             "A: dense infer, engine=eager, batch_size=1; dense infer, engine=compile, batch_size=2." in text
         )
         assert "B: dense infer, batch_size=2; dense infer, batch_size=4." in text
 
-    def test_a_remedy_is_only_named_where_it_helps(self, timed: Any) -> None:
+    def test_a_remedy_is_named_only_if_it_helps(self, timed: Any) -> None:
         a = result(timed(FAST, 0, batch_size=1), timed(FAST, 1, batch_size=2, engine="compile"))
         b = result(timed(SLOW, 0, batch_size=2, run_id="s"), timed(SLOW, 1, batch_size=4, run_id="s"))
         assert "--by" not in complaint(a, b)
 
-    def test_several_that_fit_several_do_not_pair(self, timed: Any) -> None:
+    def test_several_works_that_match_several_do_not_pair(self, timed: Any) -> None:
         a = result(timed(FAST, 0), timed(FAST, 1, engine="compile"))
         b = result(
             timed(FAST, 0, run_id="s", engine="openvino"), timed(FAST, 1, run_id="s", engine="torchscript")
         )
-        assert "they differ in engine, and several fit several" in complaint(a, b)
+        assert "they differ in engine, and several match several" in complaint(a, b)
 
 
 class TestWithin:
@@ -314,12 +314,12 @@ class TestWithin:
             assert (row.a, row.b, row.case) == ("2", "1", "dense infer")
 
     @pytest.mark.parametrize("by", ["flush_denormal", "cfg_flush_denormal"])
-    def test_values_are_called_as_on_the_command_line(self, by: str, timed: Any) -> None:
+    def test_values_are_named_as_on_the_command_line(self, by: str, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, flush_denormal=True))
         row = only(compare(run, by=by, baseline="true"))
         assert (row.a, row.b) == ("true", "false")
 
-    def test_a_dotted_key(self, timed: Any) -> None:
+    def test_a_dotted_key_names_a_setting(self, timed: Any) -> None:
         run = result(timed(FAST, 0, optimizer__lr=0.1), timed(SLOW, 1, optimizer__lr=0.2))
         row = only(compare(run, by="optimizer.lr"))
         assert (row.a, row.b) == ("0.1", "0.2")
@@ -329,7 +329,7 @@ class TestWithin:
         compared = compare(result(timed(FAST, 0), timed(SLOW, 1, **conv)), by="model")
         assert (only(compared).a, only(compared).b, only(compared).case) == ("dense", "conv", "infer")
 
-    def test_an_axis_that_does_not_tell_them_apart_names_what_does(self, timed: Any) -> None:
+    def test_an_axis_that_does_not_vary_is_answered_with_those_that_do(self, timed: Any) -> None:
         run = result(timed(FAST, 0, optimizer__lr=0.1), timed(SLOW, 1, optimizer__lr=0.2))
         row = only(compare(run, by="optimizer"))
         assert (row.a, row.b) == ("0.1", "0.2")
@@ -339,7 +339,7 @@ class TestWithin:
         )
         assert only(compare(run, by="optimizer")).b == "cls=Adam, lr=0.2"
 
-    def test_how_it_is_measured_can_be_compared_by_too(self, timed: Any) -> None:
+    def test_measuring_options_can_be_compared_by(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, isolation="spawn"))
         compared = compare(run, by="isolation")
         assert (only(compared).b, compared.warnings) == ("spawn", [])
@@ -359,10 +359,10 @@ class TestWithin:
         compared = compare(run, by="engine")
         assert only(compared).b_run_id == "r"
         assert compared.remarks == [
-            "not compared, for none agrees in everything but engine: dense infer, engine=compile"
+            "not compared, because none agrees in everything but engine: dense infer, engine=compile"
         ]
 
-    def test_unknown_names_are_told_with_what_varies(self, timed: Any) -> None:
+    def test_unknown_names_are_reported_with_what_varies(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, allocator="tuned", batch_size=2))
         assert complaint(run, by="alocator") == (
             "Unknown setting to compare by 'alocator'. "
@@ -387,7 +387,7 @@ class TestWithin:
         assert "no setting differs between the cases (1)" in complaint(one, by="engine")
         assert complaint(one) == "Give a second run to compare with."
 
-    def test_without_a_setting_those_that_vary_are_named(self, timed: Any) -> None:
+    def test_a_missing_setting_is_answered_with_those_that_vary(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, optimizer__lr=0.2, measure__cold_cache=True))
         assert complaint(run) == (
             "Give a second run to compare with, or a setting that varies in this one: optimizer, cold_cache."
@@ -415,22 +415,22 @@ class TestPhases:
             ("all", ["forward", "total", "first_call"]),
         ],
     )
-    def test_which_are_compared(self, phase: Any, phases: list[str], timed: Any) -> None:
+    def test_the_chosen_phases_are_compared(self, phase: Any, phases: list[str], timed: Any) -> None:
         assert [row.phase for row in compare(self.run(timed), by="engine", phase=phase).rows] == phases
 
-    def test_an_unknown_one_is_told_with_those_measured(self, timed: Any) -> None:
+    def test_an_unknown_phase_is_reported_with_those_measured(self, timed: Any) -> None:
         assert complaint(self.run(timed), by="engine", phase="forwrd") == (
             "Unknown phase 'forwrd'. Did you mean forward? Allowed: all, first_call, forward, total."
         )
 
-    def test_none_in_common(self, timed: Any) -> None:
+    def test_an_error_says_that_no_phase_is_in_common(self, timed: Any) -> None:
         run = result(timed(self.TRAIN, 0, mode="train"), timed(FAST, 1))
         assert complaint(run, by="mode") == (
             "Nothing to compare: total or inference was not measured on both sides: "
             "train has forward, total, first_call, infer has inference."
         )
 
-    def test_one_that_took_no_time_is_not_compared(self, timed: Any) -> None:
+    def test_a_phase_that_took_no_time_is_not_compared(self, timed: Any) -> None:
         short = {"forward": [0.0, 1.0], "total": [1.0, 1.1]}
         run = result(timed(short, 0, mode="train"), timed(short, 1, mode="train", engine="compile"))
         compared = compare(run, by="engine", phase="all")
@@ -450,7 +450,7 @@ class TestFailures:
         assert only(compared).b == "tuned"
         assert compared.remarks == ["jemalloc: dense infer: skipped: not installed"]
 
-    def test_a_case_with_a_wrong_answer_is_not_compared_and_it_is_said(self, timed: Any) -> None:
+    def test_a_case_with_a_wrong_answer_is_not_compared_and_reported(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed([0.1], 1, engine="compile", check=WRONG))
         told = "Nothing to compare: compile: dense infer: mismatch: the output is off."
         assert complaint(run, by="engine") == told
@@ -459,13 +459,13 @@ class TestFailures:
         assert len(compared.rows) == 1
         assert compared.remarks == ["compile: dense infer, seed=0: mismatch: the output is off"]
 
-    def test_nothing_but_failures_is_told(self, timed: Any) -> None:
+    def test_an_error_says_that_there_are_only_failures(self, timed: Any) -> None:
         failed = result(timed([None], run_id="s"))
         assert (
             complaint(result(timed(FAST)), failed) == "Nothing to compare: B: dense infer: error: it broke."
         )
 
-    def test_what_the_baseline_has_measured_and_the_other_has_not(self, timed: Any) -> None:
+    def test_absences_are_what_only_the_baseline_has_measured(self, timed: Any) -> None:
         names = ("well", "broken", "gone", "unfit", "flaky", "never", "wrong")
         a = result(
             *(timed(FAST if name != "never" else [None], i, model=name) for i, name in enumerate(names))
@@ -494,7 +494,7 @@ class TestFailures:
         assert (absence.kind, absence.reason) == ("missing", "B has not measured forward")
         assert compare(a, b).absences == []
 
-    def test_of_several_runs_in_a_folder_those_before_the_last_are_not_missing(self, timed: Any) -> None:
+    def test_runs_in_a_folder_before_the_last_are_not_missing(self, timed: Any) -> None:
         a = result(timed(FAST), timed(FAST, run_id="r2"))
         assert compare(a, result(timed(SLOW, run_id="s"))).absences == []
 
@@ -508,18 +508,18 @@ class TestFailures:
         assert (absence.kind, absence.reason) == ("missing", "compile has no such case")
         assert "batch_size=1" in absence.case
 
-    def test_no_records_are_told(self, timed: Any) -> None:
+    def test_a_run_without_records_is_an_error(self, timed: Any) -> None:
         assert complaint(result(), result(timed(FAST))).endswith("records.jsonl has no records.")
         assert complaint(result(timed(FAST)), result()).endswith("records.jsonl has no records.")
 
     @pytest.mark.parametrize("margin", [-0.01, 1.0, math.nan, math.inf])
-    def test_a_margin_that_is_none(self, margin: float, timed: Any) -> None:
+    def test_an_invalid_margin_is_an_error(self, margin: float, timed: Any) -> None:
         run = result(timed(FAST))
         assert f"margin={margin:g} is not possible" in complaint(run, run, margin=margin)
 
 
 class TestSuite:
-    def test_the_geometric_mean_of_all_cases_of_a_phase(self, timed: Any) -> None:
+    def test_a_suite_has_the_geometric_mean_of_all_cases_of_a_phase(self, timed: Any) -> None:
         b = [each * 2 for each in FAST]
         run = result(
             timed(FAST, 0),
@@ -575,10 +575,12 @@ class TestSurroundings:
             ({"schedule": "sequential"}, "schedule differs: A has interleaved, B has sequential"),
         ],
     )
-    def test_so_is_how_it_was_measured(self, settings: dict[str, Any], text: str, timed: Any) -> None:
+    def test_differing_measuring_options_are_named(
+        self, settings: dict[str, Any], text: str, timed: Any
+    ) -> None:
         assert self.separate(timed, {}, settings)[1:] == [text]
 
-    def test_what_is_compared_is_not_warned_of(self, timed: Any) -> None:
+    def test_the_compared_setting_causes_no_warning(self, timed: Any) -> None:
         b = {"allocator": "tuned", "threads": 1, "measure__cold_cache": True, "env": {"allocator": "tuned"}}
         assert len(self.separate(timed, {}, b)) == 1
 
@@ -586,11 +588,11 @@ class TestSurroundings:
         run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
         assert compare(run, by="engine").warnings == []
 
-    def test_a_run_against_itself_is_told(self, timed: Any) -> None:
+    def test_a_run_compared_with_itself_is_a_warning(self, timed: Any) -> None:
         run = result(timed(FAST))
         compared = compare(run, run)
         assert only(compared).verdict == "same"
-        assert compared.warnings == ["both sides are the very same measurement"]
+        assert compared.warnings == ["both sides are the same measurement"]
 
 
 def test_what_is_implausibly_fast_is_not_compared(timed: Any) -> None:

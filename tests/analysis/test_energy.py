@@ -11,7 +11,7 @@ from microbench.config import EnergyConfig
 MODEL = EnergyConfig()
 
 
-def test_arithmetic_costs_by_the_number_and_memory_by_the_32_bits() -> None:
+def test_arithmetic_costs_per_operation_and_memory_per_32_bits() -> None:
     assert estimate(1000, 0, "float32", MODEL) == pytest.approx(4500)
     assert estimate(0, 4, "float32", EnergyConfig(hit_rate=1.0)) == 5.0
     assert estimate(0, 4, "float32", EnergyConfig(hit_rate=0.0)) == 640.0
@@ -32,7 +32,7 @@ def test_a_published_energy_is_reproduced_from_its_tables_own_counts() -> None:
         if row["workload"] == "mobilenet_v2"
     }
     mem_rw = sum(int(row["mem_rw"]) for row in rows("rasp_mobilenet_v2_layers"))
-    macc = int(published["flops"])  # so its column is called
+    macc = int(published["flops"])  # that is the column's name
     assert estimate(macc, mem_rw, "float32", MODEL) == pytest.approx(published["energy"], rel=1e-3)
 
 
@@ -48,7 +48,7 @@ def test_twice_the_width_costs_more_than_twice_as_much() -> None:
     assert estimate(1, 0, "float64", MODEL) > 4 * estimate(1, 0, "float32", MODEL)
 
 
-def test_every_constant_can_be_another() -> None:
+def test_every_constant_can_be_changed() -> None:
     model = EnergyConfig(multiply=2.0, on_chip=10.0, dram=100.0, hit_rate=0.5)
     assert estimate(3, 8, "float32", model) == 3 * 2.0 + 2 * 55.0
     assert estimate(3, 8, "bfloat16", model) == estimate(3, 8, "float32", model)

@@ -1,4 +1,4 @@
-"""Models beside their layers: which cases belong together, and what their times add up to."""
+"""Models and their layers: which cases belong together, and what their times add up to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def train(forward: float, backward: float) -> Mapping[str, Sequence[float]]:
 def model_of(
     timed: Timed, whole: Times | None, layers: Mapping[DistinctLayer, Times], order: int = 0, **settings: Any
 ) -> list[RoundRecord]:
-    """The records of a model and its layers, as a run has them."""
+    """Return the records of a model and its layers, as a run has them."""
     found: list[RoundRecord] = []
     settings = {"mode": "train"} | settings
     if whole is not None:
@@ -78,7 +78,7 @@ class TestOneConfiguration:
         assert found.phases == ("inference",)
         assert (sums(found)[-1], wholes(found)[-1]) == (pytest.approx(3 * 0.02), pytest.approx(0.2))
 
-    def test_what_is_compared_stands_in_the_records(self, timed: Timed) -> None:
+    def test_the_phases_compared_are_those_in_the_records(self, timed: Timed) -> None:
         records = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)})
         of_backward = [
             structs.replace(
@@ -90,21 +90,21 @@ class TestOneConfiguration:
         found = only(of_backward)
         assert (found.phases, wholes(found)) == (("backward",), pytest.approx([0.2, 0.2]))
 
-    def test_nothing_is_compared_where_nothing_was_measured(self, timed: Timed) -> None:
+    def test_nothing_is_compared_if_nothing_was_measured(self, timed: Timed) -> None:
         found = only(model_of(timed, [None], {CONV: [None]}))
         assert (found.phases, found.totals) == ((), [Total(None, None, None)])
 
-    def test_what_the_model_spends_most_on_comes_first(self, timed: Timed) -> None:
+    def test_the_layer_with_the_most_time_comes_first(self, timed: Timed) -> None:
         found = only(model_of(timed, train(1, 1), {CONV: train(0.02, 0.04), RELU: train(0.1, 0.2)}))
         assert [row.layer.name for row in found.rows] == ["relu", "conv"]
         assert [row.layer.count for row in found.rows] == [10, 3]
 
-    def test_a_layer_without_a_time_is_apart(self, timed: Timed) -> None:
+    def test_a_layer_without_a_time_has_no_row(self, timed: Timed) -> None:
         found = only(model_of(timed, train(1, 1), {CONV: [None], RELU: train(0.1, 0.2)}))
         assert [row.layer.name for row in found.rows] == ["relu"]
         assert (found.missing, found.left_out) == ([0], [])
 
-    def test_a_model_without_a_time_leaves_its_layers(self, timed: Timed) -> None:
+    def test_layers_have_their_times_without_one_of_the_model(self, timed: Timed) -> None:
         failed = only(model_of(timed, [None], {CONV: train(0.02, 0.04)}))
         assert failed.totals[-1] == Total(pytest.approx(0.18), None, None)
         assert failed.rows[0].times[0].share is None
@@ -113,16 +113,16 @@ class TestOneConfiguration:
 
 
 class TestCasesBeside:
-    """`-m mode=train,layers` measures the model twice: by itself, and beside its layers."""
+    """`-m mode=train,layers` measures the model twice: alone, and with its layers."""
 
     @pytest.mark.parametrize("own", [0, 20], ids=["before", "behind"])
-    def test_a_case_of_the_models_own_is_left_for_other_tables(self, timed: Timed, own: int) -> None:
+    def test_the_models_other_case_is_left_for_other_tables(self, timed: Timed, own: int) -> None:
         beside = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)}, order=1)
         (found,), (rest,) = split([*beside, *timed(train(7, 8), order=own, mode="train")])
         assert wholes(found)[-1] == pytest.approx(0.3)
         assert rest.spec.order == own
 
-    def test_nothing_that_was_measured_is_in_no_table(self, timed: Timed) -> None:
+    def test_everything_that_was_measured_is_in_a_table(self, timed: Timed) -> None:
         part = timed(train(7, 8), order=9, mode="train", model__part="conv")
         beside = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)})
         (found,), (rest,) = split([*beside, *part])
@@ -135,17 +135,17 @@ class TestSeveralConfigurations:
         other = model_of(timed, train(2, 1), {CONV: train(0.01, 0.04), RELU: [None]}, 10, engine="compile")
         return only([*eager, *other])
 
-    def test_engines_lie_side_by_side(self, timed: Timed) -> None:
+    def test_each_engine_has_its_times(self, timed: Timed) -> None:
         found = self.made(timed)
         assert found.configurations == ["eager", "compile"]
         assert wholes(found) == pytest.approx([2, 3])
         assert [row.layer.name for row in found.rows] == ["relu", "conv"]
 
-    def test_the_fastest_of_a_layer_is_found_where_there_is_a_choice(self, timed: Timed) -> None:
+    def test_the_fastest_of_a_layer_is_found_if_there_is_a_choice(self, timed: Timed) -> None:
         relu, conv = self.made(timed).rows
         assert (conv.fastest, relu.fastest) == (1, None)
 
-    def test_what_one_configuration_lacks_is_counted(self, timed: Timed) -> None:
+    def test_layers_that_one_configuration_lacks_are_counted(self, timed: Timed) -> None:
         found = self.made(timed)
         assert found.missing == [0, 1]
         assert sums(found)[1] == pytest.approx(3 * 0.05)
@@ -156,7 +156,7 @@ class TestSeveralConfigurations:
         other = model_of(timed, train(2, 1), {CONV: train(1, 2)}, 10, engine="compile", threads=1)
         assert only([*one, *other]).configurations == ["engine=eager, threads=2", "engine=compile, threads=1"]
 
-    def test_other_work_is_another_table(self, timed: Timed) -> None:
+    def test_different_work_has_its_own_table(self, timed: Timed) -> None:
         small = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04)}, batch_size=1)
         large = model_of(timed, train(2, 2), {CONV: train(0.2, 0.4)}, 10, batch_size=8)
         inferred = model_of(timed, [1.0], {CONV: [0.1]}, 20, mode="infer", batch_size=8)
@@ -171,19 +171,19 @@ class TestSeveralConfigurations:
 
 
 class TestOtherCases:
-    def test_they_are_left(self, timed: Timed) -> None:
+    def test_other_cases_are_left(self, timed: Timed) -> None:
         apart = model_of(timed, train(1, 1), {CONV: train(0.02, 0.04)})
         other = timed([0.5], order=10, model__name="other")
         found, rest = split([*apart, *other])
         assert len(found) == 1
         assert [case.config.model.name for case in rest] == ["other"]
 
-    def test_a_part_that_was_asked_for_by_itself_is_no_layer_of_a_table(self, timed: Timed) -> None:
+    def test_a_part_that_was_requested_alone_is_no_layer_of_a_table(self, timed: Timed) -> None:
         cases = cases_of(timed([0.5], model__part="conv"))
         assert layers_report(cases) == (None, cases)
         assert not is_layer(cases[0])
 
-    def test_a_skipped_layer_is_left_out_and_no_failure(self, timed: Timed) -> None:
+    def test_a_skipped_layer_is_left_out_and_is_no_failure(self, timed: Timed) -> None:
         skipped = timed([None], 5, error=(Status.SKIPPED, "no"), mode="train", model__part="conv")
         made = model_of(timed, train(1, 1), {RELU: train(0.1, 0.2)})
         report, rest = layers_report(cases_of([*made, *with_layer(skipped, CONV)]))

@@ -74,7 +74,7 @@ def seen(profile: Profile, view: str, *names: str) -> list[tuple[Any, ...]]:
 
 
 def columns(profile: Profile, view: str, *names: str) -> list[Mapping[str, Any]]:
-    """The rows of a view by column, what is not known as None."""
+    """Return the rows of a view by column, with None for unknown values."""
     return [row.values for row in profile.view(view, names).rows]
 
 
@@ -83,7 +83,7 @@ def lat_of(row: ViewRow | None) -> float:
     return row.values["lat"]  # type: ignore[no-any-return]
 
 
-def test_calls_are_each_by_itself_in_their_order() -> None:
+def test_the_view_calls_has_each_call_in_order() -> None:
     assert seen(TIMED, "calls", "index", "name", "type", "flops", "lat") == [
         (1, "a", "Linear", 100, 4.0),
         (3, "b.c", "Linear", 200, 6.0),
@@ -93,7 +93,7 @@ def test_calls_are_each_by_itself_in_their_order() -> None:
     ]
 
 
-def test_leaves_are_all_calls_of_a_module_together_and_its_parameters_once() -> None:
+def test_leaves_are_all_calls_of_a_module_together_with_its_parameters_once() -> None:
     assert seen(TIMED, "leaves", "name", "calls", "params", "flops", "lat", "share") == [
         ("a", 1, 10, 100, 4.0, 4 / 25),
         ("b.c", 2, 20, 400, 8.5, 8.5 / 25),
@@ -102,7 +102,7 @@ def test_leaves_are_all_calls_of_a_module_together_and_its_parameters_once() -> 
     ]
 
 
-def test_several_calls_together_show_the_shapes_and_format_that_they_have_in_common_and_no_place() -> None:
+def test_several_calls_together_have_their_common_shapes_and_format_and_no_index() -> None:
     shared = ("index", "in_shape", "out_shape", "dtype")
     first, same, *_ = seen(TIMED, "leaves", *shared)
     assert first == (1, "(1, 4)", "(1, 4)", "float32")
@@ -116,14 +116,14 @@ def test_several_calls_together_show_the_shapes_and_format_that_they_have_in_com
     assert together["index"] is None
 
 
-def test_printed_it_is_its_calls() -> None:
+def test_a_profile_prints_its_calls() -> None:
     head, names, *rows = str(TIMED).splitlines()
     assert head == "net profile"
     assert names.split() == TIMED.view("calls").columns
     assert [line.split()[1] for line in rows] == ["a", "b.c", "b.add", "b.c", "act"]
 
 
-def test_energy_of_what_was_not_counted_is_not_known() -> None:
+def test_the_energy_of_what_was_not_counted_is_unknown() -> None:
     bare = [replace(each, flops=None, macc=None, mem_r=None) for each in ROWS]
     assert Profile(bare, "net").to_frame("calls", ["energy"])["energy"].isna().all()
 
@@ -140,12 +140,12 @@ def test_the_tree_has_every_module_with_the_sums_of_what_it_calls_and_its_own_ti
     ]
 
 
-def test_the_tree_ends_where_it_is_deep_enough() -> None:
+def test_the_tree_ends_at_the_requested_depth() -> None:
     assert TIMED.to_frame("tree", ["name"], depth=0)["name"].tolist() == [""]
     assert TIMED.to_frame("tree", ["name"], depth=1)["name"].tolist() == ["", "a", "b", "act"]
 
 
-def test_types_are_all_calls_of_a_type_together_the_slowest_first() -> None:
+def test_types_are_all_calls_of_a_type_together_with_the_slowest_first() -> None:
     assert seen(TIMED, "types", "type", "calls", "params", "flops", "lat") == [
         ("Linear", 3, 30, 500, 12.5),
         ("ReLU", 1, 0, 4, 5.0),
@@ -157,22 +157,22 @@ def test_types_in_a_dry_run_are_in_the_order_of_their_arithmetic() -> None:
     assert [each[0] for each in seen(DRY, "types", "type")] == ["Linear", "add", "ReLU"]
 
 
-def test_the_root_is_the_whole_model_in_its_untouched_time() -> None:
+def test_the_root_is_the_whole_model_with_its_uninstrumented_time() -> None:
     assert seen(TIMED, "root", "type", "calls", "params", "flops", "lat", "share") == [
         ("Net", 5, 30, 508, 25.0, 1.0)
     ]
 
 
-def test_what_is_in_none_of_the_calls_is_the_rest() -> None:
+def test_time_outside_the_calls_is_the_overhead() -> None:
     assert lat_of(TIMED.view("calls").overhead) == 25.0 - (4 + 6 + 1 + 2.5 + 5)
     assert DRY.view("calls").overhead is None
 
 
-def test_in_the_tree_what_modules_take_by_themselves_is_in_their_rows() -> None:
+def test_modules_own_time_is_in_their_rows_of_the_tree() -> None:
     assert lat_of(TIMED.view("tree").overhead) == 25.0 - 20.0
 
 
-def test_the_root_is_the_whole_without_a_rest() -> None:
+def test_the_root_is_the_whole_without_overhead() -> None:
     root = TIMED.view("root")
     assert (root.overhead, root.total) == (None, None)
     total = TIMED.view("calls", ["flops", "lat", "calls"]).total
@@ -192,7 +192,7 @@ def test_the_uninstrumented_time_is_the_sum_of_its_shares() -> None:
 
 
 def test_calls_that_add_up_to_more_than_the_model_say_which_pass_is_wrong() -> None:
-    """Modules take 17.5 s; with an addition of 9 s instead of 1 s, the operators are what is too long."""
+    """Modules take 17.5 s; with an addition of 9 s instead of 1 s, the operators' times are too long."""
     slow = [replace(each, lat=9.0, net_lat=9.0) if each.type == "add" else each for each in ROWS]
     for rows, seconds, excess in ((slow, 21.0, "operators"), (ROWS, 15.0, "passes"), (slow, 26.0, None)):
         found = dataclasses.replace(TIMED, rows=rows, seconds=seconds).view("calls").shares
@@ -206,13 +206,13 @@ def test_calls_with_uncounted_operators_are_counted_by_type() -> None:
     assert TIMED.view("calls").uncounted == {}
 
 
-def test_in_the_tree_a_row_is_labeled_within_its_caller() -> None:
+def test_a_row_of_the_tree_is_labeled_without_its_callers_name() -> None:
     found = [(row.level, row.label) for row in TIMED.view("tree").rows]
     assert found == [(0, "net"), (1, "a"), (1, "b"), (2, "c"), (2, "add"), (2, "c"), (1, "act")]
     assert [row.label for row in TIMED.view("leaves").rows] == ["a", "b.c", "b.add", "act"]
 
 
-def test_without_functions_their_time_is_in_the_rest_and_their_arithmetic_nowhere() -> None:
+def test_operators_that_are_not_shown_leave_their_time_in_the_overhead_and_their_arithmetic_nowhere() -> None:
     modules = Profile(ROWS, "net", seconds=25.0, functions=False)
     assert "add" not in modules.to_frame("calls", ["type"])["type"].tolist()
     assert modules.total.flops == 504
@@ -233,30 +233,30 @@ class TestColumns:
         assert frame.columns.tolist() == shown
         assert not frame.isna().all().any(), frame
 
-    def test_those_asked_for_stand_in_their_order(self) -> None:
+    def test_requested_columns_are_in_their_order(self) -> None:
         assert TIMED.view("calls", ["lat", "name"]).columns == ["lat", "name"]
 
-    def test_a_tilde_strikes_one_of_the_usual_ones(self) -> None:
+    def test_a_tilde_removes_one_of_the_usual_columns(self) -> None:
         usual = TIMED.view("calls").columns
         assert TIMED.view("calls", ["~flops"]).columns == [name for name in usual if name != "flops"]
 
-    def test_a_tilde_strikes_one_of_all(self) -> None:
+    def test_a_tilde_removes_one_of_all_columns(self) -> None:
         every = TIMED.view("calls", ["all"]).columns
         assert TIMED.view("calls", ["all", "~lat"]).columns == [name for name in every if name != "lat"]
         assert set(every) == set(COLUMNS) - {"backward"}
 
     @pytest.mark.parametrize("asked", [["name", "~name"], ["~all"], ["all", "~all"], "flops,~flops"])
-    def test_nothing_left_to_show_is_a_mistake(self, asked: Any) -> None:
+    def test_no_column_left_to_show_is_an_error(self, asked: Any) -> None:
         with pytest.raises(UserError, match=r"^columns=\[.*\] leaves no column to show\.$"):
             TIMED.to_frame("calls", asked)
 
-    def test_they_are_a_list_or_a_text(self) -> None:
+    def test_columns_are_a_list_or_a_string(self) -> None:
         assert TIMED.to_frame("calls", "name, flops").columns.tolist() == ["name", "flops"]
         for wrong in (3, [1]):
             with pytest.raises(UserError, match=r"^columns=.* is not possible: give names, such as"):
                 TIMED.to_frame("calls", wrong)  # type: ignore[arg-type]
 
-    def test_one_that_does_not_exist_is_answered_with_the_nearest(self) -> None:
+    def test_an_unknown_column_is_answered_with_the_nearest(self) -> None:
         with pytest.raises(UserError, match=r"^Unknown column 'floops'. Did you mean flops"):
             TIMED.to_frame("calls", ["floops"])
 
@@ -264,7 +264,7 @@ class TestColumns:
         ("column", "remedy"),
         [("lat", "timing=true"), ("mem_peak", "memory=true"), ("backward", "mode.training=true")],
     )
-    def test_one_that_the_profile_cannot_fill_says_what_fills_it(self, column: str, remedy: str) -> None:
+    def test_a_column_that_cannot_be_filled_says_what_fills_it(self, column: str, remedy: str) -> None:
         with pytest.raises(UserError, match=rf"^columns={column}: this profile does not have it; .*{remedy}"):
             DRY.to_frame("calls", [column])
 
@@ -275,7 +275,7 @@ class TestColumns:
         assert set(COLUMNS) <= documented
 
 
-def test_views_are_those_that_can_be_asked_for() -> None:
+def test_every_view_is_a_value_of_the_option() -> None:
     assert list(VIEWS) == list(config.VIEWS)
 
 
@@ -284,7 +284,7 @@ def test_an_unknown_view_is_answered_with_the_nearest() -> None:
         TIMED.to_frame("leafs")
 
 
-def test_a_view_or_a_depth_of_another_kind_is_a_mistake() -> None:
+def test_a_view_or_a_depth_of_another_kind_is_an_error() -> None:
     with pytest.raises(UserError, match=r"^Unknown view \"\['calls'\]\""):
         TIMED.to_frame(["calls"])  # type: ignore[arg-type]
     for wrong in ("x", -1, True):

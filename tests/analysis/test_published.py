@@ -1,4 +1,4 @@
-"""Published figures as data, and which of them a measured case is held against."""
+"""Published figures as data, and which of them a measured case is compared with."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Timed = Callable[..., list[RoundRecord]]
 
 
 def rows(name: str, *made: list[RoundRecord]) -> list[Row]:
-    """The rows of these cases in a table."""
+    """Return the rows of these cases in a table."""
     return published.rows(cases_of([record for records in made for record in records]), published.load(name))
 
 
@@ -39,7 +39,7 @@ def only(made: list[RoundRecord]) -> CaseResult:
 
 
 def rounded(cell: Cell | None) -> tuple[float, float | None] | None:
-    """A cell's value and ratio to three digits."""
+    """Return a cell's value and ratio to three digits."""
     if cell is None:
         return None
     return float(f"{cell.value:.3g}"), None if cell.ratio is None else float(f"{cell.ratio:.3g}")
@@ -79,7 +79,7 @@ class TestTables:
         part, value = table.baseline
         assert value in {getattr(figure, part) for figure in table.figures}
 
-    def test_a_table_that_is_not_there_is_the_users_mistake(self) -> None:
+    def test_a_missing_table_is_a_user_error(self) -> None:
         with pytest.raises(UserError, match=r"^Unknown experiment\.reference 'porus'\. Did you mean poros\?"):
             published.load("porus")
 
@@ -104,13 +104,13 @@ class TestVariants:
         assert table.variant(only(timed([1.0], **RESNEXT, **settings))) == variant
 
     @pytest.mark.parametrize("engine", ["compile", "openvino", "onnxruntime"])
-    def test_several_engines_may_stand_for_one(self, engine: str, timed: Timed) -> None:
+    def test_several_engines_may_match_one_variant(self, engine: str, timed: Timed) -> None:
         case = only(timed([1.0], **RESNET, engine=engine, engine__freezing=True))
         assert published.load("poros").variant(case) == "poros"
 
 
 class TestPublished:
-    def test_it_is_of_the_same_model_batch_shape_and_variant(self, timed: Timed) -> None:
+    def test_figures_are_of_the_same_model_batch_shape_and_variant(self, timed: Timed) -> None:
         table = published.load("convnet_benchmark_pytorch")
 
         def values(**settings: Any) -> list[float]:
@@ -123,13 +123,13 @@ class TestPublished:
         assert values(model__input_shape=[3, 256, 256]) == []
         assert values(model__name="resnet50") == []
 
-    def test_a_shape_that_was_not_stated_is_no_difference(self, timed: Timed) -> None:
+    def test_a_shape_that_was_not_stated_makes_no_difference(self, timed: Timed) -> None:
         table = published.load("torchvision_pretrained_timing")
         case = only(timed([1.0], **RESNET, model__source="torchvision"))
         (figure,) = table.published(case, "latency")
         assert (figure.input_shape, figure.unit) == ("", "s")
 
-    def test_figures_of_several_machines_are_all_there(self, timed: Timed) -> None:
+    def test_figures_of_several_machines_are_all_found(self, timed: Timed) -> None:
         phases = {"forward": [0.1], "backward": [0.2], "total": [0.3]}
         (forward, backward, total) = rows(
             "deep_learning_benchmarks",
@@ -142,7 +142,7 @@ class TestPublished:
 
 
 class TestRatios:
-    def test_those_of_variants_say_how_many_times_faster(self, timed: Timed) -> None:
+    def test_ratios_of_variants_say_how_many_times_faster(self, timed: Timed) -> None:
         made = [
             timed([0.310], 0, **RESNEXT),
             timed([0.620], 1, **RESNEXT, **UNCACHED),
@@ -158,7 +158,7 @@ class TestRatios:
             ("inference images/s", (10, 3.1), (30.9, 2.86)),
         ]
 
-    def test_they_are_over_the_same_work_on_the_same_machine(self, timed: Timed) -> None:
+    def test_ratios_are_over_the_same_work_on_the_same_machine(self, timed: Timed) -> None:
         made = [
             timed([0.4], 0, **RESNEXT, threads=1),
             timed([0.1], 1, **RESNEXT, **MKLDNN, threads=2),
@@ -168,11 +168,11 @@ class TestRatios:
         times = [row for row in rows("convnet_benchmark_pytorch", *made) if row.quantity == "inference"]
         assert [row.measured.ratio if row.measured else 0 for row in times] == [1, None, None, 4]
 
-    def test_without_the_baseline_here_that_of_the_published_stays(self, timed: Timed) -> None:
+    def test_published_ratios_stay_without_a_measured_baseline(self, timed: Timed) -> None:
         (row, _) = rows("convnet_benchmark_pytorch", timed([0.1], **RESNEXT, **MKLDNN))
         assert (rounded(row.measured), rounded(row.published[XEON])) == ((0.1, None), (0.0324, 2.86))
 
-    def test_those_of_phases_are_over_a_phase_of_another_case(self, timed: Timed) -> None:
+    def test_ratios_of_phases_are_over_a_phase_of_another_case(self, timed: Timed) -> None:
         vgg = RESNEXT | {"model__name": "vgg16", "batch_size": 8}
         phases = {"forward": [0.1], "backward": [0.2], "total": [0.3]}
         made = [timed(phases, 0, mode="train", **vgg), timed([0.05], 1, **vgg)]
@@ -180,7 +180,7 @@ class TestRatios:
         assert (inference.quantity, rounded(inference.measured)) == ("inference", (0.05, 0.5))
         assert rounded(inference.published[TITAN]) == (0.0234, 0.955)
 
-    def test_those_of_models_are_over_another_model(self, timed: Timed) -> None:
+    def test_ratios_of_models_are_over_another_model(self, timed: Timed) -> None:
         made = [timed([0.2], 0, **RESNET), timed([0.1], 1, **RESNET | {"model__name": "resnet18"})]
         found = rows("rasp_torchvision_cpu", *made)
         assert [rounded(row.measured) for row in found] == [(0.2, 2), (0.1, 1)]
@@ -199,7 +199,7 @@ class TestRows:
         (row,) = rows("deep_learning_benchmarks", timed([None], mode="train", **vgg))
         assert (row.quantity, row.case.status) == ("total", "error")
 
-    def test_those_of_a_model_and_batch_are_together(self, timed: Timed) -> None:
+    def test_rows_of_a_model_and_batch_are_adjacent(self, timed: Timed) -> None:
         other = RESNET | {"batch_size": 2}
         made = [
             timed([1.0], 0, **RESNET),
@@ -210,13 +210,13 @@ class TestRows:
         found = [(row.case.config.batch_size, row.variant) for row in rows("poros", *made)]
         assert found == [(1, "eager"), (1, "poros"), (2, "eager"), (2, "poros")]
 
-    def test_a_quantity_that_was_not_measured_has_none(self, timed: Timed) -> None:
+    def test_a_quantity_that_was_not_measured_has_no_row(self, timed: Timed) -> None:
         found = rows("torchvision_pretrained_timing", timed([1.0], **RESNET))  # no sensor read its memory
         assert [row.quantity for row in found] == ["inference"]
 
 
 class TestFrame:
-    def test_a_result_has_them_as_a_frame(self, timed: Timed, tmp_path: Path) -> None:
+    def test_a_result_has_the_figures_as_a_frame(self, timed: Timed, tmp_path: Path) -> None:
         made = [*timed([0.3], 0, **RESNEXT), *timed([None], 1, **RESNEXT, **MKLDNN)]
         frame = Result(made, tmp_path).published("convnet_benchmark_pytorch")
         assert frame["quantity"].tolist() == ["inference", "inference images/s", "inference"]
@@ -225,7 +225,7 @@ class TestFrame:
         assert frame["published"].tolist() == pytest.approx([0.09252, 10.81, 0.03235])
         assert set(frame["device"]) == {XEON[0]}
 
-    def test_what_was_not_published_is_missing_in_it(self, timed: Timed, tmp_path: Path) -> None:
+    def test_unpublished_figures_are_missing_in_the_frame(self, timed: Timed, tmp_path: Path) -> None:
         frame = Result(timed([0.3], **RESNET), tmp_path).published("convnet_benchmark_pytorch")
         assert frame["published"].isna().all()
         assert frame["measured_ratio"].tolist() == [1, 1]

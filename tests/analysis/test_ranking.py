@@ -60,7 +60,7 @@ class TestRanking:
         assert second.ratio is not None
         assert second.ratio.value == pytest.approx(stats.gmean(SLOW) / stats.gmean(FAST))
 
-    def test_each_work_is_ranked_by_itself(self, timed: Any) -> None:
+    def test_each_work_is_ranked_separately(self, timed: Any) -> None:
         run = result(
             timed(FAST, 0),
             timed(SLOW, 1, threads=1),
@@ -74,7 +74,7 @@ class TestRanking:
             ("dense infer, batch_size=1", "threads=1"),
         ]
 
-    def test_one_that_failed_cannot_win(self, timed: Any) -> None:
+    def test_a_case_that_failed_cannot_win(self, timed: Any) -> None:
         run = result(
             timed(FAST, 0),
             timed(SLOW, 1, allocator="tuned"),
@@ -86,7 +86,7 @@ class TestRanking:
             ("allocator=tcmalloc", "skipped")
         ]
 
-    def test_one_with_a_wrong_answer_cannot_win(self, timed: Any) -> None:
+    def test_a_case_with_a_wrong_answer_cannot_win(self, timed: Any) -> None:
         run = result(
             timed(FAST, 0), timed(SLOW, 1, allocator="tuned"), timed([0.1], 2, engine="compile", check=WRONG)
         )
@@ -98,7 +98,7 @@ class TestRanking:
         (wrong,) = ranking.unmeasured
         assert (wrong.standing, wrong.time, wrong.discarded) == ("mismatch", None, 0.1)
 
-    def test_one_that_is_implausibly_fast_cannot_win(self, timed: Any) -> None:
+    def test_a_case_that_is_implausibly_fast_cannot_win(self, timed: Any) -> None:
         doubted = told(timed([0.1], 1, engine="export"), warnings=(IMPLAUSIBLE,))
         run = result(timed(FAST, 0), doubted, timed(SLOW, 2, engine="compile"))
         (ranking,) = rankings(run.cases())
@@ -109,11 +109,11 @@ class TestRanking:
         run = result(timed(FAST, 0), timed([None], 1, allocator="tuned"), timed(SLOW, 2, batch_size=1))
         assert rankings(run.cases()) == []
 
-    def test_options_of_measuring_are_no_alternatives(self, timed: Any) -> None:
+    def test_measuring_options_are_no_alternatives(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, isolation="spawn"), timed(SLOW, 2, seed=1))
         assert rankings(run.cases()) == []
 
-    def test_one_round_each_ranks_without_a_verdict(self, timed: Any) -> None:
+    def test_single_rounds_are_ranked_without_a_verdict(self, timed: Any) -> None:
         (ranking,) = rankings(result(timed([2.0], 0), timed([1.0], 1, allocator="tuned")).cases())
         assert places(ranking) == [("allocator=tuned", None), ("allocator=system", "inconclusive")]
         judgement = ranking.places[1].judgement
@@ -134,7 +134,7 @@ class TestRanking:
         assert places(alone[0])[1] == ("allocator=tuned", "slower")
         assert places(among[0])[1] == ("allocator=tuned", "inconclusive")
 
-    def test_engines_have_what_they_take_until_the_first_answer(self, timed: Any) -> None:
+    def test_engines_have_their_time_until_the_first_answer(self, timed: Any) -> None:
         (same,) = rankings(result(timed(FAST, 0), timed(SLOW, 1, allocator="tuned")).cases())
         assert (same.has_engines, same.places[1].first_answer, same.places[1].break_even) == (
             False,
@@ -158,18 +158,18 @@ class TestRanking:
         (0.5, 1.0, 1),
         (31.0, 1.5, None),
         (31.0, 2.0, None),
-        (0.5, 2.0, None),  # it is ahead for a while, and then never again
+        (0.5, 2.0, None),  # ahead at first, and then never again
     ],
 )
-def test_calls_are_counted_until_both_have_taken_as_long_in_all(
+def test_calls_are_counted_until_both_total_times_are_equal(
     first: float, each: float, calls: int | None
 ) -> None:
-    """The other takes one second until its first answer, and 1.5 s for each call after that."""
+    """The other takes one second until its first answer, and 1.5 s for each later call."""
     assert calls_to_break_even(first, each, 1.0, 1.5) == calls
 
 
 def prepared(timed: Any, inference: list[float], prepare: float, order: int, **settings: Any) -> CaseResult:
-    """A case with these rounds, which all prepare for so long, and whose first calls take half a second."""
+    """Return a case with these rounds, each with this preparation and a first call of half a second."""
     same = [1.0] * len(inference)
     phases = {
         "inference": inference,
@@ -180,7 +180,7 @@ def prepared(timed: Any, inference: list[float], prepare: float, order: int, **s
     return case
 
 
-def test_the_first_answer_takes_the_preparation_and_the_first_call(timed: Any) -> None:
+def test_the_first_answer_takes_preparation_and_first_call(timed: Any) -> None:
     assert first_answer(prepared(timed, [1.0, 1.0], 2.0, 0)) == 2.5
     (unknown,) = cases_of(timed([1.0]))
     assert first_answer(unknown) is None
@@ -190,33 +190,33 @@ LONG, SHORT = [1.5, 1.51, 1.5, 1.49, 1.5, 1.5], [1.0, 1.01, 1.0, 0.99, 1.0, 1.0]
 
 
 class TestBreakEven:
-    def test_it_is_beside_eager(self, timed: Any) -> None:
+    def test_the_break_even_is_compared_with_eager(self, timed: Any) -> None:
         eager, compiled = prepared(timed, LONG, 0.25, 0), prepared(timed, SHORT, 30.0, 1, engine="compile")
         assert break_even(compiled, [compiled, eager], "inference") == BreakEven(61, is_told=True)
         assert break_even(eager, [compiled, eager], "inference") is None
         assert break_even(compiled, [compiled], "inference") is None
 
-    def test_a_slower_one_never_breaks_even(self, timed: Any) -> None:
+    def test_a_slower_engine_never_breaks_even(self, timed: Any) -> None:
         eager, compiled = prepared(timed, SHORT, 0.25, 0), prepared(timed, LONG, 30.0, 1, engine="compile")
         assert break_even(compiled, [compiled, eager], "inference") == BreakEven(None, is_told=True)
 
-    def test_what_cannot_be_told_apart_tells_nothing(self, timed: Any) -> None:
+    def test_a_difference_that_is_not_significant_has_no_break_even(self, timed: Any) -> None:
         noisy = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
         eager, compiled = prepared(timed, SHORT, 0.25, 0), prepared(timed, noisy, 30.0, 1, engine="compile")
         found = break_even(compiled, [compiled, eager], "inference")
         assert found is not None
         assert found.is_told is False
 
-    def test_one_round_tells_about_how_many(self, timed: Any) -> None:
+    def test_one_round_gives_an_approximate_break_even(self, timed: Any) -> None:
         eager, compiled = prepared(timed, [1.5], 0.0, 0), prepared(timed, [1.0], 30.0, 1, engine="compile")
         assert break_even(compiled, [compiled, eager], "inference") == BreakEven(61, is_told=None)
 
-    def test_of_several_eager_ones_the_most_alike_counts(self, timed: Any) -> None:
+    def test_the_most_similar_of_several_eager_cases_counts(self, timed: Any) -> None:
         plain = prepared(timed, [4.0] * 6, 0.0, 0)
         alike = prepared(timed, [1.5] * 6, 0.0, 1, precision="bf16")
         compiled = prepared(timed, [1.0] * 6, 30.0, 2, engine="compile", precision="bf16")
         assert break_even(compiled, [compiled, plain, alike], "inference") == BreakEven(61, is_told=True)
 
-    def test_one_that_does_not_say_how_long_it_prepared_has_none(self, timed: Any) -> None:
+    def test_an_unknown_preparation_has_no_break_even(self, timed: Any) -> None:
         (compiled,) = cases_of(timed(SHORT, 1, engine="compile"))
         assert break_even(compiled, [prepared(timed, LONG, 0.0, 0)], "inference") is None

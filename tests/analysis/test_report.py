@@ -1,4 +1,4 @@
-"""Which kind of report each case of a run is in."""
+"""The kind of report that each case of a run is in."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def test_one_case_is_no_sweep(timed: Any) -> None:
     assert found.case is not None
 
 
-def test_alternatives_are_a_sweep_and_ranked(timed: Any) -> None:
+def test_alternatives_are_a_sweep_and_are_ranked(timed: Any) -> None:
     found = report([case_of(timed([0.1], 0)), case_of(timed([0.2], 1, threads=1))])
     assert found.case is None
     assert found.sweep is not None
     assert len(found.rankings) == 1
 
 
-def test_a_profile_is_neither(timed: Any) -> None:
+def test_a_profile_is_neither_a_case_nor_a_sweep(timed: Any) -> None:
     profile = case_of(timed([0.1], 1, mode="profile"))
     found = report([case_of(timed([0.1])), profile])
     assert found.profiles == [profile]

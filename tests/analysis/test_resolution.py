@@ -1,4 +1,4 @@
-"""What two measurements of the same case say of a machine."""
+"""The detectable difference of a machine, from two measurements of the same case."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_the_deviation_is_that_of_the_rounds_log_ratios(doctored: Any) -> None:
     assert resolution.smallest(20) < resolution.smallest(6)
 
 
-def test_the_calls_within_a_profile_are_not_taken_for_the_model(doctored: Any) -> None:
+def test_the_calls_of_a_profile_are_not_taken_for_the_model(doctored: Any) -> None:
     plain = doctored(FIRST, SECOND)
     call = Call(name="", index=0, order=0, depth=0, kind=Kind.MODULE, type="Net", times=[9.0])
     assert found([replace(each, calls=(call,)) for each in plain]) == found(plain)
 
 
-def test_what_disturbs_a_round_of_both_alike_does_not_count(doctored: Any) -> None:
+def test_a_disturbance_of_both_in_one_round_does_not_count(doctored: Any) -> None:
     weather = [1.0, 2.0, 3.0, 1.0, 2.0, 1.0]
     calm = found(doctored(FIRST, SECOND))
     stormy = found(
@@ -57,27 +57,27 @@ def test_what_disturbs_a_round_of_both_alike_does_not_count(doctored: Any) -> No
     assert stormy.between > 2 * calm.between
 
 
-def test_between_processes_is_the_spread_of_all_medians(doctored: Any) -> None:
+def test_the_spread_between_processes_is_that_of_all_medians(doctored: Any) -> None:
     medians = [*FIRST, *SECOND]
     expected = np.std(medians, ddof=1) / np.median(medians)
     assert found(doctored(FIRST, SECOND)).between == pytest.approx(expected)
 
 
-def test_within_a_process_is_the_spread_of_its_samples(doctored: Any) -> None:
+def test_the_spread_within_a_process_is_that_of_its_samples(doctored: Any) -> None:
     resolution = found(doctored(FIRST, SECOND, within=0.2))
     spread = np.std([-0.2, -0.1, 0.1, 0.2] * 10, ddof=1)
     assert resolution.within == pytest.approx(spread)
 
 
-def test_samples_that_scatter_much_explain_the_spread_and_still_ones_do_not(doctored: Any) -> None:
+def test_noisy_samples_explain_the_spread_and_steady_ones_do_not(doctored: Any) -> None:
     assert found(doctored(FIRST, SECOND, within=1e-9)).from_within == pytest.approx(0.0, abs=1e-6)
     noisy = found(doctored(FIRST, SECOND, within=0.3)).from_within
     assert noisy is not None
     assert 0.5 < noisy <= 1.0
 
 
-def test_the_same_share_comes_from_within_as_intervals_say(doctored: Any) -> None:
-    """Medians that scatter by what their intervals allow owe it all to the samples being few."""
+def test_the_share_from_within_agrees_with_the_intervals(doctored: Any) -> None:
+    """Medians that scatter as their intervals predict do so only because the samples are few."""
     records = doctored(FIRST, SECOND, within=0.3)
     resolution = found(records)
     summaries = [series.summary for record in records for series in record.series]
@@ -86,21 +86,21 @@ def test_the_same_share_comes_from_within_as_intervals_say(doctored: Any) -> Non
     assert resolution.from_within == pytest.approx(min(1.0, expected))
 
 
-def test_the_smallest_difference_is_not_known_better_than_few_rounds_allow(doctored: Any) -> None:
+def test_the_detectable_difference_is_as_uncertain_as_few_rounds_make_it(doctored: Any) -> None:
     resolution = found(doctored(FIRST, SECOND))
     low, high = resolution.uncertainty
     assert low < resolution.smallest(6) / 1.5
     assert high > resolution.smallest(6) * 2
 
 
-def test_a_ratio_of_one_holds_and_twice_as_slow_does_not(doctored: Any) -> None:
+def test_the_interval_contains_one_unless_one_side_is_twice_as_slow(doctored: Any) -> None:
     assert found(doctored(FIRST, SECOND)).holds
     assert not found(doctored(FIRST, [2 * each for each in SECOND])).holds
 
 
-def test_rounds_that_one_of_them_has_not_are_left_out(doctored: Any) -> None:
+def test_rounds_that_only_one_side_has_are_left_out(doctored: Any) -> None:
     assert found(doctored(FIRST, SECOND[:4])).rounds == 4
-    failed = [0.0 if number == 2 else each for number, each in enumerate(SECOND)]  # 0: it failed
+    failed = [0.0 if number == 2 else each for number, each in enumerate(SECOND)]  # 0 means that it failed
     resolution = found(doctored(FIRST, failed))
     assert resolution.rounds == 5
     assert resolution.deviation == pytest.approx(
@@ -109,10 +109,10 @@ def test_rounds_that_one_of_them_has_not_are_left_out(doctored: Any) -> None:
 
 
 @pytest.mark.parametrize("second", [[1.0], [0.0] * 6, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]])
-def test_one_common_round_says_nothing(second: list[float], doctored: Any) -> None:
+def test_one_common_round_gives_no_resolution(second: list[float], doctored: Any) -> None:
     assert of(doctored(FIRST, second)) is None
 
 
-def test_another_phase_was_not_measured(doctored: Any) -> None:
+def test_a_phase_that_was_not_measured_has_no_resolution(doctored: Any) -> None:
     first, second = cases_of(doctored(FIRST, SECOND))
     assert resolution_of(first, second, "total") is None

@@ -39,7 +39,7 @@ def test_bandwidth_is_interpolated_over_the_logarithm_of_the_bytes() -> None:
 
 
 @pytest.mark.parametrize(("size", "rate"), [(0, 80), (1, 80), (65536 * KIB, 10), (2**40, 10)])
-def test_beyond_the_measured_sizes_bandwidth_is_that_of_the_last(size: int, rate: float) -> None:
+def test_bandwidth_beyond_the_measured_sizes_is_that_of_the_last(size: int, rate: float) -> None:
     assert PEAKS.bandwidth(size) == rate * GIGA
 
 
@@ -57,7 +57,7 @@ def test_a_number_format_has_the_peak_that_was_measured_for_it(dtype: str, peak:
     assert PEAKS.arithmetic(dtype) == peak * GIGA
 
 
-def test_a_call_of_many_operations_a_byte_is_bound_by_arithmetic() -> None:
+def test_a_call_of_many_operations_per_byte_is_bound_by_arithmetic() -> None:
     found = roof(10**9, 10**6, "float32", PEAKS)
     assert found.ceiling == 100 * GIGA
     assert found.bound is Bound.COMPUTE
@@ -65,14 +65,14 @@ def test_a_call_of_many_operations_a_byte_is_bound_by_arithmetic() -> None:
     assert reached(10**9, 10**6, 0.02) == pytest.approx(0.5)
 
 
-def test_a_call_of_few_operations_a_byte_is_bound_by_memory() -> None:
+def test_a_call_of_few_operations_per_byte_is_bound_by_memory() -> None:
     size = 2**27
     found = roof(size // 8, size, "float32", PEAKS)
     assert found.ceiling == pytest.approx(0.125 * 10 * GIGA)
     assert found.bound is Bound.MEMORY
     seconds = 4 * size / (10 * GIGA)
     assert reached(size // 8, size, seconds) == pytest.approx(0.25)
-    assert size / 8 / seconds / found.ceiling == pytest.approx(0.25)  # the same share, of FLOP/s
+    assert size / 8 / seconds / found.ceiling == pytest.approx(0.25)  # the same share of FLOP/s
 
 
 def test_a_call_whose_bytes_fit_in_a_cache_has_that_caches_bandwidth() -> None:
@@ -113,21 +113,21 @@ def test_a_format_whose_peak_was_not_measured_has_no_bound() -> None:
     assert (found.ceiling, found.bound) == (None, None)
     assert Bound.COMPUTE not in found.least
     assert reached(10**6, 10**6, 1.0, "float64") is None
-    assert roof(0, 2**26, "float64", PEAKS).bound is Bound.MEMORY  # no arithmetic, no matter
+    assert roof(0, 2**26, "float64", PEAKS).bound is Bound.MEMORY  # irrelevant without arithmetic
 
 
-def test_without_a_measured_bandwidth_there_is_no_bound() -> None:
+def test_a_call_has_no_bound_without_a_measured_bandwidth() -> None:
     found = roof(10**6, 10**6, "float32", replace(PEAKS, bandwidths=()))
     assert (found.ceiling, found.bound) == (None, None)
 
 
-def test_a_call_faster_than_the_peaks_reaches_more_than_all_and_one_without_time_nothing() -> None:
+def test_a_call_faster_than_the_peaks_reaches_more_than_1_and_one_without_time_nothing() -> None:
     assert reached(10**9, 10**6, 0.005) == pytest.approx(2.0)
     assert reached(10**9, 10**6, 0.0) is None
 
 
 class TestLimits:
-    """Of calls on a machine of 100 FLOP/s and 10 B/s, on which a call takes at least 0.5 s."""
+    """Limits of calls on a machine with 100 FLOP/s and 10 B/s, on which a call takes at least 0.5 s."""
 
     PEAKS = Peaks(100.0, 400.0, "mm", "mm", ((1, 10.0),), 0.5)
     COMPUTE = call(1000, 40, 20.0)  # 10 s at best
@@ -145,7 +145,7 @@ class TestLimits:
         found = limits([row], self.PEAKS)
         assert (found.bound, found.ceiling, found.reached) == expected
 
-    def test_several_calls_take_the_sum_of_their_least_times_and_have_the_bound_of_most_of_it(self) -> None:
+    def test_several_calls_have_the_sum_of_their_shortest_times_and_the_bound_of_most_of_it(self) -> None:
         found = limits([self.COMPUTE, self.MEMORY], self.PEAKS)
         assert (found.bound, found.reached, found.ceiling) == ("compute", 14 / 40, 1010 / 14)
 
@@ -153,17 +153,17 @@ class TestLimits:
         found = limits([call(10, 20, 1.0, "float64")], self.PEAKS)
         assert (found.bound, found.reached) == (None, None)
 
-    def test_several_calls_have_no_bound_where_those_without_a_peak_take_most_of_the_time(self) -> None:
+    def test_several_calls_have_no_bound_if_those_without_a_peak_take_most_of_the_time(self) -> None:
         unknown = call(10, 20, 30.0, "float64")
         found = limits([unknown, self.COMPUTE], self.PEAKS)
         assert (found.bound, found.reached, found.ceiling) == (None, None, None)
         assert limits([unknown, self.COMPUTE, self.COMPUTE], self.PEAKS).bound == "compute"
 
-    def test_without_peaks_there_are_none(self) -> None:
+    def test_calls_have_no_limits_without_peaks(self) -> None:
         assert limits([self.COMPUTE], None).bound is None
 
 
-def test_of_two_measurements_the_better_of_each_peak_counts() -> None:
+def test_the_better_of_two_measurements_of_each_peak_counts() -> None:
     other = Peaks(
         fp32=90 * GIGA,
         bf16=500 * GIGA,
@@ -189,7 +189,7 @@ def test_of_two_measurements_the_better_of_each_peak_counts() -> None:
     assert PEAKS.best(PEAKS) == PEAKS
 
 
-def test_what_neither_measured_is_not_known() -> None:
+def test_peaks_that_neither_measured_are_unknown() -> None:
     without = replace(PEAKS, bf16=None, bf16_by="")
     assert without.best(without) == without
     assert without.best(PEAKS) == PEAKS
@@ -198,18 +198,18 @@ def test_what_neither_measured_is_not_known() -> None:
 SLOW = replace(PEAKS, bf16=None, bf16_by="", emulated=(("bfloat16", 2 * GIGA), ("float16", GIGA)))
 
 
-def test_what_is_emulated_in_fp32_can_be_no_faster_than_fp32() -> None:
+def test_a_format_emulated_in_fp32_is_no_faster_than_fp32() -> None:
     assert SLOW.arithmetic("bfloat16") == SLOW.arithmetic("float16") == SLOW.arithmetic("float32")
     assert replace(SLOW, emulated=SLOW.emulated[:1]).arithmetic("float16") is None
 
 
-def test_a_format_is_emulated_that_was_slow_in_both_measurements() -> None:
+def test_a_format_that_was_slow_in_both_measurements_is_emulated() -> None:
     quicker = replace(SLOW, emulated=(("float16", 3 * GIGA),))
     assert SLOW.best(quicker).emulated == quicker.best(SLOW).emulated == (("float16", 3 * GIGA),)
     assert SLOW.best(PEAKS) == PEAKS
 
 
-def test_what_disturbed_one_of_two_may_have_disturbed_the_better() -> None:
+def test_a_disturbance_of_one_of_two_may_have_affected_the_better() -> None:
     disturbed = replace(PEAKS, disturbed=True)
     assert PEAKS.best(disturbed) == disturbed.best(PEAKS) == disturbed
 
@@ -219,7 +219,7 @@ def plain(**fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("peaks", [PEAKS, SLOW])
-def test_peaks_come_back_from_json_as_they_were(peaks: Peaks) -> None:
+def test_peaks_survive_a_round_trip_through_json(peaks: Peaks) -> None:
     assert msgspec.json.decode(msgspec.json.encode(peaks), type=Peaks) == peaks
 
 
@@ -237,6 +237,6 @@ def test_peaks_come_back_from_json_as_they_were(peaks: Peaks) -> None:
         plain(bandwidths=[[1024, float("nan")]]),
     ],
 )
-def test_what_is_no_json_of_peaks_is_refused(broken: Any) -> None:
+def test_other_json_is_rejected(broken: Any) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(broken, Peaks)

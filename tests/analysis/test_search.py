@@ -17,11 +17,11 @@ SETTINGS = {"schedule": "search", "measure__rounds": 8}
 
 @pytest.fixture
 def search(timed: Any) -> Any:
-    """What a search found, given each way's rounds: the first of a way is that which selected."""
+    """Return a function from the rounds of each configuration, the first of which selects, to the result."""
 
-    def make(**ways: list[float | None]) -> SearchResult | None:
+    def make(**configurations: list[float | None]) -> SearchResult | None:
         records: list[RoundRecord] = []
-        for order, (engine, times) in enumerate(ways.items()):
+        for order, (engine, times) in enumerate(configurations.items()):
             records += timed(times, order=order, engine=engine, **SETTINGS)
         return search_result(cases_of(records))
 
@@ -51,7 +51,7 @@ def test_rounds_of_the_final_are_paired(search: Any) -> None:
     assert answer.winner.speedup.interval == pytest.approx((4.0, 4.0))
 
 
-def test_a_way_outside_the_final_has_a_speedup_without_an_interval(search: Any) -> None:
+def test_a_configuration_outside_the_final_has_a_speedup_without_an_interval(search: Any) -> None:
     answer = search(eager=[4.0, 8.0, 8.0], compile=[1.0, 2.0, 2.0], export=[2.0])
     dropped = answer.tried[-1]
 
@@ -60,20 +60,20 @@ def test_a_way_outside_the_final_has_a_speedup_without_an_interval(search: Any) 
     assert dropped.finals == 0
 
 
-def test_plain_eager_wins_where_nothing_is_faster(search: Any) -> None:
+def test_plain_eager_wins_if_nothing_is_faster(search: Any) -> None:
     answer = search(eager=[1.0, 1.0, 1.0], compile=[1.1, 1.1, 1.1])
 
     assert answer.winner is answer.baseline
 
 
-def test_plain_eager_wins_where_nothing_else_was_measured(search: Any) -> None:
+def test_plain_eager_wins_if_nothing_else_was_measured(search: Any) -> None:
     answer = search(eager=[1.0], compile=[None])
 
     assert answer.winner is answer.baseline
     assert answer.tried[1].time is None
 
 
-def test_a_way_with_another_answer_cannot_win(timed: Any) -> None:
+def test_a_configuration_with_another_answer_cannot_win(timed: Any) -> None:
     wrong = timed([0.1], order=1, engine="wrong", **SETTINGS)
     records = timed([4.0], engine="eager", **SETTINGS)
     answer = search_result(cases_of([*records, *told(wrong, status=Status.MISMATCH)]))
@@ -83,7 +83,7 @@ def test_a_way_with_another_answer_cannot_win(timed: Any) -> None:
     assert answer.tried[1].time is None
 
 
-def test_a_way_that_is_implausibly_fast_cannot_win(timed: Any) -> None:
+def test_a_configuration_that_is_implausibly_fast_cannot_win(timed: Any) -> None:
     doubted = (BenchmarkWarning(WarningCode.IMPLAUSIBLE, "3e+15 FLOP/s"),)
     records = timed([4.0], engine="eager", **SETTINGS)
     records += told(timed([0.1], order=1, engine="export", **SETTINGS), warnings=doubted)
@@ -94,7 +94,7 @@ def test_a_way_that_is_implausibly_fast_cannot_win(timed: Any) -> None:
     assert time_of(answer.tried[1].case) == math.inf
 
 
-def test_a_way_whose_answer_could_not_be_compared_cannot_win_and_says_why(timed: Any) -> None:
+def test_a_configuration_whose_answer_could_not_be_compared_cannot_win_and_says_why(timed: Any) -> None:
     nothing = Checked(Check(Correctness.UNCLEAR), "it has no tensor")
     unclear = Checked(Check(Correctness.UNCLEAR, error_rel=0.3), "rounding moves it as far")
     records = timed([4.0], engine="eager", **SETTINGS)
@@ -107,7 +107,7 @@ def test_a_way_whose_answer_could_not_be_compared_cannot_win_and_says_why(timed:
     assert (answer.tried[2].standing, answer.tried[2].reason) == ("unverified", "it has no tensor")
 
 
-def test_what_was_not_tried_or_given_up_makes_it_partial_and_what_failed_does_not(timed: Any) -> None:
+def test_candidates_not_tried_or_given_up_make_the_result_partial_and_failed_ones_do_not(timed: Any) -> None:
     for status, is_partial in ((Status.SKIPPED, True), (Status.GIVEN_UP, True), (Status.ERROR, False)):
         records = timed([4.0], engine="eager", **SETTINGS)
         records += timed([None], order=1, engine="export", error=(status, "why"), **SETTINGS)
@@ -118,5 +118,5 @@ def test_what_was_not_tried_or_given_up_makes_it_partial_and_what_failed_does_no
         assert (answer.tried[1].time, answer.tried[1].reason) == (None, "why")
 
 
-def test_nothing_is_found_where_plain_eager_was_not_measured(search: Any) -> None:
+def test_nothing_is_found_if_plain_eager_was_not_measured(search: Any) -> None:
     assert search(eager=[None], compile=[1.0]) is None

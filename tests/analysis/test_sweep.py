@@ -35,12 +35,12 @@ def test_modes_share_a_row_and_settings_do_not(timed: Any) -> None:
     assert found.parts == ["forward", "loss", "backward"]
 
 
-def test_the_same_case_again_has_a_row_of_its_own(timed: Any) -> None:
+def test_a_repeated_case_has_a_row_of_its_own(timed: Any) -> None:
     found = sweep([case_of(timed([time], order)) for order, time in enumerate((0.1, 0.2))])
     assert [row.key for row in found.rows] == [("dense",), ("dense",)]
 
 
-def test_a_row_says_how_its_cases_ended_and_how_far_they_are_off(timed: Any) -> None:
+def test_a_row_says_how_its_cases_ended_and_their_error(timed: Any) -> None:
     check = Check(Correctness.SAME, 0.5, 0.0031, tolerance=0.02)
     made = [
         timed([0.1, None, None], 0, check=check),

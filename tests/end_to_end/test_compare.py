@@ -175,7 +175,7 @@ def test_two_works_are_compared_if_requested(folder: Path) -> None:
         (["before", "text.txt"], "Cannot read text.txt: no line of it is a record"),
         (["before", "empty"], "Nothing to compare: empty/records.jsonl has no records."),
         (["before", "failed"], "Nothing to compare: B: dense infer: error: it broke."),
-        (["ways", "other"], "Nothing to compare, for no case of A goes with one of B: "),
+        (["ways", "other"], "Nothing to compare, because no case of A pairs with one of B: "),
         (["before", "batch"], "To compare them anyway: --by batch_size."),
         (["ways", "--by", "alocator"], "Did you mean allocator? Allowed: allocator."),
         (["before", "batch", "--by", "bach_size"], "'bach_size'. Did you mean batch_size?"),
