@@ -139,7 +139,7 @@ def _grid(kind: str) -> Table:
 
 
 def show_help(out: Console) -> None:
-    """Print how to use the command, the options and what they can be."""
+    """Print the usage, and the options with their values."""
     out.print(HELP)
     out.print("[bold]options[/bold], with their defaults")
     grid = Table.grid(padding=(0, 2))

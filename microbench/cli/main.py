@@ -1,4 +1,4 @@
-"""The command line: Hydra's overrides measure, commands do the rest. Imports no torch."""
+"""The command line: runs a command, or measures what Hydra's overrides describe. Imports no torch."""
 
 from __future__ import annotations
 

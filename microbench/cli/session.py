@@ -1,4 +1,4 @@
-"""One run on the command line: measured with a display and shown; completed later if interrupted."""
+"""One run on the command line: measured with a display, then shown; can be completed if interrupted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _import_statistics() -> None:
-    """Import what reports compute with before a signal can interrupt it: numpy cannot be imported twice."""
+    """Import the reports' statistics before a signal can interrupt it: numpy cannot be imported twice."""
     from microbench.run import signals
 
     with signals.held():

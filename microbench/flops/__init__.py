@@ -1,7 +1,7 @@
-"""What a call costs by its shapes: arithmetic, and bytes read and written.
+"""The costs of a call by its shapes: arithmetic, and bytes read and written.
 
-A subject's file has its formulas and, in `MODULES` and `OPERATORS`, the types and operators that they
-hold for; `rules` puts these tables together.
+Each subject's file has its formulas and, in `MODULES` and `OPERATORS`, the types and operators that they
+apply to; `rules` merges these tables.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An amount of work, and the arithmetic that all rules are made of."""
+"""An amount of work, and the arithmetic that all rules consist of."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Counts:
-    """What one call costs by its shapes.
+    """The costs of one call by its shapes.
 
     Attributes:
         flops: floating-point operations of the forward pass.
         macc: multiply-accumulates of the forward pass.
         mem_r: bytes read.
         mem_w: bytes written.
-        backward: floating-point operations of the backward pass; 0 where nothing requires a gradient.
-        products: multiplications of the forward pass that belong to products: of convolutions, matrices,
-            attention. Twice as many are what is usually quoted as a model's FLOPs.
-        backward_products: the same of the backward pass.
-        unknown: operators that no rule knows: their arithmetic is missing.
+        backward: floating-point operations of the backward pass; 0 if nothing requires a gradient.
+        products: multiplications of the forward pass in products: of convolutions, matrices, attention.
+            Twice their number is usually quoted as a model's FLOPs.
+        backward_products: the same in the backward pass.
+        unknown: operators without a rule: their arithmetic is missing.
     """
 
     flops: int = 0
@@ -38,7 +38,7 @@ class Counts:
         return Counts(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
 
     def with_backward_of(self, other: Counts) -> Counts:
-        """The same forward pass, with the backward pass of another."""
+        """Return the same forward pass, with the backward pass of another."""
         return replace(self, backward=other.backward, backward_products=other.backward_products)
 
 
@@ -46,17 +46,17 @@ NOTHING = Counts()
 
 
 def total(parts: Iterable[Counts]) -> Counts:
-    """The sum of several amounts."""
+    """Return the sum of several amounts."""
     return sum(parts, NOTHING)
 
 
 def needs_gradient(*tensors: Tensor | None) -> bool:
-    """Whether a backward pass would find the gradient of any of these tensors."""
+    """Return whether a backward pass would compute the gradient of any of these tensors."""
     return torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in tensors)
 
 
 def per_element(elements: int, flops: int = 1, backward: int = 0) -> Counts:
-    """So many operations on every element.
+    """Count `flops` operations per element.
 
     An instruction does a multiplication and an addition: macc is half of the operations, rounded up.
     """
@@ -66,16 +66,16 @@ def per_element(elements: int, flops: int = 1, backward: int = 0) -> Counts:
 def product(
     multiplications: int, results: int, operands: Sequence[Tensor], bias: Tensor | None = None
 ) -> Counts:
-    """Sums of products of tensors, and a bias added to each sum.
+    """Count sums of products of tensors, and a bias added to each sum.
 
     Args:
         multiplications: M, over all results.
         results: R, the number of sums.
-        operands: what is multiplied.
+        operands: the factors.
         bias: added to the results. Its gradient is the sum of theirs.
 
     Returns:
-        What `inner_products` does; with a bias R more flops and macc, and R − (elements) for its gradient.
+        As `inner_products`; with a bias, R more flops and macc, and R − (its elements) for its gradient.
     """
     products = inner_products(
         multiplications, results, [operand.numel() for operand in operands if needs_gradient(operand)]
@@ -87,13 +87,13 @@ def product(
 
 
 def inner_products(multiplications: int, results: int, gradients: Sequence[int]) -> Counts:
-    """Sums of products: of n multiplications in a sum, n − 1 are followed by an addition.
+    """Count sums of products: a sum of n products has n − 1 additions.
 
     Args:
         multiplications: M, over all results.
         results: R, the number of sums.
-        gradients: for each operand whose gradient is sought, its number of elements E: each of them is a sum
-            in a product of as many multiplications.
+        gradients: the number of elements E of each operand whose gradient is sought: each of them is a sum in
+            a product with as many multiplications.
 
     Returns:
         Flops 2M − R, macc M, backward 2M − E for each gradient.

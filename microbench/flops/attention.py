@@ -1,15 +1,15 @@
-"""Attention, alone, between its projections, and in a whole layer of a transformer.
+"""Attention: alone, between its projections, and in a whole transformer layer.
 
-The counts are the same whichever kernel runs, fused or not.
+The counts are the same for all kernels, fused or not.
 
-Of h heads, queries of length L over a source of length S, head sizes d for keys and e for values, N examples:
+With h heads, queries of length L over a source of length S, head sizes d (keys) and e (values), N examples:
 
-- scores: N·h·L·S sums of d products, 1 each to scale them, 1 each where a mask is added;
-- softmax of N·h·L rows of S;
+- scores: N·h·L·S sums of d products, 1 each to scale them, 1 each if a mask is added;
+- softmax of N·h·L rows of length S;
 - values: N·h·L·e sums of S products.
 
-A causal mask saves nothing in these counts. Backward of scores and values are those of products: that fused
-kernels compute the scores again is not counted.
+A causal mask reduces no count. The backward passes of scores and values are those of products: fused kernels
+recompute the scores, which is not counted.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Heads:
     """The shape of an attention.
 
     Attributes:
-        rows: N·h·L, each a query of a head.
-        sources: S, what each of them looks at.
-        keys: d, numbers of a key.
-        values: e, numbers of a value.
+        rows: N·h·L, one per query of a head.
+        sources: S, the positions that each of them attends to.
+        keys: d, numbers per key.
+        values: e, numbers per value.
         groups: N·h of the keys and values, which the queries of several heads may share.
     """
 
@@ -46,12 +46,12 @@ class Heads:
 
     @property
     def scores(self) -> int:
-        """N·h·L·S, a score for each query and source."""
+        """N·h·L·S, one score per query and source."""
         return self.rows * self.sources
 
 
 class Sought(NamedTuple):
-    """Of which operands gradients are sought."""
+    """The operands whose gradients are sought."""
 
     query: bool
     key: bool
@@ -67,7 +67,7 @@ NOT_SOUGHT = Sought(query=False, key=False, value=False)
 
 
 def attended(heads: Heads, sought: Sought, *, mask: bool = False, dropout: bool = False) -> Counts:
-    """Scores, softmax and values."""
+    """Count scores, softmax and values."""
     return total(
         (
             inner_products(
@@ -90,7 +90,7 @@ def attended(heads: Heads, sought: Sought, *, mask: bool = False, dropout: bool 
 
 
 def fused(call: Executed) -> Counts:
-    """An operator that does all of it, of tensors (N, h, L, d)."""
+    """Count an operator that does all of it, on tensors (N, h, L, d)."""
     query, key, value = call["query"], call["key"], call["value"]
     heads = Heads(
         rows=query.shape[:-1].numel(),
@@ -113,19 +113,19 @@ class MultiHead:
     """A multi-head attention.
 
     Attributes:
-        queries: N·L, rows that ask.
-        sources: N·S, rows that are asked.
+        queries: N·L, the rows of queries.
+        sources: N·S, the rows of keys and values.
         batch: N.
         heads: h.
-        widths: numbers of a row of queries, keys and values.
-        width: E, numbers of a row of all heads.
+        widths: numbers per row of queries, keys and values.
+        width: E, numbers per row of all heads.
         biased: whether projections have biases.
         extra: rows of keys and values that are added to the source of every example.
-        mask: whether one is added to the scores.
+        mask: whether a mask is added to the scores.
         dropout: whether scores are dropped.
         averaged: whether the weights' mean over heads is returned.
-        sought: of which inputs gradients are sought.
-        learned: whether they are of the weights.
+        sought: the inputs whose gradients are sought.
+        learned: whether the weights' gradients are sought.
     """
 
     queries: int
@@ -143,7 +143,7 @@ class MultiHead:
     learned: bool = False
 
     def counts(self) -> Counts:
-        """Count projections, attention, the projection of its results, the mean of its weights."""
+        """Count projections, attention, the projection of its results, and the mean of its weights."""
         heads = Heads(
             rows=self.queries * self.heads,
             sources=self.sources // max(self.batch, 1) + self.extra,
@@ -165,7 +165,7 @@ class MultiHead:
 
 
 def linear(rows: int, given: int, made: int, *, sought: bool, learned: bool, biased: bool) -> Counts:
-    """A linear layer over rows: of `given` numbers each it makes `made`."""
+    """Count a linear layer that turns rows of `given` numbers into rows of `made`."""
     products = rows * given * made
     counts = inner_products(products, rows * made, [rows * given] * sought + [given * made] * learned)
     if not biased:
@@ -174,7 +174,7 @@ def linear(rows: int, given: int, made: int, *, sought: bool, learned: bool, bia
 
 
 def multi_head(call: Executed) -> Counts:
-    """nn.MultiheadAttention, of one example or a batch."""
+    """Count nn.MultiheadAttention, on one example or a batch."""
     module = call.module
     query, key, value = call["query"], call["key"], call["value"]
     return MultiHead(
@@ -195,15 +195,16 @@ def multi_head(call: Executed) -> Counts:
 
 
 def multi_head_kernel(call: Executed) -> Counts:
-    """The kernel that runs nn.MultiheadAttention in eval."""
+    """Count the kernel that runs nn.MultiheadAttention in eval."""
     averaged = call["need_weights"] and call["average_attn_weights"]
     return in_kernel(call, call["query"], call["key"], heads=call["num_head"], averaged=averaged)
 
 
 def encoder_layer_kernel(call: Executed) -> Counts:
-    """The kernel that runs nn.TransformerEncoderLayer in eval.
+    """Count the kernel that runs nn.TransformerEncoderLayer in eval.
 
-    Attention and two linear layers with an activation between; a norm and a sum after each or before.
+    It consists of attention and two linear layers with an activation in between, and of a norm and a sum
+    before or after each of these two parts.
     """
     data = call["src"]
     made, given = call["ffn_weight_1"].shape
@@ -221,7 +222,7 @@ def encoder_layer_kernel(call: Executed) -> Counts:
 
 
 def in_kernel(call: Executed, query: Tensor, key: Tensor, *, heads: int, averaged: bool = False) -> Counts:
-    """Attention of batches within a kernel, which has no backward."""
+    """Count attention on batches in a kernel without a backward pass."""
     width = call["embed_dim"]
     return MultiHead(
         queries=query.shape[:-1].numel(),

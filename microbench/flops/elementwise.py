@@ -1,7 +1,7 @@
 """Operators and activations that treat every element alike.
 
-One operation each, of whatever kind: an addition, a comparison, an exponential, an activation. Selecting,
-logic and arithmetic on integers are none. Operands that are broadcast are counted as the result's elements.
+Each element counts as one operation of any kind: an addition, a comparison, an exponential, an activation.
+Selection, logic and integer arithmetic count as none. A broadcast operand counts the result's elements.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from microbench.watch.tensors import tensors
 
 @dataclass(frozen=True)
 class Elementwise:
-    """The rule of such an operator.
+    """The rule of an elementwise operator.
 
     Attributes:
-        flops: of one element of the result.
-        backward: of one element, for each operand that requires a gradient: the derivative and its product
-            with the gradient; 1 where the derivative is a constant or an operand, 0 where it is 1; None where
-            there is none.
+        flops: per element of the result.
+        backward: per element, for each operand that requires a gradient: the derivative and its product with
+            the gradient; 1 if the derivative is a constant or an operand, 0 if it is 1; None if there is
+            none.
     """
 
     flops: int = 1
     backward: int | None = 2
 
     def __call__(self, call: Executed) -> Counts:
-        """Count it: nothing, where there are only integers."""
+        """Count it; nothing, if all numbers are integers."""
         if call.is_of_integers:
             return Counts()
         elements = call.result.numel()
@@ -42,18 +42,18 @@ class Elementwise:
         if self.backward is None:
             return 0
         wanted = [operand.numel() for operand in operands if needs_gradient(operand)]
-        # An operand that was broadcast gets the sum of its elements' gradients.
+        # A broadcast operand gets the sum of its elements' gradients.
         return sum(self.backward * elements + max(elements - own, 0) for own in wanted)
 
 
 def sum_of_scaled(call: Executed) -> Counts:
-    """The sum x ± αy: 2, unless α is 1."""
+    """Count the sum x ± αy: 2 per element, 1 if α is 1."""
     scaled = call.get("alpha") not in (None, 1)
     return Elementwise(flops=1 + scaled, backward=int(scaled))(call)
 
 
 def accumulated(call: Executed) -> Counts:
-    """Elements of one tensor are added to chosen elements of another: 1 each, of integers none."""
+    """Count elements that are added to chosen elements of another tensor: 1 each, none for integers."""
     if call.is_of_integers:
         return Counts()
     source = call.get("src") if call.get("src") is not None else call["source"]
@@ -61,25 +61,25 @@ def accumulated(call: Executed) -> Counts:
 
 
 def folded(call: Executed) -> Counts:
-    """Every element is added to its place: 1 each."""
+    """Count elements that are added to their places: 1 each."""
     return per_element(call.input.numel(), backward=0)
 
 
 def multiplied(call: Executed) -> Counts:
-    """The product with a tensor or a number; that with the number 1 is none."""
+    """Count the product with a tensor or a number; a product with the number 1 is free."""
     factor = call.get("other")
     return Counts() if isinstance(factor, (int, float)) and factor == 1 else SCALED(call)
 
 
 def prelu(call: Executed) -> Counts:
-    """1 per element; backward 1 for the input, 2 for the weight: the product, and its sum."""
+    """Count 1 per element; backward 1 for the input, 2 for the weight: the product, and its sum."""
     elements = call.result.numel()
     backward = elements * needs_gradient(call.input) + 2 * elements * needs_gradient(call["weight"])
     return per_element(elements, backward=backward)
 
 
 def glu(call: Executed) -> Counts:
-    """The product a · σ(b): 2 per output; backward 1 for a, 3 for b."""
+    """Count the product a · σ(b): 2 per output; backward 1 for a, 3 for b."""
     elements = call.result.numel()
     return per_element(elements, flops=2, backward=4 * elements * needs_gradient(call.input))
 

@@ -1,4 +1,4 @@
-"""A call as the rules see it: its arguments by name, and what came out."""
+"""A call as the rules see it: its arguments by name, and its output."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Executed:
     """One executed call of a module or of an operator.
 
     Attributes:
-        arguments: what it was given, by the names of `forward`'s parameters or of the operator's schema,
-            defaults included.
-        output: what it returned.
+        arguments: its arguments, by the names of `forward`'s parameters or of the operator's schema,
+            including defaults.
+        output: its return value.
         module: the module; None for an operator.
     """
 
@@ -34,26 +34,26 @@ class Executed:
     module: Any = None
 
     def __getitem__(self, name: str) -> Any:
-        """Return an argument, else an attribute of the module, which keeps what its operator is given."""
+        """Return an argument, or else an attribute of the module, which holds its operator's arguments."""
         return self.arguments[name] if name in self.arguments else getattr(self.module, name)
 
     def get(self, name: str) -> Any:
-        """Return the same; None where there is neither."""
+        """Return the same; None if there is neither."""
         return self.arguments.get(name, getattr(self.module, name, None))
 
     @property
     def input(self) -> Tensor:
-        """The first tensor that it was given."""
+        """The first tensor in its arguments."""
         return next(tensors(self.arguments))
 
     @property
     def result(self) -> Tensor:
-        """The first tensor that it returned."""
+        """The first tensor in its output."""
         return next(tensors(self.output))
 
     @property
     def is_of_integers(self) -> bool:
-        """Whether no number in it is a floating-point one: its arithmetic is none that is counted."""
+        """Whether all its tensors are of integers, whose arithmetic is not counted."""
         numbers = tensors((self.arguments, self.output))
         return not any(each.is_floating_point() or each.is_complex() for each in numbers)
 
@@ -64,12 +64,12 @@ AnyRule = TypeVar("AnyRule")
 
 
 def shared(names: str, rule: AnyRule) -> dict[str, AnyRule]:
-    """Part of a table of rules: one for several operators, whose names are parted by blanks."""
+    """Return part of a table of rules: one for several operators, whose names are separated by spaces."""
     return dict.fromkeys(names.split(), rule)
 
 
 def of_module(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Executed:
-    """A module's call."""
+    """Return a module's call."""
     bound = _signature(type(module).forward).bind(module, *args, **kwargs)
     bound.apply_defaults()
     arguments = dict(bound.arguments)
@@ -85,7 +85,7 @@ def _signature(forward: Callable[..., Any]) -> inspect.Signature:
 def of_operator(
     function: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any
 ) -> Executed:
-    """An operator's call."""
+    """Return an operator's call."""
     declared = function._schema.arguments
     arguments = {each.name: each.default_value for each in declared if each.has_default_value()}
     arguments |= {each.name: value for each, value in zip(declared, args, strict=False)}
@@ -93,7 +93,7 @@ def of_operator(
 
 
 def by_example(call: Executed) -> list[Executed]:
-    """A call as it is; of nested tensors, whose examples are of different lengths, a call of each example."""
+    """Return the call; for nested tensors, whose examples differ in length, one call per example."""
     nested = [each for each in tensors((call.arguments, call.output)) if each.is_nested]
     if not nested:
         return [call]
@@ -111,13 +111,13 @@ def by_example(call: Executed) -> list[Executed]:
 
 
 def _examples(batch: Tensor) -> list[Tensor]:
-    """Each as a batch of one, whose gradient is sought where that of the whole batch is."""
+    """Return each example as a batch of one, which requires a gradient if the whole batch does."""
     parts = [each.detach().unsqueeze(0) for each in batch.unbind()]
     return [each.requires_grad_(batch.requires_grad) for each in parts]
 
 
 def goes_by_shape(tensor: Tensor) -> bool:
-    """Whether a tensor's shape says what a module does with it: how many numbers there are, each apart."""
+    """Return whether a tensor's shape determines a module's work on it: dense, not quantized or nested."""
     return not (
         tensor.is_nested
         or tensor.is_quantized
@@ -127,9 +127,9 @@ def goes_by_shape(tensor: Tensor) -> bool:
 
 
 def is_transformed() -> bool:
-    """Whether a transform of torch.func is at work, or forward differentiation.
+    """Return whether a transform of torch.func, or forward differentiation, is active.
 
-    A module sees one example of a batch then, or a number without its derivative; only operators see it all.
+    A module then sees one example of a batch, or a number without its derivative; only operators see all.
     """
     return (
         torch._C._functorch.peek_interpreter_stack() is not None
@@ -138,5 +138,5 @@ def is_transformed() -> bool:
 
 
 def distinct(values: Iterable[Tensor]) -> list[Tensor]:
-    """Each tensor once, however often it is given."""
+    """Return each tensor once, in order."""
     return list({id(tensor): tensor for tensor in values}.values())

@@ -1,4 +1,4 @@
-"""What has traffic of its own: operators that only move data, and look-ups in a table."""
+"""Calls with their own rules of traffic: operators that only move data, and look-ups in a table."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from microbench.watch.tensors import tensors
 
 
 def nothing(call: Executed) -> Counts:
-    """No data is touched."""
+    """Count nothing: no data is touched."""
     return NOTHING
 
 
 def written(call: Executed) -> Counts:
-    """The output is written without looking at what was there."""
+    """Count the output as written, without reading its memory."""
     return Counts(mem_w=sizes(tensors(call.output)))
 
 
 def copied(call: Executed) -> Counts:
-    """One tensor is read into another."""
+    """Count a copy of one tensor into another."""
     return Counts(mem_r=size(call["src"]), mem_w=size(call.result))
 
 
 def stored(call: Executed) -> Counts:
-    """Indices and values are read, and in place only as much is written; else all is copied besides."""
+    """Count indices and values as read, the values as written; if not in place, a copy of everything."""
     _, *given = tensors(call.arguments)
     if call.result is not call["self"]:
         return through(call)
@@ -36,19 +36,19 @@ def stored(call: Executed) -> Counts:
 
 
 def looked_up(call: Executed) -> Counts:
-    """Indices are read, and of the table, the first tensor given, only what they point at."""
+    """Count indices as read, and only the elements that they select in the table (the first tensor)."""
     _, *indices = tensors(call.arguments)
     found = size(call.result)
     return Counts(mem_r=sizes(indices) + found, mem_w=found)
 
 
 def dropout(call: Executed) -> Counts | None:
-    """In eval what is given is handed on; in training the operators say what is done."""
+    """Count nothing in eval, when the input is returned; in training, return None: its operators count."""
     return None if call.module.training else NOTHING
 
 
 def embedding(indices: str) -> Rule:
-    """Read the indices and the rows looked up, not the table; backward, gradients of rows are added."""
+    """Return the rule: reads the indices and the rows, not the table; backward, adds the rows' gradients."""
 
     def rule(call: Executed) -> Counts:
         rows = call.result
@@ -59,15 +59,15 @@ def embedding(indices: str) -> Rule:
 
 
 def embedding_bag(indices: str) -> Rule:
-    """Read the indices and the rows looked up, and write their sums, means or maxima.
+    """Return the rule: reads the indices and the rows, and writes their sums, means or maxima.
 
-    Of n elements looked up for r results: n − r additions or comparisons, r quotients, n with weights.
+    For n elements in the rows and r results: n − r additions or comparisons, r quotients, n with weights.
     """
 
     def rule(call: Executed) -> Counts:
         table, weights = call["weight"], call["per_sample_weights"]
         n, results = call[indices].numel() * table.shape[-1], call.result.numel()
-        averaged = call["mode"] in ("mean", 1)  # the module's word, the operator's number
+        averaged = call["mode"] in ("mean", 1)  # the module's name, the operator's number
         flops = max(n - results, 0) + (results if averaged else 0) + (n if weights is not None else 0)
         given = [each for each in (call[indices], call["offsets"], weights) if each is not None]
         return Counts(
@@ -92,7 +92,7 @@ MODULES: Mapping[type[nn.Module], Callable[[Executed], Counts | None]] = {
 }
 
 OPERATORS: Mapping[str, Rule] = {
-    # Memory is set aside, or seen in another way, and not touched.
+    # Memory is allocated, or viewed differently, and not touched.
     **shared(
         "empty empty_like empty_strided empty_permuted new_empty new_empty_strided _unsafe_view "
         "unsafe_split unsafe_split_with_sizes resize set lift sym_size sym_stride sym_numel "
@@ -100,7 +100,7 @@ OPERATORS: Mapping[str, Rule] = {
         "_assert_async _assert_tensor_metadata _has_same_storage_numel _efficientzerotensor",
         nothing,
     ),
-    # Only the output's memory is touched.
+    # Only the output is written.
     **shared(
         "zeros zeros_like new_zeros zero ones ones_like new_ones full full_like new_full fill "
         "arange linspace logspace eye scalar_tensor tril_indices triu_indices rand rand_like "

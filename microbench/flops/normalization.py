@@ -1,11 +1,11 @@
-"""Normalizations: mean and variance over groups of elements, and what is done with them.
+"""Normalizations: mean and variance over groups of elements, and their application.
 
-Per element, m elements sharing one mean and variance:
+If groups of m elements share one mean and variance:
 
-- mean 2m − 1 and variance 3m, where they are taken from the data, macc 3 per element;
-- normalizing 2 (macc 1), weight 1, bias 1 (together macc 1).
+- mean 2m − 1 and variance 3m per group, if they are computed from the data, macc 3 per element;
+- normalizing 2 per element (macc 1), weight 1, bias 1 (together macc 1).
 
-What is done once for a group or a channel (roots, running averages) is not counted.
+Work that is done once per group or channel (roots, running averages) is not counted.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from microbench.flops.executed import Executed, Rule, shared
 
 
 def normalized(input: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int | None) -> Counts:  # noqa: A002
-    """A normalization.
+    """Count a normalization.
 
     Args:
         input: the data, n elements.
-        weight: multiplied with, if any.
-        bias: added, if any.
-        groups: how many means and variances are taken from the data; None where they are known already.
+        weight: the factor, if any.
+        bias: the summand, if any.
+        groups: number of means and variances computed from the data; None if they are already known.
 
     Returns:
-        Flops 2n, n for the weight, n for the bias, 5n − groups for statistics. Backward: 5n where the
-        gradients of weight or bias, or of statistics, are sought (x̂ 2n, its products with the gradient and
-        two sums 3n); for the input's gradient n with known statistics, 4n with the data's own.
+        Flops 2n, n for the weight, n for the bias, 5n − groups for statistics. Backward: 5n if the gradients
+        of weight or bias, or of statistics, are sought (x̂ 2n, its products with the gradient and two sums
+        3n); for the input's gradient, n with known statistics, 4n with those of the data.
     """
     n = input.numel()
     affine = [each for each in (weight, bias) if each is not None]
@@ -44,7 +44,7 @@ def normalized(input: Tensor, weight: Tensor | None, bias: Tensor | None, groups
 
 
 def scaled(input: Tensor, weight: Tensor | None) -> Counts:  # noqa: A002
-    """Division by the root of the mean square: mean of squares 2n, quotient n, weight n.
+    """Count a division by the root mean square: mean of squares 2n, quotient n, weight n.
 
     Backward: 3n for the gradients' products with x̂ and their sum, 3n more for the input's gradient.
     """
@@ -59,18 +59,18 @@ def scaled(input: Tensor, weight: Tensor | None) -> Counts:  # noqa: A002
 
 
 def batch_norm(call: Executed) -> Counts:
-    """Statistics of every channel, which in eval are known; an operator trains unless it says otherwise."""
+    """Count statistics per channel, which are known in eval; an operator trains by default."""
     own = call.get("training") is not False or call.get("running_mean") is None
     return normalized(call.input, call["weight"], call["bias"], call.input.shape[1] if own else None)
 
 
 def known_statistics(call: Executed) -> Counts:
-    """Batch norm in eval."""
+    """Count batch norm in eval."""
     return normalized(call.input, call["weight"], call["bias"], None)
 
 
 def instance_norm(dimensions: int) -> Rule:
-    """Statistics of every channel of every example, which are known only if tracked, in eval."""
+    """Return the rule: statistics per channel of each example, known only if tracked and in eval."""
 
     def rule(call: Executed) -> Counts:
         own = call["training"] or not call["track_running_stats"]
@@ -81,21 +81,21 @@ def instance_norm(dimensions: int) -> Rule:
 
 
 def layer_norm(call: Executed) -> Counts:
-    """Statistics of every row of `normalized_shape`."""
+    """Count statistics per row of `normalized_shape`."""
     data = call.input
     rows = data.shape[: data.dim() - len(call["normalized_shape"])].numel()
     return normalized(data, call["weight"], call["bias"], rows)
 
 
 def group_norm(groups: str) -> Rule:
-    """Statistics of every group of channels of every example, given the name of the number of groups."""
+    """Return the rule: statistics per group of channels of each example; `groups` names their number."""
     return lambda call: normalized(
         call.input, call["weight"], call["bias"], call.input.shape[0] * call[groups]
     )
 
 
 def rms_norm(call: Executed) -> Counts:
-    """The mean of squares of every row."""
+    """Count the mean of squares per row."""
     return scaled(call.input, call["weight"])
 
 

@@ -1,4 +1,4 @@
-"""Sums of products: of matrices and of convolutions, and the layers that are one."""
+"""Sums of products: of matrices and convolutions, and the layers that consist of one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from microbench.flops.executed import Executed, Rule, shared
 
 
 def matrices(first: str, second: str, bias: str | None = None) -> Rule:
-    """The rule of a call that multiplies matrices, given the names of its arguments.
+    """Return the rule of a call that multiplies matrices, given the names of its arguments.
 
-    Every result is the inner product of two rows of a length: M = R · length.
+    Each result is an inner product of two vectors: M = R · their length.
     """
 
     def rule(call: Executed) -> Counts:
@@ -27,7 +27,7 @@ def matrices(first: str, second: str, bias: str | None = None) -> Rule:
 
 
 def bilinear(call: Executed) -> Counts:
-    """R outputs x₁ᵀ A x₂ (+ b), as `contracted_twice`."""
+    """Count R outputs x₁ᵀ A x₂ (+ b), as `contracted_twice`."""
     lengths = (call["in1_features"], call["in2_features"])
     return contracted_twice(
         call["input1"], call["input2"], call["weight"], call["bias"], call.result.numel(), lengths
@@ -35,7 +35,7 @@ def bilinear(call: Executed) -> Counts:
 
 
 def trilinear(call: Executed) -> Counts:
-    """The operator of it: operands get dimensions of length 1 to be broadcast, and two are summed over."""
+    """Count bilinear's operator: it broadcasts along new dimensions of length 1, and sums over two."""
     one, matrix, other = (_expanded(call[f"i{number}"], call[f"expand{number}"]) for number in (1, 2, 3))
     shape = [max(lengths) for lengths in zip(one, matrix, other, strict=True)]
     first, second = (shape[dimension] for dimension in call["sumdim"])
@@ -52,9 +52,9 @@ def _expanded(tensor: Tensor, dimensions: Sequence[int]) -> list[int]:
 def contracted_twice(
     one: Tensor, other: Tensor, matrix: Tensor, bias: Tensor | None, results: int, lengths: tuple[int, int]
 ) -> Counts:
-    """R outputs x₁ᵀ A x₂ (+ b) of lengths n₁ and n₂: R · n₂ sums of n₁ products, then R sums of n₂.
+    """Count R outputs x₁ᵀ A x₂ (+ b) of lengths n₁ and n₂: R · n₂ sums of n₁ products, then R sums of n₂.
 
-    Backward: of both products, the gradient of what is between them included, which is no sum.
+    Backward: of both products, including the gradient of the result between them, which is no sum.
     """
     first, second = lengths
     between = results * second
@@ -65,7 +65,7 @@ def contracted_twice(
 
 
 def summed_over_batch(call: Executed) -> Counts:
-    """Products of b pairs of matrices, added up: M = b · R · k."""
+    """Count the sum of products of b pairs of matrices: M = b · R · k."""
     one, result = call["batch1"], call.result
     pairs, length = one.shape[0], one.shape[-1]
     added = call["self"] if call["beta"] != 0 else None
@@ -73,7 +73,7 @@ def summed_over_batch(call: Executed) -> Counts:
 
 
 def grouped(call: Executed) -> Counts:
-    """Products of several pairs of matrices, whose rows, or columns, may lie one after another in one."""
+    """Count products of several pairs of matrices; their rows or columns may be concatenated in one."""
     one, other, result = call["self"], call["mat2"], call.result
     shared_sources = one.dim() == 3 and other.dim() == 2
     multiplications = one.numel() * other.shape[-1] // (one.shape[0] if shared_sources else 1)
@@ -81,10 +81,10 @@ def grouped(call: Executed) -> Counts:
 
 
 def convolution(call: Executed, *, transposed: bool = False) -> Counts:
-    """Each output is a sum of k = C_in / groups · kernel volume products: M = R · k.
+    """Count a convolution: each output is a sum of k = C_in / groups · kernel volume products: M = R · k.
 
     Transposed, each input is multiplied with k = C_out / groups · kernel volume weights. The first dimension
-    of the weights is C_out, or C_in; the others make k.
+    of the weights is C_out, or C_in; k is the product of the others.
     """
     data, weight, result = call.input, call["weight"], call.result
     many = data if transposed or call.get("transposed") else result
@@ -93,7 +93,7 @@ def convolution(call: Executed, *, transposed: bool = False) -> Counts:
 
 
 def rectified(rule: Rule, *, added: bool = False) -> Rule:
-    """A rule's sums, then max(0, x); before that x + αz, if one is added."""
+    """Return a rule's sums followed by max(0, x); before that by x + αz if `added`."""
 
     def counted(call: Executed) -> Counts:
         results = call.result.numel()
@@ -116,7 +116,7 @@ OPERATORS: Mapping[str, Rule] = {
     **shared("mm bmm _int_mm", matrices("self", "mat2")),
     "mv": matrices("self", "vec"),
     "dot": matrices("self", "tensor"),
-    **shared("vdot matmul", matrices("self", "other")),  # `matmul` is a kernel of nested tensors alone
+    **shared("vdot matmul", matrices("self", "other")),  # `matmul` is a kernel of nested tensors only
     "linear": LINEAR,  # so is this
     "addmm": ADDMM,
     "addmv": matrices("mat", "vec", "self"),

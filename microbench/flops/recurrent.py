@@ -1,11 +1,11 @@
 """Recurrent layers: products of weights with inputs and with the hidden state, and elementwise gates.
 
-For every step, example, layer and direction, with hidden size H, G gates and hidden state of size P:
+Per step, example, layer and direction, with hidden size H, G gates and hidden state of size P:
 
 - G·H sums of products with the layer's input, G·H with the hidden state, and with biases G·H more each;
 - the gates: LSTM 13H (4 sums of both parts, 4 activations, c = f·c + i·g, tanh(c), its product with o);
   GRU 10H (3 sums, one product with r, 3 activations, h = n + z·(h − n)); RNN 2H (a sum, an activation);
-- with a projection P sums of H products.
+- with a projection, P sums of H products.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Gates:
     """A kind of recurrent layer.
 
     Attributes:
-        number: G, how many gates it has.
-        flops: elementwise operations for each hidden number.
-        backward: the same of the backward pass: 2 for an activation, 1 for each operand of a product.
+        number: G, its number of gates.
+        flops: elementwise operations per hidden number.
+        backward: the same in the backward pass: 2 for an activation, 1 for each operand of a product.
     """
 
     number: int
@@ -47,9 +47,9 @@ class Layer:
 
     Attributes:
         gates: its kind.
-        width: numbers of a row of its input.
-        hidden: H, numbers of its hidden state before the projection.
-        projection: P, numbers of its state after the projection; 0 for none.
+        width: numbers per row of its input.
+        hidden: H, numbers in its hidden state before the projection.
+        projection: P, numbers in its state after the projection; 0 for none.
         biased: whether both products have a bias.
         learned: whether the gradients of its weights are sought.
     """
@@ -62,16 +62,16 @@ class Layer:
     learned: bool
 
     def run(self, rows: int, *, first: int, sought: bool) -> Counts:
-        """Run it over rows: steps times examples.
+        """Count a run over rows: steps times examples.
 
         Args:
-            rows: how many rows.
-            first: how many of them have an initial state whose gradient is not sought.
-            sought: whether the input's gradient is.
+            rows: number of rows.
+            first: number of rows with an initial state whose gradient is not sought.
+            sought: whether the input's gradient is sought.
         """
         made, state, learned = self.gates.number * self.hidden, self.projection or self.hidden, self.learned
         back = learned or sought
-        continued = rows - first if back else 0  # rows of which the gradient of the state is sought
+        continued = rows - first if back else 0  # rows whose state's gradient is sought
         parts = [
             inner_products(
                 rows * self.width * made,
@@ -95,7 +95,7 @@ class Layer:
 
 
 def layers(gates: Gates) -> Rule:
-    """The rule of a module of several layers, in one direction or two, and of one that does one step."""
+    """Return the rule of a module of layers, in one direction or two, or of one that does one step."""
 
     def rule(call: Executed) -> Counts:
         module, projection = call.module, call.get("proj_size") or 0
@@ -115,7 +115,7 @@ def layers(gates: Gates) -> Rule:
 
 
 def _examples(call: Executed, rows: int) -> int:
-    """Count sequences: a packed input's first tensors are its rows, and how many go on; a step's are rows."""
+    """Return the number of sequences: a packed input says how many it has; for a step, all rows."""
     given, module = call["input"], call.module
     if isinstance(module, nn.RNNCellBase):
         return rows
@@ -125,7 +125,7 @@ def _examples(call: Executed, rows: int) -> int:
 
 
 def one_layer(call: Executed) -> Counts:
-    """The kernel of oneDNN, of one layer in one direction."""
+    """Count oneDNN's kernel: one layer in one direction."""
     weights = call["weight0"]
     layer = Layer(
         KINDS[call["mode"]],
@@ -141,7 +141,7 @@ def one_layer(call: Executed) -> Counts:
 
 
 def all_layers(call: Executed) -> Counts:
-    """The kernels of cuDNN and MIOpen, of all layers in all directions."""
+    """Count the kernels of cuDNN and MIOpen: all layers in all directions."""
     data, hidden, projection = call["input"], call["hidden_size"], call.get("proj_size") or 0
     weights = [each for each in call["weight"] if each.dim() == 2]
     products = weights[:: 3 if projection else 2]
@@ -164,7 +164,7 @@ def all_layers(call: Executed) -> Counts:
 
 
 def gates_alone(gates: Gates) -> Rule:
-    """The rule of a kernel that is given both products, and does the rest of a step."""
+    """Return the rule of a kernel that takes both products, and does the rest of a step."""
 
     def rule(call: Executed) -> Counts:
         given = call["input_gates"]
@@ -179,7 +179,7 @@ def gates_alone(gates: Gates) -> Rule:
     return rule
 
 
-#: Kinds by the numbers that kernels have for them: RNN with ReLU, with tanh, LSTM, GRU.
+#: Kinds by their numbers in kernels: RNN with ReLU, with tanh, LSTM, GRU.
 KINDS = (RNN, RNN, LSTM, GRU)
 
 MODULES: Mapping[type[nn.Module], Rule] = {

@@ -1,6 +1,6 @@
-"""Operators that make one number of many, losses among them, and those that run along a dimension.
+"""Operators that reduce many numbers to one, including losses, and those that run along a dimension.
 
-Formulas are for n elements reduced to r results; macc is n for every pass over the elements.
+Formulas are for n elements reduced to r results; macc is n per pass over the elements.
 Losses without a kernel are the sum of their operators.
 """
 
@@ -18,9 +18,9 @@ from microbench.flops.executed import Executed, Rule, shared
 
 
 def reduced(call: Executed, *, each: int, once: int = 0, macc: int = 1, backward: int = 1) -> Counts:
-    """`each` operations on every element, `once` for every result; backward so many for every element.
+    """Count `each` operations per element, `once` per result; `backward` per element.
 
-    Of integers there are none.
+    Integers count nothing.
     """
     if call.is_of_integers:
         return Counts()
@@ -34,17 +34,17 @@ def reduced(call: Executed, *, each: int, once: int = 0, macc: int = 1, backward
 
 
 def mean(n: int, results: int, *, sought: bool = False) -> Counts:
-    """Inner products with 1 / n, 2n − r; backward, a quotient for each."""
+    """Count inner products with 1 / n: 2n − r; backward, one quotient per element."""
     return Counts(flops=2 * n - results, macc=n, backward=n if sought else 0)
 
 
 def averaged(call: Executed) -> Counts:
-    """The mean over some dimensions, or all."""
+    """Count the mean over some dimensions, or all."""
     return mean(call.input.numel(), call.result.numel(), sought=needs_gradient(call.input))
 
 
 def softmax(call: Executed) -> Counts:
-    """For each of the rows: highest n − 1, differences n, exponentials n, sum n − 1, quotients n.
+    """Count, per row: maximum n − 1, differences n, exponentials n, sum n − 1, quotients n.
 
     Backward y(g − Σ y g): n products, n − 1 additions, n differences, n products.
     """
@@ -52,7 +52,7 @@ def softmax(call: Executed) -> Counts:
 
 
 def log_softmax(call: Executed) -> Counts:
-    """As softmax, with a logarithm for each row and differences in the place of quotients.
+    """Count as softmax, with a logarithm per row, and differences instead of quotients.
 
     Backward g − exp(y) Σ g: n − 1 additions, n exponentials, n products, n differences.
     """
@@ -61,12 +61,12 @@ def log_softmax(call: Executed) -> Counts:
 
 
 def softmaxed(n: int, rows: int, *, sought: bool) -> Counts:
-    """Softmax of rows with n elements in all."""
+    """Count the softmax of rows with n elements in total."""
     return Counts(flops=5 * n - 2 * rows, macc=3 * n, backward=4 * n - rows if sought else 0)
 
 
 def _rows(call: Executed) -> int:
-    """Count the rows of a softmax over `dim`: without any, a module runs over channels, as torch does."""
+    """Return the number of rows of a softmax over `dim`; by default over channels, as in torch's modules."""
     result = call.result
     dimension: int | None = call.get("dim")
     if not result.dim():
@@ -86,7 +86,7 @@ along: Rule = partial(reduced, each=1, backward=1)
 
 
 def transformed(call: Executed) -> Counts:
-    """Fourier's transform of n numbers along dimensions of length m in all: 5 n log₂ m, of reals half."""
+    """Count the FFT of n numbers along dimensions of m numbers in total: 5 n log₂ m; half for reals."""
     longer = max(call.input, call.result, key=Tensor.numel)
     length = prod(longer.shape[dimension] for dimension in call["dim"])
     real = not (call.input.is_complex() and call.result.is_complex())
@@ -95,7 +95,7 @@ def transformed(call: Executed) -> Counts:
 
 
 def distances(call: Executed) -> Counts:
-    """Each distance of two rows of m: differences m, powers m, their sum m − 1, a root."""
+    """Count, per distance of two rows of length m: differences m, powers m, their sum m − 1, a root."""
     results, length = call.result.numel(), call.input.shape[-1]
     wanted = [each for each in (call["x1"], call["x2"]) if needs_gradient(each)]
     return Counts(
@@ -105,7 +105,7 @@ def distances(call: Executed) -> Counts:
     )
 
 
-MEAN = 1  # the number of a loss that is averaged
+MEAN = 1  # the number of the reduction `mean`
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,15 @@ class Loss:
     """The rule of a loss of n elements.
 
     Attributes:
-        flops: of one element.
-        backward: of one element, the product with the gradient included.
+        flops: per element.
+        backward: per element, including the product with the gradient.
     """
 
     flops: int
     backward: int
 
     def __call__(self, call: Executed) -> Counts:
-        """Count it."""
+        """Count the loss."""
         n, results = call.input.numel(), call.result.numel()
         flops = self.flops * n + (n - results) + (call["reduction"] == MEAN)
         backward = self.backward * n if needs_gradient(call.input) else 0
@@ -129,7 +129,7 @@ class Loss:
 
 
 def picked(call: Executed) -> Counts:
-    """The negative logarithm of each target's probability, picked and weighted; their sum or mean."""
+    """Count the negative log-probabilities of the targets, picked and weighted, and their sum or mean."""
     n, results = call["target"].numel(), call.result.numel()
     weights = n if call.get("weight") is not None else 0
     flops = n + weights + (n - results) + (call["reduction"] == MEAN)

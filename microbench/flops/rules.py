@@ -1,4 +1,4 @@
-"""The rules of modules and of torch's operators: from a type or a name to what a call costs."""
+"""The rules of modules and of torch's operators: from a type or a name to the costs of a call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from microbench.flops.executed import Executed, Rule
 from microbench.watch.modules import has_ways_of_its_own
 from microbench.watch.tensors import tensors
 
-#: Modules' arithmetic; besides, inputs and parameters are read and outputs are written.
+#: Modules' arithmetic; their inputs and parameters are read, and their outputs written, too.
 MODULES: Mapping[type[nn.Module], Rule] = {
     **products.MODULES,
     **normalization.MODULES,
@@ -41,7 +41,7 @@ MODULES: Mapping[type[nn.Module], Rule] = {
 #: Modules' arithmetic and traffic.
 WHOLE_MODULES: Mapping[type[nn.Module], Callable[[Executed], Counts | None]] = movement.MODULES
 
-#: Operators' arithmetic; besides, tensors are read and outputs are written.
+#: Operators' arithmetic; their tensors are read, and their outputs written, too.
 ARITHMETIC: Mapping[str, Rule] = {
     **products.OPERATORS,
     **normalization.OPERATORS,
@@ -59,11 +59,11 @@ WHOLE: Mapping[str, Rule] = movement.OPERATORS
 def of_module(
     module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any
 ) -> Counts | None:
-    """Count a call of a module; return None where no rule knows the module's type, and its operators tell.
+    """Count a call of a module; return None if no rule applies, so that its operators count.
 
-    They do too where shapes do not: of examples that are nested, each of its own length, of sparse or
-    quantized tensors, and within a transform such as `torch.func.vmap`.
-    Gradients are counted where gradients are enabled and the inputs or parameters require one.
+    Besides types without a rule, these are calls whose shapes are not enough: with nested (of different
+    lengths), sparse or quantized tensors, and within a transform such as `torch.func.vmap`.
+    Gradients are counted if gradients are enabled and the inputs or parameters require one.
     """
     kind = known_type(module)
     if kind is None or executed.is_transformed():
@@ -77,7 +77,7 @@ def of_module(
 
 
 def known_type(module: nn.Module) -> type[nn.Module] | None:
-    """Return the type whose rule holds: the module's own, or one that it has `forward` from."""
+    """Return the type whose rule applies: the module's own, or the base that its `forward` is from."""
     if "forward" in vars(module):
         return None
     for kind in type(module).__mro__:
@@ -89,9 +89,9 @@ def known_type(module: nn.Module) -> type[nn.Module] | None:
 def of_function(function: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Counts:
     """Count a call of one of torch's operators, such as `aten.add.Tensor`; views cost nothing.
 
-    An operator without a rule costs its traffic, and 1 per element if it is pointwise. One that is not
-    pointwise is counted as unknown, unless it computes with integers alone, and so is whatever computes with
-    tensors whose shape does not say how: quantized, or of a class of their own.
+    An operator without a rule costs its traffic, and 1 per element if it is pointwise. Otherwise it counts as
+    unknown, unless it computes with integers only; so do operators on tensors whose shape is not enough:
+    quantized ones, or those of a class with its own dispatch.
     """
     if traffic.is_view(function):
         return NOTHING
@@ -107,7 +107,7 @@ def _arithmetic(function: OpOverload, name: str, call: Executed) -> Counts:
         rule = elementwise.SMOOTH
     given = list(tensors((call.arguments, call.output)))
     if any(each.is_quantized or (has_ways_of_its_own(each) and not each.is_nested) for each in given):
-        return sparse.UNKNOWN  # what runs is the class's own choice; a nested tensor does as its examples do
+        return sparse.UNKNOWN  # the class decides what runs; a nested tensor counts as its examples do
     if any(each.layout in traffic.INDICES for each in given):
         return sparse.count(name, rule, call)
     if rule is None:
@@ -116,6 +116,6 @@ def _arithmetic(function: OpOverload, name: str, call: Executed) -> Counts:
 
 
 def plain_name(function: OpOverload) -> str:
-    """Return an operator's name, the same in place; with its library's where that is not torch."""
+    """Return an operator's name, without the suffix of the in-place form; with its library if not torch."""
     name = function._schema.name.removeprefix("aten::")
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name

@@ -1,8 +1,8 @@
-"""Sparse tensors: only the numbers that are stored are computed with, N of them, zeros among them included.
+"""Sparse tensors: only their N stored numbers count, including stored zeros.
 
-Every stored number of a matrix is multiplied with each of the c numbers in a row (or column) of the dense
-operand: M = N · c, which make R sums, or M where fewer than R have a product in them. Backward as of any
-product, with N elements of the sparse operand.
+Each stored number of a matrix is multiplied with each of the c numbers in a row (or column) of the dense
+operand: M = N · c in R sums, or in M if that is fewer. Backward as for any product, with N elements of the
+sparse operand.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ UNKNOWN = Counts(unknown=1)
 
 
 def count(name: str, rule: Rule | None, call: Executed) -> Counts:
-    """What a call with sparse tensors costs: a product with a dense one, or what treats every number alike.
+    """Count a call with sparse tensors: a product with a dense one, or an elementwise operator.
+
+    Any other call counts as unknown; so do tensors on meta, which store nothing.
 
     Args:
         name: the operator's name.
         rule: its rule for dense tensors.
-        call: the call. Any other is counted as unknown, and so are tensors on meta, which store nothing.
+        call: the call.
     """
     if any(each.is_meta for each in tensors(call.arguments)):
         return UNKNOWN
@@ -41,13 +43,13 @@ def count(name: str, rule: Rule | None, call: Executed) -> Counts:
 
 
 def multiplied(call: Executed, first: str, second: str, added: str | None) -> Counts:
-    """A sparse matrix times a dense one, or the other way round, given the names of the arguments."""
+    """Count a sparse matrix times a dense one, or vice versa, given the names of the arguments."""
     one, other = call[first], call[second]
     if (left := values(one)) is not None and values(other) is None:
         stored, each = left.numel(), other.shape[-1] if other.dim() > 1 else 1
     elif left is None and (right := values(other)) is not None:
         stored, each = right.numel(), one.shape[-2]
-    else:  # which rows meet which columns, the data decide
+    else:  # the data decide which rows meet which columns
         return UNKNOWN
     products = stored * each
     sought = [
@@ -65,7 +67,7 @@ def multiplied(call: Executed, first: str, second: str, added: str | None) -> Co
 
 
 def _of_values(call: Executed) -> Executed:
-    """The call with each sparse tensor's stored numbers in its place."""
+    """Return the call with each sparse tensor replaced by its stored numbers."""
 
     def stored(tensor: Tensor) -> Tensor:
         found = values(tensor)
@@ -77,7 +79,7 @@ def _of_values(call: Executed) -> Executed:
     )
 
 
-#: By operator, the names of its factors and of what is added.
+#: The names of an operator's factors and its summand, by operator.
 PRODUCTS: Mapping[str, tuple[str, str, str | None]] = {
     "mm": ("self", "mat2", None),
     "bmm": ("self", "mat2", None),

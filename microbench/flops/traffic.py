@@ -1,7 +1,7 @@
-"""Bytes that a call reads and writes, were nothing kept in a cache between calls.
+"""Bytes that a call reads and writes, if nothing stays in a cache between calls.
 
-A module reads its inputs and its parameters, each once a call, and writes its outputs; an operator reads its
-tensors and writes its outputs. Every tensor counts with the size of its own elements.
+A module reads its inputs and its parameters, once per call, and writes its outputs; an operator reads its
+tensors and writes its outputs. Each tensor counts with the size of its own elements.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from microbench.watch.tensors import tensors
 
 
 def values(tensor: Tensor) -> Tensor | None:
-    """The numbers that a sparse tensor stores; None of one that is not sparse.
+    """Return the numbers that a sparse tensor stores; None if it is not sparse.
 
     Raises:
-        TypeError: it is a fake one, which does not tell how many there are.
+        TypeError: it is a fake sparse tensor, for which their number is unknown.
     """
     if tensor.layout in INDICES and isinstance(tensor, FakeTensor):
         raise TypeError("a fake sparse tensor does not tell how many numbers it stores")
     if tensor.layout is torch.sparse_coo:
-        return tensor._values()  # of one with duplicates, each of them
+        return tensor._values()  # including duplicates
     return tensor.values() if tensor.layout in INDICES else None
 
 
-#: By sparse layout, what gives the tensors that say where its numbers are.
+#: The functions that return the tensors of indices, by sparse layout.
 INDICES: Mapping[torch.layout, tuple[Callable[[Tensor], Tensor], ...]] = {
     torch.sparse_coo: (Tensor._indices,),
     **dict.fromkeys((torch.sparse_csr, torch.sparse_bsr), (Tensor.crow_indices, Tensor.col_indices)),
@@ -41,9 +41,9 @@ INDICES: Mapping[torch.layout, tuple[Callable[[Tensor], Tensor], ...]] = {
 
 
 def size(tensor: Tensor) -> int:
-    """Bytes of a tensor's elements; one that is repeated by expanding a dimension lies there once.
+    """Return the bytes of a tensor's elements in memory; along an expanded dimension they count once.
 
-    Of a sparse one, of the numbers that it stores and of where they are.
+    For a sparse tensor, of its stored numbers and their indices.
     """
     if (stored := values(tensor)) is not None:
         return sum(map(size, (stored, *(part(tensor) for part in INDICES[tensor.layout]))))
@@ -56,12 +56,12 @@ def size(tensor: Tensor) -> int:
 
 
 def sizes(values: Iterable[Tensor]) -> int:
-    """Bytes of several tensors, each counted once."""
+    """Return the bytes of several tensors, each counted once."""
     return sum(size(tensor) for tensor in distinct(values))
 
 
 def through(call: Executed) -> Counts:
-    """All that is given is read, a module's parameters too; all that is returned is written."""
+    """Count all arguments and a module's parameters as read, all outputs as written."""
     parameters = [] if call.module is None else list(call.module.parameters())
     return Counts(
         mem_r=sizes([*tensors(call.arguments), *parameters]),
@@ -70,7 +70,7 @@ def through(call: Executed) -> Counts:
 
 
 def of_operator(function: OpOverload, call: Executed) -> Counts:
-    """All tensors but those for the output are read, and every output is written that is not a view."""
+    """Count all tensors except those for the output as read, all outputs as written."""
     schema = function._schema
     given = {
         each.name: call.get(each.name)
@@ -81,7 +81,7 @@ def of_operator(function: OpOverload, call: Executed) -> Counts:
 
 
 def is_view(function: OpOverload) -> bool:
-    """Whether an operator only says anew how a tensor's memory is to be seen."""
+    """Return whether an operator only returns a view of a tensor's memory."""
     if torch.Tag.inplace_view in function.tags:
         return True
     aliases = [each.alias_info for each in function._schema.returns]

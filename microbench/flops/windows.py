@@ -1,4 +1,4 @@
-"""Pools and interpolation: every output from a window of the input."""
+"""Pools and interpolation: each output is computed from a window of the input."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from microbench.flops.executed import Executed, Rule, shared
 
 @dataclass(frozen=True)
 class Kind:
-    """What is done with a window of w elements, macc w: flops `each` · w − `once`.
+    """The work on a window of w elements, macc w: flops `each` · w − `once`.
 
     Attributes:
-        each: operations on an element.
-        once: how many fewer there are in a window.
-        backward: operations on an element.
-        to_one: backward, each gradient goes to one element of a window, instead.
+        each: operations per element.
+        once: operations fewer per window.
+        backward: operations per element.
+        to_one: backward, each gradient goes to one element of a window instead.
     """
 
     each: int
@@ -29,7 +29,7 @@ class Kind:
     to_one: bool = False
 
     def count(self, call: Executed, window: int) -> Counts:
-        """Count a call with windows of a size."""
+        """Count a call with windows of `window` elements."""
         results = call.result.numel()
         backward = self.backward * window + self.to_one
         return Counts(
@@ -40,15 +40,15 @@ class Kind:
 
 
 HIGHEST = Kind(each=1, once=1, to_one=True)  # comparisons
-AVERAGE = Kind(each=2, once=1, backward=1)  # an inner product with 1 / w; backward, each gets its share
+AVERAGE = Kind(each=2, once=1, backward=1)  # an inner product with 1 / w; backward, each gets a share
 POWER_AVERAGE = Kind(each=2, once=0, backward=2)  # the p-th root of the sum of p-th powers
 INTERPOLATION = Kind(each=2, once=1, backward=2)  # an inner product; backward, a product and an addition
 
-LINEAR, CUBIC = 2, 4  # neighbours along a dimension
+LINEAR, CUBIC = 2, 4  # neighbours per dimension
 
 
 def pool(kind: Kind, dimensions: int) -> Rule:
-    """The rule of a pool with a kernel, whose length may be given once for all dimensions."""
+    """Return the rule of a pool with a kernel, whose length may be given once for all dimensions."""
 
     def rule(call: Executed) -> Counts:
         kernel = call["kernel_size"]
@@ -59,7 +59,7 @@ def pool(kind: Kind, dimensions: int) -> Rule:
 
 
 def adaptive(kind: Kind, dimensions: int) -> Rule:
-    """The rule of a pool that is given its output's shape: its windows are as long as the longest."""
+    """Return the rule of a pool with a given output shape: all windows count with the longest's length."""
 
     def rule(call: Executed) -> Counts:
         lengths = zip(call.input.shape[-dimensions:], call.result.shape[-dimensions:], strict=True)
@@ -71,12 +71,12 @@ def adaptive(kind: Kind, dimensions: int) -> Rule:
 
 
 def sampled(neighbours: int, dimensions: int) -> Rule:
-    """The rule of an operator that looks at so many neighbours along every dimension."""
+    """Return the rule of an operator that reads `neighbours` elements per dimension."""
     return lambda call: INTERPOLATION.count(call, neighbours**dimensions)
 
 
 def antialiased(neighbours: int) -> Rule:
-    """Where it shrinks, it looks at as many more neighbours as it shrinks."""
+    """Return the rule of antialiasing: it reads more neighbours in proportion to the shrinkage."""
 
     def rule(call: Executed) -> Counts:
         lengths = zip(call.input.shape[2:], call.result.shape[2:], strict=True)
@@ -88,12 +88,12 @@ def antialiased(neighbours: int) -> Rule:
 
 
 def nearest(call: Executed) -> Counts:
-    """Elements are copied; backward, each gradient is added to one element."""
+    """Count copied elements: nothing; backward, each gradient is added to one element."""
     return Counts(backward=call.result.numel() if needs_gradient(call.input) else 0)
 
 
 def grid(dimensions: int) -> Rule:
-    """The rule of a sampling at given points: bilinear, nearest or bicubic."""
+    """Return the rule of a sampling at given points: bilinear, nearest or bicubic."""
 
     def rule(call: Executed) -> Counts:
         neighbours = (LINEAR, 1, CUBIC)[call["interpolation_mode"]]
@@ -103,7 +103,7 @@ def grid(dimensions: int) -> Rule:
 
 
 def regions(call: Executed) -> Counts:
-    """Means of points within a region, each bilinear; of one point where the regions' sizes say how many."""
+    """Count means of bilinear points per region; one point, if the regions' sizes determine their number."""
     return INTERPOLATION.count(call, max(call["sampling_ratio"], 1) ** 2 * LINEAR**2)
 
 

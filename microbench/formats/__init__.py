@@ -1,4 +1,4 @@
-"""IN WHICH FORM: a workload's number format and its layout in memory."""
+"""IN WHICH FORM: a workload's precision and its layout in memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["dense", "in_format", "needs_values"]
 
 
 def in_format(workload: Workload, config: Config, training: bool) -> tuple[Workload, int | None]:
-    """Bring a workload into the precision and the layout that are asked for, for torch's engines.
+    """Return a workload in a configuration's precision and layout, for torch's engines.
 
     Returns:
-        The workload, whose module is the given one or wraps it, and how often a call converts between
-        layouts; None where the layout needs no conversions.
+        The workload, whose module is the given one or wraps it, and the layout conversions per call; None if
+        the layout needs none.
 
     Raises:
-        SkippedError: it cannot be brought into that form here.
+        SkippedError: it cannot be converted here.
     """
     if config.layout == "mkldnn" and config.precision.autocast:
         raise SkippedError(
@@ -31,5 +31,5 @@ def in_format(workload: Workload, config: Config, training: bool) -> tuple[Workl
 
 
 def needs_values(config: Config) -> bool:
-    """Say whether weights need their values to be brought into the form: mkldnn tries out what runs in it."""
+    """Return whether converting needs the weights' values: mkldnn tries which parts run in it."""
     return config.layout == "mkldnn"

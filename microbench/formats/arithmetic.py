@@ -1,4 +1,4 @@
-"""What computes a number format here."""
+"""The instructions that compute in a number format on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INSTRUCTIONS = {
     "bfloat16": ("amx_bf16", "avx512_bf16"),
     "float16": ("amx_fp16", "avx512_fp16"),
 }
-"""The instructions that multiply a format on x86, best first, as the kernel and torch call them."""
+"""The instructions that multiply a format on x86, best first, by the kernel's and torch's names."""
 
 NEEDED = {
     "avx512_bf16": "AVX512_CORE_BF16",
@@ -31,10 +31,10 @@ NEEDED = {
     "amx_bf16": "AVX512_CORE_AMX",
     "amx_fp16": "AVX512_CORE_AMX_FP16",
 }
-"""What oneDNN calls having them."""
+"""The limits of oneDNN that include these instructions."""
 
 ON_ARM = {"bfloat16": "arm_bf16", "float16": "arm_fp16"}
-"""What the extensions that multiply a format on ARM are called here."""
+"""Our names for the extensions that multiply a format on ARM."""
 
 LIMITS = (
     ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"),
@@ -43,15 +43,15 @@ LIMITS = (
     ("AVX512_CORE_AMX", "AVX10_1_512_AMX"),
     ("AVX512_CORE_AMX_FP16", "AVX10_1_512_AMX_FP16"),
 )
-"""What ONEDNN_MAX_CPU_ISA limits oneDNN to, from least to most; each has all of those before it."""
+"""The values of ONEDNN_MAX_CPU_ISA, from least to most; each includes all before it."""
 
 
 def of(precision: PrecisionConfig, device: str) -> str | None:
-    """Name what multiplies in torch's own engines: an extension of the CPU, or fp32; None if unknown.
+    """Return the instructions that multiply in torch's own engines, or `fp32`; None if unknown.
 
-    oneDNN multiplies bf16 and fp16 where the CPU has instructions for them, and may use them. Elsewhere it,
-    or torch without it, converts them to fp32 and back. (Torch's own vector width, ATEN_CPU_CAPABILITY, plays
-    no part in that.)
+    oneDNN multiplies bf16 and fp16 directly if the CPU has instructions for them and it may use them.
+    Otherwise it, or torch without it, converts them to fp32 and back. (Torch's own vector width,
+    ATEN_CPU_CAPABILITY, has no effect on that.)
     """
     if device != "cpu" or platform.machine() not in (*X86, *ARM):
         return None
@@ -60,7 +60,7 @@ def of(precision: PrecisionConfig, device: str) -> str | None:
 
 
 def is_emulated(format_: str, device: str) -> bool | None:
-    """Say whether a 16-bit format, such as `bfloat16`, is computed in fp32; None if unknown."""
+    """Return whether a 16-bit format, such as `bfloat16`, is computed in fp32; None if unknown."""
     found = of(PrecisionConfig(format_, cast=format_), device)
     return None if found is None else found not in (*NEEDED, *ON_ARM.values())
 
@@ -71,12 +71,12 @@ def emulated(device: str) -> tuple[str, ...]:
 
 
 def _multiplies(format_: str) -> str | None:
-    """Name what multiplies a 16-bit format on this CPU; None if unknown."""
+    """Return the instructions that multiply a 16-bit format on this CPU; None if unknown."""
     emulated = f"{format_} emulated in fp32"
     if platform.machine() in ARM:
         if mkldnn.is_usable() and mkldnn.has(format_):
             return ON_ARM[format_]
-        # Without oneDNN, and in fp16, torch's own products may use the extensions, and it does not say.
+        # Without oneDNN, and in fp16, torch's own products may use the extensions, but it does not say so.
         return emulated if mkldnn.is_usable() and format_ == "bfloat16" else None
     if mkldnn.is_usable():
         for instructions in INSTRUCTIONS[format_]:
@@ -87,10 +87,10 @@ def _multiplies(format_: str) -> str | None:
 
 @cache
 def available() -> frozenset[str]:
-    """Return the CPU's instructions by torch's names for them, which are mostly the kernel's.
+    """Return the CPU's instructions by torch's names, which are mostly the kernel's.
 
-    They are what this process finds, as the libraries do; the kernel's list, of the machine, is for torch
-    before 2.12, which does not tell.
+    Torch detects them in this process, as the libraries do; the kernel's list for the machine is used before
+    torch 2.12, which does not list them.
     """
     told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     flags = re.search(r"^flags\s*:(.*)$", read(CPUINFO) or "", re.MULTILINE)
@@ -100,11 +100,11 @@ def available() -> frozenset[str]:
 
 
 def is_allowed(instructions: str) -> bool:
-    """Say whether the environment lets oneDNN use some instructions."""
+    """Return whether the environment lets oneDNN use the instructions."""
     ranks = {name: rank for rank, names in enumerate(LIMITS) for name in names}
     return ranks.get(limit(), len(LIMITS)) >= ranks[NEEDED[instructions]]
 
 
 def limit() -> str:
-    """Return what the environment limits oneDNN to; empty where it does not."""
+    """Return the environment's limit on oneDNN; empty if there is none."""
     return os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()

@@ -1,7 +1,7 @@
 """A module in oneDNN's blocked layout, as far as torch computes in it, with conversions around the rest.
 
-Each node of the module's graph is tried out once, on dense and on blocked copies of the same example. It runs
-blocked where torch can do that and computes the same, gradients included in training; else it runs dense.
+Each node of the module's graph is tried once, on dense and on blocked copies of the same example. It runs
+blocked if torch can do so and computes the same, including gradients in training; otherwise it runs dense.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from microbench.formats.trial import NodeRun, attempt, is_convertible
 from microbench.workloads import Workload
 
 ANCHORS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-"""Parts for which a dense input is converted; all others take their inputs as they come."""
+"""Parts for which dense inputs are converted; all others take their inputs as they are."""
 
 WHOLE = "module"  # the name of the module itself among its root's parts
 
@@ -27,17 +27,17 @@ Pack = Callable[[nn.Module], nn.Module]
 
 
 class Blocked(nn.Module):
-    """A module that takes blocked inputs: its parameters are those of the module, its call that of a graph.
+    """A module that takes blocked inputs: it has the module's parameters, and runs a graph.
 
     Attributes:
-        module: the module as it was.
-        conversions: how often a call converts between layouts.
+        module: the original module.
+        conversions: layout conversions per call.
     """
 
     def __init__(self, module: nn.Module, graph: fx.GraphModule, conversions: int) -> None:
         super().__init__()
         self.module, self.conversions = module, conversions
-        self._run = graph.forward  # and not the graph, which would be a part with the same parameters
+        self._run = graph.forward  # not the graph itself, which would be a part with the same parameters
 
     def forward(self, *inputs: Tensor) -> Any:
         """Run the graph."""
@@ -45,13 +45,13 @@ class Blocked(nn.Module):
 
 
 def blocked(workload: Workload, training: bool, pack: Pack, dense_output: bool) -> Blocked:
-    """Bring a workload's module into the blocked layout.
+    """Return a workload's module in the blocked layout.
 
     Args:
         workload: the module, in train or eval mode, with dense inputs; a small batch is enough.
-        training: gradients have to be right too.
-        pack: brings a part's weights into the layout, once.
-        dense_output: the call converts its outputs.
+        training: whether gradients must be right too.
+        pack: converts a part's weights to the layout, once.
+        dense_output: whether the call converts its outputs.
 
     Raises:
         SkippedError: torch.fx cannot trace the module, or torch supports no part of it in the layout.
@@ -67,29 +67,29 @@ def blocked(workload: Workload, training: bool, pack: Pack, dense_output: bool) 
 
 
 class _Plan:
-    """The graph to run, made node by node from the traced one.
+    """The graph to run, built node by node from the traced one.
 
     Attributes:
         graph: the graph.
         parts: the modules and tensors that it names.
-        conversions: how many of its nodes convert between layouts.
-        computes: something in it computes in the blocked layout.
-        refusal: the first that does not, and why.
+        conversions: number of its nodes that convert between layouts.
+        computes: whether any node computes in the blocked layout.
+        refusal: the first node that does not, and why.
     """
 
     def __init__(self, root: Root, training: bool, pack: Pack) -> None:
         self.graph, self.conversions = fx.Graph(), 0
         self.parts: dict[str, Any] = {}
         self._root, self._training, self._pack = root, training, cache(pack)
-        self._examples: dict[Node, Any] = {}  # by a traced node, a dense example of its value
-        self._homes: dict[Node, Node] = {}  # by a traced node, the new one that has its value
-        self._twins: dict[Node, Node] = {}  # by a new node, the one with its value in the other layout
+        self._examples: dict[Node, Any] = {}  # a dense example of its value, by traced node
+        self._homes: dict[Node, Node] = {}  # the new node that has its value, by traced node
+        self._twins: dict[Node, Node] = {}  # the node with its value in the other layout, by new node
         self._blocked: set[Node] = set()  # the new nodes whose values are blocked
         self.refusal = ""
         self.computes = False
 
     def make(self, graph: fx.Graph, inputs: Sequence[Tensor], dense_output: bool) -> None:
-        """Bring all nodes into their layouts."""
+        """Add all nodes, each in its layout."""
         examples, users = iter(inputs), {node: len(node.users) for node in graph.nodes}
         for node in graph.nodes:
             if node.op == "placeholder":
@@ -106,7 +106,7 @@ class _Plan:
                     del self._examples[each]
 
     def _begin(self, node: Node, example: Any) -> None:
-        """Take over an input or an attribute; inputs come blocked."""
+        """Add an input or an attribute; inputs are blocked."""
         new = self._homes[node] = self.graph.node_copy(node)
         self._examples[node] = example
         if node.op == "get_attr":
@@ -115,7 +115,7 @@ class _Plan:
             self._blocked.add(new)
 
     def _place(self, node: Node) -> None:
-        """Take over a call, blocked or dense."""
+        """Add a call, blocked or dense."""
         part = _resolve(self._root, node.target) if node.op == "call_module" else None
         plain = attempt(node, part, self._examples, self._training)
         packed, run = self._try_blocked(node, part, plain)
@@ -129,7 +129,7 @@ class _Plan:
         self._keep(node, new, plain)
 
     def _keep(self, node: Node, new: Node, plain: NodeRun) -> None:
-        """Note where a call's value is found; from now on what it changed in place is found there too."""
+        """Record the node with a call's value, which also replaces inputs that the call changed in place."""
         example = plain.output.detach() if isinstance(plain.output, Tensor) else plain.output
         for each in (node, *plain.changed):
             if plain.changed.get(each, plain.output) is not plain.output:
@@ -141,7 +141,7 @@ class _Plan:
     def _try_blocked(
         self, node: Node, part: nn.Module | None, plain: NodeRun
     ) -> tuple[nn.Module | None, NodeRun | None]:
-        """Try a call on blocked tensors; return its part for that, and no run where it has to run dense."""
+        """Try a call on blocked tensors; return its part, and the run, or None if it must run dense."""
         inputs = [each for each in node.all_input_nodes if each.op != "get_attr"]
         is_anchor = isinstance(part, ANCHORS) and any(is_convertible(self._examples[each]) for each in inputs)
         if not is_anchor and not any(self._homes[each] in self._blocked for each in inputs):
@@ -150,12 +150,12 @@ class _Plan:
             packed = part if part is None else self._pack(part)
             run = attempt(node, packed, self._examples, self._training, blocked=True)
             if not run.agrees(plain):
-                why = "it computes something else there"
+                why = "its results differ there"
             elif run.is_blocked and not is_convertible(plain.output):  # the next would be tried on dense ones
-                why = "what it puts out cannot be converted"
+                why = "its output cannot be converted"
             else:
                 return packed, run
-        except Exception as error:  # what torch does not have for blocked tensors may fail in any way
+        except Exception as error:  # operators without a blocked version may fail in any way
             why = first_line(error).partition(". ")[0]
         self.refusal = self.refusal or f"{_name(node, part)}: {why}"
         return part, None
@@ -173,7 +173,7 @@ class _Plan:
         return self._converted(home, "to_mkldnn")
 
     def _converted(self, home: Node, method: str) -> Node:
-        """Return the node that converts a node's value; there is one at most."""
+        """Return the node that converts a node's value; there is at most one."""
         if home not in self._twins:
             self._twins[home] = self.graph.call_method(method, (home,))
             self.conversions += 1
@@ -181,7 +181,7 @@ class _Plan:
 
 
 def _resolve(root: nn.Module, name: Any) -> Any:
-    """Find the part or attribute of a dotted name."""
+    """Return the part or attribute of a dotted name."""
     found: Any = root
     for each in str(name).split("."):
         found = getattr(found, each)
@@ -193,23 +193,23 @@ def _name(node: Node, part: nn.Module | None) -> str:
 
 
 class Root(nn.Module):
-    """A module that only calls another: a trace of it shows the other as a part even if that is a leaf."""
+    """A module that only calls another, so that a trace shows the other as a part even if it is a leaf."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, *inputs: Any) -> Any:
-        """Call it."""
+        """Call the module."""
         return self.module(*inputs)
 
 
 class PartTracer(fx.Tracer):
-    """Traces the call of a root with so many inputs, and knows inside which part it is.
+    """Traces a root's call, and knows the part that it is in.
 
     Args:
-        inputs: how many.
-        whole: names of parts that are not looked into.
+        inputs: number of inputs.
+        whole: names of parts that are not traced into.
     """
 
     def __init__(self, inputs: int, whole: Collection[str]) -> None:
@@ -218,7 +218,7 @@ class PartTracer(fx.Tracer):
         self.inside: list[str] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Say whether a part stays whole."""
+        """Return whether a part stays whole."""
         return module_qualified_name in self._whole or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(self, root_fn: Any, *_: Any, **__: Any) -> tuple[Any, list[Any]]:
@@ -235,7 +235,7 @@ class PartTracer(fx.Tracer):
 
 
 def traced(root: Root, name: str, inputs: int) -> fx.Graph:
-    """Trace a root's call, for a workload of that name; a part that torch.fx cannot trace stays whole.
+    """Trace a root's call, for the workload `name`; a part that torch.fx cannot trace stays whole.
 
     Raises:
         SkippedError: that part is the module itself.
@@ -245,7 +245,7 @@ def traced(root: Root, name: str, inputs: int) -> fx.Graph:
         tracer = PartTracer(inputs, whole)
         try:
             return tracer.trace(root)
-        except Exception as error:  # a forward may do anything with what stands for its tensors
+        except Exception as error:  # a forward may do anything with its tensors' proxies
             part = tracer.inside[-1] if tracer.inside else WHOLE
             if part == WHOLE or part in whole:
                 raise SkippedError(

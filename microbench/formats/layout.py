@@ -17,10 +17,10 @@ IMAGES = 4  # dimensions of a batch of images: (batch, channels, height, width)
 def apply(
     workload: Workload, layout: str, cache_weights: bool, training: bool
 ) -> tuple[Workload, int | None]:
-    """Bring a workload into a layout; return how often a call converts, too, None where it need not.
+    """Return a workload in a layout, and the layout conversions per call; None if it needs none.
 
     Raises:
-        SkippedError: its tensors cannot lie so.
+        SkippedError: its tensors cannot have this layout.
     """
     if layout == "channels_last":
         return channels_last(workload), None
@@ -30,7 +30,7 @@ def apply(
 
 
 def channels_last(workload: Workload) -> Workload:
-    """Lay images and kernels in the order batch, height, width, channels.
+    """Store images and kernels in the order batch, height, width, channels.
 
     Raises:
         SkippedError: no input is a batch of images.

@@ -15,28 +15,28 @@ from microbench.formats.trial import is_convertible
 from microbench.watch.tensors import tensors
 from microbench.workloads import Workload
 
-BATCH = 2  # of the example that a module is tried out on: fewer than two items cannot be normalized
+BATCH = 2  # of the example that a module is tried on: fewer than two items cannot be normalized
 
 
 def is_usable() -> bool:
-    """Say whether torch has oneDNN, and may use it."""
+    """Return whether torch has oneDNN, and may use it."""
     onednn: Any = torch.backends.mkldnn
     return bool(onednn.is_available() and onednn.enabled)
 
 
 def has(format_: str) -> bool:
-    """Ask oneDNN whether it can compute in a 16-bit format, such as `bfloat16`, on this CPU."""
+    """Return whether oneDNN can compute in a 16-bit format, such as `bfloat16`, on this CPU."""
     short = {"bfloat16": "bf16", "float16": "fp16"}[format_]
     return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{short}_supported")())
 
 
 def apply(workload: Workload, cache_weights: bool, training: bool) -> tuple[Workload, int]:
-    """Bring a workload into the blocked layout; return how often a call converts, too.
+    """Return a workload in the blocked layout, and the layout conversions per call.
 
-    Inputs come blocked, and outputs stay so, but for those that a loss takes.
+    Inputs are blocked, and outputs stay so, except those that go to a loss.
 
     Raises:
-        SkippedError: there is no oneDNN here, or torch cannot bring the workload into its layout.
+        SkippedError: there is no oneDNN here, or torch cannot convert the workload to its layout.
     """
     check(workload, cache_weights, training)
     module = _module(workload, cache_weights and not training, training)
@@ -47,7 +47,7 @@ def apply(workload: Workload, cache_weights: bool, training: bool) -> tuple[Work
 
 
 def _module(workload: Workload, packs: bool, training: bool) -> Blocked:
-    """Bring the module into the layout, tried out on a part of the batch if it takes one."""
+    """Return the module in the layout, tried on part of the batch if it accepts that."""
 
     def of(batch: int | None) -> Blocked:
         part = replace(workload, inputs=tuple(tensor[:batch] for tensor in workload.inputs))
@@ -64,7 +64,7 @@ def _module(workload: Workload, packs: bool, training: bool) -> Blocked:
 
 
 def check(workload: Workload, cache_weights: bool, training: bool) -> None:
-    """Raise a SkippedError where torch has no such layout for a workload."""
+    """Raise a SkippedError if torch has no such layout for a workload."""
     if any(tensor.device.type != "cpu" for tensor in workload.inputs):
         raise SkippedError("layout=mkldnn is oneDNN's layout for the CPU: use device=cpu")
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -81,9 +81,9 @@ def check(workload: Workload, cache_weights: bool, training: bool) -> None:
 
 
 def packed(part: nn.Module) -> nn.Module:
-    """Pack the weights of a part as torch.utils.mkldnn does: torch takes them so in any precision.
+    """Pack a part's weights as torch.utils.mkldnn does, which torch accepts in any precision.
 
-    Those of convolutions and linear layers are brought into the layout; those of normalizations are fp32.
+    Those of convolutions and linear layers are converted to the layout; those of normalizations are fp32.
     """
     if isinstance(part, ANCHORS):
         bias = None if part.bias is None else part.bias.detach().to_mkldnn()
@@ -94,14 +94,14 @@ def packed(part: nn.Module) -> nn.Module:
 
 
 def _with(part: nn.Module, weights: dict[str, Tensor | None]) -> nn.Module:
-    """Copy a part, with these weights, which no optimizer sees."""
+    """Copy a part with these weights, which are hidden from optimizers."""
     twin = copy.copy(part)
     twin._parameters, twin._buffers = {}, {**part._parameters, **part._buffers, **weights}
     return twin
 
 
 def _packed_weight(part: nn.Module) -> Tensor:
-    """Pack a weight by torch's own function; a linear layer's is converted only."""
+    """Pack a weight by torch's own function; a linear layer's is only converted."""
     weight: Tensor = part.get_parameter("weight").detach().to_mkldnn()
     if not isinstance(part, (nn.Conv2d, nn.Conv3d)) or isinstance(part.padding, str):
         return weight
@@ -120,7 +120,7 @@ def _laid(tensor: Tensor) -> Tensor:
 
 
 class Ones:
-    """The gradient of the sum of every output, in that output's layout: where a layer's backward starts."""
+    """The gradients where a layer's backward pass starts: ones for each output, in its layout."""
 
     is_loss = False
 
@@ -132,7 +132,7 @@ class Ones:
         return output
 
     def backward(self, root: Any) -> None:
-        """Backpropagate ones; they are made at the first call with outputs in that layout, and reused."""
+        """Backpropagate ones, which are created at the first call with outputs in a layout, and reused."""
         outputs = [each for each in tensors(root) if each.requires_grad]
         is_blocked = any(each.is_mkldnn for each in outputs)
         if is_blocked not in self._ones:

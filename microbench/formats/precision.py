@@ -1,4 +1,4 @@
-"""Number formats: casting, autocast, and what int8 is quantized by."""
+"""Precision: casting, autocast, and the calibration of int8."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LARGEST = (255, 127)
 """The largest activation (uint8) and the largest weight (int8)."""
 
 LENGTH = 64
-"""How many of them a probe of saturation multiplies and sums: what one vector register holds."""
+"""Products that a probe of saturation sums: as many as one vector register holds."""
 
 REDUCED = "weights in 7 bits"
-"""What `env_arithmetic` adds where products of 8 bits would saturate."""
+"""Added to `env_arithmetic` if products of 8 bits would saturate."""
 
 
 class Autocast(nn.Module):
@@ -38,7 +38,7 @@ class Autocast(nn.Module):
 
 
 class AutocastObjective:
-    """An objective computed under torch.autocast, its backward pass without, as torch's guide has it."""
+    """An objective under torch.autocast, its backward pass without, as torch's guide recommends."""
 
     def __init__(self, objective: Objective, device: str, dtype: torch.dtype) -> None:
         self._objective, self._device, self._dtype = objective, device, dtype
@@ -51,7 +51,7 @@ class AutocastObjective:
 
 
 def apply(workload: Workload, precision: PrecisionConfig) -> Workload:
-    """Bring a workload into a precision: cast, or its module and objective under autocast."""
+    """Return a workload in a precision: cast, or its module and objective under autocast."""
     if precision.cast is not None:
         return cast(workload, getattr(torch, precision.cast))
     if precision.autocast is not None:
@@ -80,7 +80,7 @@ def cast(workload: Workload, dtype: torch.dtype) -> Workload:
 def calibration_batches(
     inputs: Sequence[Tensor], seed: int, count: int = BATCHES
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the inputs of so many calls: those given, then these with their values shuffled by `seed`.
+    """Yield the inputs of `count` calls: first the given ones, then with their values shuffled by `seed`.
 
     Shuffled values have the same range and distribution, whatever they are: images, or indices.
     """
@@ -95,11 +95,11 @@ def calibration_batches(
 
 
 def saturated(sums: Any) -> bool:
-    """Say whether sums of `LENGTH` products of the largest numbers are too small: an array of any type.
+    """Return whether sums of `LENGTH` products of the largest numbers, an array of any type, are too small.
 
     x86 without VNNI and AMX multiplies unsigned by signed 8 bits by `vpmaddubsw`, which adds two products in
-    16 bits, and stops at 32767 (Intel SDM, volume 2, PMADDUBSW). Weights of 7 bits keep sums below:
-    2 · 255 · 64 = 32640. ONNX Runtime's `quantize_static` and nncf's `OverflowFix` say to use them there.
+    16 bits and saturates at 32767 (Intel SDM, volume 2, PMADDUBSW). Weights of 7 bits keep sums below that:
+    2 · 255 · 64 = 32640. ONNX Runtime's `quantize_static` and nncf's `OverflowFix` recommend them.
     """
     activation, weight = LARGEST
     return bool((sums != LENGTH * activation * weight).any())

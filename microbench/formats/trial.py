@@ -1,4 +1,4 @@
-"""Whether a node of a graph computes the same on blocked tensors as on dense ones: it is tried out."""
+"""Trials of a graph's node: does it compute the same on blocked tensors as on dense ones?"""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DIMENSIONS = range(1, 6)
 
 
 def is_convertible(value: Any) -> bool:
-    """Say whether a value is a tensor that torch can bring into the blocked layout."""
+    """Return whether a value is a tensor that torch can convert to the blocked layout."""
     return isinstance(value, Tensor) and value.dtype in TYPES and value.dim() in DIMENSIONS
 
 
 def dense(value: Any) -> Any:
-    """Make the tensors of an output dense, however nested in tuples, lists and dictionaries."""
+    """Return an output with its tensors dense, however nested in tuples, lists and dictionaries."""
     if not any(tensor.is_mkldnn for tensor in tensors(value)):
         return value
     if isinstance(value, Tensor):
@@ -38,11 +38,11 @@ def dense(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class NodeRun:
-    """What a node computed on copies of its inputs.
+    """The result of a node on copies of its inputs.
 
     Attributes:
-        output: what it gave.
-        changed: those of its inputs that it changed in place, with the copies.
+        output: its output.
+        changed: the inputs that it changed in place, with their copies.
         gradients: of its inputs and its part's parameters; none in inference.
     """
 
@@ -52,11 +52,11 @@ class NodeRun:
 
     @property
     def is_blocked(self) -> bool:
-        """Say whether there is a blocked tensor in the output."""
+        """Whether there is a blocked tensor in the output."""
         return any(tensor.is_mkldnn for tensor in tensors(self.output))
 
     def agrees(self, other: NodeRun) -> bool:
-        """Say whether another run came to the same."""
+        """Return whether another run has the same result."""
         mine, others = list(tensors(self.output)), list(tensors(other.output))
         if not mine and not others:
             return bool(self.output == other.output)
@@ -66,9 +66,10 @@ class NodeRun:
 def attempt(
     node: Node, part: nn.Module | None, examples: Mapping[Node, Any], training: bool, blocked: bool = False
 ) -> NodeRun:
-    """Compute a node on copies of its inputs' examples, dense or blocked; its part keeps its buffers.
+    """Run a node on copies of its inputs' examples, dense or blocked; its part keeps its buffers.
 
-    Whatever torch raises where it cannot goes through.
+    Raises:
+        Exception: whatever torch raises if it cannot.
     """
     if part is not None and training:
         part = copy.deepcopy(part, {id(parameter): parameter for parameter in part.parameters()})
@@ -90,7 +91,7 @@ def attempt(
 
 
 def call(node: Node, part: nn.Module | None, values: Mapping[Node, Any]) -> Any:
-    """Call what a node calls, with these values for its inputs."""
+    """Make a node's call with the given values of its inputs."""
     args = map_arg(node.args, values.__getitem__)
     kwargs = map_arg(node.kwargs, values.__getitem__)
     if part is not None:
@@ -101,7 +102,7 @@ def call(node: Node, part: nn.Module | None, values: Mapping[Node, Any]) -> Any:
 
 
 def _gradients(output: Any, learning: Iterable[Tensor]) -> list[Tensor | None]:
-    """Compute the gradients of some weighted sum of the outputs."""
+    """Return the gradients of a weighted sum of the outputs."""
     roots = [dense(each) for each in tensors(output) if each.requires_grad]
     leaves = [each for each in learning if each.requires_grad]
     if not roots or not leaves:
@@ -115,7 +116,7 @@ def _are_close(found: Sequence[Tensor | None], wanted: Sequence[Tensor | None]) 
 
 
 def _is_close(found: Tensor | None, wanted: Tensor | None) -> bool:
-    """Say whether tensors differ by less than half their digits, as a share of the largest value."""
+    """Return whether tensors agree in half their digits, relative to the largest value."""
     if found is None or wanted is None:
         return found is wanted
     found = dense(found)

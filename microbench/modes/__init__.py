@@ -1,4 +1,4 @@
-"""WHICH phases are timed: one module a mode, with a class `Mode` that owns all that is particular to it."""
+"""WHICH phases are timed: one module per mode, whose class `Mode` owns all that is specific to it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Trial:
     """An experiment, and a check of what it computes.
 
     Attributes:
-        experiment: what to sample.
-        finite: computes once more, untimed, and says whether every output and loss is finite.
-        findings: what the samples say beyond the phases' times, and in the case's first round what is the
-            same in all; None where there is nothing more.
+        experiment: the experiment to sample.
+        finite: computes once more, untimed, and returns whether every output and loss is finite.
+        findings: returns the findings of the samples, and in the case's first round also those that are the
+            same in all rounds; None if the mode has none.
     """
 
     experiment: Experiment
@@ -40,12 +40,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a mode finds besides the times of its phases.
+    """A mode's findings besides the times of its phases.
 
     Attributes:
-        calls: what a module's calls are and take.
-        joules: measured energy of a call; None where it is not known.
-        peaks: what the machine reaches at best; None where it was not asked.
+        calls: a module's calls with their costs and times.
+        joules: measured energy per call; None if unknown.
+        peaks: the machine's peaks; None if not measured.
     """
 
     calls: tuple[Call, ...] = ()
@@ -54,44 +54,44 @@ class Findings:
 
 
 class Mode:
-    """A mode: its phases, and what else is particular to it. The defaults are those of plain inference.
+    """A mode: its phases, and all else that is specific to it. The defaults are those of plain inference.
 
-    Nothing outside asks which mode it is: the worker asks what is below, and what tables and analysis need
-    to know of a phase stands in the record (`Series.role`, `Series.of_layers`).
+    Nothing outside asks which mode it is: the worker calls the methods below, and the record has what tables
+    and analysis need to know about a phase (`Series.role`, `Series.of_layers`).
 
     Attributes:
-        TRAINING: what it measures needs gradients, and its answer is that of a training step.
+        TRAINING: whether it measures with gradients, and its answer is that of a training step.
     """
 
     TRAINING = False
 
     def trains(self, config: Config) -> bool:
-        """Say whether a case of this mode needs gradients."""
+        """Return whether a case of this mode needs gradients."""
         return self.TRAINING
 
     def check(self, config: Config) -> None:
-        """Refuse what this mode cannot do, before anything is built.
+        """Reject a case that this mode does not support, before anything is built.
 
         Raises:
-            SkippedError: it does not go with the case.
+            SkippedError: it is such a case.
         """
 
     def experiment(self, program: Program, config: Config) -> AbstractContextManager[Trial]:
-        """Return the phases to time, as long as the context lasts."""
+        """Return the phases to time within the context."""
         raise NotImplementedError
 
     def answer(self, program: Program) -> Answer:
-        """Compute one call, or one step, untimed; nothing is updated."""
+        """Compute one call or one step, untimed; nothing is updated."""
         with torch.inference_mode():
             return Answer(tuple(tensors(program.outputs(program.call()))))
 
     def dry_run(self, workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
-        """Return what the calls of a workload are and cost, without executing them (`timing=false`).
+        """Return a workload's calls and their costs, without executing them (`timing=false`).
 
         Args:
             workload: in its precision and layout; its weights have no values yet.
             config: the case.
-            fill: gives the weights their values, where the workload asks for them.
+            fill: gives the weights their values, if the workload needs them.
         """
         raise NotImplementedError
 
@@ -105,7 +105,7 @@ class Mode:
 
 
 def find(name: str) -> Mode:
-    """Return the mode of that name.
+    """Return the mode of a name.
 
     Raises:
         UserError: there is none.
@@ -115,10 +115,10 @@ def find(name: str) -> Mode:
 
 
 def is_finite(output: Any) -> bool:
-    """Whether no tensor in an output, however nested, holds a NaN or an infinity."""
+    """Return whether no tensor in an output, however nested, contains a NaN or an infinity."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors(output))
 
 
 def is_finite_answer(answer: Answer) -> bool:
-    """Whether nothing of an answer is a NaN or an infinity."""
+    """Return whether an answer contains no NaN and no infinity."""
     return is_finite((*answer.outputs, *answer.gradients))

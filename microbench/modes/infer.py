@@ -17,11 +17,11 @@ from microbench.modes import Trial, is_finite_answer
 
 
 class Mode(modes.Mode):
-    """One phase, `inference`; calls may be merged into a sample."""
+    """One phase, `inference`; a sample may be several calls."""
 
     @contextmanager
     def experiment(self, program: Program, config: Config) -> Iterator[Trial]:
-        """Return the one phase, under inference_mode."""
+        """Return the phase, under inference_mode."""
         with torch.inference_mode():
             yield Trial(
                 Experiment(
@@ -37,7 +37,7 @@ class Mode(modes.Mode):
 
 
 def step_of_calls(call: Callable[[], Any]) -> Step:
-    """A step of so many calls, timed together."""
+    """Return a step of several calls, timed together."""
 
     def step(mark: Marker, calls: int) -> tuple[Mark, Mark]:
         if calls == 1:

@@ -1,4 +1,4 @@
-"""Profiling: a call of the module, untouched, and beside it every call that it makes."""
+"""Profiling: a call of the uninstrumented module, and every call that it makes."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from microbench.workloads import Objective, Workload
 
 
 class Mode(modes.Mode):
-    """One phase, `inference`, or `forward` of a training step, and beside it every call that it makes."""
+    """One phase, `inference`, or `forward` of a training step, and every call that it makes."""
 
     def trains(self, config: Config) -> bool:
-        """Say whether the forward pass is that of a training step."""
+        """Return whether the forward pass is that of a training step."""
         return config.mode.training
 
     def check(self, config: Config) -> None:
-        """Refuse an engine that does not call a module's layers one by one.
+        """Reject an engine that does not call a module's layers one by one.
 
         Raises:
-            SkippedError: it is one.
+            SkippedError: it does not.
         """
         if config.engine.name != "eager":
             raise SkippedError(
@@ -49,7 +49,7 @@ class Mode(modes.Mode):
 
     @contextmanager
     def experiment(self, program: Program, config: Config) -> Iterator[Trial]:
-        """Return the one phase of the untouched module, with the calls within as its inner parts."""
+        """Return the phase of the uninstrumented module, with the calls within it as inner parts."""
         training, call = config.mode.training, program.call
         with torch.set_grad_enabled(True) if training else torch.inference_mode():
             root = trace(unwrapped(program.workload.module), call, _objective(program.workload, training))
@@ -70,7 +70,7 @@ class Mode(modes.Mode):
             yield Trial(passes.experiment(), lambda: is_finite(program.outputs(call())), findings)
 
     def dry_run(self, workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
-        """Return what the calls of a workload are and cost, found with fake tensors."""
+        """Return a workload's calls and their costs, found with fake tensors."""
         training, module = config.mode.training, workload.module
         casts = torch.autocast(module.device, module.dtype) if isinstance(module, Autocast) else nullcontext()
         with torch.set_grad_enabled(training), casts:
@@ -88,10 +88,10 @@ class Mode(modes.Mode):
 
 
 def _objective(workload: Workload, training: bool) -> Objective | None:
-    """Where the backward pass starts, of which there is one in training."""
+    """Return the objective from which the backward pass starts; None without training."""
     return workload.objective if training else None
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module within what gives it its precision: its layers have the same names in all."""
+    """Return the module without its autocast wrapper, so that its layers keep their names."""
     return module.module if isinstance(module, Autocast) else module

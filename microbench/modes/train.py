@@ -1,4 +1,4 @@
-"""Training: forward, loss, backward, update, and the total from the start of the first to the last's end."""
+"""Training: forward, loss, backward, update, and the total from the first's start to the last's end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch._dynamo  # torch imports it with the first optimizer (1.3 s): here the server does, once for all
+import torch._dynamo  # the first optimizer imports it (1.3 s): here the server does so, once for all
 from torch import Tensor
 
 from microbench import modes
@@ -20,10 +20,10 @@ from microbench.workloads import Objective
 from microbench.workloads.optimizer import make_optimizer
 
 Update = tuple[Callable[[], Any], Callable[[], None]]
-"""The update phase's two calls, made straight from the step as in a loop written by hand."""
+"""The update phase's two calls, which the step makes directly, like a hand-written loop."""
 
 SCALE = 1024.0
-"""Of the loss of a step that is compared: float16 gradients of an unscaled one would vanish."""
+"""The scale of a compared step's loss: without it, float16 gradients would vanish."""
 
 
 class Mode(modes.Mode):
@@ -35,9 +35,8 @@ class Mode(modes.Mode):
     def experiment(self, program: Program, config: Config) -> Iterator[Trial]:
         """Return forward, loss, backward, update and total.
 
-        `loss` is a phase where the objective is one (models, not layers), `update` where there are
-        parameters; without them `total` ends with the backward pass. A loss under autocast to float16 is
-        scaled.
+        `loss` is a phase if the objective is a loss (models, not layers), `update` if there are parameters;
+        without them `total` ends with the backward pass. The loss is scaled under autocast to float16.
         """
         objective = program.workload.objective
         names = ["forward", "loss", "backward", "update"]
@@ -57,7 +56,7 @@ class Mode(modes.Mode):
             yield Trial(experiment, lambda: is_finite_answer(program.answer(forward_answer)))
 
     def answer(self, program: Program) -> Answer:
-        """Compute the loss of a step, or a layer's outputs, and the gradients; they are dropped again."""
+        """Compute a step's loss, or a layer's outputs, and the gradients, which are then dropped."""
         objective = program.workload.objective
         with torch.enable_grad():
             root = objective(program.outputs(program.call()))
@@ -74,10 +73,10 @@ class Mode(modes.Mode):
 
 
 def make_step(program: Program, config: Config) -> Step:
-    """The step of a model or of a layer, with its optimizer.
+    """Return the step of a model or of a layer, with its optimizer.
 
     Raises:
-        UserError: torch.optim does not have the optimizer.
+        UserError: torch.optim has no such optimizer.
     """
     objective = program.workload.objective
     inputs = [tensor for tensor in program.workload.inputs if tensor.requires_grad]
@@ -95,7 +94,7 @@ def make_step(program: Program, config: Config) -> Step:
 
 
 def is_scaled(config: Config) -> bool:
-    """Whether the loss is scaled: float16 has too few exponents for the gradients of a usual one."""
+    """Return whether the loss is scaled: the range of float16 is too small for typical gradients."""
     return config.precision.autocast == "float16"
 
 
@@ -107,7 +106,7 @@ class Scaled:
         self.is_loss = objective.is_loss
 
     def __call__(self, output: Any) -> Any:
-        """The loss."""
+        """Return the loss."""
         return self._objective(output)
 
     def backward(self, root: Any) -> None:
@@ -116,16 +115,16 @@ class Scaled:
 
 
 def forward_answer(program: Program) -> Answer:
-    """The outputs of a forward pass, and the loss."""
+    """Return a forward pass's outputs, and the loss."""
     output = program.outputs(program.call())
     return Answer((*tensors(output), *tensors(program.workload.objective(output))))
 
 
 def step_with_loss(call: Callable[[], Any], objective: Objective, update: Update) -> Step:
-    """A model's step: forward, loss, backward, update.
+    """Return a model's step: forward, loss, backward, update.
 
-    The output and the loss outlive the step, as they do in a loop written by hand: the next forward pass
-    replaces, and so frees, them.
+    The output and the loss outlive the step, as in a hand-written loop: the next step replaces them, and so
+    frees them.
     """
     backward, (advance, drop_gradients) = objective.backward, update
     output = loss = None
@@ -147,7 +146,7 @@ def step_with_loss(call: Callable[[], Any], objective: Objective, update: Update
 
 
 def step_of_layer(call: Callable[[], Any], objective: Objective, update: Update) -> Step:
-    """A layer's step: forward, backward straight from the output, update. The output outlives the step."""
+    """Return a layer's step: forward, backward directly from the output, update. The output outlives it."""
     backward, (advance, drop_gradients) = objective.backward, update
     output = None
 
@@ -171,7 +170,7 @@ def make_update(
     inputs: Sequence[Tensor],
     scaler: torch.amp.GradScaler | None = None,
 ) -> Update:
-    """What ends a step: the optimizer's step, with its gradients unscaled, and every gradient dropped.
+    """Return the calls that end a step: the optimizer's step, with unscaled gradients, and their release.
 
     The inputs' gradients are dropped too.
     """

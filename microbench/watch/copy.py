@@ -1,4 +1,4 @@
-"""Run a copy of a module so that the original is left unchanged; or the original, and put it back."""
+"""Run a copy of a module so that the original stays unchanged; or the original, and restore it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ T = TypeVar("T")
 
 
 class ReentrantCallError(BaseException):
-    """A copy called a module that it is a copy of. No model catches it, since it is no Exception."""
+    """A copy called a module that it is a copy of. No model catches it, because it is no Exception."""
 
 
 def are_apart(module: nn.Module, double: nn.Module) -> bool:
-    """Whether a copy has no module in common with what it is a copy of."""
+    """Return whether a copy has no module in common with its original."""
     return set(module.modules()).isdisjoint(double.modules())
 
 
 @contextmanager
 def forbid_calls_to(module: nn.Module) -> Iterator[None]:
-    """Raise ReentrantCallError if the original is called while its copy is being run.
+    """Raise ReentrantCallError if the original is called while its copy runs.
 
     Functions that a module holds, such as a wrapped `forward`, are the same in a copy, and may lead back.
     """
@@ -45,9 +45,9 @@ def forbid_calls_to(module: nn.Module) -> Iterator[None]:
 
 
 def copied_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """Copy a module; what is in the copy is noted in `memo`.
+    """Copy a module, and note the contents of the copy in `memo`.
 
-    Parameters that lie in one piece of memory, as cuDNN wants those of an RNN, do so in the copy.
+    Parameters that share one piece of memory, as cuDNN requires of an RNN's, also do so in the copy.
 
     Raises:
         Exception: something in it cannot be copied.
@@ -61,7 +61,7 @@ def copied_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 
 def copies(given: Any, memo: dict[int, Any]) -> Any:
-    """Copy arguments, using what `memo` has of them; those that cannot be copied are used themselves."""
+    """Copy arguments, using the copies in `memo`; those that cannot be copied are used themselves."""
 
     def copy_or_itself(value: Any) -> Any:
         try:
@@ -73,11 +73,11 @@ def copies(given: Any, memo: dict[int, Any]) -> Any:
 
 
 def copied(value: T, memo: dict[int, Any] | None = None) -> T:
-    """A copy of a module, or of what one is called with, all the way down.
+    """Return a deep copy of a module, or of its arguments.
 
     Args:
-        value: what to copy.
-        memo: what is to be in the copy, by the `id` of what is in the original; for `copy.deepcopy`.
+        value: the value to copy.
+        memo: objects for the copy, by the `id` of the original's; for `copy.deepcopy`.
 
     Raises:
         Exception: something in it cannot be copied.
@@ -87,7 +87,7 @@ def copied(value: T, memo: dict[int, Any] | None = None) -> T:
 
 
 class _ResultsToo(TorchFunctionMode):
-    """While it is active, tensors that are results and require a gradient can be copied too."""
+    """While active, allows copies of tensors that are results and require a gradient."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.__deepcopy__ and not args[0].is_leaf:
@@ -98,10 +98,10 @@ class _ResultsToo(TorchFunctionMode):
 
 @contextmanager
 def state_restored(module: nn.Module) -> Iterator[None]:
-    """Put back what a call may change of the module itself, whatever happens, but for its parameters' values.
+    """Restore what a call may change in a module, whatever happens, except its parameters' values.
 
-    That is each of its modules' attributes, train or eval state and hooks among them, the members of those
-    that are lists, dictionaries or sets, and the values of buffers and of other tensors among them.
+    This covers the attributes of all its modules, including train or eval state and hooks, the members of
+    attributes that are lists, dictionaries or sets, and the values of buffers and other tensors among them.
     """
     training = [(each, each.training) for each in module.modules()]
     attributes = [(each.__dict__, dict(each.__dict__)) for each in module.modules()]
@@ -127,7 +127,7 @@ def state_restored(module: nn.Module) -> Iterator[None]:
 
 
 def _refill(container: Any, members: Any) -> None:
-    """Make a container hold these members again."""
+    """Restore the members of a container."""
     container.clear()
     if isinstance(container, list):
         container.extend(members)
@@ -137,7 +137,7 @@ def _refill(container: Any, members: Any) -> None:
 
 @contextmanager
 def parameters_restored(module: nn.Module) -> Iterator[None]:
-    """Put back a module's parameters and their gradients, whatever happens."""
+    """Restore a module's parameters and their gradients, whatever happens."""
     gradients = [(each, each.requires_grad, each.grad) for each in module.parameters()]
     held = [gradient for *_, gradient in gradients if gradient is not None]
     try:
@@ -152,13 +152,13 @@ def parameters_restored(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _values_kept(given: Iterable[Tensor]) -> Iterator[None]:
-    """Put back the tensors' memory and what is in it, whatever happens."""
+    """Restore tensors' memory and its contents, whatever happens."""
     kept = [(each, each.data, each.detach().clone()) for each in given]
     try:
         yield
     finally:
         for tensor, data, values in kept:
-            with suppress(RuntimeError):  # one that cannot be written was not
+            with suppress(RuntimeError):  # a tensor that cannot be written did not change
                 tensor.data = data
                 if not torch.equal(data, values):
                     data.copy_(values)

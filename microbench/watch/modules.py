@@ -1,7 +1,7 @@
-"""Watching what a module calls: its modules, and torch's operators.
+"""Watching the calls that a module makes: of its modules, and of torch's operators.
 
-Nothing is attached to the module: for the time of the run, `nn.Module.__call__` is another function. A hook
-would be seen by the module, and `nn.TransformerEncoderLayer` runs other kernels where there is one.
+Nothing is attached to the module: `nn.Module.__call__` is replaced during the run. The module would see a
+hook, and `nn.TransformerEncoderLayer` runs other kernels if it has one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from microbench.watch.tensors import tensors
 
 @contextmanager
 def locating(name: str, module: nn.Module, given: Sequence[torch.Size]) -> Iterator[None]:
-    """Say of an error within which of a model's layers it arose, unless one in it has said so."""
+    """Add the layer in which an error arose as its cause, unless an inner layer has done so."""
     try:
         yield
     except Exception as error:
@@ -38,7 +38,7 @@ def locating(name: str, module: nn.Module, given: Sequence[torch.Size]) -> Itera
 
 
 class Names:
-    """What modules are called: their dotted names within one that is profiled."""
+    """The dotted names of modules within the profiled one."""
 
     def __init__(self, root: nn.Module) -> None:
         self._names: dict[nn.Module, list[str]] = {}
@@ -46,21 +46,21 @@ class Names:
             self._names.setdefault(module, []).append(name)
 
     def of(self, module: nn.Module, within: str) -> str:
-        """The module's name; of several, the shortest that lies in the module that calls it, if one does."""
+        """Return the module's name; of several, the shortest within its caller, if there is one."""
         names = self._names.get(module)
-        if names is None:  # made while it runs, or kept where torch does not look
+        if names is None:  # created during the call, or not registered with torch
             return join(within, f"({type(module).__name__})")
         inner = [name for name in names if name.startswith(join(within, ""))]
         return min(inner or names, key=lambda name: name.count("."))
 
 
 def join(owner: str, name: str) -> str:
-    """The dotted name of something within a module."""
+    """Return the dotted name of something within a module."""
     return f"{owner}.{name}" if owner else name
 
 
 def type_name(module: nn.Module) -> str:
-    """The name of a module's class; of a scripted one, that of its original."""
+    """Return the name of a module's class; for a scripted module, that of its original."""
     return str(getattr(module, "original_name", None) or type(module).__name__)
 
 
@@ -69,9 +69,9 @@ EXCHANGED = RLock()
 
 @contextmanager
 def calling(call: Callable[..., Any]) -> Iterator[None]:
-    """Have every call of a module in this thread go through `call(original, module, *args, **kwargs)`.
+    """Route every module's call in this thread through `call(original, module, *args, **kwargs)`.
 
-    Another thread that wants the same waits: each has to find what it put there when it takes it away.
+    Other threads that do the same wait, because each must remove the function that it put there itself.
     """
     here = get_ident()
     with EXCHANGED:
@@ -90,11 +90,11 @@ def calling(call: Callable[..., Any]) -> Iterator[None]:
 
 
 UNSEEN = ("prim", "profiler")
-"""Namespaces of what computes nothing: questions for a tensor's properties, a profiler's marks."""
+"""Namespaces of operators that compute nothing: queries of a tensor's properties, a profiler's marks."""
 
 
 class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Has every operator go through `run(operator, args, kwargs)`, but for those made of others: these do."""
+    """Routes operators through `run(operator, args, kwargs)`; a composite one by its parts."""
 
     def __init__(self, run: Callable[[OpOverload, Any, Any], Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -113,14 +113,14 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _is_made_of_others(func: OpOverload, given: Sequence[Tensor]) -> bool:
-    """Whether torch has nothing to run for an operator on such tensors but other operators.
+    """Return whether torch runs an operator on such tensors only as other operators.
 
-    It may have a kernel for one kind of tensors alone: of `_fused_rms_norm` for CUDA, of `linear` for nested
-    ones. What becomes of an operator on tensors of a class of its own is that class's to say.
+    Some operators have a kernel for one kind of tensor only: `_fused_rms_norm` for CUDA, `linear` for nested
+    tensors. A tensor class with its own dispatch decides itself what an operator on it runs.
     """
     if any(map(has_ways_of_its_own, given)):
         return False
-    # Python's decompositions, which `_can_decompose` knows too, are for compilers: they are not what runs.
+    # Python's decompositions, which `_can_decompose` also knows, are for compilers: they are not what runs.
     known = torch._C._dispatch_has_kernel_for_dispatch_key
     if not known(func._name, DispatchKey.CompositeImplicitAutograd):
         return False
@@ -133,13 +133,13 @@ def _is_made_of_others(func: OpOverload, given: Sequence[Tensor]) -> bool:
 
 @cache
 def _kernels() -> DispatchKeySet:
-    """The keys of kernels: of a device, or of a layout on it; not those of gradients, autocast and so on."""
+    """Return the keys of kernels: of a device, or of a layout on it; not of gradients, autocast and so on."""
     keys = DispatchKey.__members__.values()
-    alias = DispatchKey.CompositeExplicitAutograd  # it stands for all of them but that of nested tensors
+    alias = DispatchKey.CompositeExplicitAutograd  # the alias of all of them except that of nested tensors
     found = [key for key in keys if torch._C._dispatch_is_included_in_alias(key, alias)]
     return reduce(or_, map(DispatchKeySet, found), DispatchKeySet(DispatchKey.NestedTensor))
 
 
 def has_ways_of_its_own(tensor: Tensor) -> bool:
-    """Whether a tensor's class says what becomes of its operators; a fake one does as its device does."""
+    """Return whether a tensor's class decides what its operators run; a fake one follows its device."""
     return torch._C._dispatch_keys(tensor).has(DispatchKey.Python) and not isinstance(tensor, FakeTensor)

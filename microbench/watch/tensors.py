@@ -1,4 +1,4 @@
-"""The tensors in a value, however nested, and what they look like; fake ones in their place."""
+"""The tensors in a value, however nested, with their shapes and types; and fake ones in their place."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
 ATOMS = frozenset((int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
-"""Types of what is often given beside tensors, and has none in it."""
+"""Types of common arguments that contain no tensor."""
 
 
 HOLDS_OTHERS = (nn.Module, type, ModuleType, FunctionType, torch.SymInt, torch.SymFloat, torch.SymBool)
-"""Types whose attributes are no part of a value: of code, of a module's state, of a symbol's environment."""
+"""Types whose attributes are not part of a value: code, a module's state, a symbol's environment."""
 
 
 CONTAINERS = (tuple, list, deque, set, frozenset)
 
 
-DEEPEST = 100  # containers and objects within each other: what nests deeper is no output
+DEEPEST = 100  # nested containers and objects: anything deeper is no output
 
 
 def tensors(output: Any) -> Iterator[Tensor]:
-    """Every tensor in an output, however nested in mappings, sequences and attributes of objects.
+    """Yield every tensor in an output, however nested in mappings, sequences and attributes of objects.
 
-    Modules are not searched. What an output holds twice comes twice, unless an object holds it.
+    Modules are not searched. A tensor that an output holds twice comes twice, unless an object holds it.
     """
     if isinstance(output, Tensor):
         yield output
@@ -40,12 +40,12 @@ def tensors(output: Any) -> Iterator[Tensor]:
 
 
 def _search(value: Any, within: tuple[int, ...], objects: set[int]) -> Iterator[Tensor]:
-    """The tensors in a value that is none, which lies within others, after some objects were searched."""
+    """Yield the tensors in a value that is not one itself, given its containers and the objects searched."""
     kind, key = type(value), id(value)
     if kind in ATOMS or key in within or key in objects or len(within) == DEEPEST:
         return
     within = (*within, key)
-    if kind is tuple or kind is list:  # backward looks into these while it is timed
+    if kind is tuple or kind is list:  # backward searches these while it is timed
         yield from _search_each(value, within, objects)
     elif isinstance(value, Mapping):
         yield from _search_all(value.values(), value, within, objects)
@@ -67,7 +67,7 @@ def _search_each(values: Iterable[Any], within: tuple[int, ...], objects: set[in
 def _search_all(
     items: Iterable[Any], container: Any, within: tuple[int, ...], objects: set[int]
 ) -> Iterator[Tensor]:
-    """The tensors in a container's items, and in its attributes those that are not among them."""
+    """Yield the tensors in a container's items, and those in its attributes that are not among them."""
     found = list(_search_each(items, within, objects))
     yield from found
     if type(container) is not dict:
@@ -81,32 +81,32 @@ def _attributes(value: Any) -> Iterator[Any]:
     for kind in type(value).__mro__:
         for slot in vars(kind).values():
             if isinstance(slot, MemberDescriptorType):  # of `__slots__`
-                with suppress(AttributeError):  # nothing was put there
+                with suppress(AttributeError):  # the slot is empty
                     yield slot.__get__(value)
 
 
 def shapes(values: Any) -> list[torch.Size]:
-    """The shapes of all tensors among values."""
+    """Return the shapes of all tensors in values."""
     return [shape(tensor) for tensor in tensors(values)]
 
 
 def shape(tensor: Tensor) -> torch.Size:
-    """A tensor's shape; of a nested one, of examples of different lengths, with the longest of each."""
+    """Return a tensor's shape; a nested one's has the largest length of its examples in each dimension."""
     if not tensor.is_nested or tensor.layout is torch.jagged:
         return tensor.shape
-    with _disable_current_modes():  # looking is not what runs
+    with _disable_current_modes():  # must not be seen as an operator that runs
         lengths = tensor._nested_tensor_size()
         return torch.Size([len(lengths), *lengths.amax(0).tolist()])
 
 
 def dtype_of(*values: Any) -> str:
-    """The type of the first tensor among values, such as `float32`; empty where there is none."""
+    """Return the type of the first tensor in values, such as `float32`; empty if there is none."""
     first: Tensor | None = next((tensor for value in values for tensor in tensors(value)), None)
     return "" if first is None else str(first.dtype).removeprefix("torch.")
 
 
 def faked(mode: FakeTensorMode, values: Any) -> Any:
-    """Return nested values with fake tensors, which have no memory, in the place of their tensors."""
+    """Return nested values with fake tensors, which have no memory, in place of their tensors."""
     return tree_map_only(
         Tensor, lambda each: mode.from_tensor(each).requires_grad_(each.requires_grad), values
     )

@@ -188,7 +188,7 @@ def test_layers_of_other_dimensions_compute_the_same(module: nn.Module, shape: t
     [
         (nn.LayerNorm(8), "LayerNorm: "),
         (nn.LSTM(8, 4), "LSTM: "),
-        (nn.AvgPool2d(3, 2, padding=1, ceil_mode=True), "AvgPool2d: it computes something else there"),
+        (nn.AvgPool2d(3, 2, padding=1, ceil_mode=True), "AvgPool2d: its results differ there"),
     ],
 )
 def test_what_would_run_dense_altogether_is_skipped_with_the_reason(module: nn.Module, why: str) -> None:
