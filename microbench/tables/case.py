@@ -1,4 +1,4 @@
-"""The table of one case: a row a phase."""
+"""The table of one case: one row per phase."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STOP_TEXTS = {
 
 
 def show_case(report: CaseReport, out: Console) -> None:
-    """Print what the case is, its phases, and what else is known of it."""
+    """Print the case's heading, its phases, and what else is known about it."""
     config = report.case.config
     model = config.model
     shape = "x".join(map(str, (config.batch_size, *model.input_shape)))
@@ -40,9 +40,9 @@ def show_case(report: CaseReport, out: Console) -> None:
 
 
 def case_table(report: CaseReport) -> Table:
-    """Write a row a phase: median, interval, its half-width as a share, spread between rounds, rate, samples.
+    """Return one row per phase: median, interval, relative half-width, spread between rounds, rate, samples.
 
-    Medians of a case that computes something else than eager fp32 are struck out, and it has no rate.
+    Medians of a case that computes something other than eager fp32 are struck out, and it has no rate.
     """
     several = any(each.estimate.rounds > 1 for each in report.phases)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -70,22 +70,22 @@ def case_table(report: CaseReport) -> Table:
 
 
 def _interval_name(estimate: Estimate) -> str:
-    """Name an interval, with its confidence: over rounds, or within one process."""
+    """Return an interval's name, with its confidence: over rounds, or within one process."""
     return f"{units.level(estimate.confidence)} {'CI (one process)' if estimate.rounds == 1 else 'CI'}"
 
 
 def facts(case: CaseResult) -> str:
-    """Write how a case was measured, on one line."""
+    """Return how a case was measured, on one line."""
     return facts_text(facts_of(case))
 
 
 def facts_text(found: Facts) -> str:
-    """Write rounds, memory, why the sampling stopped, warm-up, preparation and first call, on one line."""
+    """Return rounds, memory, why sampling stopped, warm-up, preparation and first call, on one line."""
     parts = [count(found.rounds, "round")]
     if found.memory:
         parts.append(f"peak memory {units.memory(found.memory)}")
     if found.calls_per_sample > 1:
-        parts.append(f"{found.calls_per_sample} calls a sample")
+        parts.append(f"{found.calls_per_sample} calls per sample")
     if found.stops is not None:
         parts += [f"stopped: {_stops(found.stops)}", f"warm-up {count(found.warmup, 'step')}"]
     if found.prepare is not None:
@@ -103,9 +103,9 @@ def _stops(reasons: Mapping[StopReason, int]) -> str:
 
 
 def _answer_facts(report: CaseReport) -> Iterator[str]:
-    """Write whether the answer is eager fp32's, and what computed it; nothing of eager fp32 itself.
+    """Yield whether the answer is eager fp32's, and what computed it; nothing for eager fp32 itself.
 
-    Nor of an answer that a warning or an error is about.
+    It yields nothing about an answer that has a warning or an error, either.
     """
     check = report.check
     if check.answer is Correctness.OFF:
@@ -115,13 +115,13 @@ def _answer_facts(report: CaseReport) -> Iterator[str]:
     elif check.answer is Correctness.SAME:
         yield f"answer: same as eager fp32's, {', '.join(_errors(check, report.has_loss))}"
     if report.conversions is not None:
-        yield f"{count(report.conversions, 'layout conversion')} a call"
+        yield f"{count(report.conversions, 'layout conversion')} per call"
     if report.arithmetic:
         yield f"arithmetic {report.arithmetic}"
 
 
 def _errors(check: Check, has_loss: bool) -> Iterator[str]:
-    """Write how far what was compared is off."""
+    """Yield the errors of the compared values."""
     name, of = ("loss", "its value") if has_loss else ("output", "its largest value")
     parts = [
         (name, check.error_rel, of, check.tolerance),
@@ -129,6 +129,6 @@ def _errors(check: Check, has_loss: bool) -> Iterator[str]:
     ]
     for what, error, whole, allowed in parts:
         if error is not None and allowed is not None:
-            yield f"{what} to {units.error(error)} of {whole} (allowed {allowed:.2g})"
+            yield f"{what} within {units.error(error)} of {whole} (allowed {allowed:.2g})"
     if (share := check.top1_agreement) is not None:
         yield f"top-1 agrees in {share * 100:.3g} %"

@@ -1,4 +1,4 @@
-"""What a comparison prints: a row a pair and phase, and what to think of it."""
+"""What a comparison prints: one row per pair and phase, and how to judge it."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ WIDTH = 120  # columns of a comparison that is printed as text
 MOST_DECIMALS = 4
 
 FAIL_ON = (Verdict.SLOWER, Verdict.FASTER, Verdict.INCONCLUSIVE, *Absent)
-"""What a check of a comparison can fail on."""
+"""The findings that a check of a comparison can fail on."""
 
 JUDGED = frozenset((Verdict.SLOWER, Verdict.FASTER))
-"""Of these, what only an interval can tell."""
+"""Those of them that need an interval."""
 
 IMPLIED: Mapping[str, Sequence[str]] = {Verdict.SLOWER: tuple(Absent)}
-"""What counts as well where a verdict does: of what has no time any more nobody knows that it is as fast."""
+"""The absences that count along with a verdict: what has no time any more may be slower."""
 
 
 class Comparison(Compared):
-    """What a comparison found; printed, it is its table."""
+    """The findings of a comparison; it prints as its table."""
 
     def failing(self, on: str | Sequence[str] = "slower") -> list[str]:
-        """What a check of this comparison fails on, a line each; none where it passes.
+        """Return what a check of this comparison fails on, one line each; none if it passes.
 
             assert not microbench.compare("before", "after").failing("slower,inconclusive")
 
         Args:
-            on: any of slower, faster, inconclusive, failed (a case of B, or some of its rounds, where A's did
-                not) and missing (B has not measured what A has), as a list or separated by commas. slower
-                covers failed and missing as well.
+            on: any of slower, faster, inconclusive, failed (a case of B, or some of its rounds, but none of
+                A's) and missing (B has not measured what A has), as a list or separated by commas. slower
+                includes failed and missing.
 
         Raises:
-            NothingToCompareError: none of these can ever be found in so few rounds.
-            UserError: there is nothing of that name to fail on.
+            NothingToCompareError: none of these is possible with so few rounds.
+            UserError: `on` has another word.
         """
         asked = known_to_fail_on(on)
         found = [
@@ -61,7 +61,7 @@ class Comparison(Compared):
 
     @property
     def unjudged(self) -> list[Row]:
-        """The rows that can be neither slower nor faster: with one round on a side there is no interval."""
+        """The rows without a verdict: with one round on a side there is no interval."""
         return [row for row in self.rows if row.p is None]
 
     def __str__(self) -> str:
@@ -71,16 +71,16 @@ class Comparison(Compared):
 
 
 def absent(asked: Sequence[str], absences: Sequence[Absence]) -> list[str]:
-    """What a check for these fails on of what B has no time for, a line each."""
+    """Return the absences in B that a check for these words fails on, one line each."""
     kinds = {*asked, *(kind for word in asked for kind in IMPLIED.get(word, ()))}
     return [f"{each.kind}: {each.case}: {each.reason}" for each in absences if each.kind in kinds]
 
 
 def known_to_fail_on(words: str | Sequence[str]) -> list[str]:
-    """The words as a list.
+    """Return the words as a list.
 
     Raises:
-        UserError: one of them is nothing to fail on.
+        UserError: one of them is not in `FAIL_ON`.
     """
     asked = [word.strip() for word in words.split(",")] if isinstance(words, str) else list(words)
     for word in asked:
@@ -90,7 +90,7 @@ def known_to_fail_on(words: str | Sequence[str]) -> list[str]:
 
 
 def show_comparison(comparison: Compared, out: Console) -> None:
-    """Print what differs, a row a pair and phase, what they say together, and what to beware of."""
+    """Print what differs, one row per pair and phase, the mean over pairs, and warnings."""
     for name, path in (("A", comparison.a), ("B", comparison.b)):
         if path is not None:
             out.print(f"{name}: {escape(relative(path))}", style="dim", soft_wrap=True)
@@ -109,7 +109,7 @@ def show_comparison(comparison: Compared, out: Console) -> None:
 
 
 def comparison_table(comparison: Compared) -> Table:
-    """A row a pair and phase: both times, which ratio they have with its interval, and the verdict."""
+    """Return one row per pair and phase: both times, their ratio with its interval, and the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("case")
     table.add_column("phase", no_wrap=True)
@@ -131,25 +131,25 @@ def comparison_table(comparison: Compared) -> Table:
 
 
 def verdict_text(judged: Row) -> str:
-    """The verdict, and the reason for an inconclusive one, with markup."""
+    """Return the verdict, and the reason for an inconclusive one, with markup."""
     style = STYLES[judged.verdict]
     reason = f": {escape(judged.reason)}" if judged.reason else ""
     return f"[{style}]{judged.verdict}[/{style}]{reason}"
 
 
 def _decimals(ratio: float, low: float | None, high: float | None) -> int:
-    """How many decimals of a ratio its interval supports: two to four where it is near 1."""
+    """Return how many decimals of a ratio its interval supports: two to four if it is near 1."""
     half_width = None if low is None or high is None else (high - low) / 2
     return min(MOST_DECIMALS, max(2 if ratio < 10 else 0, units.decimals(ratio, half_width)))
 
 
 def ratio_text(ratio: float, low: float | None, high: float | None) -> str:
-    """A ratio such as `1.10`, with the decimals its interval supports."""
+    """Return a ratio such as `1.10`, with the decimals that its interval supports."""
     return _ratio(ratio, _decimals(ratio, low, high))
 
 
 def interval_text(ratio: float, low: float | None, high: float | None) -> str:
-    """Its interval such as `1.05 to 1.16`."""
+    """Return a ratio's interval, such as `1.05 to 1.16`."""
     if low is None or high is None:
         return "none"
     digits = _decimals(ratio, low, high)
@@ -157,27 +157,28 @@ def interval_text(ratio: float, low: float | None, high: float | None) -> str:
 
 
 def _ratio(value: float, decimals: int) -> str:
-    """A ratio with so many decimals; one that is far from 1 with three digits."""
+    """Return a ratio with some decimals; one that is far from 1 with three digits."""
     return f"{value:.{decimals}f}" if 0.1 <= value < 1000 else f"{value:.3g}"
 
 
 def sentence(row: Row) -> str:
-    """A row in words, such as `B/A 1.10, 95 % CI 1.05 to 1.16, slower`."""
+    """Return a row in words, such as `B/A 1.10, 95 % CI 1.05 to 1.16, slower`."""
     interval = "" if row.low is None else f", 95 % CI {interval_text(row.ratio, row.low, row.high)}"
     reason = f" ({row.reason})" if row.reason else ""
     return f"{row.b}/{row.a} {ratio_text(row.ratio, row.low, row.high)}{interval}, {row.verdict}{reason}"
 
 
 def suite_text(suite: Suite) -> str:
-    """What all pairs say together, in a sentence."""
+    """Return the mean ratio of all pairs, in a sentence."""
     numbers = suite.ratio, suite.low, suite.high
     interval = "" if suite.low is None else f", 95 % CI {interval_text(*numbers)}"
     ratio = f"{suite.b}/{suite.a} {ratio_text(*numbers)}{interval}"
-    return f"all {suite.cases} cases, {suite.phase}: {ratio} (geometric mean; of these cases on this machine)"
+    scope = "geometric mean, for these cases on this machine"
+    return f"all {suite.cases} cases, {suite.phase}: {ratio} ({scope})"
 
 
 def note(comparison: Compared) -> str:
-    """How to read the table."""
+    """Return how to read the table."""
     row = comparison.rows[0]
     ratio = f"{row.b}/{row.a}" if comparison.by is None else "ratio"
     of = ("B's", "A's") if comparison.by is None else ("a value's", f"that of {row.a}")

@@ -1,4 +1,4 @@
-"""What `microbench doctor` ends with: the machine, what differences it detects, peaks, recommendations."""
+"""The report of `microbench doctor`: machine, detectable difference, peaks, recommendations."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from microbench.tables.machine_checks import (
 )
 from microbench.tables.warnings import show_failures
 
-SAME = (0, 1)  # the places of the case that is measured twice; older runs have peaks behind
+SAME = (0, 1)  # the places of the case that is measured twice; in older runs peaks follow
 ROUNDS = (6, 10, 20, 50)
-WANTED = 0.01  # the difference that the rounds are counted for
-MOST_TOLD = 10.0  # differences above it are no longer worth their digits
-FEW_SAMPLES = 0.5  # of the variance: longer rounds help where more of it is from within processes
+WANTED = 0.01  # the difference for which the number of rounds is given
+MOST_TOLD = 10.0  # larger differences are not printed in digits
+FEW_SAMPLES = 0.5  # of the variance: if more of it is from within processes, longer rounds help
 
 
 def show(result: Result, out: Console, peaks: Peaks | None = None) -> None:
@@ -39,8 +39,8 @@ def show(result: Result, out: Console, peaks: Peaks | None = None) -> None:
 
     Args:
         result: its records.
-        out: where to.
-        peaks: those of the machine, where the records have none.
+        out: where to print.
+        peaks: the machine's peaks, if the records have none.
     """
     cases = {case.spec.order: case for case in result.cases()}
     same = [cases[order] for order in SAME if order in cases]
@@ -71,7 +71,7 @@ def _resolution(same: Sequence[CaseResult]) -> Resolution | None:
 
 
 def _show_findings(found: Sequence[Finding], advised: Sequence[Finding], out: Console) -> None:
-    """A row a finding: how it is, and which advice there is on it."""
+    """Print one row per finding: its value, and the number of its advice."""
     number = {each.name: place for place, each in enumerate(advised, 1)}
     grid = _grid("finding", "value")
     grid.add_column("advice", no_wrap=True)
@@ -85,7 +85,7 @@ def _show_findings(found: Sequence[Finding], advised: Sequence[Finding], out: Co
 
 
 def _show_resolution(case: CaseResult, resolution: Resolution | None, out: Console) -> None:
-    """What the A/A test says, in one sentence, and what that rests on."""
+    """Print the result of the A/A test in one sentence, and its basis."""
     out.print(f"\n[bold]A/A test[/bold]: {escape(label(case))}")
     if resolution is None:
         out.print(_indented("too few rounds succeeded: at least two of each are needed"))
@@ -97,7 +97,7 @@ def _show_resolution(case: CaseResult, resolution: Resolution | None, out: Conso
 
 
 def sentence(resolution: Resolution) -> str:
-    """The detectable difference, and how many rounds it takes to detect 1 %."""
+    """Return the detectable difference, and how many rounds it takes to detect 1 %."""
     smallest = resolution.smallest(resolution.rounds)
     rounds = count(resolution.rounds, "round")
     text = f"With {rounds}, differences of {difference(smallest)} or more are detectable"
@@ -109,23 +109,23 @@ def sentence(resolution: Resolution) -> str:
 
 
 def _rounded(number: int) -> int:
-    """Two digits of a number: it rests on a spread that is not known to more."""
+    """Round to two digits: the spread that the number depends on is not known more precisely."""
     return int(float(f"{number:.2g}"))
 
 
 def difference(share: float) -> str:
-    """A difference between two times as a share of the smaller."""
+    """Return a difference between two times as a share of the smaller."""
     return units.share(share) if share <= MOST_TOLD else f"more than {MOST_TOLD * 100:,.0f} %"
 
 
 def facts(resolution: Resolution) -> Iterator[str]:
-    """What the sentence rests on: the ratio, how sure it is, and where the times spread."""
+    """Yield the basis of the sentence: the ratio, its uncertainty, and the spread of the times."""
     ends = resolution.ratio.interval
     if ends is not None:
         verdict = (
             "as expected"
             if resolution.holds
-            else "by chance, as in one of 20 such tests, or because something went on: repeat it"
+            else "by chance, as in one of 20 such tests, or because of a disturbance: repeat it"
         )
         holds = "contains" if resolution.holds else "does not contain"
         interval = f"95 % CI {ends[0]:.3f} – {ends[1]:.3f}"
@@ -133,14 +133,14 @@ def facts(resolution: Resolution) -> Iterator[str]:
     low, high = resolution.uncertainty
     yield (
         f"from the spread of {count(resolution.rounds, 'round')}: "
-        f"the detectable difference lies between {difference(low)} and {difference(high)} (95 % CI)"
+        f"the detectable difference is between {difference(low)} and {difference(high)} (95 % CI)"
     )
     within = "" if resolution.within is None else f", {units.share(resolution.within)} within one"
     yield f"standard deviation {units.share(resolution.between)} between processes{within}"
 
 
 def rounds_table(resolution: Resolution) -> Table:
-    """The smallest difference by the number of rounds."""
+    """Return the detectable difference by number of rounds."""
     numbers = sorted({*ROUNDS, resolution.rounds})
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     table.add_column("  rounds")
@@ -151,12 +151,12 @@ def rounds_table(resolution: Resolution) -> Table:
 
 
 def rounds_advice(resolution: Resolution | None) -> list[Finding]:
-    """What longer rounds, or more of them, would do."""
+    """Return the advice on longer rounds, or on more of them."""
     if resolution is None or resolution.smallest(resolution.rounds) <= WANTED:
         return []
     if resolution.from_within is not None and resolution.from_within > FEW_SAMPLES:
         share = units.share(resolution.from_within)
-        text = f"{share} of the spread is from rounds being short: lengthen them"
+        text = f"{share} of the spread is because rounds are short: make them longer"
         return [
             Finding("rounds", None, Advice(text, "microbench … measure.max_time=20 measure.rel_ci=0.005"))
         ]
@@ -167,21 +167,21 @@ def rounds_advice(resolution: Resolution | None) -> list[Finding]:
 
 
 def _show_peaks(peaks: Peaks, threads: int, out: Console) -> None:
-    """A row a peak, and what was done."""
+    """Print one row per peak, with what reached it."""
     grid = _grid("peak")
     grid.add_column("rate", no_wrap=True)
     grid.add_column("how")
     for name, value, how in peak_rows(peaks):
         grid.add_row(f"  {name}", value, how)
-    doubt = "; other load disturbed them: they are too low" if peaks.disturbed else ""
-    out.print(f"\n[bold]peaks[/bold] of {count(threads, 'thread')}, the fastest of many calls{doubt}")
+    warning = "; other load disturbed them: they are too low" if peaks.disturbed else ""
+    out.print(f"\n[bold]peaks[/bold] of {count(threads, 'thread')}, the fastest of many calls{warning}")
     print_fitting(out, grid, less_wanted=("how",))
     if note := balance(peaks):
         out.print(_indented(note), style="dim")
 
 
 def peak_rows(peaks: Peaks) -> Iterator[tuple[str, str, str]]:
-    """What is done, how fast at best, and by what; what is emulated has no peak."""
+    """Yield each peak's name, value and source; an emulated format has no peak."""
     for name, rate, by in (("fp32", peaks.fp32, peaks.fp32_by), ("bf16", peaks.bf16, peaks.bf16_by)):
         if rate is not None:
             yield name, units.scaled(rate, "FLOP/s"), by
@@ -200,15 +200,15 @@ def peak_rows(peaks: Peaks) -> Iterator[tuple[str, str, str]]:
 
 
 def balance(peaks: Peaks) -> str | None:
-    """How much arithmetic a layer must do for each byte to be limited by arithmetic; None without peaks."""
+    """Return the arithmetic per byte below which memory limits a layer, in a sentence; None without peaks."""
     if peaks.fp32 is None or not peaks.bandwidths:
         return None
     flop = peaks.fp32 / peaks.bandwidths[-1][1]
-    return f"an fp32 layer that does fewer than {flop:.0f} FLOP for each byte it moves waits for memory"
+    return f"an fp32 layer with fewer than {flop:.0f} FLOP per byte moved is limited by memory"
 
 
 def _show_advice(advised: Sequence[Finding], out: Console) -> None:
-    """What to do, the most useful first."""
+    """Print what to do, the most useful first."""
     if not advised:
         out.print("\n[bold]recommendations[/bold]: none")
         return
@@ -218,12 +218,12 @@ def _show_advice(advised: Sequence[Finding], out: Console) -> None:
             grid = Table.grid(padding=(0, 1))
             grid.add_row(f"  {place}.", f"{escape(each.name)}: {escape(each.advice.text)}")
             out.print(grid)
-            if each.advice.command:  # whole on its line, to be copied
+            if each.advice.command:  # not wrapped, so that it can be copied
                 out.print(f"     [cyan]{escape(each.advice.command)}[/cyan]", soft_wrap=True)
 
 
 def _grid(*texts: str) -> Table:
-    """A table that shows no headers, whose columns have names all the same, to say which are hidden."""
+    """Return a table without headers, whose columns still have names, to say which are hidden."""
     grid = Table.grid(padding=(0, 2))
     for name in texts:
         grid.add_column(name)

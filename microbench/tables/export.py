@@ -1,4 +1,4 @@
-"""A result as rows for other programs: CSV, or a line of JSON each, in SI units."""
+"""A result as rows for other programs: CSV, or one line of JSON each, in SI units."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from microbench.records.naming import varying
 from microbench.records.result import Result
 
 TELLING = ("model", "part", "mode", "batch_size")
-"""The axes that tell a profile from other cases."""
+"""The axes that distinguish a profile from other cases."""
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
-    """A row a case and phase, as `Result.summary` has them; of profiles, a row an entry of their view.
+    """Return one row per case and phase, as in `Result.summary`; for profiles, one per entry of their view.
 
-    A single profile's rows say nothing of the case; beside other cases, they say which one they are of.
+    A single profile's rows do not name its case; among other cases, they do.
     """
     cases = result.cases()
     settings = varying(cases) if len(cases) > 1 else {}
@@ -51,7 +51,7 @@ def _profile_rows(case: CaseResult) -> Iterator[Mapping[str, Any]]:
 
 
 def write_csv(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
-    """Write a header and a line a row; what is not known is left empty, lists are JSON."""
+    """Write a header and one line per row; unknown values are left empty, lists are JSON."""
     names = list(dict.fromkeys(name for row in found for name in row))
     writer = csv.DictWriter(file, names, lineterminator="\n")
     writer.writeheader()
@@ -64,7 +64,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_json(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
-    """Write an object a line; what is not known is null."""
+    """Write one object per line; unknown values are null."""
     for row in found:
         file.write(msgspec.json.encode(row).decode() + "\n")
 
@@ -73,4 +73,4 @@ FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]], TextIO], None]] = {
     "--csv": write_csv,
     "--json": write_json,
 }
-"""By the flag that asks for it, what writes rows in a format."""
+"""The writer of each format, by its flag."""

@@ -1,4 +1,4 @@
-"""How a table is printed that is wider or longer than the terminal."""
+"""Printing tables that are wider or longer than the terminal."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from rich.table import Column, Table
 
 UNLIMITED = 1000  # characters: wider than any table
 GAP = 2  # characters between two columns of a table without borders
-JOINT = ", "  # between the names of what one column has of several
-LEAST_TEXT = 12  # characters of a column of texts that are wrapped
-LINES_BESIDE = 8  # of a table's head and total, of what is said beneath it, and of the prompt
+JOINT = ", "  # between the names in a column that joins several
+LEAST_TEXT = 12  # characters of a column of wrapped texts
+LINES_BESIDE = 8  # for a table's header and total, the notes below it, and the prompt
 
 
 def width_of(found: Table, out: Console) -> int:
-    """How wide a table is that nothing is cut off."""
+    """Return the width of a table in full, in characters."""
     return out.measure(found, options=out.options.update(max_width=UNLIMITED)).maximum
 
 
 def fits(found: Table, out: Console) -> bool:
-    """Whether a table is no wider than the terminal."""
+    """Return whether a table is no wider than the terminal."""
     return width_of(found, out) <= out.width
 
 
 def print_fitting(out: Console, *variants: Table, less_wanted: Sequence[str] = ()) -> None:
-    """Print the first variant of a table that fits, and name the columns that it lacks of the first.
+    """Print the first variant of a table that fits, and name the columns of the first that it lacks.
 
-    Where none fits, texts are wrapped, and of the last variant as many columns are left out as it takes to
-    keep every figure whole: a figure that is cut off is another one.
+    If none fits, texts are wrapped, and as many columns of the last variant are left out as needed to keep
+    every figure whole: a cut-off figure reads as another one.
 
     Args:
         out: where to print.
-        variants: the table, and forms of it with less in them, the fullest first.
-        less_wanted: the headers of columns to leave out, the first of them first; behind these come the
-            others from the right. The first column stays.
+        variants: the table, and reduced forms of it, the fullest first.
+        less_wanted: the headers of columns to leave out, in this order; then follow the others, from the
+            right. The first column stays.
     """
     found = next((each for each in variants if fits(each, out)), None)
     found = _narrowed(variants[-1], less_wanted, out) if found is None else found
@@ -51,12 +51,12 @@ def print_fitting(out: Console, *variants: Table, less_wanted: Sequence[str] = (
 
 
 def _names(found: Table) -> Counter[str]:
-    """What the columns of a table are called; one without a name is not named where it is hidden."""
+    """Return the names of a table's columns; one without a name is not reported when it is hidden."""
     return Counter(name for column in found.columns for name in str(column.header).split(JOINT) if name)
 
 
 def _narrowed(found: Table, less_wanted: Sequence[str], out: Console) -> Table:
-    """A table whose texts are wrapped, with only the columns whose figures are whole beside them."""
+    """Return a table with wrapped texts, and only as many other columns as fit without cutting figures."""
     columns = list(found.columns)
     for column in columns:
         if _is_text(column):
@@ -73,24 +73,24 @@ def _narrowed(found: Table, less_wanted: Sequence[str], out: Console) -> Table:
 
 
 def _is_text(column: Column) -> bool:
-    """Whether a column holds texts, which may be wrapped."""
+    """Return whether a column contains texts, which may be wrapped."""
     return column.justify == "left" and not column.no_wrap
 
 
 def _least(column: Column, out: Console) -> int:
-    """How narrow a column can be made: to its longest line, or a text to some words."""
+    """Return a column's smallest width: its longest line, or for a text, some words."""
     texts = [out.render_str(str(each)).cell_len for each in (column.header, *column.cells)]
     return min(max(texts), LEAST_TEXT) if _is_text(column) else max(texts)
 
 
 def _gaps(found: Table, columns: int) -> int:
-    """How wide the spaces between so many columns of a table are."""
+    """Return the total width of the gaps between a table's columns, given their number."""
     _, right, _, left = found.padding
     return (max(left, right) if found.collapse_padding else left + right) * (columns - 1)
 
 
 def _of(found: Table, columns: Sequence[Column]) -> Table:
-    """A table with only some of its columns."""
+    """Return a table with only some of its columns."""
     made = Table(
         box=found.box,
         padding=found.padding,
@@ -109,13 +109,13 @@ def _of(found: Table, columns: Sequence[Column]) -> Table:
 
 
 def that_fit(found: Table, names: Sequence[str], less_wanted: Sequence[str], width: int) -> list[str]:
-    """Which columns of a table without borders there is room for.
+    """Return the columns of a table without borders that fit.
 
     Args:
         found: the table.
-        names: what its columns are called.
-        less_wanted: those that it may do without, the first of them first.
-        width: the room, in characters.
+        names: the names of its columns.
+        less_wanted: those that may be left out, in this order.
+        width: the available width, in characters.
     """
     texts = ((str(column.header), *map(str, column.cells)) for column in found.columns)
     widths = dict(zip(names, (max(map(cell_len, each)) for each in texts), strict=True))
@@ -128,8 +128,8 @@ def that_fit(found: Table, names: Sequence[str], less_wanted: Sequence[str], wid
 
 @contextmanager
 def wide_enough(out: Console, found: Table) -> Iterator[None]:
-    """Let a table that does not fit run over the terminal's edge: a number that is cut off is another one."""
-    before = out._width  # None where it follows the terminal, as it is to do again
+    """Let a table that does not fit exceed the terminal's width: a cut-off number reads as another one."""
+    before = out._width  # None if it follows the terminal, which is restored
     out.width = max(out.width, width_of(found, out))
     try:
         yield
@@ -139,7 +139,7 @@ def wide_enough(out: Console, found: Table) -> Iterator[None]:
 
 @contextmanager
 def paged(out: Console, lines: int) -> Iterator[None]:
-    """Page what is printed where it has more lines than the terminal: with $PAGER, or with less."""
+    """Page the output if it has more lines than the terminal: with $PAGER, or with less."""
     pager = (os.environ.get("PAGER") or "less").split()[:1]
     is_there = bool(pager) and shutil.which(pager[0]) is not None
     if not (is_there and out.is_terminal and sys.stdin.isatty()) or lines <= out.height:

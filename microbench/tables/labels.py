@@ -1,4 +1,4 @@
-"""What the machine and the cases are called in every report."""
+"""The names of the machine and of cases in every report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from microbench.records.cases import CaseResult
 
 
 def relative(path: Path) -> str:
-    """A path as it is from here, where it lies below; with `./` where it would be taken for an option."""
+    """Return a path relative to the working folder if it is in it; with `./` if it looks like an option."""
     try:
         text = str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
@@ -18,12 +18,12 @@ def relative(path: Path) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number of things: `1 round`, `6 rounds`."""
+    """Return a number of things: `1 round`, `6 rounds`."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def machine(cases: Sequence[CaseResult]) -> str:
-    """The machine and the software that all cases ran on, on one line."""
+    """Return the machine and the software that all cases ran on, on one line."""
     found = cases[0].machine
     processes = [case.first.outcome.process for case in cases]
     threads = {each.threads or case.config.threads for each, case in zip(processes, cases, strict=True)}
@@ -43,18 +43,18 @@ def machine(cases: Sequence[CaseResult]) -> str:
 
 
 def library(case: CaseResult) -> str | None:
-    """The library that ran a case, with its version; None where it is torch itself, or is not known."""
+    """Return the library that ran a case, with its version; None if it is torch itself, or unknown."""
     engine = case.first.outcome.process.engine
     return None if engine is None or engine.partition(" ")[0] == "torch" else engine
 
 
 def label(case: CaseResult) -> str:
-    """What a case is, on one line."""
+    """Return a case's name and how it is run, on one line."""
     return f"{case.name} {run_as(case)}"
 
 
 def run_as(case: CaseResult) -> str:
-    """How a case is run, on one line."""
+    """Return how a case is run, on one line."""
     config = case.config
     settings = f"batch {config.batch_size}, {config.precision.name}, {config.engine.name}"
     return f"{config.mode.name}, {settings}, {config.device.name}"

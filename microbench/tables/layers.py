@@ -1,4 +1,4 @@
-"""A model beside its layers: what each takes alone, as often as it is called, and what that adds up to."""
+"""A model and its layers: the time of each alone, times its number of calls, and the sum."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FASTEST = "*"
 UNKNOWN = "–"
 
 DETAILS = ("input", "arguments")
-"""What is left out on a narrow terminal, the last first."""
+"""The columns left out on a narrow terminal, the last first."""
 
 
 def show_layers(report: LayersReport, out: Console) -> None:
-    """Print a table for each model, what is not in it, and what there is to say of the cases.
+    """Print a table for each model, what is not in it, and the problems of the cases.
 
-    On a narrow terminal the table lacks what a layer is made with, and then its input too.
+    On a narrow terminal the table lacks the layers' arguments, and then their inputs too.
     """
     for model in report.models:
         out.print(f"[bold]{escape(title(model))}[/bold]")
@@ -46,17 +46,17 @@ def show_layers(report: LayersReport, out: Console) -> None:
 
 
 def title(model: ModelLayers) -> str:
-    """Write what a table is of, on one line."""
+    """Return a table's title, on one line."""
     case, is_one = model.cases[0], len(model.configurations) == 1
     name = f"{case.config.model.name} {run_as(case)}" if is_one else model.name
     return f"{name}, layer by layer"
 
 
 def _table(model: ModelLayers, details: Container[str]) -> Table:
-    """Write a row a layer; below, their sum, the whole model, and how many times the second the first is.
+    """Return one row per layer, followed by their sum, the whole model, and the ratio of the two.
 
-    Run in one configuration, the layers have a column a phase; run in several, a column a configuration, the
-    fastest marked.
+    With one configuration there is one column per phase; with several, one per configuration, and the fastest
+    is marked.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("layer", "type", *(["input"] if "input" in details else [])):
@@ -69,7 +69,7 @@ def _table(model: ModelLayers, details: Container[str]) -> Table:
         table.add_row(*map(escape, _what(row.layer, details)), str(row.layer.count), *cells)
     table.add_section()
     blank = [""] * (3 if "input" in details else 2)
-    end, last = ("", [""]) if is_one else (" ", [])  # where the fastest have a mark
+    end, last = ("", [""]) if is_one else (" ", [])  # the width of the fastest's mark
     ratio = model.totals[-1].ratio
     share = [UNKNOWN if ratio is None else units.share(ratio)] if is_one else []
     for name, cells in (
@@ -82,7 +82,7 @@ def _table(model: ModelLayers, details: Container[str]) -> Table:
 
 
 def _what(layer: DistinctLayer, details: Container[str]) -> Iterator[str]:
-    """Write the cells that say which layer it is."""
+    """Yield the cells that identify a layer."""
     yield layer.part
     yield f"{layer.type}({layer.arguments})" if "arguments" in details else layer.type
     if "input" in details:
@@ -90,7 +90,7 @@ def _what(layer: DistinctLayer, details: Container[str]) -> Iterator[str]:
 
 
 def _columns(model: ModelLayers) -> list[str]:
-    """Name the columns with numbers."""
+    """Return the names of the columns with numbers."""
     if len(model.configurations) > 1:
         return [escape(each) for each in model.configurations]
     return [*model.phases, f"count × {_sum_name(model)}", "share"]
@@ -106,7 +106,7 @@ def _phase_cells(time: LayerTime) -> list[str]:
 
 
 def _marked_cells(row: LayerRow) -> list[str]:
-    """Write a cell a configuration, the fastest with a mark; the others end where it does."""
+    """Return one cell per configuration, the fastest with a mark; the others are padded to align with it."""
     return [
         f"[green]{_product(time)}{FASTEST}[/green]" if place == row.fastest else f"{_product(time)} "
         for place, time in enumerate(row.times)
@@ -114,7 +114,7 @@ def _marked_cells(row: LayerRow) -> list[str]:
 
 
 def _product(time: LayerTime) -> str:
-    """Write how long the model's calls of a layer take together, with half the interval as a share."""
+    """Return the total time of the model's calls of a layer, with the relative half-width of its interval."""
     if time.seconds is None:
         return UNKNOWN if time.status in (None, Status.OK) else time.status
     width = time.relative_half_width
@@ -130,13 +130,13 @@ def _ratio(ratio: float | None) -> str:
 
 
 def shape_text(layer: DistinctLayer) -> str:
-    """Write the shapes of a layer's inputs, as `8x64x56x56`."""
+    """Return the shapes of a layer's inputs, such as `8x64x56x56`."""
     shapes = re.findall(r"\(([^)]*)\)", layer.in_shape)
     return ", ".join("x".join(re.findall(r"\d+", shape)) or "scalar" for shape in shapes)
 
 
 def notes(model: ModelLayers) -> Iterator[str]:
-    """Write how to read a table, and what is not in it."""
+    """Yield how to read a table, and what is not in it."""
     what = "alone, in processes of its own; times: medians"
     if not model.phases:
         yield "nothing to compare: neither the model nor any of its layers was measured"
@@ -151,6 +151,6 @@ def notes(model: ModelLayers) -> Iterator[str]:
         if number:
             where = f" of {name}" if name else ""
             that = "layer that was" if number == 1 else "layers that were"
-            yield f"the sum{where} lacks {number} {that} measured elsewhere"
+            yield f"the sum{where} lacks {number} {that} measured in other configurations"
     for each in model.left_out:
         yield f"{each.type} ({count(each.calls, 'call')}): {each.reason}"

@@ -1,4 +1,4 @@
-"""What a machine's setup means for times, and what to do about it: read from the records of a run there."""
+"""The effects of a machine's setup on times, and what to do about them, from the records of a run there."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CPU_FILES = "/sys/devices/system/cpu"
 CLOCK_SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 INTEL_DRIVERS = ("intel_pstate", "intel_cpufreq")
-BUSY = 0.1  # CPUs that other processes keep busy, from which on it is worth a word
-LOADED = 0.5  # load average at the start, before a run adds to it
+BUSY = 0.1  # CPUs that other processes keep busy: advice is given above it
+LOADED = 0.5  # the same for the load average at the start, before a run adds to it
 CLOCK_SHARE = 0.002  # of the shortest sample that a reading of the clock may take
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What can be done: a sentence, and the command that does it, if one does."""
+    """What can be done: a sentence, and the command that does it, if there is one."""
 
     text: str
     command: str | None = None
@@ -31,12 +31,12 @@ class Advice:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about a machine.
+    """One fact about a machine.
 
     Attributes:
-        name: what it is.
-        value: how it is here, with its unit; None where it cannot be read.
-        advice: what to do about it; None where it is fine, or not known.
+        name: its name.
+        value: its value here, with its unit; None if it cannot be read.
+        advice: what to do about it; None if it is fine, or unknown.
     """
 
     name: str
@@ -46,14 +46,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the records of a case say of the machine.
+    """The records' facts on the machine of a case.
 
     Attributes:
         machine: the machine.
-        process: what the case's process ran with.
+        process: the actual settings of the case's process.
         config: the case's configuration.
-        readings: by the name of the record's field, the mean over rounds of what the sensors read.
-        warned: the codes of the warnings that the workers gave: what is judged once is not judged again.
+        readings: the mean over rounds of the sensors' readings, by the name of the record's field.
+        warned: the codes of the workers' warnings: what they judged is not judged again.
     """
 
     machine: Machine
@@ -67,7 +67,7 @@ READINGS = ("foreign_cpus", "steal", "throttled", "page_faults_per_call")
 
 
 def seen(cases: Sequence[CaseResult]) -> Seen:
-    """What at least one case's records say of the machine."""
+    """Return the facts on the machine from the records of at least one case."""
     readings = [
         each
         for case in cases
@@ -87,12 +87,12 @@ def seen(cases: Sequence[CaseResult]) -> Seen:
 
 
 def processor(this: Seen) -> Finding:
-    """Its name."""
+    """Return the processor's name."""
     return Finding("processor", this.machine.cpu)
 
 
 def cores(this: Seen) -> Finding:
-    """How many cores and CPUs there are to use."""
+    """Return the numbers of usable cores and CPUs."""
     cores, usable = this.machine.physical_cores, this.machine.usable_cpus
     if cores is None or usable is None:
         return Finding("cores", None)
@@ -100,64 +100,64 @@ def cores(this: Seen) -> Finding:
 
 
 def hyper_threads(this: Seen) -> Finding:
-    """Whether two CPUs may share a core."""
+    """Return whether two CPUs may share a core."""
     smt = this.machine.smt
     if smt is None:
         return Finding("hyper-threads", None)
     advice = Advice(
-        "two threads may meet on one core: give each a core of its own", "microbench … affinity=compact"
+        "two threads may share a core: bind each to a core of its own", "microbench … affinity=compact"
     )
     bound = this.config.affinity != "none"
     return Finding("hyper-threads", "on" if smt else "off", advice if smt and not bound else None)
 
 
 def nodes(this: Seen) -> Finding:
-    """Whether some memory is further away than other."""
+    """Return the numbers of sockets and NUMA nodes: some memory may be slower to access."""
     sockets, numa = this.machine.sockets, this.machine.numa_nodes
     told = [count(number, noun) for number, noun in ((sockets, "socket"), (numa, "NUMA node")) if number]
     several = max(sockets or 1, numa or 1) > 1
     advice = Advice(
-        "another node's memory is slower to reach, and chance says in which one a tensor lies: stay on one",
+        "another node's memory is slower to access, and a tensor may be in either: use one node only",
         "numactl --cpunodebind=0 --membind=0 microbench …",
     )
     return Finding("memory nodes", ", ".join(told) or None, advice if several else None)
 
 
 def quota(this: Seen) -> Finding:
-    """Whether a control group stops the process once it has used up its time."""
+    """Return the CPU time that the control group grants before it stops the process."""
     granted, throttled = this.machine.cpu_quota, this.readings.get("throttled", 0.0)
     if granted is None:
         return Finding("CPU quota", "none" if this.machine.cgroup_version else None)
     threads = this.process.threads or 1
     advice = Advice(
         "the control group stops every thread for the rest of a period (0.1 s) once its time is used up: "
-        "have it grant whole CPUs instead of time, or lower threads",
+        "grant whole CPUs instead of time, or lower threads",
         "docker run --cpuset-cpus=0-1 …   # instead of --cpus=2",
     )
     return Finding("CPU quota", f"{granted:g} CPUs", advice if throttled > 0 or threads > granted else None)
 
 
 def memory(this: Seen) -> Finding:
-    """How much there is, and how much of it is granted."""
+    """Return the memory's size, and the control group's limit."""
     there, limit = this.machine.memory, this.machine.memory_limit
     parts = [units.memory(there)] if there else []
     if limit:
-        parts.append(f"the control group grants {units.memory(limit)}")
+        parts.append(f"limited to {units.memory(limit)} by the control group")
     return Finding("memory", ", ".join(parts) or None)
 
 
 def governor(this: Seen) -> Finding:
-    """What chooses the clock rate."""
+    """Return the governor, which chooses the clock rate."""
     name = this.machine.governor
     advice = Advice(
-        "the clock rate follows the load, and so do the times: hold it at its highest",
+        "the clock rate follows the load, and so do the times: set it to its maximum",
         "sudo cpupower frequency-set -g performance",
     )
     return Finding("governor", name, None if name in (None, "performance") else advice)
 
 
 def turbo(this: Seen) -> Finding:
-    """Whether the clock rate depends on heat and on how many cores are busy."""
+    """Return whether turbo is on: the clock rate then depends on heat and on how many cores are busy."""
     on = this.machine.turbo
     if on is None:
         return Finding("turbo", None)
@@ -168,14 +168,14 @@ def turbo(this: Seen) -> Finding:
         else f"echo 0 | sudo tee {CPU_FILES}/cpufreq/boost"
     )
     advice = Advice(
-        "the clock rate depends on heat and on how many cores are busy: steadier, and slower, without turbo",
+        "the clock rate depends on heat and on how many cores are busy: without turbo it is lower but steady",
         command,
     )
     return Finding("turbo", "on" if on else "off", advice if on else None)
 
 
 def clock_rate(this: Seen) -> Finding:
-    """Between which rates the clock may move, and what moves it."""
+    """Return the range of the clock rate, and the driver that sets it."""
     low, high = this.machine.frequency_min, this.machine.frequency_max
     ends = [f"{low / 1e9:.2f} – {high / 1e9:.2f} GHz"] if low and high else []
     driver = [f"set by {name}"] if (name := this.machine.frequency_driver) else []
@@ -183,38 +183,38 @@ def clock_rate(this: Seen) -> Finding:
 
 
 def power(this: Seen) -> Finding:
-    """Whether a battery is being used up."""
+    """Return whether a battery is discharging."""
     battery = this.machine.on_battery
     if battery is None:
         return Finding("power", None)
-    advice = Advice("on battery, processors are slowed down to save it: plug in the power supply")
+    advice = Advice("on battery, processors are slowed down to save power: plug in the power supply")
     return Finding("power", "battery" if battery else "not on battery", advice if battery else None)
 
 
 def other_load(this: Seen) -> Finding:
-    """Who else uses the CPUs: when the run began, and while it measured."""
+    """Return the load of other processes: when the run began, and while it measured."""
     average, foreign = this.machine.load_average, this.readings.get("foreign_cpus")
     parts = [] if average is None else [f"load average {average:.2f} at the start"]
     if foreign is not None:
-        parts.append(f"others kept {foreign:.2f} CPUs busy meanwhile")
+        parts.append(f"other processes used {foreign:.2f} CPUs")
     busy = foreign > BUSY if foreign is not None else (average or 0.0) > LOADED
-    advice = Advice("other processes take CPUs away: see which, end them, and run the doctor again", "top")
+    advice = Advice("other processes use the CPUs: find and end them, and run the doctor again", "top")
     return Finding("other load", "; ".join(parts) or None, advice if busy else None)
 
 
 def transparent_huge_pages(this: Seen) -> Finding:
-    """Whether large tensors can have large pages."""
+    """Return whether large tensors can use large pages."""
     mode = this.machine.thp
     advice = Advice(
-        "large tensors lie in pages of 4 KiB, each with a page fault of its own: let programs ask for larger "
-        "ones, and let torch ask",
+        "large tensors use pages of 4 KiB, with one page fault each: let programs request larger ones, and "
+        "let torch do so",
         f"echo madvise | sudo tee {HUGE_PAGES}; THP_MEM_ALLOC_ENABLE=1 microbench …",
     )
     return Finding("transparent huge pages", mode, advice if mode == "never" else None)
 
 
 def static_huge_pages(this: Seen) -> Finding:
-    """Memory that is set aside for programs that ask for it by another way than torch."""
+    """Return the memory reserved for programs that request large pages explicitly, unlike torch."""
     pages, size = this.machine.huge_pages, this.machine.huge_page_size
     if pages is None or size is None:
         return Finding("static huge pages", None)
@@ -222,12 +222,12 @@ def static_huge_pages(this: Seen) -> Finding:
 
 
 def allocator(this: Seen) -> Finding:
-    """Whether memory is taken from the kernel anew in each call."""
+    """Return the allocator, and the page faults per call: whether memory is requested again in each call."""
     name, faults = this.process.allocator, this.readings.get("page_faults_per_call")
     told = "" if faults is None else f", {faults:,.0f} page faults per call"
     advice = Advice(
-        "memory of large tensors is given back to the kernel and taken anew, a page fault for each 4 KiB: "
-        "keep what is freed",
+        "memory of large tensors is returned to the kernel and requested again, with one page fault per "
+        "4 KiB: keep freed memory",
         "microbench … allocator=tuned",
     )
     is_plain = this.config.allocator == "system" and str(name).startswith("glibc")
@@ -236,26 +236,26 @@ def allocator(this: Seen) -> Finding:
 
 
 def clock_source(this: Seen) -> Finding:
-    """What the time is read from."""
+    """Return the kernel's clock source."""
     source, available = this.machine.clock_source, this.machine.clock_sources or ""
     better = source is not None and source != "tsc" and "tsc" in available.split() and _slow_clock(this)
     advice = Advice(
-        f"{source} is slow to read: read the processor's own counter", f"echo tsc | sudo tee {CLOCK_SOURCE}"
+        f"{source} is slow to read: use the processor's own counter", f"echo tsc | sudo tee {CLOCK_SOURCE}"
     )
     return Finding("clock source", source, advice if better else None)
 
 
 def clock(this: Seen) -> Finding:
-    """How finely, and at what cost, the clock is read."""
+    """Return the clock's resolution, and the cost of a reading."""
     step, cost = this.machine.clock_step, this.machine.clock_cost
     if step is None or cost is None:
         return Finding("clock", None)
     longer = max(step, cost) / CLOCK_SHARE
     advice = Advice(
-        "a reading is not short against a sample: make samples longer",
+        "the clock is too coarse or too slow for such short samples: make them longer",
         f"microbench … measure.min_sample={longer:.1g}",
     )
-    value = f"steps of {units.time(step)}, {units.time(cost)} a reading"
+    value = f"steps of {units.time(step)}, {units.time(cost)} per reading"
     return Finding("clock", value, advice if _slow_clock(this) else None)
 
 
@@ -265,18 +265,18 @@ def _slow_clock(this: Seen) -> bool:
 
 
 def virtualization(this: Seen) -> Finding:
-    """Whether the machine is shared with others that cannot be seen."""
+    """Return whether the machine is virtual: shared with guests that are invisible."""
     name, steal = this.machine.hypervisor, this.readings.get("steal", 0.0)
     if name in (None, "none"):
         return Finding("virtualization", name)
     told = f"virtual machine ({name})" if name != "unnamed" else "virtual machine"
     stolen = WarningCode.STOLEN in this.warned
     reason = (
-        f"of the time in which the CPUs had work, the hypervisor took {units.share(steal)} for others"
+        f"the hypervisor ran other guests for {units.share(steal)} of the time in which the CPUs had work"
         if stolen
-        else "other guests of the same host cannot be seen, nor can what sets the clock rate"
+        else "other guests of the host are invisible, and so is what sets the clock rate"
     )
-    advice = Advice(f"{reason}: compare only what one run has measured, or use a machine of your own")
+    advice = Advice(f"{reason}: compare only cases of one run, or use a machine of your own")
     return Finding("virtualization", told, advice)
 
 
@@ -299,7 +299,7 @@ RULES: tuple[Callable[[Seen], Finding], ...] = (
     clock_source,
     clock,
 )
-"""In the order in which they are shown."""
+"""The rules, in display order."""
 
 USEFUL_FIRST = (
     "power",
@@ -316,7 +316,7 @@ USEFUL_FIRST = (
     "transparent huge pages",
     "virtualization",
 )
-"""The findings that advice can be of, by how much following it tends to help."""
+"""The findings that can have advice, sorted by how much it usually helps."""
 
 SAID_BY: Mapping[WarningCode, tuple[str, ...]] = {
     WarningCode.FOREIGN_LOAD: ("other load",),
@@ -327,21 +327,21 @@ SAID_BY: Mapping[WarningCode, tuple[str, ...]] = {
     WarningCode.ON_BATTERY: ("power",),
     WarningCode.WIDE_INTERVAL: ("rounds",),
 }
-"""The findings whose advice says already what a warning would."""
+"""The findings whose advice covers a warning."""
 
 
 def findings(this: Seen) -> list[Finding]:
-    """Everything about a machine, in the order in which it is shown."""
+    """Return everything about a machine, in display order."""
     return [rule(this) for rule in RULES]
 
 
 def useful_first(found: Sequence[Finding]) -> list[Finding]:
-    """The findings that have advice, the most useful first."""
+    """Return the findings that have advice, the most useful first."""
     return sorted((each for each in found if each.advice), key=lambda each: USEFUL_FIRST.index(each.name))
 
 
 def other_warnings(cases: Sequence[CaseResult], found: Sequence[Finding]) -> list[Finding]:
-    """The warnings of cases that no finding's advice speaks of, each once, with how many rounds have it."""
+    """Return the warnings that no finding's advice covers, each once, with how many rounds have it."""
     said = {each.name for each in found if each.advice}
     messages: dict[WarningCode, list[str]] = {}
     for case in cases:

@@ -1,4 +1,4 @@
-"""A profile as it is printed: the view that is asked for, and what there is to say beneath it."""
+"""A profile as printed: the requested view, and the notes below it."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ EXCESS = {
     "operators": (
         "operator times are overestimated: operators are too short to time, or other load interfered"
     ),
-    "passes": "the passes disagree by more: other load interfered",
+    "passes": "the passes disagree: other load interfered",
 }
 """Why calls add up to more than the model."""
 LESS_WANTED = (
     *("in_shape", "out_shape", "mem_peak", "params", "mem_rw", "mem_r", "mem_w"),
     *("flop_rate", "macc", "net_lat", "flops"),
 )
-"""Columns that a narrow terminal does without, the first of them first."""
-OF_OVERHEAD = ("lat", "net_lat", "share")  # what there is to say of what is in no call
+"""Columns to hide on a narrow terminal, in this order."""
+OF_OVERHEAD = ("lat", "net_lat", "share")  # columns of the overhead's row
 OF_A_CALL = ("index", "name", "kind", "type", "in_shape", "out_shape", "dtype")
 HEADERS = {
     "flops": "FLOP",
@@ -72,18 +72,18 @@ TEXTS: Mapping[str, Callable[[Any], str]] = {
     "intensity": lambda value: f"{value:.3g}",
     "energy": lambda picojoules: units.scaled(picojoules * 1e-12, "J"),
 }
-"""By the column, how its figures are written; the others are texts."""
-IN_TITLE = {PART, "batch_size", "precision", "layout", "device"}  # settings that a title says
+"""The format of a column's figures; the other columns are texts."""
+IN_TITLE = {PART, "batch_size", "precision", "layout", "device"}  # settings that are in a title
 
 
 @dataclass(frozen=True, repr=False)
 class ProfileTable(Profile):
-    """A profile, and which view of it is shown; printed, it is a table.
+    """A profile, and the view of it that is shown; it prints as a table.
 
     Attributes:
         shown: the view: calls, leaves, tree, types or root.
-        columns: the columns; `~name` leaves one of the usual ones out; empty for the usual ones.
-        depth: how deep the tree goes; None for all of it.
+        columns: the columns; `~name` leaves out one of the usual ones; empty for the usual ones.
+        depth: the depth of the tree; None for all of it.
     """
 
     shown: str = "calls"
@@ -105,25 +105,25 @@ class ProfileTable(Profile):
             yield Text(text, style="dim")
 
     def show(self, out: Console | None = None) -> None:
-        """Print it; on a terminal, a table that is too long for it is paged."""
+        """Print the profile; a table that is too long for the terminal is paged."""
         show_profile(self, out or Console(highlight=False), self.shown, self.columns, self.depth)
 
     def to_frame(
         self, view: str | None = None, columns: Sequence[str] = ("all",), depth: int | None = None
     ) -> pd.DataFrame:
-        """Return a view, by default the one that is shown; see `Profile.to_frame`."""
+        """Return a view, by default the one shown; see `Profile.to_frame`."""
         return super().to_frame(view or self.shown, columns, self.depth if depth is None else depth)
 
 
 def show_profiles(cases: Sequence[CaseResult], out: Console) -> None:
-    """Print the profiles of cases, one after the other; each says what tells it from the others."""
+    """Print the profiles of cases, one after the other; each names what distinguishes it from the others."""
     telling = {name: values for name, values in varying(cases).items() if name not in IN_TITLE}
     for index, case in enumerate(cases):
         _show_case(case, [f"{name}={values[index]}" for name, values in telling.items()], out)
 
 
 def _show_case(case: CaseResult, telling: Sequence[str], out: Console) -> None:
-    """Print the profile that a case measured, as its configuration wants it; nothing where it failed."""
+    """Print the profile that a case measured, as its configuration requests; nothing if it failed."""
     profile = profile_of(case)
     if profile is None:
         return
@@ -144,7 +144,7 @@ def _show_case(case: CaseResult, telling: Sequence[str], out: Console) -> None:
 def show_profile(
     profile: Profile, out: Console, view: str = "calls", asked: Sequence[str] = (), depth: int | None = None
 ) -> None:
-    """Print a view of a profile, its overhead and total, and what the times add up to."""
+    """Print a view of a profile, its overhead and total, and the parts of the time."""
     seen = profile.view(view, asked, depth)
     found, hidden = _fitting(seen, not asked, out.width)
     with paged(out, lines=len(seen.rows) + LINES_BESIDE), wide_enough(out, found):
@@ -154,18 +154,18 @@ def show_profile(
 
 
 def _fitting(view: View, may_hide: bool, width: int) -> tuple[Table, list[str]]:
-    """Return the table with the columns that there is room for, and a line that names the others."""
+    """Return the table with the columns that fit, and a line that names the others."""
     found = table(view, view.columns)
     fitting = that_fit(found, view.columns, LESS_WANTED, width) if may_hide else view.columns
     missing = ", ".join(name for name in view.columns if name not in fitting)
     if not missing:
         return found, []
-    note = f"columns hidden (terminal too narrow): {missing}; columns=[…] shows those that you choose"
+    note = f"columns hidden (terminal too narrow): {missing}; columns=[…] selects others"
     return table(view, fitting), [note]
 
 
 def table(view: View, shown: Sequence[str]) -> Table:
-    """Return a view's rows, what is in none of them, and the whole."""
+    """Return the table of a view's rows, the overhead, and the whole."""
     found = Table(box=None, pad_edge=False, header_style="bold")
     for name in shown:
         is_text = name in ("name", "type", "kind", "in_shape", "out_shape", "dtype", "bound")
@@ -187,7 +187,7 @@ def table(view: View, shown: Sequence[str]) -> Table:
 
 
 def _cells(row: ViewRow, shown: Sequence[str]) -> dict[str, str]:
-    """Return by column a row's figures as people read them; a zero of what is counted one by one is empty."""
+    """Return a row's formatted figures by column; a zero of a plain count is empty."""
     cells = {}
     for name in shown:
         value = row.values[name]
@@ -200,7 +200,7 @@ def _cells(row: ViewRow, shown: Sequence[str]) -> dict[str, str]:
 
 
 def notes(profile: Profile, view: View) -> Iterable[str]:
-    """Write what there is to say beneath the table."""
+    """Yield the notes below the table."""
     if view.uncounted:
         named = ", ".join(f"{name} ({count(calls, 'call')})" for name, calls in view.uncounted.items())
         yield f"FLOPs not counted (no rule): {named}; see docs/counting.md"
@@ -209,7 +209,7 @@ def notes(profile: Profile, view: View) -> Iterable[str]:
     if profile.peaks is not None:
         yield _peaks_note(profile.peaks)
     if profile.joules is not None:
-        yield f"measured energy: {units.scaled(profile.joules, 'J')} a call of the model"
+        yield f"measured energy: {units.scaled(profile.joules, 'J')} per call of the model"
     yield from (f"warning: {text}" for text in profile.warnings)
 
 
@@ -226,7 +226,7 @@ def _shares_text(shares: Shares) -> str:
 
 
 def _peaks_note(peaks: Peaks) -> str:
-    """Write what the machine reaches at best."""
+    """Return the machine's peaks, in a sentence."""
     rates = [rate for _, rate in peaks.bandwidths]
     parts = [
         peaks.fp32 and f"fp32 {units.scaled(peaks.fp32, 'FLOP/s')} ({peaks.fp32_by})",
@@ -243,7 +243,7 @@ def _peaks_note(peaks: Peaks) -> str:
 
 
 def title(profile: Profile) -> str:
-    """Write what is profiled."""
+    """Return the profile's title."""
     batch = "" if profile.batch_size is None else f", batch {profile.batch_size}"
     what = "training step's forward pass" if profile.training else "inference"
     shape = profile.rows[0].in_shape

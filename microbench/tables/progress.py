@@ -1,4 +1,4 @@
-"""What is shown while measuring: a live line on a terminal, plain lines elsewhere, or nothing.
+"""Progress while measuring: a live line on a terminal, plain lines elsewhere, or nothing.
 
 A display is drawn only when the worker reports, between samples; nothing here runs on a timer, which would
 take a CPU away from what is timed.
@@ -28,16 +28,16 @@ STAGES = {
 
 
 class Silent:
-    """Shows nothing."""
+    """A display that shows nothing."""
 
     def begin(self, heading: Heading) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def progress(self, progress: Progress) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end(self, record: RoundRecord) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Lines:
@@ -48,24 +48,24 @@ class Lines:
         self._title = ""
 
     def __enter__(self) -> Lines:
-        """Nothing to set up."""
+        """Do nothing: there is nothing to set up."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to take down."""
+        """Do nothing: there is nothing to end."""
 
     def begin(self, heading: Heading) -> None:
-        """Say which case begins."""
+        """Print which case begins."""
         self._title = title(heading)
         self._say(f"{self._title}: measuring")
 
     def progress(self, progress: Progress) -> None:
-        """Nothing: a log wants few lines."""
+        """Do nothing: a log should have few lines."""
 
     def end(self, record: RoundRecord) -> None:
-        """Say how the case ended."""
+        """Print how the case ended."""
         self._say(f"{self._title}: {ending(record)}")
 
     def _say(self, text: str) -> None:
@@ -98,7 +98,7 @@ class LiveLine:
         self._draw("starting")
 
     def progress(self, progress: Progress) -> None:
-        """Show how far it has come."""
+        """Show the progress."""
         self._draw(STAGES.get(progress.stage) or state(progress))
 
     def end(self, record: RoundRecord) -> None:
@@ -111,14 +111,14 @@ class LiveLine:
 
 
 def display(console: Console) -> Lines | LiveLine:
-    """A live line on a terminal; plain lines in a pipe, or where NO_COLOR asks for none."""
+    """Return a live line on a terminal; plain lines in a pipe, or if NO_COLOR is set."""
     if console.is_terminal and not console.is_dumb_terminal and not os.environ.get("NO_COLOR"):
         return LiveLine(console)
     return Lines(console)
 
 
 def title(heading: Heading) -> str:
-    """Which round of which case, its place among how many, and what else tells it from the others."""
+    """Return the round and the case, their place in the run, and the settings that distinguish the case."""
     config = heading.config
     model = " ".join(filter(None, (config.model.name, config.model.part)))
     about = [
@@ -135,7 +135,7 @@ def title(heading: Heading) -> str:
 
 
 def state(progress: Progress) -> str:
-    """The sampling so far: phase, samples, running median, how wide its interval is, time left."""
+    """Return the sampling so far: phase, running median, its interval's half-width, samples, time left."""
     if progress.median is None:
         return "sampling"
     half_width = progress.half_width if progress.half_width is not None else float("inf")
@@ -146,7 +146,7 @@ def state(progress: Progress) -> str:
 
 
 def ending(record: RoundRecord) -> str:
-    """A finished round in a few words."""
+    """Return a finished round's result in a few words."""
     outcome = record.outcome
     if not record.ok:
         return f"{outcome.status}: {outcome.error}"

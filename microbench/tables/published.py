@@ -1,4 +1,4 @@
-"""What a run measured beside what others have published of the same work on their machines."""
+"""A run's results next to those that others have published for the same work on their machines."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from microbench.tables.fitting import fits, print_fitting
 Origin = tuple[str, str]
 
 EXTRAS = (("interval", "name"), ("interval",), ())
-"""What is shown besides, the fullest first."""
+"""The additional columns, the fullest variant first."""
 
 RATIOS = {"variant": "speedup"}
-"""What the ratio over a baseline is called, by what the baseline is."""
+"""The name of a ratio to a baseline, by the kind of baseline."""
 
 MEANINGS = {"speedup": "how many times faster, or smaller, than {}", "ratio": "how many times what {} takes"}
 
 
 def show_reference(cases: Sequence[CaseResult], out: Console) -> None:
-    """Print the measured cases beside the published table that their preset names; nothing without one."""
+    """Print the measured cases next to the published table that their preset names; nothing without one."""
     named = [case.config.experiment.reference for case in cases]
     for name in dict.fromkeys(filter(None, named)):
         try:
             table = published.load(name)
-        except UserError as error:  # the records are of another version
+        except UserError as error:  # the records are from another version
             out.print(escape(str(error)), style="dim")
             continue
         own = [case for case, reference_name in zip(cases, named, strict=True) if reference_name == name]
@@ -61,22 +61,22 @@ def _show(cases: Sequence[CaseResult], table: published.Table, out: Console) -> 
 
 
 def machine(origin: Origin) -> str:
-    """What figures were measured on, and with which software."""
+    """Return the device and software that figures were measured with."""
     device, software = origin
     return f"{device}, {software or 'software not stated'}"
 
 
 def contents(table: published.Table) -> str:
-    """What a table has figures of."""
+    """Return the models and batch sizes of a table."""
     models = dict.fromkeys(filter(None, (table.model(each.workload) for each in table.figures)))
     batches = sorted({each.batch_size for each in table.figures})
-    return f"they are of {', '.join(models)} at batch {', '.join(map(str, batches))}"
+    return f"the table has {', '.join(models)} at batch {', '.join(map(str, batches))}"
 
 
 def _that_fit(
     rows: Sequence[Row], table: published.Table, letters: Mapping[Origin, str], out: Console
 ) -> list[Table]:
-    """The table; on a narrow terminal several, each with some of the published figures, or with less."""
+    """Return the table; on a narrow terminal several, each with some of the published figures, or reduced."""
     found: list[Table] = []
     for extras, most in product(EXTRAS, range(len(letters), 0, -1)):
         parts = [list(letters.items())[start : start + most] for start in range(0, len(letters), most)]
@@ -89,7 +89,7 @@ def _that_fit(
 def reference_table(
     rows: Sequence[Row], table: published.Table, letters: Mapping[Origin, str], extras: Container[str]
 ) -> Table:
-    """A row a case and quantity: the figure of here, and each published one, with its ratio."""
+    """Return one row per case and quantity: the measured figure and each published one, with ratios."""
     found = Table(box=None, pad_edge=False, header_style="bold")
     settings = _settings(rows)
     named = "name" in extras and (len(table.variants) > 1 or any(row.variant is None for row in rows))
@@ -116,7 +116,7 @@ def _ratio_name(table: published.Table) -> str:
 
 
 def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
-    """What tells the rows' cases apart, and their batch: by the setting's name, and by a case's identity."""
+    """Return the batch and the settings that distinguish the rows' cases, by name and by `id` of the case."""
     cases = list({id(row.case): row.case for row in rows}.values())
     found = {"batch_size": [str(case.config.batch_size) for case in cases], **varying(cases)}
     return {
@@ -126,7 +126,7 @@ def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
 
 
 def _measured(row: Row, extras: Container[str]) -> tuple[str, str]:
-    """The figure of here, a time with its interval, and its ratio; how a case ended that has none."""
+    """Return the measured figure, with its interval, and its ratio; without one, how the case ended."""
     if row.measured is None:
         return row.case.status, ""
     text, ratio = _cells(row.measured, row.quantity)
@@ -137,7 +137,7 @@ def _measured(row: Row, extras: Container[str]) -> tuple[str, str]:
 
 
 def _cells(cell: Cell | None, quantity: str) -> tuple[str, str]:
-    """A figure and its ratio, as they are written."""
+    """Return a figure and its ratio, formatted."""
     if cell is None:
         return "–", ""
     return _written(cell.value, quantity), "" if cell.ratio is None else _ratio(cell.ratio)
@@ -148,7 +148,7 @@ def _ratio(value: float) -> str:
 
 
 def _written(value: float, quantity: str) -> str:
-    """A value in the unit of its quantity; the table's column of phases names that of a rate."""
+    """Format a value in the unit of its quantity; the column of phases gives the unit of a rate."""
     what = quantity.partition(" ")[2]
     if what == "memory":
         return units.memory(value)
@@ -156,7 +156,7 @@ def _written(value: float, quantity: str) -> str:
 
 
 def notes(table: published.Table, rows: Sequence[Row]) -> list[str]:
-    """How to read the table, and what has no figure in it."""
+    """Return how to read the table, and which batch sizes were published for models that lack figures."""
     ratio = _ratio_name(table)
     meaning = f"{ratio}: {MEANINGS[ratio].format(table.baseline[1])} on the same machine"
     found = [f"other machines: compare ratios, not times. {meaning}", *table.notes]

@@ -1,4 +1,4 @@
-"""The end of a sweep: which configuration of the same work is fastest, and how the others compare."""
+"""The ranking at the end of a sweep: the fastest configuration of each work, and the others' ratios to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def show_rankings(rankings: Sequence[Ranking], out: Console) -> None:
 
 
 def ranking_table(rankings: Sequence[Ranking]) -> Table:
-    """Write a row a configuration below each work: its time, how many times the fastest's, the verdict."""
+    """Return one row per configuration below each work: its time, its ratio to the fastest, the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     has_costs = any(each.has_engines for each in rankings)
@@ -51,7 +51,7 @@ def _time(seconds: float | None) -> str:
 
 
 def break_even_text(found: BreakEven | None, phase: str) -> str:
-    """Write after how many calls, or steps of training, a configuration has made up for its preparation."""
+    """Return after how many calls, or training steps, a configuration has made up for its preparation."""
     if found is None:
         return ""
     if found.is_told is False:
@@ -64,7 +64,7 @@ def break_even_text(found: BreakEven | None, phase: str) -> str:
 
 
 def _over_fastest(place: Place, ranking: Ranking) -> tuple[str, str, str]:
-    """Write the cells of the ratio, its interval, and the verdict."""
+    """Return the cells of the ratio, its interval, and the verdict."""
     if place.ratio is None or place.judgement is None:
         return "", "", "fastest" if ranking.is_decided else ""
     numbers = place.ratio.value, *(place.ratio.interval or (None, None))
@@ -72,7 +72,7 @@ def _over_fastest(place: Place, ranking: Ranking) -> tuple[str, str, str]:
 
 
 def verdict_text(judgement: Judgement) -> str:
-    """Write what is said of one that is not the fastest."""
+    """Return the verdict on a configuration that is not the fastest."""
     if judgement.verdict is not Verdict.INCONCLUSIVE:
         return judgement.verdict
     reason = "one round each" if judgement.reason == ONE_ROUND else judgement.reason
@@ -80,7 +80,7 @@ def verdict_text(judgement: Judgement) -> str:
 
 
 def note(rankings: Sequence[Ranking]) -> str:
-    """Write how to read the table."""
+    """Return how to read the table."""
     reasons = {place.judgement.reason for ranking in rankings for place in ranking.places if place.judgement}
     text = f"ratio: over the fastest, round by round; above 1 is slower; same: within ±{units.share(MARGIN)}"
     has_costs = any(each.has_engines for each in rankings)

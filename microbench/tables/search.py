@@ -22,11 +22,11 @@ NOTE = (
 )
 
 LABELS: dict[str, str] = {Status.SKIPPED: "not tried", Status.GIVEN_UP: "given up"}
-"""What a search calls how a configuration ended, where that is not its status."""
+"""A search's names for how a configuration ended, if not its status."""
 
 
 def show_search(search: SearchResult, out: Console) -> None:
-    """Print what a search found: a table of what was tried, the fastest, its command, and warnings."""
+    """Print a search's result: a table of what was tried, the fastest, its command, and warnings."""
     print_fitting(out, search_table(search), less_wanted=("rounds", "prepare", "error", "95 % CI"))
     out.print(NOTE, style="dim", soft_wrap=True)
     for group in search.left_out:
@@ -39,7 +39,7 @@ def show_search(search: SearchResult, out: Console) -> None:
 
 
 def search_table(search: SearchResult) -> Table:
-    """Write a row a configuration: of the final, those that were dropped, failed or were given up."""
+    """Return one row per configuration that was tried: finalists first, then the others."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("configuration")
     for name in ("time", "speedup", "95 % CI", "error", "prepare", "rounds"):
@@ -79,7 +79,7 @@ def _remark(each: Tried, search: SearchResult) -> str:
 
 
 def left_out_text(group: Sequence[Tried]) -> str:
-    """Write what has no time for one reason; of those that were given up, each with its own."""
+    """Return the configurations without a time for one reason; those given up, each with its own."""
     standing, reason = group[0].standing, group[0].reason
     label = LABELS.get(standing, standing)
     if standing == Status.GIVEN_UP:
@@ -88,7 +88,7 @@ def left_out_text(group: Sequence[Tried]) -> str:
 
 
 def answer(search: SearchResult) -> list[str]:
-    """Write the fastest configuration in words, and the command line that measures it again."""
+    """Return the fastest configuration in words, and the command line that measures it again."""
     winner = search.winner
     fastest = f"[bold]fastest{' of what was tried' if search.is_partial else ''}[/bold]:"
     if winner is search.baseline:
@@ -106,7 +106,7 @@ def answer(search: SearchResult) -> list[str]:
             "raise experiment.budget"
         ]
     text = f"{fastest} {name}: {speedup} times as fast as plain eager"
-    text += f" (95 % CI {interval}, {count(winner.finals, 'round')} in turn)"
+    text += f" (95 % CI {interval}, {count(winner.finals, 'interleaved round')})"
     if (error := winner.check.error_rel) is not None:
-        text += f"; off by {units.error(error)} of the largest output, allowed {winner.check.tolerance:g}"
+        text += f"; error {units.error(error)} of the largest output, allowed {winner.check.tolerance:g}"
     return [text, f"  {escape(winner.case.spec.command)}"]

@@ -1,4 +1,4 @@
-"""The table of a sweep: a row a model and setting, a column a phase."""
+"""The table of a sweep: one row per model and setting, one column per phase."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from microbench.tables import units
 from microbench.tables.fitting import JOINT, print_fitting
 
 EXTRAS = ("interval", "error", "rate", "memory", "arithmetic")
-"""What is left out on a narrow terminal, the last first."""
+"""The columns left out on a narrow terminal, the last first."""
 
 
 def show_sweep(sweep: Sweep, out: Console) -> None:
-    """Print a row for each model and setting, with a column a phase, its modes side by side.
+    """Print one row per model and setting, with one column per phase, its modes side by side.
 
-    On a narrow terminal the columns that matter least are left out, so that the others stay whole.
+    On a narrow terminal the least important columns are left out, so that the others stay whole.
     """
     variants = [_table(sweep, EXTRAS[:number]) for number in range(len(EXTRAS), -1, -1)]
     if sweep.settings:
@@ -31,7 +31,7 @@ def show_sweep(sweep: Sweep, out: Console) -> None:
 
 
 def _table(sweep: Sweep, extras: Container[str], is_joined: bool = False) -> Table:
-    """Write the table with some extras, where joined with model and settings in one column of text."""
+    """Return the table with some extras; if joined, with model and settings in one column of text."""
     columns = _columns(sweep, extras)
     names = ("model", *sweep.settings)
     heads = [JOINT.join(names)] if is_joined else names
@@ -46,7 +46,7 @@ def _table(sweep: Sweep, extras: Container[str], is_joined: bool = False) -> Tab
 
 
 def _columns(sweep: Sweep, extras: Container[str]) -> list[tuple[str, Callable[[SweepRow], str]]]:
-    """Return each column's header, and what writes a row's cell there."""
+    """Return each column's header, and a function that formats a row's cell."""
     time = units.median_and_interval if "interval" in extras else units.median
     columns = [
         (phase, _cell(phase, lambda each: units.valid(time(each.estimate), each.is_valid)))
@@ -70,7 +70,7 @@ def _cell(phase: str, write: Callable[[PhaseTime], str]) -> Callable[[SweepRow],
 
 
 def rate(time: PhaseTime) -> str:
-    """Write items per second of a phase, with the digits that its interval supports."""
+    """Format a phase's items per second, with the digits that its interval supports."""
     return "" if time.rate is None else units.rate(time.rate, time.estimate.relative_half_width)
 
 
@@ -79,13 +79,13 @@ def _memory(time: PhaseTime) -> str:
 
 
 def interval_note(intervals: Sequence[Interval]) -> str | None:
-    """Write what ± means in a table; None where no time has an interval."""
+    """Return what ± means in a table; None if no time has an interval."""
     texts = [f"the {units.level(each.confidence)} CI {_over(each)}" for each in intervals]
     return f"±: half-width of {', or '.join(texts)}, relative to the median" if texts else None
 
 
 def _over(interval: Interval) -> str:
-    """Write over how many rounds: one number, or the range of several."""
+    """Return over how many rounds an interval is: one number, or a range."""
     if interval.most == 1:
         return "within a single process (measure.rounds=1)"
     least, most = interval.least, interval.most
@@ -93,7 +93,7 @@ def _over(interval: Interval) -> str:
 
 
 def error_note(sweep: Sweep) -> str | None:
-    """Write what the error in the table is, or that answers were not checked; None without an error."""
+    """Return what the error in the table is, or that answers were not checked; None without an error."""
     if not sweep.is_compared:
         return "answers: not checked (verify=false)" if sweep.is_unchecked else None
     text = "error: largest difference from eager fp32's outputs, relative to the largest"

@@ -1,4 +1,4 @@
-"""What a run ends with: the machine, a table, warnings, and where the records are."""
+"""The report at the end of a run: the machine, a table, warnings, and where the records are."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from microbench.tables.sweep import show_sweep
 from microbench.tables.warnings import show_failures, show_problems
 
 DOCTOR = "doctor"
-"""The command whose runs have a report of their own."""
+"""The command whose runs have their own kind of report."""
 
 
 def text_of(result: Result) -> str:
-    """What `show` prints of a result, as text."""
+    """Return what `show` prints of a result, as text."""
     file = StringIO()
     show(result, Console(file=file, width=UNLIMITED, highlight=False, color_system=None))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 class _Output(Console):
-    """A console that lets the command end where its reader has left, with the code that tells so."""
+    """A console that ends the command if its reader has left, with the exit code for that."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 def console(width_in_pipe: int = UNLIMITED) -> Console:
-    """A console on standard output; in a pipe it is so wide that no row is cut."""
+    """Return a console on standard output; in a pipe it is wide enough for any row."""
     found = _Output(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
     if not found.is_terminal:
         found.width = width_in_pipe
@@ -52,7 +52,7 @@ def console(width_in_pipe: int = UNLIMITED) -> Console:
 def show(result: Result, out: Console) -> None:
     """Print a result: the machine, a table, warnings, its alternatives ranked, and where the records are.
 
-    Several runs share their tables, unless what one of them found, as a search does, is of that run alone.
+    Several runs share their tables, except runs of commands or searches, which have a report each.
     """
     runs = result.runs()
     if len(runs) > 1 and any(run.is_search or run.command == DOCTOR for run in runs):
@@ -65,7 +65,7 @@ def show(result: Result, out: Console) -> None:
     if not cases:
         return
     if result.command == DOCTOR:
-        from microbench.tables import doctor  # brings scipy
+        from microbench.tables import doctor  # imports scipy
 
         doctor.show(result, out)
         return
@@ -83,8 +83,8 @@ def show(result: Result, out: Console) -> None:
 
 
 def _show_search(cases: Sequence[CaseResult], out: Console) -> None:
-    """Print what a search found, or why its baseline was not measured."""
-    from microbench.analysis.search import search_result  # brings scipy
+    """Print a search's result, or why its baseline was not measured."""
+    from microbench.analysis.search import search_result  # imports scipy
     from microbench.tables.search import show_search
 
     search = search_result(cases)
@@ -95,7 +95,7 @@ def _show_search(cases: Sequence[CaseResult], out: Console) -> None:
 
 
 def _show_cases(cases: Sequence[CaseResult], out: Console, path: Path) -> None:
-    """Print models layer by layer, profiles, and of the rest one case or a sweep's table and ranking."""
+    """Print models layer by layer, profiles, and other cases: the table of one, or a sweep and ranking."""
     found = report(cases)
     if found.layers is not None:
         show_layers(found.layers, out)
@@ -107,6 +107,6 @@ def _show_cases(cases: Sequence[CaseResult], out: Console, path: Path) -> None:
         show_sweep(found.sweep, out)
     show_problems(found.problems, out, path)
     if found.rankings:
-        from microbench.tables.ranking import show_rankings  # brings scipy
+        from microbench.tables.ranking import show_rankings  # imports scipy
 
         show_rankings(found.rankings, out)

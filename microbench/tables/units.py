@@ -1,4 +1,4 @@
-"""Numbers as people read them: a unit that fits, and no more digits than the interval supports."""
+"""Formatted numbers: with a suitable unit, and no more digits than the interval supports."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PREFIXES = (
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
-    """The largest unit of which `seconds` is at least one, to three digits, in seconds, with its name."""
+    """Return the largest unit of which `seconds` is at least one, to three digits: its seconds and name."""
     return next((unit for unit in TIME_UNITS if abs(seconds) >= 0.9995 * unit[0]), TIME_UNITS[-1])
 
 
 def decimals(value: float, half_width: float | None) -> int:
-    """How many decimals to show.
+    """Return how many decimals to show.
 
-    The interval's half-width decides: its first digit is the last one shown, its second one too where the
-    first is a 1. Without an interval, or with one of no width, three significant digits.
+    The interval's half-width decides: its first digit is the last one shown, or its second one if the first
+    is a 1. Without an interval, or with one of no width, three significant digits are shown.
     """
     if value == 0 or not math.isfinite(value):
         return 0
@@ -43,12 +43,12 @@ def decimals(value: float, half_width: float | None) -> int:
 
 
 def time(seconds: float, half_width: float | None = None, around: float | None = None) -> str:
-    """A time such as `20.6 ms`.
+    """Format a time, such as `20.6 ms`.
 
     Args:
         seconds: the time.
-        half_width: half the width of its interval, in seconds.
-        around: the time whose unit and digits to use, where it is not this one (for an interval's ends).
+        half_width: the half-width of its interval, in seconds.
+        around: the time whose unit and digits to use, if not its own (for an interval's ends).
     """
     reference = seconds if around is None else around
     factor, name = time_unit(reference)
@@ -57,40 +57,40 @@ def time(seconds: float, half_width: float | None = None, around: float | None =
 
 
 def median(estimate: Estimate) -> str:
-    """The median, with the digits its interval supports."""
+    """Format the median, with the digits that its interval supports."""
     return time(estimate.median, estimate.half_width)
 
 
 def median_and_interval(estimate: Estimate) -> str:
-    """The median and half its interval's width as a share of it."""
+    """Format the median and the relative half-width of its interval."""
     width = estimate.relative_half_width
     return median(estimate) + ("" if width is None else f" ±{share(width)}")
 
 
 def valid(text: str, is_valid: bool) -> str:
-    """Write a figure with markup: one that does not count is struck out, and stands between tildes."""
+    """Format a figure with markup: one that does not count is struck out, and enclosed in tildes."""
     return text if is_valid else f"[strike]~{text}~[/strike]"
 
 
 def level(confidence: float) -> str:
-    """A level of confidence, such as `95 %`."""
+    """Format a confidence level, such as `95 %`."""
     return f"{confidence:.0%}".replace("%", " %")
 
 
 def error(value: float) -> str:
-    """An error as a share, such as `3.1e-03`."""
+    """Format an error as a share, such as `3.1e-03`."""
     return f"{value:.1e}"
 
 
 def interval(low: float, high: float, around: float) -> str:
-    """An interval such as `20.3 – 20.9 ms`, in the unit and digits of the median that it is around."""
+    """Format an interval, such as `20.3 – 20.9 ms`, in the unit and digits of its median."""
     half_width = (high - low) / 2
     start = time(low, half_width, around).partition(" ")[0]
     return f"{start} – {time(high, half_width, around)}"
 
 
 def share(value: float) -> str:
-    """A share such as `0.90 %`, `1.5 %` or `25 %`: fewer decimals the larger it is."""
+    """Format a share, such as `0.90 %`, `1.5 %` or `25 %`: the larger, the fewer decimals."""
     percent = value * 100
     if percent >= 1000:
         return ">999 %"
@@ -99,13 +99,13 @@ def share(value: float) -> str:
 
 
 def rate(value: float, relative_half_width: float | None = None) -> str:
-    """A rate such as `388`, or `58,904`, with the digits its interval supports."""
+    """Format a rate, such as `388` or `58,904`, with the digits that its interval supports."""
     half_width = value * relative_half_width if relative_half_width else None
     return f"{value:,.{decimals(value, half_width)}f}"
 
 
 def memory(size: float) -> str:
-    """Bytes in a binary unit, such as `88.0 MiB` or `2.10 GiB`."""
+    """Format bytes in a binary unit, such as `88.0 MiB` or `2.10 GiB`."""
     for name in ("B", "KiB", "MiB"):
         if abs(size) < 1024:
             return f"{size:.0f} {name}" if name == "B" or size >= 100 else f"{size:.1f} {name}"
@@ -114,7 +114,7 @@ def memory(size: float) -> str:
 
 
 def scaled(value: float, unit: str) -> str:
-    """A number of a unit to three digits with a decimal prefix, such as `21.3 MFLOP` or `4.5 µJ`."""
+    """Format a number with a unit to three digits with a decimal prefix, such as `21.3 MFLOP` or `4.5 µJ`."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}".rstrip()
     factor, prefix = next((each for each in PREFIXES if abs(value) >= 0.9995 * each[0]), PREFIXES[-1])
@@ -124,5 +124,5 @@ def scaled(value: float, unit: str) -> str:
 
 
 def format_name(dtype: str) -> str:
-    """A number format as the options name it, such as `bf16` for `bfloat16`."""
+    """Return a number format's name in the options, such as `bf16` for `bfloat16`."""
     return dtype.replace("bfloat", "bf").replace("float", "fp")

@@ -1,4 +1,4 @@
-"""What a report has to say of its cases beside their numbers: errors, and warnings with what to do."""
+"""The problems of a report's cases: errors, and warnings with what to do."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from microbench.records.store import FILE_NAME
 from microbench.tables.labels import count, relative
 
 STYLES = {"skipped": "dim"}  # of a status; the others are red
-MOST_NAMES = 2  # of the cases that one warning is of; more are counted
+MOST_NAMES = 2  # of the cases that have a warning; more are counted
 
 
 def show_problems(problems: Problems, out: Console, path: Path | None = None) -> None:
-    """Print errors, each with the case it is of where there are several, and a line a kind of warning.
+    """Print errors, each with its case if there are several, and one line per kind of warning.
 
     Args:
-        problems: of some cases.
+        problems: the problems of some cases.
         out: where to print.
-        path: the file that all warnings can be read in, where some are not printed.
+        path: the file of records, which is named if not all warnings are printed.
     """
     show_failures(problems.failures, out)
     for each in problems.warnings:
@@ -35,7 +35,7 @@ def show_problems(problems: Problems, out: Console, path: Path | None = None) ->
 
 
 def show_failures(failures: Sequence[Failure], out: Console) -> None:
-    """Print what did not end well and why, each with the case it is of where there are several."""
+    """Print what failed or was skipped, and why, each with its case if there are several."""
     for each in failures:
         style, case = STYLES.get(each.status, "red"), f"{each.case}: " if each.case else ""
         text = escape(f"{case}{each.error}{_of_rounds(each.rounds)}")
@@ -43,25 +43,25 @@ def show_failures(failures: Sequence[Failure], out: Console) -> None:
 
 
 def show_warnings(warnings: Sequence[Warned], out: Console) -> None:
-    """Print every warning, each with all cases that it is of."""
+    """Print every warning, each with all cases that have it."""
     for each in warnings:
         names = "all cases" if len(each.cases) == each.total else "; ".join(each.cases)
         show_warning(each, "" if each.total == 1 else f"{names}: ", out)
 
 
 def show_warning(warned: Warned, whose: str, out: Console) -> None:
-    """Print a warning behind the cases that it is of."""
+    """Print a warning, preceded by the cases that have it."""
     text = f"{whose}{warned.text}{_of_rounds(warned.rounds)} [{warned.code}]"
     out.print(f"[yellow]warning[/yellow]: {escape(text)}", soft_wrap=True)
 
 
 def _is_whole(warned: Warned) -> bool:
-    """Tell whether a line says all of a warning: what it is in each case, and in which."""
+    """Return whether a line is complete: it has a warning's text for each case, and names all of them."""
     return warned.worst is None and len(warned.cases) in (*range(MOST_NAMES + 1), warned.total)
 
 
 def _whose(warned: Warned) -> str:
-    """Write which cases a warning is of, and in which it is the worst where it is not the same in all."""
+    """Return which cases have a warning, and which is the worst if the text is not the same for all."""
     number = len(warned.cases)
     if warned.total == 1:
         return ""

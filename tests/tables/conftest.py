@@ -26,14 +26,14 @@ from .support import Interval, MakeCase, Rendered
 
 
 def summary(median: float, half_width: float | None) -> Summary:
-    """The summary of forty samples with this median and interval."""
+    """Return the summary of forty samples with this median and interval."""
     low, high = (None, None) if half_width is None else (median - half_width, median + half_width)
     return replace(summarize([median] * 40), ci_low=low, ci_high=high)
 
 
 @pytest.fixture
 def make_case() -> MakeCase:
-    """Makes one round's record as a run would, from the median and half-width of each phase."""
+    """Return a function that makes one round's record, from the median and half-width of each phase."""
 
     def make(
         phases: Mapping[str, Interval],
@@ -90,7 +90,7 @@ def make_case() -> MakeCase:
 
 @pytest.fixture
 def rendered() -> Rendered:
-    """Prints what is given on a console of some width, and returns the lines."""
+    """Return a function that prints on a console of some width, and returns the lines."""
 
     def render(*things: Any, width: int = 300, using: Callable[[Console], None] | None = None) -> list[str]:
         file = StringIO()

@@ -1,4 +1,4 @@
-"""What these tests share: the phases of a case, and a look at printed tables."""
+"""Shared by these tests: the phases of a case, and how printed tables are read."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ DRIFTS = BenchmarkWarning(WarningCode.DRIFT, "it drifts; wait")
 
 
 def case_of(*records: RoundRecord) -> CaseResult:
-    """The one case that records are of."""
+    """Return the only case of some records."""
     (case,) = cases_of(records)
     return case
 
 
 def cases(*made: Sequence[RoundRecord]) -> list[CaseResult]:
-    """The cases that were made."""
+    """Return the cases of some records."""
     return cases_of([record for records in made for record in records])
 
 
 def over_rounds(
     make_case: MakeCase, *times: float, phase: str = "inference", **settings: Any
 ) -> list[RoundRecord]:
-    """The records of a case, a round for each time in seconds."""
+    """Return the records of a case, one round per time in seconds."""
     return [
         record
         for number, time in enumerate(times)
@@ -54,7 +54,7 @@ def cells(line: str) -> list[str]:
 
 
 def rows(lines: Sequence[str]) -> dict[str, dict[str, str]]:
-    """A table's rows by their first cell, each cell by its column's name; columns are told by their ends."""
+    """Return a table's rows by their first cell, each cell by its column's name; columns align right."""
     names = [(found[0], found.end()) for found in re.finditer(r"\S+(?: \S+)*", lines[0])]
     table: dict[str, dict[str, str]] = {}
     for line in lines[1:]:

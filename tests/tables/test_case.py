@@ -22,7 +22,7 @@ def table_of(records: list[RoundRecord], rendered: Rendered) -> dict[str, dict[s
 
 
 class TestTable:
-    def test_a_row_a_phase_with_its_median_interval_and_samples(
+    def test_each_phase_has_a_row_with_its_median_interval_and_samples(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         table = table_of(make_case(TRAIN), rendered)
@@ -35,7 +35,7 @@ class TestTable:
             "samples": "40",
         }
 
-    def test_over_rounds_a_row_has_their_interval_and_how_far_they_lie_apart(
+    def test_several_rounds_have_their_interval_and_spread(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         assert table_of(over_rounds(make_case, *ROUNDS), rendered)["inference"] == {
@@ -63,7 +63,7 @@ class TestTable:
         assert table["inference"]["items/s"] == "125"  # 1 / 0.008 s, ± 5 % of it: 6
 
     @pytest.mark.parametrize(("loss", "shown"), [(0.0004, False), (0.00041, True), (0.000399, False)])
-    def test_the_loss_is_shown_where_it_is_more_than_a_hundredth_of_the_total(
+    def test_the_loss_is_shown_if_it_is_more_than_a_hundredth_of_the_total(
         self, loss: float, shown: bool, make_case: MakeCase, rendered: Rendered
     ) -> None:
         assert ("loss" in table_of(make_case(TRAIN | {"loss": (loss, 1e-6)}), rendered)) is shown
@@ -72,7 +72,7 @@ class TestTable:
         records = make_case(INFER | {"prepare": (0.5, None), "first_call": (0.25, None)}, mode="infer")
         assert list(table_of(records, rendered)) == ["inference"]
 
-    def test_too_few_samples_are_said_in_place_of_the_interval(
+    def test_too_few_samples_are_reported_in_place_of_the_interval(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         table = table_of(make_case({"inference": (0.008, None)}, mode="infer"), rendered)
@@ -81,7 +81,7 @@ class TestTable:
         assert table["inference"]["±"] == ""
 
     def test_a_phase_that_took_no_time_is_shown(self, make_case: MakeCase, rendered: Rendered) -> None:
-        """A clock may be too coarse for the shortest phases: a median of zero, with an interval above it."""
+        """The clock may be too coarse for short phases: a median of zero, with an interval above it."""
         assert "update" in table_of(make_case(TRAIN | {"update": (0.0, 1e-6)}), rendered)
 
 
@@ -89,36 +89,38 @@ class TestHeading:
     def heading(self, rendered: Rendered, records: list[RoundRecord]) -> str:
         return rendered(using=partial(show_case, case_report(case_of(*records))))[0]
 
-    def test_it_says_what_the_case_is_and_its_input(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_the_heading_says_what_the_case_is_and_its_input(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
         heading = self.heading(rendered, make_case(TRAIN, batch_size=4))
         assert heading == "resnet18 train, batch 4, fp32, eager, cpu, input 4x3x224x224"
 
-    def test_an_input_of_numbers_that_are_no_float32_is_named(
+    def test_the_number_format_of_an_input_is_named_unless_float32(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         records = make_case(INFER, mode="infer", input_shape=[16], input_dtype="int64")
         assert self.heading(rendered, records).endswith(", input 8x16 int64")
 
-    def test_an_input_without_sizes_is_the_batch(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_an_input_without_a_shape_is_the_batch(self, make_case: MakeCase, rendered: Rendered) -> None:
         assert self.heading(rendered, make_case(INFER, input_shape=[])).endswith(", input 8")
 
-    def test_a_case_without_a_number_is_its_heading(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_a_case_without_times_is_its_heading(self, make_case: MakeCase, rendered: Rendered) -> None:
         records = make_case({}, status="oom", error="out of memory")
         assert len(rendered(using=partial(show_case, case_report(case_of(*records))))) == 1
 
 
 class TestFacts:
-    def test_rounds_memory_why_it_stopped_warm_up_and_first_call(self, make_case: MakeCase) -> None:
+    def test_facts_are_rounds_memory_why_it_stopped_warm_up_and_first_call(self, make_case: MakeCase) -> None:
         assert facts(case_of(*make_case(TRAIN | {"first_call": (0.25, None)}))) == (
             "1 round · peak memory 1.50 GiB · stopped: interval narrow enough (measure.rel_ci) · "
             "warm-up 5 steps · first call 250 ms"
         )
 
-    def test_merged_calls_and_unknown_memory(self, make_case: MakeCase) -> None:
+    def test_facts_have_merged_calls_and_no_unknown_memory(self, make_case: MakeCase) -> None:
         records = make_case(INFER, mode="infer", calls_per_sample=7, peak_memory=None)
-        assert facts(case_of(*records)).startswith("1 round · 7 calls a sample · stopped: ")
+        assert facts(case_of(*records)).startswith("1 round · 7 calls per sample · stopped: ")
 
-    def test_of_several_rounds_the_median_memory_and_warm_up(self, make_case: MakeCase) -> None:
+    def test_facts_of_several_rounds_have_the_median_memory_and_warm_up(self, make_case: MakeCase) -> None:
         rounds = zip((2, 9, 3), (2**30, 2**31, 2**32), strict=True)
         records = [
             record
@@ -128,7 +130,7 @@ class TestFacts:
         assert facts(case_of(*records)).startswith("3 rounds · peak memory 2.00 GiB · ")
         assert facts(case_of(*records)).endswith(" · warm-up 3 steps")
 
-    def test_rounds_that_stopped_for_other_reasons_are_counted(self, make_case: MakeCase) -> None:
+    def test_rounds_are_counted_by_the_reason_why_they_stopped(self, make_case: MakeCase) -> None:
         reasons = [StopReason.MAX_TIME, StopReason.REL_CI, StopReason.MAX_TIME]
         records = [
             record
@@ -150,7 +152,7 @@ class TestFacts:
         records = [*make_case(INFER, rounds=3), *failed, *make_case(INFER, round=2, rounds=3)]
         assert facts(case_of(*records)).startswith("2 rounds · ")
 
-    def test_a_memory_that_no_round_knows_is_not_known(self, make_case: MakeCase) -> None:
+    def test_memory_that_no_round_measured_is_unknown(self, make_case: MakeCase) -> None:
         assert case_of(*make_case(INFER, peak_memory=None)).peak_memory is None
         assert case_of(*make_case(INFER, peak_memory=0)).peak_memory == 0
 
@@ -163,46 +165,48 @@ SAME = Check(Correctness.SAME, 0.5, 0.0031, 1.0, tolerance=0.02)
 
 
 class TestAnswer:
-    def test_it_is_said_how_far_it_is_off_and_how_far_it_may_be(
+    def test_an_answer_has_its_error_and_the_allowed_one(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         case = case_of(*make_case(INFER, mode="infer", precision="bf16", check=SAME))
         assert lines_of(case, rendered)[-1] == (
-            "answer: same as eager fp32's, output to 3.1e-03 of its largest value (allowed 0.02), "
+            "answer: same as eager fp32's, output within 3.1e-03 of its largest value (allowed 0.02), "
             "top-1 agrees in 100 %"
         )
 
-    def test_of_training_it_is_the_loss_and_the_gradients(
+    def test_an_answer_of_training_has_the_errors_of_loss_and_gradients(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         check = Check(Correctness.SAME, 0.5, 0.0031, None, 0.047, 0.02, 0.05)
         env = {"arithmetic": "avx512_bf16"}
         case = case_of(*make_case(TRAIN, precision="bf16", check=check, env=env))
         assert lines_of(case, rendered)[-1] == (
-            "answer: same as eager fp32's, loss to 3.1e-03 of its value (allowed 0.02), gradients to 4.7e-02 "
-            "of their norm (allowed 0.05) · arithmetic avx512_bf16"
+            "answer: same as eager fp32's, loss within 3.1e-03 of its value (allowed 0.02), gradients "
+            "within 4.7e-02 of their norm (allowed 0.05) · arithmetic avx512_bf16"
         )
         layer = {phase: TRAIN[phase] for phase in ("forward", "backward", "total")}
         case = case_of(*make_case(layer, source="layer", check=check))
-        assert "output to 3.1e-03 of its largest value" in lines_of(case, rendered)[-1]
+        assert "output within 3.1e-03 of its largest value" in lines_of(case, rendered)[-1]
 
-    def test_one_that_is_the_same_to_the_bit_is_equal(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_an_answer_with_the_same_bits_is_equal(self, make_case: MakeCase, rendered: Rendered) -> None:
         check = Check(Correctness.SAME, 0.0, 0.0, tolerance=1e-4)
         case = case_of(*make_case(INFER, mode="infer", check=check, layout="mkldnn", env={"conversions": 1}))
-        assert lines_of(case, rendered)[-1] == "answer: equal to eager fp32's · 1 layout conversion a call"
+        assert lines_of(case, rendered)[-1] == "answer: equal to eager fp32's · 1 layout conversion per call"
 
-    def test_one_that_was_not_checked_says_so(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_an_answer_that_was_not_checked_says_so(self, make_case: MakeCase, rendered: Rendered) -> None:
         case = case_of(*make_case(INFER, mode="infer", check=Check(Correctness.OFF)))
         assert lines_of(case, rendered)[-1] == "answer: not checked (verify=false)"
 
-    def test_of_eager_fp32_itself_there_is_nothing_to_say(
+    def test_eager_fp32_itself_has_no_line_on_its_answer(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         plain = lines_of(case_of(*make_case(INFER, mode="infer")), rendered)
         made = make_case(INFER, mode="infer", check=Check(Correctness.REFERENCE), env={"arithmetic": "fp32"})
         assert lines_of(case_of(*made), rendered) == plain
 
-    def test_the_times_of_a_wrong_one_are_struck_out(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_the_times_of_a_wrong_answer_are_struck_out(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
         wrong = Checked(Check(Correctness.MISMATCH, 0.5, 0.3), "the output is off")
         case = case_of(*make_case(INFER | {"first_call": (0.25, None)}, mode="infer", check=wrong))
         (row,) = rows(rendered(case_table(case_report(case)))).values()
@@ -214,14 +218,14 @@ class TestAnswer:
 
 
 @pytest.mark.parametrize(("prepare", "shown"), [(0.5, True), (0.0278, True), (0.0277, False), (1e-5, False)])
-def test_a_preparation_is_shown_where_it_is_a_tenth_of_the_time_to_the_first_answer(
+def test_a_preparation_is_shown_if_it_is_a_tenth_of_the_time_to_the_first_answer(
     prepare: float, shown: bool, make_case: MakeCase
 ) -> None:
     records = make_case(INFER | {"prepare": (prepare, None), "first_call": (0.25, None)}, mode="infer")
     assert ("prepare " in facts(case_of(*records))) is shown
 
 
-def test_a_part_of_a_model_is_named_beside_it(make_case: MakeCase, rendered: Rendered) -> None:
+def test_a_part_of_a_model_is_named_after_the_model(make_case: MakeCase, rendered: Rendered) -> None:
     records = make_case(INFER, mode="infer", part="layer1.0.conv1")
     title = rendered(using=lambda out: show_case(case_report(case_of(*records)), out))[0]
     assert title.startswith("resnet18 layer1.0.conv1 infer, batch 8")

@@ -37,9 +37,9 @@ def printed(show: Callable[[Console], None], width: int = 200) -> list[str]:
 
 
 class TestFailing:
-    """What a check of a comparison fails on."""
+    """Checks of a comparison fail on verdicts and absences."""
 
-    def test_slower_by_itself_and_what_was_lost(self, timed: Any) -> None:
+    def test_slower_fails_on_slower_rows_and_on_absences(self, timed: Any) -> None:
         before = result(timed(FAST), timed(FAST, 1, mode="train"), timed(FAST, 2, model="relu"))
         after = result(timed(SLOW, run_id="s"), timed([None], 1, run_id="s", mode="train"))
         compared = microbench.compare(before, after)
@@ -50,7 +50,7 @@ class TestFailing:
         assert compared.failing(["missing"]) == compared.failing("missing") == [missing]
         assert compared.failing("faster, inconclusive") == []
 
-    def test_one_round_a_side_cannot_pass(self, timed: Any) -> None:
+    def test_one_round_per_side_cannot_pass(self, timed: Any) -> None:
         compared = microbench.compare(result(timed([1.0])), result(timed([9.0], run_id="s")))
         for on in ("slower", "faster", "slower,faster"):
             with pytest.raises(NothingToCompareError, match=r"measure\.rounds=6"):
@@ -59,14 +59,14 @@ class TestFailing:
         assert inconclusive.startswith("inconclusive: ")
         assert compared.failing("failed") == []
 
-    def test_rows_that_allow_no_verdict_are_told_beside_those_that_do(self, timed: Any) -> None:
+    def test_rows_without_a_verdict_are_found_among_those_with_one(self, timed: Any) -> None:
         a = result(timed(FAST), timed([1.0], 1, model="relu"))
         b = result(timed(FAST, run_id="s"), timed([9.0], 1, run_id="s", model="relu"))
         compared = microbench.compare(a, b)
         assert compared.failing("slower") == []
         assert [row.case for row in compared.unjudged] == ["relu infer"]
 
-    def test_an_unknown_word(self, timed: Any) -> None:
+    def test_an_unknown_word_is_answered_with_the_nearest(self, timed: Any) -> None:
         compared = microbench.compare(result(timed(FAST)), result(timed(SLOW, run_id="s")))
         with pytest.raises(UserError, match="Did you mean missing"):
             compared.failing("slower,mising")
@@ -97,7 +97,7 @@ def test_a_ratio_has_the_digits_that_its_interval_supports(
 
 
 class TestComparison:
-    def test_two_runs(self, timed: Any) -> None:
+    def test_two_runs_are_a_table_with_notes(self, timed: Any) -> None:
         a = result(timed(FAST, 0), timed(FAST, 1, batch_size=1))
         b = result(timed(SLOW, 0, run_id="s"), timed(NOISY, 1, run_id="s", batch_size=1))
         comparison = microbench.compare(a, b)
@@ -115,7 +115,7 @@ class TestComparison:
         assert "B/A: B's time over A's, rounds not paired; above 1 is slower. same: within ±1.0 %" in lines[6]
         assert lines[7].startswith("warning: separate runs are not interleaved")
 
-    def test_one_run_by_an_option(self, timed: Any) -> None:
+    def test_one_run_is_compared_by_an_option(self, timed: Any) -> None:
         run = result(
             timed(FAST, 0),
             timed(SLOW, 1, allocator="tuned"),
@@ -129,7 +129,7 @@ class TestComparison:
         assert "a value's time over that of system, round by round" in lines[4]
         assert lines[5] == "tcmalloc: dense infer: skipped: not [there]"
 
-    def test_a_row_in_words(self, timed: Any) -> None:
+    def test_a_row_can_be_put_in_words(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"), timed(NOISY, 2, engine="openvino"))
         slower, unclear = microbench.compare(run, by="engine").rows
         assert sentence(slower) == "compile/eager 1.199, 95 % CI 1.191 to 1.207, slower"
@@ -144,20 +144,20 @@ class TestComparison:
         line = next(line for line in str(comparison).splitlines() if line.startswith("dense"))
         assert cells(line)[4:6] == ["B/A 2.00", "none"]
 
-    def test_it_prints_as_its_table(self, timed: Any) -> None:
+    def test_a_comparison_prints_as_its_table(self, timed: Any) -> None:
         comparison = microbench.compare(result(timed(FAST)), result(timed(SLOW, run_id="s")))
         lines = printed(lambda out: show_comparison(comparison, out), width=120)
         assert [line.rstrip() for line in str(comparison).splitlines()] == lines
         assert "\x1b" not in str(comparison)
 
-    def test_its_frame_has_a_row_a_pair_and_phase(self, timed: Any) -> None:
+    def test_the_frame_has_one_row_per_pair_and_phase(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"), timed(SLOW, 2, engine="openvino"))
         frame = microbench.compare(run, by="engine").to_frame()
         assert list(frame["b"]) == ["compile", "openvino"]
         assert list(frame["verdict"]) == ["slower", "slower"]
         assert frame["ratio"].tolist() == pytest.approx([frame["ratio"][0]] * 2)
 
-    def test_a_result_or_where_it_lies(self, tmp_path: Path, timed: Any) -> None:
+    def test_results_are_given_as_objects_or_paths(self, tmp_path: Path, timed: Any) -> None:
         for name, times, run_id in (("a", FAST, "r"), ("b", SLOW, "s")):
             with Store(tmp_path / name) as store:
                 for record in timed(times, run_id=run_id):
@@ -169,7 +169,7 @@ class TestComparison:
 
 
 class TestRanking:
-    def test_places_times_ratios_and_verdicts(self, timed: Any) -> None:
+    def test_a_ranking_has_places_times_ratios_and_verdicts(self, timed: Any) -> None:
         run = result(
             timed(SLOW, 0),
             timed(FAST, 1, allocator="tuned"),
@@ -197,7 +197,7 @@ class TestRanking:
             "ratio: over the fastest, round by round; above 1 is slower; same: within ±1.0 %"
         )
 
-    def test_one_that_is_as_fast(self, timed: Any) -> None:
+    def test_an_alternative_that_is_as_fast_is_the_same(self, timed: Any) -> None:
         tiny = [each * 1.002 for each in FAST]
         lines = printed(
             lambda out: show_rankings(
@@ -207,7 +207,7 @@ class TestRanking:
         assert cells(lines[5])[-1] == "same"
         assert cells(lines[4]) == ["1", "threads=2", "1.00 s"]
 
-    def test_one_round_each_tells_nothing_of_a_difference(self, timed: Any) -> None:
+    def test_single_rounds_have_no_verdict(self, timed: Any) -> None:
         run = result(timed([2.0], 0), timed([1.0], 1, allocator="tuned"))
         lines = printed(lambda out: show_rankings(rankings(run.cases()), out))
         assert cells(lines[4]) == ["1", "allocator=tuned", "1.00 s"]
@@ -217,7 +217,7 @@ class TestRanking:
         ]  # fmt: skip
         assert lines[6] == "One round says nothing of how processes differ: measure.rounds=6"
 
-    def test_engines_are_ranked_with_what_they_take_until_the_first_answer(self, timed: Any) -> None:
+    def test_engines_are_ranked_with_their_time_until_the_first_answer(self, timed: Any) -> None:
         phases = [
             {"inference": times, "prepare": [prepare] * 6, "first_call": [0.5] * 6}
             for times, prepare in ((SLOW, 0.5), (FAST, 20.5), ([each * 2 for each in SLOW], 1.5))
@@ -249,18 +249,18 @@ class TestRanking:
             (BreakEven(12, is_told=False), "inference", "not significant"),
         ],
     )
-    def test_the_break_even_is_said_in_calls_or_steps(
+    def test_the_break_even_is_in_calls_or_steps(
         self, found: BreakEven | None, phase: str, text: str
     ) -> None:
         assert break_even_text(found, phase) == text
 
-    def test_a_sweep_ends_with_it_and_the_place_of_the_records(self, timed: Any) -> None:
+    def test_a_sweep_ends_with_its_ranking_and_the_place_of_the_records(self, timed: Any) -> None:
         run = result(timed(SLOW, 0), timed(FAST, 1, allocator="tuned"))
         lines = printed(lambda out: terminal.show(run, out))
         assert lines.index("fastest first") > next(i for i, line in enumerate(lines) if line.startswith("±"))
         assert lines[-1].startswith("records: ")
 
-    def test_nothing_is_said_where_nothing_is_an_alternative(self, timed: Any) -> None:
+    def test_a_sweep_without_alternatives_has_no_ranking(self, timed: Any) -> None:
         run = result(timed(FAST, 0), timed(SLOW, 1, seed=1))
         assert "fastest first" not in printed(lambda out: terminal.show(run, out))
         assert "fastest first" not in printed(lambda out: terminal.show(result(timed(FAST)), out))

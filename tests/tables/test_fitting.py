@@ -1,4 +1,4 @@
-"""On a narrow terminal no table cuts a figure: it wraps its texts, and leaves out columns, which it names."""
+"""On a narrow terminal no table cuts a figure: it wraps its texts, and names the columns it leaves out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def result(*made: Sequence[RoundRecord]) -> Result:
 
 @pytest.fixture
 def kinds(make_case: MakeCase, timed: Any, doctored: Any) -> dict[str, Show]:
-    """By its kind, what prints a table."""
+    """Return a function per kind of table that prints it."""
     engines = ("eager", "compile", "onnxruntime")
     sweep = [timed([t * (1 + i) for t in FAST], i, engine=e) for i, e in enumerate(engines)]
     training = [make_case(TRAIN, order=i, batch_size=2**i, model="very_wide_resnet") for i in range(2)]
@@ -95,14 +95,14 @@ def test_every_figure_is_whole_however_narrow_the_terminal(
         assert any("hidden" in line for line in lines) or width > 40 or kind in ("list", "doctor", "layers")
 
 
-def test_what_a_narrow_terminal_shows_has_the_times(
-    kinds: dict[str, Show], timed: Any, rendered: Rendered
-) -> None:
-    ways = [("eager", 1), ("torchscript", 1), ("eager", 64), ("torchscript", 64)]
-    sweep = [timed(FAST, i, engine=engine, batch_size=size) for i, (engine, size) in enumerate(ways)]
+def test_a_narrow_terminal_shows_the_times(kinds: dict[str, Show], timed: Any, rendered: Rendered) -> None:
+    settings = [("eager", 1), ("torchscript", 1), ("eager", 64), ("torchscript", 64)]
+    sweep = [timed(FAST, i, engine=engine, batch_size=size) for i, (engine, size) in enumerate(settings)]
     lines = rendered(using=partial(terminal.show, result(*sweep)), width=40)
     told = " ".join(lines[: lines.index("")])
-    assert re.findall(r"dense, (\w+), (\d+) +10.15 µs", told) == [(way, str(size)) for way, size in ways]
+    assert re.findall(r"dense, (\w+), (\d+) +10.15 µs", told) == [
+        (engine, str(size)) for engine, size in settings
+    ]
     assert re.search(r"hidden \(terminal too narrow\): inference items/s, inference memory \S", told), told
     layers = rendered(using=kinds["layers"], width=40)
     assert any(line.startswith("conv") and line.endswith("37.0 ms ±2.0 %*") for line in layers), layers
@@ -110,7 +110,7 @@ def test_what_a_narrow_terminal_shows_has_the_times(
     assert "95 % CI, error, prepare, rounds speedup:" in searched
 
 
-def test_columns_are_left_out_from_the_right_but_for_those_less_wanted(rendered: Rendered) -> None:
+def test_columns_are_left_out_from_the_right_after_those_less_wanted(rendered: Rendered) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("name", "time", "rate", "memory"):
         table.add_column(name, justify="left" if name == "name" else "right")

@@ -1,4 +1,4 @@
-"""What the machine and the cases are called in every report."""
+"""The names of the machine and of cases in every report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_gpu_is_named_before_the_processor(make_case: MakeCase) -> None:
     assert machine([case_of(*make_case(INFER, env={"gpu": "Some GPU"}))]) == f"Some GPU · {MACHINE}"
 
 
-def test_one_core_and_one_thread_are_one(make_case: MakeCase) -> None:
+def test_one_core_and_one_thread_are_singular(make_case: MakeCase) -> None:
     named = machine([case_of(*make_case(INFER, threads=1, env={"physical_cores": 1}))])
     assert named.startswith("Some CPU, 1 core · 1 thread · ")
 
@@ -31,7 +31,7 @@ def test_threads_are_those_that_ran(make_case: MakeCase) -> None:
     assert " · 1 thread · " in machine([case_of(*ran)])
 
 
-def test_what_cases_do_not_share_is_no_name_of_the_machine(make_case: MakeCase) -> None:
+def test_the_machines_line_has_only_what_cases_share(make_case: MakeCase) -> None:
     several = cases(
         make_case(INFER, order=0, threads=1),
         make_case(INFER, order=1, threads=2, env={"allocator": "jemalloc"}),
@@ -44,11 +44,13 @@ def test_a_case_is_named_by_what_it_is(make_case: MakeCase) -> None:
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 rounds"), (1, "1 round"), (6, "6 rounds")])
-def test_a_number_of_things_has_their_plural(number: int, text: str) -> None:
+def test_numbers_of_things_have_the_right_plural(number: int, text: str) -> None:
     assert count(number, "round") == text
 
 
-def test_a_path_below_here_is_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_in_the_working_folder_is_relative_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert relative(tmp_path / "run" / "records.jsonl") == "run/records.jsonl"
     assert relative(Path("run")) == "run"

@@ -1,4 +1,4 @@
-"""The table of a model's layers: one configuration, several, and what is said beside it."""
+"""The table of a model's layers: one configuration, several, and the notes below it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def infer(time: float) -> dict[str, Interval]:
 
 
 class Made:
-    """Makes the records of a model and its layers."""
+    """A maker of the records of a model and its layers."""
 
     def __init__(self, make_case: MakeCase) -> None:
         self._make, self._order = make_case, 0
@@ -58,7 +58,7 @@ def row(lines: Sequence[str], name: str) -> list[str]:
 
 
 class TestOneConfiguration:
-    def test_training_has_forward_backward_and_what_they_come_to(
+    def test_training_has_forward_backward_and_their_sum(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         made = Made(make_case)
@@ -82,7 +82,7 @@ class TestOneConfiguration:
         assert row(lines, "whole model") == ["whole model", "100 ms", "200 ms", "300 ms"]
         assert row(lines, "sum / whole") == ["sum / whole", "0.40", "0.40", "0.40"]
 
-    def test_the_costliest_layer_is_first(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_the_slowest_layer_is_first(self, make_case: MakeCase, rendered: Rendered) -> None:
         made = Made(make_case)
         lines = shown(
             rendered,
@@ -95,12 +95,14 @@ class TestOneConfiguration:
         assert row(lines, "layer")[4:] == ["inference", "count × inference", "share"]
         assert row(lines, "conv")[-3:] == ["1.00 ms", "3.00 ms ±2.0 %", "3.0 %"]
 
-    def test_shapes_of_several_inputs_and_of_scalars(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_shapes_of_several_inputs_and_of_scalars_are_shown(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
         made = Made(make_case)
         lines = shown(rendered, made.whole(train(1, 1)), made.layer(JOIN, train(0.1, 0.1)))
         assert row(lines, "join")[1:3] == ["Join()", "1x8, 5, scalar"]
 
-    def test_what_is_not_measured_is_said_with_the_reason(
+    def test_layers_that_are_not_measured_are_reported_with_the_reason(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         made = Made(make_case)
@@ -113,7 +115,9 @@ class TestOneConfiguration:
         assert f"Dropout (2 calls): {SKIPPED}" in lines
         assert not [line for line in lines if line.startswith("skipped")]
 
-    def test_a_layer_that_failed_is_told_by_its_name(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_a_layer_that_failed_is_reported_by_its_name(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
         made = Made(make_case)
         lines = shown(
             rendered,
@@ -136,7 +140,7 @@ class TestOneConfiguration:
         assert row(lines, "whole model") == ["whole model", "–", "–", "–"]
         assert "oom: tiny train: no memory" in lines
 
-    def test_where_nothing_was_measured_there_is_no_table(
+    def test_no_table_is_printed_if_nothing_was_measured(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         made, failed = Made(make_case), {"status": "timeout", "error": "too long"}
@@ -148,7 +152,7 @@ class TestOneConfiguration:
             "timeout: tiny conv train: too long",
         ]
 
-    def test_warnings_are_told_once_for_all_that_have_them(
+    def test_warnings_are_printed_once_for_all_layers_that_have_them(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         made, drifts = Made(make_case), (BenchmarkWarning(WarningCode.DRIFT, "it drifts; wait"),)
@@ -191,7 +195,9 @@ class TestSeveralConfigurations:
             made.layer(RELU, {}, status="skipped", error="no such layer", **other),
         )
 
-    def test_each_has_a_column_and_the_fastest_a_mark(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_each_configuration_has_a_column_and_the_fastest_has_a_mark(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
         lines = self.lines(make_case, rendered)
         assert "tiny infer, layer by layer" in lines
         assert row(lines, "layer")[-2:] == ["eager", "openvino"]
@@ -201,13 +207,15 @@ class TestSeveralConfigurations:
         assert row(lines, "whole model")[1:] == ["100 ms", "20.0 ms"]
         assert row(lines, "sum / whole")[1:] == ["0.40", "0.75"]
 
-    def test_what_one_of_them_lacks_is_said(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_layers_that_one_configuration_lacks_are_reported(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
         lines = self.lines(make_case, rendered)
-        assert "the sum of openvino lacks 1 layer that was measured elsewhere" in lines
+        assert "the sum of openvino lacks 1 layer that was measured in other configurations" in lines
         assert "skipped: tiny act:1 infer, engine=openvino: no such layer" in lines
 
 
-def test_cases_that_are_no_layers_are_shown_as_ever(make_case: MakeCase, rendered: Rendered) -> None:
+def test_cases_that_are_no_layers_are_shown_as_usual(make_case: MakeCase, rendered: Rendered) -> None:
     made = Made(make_case)
     lines = shown(
         rendered,

@@ -1,4 +1,4 @@
-"""What is advised on a machine, from the fields of its records."""
+"""The advice on a machine, from the fields of its records."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ QUIET = {
     "clock_step": 30e-9,
     "clock_cost": 40e-9,
 }
-"""A machine on which nothing is left to do."""
+"""A machine on which there is nothing to improve."""
 
 
 def on(
@@ -62,25 +62,25 @@ def on(
     settings: dict[str, Any] | None = None,
     warned: Collection[WarningCode] = (),
 ) -> dict[str, Finding]:
-    """The findings on the quiet machine, but for what is given."""
+    """Return the findings on the quiet machine, except for what is given."""
     machine, process = split(QUIET | (env or {}))
     this = Seen(machine, process, configured(**(settings or {})), readings or {}, warned)
     return {each.name: each for each in findings(this)}
 
 
-def test_on_a_quiet_machine_all_is_read_and_fine() -> None:
+def test_every_finding_on_a_quiet_machine_is_read_and_fine() -> None:
     assert [each for each in on().values() if each.advice] == []
     assert [each.name for each in on().values() if each.value is None] == []
     assert len(on()) == len(RULES)
 
 
-def test_what_is_not_told_is_not_guessed_at() -> None:
+def test_unknown_facts_are_not_guessed() -> None:
     found = [rule(Seen(Machine(), Process(), configured(), {})) for rule in RULES]
     assert [each for each in found if each.value is not None or each.advice] == []
 
 
 PROBLEMS: list[tuple[str, dict[str, Any], dict[str, float], str, str | None]] = [
-    # The finding, what the machine says, what the sensors read, the value, and the command.
+    # The finding, the machine's facts, the sensors' readings, the value, and the command.
     ("hyper-threads", {"smt": True}, {}, "on", "microbench … affinity=compact"),
     ("memory nodes", {"numa_nodes": 2}, {}, "1 socket, 2 NUMA nodes", "numactl --cpunodebind=0 --membind=0"),
     ("memory nodes", {"sockets": 2}, {}, "2 sockets, 1 NUMA node", "numactl --cpunodebind=0"),
@@ -100,7 +100,7 @@ PROBLEMS: list[tuple[str, dict[str, Any], dict[str, float], str, str | None]] = 
     ("virtualization", {"hypervisor": "KVM"}, {}, "virtual machine (KVM)", None),
     ("virtualization", {"hypervisor": "unnamed"}, {}, "virtual machine", None),
     ("other load", {"load_average": 2.5}, {}, "load average 2.50 at the start", "top"),
-    ("other load", {}, {"foreign_cpus": 0.42}, "others kept 0.42 CPUs busy meanwhile", "top"),
+    ("other load", {}, {"foreign_cpus": 0.42}, "other processes used 0.42 CPUs", "top"),
     ("transparent huge pages", {"thp": "never"}, {}, "never", "/sys/kernel/mm/transparent_hugepage/enabled"),
     (
         "clock source",
@@ -109,7 +109,7 @@ PROBLEMS: list[tuple[str, dict[str, Any], dict[str, float], str, str | None]] = 
         "hpet",
         "echo tsc | sudo tee /sys/devices/system/clocksource/clocksource0/current_clocksource",
     ),
-    ("clock", {"clock_cost": 1e-6}, {}, "1.00 µs a reading", "measure.min_sample=0.0005"),
+    ("clock", {"clock_cost": 1e-6}, {}, "1.00 µs per reading", "measure.min_sample=0.0005"),
     ("clock", {"clock_step": 1e-5}, {}, "steps of 10.0 µs", "measure.min_sample=0.005"),
 ]
 
@@ -129,16 +129,16 @@ def test_a_problem_is_shown_with_its_remedy(
 HARMLESS: list[tuple[str, dict[str, Any], dict[str, float], dict[str, Any]]] = [
     ("hyper-threads", {"smt": True}, {}, {"affinity": "compact"}),
     ("CPU quota", {"cpu_quota": 4.0}, {"throttled": 0.0}, {}),
-    ("other load", {"load_average": 3.0}, {"foreign_cpus": 0.01}, {}),  # it had gone when it was measured
-    ("memory allocator", {}, {"page_faults_per_call": 900.0}, {}),  # and no worker has warned of them
+    ("other load", {"load_average": 3.0}, {"foreign_cpus": 0.01}, {}),  # gone by the time of measuring
+    ("memory allocator", {}, {"page_faults_per_call": 900.0}, {}),  # no worker has warned of them
     ("transparent huge pages", {"thp": "always"}, {}, {}),
-    ("clock source", {"clock_source": "kvm-clock"}, {}, {}),  # it is read as fast
+    ("clock source", {"clock_source": "kvm-clock"}, {}, {}),  # it is read just as fast
     ("clock source", {"clock_source": "hpet", "clock_sources": "hpet", "clock_cost": 1e-6}, {}, {}),
 ]
 
 
 @pytest.mark.parametrize(("name", "env", "readings", "settings"), HARMLESS)
-def test_what_does_no_harm_is_fine(
+def test_harmless_facts_are_fine(
     name: str, env: dict[str, Any], readings: dict[str, float], settings: dict[str, Any]
 ) -> None:
     assert on(env, readings, settings)[name].advice is None
@@ -152,19 +152,19 @@ def test_a_shorter_sample_needs_a_better_clock() -> None:
 
 def test_values_have_units() -> None:
     found = on({"memory_limit": 2**31, "huge_pages": 1024})
-    assert found["memory"].value == "16.00 GiB, the control group grants 2.00 GiB"
+    assert found["memory"].value == "16.00 GiB, limited to 2.00 GiB by the control group"
     assert found["static huge pages"].value == "1,024 of 2.0 MiB"
     assert found["clock rate"].value == "0.80 – 3.50 GHz, set by intel_pstate"
     assert found["cores"].value == "4 cores, 8 CPUs usable"
-    assert found["clock"].value == "steps of 30.0 ns, 40.0 ns a reading"
+    assert found["clock"].value == "steps of 30.0 ns, 40.0 ns per reading"
 
 
-def test_without_control_groups_nobody_says_that_there_is_no_quota() -> None:
+def test_the_quota_is_unknown_without_control_groups() -> None:
     assert on()["CPU quota"].value == "none"
     assert on({"cgroup_version": None})["CPU quota"].value is None
 
 
-def test_another_allocator_is_advised_where_workers_warned_of_the_c_librarys() -> None:
+def test_another_allocator_is_advised_if_workers_warned_of_the_c_librarys() -> None:
     faults = {"page_faults_per_call": 1234.5}
     plain = on(readings=faults, warned={WarningCode.PAGE_FAULTS})["memory allocator"]
     assert "1,234 page faults per call" in str(plain.value)
@@ -176,7 +176,7 @@ def test_another_allocator_is_advised_where_workers_warned_of_the_c_librarys() -
         assert found["memory allocator"].advice is None
 
 
-def test_steal_is_the_reason_where_workers_warned_of_it() -> None:
+def test_steal_is_the_reason_if_workers_warned_of_it() -> None:
     quiet = on({"hypervisor": "KVM"}, {"steal": 0.001})
     robbed = on({"hypervisor": "KVM"}, {"steal": 0.12}, warned={WarningCode.STOLEN})
     assert "12 %" in str(robbed["virtualization"].advice)
@@ -208,7 +208,7 @@ def test_readings_are_the_mean_over_rounds(doctored: Any) -> None:
     assert this.config.batch_size == 1
 
 
-def test_a_warning_that_no_advice_speaks_of_is_advice_itself(doctored: Any) -> None:
+def test_a_warning_that_no_advice_covers_is_advice_itself(doctored: Any) -> None:
     cautions = (
         BenchmarkWarning(WarningCode.DRIFT, "it drifts"),
         BenchmarkWarning(WarningCode.PAGE_FAULTS, "it faults"),
@@ -218,4 +218,4 @@ def test_a_warning_that_no_advice_speaks_of_is_advice_itself(doctored: Any) -> N
     assert found == ["it drifts (in 6 of 6 rounds)", "it faults (in 6 of 6 rounds)"]
     allocator = on(warned={WarningCode.PAGE_FAULTS})["memory allocator"]
     assert [each.name for each in other_warnings(cases, [allocator])] == ["drift"]
-    assert len(other_warnings(cases, [on()["memory allocator"]])) == 2  # it is fine, and has not said so
+    assert len(other_warnings(cases, [on()["memory allocator"]])) == 2  # it is fine and has no advice

@@ -57,7 +57,7 @@ def lines(
 
 
 def cells(profile: Profile, view: str = "calls", *columns: str) -> dict[str, dict[str, str]]:
-    """The table's rows by their first cell, each cell by its column's name."""
+    """Return the table's rows by their first cell, each cell by its column's name."""
     seen = profile.view(view, columns)
     found = table(seen, seen.columns)
     names = [str(column.header) for column in found.columns]
@@ -82,7 +82,7 @@ def test_figures_have_units_that_fit() -> None:
     }
 
 
-def test_functions_are_told_from_modules_and_the_rest_and_the_total_end_the_table() -> None:
+def test_operators_are_distinguished_from_modules_and_overhead_and_total_end_the_table() -> None:
     found = cells(TIMED)
     assert found["block.add"]["type"] == "add()"
     assert found["overhead"]["time"] == "498 µs"
@@ -90,7 +90,7 @@ def test_functions_are_told_from_modules_and_the_rest_and_the_total_end_the_tabl
     assert found["total"]["share"] == "100 %"
 
 
-def test_what_no_rule_knows_is_named_with_its_calls() -> None:
+def test_operators_without_a_rule_are_named_with_their_calls() -> None:
     assert not any("no rule" in line for line in lines(TIMED))
     conv = structs.replace(NET[2], unknown=2)
     odd = replace(TIMED, rows=[*NET[:2], conv, conv, NET[3]])
@@ -103,13 +103,13 @@ def test_the_tree_is_indented() -> None:
     assert list(cells(TIMED, "tree", "name"))[:4] == ["net", "  block", "    conv", "    add"]
 
 
-def test_types_have_no_name_and_the_whole_is_under_the_first_column() -> None:
+def test_types_have_no_name_and_the_total_is_in_the_first_column() -> None:
     found = cells(TIMED, "types")
     assert list(found)[:4] == ["Conv2d", "add()", "overhead", "total"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_a_narrow_terminal_does_without_some_columns_and_cuts_none(width: int) -> None:
+def test_a_narrow_terminal_hides_some_columns_and_cuts_none(width: int) -> None:
     found = lines(TIMED, width=width)
     assert all(len(line) <= width for line in found[:5])
     assert "block.conv" in found[1]
@@ -117,11 +117,10 @@ def test_a_narrow_terminal_does_without_some_columns_and_cuts_none(width: int) -
     assert found[0].split()[-2:] == ["reached", "bound"]
 
 
-def test_what_there_is_no_room_for_is_named() -> None:
+def test_hidden_columns_are_named() -> None:
     (note,) = [line for line in lines(TIMED, width=70) if line.startswith("columns hidden")]
     assert note == (
-        "columns hidden (terminal too narrow): out_shape, params, mem_rw; "
-        "columns=[…] shows those that you choose"
+        "columns hidden (terminal too narrow): out_shape, params, mem_rw; columns=[…] selects others"
     )
     assert not [line for line in lines(TIMED, width=200) if line.startswith("columns hidden")]
 
@@ -133,12 +132,12 @@ def test_a_console_follows_its_terminal_as_before(monkeypatch: pytest.MonkeyPatc
     assert out._width is None
 
 
-def test_columns_that_were_asked_for_are_all_there_however_narrow() -> None:
+def test_requested_columns_are_all_shown_on_any_terminal() -> None:
     header = lines(TIMED, columns=("name", "out_shape", "params", "mem_rw", "flop_rate", "bound"), width=200)
     assert header[0].split() == ["name", "output", "params", "read", "+", "written", "FLOP/s", "bound"]
 
 
-def test_what_the_untouched_time_is_made_of_is_said() -> None:
+def test_the_parts_of_the_uninstrumented_time_are_printed() -> None:
     (note,) = [line for line in lines(TIMED) if line.startswith("uninstrumented")]
     assert note == (
         "uninstrumented run 2.00 ms = leaf modules 75 % + operators 0.12 % + overhead 25 % "
@@ -146,7 +145,7 @@ def test_what_the_untouched_time_is_made_of_is_said() -> None:
     )
 
 
-LOAD = "(Python and dispatch); the passes disagree by more: other load interfered"
+LOAD = "(Python and dispatch); the passes disagree: other load interfered"
 SHORT = (
     "(Python and dispatch); operator times are overestimated: operators are too short to time, or other load "
     "interfered"
@@ -167,26 +166,26 @@ def test_calls_that_add_up_to_more_than_the_model_are_explained(seconds: float, 
     assert note.endswith(end)
 
 
-def test_in_the_tree_what_modules_take_by_themselves_is_theirs_and_the_rest_is_the_overhead_row() -> None:
+def test_the_trees_rows_have_modules_own_time_and_the_overhead_row_has_the_rest() -> None:
     (note,) = [line for line in lines(TIMED, view="tree") if line.startswith("uninstrumented")]
     assert "operators 0.12 % + containers themselves 4.9 % + overhead 20 % (Python" in note
     assert cells(TIMED, "tree", "name", "share")["overhead"]["share"] == "20 %"
 
 
-def test_the_peaks_are_said_with_what_reached_them() -> None:
+def test_the_peaks_are_printed_with_what_reached_them() -> None:
     (note,) = [line for line in lines(TIMED) if line.startswith("measured peaks")]
     assert "fp32 400 GFLOP/s (conv3x3), bf16 900 GFLOP/s (matmul)" in note
     assert "memory 50.0 GB/s, caches up to 200 GB/s" in note
 
 
-def test_a_format_without_a_peak_is_said_to_be_emulated() -> None:
+def test_a_format_without_a_peak_is_reported_as_emulated() -> None:
     peaks = structs.replace(PEAKS, bf16=None, bf16_by="", emulated=(("bfloat16", 2.3e9), ("float16", 1e9)))
     (note,) = [line for line in lines(replace(TIMED, peaks=peaks)) if line.startswith("measured peaks")]
     assert "(conv3x3), bf16 emulated (2.30 GFLOP/s in small products), fp16 emulated (1.00 GFLOP/s" in note
 
 
-def test_measured_joules_stand_beside_the_estimate() -> None:
-    assert "measured energy: 1.25 mJ a call of the model" in lines(replace(TIMED, joules=1.25e-3))
+def test_measured_joules_are_printed_below_the_estimate() -> None:
+    assert "measured energy: 1.25 mJ per call of the model" in lines(replace(TIMED, joules=1.25e-3))
 
 
 def test_energy_is_called_a_model() -> None:
@@ -208,7 +207,7 @@ def test_a_table_longer_than_the_terminal_is_paged(monkeypatch: pytest.MonkeyPat
     assert len(paged) == 1
 
 
-def test_printed_it_is_the_view_that_it_was_made_with() -> None:
+def test_a_profile_prints_the_view_that_it_was_made_with() -> None:
     shown = ProfileTable(**vars(TIMED), shown="types", columns=["type", "flops"])
     assert str(shown).splitlines()[0].split() == ["type", "FLOP"]
     assert shown.to_frame()["type"].tolist() == ["Conv2d", "add"]
@@ -220,11 +219,11 @@ def test_printed_it_is_the_view_that_it_was_made_with() -> None:
     [
         ([{"kwargs": {"bias": False}}, {"kwargs": {"bias": True}}], ["bias=False", "bias=True"]),
         ([{"kwargs": {"bias": False}}], ["cpu"]),
-        ([{"batch_size": 1}, {"batch_size": 2}], ["cpu", "cpu"]),  # a title says it by itself
+        ([{"batch_size": 1}, {"batch_size": 2}], ["cpu", "cpu"]),  # already in the title
     ],
     ids=["two", "one", "batches"],
 )
-def test_profiles_of_a_sweep_say_what_tells_them_apart(
+def test_profiles_of_a_sweep_name_what_distinguishes_them(
     settings: list[dict[str, Any]], ends: list[str], make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reports, "profile_of", lambda case: replace(TIMED, seconds=None))

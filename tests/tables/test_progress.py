@@ -36,7 +36,7 @@ def test_the_state_of_sampling_is_the_running_median_and_the_time_left() -> None
 
 
 @pytest.mark.parametrize("half_width", [math.inf, None])
-def test_a_width_that_is_not_known_yet_is_not_made_up(half_width: float | None) -> None:
+def test_an_unknown_half_width_is_reported_as_unknown(half_width: float | None) -> None:
     text = state(dataclasses.replace(SAMPLING, half_width=half_width))
     assert text == "total 20.6 ms ± not known yet · 25 samples · about 3 s left"
 
@@ -55,7 +55,7 @@ def test_a_failed_case_ends_with_its_error(make_case: MakeCase) -> None:
 
 
 @pytest.mark.parametrize("rounds", [1, 6])
-def test_the_end_of_a_round_is_of_that_round(rounds: int, make_case: MakeCase) -> None:
+def test_the_last_line_is_about_its_round_alone(rounds: int, make_case: MakeCase) -> None:
     (record,) = make_case({"total": (0.02, 0.0003)}, round=rounds - 1, rounds=rounds)
     assert ending(record) == "total 20.0 ms ±1.5 %, 40 samples"
 
@@ -67,7 +67,7 @@ def test_a_dry_run_ends_with_its_calls(make_case: MakeCase) -> None:
 
 
 @pytest.mark.parametrize("status", ["skipped", "oom", "error"])
-def test_whatever_did_not_end_well_ends_with_its_error(status: str, make_case: MakeCase) -> None:
+def test_a_case_with_any_other_status_ends_with_its_error(status: str, make_case: MakeCase) -> None:
     assert ending(*make_case({}, status=status, error="because")) == f"{status}: because"
 
 
@@ -77,7 +77,7 @@ def test_lines_say_when_a_case_begins_and_how_it_ended(make_case: MakeCase) -> N
         lines.begin(HEADING)
         lines.progress(SAMPLING)
         lines.end(*make_case({"total": (0.02, 0.0003)}))
-    begin, end = file.getvalue().splitlines()  # one line each, wider than the console though they are
+    begin, end = file.getvalue().splitlines()  # one line each, although they are wider than the console
     assert begin == "[1/1] vgg16 train, batch 8, eager, cpu: measuring"
     assert end == "[1/1] vgg16 train, batch 8, eager, cpu: total 20.0 ms ±1.5 %, 40 samples"
 
@@ -98,7 +98,7 @@ def test_a_live_line_follows_the_case_and_leaves_its_end(make_case: MakeCase) ->
 @pytest.mark.parametrize(
     ("terminal", "no_color", "kind"), [(True, "", LiveLine), (True, "1", Lines), (False, "", Lines)]
 )
-def test_a_live_line_is_for_a_terminal_that_may_be_redrawn(
+def test_a_live_line_needs_a_terminal_that_can_be_redrawn(
     terminal: bool, no_color: str, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", no_color)

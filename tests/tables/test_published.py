@@ -1,4 +1,4 @@
-"""The table of published figures beside the measured ones."""
+"""The table of measured and published figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMING = ExperimentConfig("torchvision_timing", "torchvision_pretrained_timing")
 
 @pytest.fixture
 def resnext(make_case: MakeCase) -> Any:
-    """Makes the records of ResNeXt-101's inference in so many seconds."""
+    """Return a function that makes records of ResNeXt-101's inference with a given time in seconds."""
 
     def make(seconds: float, order: int, **settings: Any) -> list[RoundRecord]:
         options = {"model": "resnext101_32x8d", "mode": "infer", "batch_size": 1, "experiment": CONVNET}
@@ -31,7 +31,7 @@ def resnext(make_case: MakeCase) -> Any:
 
 @pytest.fixture
 def shown(rendered: Rendered) -> Any:
-    """What is printed of these records, a line each."""
+    """Return a function that prints the table for records and returns its lines."""
 
     def show(*made: list[RoundRecord]) -> list[str]:
         return rendered(using=partial(show_reference, cases(*made)))
@@ -62,7 +62,7 @@ def test_each_variant_has_its_ratio_here_and_as_published(resnext: Any, shown: A
     assert lines[10].startswith("other machines: compare ratios, not times. speedup: how many")
 
 
-def test_a_case_that_failed_has_its_status_for_its_time(resnext: Any, shown: Any) -> None:
+def test_a_case_that_failed_has_its_status_in_place_of_its_time(resnext: Any, shown: Any) -> None:
     failed = resnext(0.1, 1, layout="mkldnn", status="skipped", error="no oneDNN here")
     lines = shown(resnext(0.300, 0), failed)
     assert next(line for line in lines if "mkldnn layout" in line).split()[-4:] == [
@@ -73,7 +73,7 @@ def test_a_case_that_failed_has_its_status_for_its_time(resnext: Any, shown: Any
     ]
 
 
-def test_several_machines_are_told_apart_by_letters(make_case: MakeCase, shown: Any) -> None:
+def test_several_machines_are_distinguished_by_letters(make_case: MakeCase, shown: Any) -> None:
     options = {"model": "vgg16", "batch_size": 8, "experiment": PHASES}
     lines = shown(make_case(TRAIN, order=0, **options), make_case(INFER, mode="infer", order=1, **options))
     assert lines[2] == "A: Titan 1080Ti 12 GB, Pytorch 0.4.1"
@@ -86,7 +86,7 @@ def test_several_machines_are_told_apart_by_letters(make_case: MakeCase, shown: 
     assert any(line.startswith("published total is forward and backward") for line in lines)
 
 
-def test_on_a_narrow_terminal_the_published_figures_are_below_each_other(
+def test_a_narrow_terminal_shows_published_figures_in_several_tables(
     make_case: MakeCase, rendered: Rendered
 ) -> None:
     found = cases(make_case(TRAIN, model="vgg16", batch_size=8, experiment=PHASES))
@@ -105,9 +105,9 @@ def test_memory_is_written_in_bytes(make_case: MakeCase, shown: Any) -> None:
     assert row.split()[-6:] == ["220", "MiB", "1.00", "110", "MiB", "1.00"]
 
 
-def test_a_batch_that_was_not_published_is_told(resnext: Any, make_case: MakeCase, shown: Any) -> None:
+def test_a_batch_that_was_not_published_is_reported(resnext: Any, make_case: MakeCase, shown: Any) -> None:
     (line, *_) = [line for line in shown(resnext(0.1, 0, batch_size=4)) if "none for these" in line]
-    assert line == "none for these cases: they are of resnext101_32x8d at batch 1"
+    assert line == "none for these cases: the table has resnext101_32x8d at batch 1"
     options = {"mode": "infer", "batch_size": 8, "experiment": PHASES}
     vgg, resnet = (
         make_case(INFER, model=name, order=order, **options)
@@ -120,6 +120,6 @@ def test_a_run_without_a_table_prints_nothing(make_case: MakeCase, shown: Any) -
     assert shown(make_case(INFER, mode="infer"), make_case(INFER, mode="infer", order=1)) == []
 
 
-def test_a_table_that_this_version_has_not_is_told(resnext: Any, shown: Any) -> None:
+def test_a_table_that_this_version_does_not_have_is_reported(resnext: Any, shown: Any) -> None:
     (line,) = shown(resnext(0.1, 0, experiment=ExperimentConfig("x", "of_the_future")))
     assert line.startswith("Unknown experiment.reference 'of_the_future'.")

@@ -20,22 +20,22 @@ Shown = Callable[..., str]
 
 @pytest.fixture
 def shown(timed: Any) -> Shown:
-    """What is printed of a search, given the rounds of each way, plain eager first."""
+    """Return a function that prints a search, given the rounds of each configuration, plain eager first."""
 
-    def show(ways: Mapping[str, list[float | None]]) -> str:
+    def show(configurations: Mapping[str, list[float | None]]) -> str:
         records = []
-        for order, (way, times) in enumerate(ways.items()):
-            engine, precision = way.split()
+        for order, (name, times) in enumerate(configurations.items()):
+            engine, precision = name.split()
             made = timed(times, order=order, engine=engine, precision=precision, schedule="search")
             made = told(made, check=CHECKED) if order else made
-            records += [replace(each, case=replace(each.case, command=f"run {way}")) for each in made]
+            records += [replace(each, case=replace(each.case, command=f"run {name}")) for each in made]
         return printed(records)
 
     return show
 
 
 def printed(records: Sequence[RoundRecord]) -> str:
-    """What is printed of the search that has these records."""
+    """Return the output for the search with these records."""
     out = Console(file=StringIO(), width=200)
     search = search_result(cases_of(records))
     assert search is not None
@@ -43,15 +43,15 @@ def printed(records: Sequence[RoundRecord]) -> str:
     return out.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
-def test_the_answer_is_the_way_its_speedup_its_error_and_its_command(shown: Shown) -> None:
+def test_the_answer_is_the_configuration_its_speedup_its_error_and_its_command(shown: Shown) -> None:
     text = shown({"eager fp32": [4.0, 4.0, 4.1, 3.9], "openvino bf16": [1.0, 1.0, 1.0, 1.0]})
 
     assert "fastest: openvino bf16: 4.00 times as fast as plain eager" in text
-    assert "3 rounds in turn); off by 1.2e-02 of the largest output, allowed 0.02" in text
+    assert "3 interleaved rounds); error 1.2e-02 of the largest output, allowed 0.02" in text
     assert text.rstrip().endswith("run openvino bf16")
 
 
-def test_every_way_has_a_row_and_what_was_not_measured_says_why(shown: Shown) -> None:
+def test_every_configuration_has_a_row_or_a_reason(shown: Shown) -> None:
     text = shown({"eager fp32": [4.0, 4.0, 4.0], "compile fp32": [2.0, 2.0, 2.0], "export fp32": [None]})
     rows = {" ".join(line.split()[:2]): line for line in text.splitlines()}
 
@@ -69,13 +69,13 @@ LEFT_OUT: Mapping[str, tuple[Status, str]] = {
 }
 
 
-def test_what_was_left_out_is_named_on_a_line_a_reason_and_the_answer_is_of_what_was_tried(
+def test_configurations_left_out_are_named_on_one_line_per_reason(
     timed: Any,
 ) -> None:
-    ways: Mapping[str, Any] = {"eager fp32": None, "openvino fp32": None, **LEFT_OUT}
+    configurations: Mapping[str, Any] = {"eager fp32": None, "openvino fp32": None, **LEFT_OUT}
     records = []
-    for order, (way, error) in enumerate(ways.items()):
-        engine, precision = way.split()
+    for order, (name, error) in enumerate(configurations.items()):
+        engine, precision = name.split()
         times = [None] if error else [4.0 - order] * 4
         more = {"error": error} if error else {}
         records += timed(times, order=order, engine=engine, precision=precision, schedule="search", **more)
@@ -91,18 +91,18 @@ def test_what_was_left_out_is_named_on_a_line_a_reason_and_the_answer_is_of_what
     assert rows == ["openvino fp32", "eager fp32", "compile bf16", "compile fp32"]
 
 
-def test_a_lead_of_one_round_is_told_without_an_interval(shown: Shown) -> None:
+def test_a_lead_of_one_round_is_reported_without_an_interval(shown: Shown) -> None:
     text = shown({"eager fp32": [4.0, 4.0], "compile fp32": [2.0, 2.0]})
 
     assert "fastest: perhaps compile fp32: 2.00 times as fast as plain eager in one round each, which" in text
     assert text.rstrip().endswith("run compile fp32")
 
 
-def test_where_nothing_is_faster_it_says_so(shown: Shown) -> None:
+def test_the_answer_says_that_nothing_is_faster(shown: Shown) -> None:
     assert "nothing that was tried is faster" in shown({"eager fp32": [1.0, 1.0], "compile fp32": [2.0, 2.0]})
 
 
-def test_a_lead_that_may_be_luck_is_not_called_the_fastest(shown: Shown) -> None:
+def test_a_lead_that_may_be_chance_is_not_called_the_fastest(shown: Shown) -> None:
     text = shown({"eager fp32": [1.0, 1.0, 2.0, 1.0], "compile fp32": [1.0, 1.4, 0.9, 0.8]})
 
     assert "not significantly faster than plain eager: raise experiment.budget" in text

@@ -19,7 +19,7 @@ from .support import INFER, TRAIN, MakeCase, Rendered, case_of, cases, cells, ov
 
 
 def sweep(made: Sequence[list[RoundRecord]], rendered: Rendered, width: int = 300) -> list[str]:
-    """The lines of the table alone."""
+    """Return the lines of the table alone."""
     lines = rendered(width=width, using=partial(show_sweep, rows_of(cases(*made))))
     return [line for line in lines if not line.startswith(("±: ", "error: ", "answers: "))]
 
@@ -39,7 +39,7 @@ class TestRows:
         assert table["vgg16"]["total images/s"] == "200.0"
         assert table["vgg16"]["inference memory"] == "1.50 GiB"
 
-    def test_an_implausible_time_is_said_to_be_one(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_an_implausible_time_is_reported_as_one(self, make_case: MakeCase, rendered: Rendered) -> None:
         doubted = BenchmarkWarning(WarningCode.IMPLAUSIBLE, "no machine is so fast")
         made = [
             make_case(INFER, model="vgg16", mode="infer"),
@@ -48,15 +48,13 @@ class TestRows:
         table = rows(sweep(made, rendered))
         assert (table["vgg16"]["status"], table["alexnet"]["status"]) == ("ok", "implausible")
 
-    def test_a_cell_is_over_the_rounds(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_a_cell_is_the_median_over_rounds(self, make_case: MakeCase, rendered: Rendered) -> None:
         times = (0.0100, 0.0106, 0.0102, 0.0101, 0.0103, 0.0102)
         made = [over_rounds(make_case, *times), make_case(INFER, mode="infer", order=1, batch_size=1)]
         table = sweep(made, rendered)
         assert cells(table[1])[:3] == ["resnet18", "8", "10.2 ms ±2.9 %"]
 
-    def test_settings_that_vary_are_columns_and_others_are_not(
-        self, make_case: MakeCase, rendered: Rendered
-    ) -> None:
+    def test_only_settings_that_vary_are_columns(self, make_case: MakeCase, rendered: Rendered) -> None:
         made = [make_case(INFER, mode="infer", order=i, batch_size=2**i, threads=2) for i in range(3)]
         lines = sweep(made, rendered)
         assert cells(lines[0])[:2] == ["model", "batch_size"]
@@ -72,7 +70,7 @@ class TestRows:
         assert cells(lines[0])[:3] == ["model", "batch_size", "threads"]
         assert [cells(line)[1:3] for line in lines[1:]] == [["1", "1"], ["1", "2"], ["8", "1"], ["8", "2"]]
 
-    def test_allocator_and_affinity_are_columns_where_they_vary(
+    def test_allocator_and_affinity_are_columns_if_they_vary(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         made = [
@@ -113,11 +111,11 @@ class TestStatus:
         assert cells(lines[1])[-1] == "ok"
         assert cells(lines[2]) == ["resnet18", "8", "oom"]
 
-    def test_no_status_where_all_ended_well(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_no_status_is_shown_if_all_succeeded(self, make_case: MakeCase, rendered: Rendered) -> None:
         made = [make_case(INFER, mode="infer"), make_case(INFER, mode="infer", batch_size=1, order=1)]
         assert "status" not in sweep(made, rendered)[0]
 
-    def test_a_failed_mode_is_a_status_beside_the_other_modes_times(
+    def test_a_failed_mode_is_a_status_next_to_the_other_modes_times(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         made = [
@@ -128,9 +126,7 @@ class TestStatus:
         assert row["inference"] == "8.0 ms ±5.0 %"
         assert row["status"] == "ok, error"
 
-    def test_a_case_of_which_rounds_failed_says_how_many(
-        self, make_case: MakeCase, rendered: Rendered
-    ) -> None:
+    def test_a_case_with_failed_rounds_says_how_many(self, make_case: MakeCase, rendered: Rendered) -> None:
         good = make_case(INFER, mode="infer", rounds=3)
         (second,), (third,) = (
             make_case({}, mode="infer", round=number, rounds=3, status="timeout", error="too long")
@@ -141,7 +137,9 @@ class TestStatus:
         assert [cells(line)[-1] for line in table[1:]] == ["ok, 2 of 3 rounds failed", "ok"]
 
 
-def way(make_case: MakeCase, order: int, check: Check | None = None, **settings: Any) -> list[RoundRecord]:
+def records_of(
+    make_case: MakeCase, order: int, check: Check | None = None, **settings: Any
+) -> list[RoundRecord]:
     return make_case(INFER, mode="infer", order=order, check=check, **settings)
 
 
@@ -149,40 +147,40 @@ class TestAnswers:
     SAME = Check(Correctness.SAME, 0.5, 0.0031, tolerance=0.02)
     WRONG = Checked(Check(Correctness.MISMATCH, 0.5, 0.25, tolerance=0.02), "the output is off")
 
-    def test_errors_are_a_column_where_answers_were_compared(
+    def test_errors_are_a_column_if_answers_were_compared(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
-        plain = way(make_case, 0, Check(Correctness.REFERENCE))
-        lines = sweep([plain, way(make_case, 1, self.SAME, precision="bf16")], rendered)
+        plain = records_of(make_case, 0, Check(Correctness.REFERENCE))
+        lines = sweep([plain, records_of(make_case, 1, self.SAME, precision="bf16")], rendered)
         assert cells(lines[0])[-1] == "error"
         assert [cells(line)[-1] for line in lines[1:]] == ["1.50 GiB", "3.1e-03"]
-        assert "error" not in sweep([plain, way(make_case, 1, threads=1)], rendered)[0]
+        assert "error" not in sweep([plain, records_of(make_case, 1, threads=1)], rendered)[0]
 
-    def test_in_training_the_larger_error_counts(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_the_larger_error_of_training_counts(self, make_case: MakeCase, rendered: Rendered) -> None:
         trained = Check(Correctness.SAME, 0.5, 0.001, None, 0.047, 0.02, 0.05)
-        made = [way(make_case, 0, self.SAME), make_case(TRAIN, order=1, check=trained)]
+        made = [records_of(make_case, 0, self.SAME), make_case(TRAIN, order=1, check=trained)]
         (row,) = rows(sweep(made, rendered)).values()
         assert row["error"] == "4.7e-02"
 
-    def test_the_times_of_a_wrong_one_are_struck_out_and_it_has_no_rate(
+    def test_the_times_of_a_wrong_answer_are_struck_out_and_it_has_no_rate(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
-        made = [way(make_case, 0), way(make_case, 1, self.WRONG, model="wrong")]
+        made = [records_of(make_case, 0), records_of(make_case, 1, self.WRONG, model="wrong")]
         row = rows(sweep(made, rendered))["wrong"]
         assert row["inference"] == "~8.0 ms ±5.0 %~"
         assert (row["inference images/s"], row["error"], row["status"]) == ("", "2.5e-01", "mismatch")
 
     def test_an_error_without_bounds_is_infinite(self, make_case: MakeCase, rendered: Rendered) -> None:
         check = Checked(Check(Correctness.MISMATCH, math.inf, math.inf), "it is not finite")
-        table = sweep([way(make_case, 0), way(make_case, 1, check, threads=1)], rendered)
+        table = sweep([records_of(make_case, 0), records_of(make_case, 1, check, threads=1)], rendered)
         assert cells(table[2])[-2:] == ["inf", "mismatch"]
 
-    def test_what_computed_another_precision_is_a_column(
+    def test_the_arithmetic_of_another_precision_is_a_column(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         made = [
-            way(make_case, 0, env={"arithmetic": "fp32"}),
-            way(make_case, 1, precision="bf16", env={"arithmetic": "avx512_bf16"}),
+            records_of(make_case, 0, env={"arithmetic": "fp32"}),
+            records_of(make_case, 1, precision="bf16", env={"arithmetic": "avx512_bf16"}),
         ]
         lines = sweep(made, rendered)
         assert cells(lines[0])[-1] == "arithmetic"
@@ -190,7 +188,10 @@ class TestAnswers:
         assert "arithmetic" not in sweep(made[:1], rendered)[0]
 
     def test_the_note_says_what_the_error_is(self, make_case: MakeCase) -> None:
-        plain, same = way(make_case, 0, Check(Correctness.REFERENCE)), way(make_case, 1, self.SAME, threads=1)
+        plain, same = (
+            records_of(make_case, 0, Check(Correctness.REFERENCE)),
+            records_of(make_case, 1, self.SAME, threads=1),
+        )
         told = "error: largest difference from eager fp32's outputs, relative to the largest"
         assert error_note(rows_of(cases(plain, same))) == told
         trained = make_case(
@@ -202,14 +203,12 @@ class TestAnswers:
         assert error_note(rows_of(cases(plain))) is None
 
     def test_answers_that_were_not_checked_are_noted(self, make_case: MakeCase) -> None:
-        made = [way(make_case, order, Check(Correctness.OFF), threads=order + 1) for order in (0, 1)]
+        made = [records_of(make_case, order, Check(Correctness.OFF), threads=order + 1) for order in (0, 1)]
         assert error_note(rows_of(cases(*made))) == "answers: not checked (verify=false)"
 
 
 class TestColumns:
-    def test_the_loss_is_a_column_where_one_row_shows_it(
-        self, make_case: MakeCase, rendered: Rendered
-    ) -> None:
+    def test_the_loss_is_a_column_if_one_row_shows_it(self, make_case: MakeCase, rendered: Rendered) -> None:
         small = TRAIN | {"loss": (1e-5, 1e-6)}
         both = [make_case(small, model="vgg16"), make_case(TRAIN, model="tiny", order=1)]
         assert "loss" in cells(sweep(both, rendered)[0])
@@ -251,18 +250,18 @@ class TestColumns:
 
 
 class TestNote:
-    def test_it_says_over_how_many_rounds_with_which_confidence(self, make_case: MakeCase) -> None:
+    def test_the_note_gives_rounds_and_confidence(self, make_case: MakeCase) -> None:
         made = [over_rounds(make_case, *[0.01] * rounds, order=i) for i, rounds in enumerate((3, 3))]
         assert interval_note(intervals(cases(*made))) == (
             "±: half-width of the 75 % CI over 3 rounds, relative to the median"
         )
 
-    def test_of_one_round_it_is_within_one_process(self, make_case: MakeCase) -> None:
+    def test_the_note_on_one_round_says_within_one_process(self, make_case: MakeCase) -> None:
         assert interval_note(intervals([case_of(*make_case(INFER, mode="infer"))])) == (
             "±: half-width of the 95 % CI within a single process (measure.rounds=1), relative to the median"
         )
 
-    def test_cases_of_other_numbers_of_rounds_are_told_apart(self, make_case: MakeCase) -> None:
+    def test_the_note_distinguishes_numbers_of_rounds(self, make_case: MakeCase) -> None:
         made = [over_rounds(make_case, *[0.01] * rounds, order=i) for i, rounds in enumerate((1, 10, 3, 6))]
         assert interval_note(intervals(cases(*made))) == (
             "±: half-width of the 75 % CI over 3 rounds, or the 95 % CI over 6 to 10 rounds, "
@@ -270,7 +269,7 @@ class TestNote:
         )
 
     @pytest.mark.parametrize("phases", [{}, {"inference": (0.01, None)}])
-    def test_without_an_interval_there_is_nothing_to_note(
+    def test_no_note_is_printed_without_an_interval(
         self, phases: dict[str, tuple[float, None]], make_case: MakeCase
     ) -> None:
         assert interval_note(intervals([case_of(*make_case(phases, mode="infer"))])) is None

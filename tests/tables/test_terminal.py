@@ -1,4 +1,4 @@
-"""What a run ends with, put together."""
+"""The report at the end of a run, as a whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .support import DRIFTS, INFER, TRAIN, MakeCase, Rendered, over_rounds
 
 
 def shown(*made: list[RoundRecord], rendered: Rendered, width: int = 300) -> list[str]:
-    """What `show` prints of a result of these cases."""
+    """Return what `show` prints of a result with these cases."""
     result = Result([record for case in made for record in case], Path("outputs/x/records.jsonl"))
     return rendered(width=width, using=partial(terminal.show, result))
 
@@ -49,7 +49,7 @@ def test_a_warning_has_its_code(make_case: MakeCase, rendered: Rendered) -> None
     assert "warning: it drifts; wait [drift]" in lines
 
 
-def test_several_cases_are_a_table_with_what_its_intervals_are(
+def test_several_cases_are_a_table_with_a_note_on_its_intervals(
     make_case: MakeCase, rendered: Rendered
 ) -> None:
     lines = shown(
@@ -76,7 +76,7 @@ def test_warnings_of_several_cases_name_theirs(make_case: MakeCase, rendered: Re
     assert [line for line in lines if line.startswith("warning")] == [warning]
 
 
-def test_nothing_is_shown_of_nothing(rendered: Rendered) -> None:
+def test_no_case_shows_nothing(rendered: Rendered) -> None:
     assert shown(rendered=rendered) == []
 
 

@@ -1,4 +1,4 @@
-"""What is said below the numbers: what did not end well, and warnings."""
+"""The problems below the numbers: failures and warnings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def said(rendered: Rendered, *made: Sequence[RoundRecord]) -> list[str]:
 
 
 def rounds_of(make_case: MakeCase, *warned: bool, **settings: int) -> list[RoundRecord]:
-    """A case with a round for each, of which some drift."""
+    """Return the records of a case, one round per flag, which says whether it drifts."""
     return [
         record
         for number, drifts in enumerate(warned)
@@ -41,15 +41,13 @@ class TestFailures:
         failed = make_case({}, status="oom", error="out of [memory]")
         assert said(rendered, failed) == ["oom: out of [memory]"]
 
-    def test_of_several_cases_the_one_that_failed_is_named(
-        self, make_case: MakeCase, rendered: Rendered
-    ) -> None:
+    def test_the_failed_one_of_several_cases_is_named(self, make_case: MakeCase, rendered: Rendered) -> None:
         failed = make_case({}, mode="infer", order=1, batch_size=64, status="oom", error="no memory")
         assert said(rendered, make_case(INFER, mode="infer"), failed) == [
             "oom: resnet18 infer, batch_size=64: no memory"
         ]
 
-    def test_rounds_that_failed_alike_are_told_once_with_their_number(
+    def test_rounds_that_failed_in_the_same_way_are_reported_once_with_their_number(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         failed = [
@@ -66,14 +64,14 @@ class TestFailures:
             "oom: no (in 1 of 4 rounds)",
         ]
 
-    def test_a_round_that_was_measured_again_is_not_told(
+    def test_a_round_that_was_measured_again_is_not_reported(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         failed = make_case({}, mode="infer", status="timeout", error="too long")
         again = [replace(each, started_at="later") for each in make_case(INFER, mode="infer")]
         assert said(rendered, failed + again) == []
 
-    def test_what_this_machine_cannot_run_is_told_with_what_would_help(
+    def test_cases_that_this_machine_cannot_run_are_reported_with_a_remedy(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         skipped = make_case({}, status="skipped", error="allocator=jemalloc needs libjemalloc; install it")
@@ -81,7 +79,7 @@ class TestFailures:
 
 
 def bimodal(warning: BenchmarkWarning) -> BenchmarkWarning:
-    """The warning under a code that has no figure."""
+    """Return the warning under a code without a reading."""
     return replace(warning, code=WarningCode.BIMODAL)
 
 
@@ -97,7 +95,7 @@ class TestWarnings:
             "warning: resnet18 infer, batch_size=1: it drifts; wait [drift]"
         ]
 
-    def test_the_same_warning_of_several_cases_is_told_once(
+    def test_the_same_warning_of_several_cases_is_printed_once(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         made = [
@@ -111,7 +109,7 @@ class TestWarnings:
         ]
         assert said(rendered, made[0], made[2]) == ["warning: all cases: it drifts; wait [drift]"]
 
-    def test_many_cases_have_a_line_a_kind_with_the_worst_and_where_all_are(
+    def test_many_cases_have_one_line_per_kind_with_the_worst_and_a_pointer_to_all(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         def of(order: int) -> list[RoundRecord]:
@@ -141,7 +139,7 @@ class TestWarnings:
         assert len(told) == 16
         assert f"warning: resnet18 infer, batch_size={2**4}: it drifts by 4 %; wait [drift]" in told
 
-    def test_without_a_figure_the_worst_has_it_in_most_rounds(
+    def test_the_worst_case_without_a_reading_has_the_warning_in_most_rounds(
         self, make_case: MakeCase, rendered: Rendered
     ) -> None:
         made = [
@@ -162,15 +160,17 @@ class TestWarnings:
             "it drifts; wait (in 2 of 3 rounds) [bimodal]"
         )
 
-    def test_a_warning_of_some_rounds_says_of_how_many(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_a_warning_of_some_rounds_says_in_how_many(self, make_case: MakeCase, rendered: Rendered) -> None:
         some, every = rounds_of(make_case, True, False, True), rounds_of(make_case, True, True, True)
         assert said(rendered, some) == ["warning: it drifts; wait (in 2 of 3 rounds) [drift]"]
         assert said(rendered, every) == ["warning: it drifts; wait [drift]"]
 
-    def test_every_code_of_a_case_is_told(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_every_code_of_a_case_is_printed(self, make_case: MakeCase, rendered: Rendered) -> None:
         cautions = tuple(BenchmarkWarning(code, f"it is {code.value}") for code in WarningCode)
         told = said(rendered, make_case(TRAIN, warnings=cautions))
         assert told == [f"warning: it is {code.value} [{code.value}]" for code in WarningCode]
 
-    def test_nothing_is_said_of_cases_that_are_well(self, make_case: MakeCase, rendered: Rendered) -> None:
+    def test_nothing_is_printed_for_cases_without_problems(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
         assert said(rendered, make_case(INFER), make_case(TRAIN, order=1)) == []
