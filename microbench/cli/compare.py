@@ -86,7 +86,9 @@ def parse(arguments: Sequence[str]) -> Namespace:
         options = re.findall("--[a-z-]+", parser().format_usage())
         raise unknown("option", strange[0].partition("=")[0], ["--help", *options])
     if not found.paths:
-        raise UserError("Give what to compare: microbench compare A B, or microbench compare A --by OPTION.")
+        raise UserError(
+            "Give the runs to compare: microbench compare A B, or microbench compare A --by OPTION."
+        )
     if len(found.paths) > 2:
         raise UserError(f"Give two runs to compare, not {len(found.paths)}.")
     return found

@@ -28,7 +28,7 @@ HELP = """\
        microbench compare A B | A --by OPTION     tell real differences from chance
        microbench show DIR                        print a run's result again
        microbench doctor                          what this machine can measure, and how to improve it
-       microbench list \\[KIND]                     print what there is to choose from
+       microbench list \\[KIND]                     print the available names
 
 [bold]examples[/bold]
   microbench model=vgg16 device=cpu mode=train

@@ -103,7 +103,7 @@ def _no_option(word: str) -> UserError:
     from microbench.cli.list import layers, models
 
     if word in {*models(), *layers()}:
-        return UserError(f"{word!r} is no command. Did you mean model={word}?")
+        return UserError(f"{word!r} is not a command. Did you mean model={word}?")
     return unknown("command", word, commands())
 
 

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     if strange := [each for each in paths if each.startswith("-")]:
         raise unknown("option", strange[0], ["--csv", "--json", WARNINGS, "--help"])
     if not paths:
-        raise UserError("Give what to show: microbench show DIR.")
+        raise UserError("Give the runs to show: microbench show DIR.")
     results = {path: load(path) for path in paths}
     for path, result in results.items():
         if not result.records:

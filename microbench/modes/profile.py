@@ -43,8 +43,8 @@ class Mode(modes.Mode):
         """
         if config.engine.name != "eager":
             raise SkippedError(
-                f"engine={config.engine.name} runs no layers one by one: use engine=eager, or mode=layers, "
-                "which measures each layer by itself"
+                f"engine={config.engine.name} does not run layers one by one: use engine=eager, or "
+                "mode=layers, which measures each layer by itself"
             )
 
     @contextmanager

@@ -1,1 +1,1 @@
-"""WHERE it goes: a module's calls one by one, what each costs by its shapes and what it takes."""
+"""WHERE it goes: a module's calls one by one, with their costs by their shapes and their times."""

@@ -1,4 +1,4 @@
-"""What a module is, and what it is called with: as a user gave it, checked."""
+"""A user's module and its arguments, checked."""
 
 from __future__ import annotations
 
@@ -19,43 +19,45 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a module is called with."""
+    """A module's arguments."""
 
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check(model: Any) -> None:
-    """Refuse what is no module, or none whose layers run one by one.
+    """Reject a model that is not a module, or whose layers do not run one by one.
 
     Raises:
-        UserError: it is one of these.
+        UserError: it is such a model.
     """
     if not isinstance(model, nn.Module):
         kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
         raise UserError(f"model must be a torch.nn.Module, not {kind}.")
     if not hasattr(model, "_modules"):
-        raise UserError(f"{type(model).__name__} is no module yet: its __init__ calls no super().__init__().")
+        raise UserError(
+            f"{type(model).__name__} is not initialized: call super().__init__() in its __init__."
+        )
     if hasattr(model, "_orig_mod"):
-        raise UserError("A compiled module runs no layers one by one: profile the original, model._orig_mod.")
+        raise UserError("A compiled module does not run its layers one by one: profile model._orig_mod.")
     for name, each in model.named_modules():
         if hasattr(each, "_orig_mod") or each._compiled_call_impl is not None:
             raise UserError(
-                f"{name or 'The module'} is compiled, and runs no layers one by one: profile the model as it "
-                "was before."
+                f"{name or 'The module'} is compiled, and does not run its layers one by one: profile the "
+                "model without compiling it."
             )
     if any(is_lazy(parameter) for parameter in model.parameters()):
-        raise UserError("The module is lazy, and its shapes are not known yet: call it once before.")
+        raise UserError("The module is lazy, and its shapes are not known yet: call it once first.")
 
 
 def home(model: nn.Module) -> torch.device | None:
-    """Where a module's parameters and buffers are; None where it has none."""
+    """Return the device of a module's parameters and buffers; None if it has none."""
     first = next(chain(model.parameters(), model.buffers()), None)
     return None if first is None else first.device
 
 
 def place_of(model: nn.Module, inputs: Any) -> torch.device:
-    """Where a module runs: where its parameters are, else its inputs, else what torch makes."""
+    """Return the device where a module runs: that of its parameters, else of its inputs, else the default."""
     first = next(chain(model.parameters(), model.buffers(), tensors(inputs)), torch.empty(0))
     return first.device
 
@@ -67,24 +69,24 @@ def arguments_of(
     input_shape: Sequence[Any] | None,
     batch_size: int | None,
 ) -> Arguments:
-    """What to call the module with: inputs that are given, or standard normal ones of a shape.
+    """Return the module's arguments: the given inputs, or standard normal ones of a shape.
 
     Args:
         model: the module.
-        place: where it runs.
-        inputs: what it is called with.
-        input_shape: instead, the sizes of an input without its batch, or a list of several.
+        place: the device where it runs.
+        inputs: the inputs.
+        input_shape: instead, the sizes of an input without its batch, or a list of such shapes.
         batch_size: items in that batch.
 
     Raises:
-        UserError: neither is given, or both, or they are not where the module is.
+        UserError: neither is given, or both, or the inputs are on another device.
     """
     if (inputs is None) == (input_shape is None):
         raise UserError("Give inputs=TENSORS, or input_shape=SIZES without the batch, such as (3, 224, 224).")
     if inputs is None:
         return Arguments(_drawn(model, place, input_shape, 1 if batch_size is None else batch_size))
     if batch_size is not None:
-        raise UserError("batch_size is for input_shape: inputs have one of their own.")
+        raise UserError("batch_size is for input_shape: inputs have their own.")
     found = (
         Arguments(inputs)
         if type(inputs) is tuple  # a named one, such as a PackedSequence, is one argument
@@ -93,7 +95,7 @@ def arguments_of(
         else Arguments((inputs,))
     )
     places = {each.device for each in tensors((tuple(found.args), dict(found.kwargs)))}
-    usual = {place, CPU} if place in places else {place}  # torch wants lengths of sequences on the CPU
+    usual = {place, CPU} if place in places else {place}  # torch requires lengths of sequences on the CPU
     if strange := places - usual:
         raise UserError(
             f"An input is on {min(map(str, strange))} and the module on {place}: move it there with "
@@ -105,7 +107,7 @@ def arguments_of(
 def _drawn(
     model: nn.Module, place: torch.device, input_shape: Any, batch_size: int
 ) -> tuple[torch.Tensor, ...]:
-    """Standard normal inputs of a shape, or of several, in the number format of the module's parameters."""
+    """Draw standard normal inputs of one or several shapes, in the type of the module's parameters."""
     if not isinstance(batch_size, int) or batch_size < 1:
         raise UserError(f"batch_size={batch_size} is not possible: give an integer of at least 1.")
     shapes = [input_shape] if _is_shape(input_shape) else list(input_shape) if _is_list(input_shape) else []

@@ -17,16 +17,16 @@ class Call:
     """One executed call.
 
     Attributes:
-        name: the module's dotted name; empty for the module that is profiled. A function's is that of the
-            module that calls it, and its own.
-        kind: a module, a function, or a module that calls others.
+        name: the module's dotted name; empty for the profiled module. For an operator, its caller's name and
+            its own.
+        kind: a leaf module, an operator (`function`), or a module that calls others (`container`).
         type: the class's name, or the operator's.
-        module: the module; None for a function.
-        in_shapes: shapes of the tensors it is given.
-        out_shapes: shapes of the tensors it returns.
-        dtype: the type of the first tensor it returns, such as `float32`.
-        counts: what it costs by its shapes; of a module that calls others, nothing by itself.
-        inner: the calls within it, in their order.
+        module: the module; None for an operator.
+        in_shapes: shapes of the tensors in its arguments.
+        out_shapes: shapes of the tensors that it returns.
+        dtype: the type of the first tensor that it returns, such as `float32`.
+        counts: its costs by its shapes; zero for a container.
+        inner: the calls within it, in order.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Call:
     inner: list[Call] = field(default_factory=list)
 
     def walk(self, depth: int = 0) -> Iterator[tuple[Call, int]]:
-        """Itself and every call within it, in the order in which they begin, each with its depth."""
+        """Yield itself and every call within it, in the order in which they begin, each with its depth."""
         yield self, depth
         for call in self.inner:
             yield from call.walk(depth + 1)

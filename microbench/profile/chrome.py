@@ -1,4 +1,4 @@
-"""Writes what torch's own profiler sees of a module's calls, for Perfetto and chrome://tracing."""
+"""Traces of a module's calls by torch's own profiler, for Perfetto and chrome://tracing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CALLS = 3
 
 
 def write_trace(module: nn.Module, call: Callable[[], Any], device: Device, path: Path) -> None:
-    """Call the module a few times, and write what ran when: its modules by name, operators, kernels.
+    """Call the module a few times, and write a timeline: its modules by name, operators, kernels.
 
     Args:
-        module: whose calls are named, and those within it.
+        module: the module whose calls, and those within it, are named.
         call: calls it, or a module around it.
-        device: where it runs.
+        device: the device where it runs.
         path: the file, in Chrome's trace format (JSON).
 
     Raises:
@@ -46,7 +46,7 @@ def write_trace(module: nn.Module, call: Callable[[], Any], device: Device, path
     with profile(activities=device.activities(), record_shapes=True) as profiler, calling(named):
         for _ in range(CALLS):
             call()
-    with TemporaryDirectory() as folder:  # torch says nothing where it cannot write
+    with TemporaryDirectory() as folder:  # torch does not report a failed write
         draft = Path(folder) / path.name
         profiler.export_chrome_trace(str(draft))
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Dry runs of a module: with tensors that have a shape and a type, and no memory."""
+"""Dry runs of a module, with tensors that have a shape and a type but no memory."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def dry_run(
     training: bool | None = None,
     objective: Callable[[Any], Any] | None = None,
 ) -> Call:
-    """The module's calls, found with fake tensors; for real where it does what these cannot.
+    """Return the module's calls, found with fake tensors; if these do not suffice, with real ones.
 
-    These cannot tell a value, which code asks for that branches on one or turns one into a number.
+    Fake tensors have no values, which code needs that branches on a value or turns one into a number.
 
     Args:
         module: the module, which stays as it was.
         args: its positional arguments.
         kwargs: its keyword arguments.
-        fill: gives the weights their values, before the module is called for real.
-        training: what the module is to be in: train mode, or eval mode; as it is by default.
-        objective: where a backward pass starts, given the output; from all of the output by default.
+        fill: gives the weights their values, before a real call.
+        training: whether to call it in train mode or in eval mode; by default as it is.
+        objective: returns where the backward pass starts, given the output; by default all of the output.
 
     Raises:
         Exception: what the module raises on these inputs.
     """
     given = (tuple(args), dict(kwargs or {}))
     if not any(each._forward_hooks or each._forward_pre_hooks for each in module.modules()):
-        # what a user's hooks keep should not be fake
+        # what a user's hooks store should not be fake
         with suppress(Exception, ReentrantCallError), _silent():
             return _on_fakes(module, given, Asked(training, objective))
     if fill is not None:
@@ -51,10 +51,10 @@ def dry_run(
 
 
 def _on_fakes(module: nn.Module, given: Given, asked: Asked) -> Call:
-    """The calls of a copy of a module with fake tensors.
+    """Return the calls of a copy of a module with fake tensors.
 
     Raises:
-        Exception: what the module raises, or what cannot be faked.
+        Exception: what the module raises, or an operation that fake tensors do not support.
         ReentrantCallError: the copy leads back to the module.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -70,7 +70,7 @@ def _on_fakes(module: nn.Module, given: Given, asked: Asked) -> Call:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep torch from logging what fake tensors fail at: it is tried for real then."""
+    """Keep torch from logging failures of fake tensors, which are followed by a real call."""
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     before, logger.disabled = logger.disabled, True
     try:

@@ -1,7 +1,7 @@
-"""Which operators a backward pass comes to: those that autograd's graph leads to from where it starts.
+"""The operators that a backward pass reaches: those that autograd's graph leads to from its start.
 
-Autograd numbers the nodes of its graph in the order in which a thread makes them, and makes an operator's
-node right before the operator runs. An operator's number is thus known as it runs, without keeping anything.
+Autograd numbers the nodes of its graph in the order in which a thread creates them, and creates an operator's
+node right before the operator runs. An operator's number is thus known as it runs, without keeping tensors.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch._ops import OpOverload
 from torch.autograd.function import BackwardCFunction
 
 IN_PLACE = "torch::autograd::CopySlices"
-"""What stands in the graph for an operator that writes to a view, made once that has run."""
+"""The node in the graph for an operator that writes to a view, created after the operator has run."""
 
 
 class Place(NamedTuple):
-    """Where in the order of nodes an operator's own is, if it has one.
+    """The place of an operator's node, if it has one, in the order of nodes.
 
     Attributes:
         own: its number.
-        after: the number of the first one that is made once the operator has run.
+        after: the number of the first node that is created after the operator has run.
     """
 
     own: int
@@ -32,26 +32,26 @@ class Place(NamedTuple):
 
 
 def place_of(function: OpOverload, previous: Place | None) -> Place:
-    """Where the node of an operator is that runs.
+    """Return the place of a running operator's node.
 
     Args:
         function: the operator.
-        previous: where that of the operator before it is.
+        previous: the place of the previous operator's node.
     """
     after = int(torch._C._autograd._get_sequence_nr())
-    # What is written over may be needed backward: autograd clones it, once it has made the node.
+    # Overwritten values may be needed backward: autograd clones them, after it has created the node.
     cloned = function._schema.is_mutable and previous is not None and previous.after == after
     return Place(after - 1 - cloned, after)
 
 
 @dataclass(frozen=True)
 class Reached:
-    """The nodes of a graph that a backward pass comes to.
+    """The nodes of a graph that a backward pass reaches.
 
     Attributes:
-        numbers: of all of them.
-        in_place: of those that hold the node of an operator that writes to a view.
-        own: of those of a `torch.autograd.Function` of a user's own, whose backward pass no rule knows.
+        numbers: the numbers of all of them.
+        in_place: of those that contain the node of an operator that writes to a view.
+        own: of those of a custom `torch.autograd.Function`, whose backward pass has no rule.
     """
 
     numbers: frozenset[int]
@@ -59,15 +59,15 @@ class Reached:
     own: frozenset[int]
 
     def __contains__(self, place: Place) -> bool:
-        """Whether a gradient arrives at the operator whose node is there."""
+        """Return whether a gradient arrives at the operator whose node has that place."""
         return place.own in self.numbers or place.after in self.in_place
 
 
 def reached(roots: Iterable[Tensor]) -> Reached:
-    """The nodes that a backward pass comes to.
+    """Return the nodes that a backward pass reaches.
 
     Args:
-        roots: where it starts.
+        roots: the tensors where it starts.
     """
     seen, waiting = set[Any](), [each.grad_fn for each in roots]
     while waiting:

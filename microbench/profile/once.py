@@ -1,4 +1,4 @@
-"""Calling a module once, traced, in such a way that it stays as it was."""
+"""Calls a module once, traced, and leaves it unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Called(NamedTuple):
     Attributes:
         root: that call, with all calls in it.
         again: calls it again.
-        changes: it has changed the shapes of its arguments, or how many there are: a second call is another.
+        changes: whether it changed the shapes or the number of its arguments, so that a second call differs.
     """
 
     root: Call
@@ -40,11 +40,11 @@ class Called(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """How a module is to be called.
+    """How to call a module.
 
     Attributes:
-        training: in train mode, or in eval mode; None for the one it is in.
-        objective: where a backward pass starts, given the output; None for all of the output.
+        training: whether in train mode or in eval mode; None for its current mode.
+        objective: returns where the backward pass starts, given the output; None for all of the output.
     """
 
     training: bool | None = None
@@ -61,14 +61,14 @@ def called(
 ) -> Iterator[Called]:
     """Call a copy of a module, traced; the copy can be called again until the context ends.
 
-    A module that cannot be copied, or whose copy would call it, is called itself and put back at the end.
+    A module that cannot be copied, or whose copy would call it, is called itself and restored at the end.
 
     Args:
         module: the module, which stays as it was.
         args: its positional arguments, which stay as they were if they can be copied.
         kwargs: its keyword arguments, likewise.
-        training: what the module is to be in: train mode, or eval mode; as it is by default.
-        objective: where a backward pass starts, given the output; from all of the output by default.
+        training: whether to call it in train mode or in eval mode; by default as it is.
+        objective: returns where the backward pass starts, given the output; by default all of the output.
 
     Raises:
         Exception: what the module raises on these inputs.
@@ -83,11 +83,11 @@ def called(
 
 
 def _of_a_copy(module: nn.Module, given: Given, asked: Asked) -> Called | None:
-    """Call a copy of a module; None where there can be none, or where it leads back to the module."""
+    """Call a copy of a module; return None if it cannot be copied, or if the copy calls the module."""
     memo = dict[int, Any]()
     try:
         copy = copied_module(module, memo)
-    except Exception:  # what a module holds may refuse in any way
+    except Exception:  # a module's attributes may fail to be copied in any way
         return None
     if not are_apart(module, copy):
         return None
@@ -97,7 +97,7 @@ def _of_a_copy(module: nn.Module, given: Given, asked: Asked) -> Called | None:
 
 
 def called_once(module: nn.Module, given: Given, asked: Asked) -> Called:
-    """Put a module into a mode, and call it."""
+    """Put a module into train or eval mode, and call it."""
     training, objective = asked
     if training is not None and any(each.training != training for each in module.modules()):
         module.train(training)
@@ -112,6 +112,6 @@ def called_once(module: nn.Module, given: Given, asked: Asked) -> Called:
 
 
 def _form(given: Given) -> tuple[Any, list[Any]]:
-    """How arguments are nested, and the shapes of tensors in them."""
+    """Return how arguments are nested, and the shapes of the tensors in them."""
     leaves, tree = tree_flatten(given)
     return tree, [each.shape if isinstance(each, Tensor) else None for each in leaves]

@@ -1,4 +1,4 @@
-"""What this machine reaches at best: arithmetic, traffic of memory, and a call of nothing. Measured once."""
+"""This machine's peaks: arithmetic, memory bandwidth, and a call that does nothing. Measured once."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ from microbench.records.record import WarningCode
 from microbench.system import cgroups, cpus, machine
 from microbench.system.sensors import Sensors
 
-METHOD = 4  # raised when peaks are measured in another way: what was kept before is then measured again
-LONG = 0.05  # seconds of a call: work is enlarged until it takes about as long
-BRIEF = 0.002  # the same of a format that may be emulated, until it is known not to be
-ENOUGH = 0.5  # of that: work that takes so long is enlarged no more
-GROWTH = 4.0  # at most so many times the work at once: a larger product may take longer for each FLOP
-SLOWER = 0.5  # of the FLOP/s in fp32: a 16-bit format that reaches no more is emulated
-LEAST_FLOPS = 2**18  # of the first product: next to no time, however slow a format is
-LEAST_BYTES = 2**18  # of a probe of memory; less of it takes no time against a call's own
+METHOD = 4  # incremented when peaks are measured differently, which discards stored ones
+LONG = 0.05  # seconds per call: work is enlarged until it takes about that long
+BRIEF = 0.002  # the same for a format that may be emulated, until it is known not to be
+ENOUGH = 0.5  # of that: work that takes this long is not enlarged further
+GROWTH = 4.0  # at most this factor at once, because a larger product may take longer per FLOP
+SLOWER = 0.5  # of the FLOP/s in fp32: a 16-bit format below that is emulated
+LEAST_FLOPS = 2**18  # of the first product, which is quick however slow a format is
+LEAST_BYTES = 2**18  # of a probe of memory; less takes no time compared with the call itself
 LASTING = {"memory": 0.01, "call": 0.03}  # seconds that a probe repeats its work
-PASSES = 3  # over all probes: what disturbs one seldom does in each
-LONGEST = 4.0  # seconds after which no other pass begins
-SAMPLES = 3  # between two looks at the time
+PASSES = 3  # over all probes, because a disturbance seldom affects the same probe in each
+LONGEST = 4.0  # seconds after which no further pass begins
+SAMPLES = 3  # between two checks of the time
 GLANCES = 8  # calls of a probe, at most
-TIME_TO_GLANCE = 4.0  # times what a call is to take: after that, there are no more than SAMPLES
+TIME_TO_GLANCE = 4.0  # times a call's intended seconds: after that, no more than SAMPLES
 SHORT = 2e-5  # seconds: shorter calls are timed several at once
-CACHES = 4  # so many times the last level of cache is read and written at last: little of it is in there
+CACHES = 4  # the largest probe, in last-level caches: little of it is cached
 MOST_OF_MEMORY = 1 / 8  # for the tensors of a probe
-UNKNOWN_MEMORY = 8 * 2**30  # bytes to assume of the memory where the kernel does not say
-PERIOD = 2**20 - 3  # drawn numbers, which are repeated; a prime, so that no two rows are alike
+UNKNOWN_MEMORY = 8 * 2**30  # bytes of memory to assume if the kernel does not say
+PERIOD = 2**20 - 3  # random numbers, which are repeated; a prime, so that no two rows are equal
 PASSING = {WarningCode.FOREIGN_LOAD, WarningCode.STOLEN, WarningCode.THROTTLED, WarningCode.THERMAL}
-"""What makes peaks lower than they are at other times."""
+"""Disturbances that temporarily lower peaks."""
 
 
 def peaks(device: Device, refresh: bool = False) -> Peaks:
-    """What the device reaches at best with torch's present threads, measured or as measured before.
+    """Return the device's peaks with torch's current threads, measured now or before.
 
-    Takes some six seconds the first time; then it is read from a file, see `kept`. What was measured while
-    other work disturbed it is not kept.
+    Takes about six seconds the first time; then they are read from a file, see `peaks_cache`. Peaks that were
+    disturbed by other work are not stored.
 
     Args:
-        device: where; in the state that the run has it in.
-        refresh: measure again.
+        device: the device, in the run's state.
+        refresh: whether to measure again.
     """
     identity = identity_of(device)
     found = None if refresh else peaks_cache.read(identity)
@@ -67,7 +67,7 @@ def peaks(device: Device, refresh: bool = False) -> Peaks:
 
 
 def identity_of(device: Device) -> Mapping[str, str | int | float | bool | None]:
-    """What peaks depend on: whoever differs in it has its own."""
+    """Return all that peaks depend on: they are stored separately for each."""
     return {
         "method": METHOD,
         "host_id": machine.host_id(),
@@ -84,22 +84,22 @@ def identity_of(device: Device) -> Mapping[str, str | int | float | bool | None]
 
 
 def measure(device: Device) -> Peaks:
-    """Measure all peaks; the fastest of many calls of each probe, for a peak is no typical value."""
+    """Measure all peaks: the fastest of many calls of each probe, because a peak is no typical value."""
     place = device.torch_device()
     with torch.inference_mode(), torch.autocast(place.type, enabled=False), Sensors() as sensors:
         found = reduce(Peaks.best, _passes(device))
-    torch.accelerator.empty_cache()  # gigabytes, which nobody needs any more
+    torch.accelerator.empty_cache()  # gigabytes, which are no longer needed
     return replace(found, bandwidths=evened(found.bandwidths), disturbed=disturbed(sensors))
 
 
 def disturbed(sensors: Sensors) -> bool:
-    """Whether something that passes kept this process from its best."""
+    """Return whether a temporary disturbance slowed this process."""
     around = sensors.surroundings(torch.get_num_threads(), machine.allocator())
     return any(each.code in PASSING for each in disturbances(sensors.readings(calls=1), around))
 
 
 def _passes(device: Device) -> Iterator[Peaks]:
-    """Several looks at every peak; fewer where one takes long."""
+    """Yield several measurements of every peak; fewer if one takes long."""
     clock, place = device.clock, device.torch_device()
     products = {dtype: Products(clock, place, dtype) for dtype in (torch.float32, *HALF)}
     end = clock.now() + LONGEST
@@ -110,7 +110,7 @@ def _passes(device: Device) -> Iterator[Peaks]:
 
 
 def _pass(products: Mapping[torch.dtype, Products], device: Device) -> Peaks:
-    """One look at every peak; at length in those formats alone that are not emulated."""
+    """Measure every peak once; emulated formats only briefly."""
     clock, place = device.clock, device.torch_device()
     slow = emulated(products, device.name)
     fp32, fp32_by = products[torch.float32].best(LONG)
@@ -129,9 +129,10 @@ def _pass(products: Mapping[torch.dtype, Products], device: Device) -> Peaks:
 
 
 def emulated(products: Mapping[torch.dtype, Products], device: str) -> dict[torch.dtype, float]:
-    """The 16-bit formats that the hardware converts to fp32, as is known or shown by their FLOP/s, and these.
+    """Return the 16-bit formats that are computed in fp32, as is known or shown by their FLOP/s, and these.
 
-    Brief products tell, in one thread: threads that wait for each other show what else runs on the machine.
+    They are found by brief products in one thread, because threads that wait for each other are slowed by
+    other work on the machine.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -147,7 +148,7 @@ def emulated(products: Mapping[torch.dtype, Products], device: str) -> dict[torc
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """A format's name, such as `bfloat16`."""
+    """Return a format's name, such as `bfloat16`."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -156,8 +157,8 @@ class Work:
     """One call of a probe.
 
     Attributes:
-        call: does it.
-        amount: how much it is, in FLOP or B.
+        call: the call.
+        amount: its work, in FLOP or B.
         size: the bytes of its tensors.
     """
 
@@ -167,10 +168,9 @@ class Work:
 
 
 class Draw:
-    """Makes random tensors, from numbers of its own: torch's stay where they are.
+    """Creates random tensors with a generator of its own, which leaves torch's unchanged.
 
-    Constant ones would not do: what numbers a GPU multiplies changes the power it takes, and by that its
-    speed.
+    They are not constant, because the numbers that a GPU multiplies affect its power, and thus its speed.
     """
 
     def __init__(self, place: torch.device, dtype: torch.dtype) -> None:
@@ -178,7 +178,7 @@ class Draw:
         self._place, self._dtype = place, dtype
 
     def __call__(self, *shape: int) -> Tensor:
-        """A tensor of that shape, of normally distributed numbers."""
+        """Return a tensor of that shape, of normally distributed numbers."""
         count = math.prod(shape)
         drawn = torch.randn(
             min(count, PERIOD), generator=self._generator, device=self._place, dtype=torch.float32
@@ -187,7 +187,7 @@ class Draw:
 
 
 def matmul(draw: Draw, amount: float) -> Work:
-    """The product of two square matrices."""
+    """Return the product of two square matrices."""
     side = _side(amount)
     a, b = draw(side, side), draw(side, side)
     out = torch.empty_like(a)
@@ -195,31 +195,31 @@ def matmul(draw: Draw, amount: float) -> Work:
 
 
 def linear(draw: Draw, amount: float) -> Work:
-    """A layer of as many outputs as inputs, for as many rows."""
+    """Return a linear layer with equal numbers of inputs, outputs and rows."""
     side = _side(amount)
     x, weight = draw(side, side), draw(side, side)
     return Work(partial(functional.linear, x, weight), 2.0 * side**3, 3 * x.nbytes)
 
 
 def _side(amount: float) -> int:
-    """The rows of square matrices whose product is about so many FLOP: a multiple of 16, large ones of 64."""
+    """Return the rows of square matrices with a product of `amount` FLOP: a multiple of 16, or of 64."""
     side = math.cbrt(amount / 2)
     step = 16 if side < 256 else 64
     return max(1, round(side / step)) * step
 
 
 def conv3x3(draw: Draw, amount: float) -> Work:
-    """A convolution of 128 channels of 28x28."""
+    """Return a convolution of 128 channels of 28x28."""
     return _convolution(draw, amount, channels=128, side=28, kernel=3)
 
 
 def conv1x1(draw: Draw, amount: float) -> Work:
-    """A convolution of 256 channels of 56x56, each pixel by itself."""
+    """Return a convolution of 256 channels of 56x56 with a 1x1 kernel."""
     return _convolution(draw, amount, channels=256, side=56, kernel=1)
 
 
 def _convolution(draw: Draw, amount: float, channels: int, side: int, kernel: int) -> Work:
-    """Of a batch, or of a smaller image; in channels_last, in which oneDNN and cuDNN reorder nothing."""
+    """Return a convolution of a batch, or a smaller image; channels_last, so that nothing is reordered."""
     batch = int(amount / (2.0 * (channels * kernel * side) ** 2))
     if batch == 0:
         batch, side = 1, max(1, round(math.sqrt(amount / 2) / (channels * kernel)))
@@ -235,7 +235,7 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 class Products:
-    """Products of each kind in one number format. What they were enlarged to is where they begin again."""
+    """Products of each kind in one number format. They start with the size reached before."""
 
     def __init__(self, clock: Clock, place: torch.device, dtype: torch.dtype) -> None:
         self._clock, self._place, self._dtype = clock, place, dtype
@@ -243,9 +243,9 @@ class Products:
         self._most = memory_for_probes()
 
     def best(self, long: float) -> tuple[float, str]:
-        """The FLOP/s of the fastest kind, a call taking about `long` seconds, and its name.
+        """Return the FLOP/s of the fastest kind, with about `long` seconds per call, and its name.
 
-        0 where torch has none here, or the clock stands still.
+        They are 0 if torch has none here, or if the clock stands still.
         """
         found = (0.0, "")
         for probe in PROBES:
@@ -265,17 +265,17 @@ class Products:
 def enlarged(
     clock: Clock, make: Callable[[float], Work], amount: float, long: float, most: int
 ) -> tuple[Work, float]:
-    """Work that takes about `long` seconds a call, and the seconds that it takes.
+    """Return work that takes about `long` seconds per call, and the seconds that it takes.
 
-    None is begun that would take longer, were it as fast for each FLOP as the one before; it may be less
-    where there is too little memory for more.
+    No work is tried that would take longer at the previous one's speed per FLOP. Too little memory may limit
+    the work.
 
     Args:
         clock: times the calls.
-        make: makes work of about so many FLOP.
+        make: creates work of about a number of FLOP.
         amount: the FLOP to begin with.
         long: seconds.
-        most: bytes that its tensors may take.
+        most: the most bytes for its tensors.
 
     Raises:
         RuntimeError: not even the first can be done.
@@ -295,7 +295,7 @@ def enlarged(
 
 
 def _glance(clock: Clock, call: Callable[[], object], long: float) -> float:
-    """The least seconds of a few calls: the first may prepare something, other work may prolong one."""
+    """Return the least seconds of a few calls: the first may prepare something, other work may slow one."""
     times: list[float] = []
     while len(times) < SAMPLES or (len(times) < GLANCES and sum(times) < TIME_TO_GLANCE * long):
         times.append(_least(clock, call, samples=1, calls=1))
@@ -303,27 +303,27 @@ def _glance(clock: Clock, call: Callable[[], object], long: float) -> float:
 
 
 def memory_for_probes() -> int:
-    """The bytes that the tensors of a probe may take."""
+    """Return the most bytes for a probe's tensors."""
     limits = [size for size in (machine.memory(), cgroups.memory_limit()) if size]
     return int(min(limits, default=UNKNOWN_MEMORY) * MOST_OF_MEMORY)
 
 
 def largest(cache: int) -> int:
-    """The bytes that the last probe of memory reads and writes: most of them cannot lie in the cache."""
+    """Return the bytes that the largest probe of memory reads and writes, most of which are not cached."""
     return max(LEAST_BYTES, min(CACHES * cache, memory_for_probes()))
 
 
 def bandwidths(clock: Clock, place: torch.device, most: int) -> Iterator[tuple[int, float]]:
-    """Bytes read and written by a call, twice as many each time, and the B/s of the fastest way to do so.
+    """Yield bytes read and written by a call, doubling each time, and the B/s of the faster of two calls.
 
-    One copies half of them over the other half, and one only reads: where a cache reads a line before it is
-    overwritten, that is faster. Where a call takes long, there is no larger one.
+    One copies half of them over the other half, the other only reads, which is faster if a cache reads a line
+    before it is overwritten. If a call takes long, it is the largest.
     """
     for size in _doubled(LEAST_BYTES, most):
         whole = torch.ones(size // 4, dtype=torch.float32, device=place)
         source, target = whole.chunk(2)
-        ways = (partial(target.copy_, source), whole.sum)
-        seconds = [fastest(clock, call, LASTING["memory"]) for call in ways]
+        calls = (partial(target.copy_, source), whole.sum)
+        seconds = [fastest(clock, call, LASTING["memory"]) for call in calls]
         if all(seconds):
             yield size, size / min(seconds)
         if max(seconds) >= ENOUGH * LONG:
@@ -331,7 +331,7 @@ def bandwidths(clock: Clock, place: torch.device, most: int) -> Iterator[tuple[i
 
 
 def evened(rates: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    """Bandwidths by ascending bytes, each as fast as a larger one shows: who can move more can move less."""
+    """Return bandwidths by ascending bytes; fewer bytes take no longer than more bytes do."""
     found, least = [], math.inf
     for size, rate in reversed(rates):
         least = min(least, size / rate)
@@ -340,7 +340,7 @@ def evened(rates: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
 
 
 def _doubled(least: int, most: int) -> Iterator[int]:
-    """Numbers from the least to the most, each twice the one before but the last."""
+    """Yield numbers from the least to the most, each twice the previous one except the last."""
     while least < most:
         yield least
         least *= 2
@@ -348,13 +348,13 @@ def _doubled(least: int, most: int) -> Iterator[int]:
 
 
 def call_of_nothing(clock: Clock, place: torch.device) -> float:
-    """The seconds that a module takes to be called on one number."""
+    """Return the seconds of a module's call on one number."""
     module, x = nn.ReLU(), torch.ones(1, dtype=torch.float32, device=place)
     return fastest(clock, partial(module, x), LASTING["call"])
 
 
 def fastest(clock: Clock, call: Callable[[], object], lasting: float) -> float:
-    """The least seconds that a call takes among many that last so long; 0 on a clock that stands still."""
+    """Return the least seconds of a call among `lasting` seconds of them; 0 if the clock stands still."""
     call()
     least = _least(clock, call, samples=1, calls=1)
     end = clock.now() + lasting
@@ -367,7 +367,7 @@ def fastest(clock: Clock, call: Callable[[], object], lasting: float) -> float:
 
 
 def _least(clock: Clock, call: Callable[[], object], samples: int, calls: int) -> float:
-    """The least of so many samples of so many calls, in seconds per call."""
+    """Return the least of several samples of several calls, in seconds per call."""
     marks = [clock.mark()]
     for _ in range(samples):
         for _ in range(calls):

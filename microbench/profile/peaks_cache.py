@@ -1,7 +1,7 @@
-"""The peaks that were measured on this machine before, in a file of the user's cache.
+"""The peaks that were measured on this machine before, in a file in the user's cache.
 
-What is wrong with the file never matters: what cannot be read is measured again, what cannot be written is
-not kept.
+A faulty file does no harm: peaks that cannot be read are measured again, and if they cannot be written, they
+are not kept.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from microbench.records.peaks import Peaks
 from microbench.system import files
 
 Identity = Mapping[str, Any]
-"""What peaks depend on, in JSON's types."""
+"""All that peaks depend on, in JSON's types."""
 
 
 def place() -> Path:
-    """The file.
+    """Return the file's path.
 
     Raises:
         RuntimeError: this user has no home.
@@ -33,7 +33,7 @@ def place() -> Path:
 
 
 def read(identity: Identity) -> Peaks | None:
-    """The peaks of just this machine and these settings; None where none are kept."""
+    """Return the peaks of exactly this machine and these settings; None if none are stored."""
     for entry in _entries():
         if entry["of"] == identity:
             with contextlib.suppress(msgspec.ValidationError):
@@ -42,9 +42,10 @@ def read(identity: Identity) -> Peaks | None:
 
 
 def write(identity: Identity, peaks: Peaks) -> None:
-    """Keep them beside the others, in place of what was kept for the same before.
+    """Store peaks next to the others, in place of earlier ones of the same identity.
 
-    The file is replaced as a whole: of two that write at once, one may be lost, and is measured again.
+    The file is replaced as a whole: if two processes write at once, one entry may be lost, and is measured
+    again.
     """
     others = [entry for entry in _entries() if entry["of"] != identity]
     with contextlib.suppress(OSError, RuntimeError):
@@ -56,7 +57,7 @@ def write(identity: Identity, peaks: Peaks) -> None:
 
 
 def _entries() -> list[dict[str, Any]]:
-    """What the file holds, as far as it has the form of this module's."""
+    """Return the file's entries that have this module's form."""
     try:
         entries = json.loads(place().read_text("utf-8"))
     except (OSError, RuntimeError, ValueError):
@@ -67,7 +68,7 @@ def _entries() -> list[dict[str, Any]]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write it beside its place, and put it there once it is complete."""
+    """Write to a temporary file, and move it into place once it is complete."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     made = Path(name)
     try:

@@ -1,4 +1,4 @@
-"""The energy that a call takes, where the device counts it."""
+"""The energy that a call uses, if the device measures it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from microbench.devices import Device
 
-LASTING = 1.0  # seconds of calls: the counters move about once a millisecond
+LASTING = 1.0  # seconds of calls: the counters change about once per millisecond
 
 
 def joules_per_call(call: Callable[[], Any], device: Device) -> float | None:
-    """The joules of one call, of as many as take a second; None where the device does not tell."""
+    """Return the mean joules per call over a second of calls; None if the device cannot tell."""
     with device.energy() as meter:
         pass
     if meter.joules is None:

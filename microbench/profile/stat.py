@@ -1,4 +1,4 @@
-"""Profiles any module in this process, and leaves it as it was."""
+"""Profiles any module in this process, and leaves it unchanged."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LONGEST_WARMUP = 3.0  # seconds
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be found out: times, memory, and whether of a training step's forward pass."""
+    """What to measure: times, memory, and whether it is a training step's forward pass."""
 
     timing: bool = False
     memory: bool = False
@@ -55,7 +55,7 @@ def stat(
     """Profile a module; see `microbench.stat`.
 
     Raises:
-        UserError: it cannot be profiled, or it fails on these inputs; what failed where.
+        UserError: it cannot be profiled, or it fails on these inputs; says what failed and where.
     """
     check(model)
     place = place_of(model, inputs) if device is None else usable(device)
@@ -68,7 +68,7 @@ def stat(
         except UserError:
             raise
         except Exception as error:
-            cause = error.__cause__  # a context manager lets no StopIteration through as it is
+            cause = error.__cause__  # a context manager converts StopIteration to RuntimeError
             raise failure(cause if isinstance(cause, StopIteration) else error, _hint(inputs)) from error
     return replace(found, name=type(model).__name__, batch_size=size, training=wanted.training)
 
@@ -82,7 +82,7 @@ def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, place: torc
     with called(model, arguments.args, arguments.kwargs, training) as (root, call, changes):
         if changes:
             raise UserError(
-                "The module changes its arguments, so that each call is another: leave out timing and memory."
+                "The module changes its arguments, so that each call differs: leave out timing and memory."
             )
         memory = measure_memory(call, root, device) if wanted.memory else None
         study = Study(root, training, memory=memory)
@@ -110,7 +110,7 @@ def _timed(study: Study, call: Callable[[], Any], device: devices.Device) -> Pro
 
 @contextmanager
 def _random_numbers_kept(place: torch.device) -> Iterator[None]:
-    """Put back torch's generators of random numbers, of the CPU and of the place, Python's and NumPy's."""
+    """Restore the random number generators of torch (of the CPU and the device), Python and NumPy."""
     indices, kind = ([], "cpu") if place.index is None else ([place.index], place.type)
     python, numpy = random.getstate(), np.random.get_state()
     try:
@@ -139,7 +139,7 @@ def open_device(place: torch.device) -> devices.Device:
 
 
 def usable(device: str | torch.device) -> torch.device:
-    """Return where a device that is asked for is.
+    """Return torch's device of a name.
 
     Raises:
         UserError: there is no such device here.
@@ -154,10 +154,10 @@ def usable(device: str | torch.device) -> torch.device:
 
 
 def placed(model: nn.Module, place: torch.device) -> nn.Module:
-    """Return the module, or a copy of it where that is to be elsewhere.
+    """Return the module, or a copy of it on another device.
 
     Raises:
-        UserError: there can be no copy there.
+        UserError: it cannot be copied there.
     """
     at = home(model)
     if at is None or at == place:
@@ -174,7 +174,7 @@ def placed(model: nn.Module, place: torch.device) -> nn.Module:
 
 
 def _hint(inputs: Any) -> str:
-    """Guess what the user meant."""
+    """Return a hint at what the user may have meant."""
     if inputs is None:
         return " (input_shape is without the batch, which batch_size gives)"
     if isinstance(inputs, Mapping):
@@ -183,7 +183,7 @@ def _hint(inputs: Any) -> str:
 
 
 def failure(error: Exception, hint: str = "") -> UserError:
-    """Return one line: what failed, where, and on what, and a hint."""
+    """Return the one-line error: what failed, where, on what input, and a hint."""
     message = f"{type(error).__name__}: {first_line(error)}"
     if not isinstance(error.__cause__, FailedAt):
         return UserError(f"The profile failed: {message}")

@@ -1,4 +1,4 @@
-"""What a module's calls are, what they cost by their shapes, and what they take: as rows and as records."""
+"""A module's calls, their costs by their shapes, times and memory: as rows and as records."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class CallMemory:
 
     Attributes:
         alloc: allocated by the call, and still allocated at its end.
-        peak: allocated at most, over the level at its begin.
-        total: allocated at its end, over the level at the model's begin.
+        peak: the most allocated, above the level at its start.
+        total: allocated at its end, above the level at the model's start.
     """
 
     alloc: int
@@ -35,13 +35,13 @@ class CallMemory:
 
 @dataclass(frozen=True)
 class Study:
-    """What is known of a module's calls.
+    """All that is known about a module's calls.
 
     Attributes:
-        root: the calls, with what they cost by their shapes.
-        training: gradients were enabled, so that the backward pass was counted.
-        times: by call, its samples; None where nothing was timed.
-        memory: by call, the memory around it; None where it was not followed.
+        root: the calls, with their costs by their shapes.
+        training: whether gradients were enabled, so that the backward pass was counted.
+        times: samples in seconds, by call; None if nothing was timed.
+        memory: the memory around each call; None if it was not tracked.
     """
 
     root: Call
@@ -50,7 +50,7 @@ class Study:
     memory: Mapping[Call, CallMemory] | None = None
 
     def calls(self, counted: bool = True) -> tuple[record.Call, ...]:
-        """Return every call with all that is known of it; unless `counted`, its times alone."""
+        """Return every call with all that is known about it; unless `counted`, only its times."""
         found, index = list[record.Call](), 0
         for order, (call, depth) in enumerate(self.root.walk()):
             is_row = call.kind is not Kind.CONTAINER
@@ -85,17 +85,17 @@ class Study:
         return found
 
     def rows(self) -> list[Row]:
-        """Return a row for each call."""
+        """Return one row per call."""
         return rows_of(self.calls())
 
 
 def _text(shapes: Sequence[torch.Size]) -> str:
-    """Write shapes as text: `(1, 3, 224, 224)`, joined by commas."""
+    """Return shapes as text: `(1, 3, 224, 224)`, joined by commas."""
     return ", ".join(str(tuple(shape)) for shape in shapes)
 
 
 def parameters(module: nn.Module | None) -> int:
-    """Count the numbers that a module's parameters hold; a tensor that it has under two names counts once."""
+    """Count the numbers in a module's parameters; a tensor that it has under two names counts once."""
     return 0 if module is None else sum(each.numel() for each in module.parameters())
 
 
@@ -104,8 +104,8 @@ def measure_memory(call: Callable[[], Any], root: Call, device: Device) -> dict[
 
     Args:
         call: calls the module.
-        root: its calls, as a trace found them.
-        device: where it runs.
+        root: its calls, from a trace.
+        device: the device where it runs.
     """
     passes = Passes(call, root)
     with device.ledger() as ledger:
@@ -116,7 +116,7 @@ def measure_memory(call: Callable[[], Any], root: Call, device: Device) -> dict[
 
 
 def _memory(levels: Sequence[Level], start: int) -> CallMemory:
-    """Return the memory around a call, of the levels from its begin to its end."""
+    """Return the memory around a call, given the levels from its start to its end."""
     before, after = levels[0].allocated, levels[-1].allocated
     peak = max(level.peak for level in levels[1:])
     return CallMemory(after - before, peak - before, after - start)

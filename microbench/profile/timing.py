@@ -1,9 +1,9 @@
-"""Times a module's calls one by one: with marks before and after, whose own cost is subtracted.
+"""Times a module's calls one by one, with marks before and after, whose own cost is subtracted.
 
-A sample is three passes: the untouched module's call; one with a mark before and after each call of a
-module; one with a mark before and after each of torch's operators that is called outside leaf
-modules. They run one after the other, so that a change of the machine's speed changes them alike. The first
-two change places from sample to sample: what runs before a pass, such as the slow third one, changes it too.
+A sample is three passes: a call of the uninstrumented module; one with a mark before and after each call of a
+module; one with a mark before and after each of torch's operators outside leaf modules. They run one after
+another, so that a change of the machine's speed affects all of them. The first two alternate their order from
+sample to sample, because the preceding pass, such as the slow third one, affects a pass too.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from microbench.watch.modules import Operators, calling
 
 UNTOUCHED, MODULES, FUNCTIONS = "untouched", "modules", "functions"  # the passes of a sample
 CALIBRATION = 200  # calls of a calibration pass
-PASSES = 25  # of which the fastest counts: what marks cost adds to what other load costs
+PASSES = 25  # of which the fastest counts, because other load only adds to the cost of marks
 
 CHANGED = (
-    "The module calls other layers from one time to the next, so that none can be measured: profile it on "
-    "paper, with timing=false (from Python, without timing and memory)."
+    "The module calls different layers each time, so that none can be measured: use a dry run, timing=false "
+    "(from Python, without timing and memory)."
 )
 
 
 Span = tuple[int, int]
-"""The places of two marks among those of a sample."""
+"""The places of two marks among a sample's marks."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the marks before and after a call cost, in seconds of the clock that sets them.
+    """The cost of the marks before and after a call, in seconds of the clock that sets them.
 
     Attributes:
-        within: what is read between them, less what the call takes unmarked.
-        around: what the marked call takes longer than an unmarked one, all in all.
+        within: time read between them, beyond the unmarked call's.
+        around: how much longer the marked call takes in total than an unmarked one.
     """
 
     within: float
     around: float
 
     def seen(self, longer: float, calls: int) -> Cost:
-        """As much of it as shows where so many calls take so many seconds longer marked than unmarked."""
+        """Return the share of it that is visible if `calls` marked calls take `longer` seconds more."""
         whole = calls * self.around
         share = min(1.0, max(0.0, longer / whole)) if whole > 0 else 1.0
         return Cost(share * self.within, share * self.around)
@@ -60,12 +60,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Marking:
-    """What marks cost where nothing but the host takes time.
+    """The cost of marks if only the host takes time.
 
     Attributes:
         module: around a call of a module.
-        operator: around one of torch's operators, the way to it through Python included.
-        ahead: the clock's marks may be set ahead of the device, see `Clock`: their cost shows in part.
+        operator: around one of torch's operators, including its way through Python.
+        ahead: marks may be set ahead of the device, see `Clock`: part of it is hidden.
     """
 
     module: Cost
@@ -78,8 +78,8 @@ class Passes:
 
     Args:
         call: calls the module.
-        root: its calls, as a trace found them.
-        phase: what the untouched call is: inference, or forward.
+        root: its calls, from a trace.
+        phase: the uninstrumented call's phase: inference, or forward.
     """
 
     def __init__(self, call: Callable[[], Any], root: Call, phase: str = "inference") -> None:
@@ -93,7 +93,7 @@ class Passes:
         self.borders, self._passes = _places(root)
 
     def experiment(self) -> Experiment:
-        """What to sample: the untouched module as the phase; in it each pass, and each call by its place."""
+        """Return the experiment: its phase is the uninstrumented call, its parts each pass and call."""
         places = {call: str(place) for place, call in enumerate(self._calls)}
         spans = {places[call]: span for call, span in self.borders.items()}
         swap = cycle((False, True))
@@ -107,14 +107,14 @@ class Passes:
         )
 
     def step(self, mark: Marker, swap: bool = False) -> list[Mark]:
-        """One sample: a mark at its begin, those of each pass, and within these each call's at its `borders`.
+        """Take a sample: a mark at its start, those of each pass, and in these each call's at its `borders`.
 
         Args:
             mark: sets a mark.
-            swap: the second pass comes before the first.
+            swap: whether the second pass comes before the first.
 
         Raises:
-            UserError: the module calls others than those that are known.
+            UserError: the module makes other calls than the traced ones.
         """
         start = mark()
         if swap:
@@ -133,7 +133,7 @@ class Passes:
         called = mark_modules(self._call, mark, marks, self._root)
         marks.append(mark())
         if not self._are_known(called):
-            self._lasting &= set(self._root.modules())  # the model may have put others in their place
+            self._lasting &= set(self._root.modules())  # the model may have replaced some
             if not self._are_known(called):
                 raise UserError(CHANGED)
         return marks
@@ -149,18 +149,18 @@ class Passes:
         return marks
 
     def _are_known(self, called: Sequence[nn.Module]) -> bool:
-        """Whether these are the modules that were traced, in their order."""
+        """Return whether these are the traced modules, in their order."""
         return list(map(self._identity, called)) == [self._identity(each.module) for each in self._modules]
 
     def _identity(self, module: nn.Module | None) -> object:
-        """What a module is known by: itself, or its type where it is made anew for each call."""
+        """Return what identifies a module: itself, or its type if each call creates another."""
         return module if module in self._lasting else type(module)
 
 
 def _places(root: Call) -> tuple[dict[Call, Span], dict[str, Span]]:
-    """Of each call, and of each pass."""
+    """Return the span of each call, and of each pass."""
     found: dict[Call, Span] = {}
-    counter = count(1)  # after the sample's begin
+    counter = count(1)  # after the sample's start
     untouched = next(counter), next(counter)
 
     def visit(call: Call) -> None:
@@ -183,16 +183,16 @@ def _places(root: Call) -> tuple[dict[Call, Span], dict[str, Span]]:
 def mark_modules(
     call: Callable[[], Any], mark: Marker, marks: list[Mark], root: nn.Module
 ) -> list[nn.Module]:
-    """Call a module with a mark before and after each call of a module within it, itself included.
+    """Call a module with a mark before and after each call of a module within it, including itself.
 
     Args:
         call: calls it, or a module around it.
         mark: sets a mark.
-        marks: where the marks go.
+        marks: the list to which marks are added.
         root: the module.
 
     Returns:
-        The modules that were called, in the order in which the calls began.
+        The called modules, in the order in which the calls began.
     """
     note, called, depth = marks.append, list[nn.Module](), 0
     enter = called.append
@@ -218,20 +218,20 @@ def mark_modules(
 def mark_functions(
     call: Callable[[], Any], mark: Marker, marks: list[Mark], root: nn.Module, are_leaves: Sequence[bool]
 ) -> list[str]:
-    """Call a module with a mark before and after each operator in it, except those in leaf modules.
+    """Call a module with a mark before and after each operator outside leaf modules.
 
     Args:
         call: calls it, or a module around it.
         mark: sets a mark.
-        marks: where the marks go.
+        marks: the list to which marks are added.
         root: the module.
-        are_leaves: for each call of a module, in their order, whether it is a leaf module's.
+        are_leaves: for each call of a module, in order, whether it is a leaf module's.
 
     Returns:
-        The operators' names, in their order.
+        The operators' names, in order.
     """
     called: list[str] = []
-    turn, within = iter(are_leaves), [False]  # per call in progress: whether its operators have marks
+    turn, within = iter(are_leaves), [False]  # whether the operators of each open call have marks
 
     def entered(original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if len(within) == 1 and module is not root:
@@ -258,7 +258,7 @@ def mark_functions(
 
 
 class _Additions(nn.Module):
-    """Adds one to one, again and again."""
+    """Adds one to one, repeatedly."""
 
     def forward(self, one: torch.Tensor) -> None:
         for _ in range(CALIBRATION):
@@ -266,7 +266,7 @@ class _Additions(nn.Module):
 
 
 def marking(clock: Clock, device: torch.device) -> Marking:
-    """Measure what marks cost: with calls of a module, and of an operator, that compute next to nothing."""
+    """Measure the cost of marks, with calls of a module and of an operator that compute next to nothing."""
     nothing, many = nn.Identity(), _Additions()
     one = torch.ones(1, dtype=torch.float32, device=device)
 
@@ -289,7 +289,7 @@ def marking(clock: Clock, device: torch.device) -> Marking:
 def _calibrated(
     clock: Clock, work: Callable[[], None], marked: Callable[[Marker, list[Mark]], object]
 ) -> Cost:
-    """What marks cost a call that does next to nothing."""
+    """Return the cost of marks for a call that does next to nothing."""
     bare, around, read = array("d"), array("d"), array("d")
     for _ in range(PASSES):
         marks = [clock.mark()]
@@ -306,12 +306,12 @@ def _calibrated(
 
 
 def call_times(root: Call, samples: Mapping[str, array[float]], marking: Marking) -> dict[Call, array[float]]:
-    """The times of all calls in seconds, the calls within them included, what marks cost taken off.
+    """Return the times of all calls in seconds, including the calls within them, without the cost of marks.
 
     Args:
         root: the calls.
         samples: those of `Passes.experiment`.
-        marking: what marks cost.
+        marking: the cost of marks.
     """
     calls = [call for call, _ in root.walk()]
     functions = sum(call.kind is Kind.FUNCTION for call in calls)
@@ -328,22 +328,22 @@ def call_times(root: Call, samples: Mapping[str, array[float]], marking: Marking
 
 
 def _longer(samples: Mapping[str, array[float]], name: str) -> float:
-    """How many seconds a pass takes longer than the untouched one beside it."""
+    """Return how many seconds longer a pass takes than the uninstrumented one of the same sample."""
     both = zip(samples[name], samples[UNTOUCHED], strict=True)
     return interquartile_mean([marked - untouched for marked, untouched in both])
 
 
 def _corrected(call: Call, raw: array[float], cost: Cost) -> array[float]:
-    """A call's times without what its own marks cost, and those of the calls of modules within it."""
+    """Return a call's times without the cost of its own marks, and of those of module calls within it."""
     of_modules = sum(each.kind is not Kind.FUNCTION for each, _ in call.walk() if each is not call)
     return array("d", (seconds - cost.within - of_modules * cost.around for seconds in raw))
 
 
 def _bounded(times: Mapping[Call, array[float]]) -> dict[Call, array[float]]:
-    """The times, with those of functions such that they add up to no more than their caller takes by itself.
+    """Return the times, with operators' shortened so that they add up to at most their caller's own time.
 
-    They have a pass of their own, in which every operator goes through Python. How much longer it takes by
-    that depends on what has to be converted, and what is taken off is the same for all.
+    Operators are timed in a separate pass, in which each goes through Python. How much longer that takes
+    depends on the arguments to convert, whereas the subtracted cost is the same for all.
     """
     found = dict(times)
     for call in times:

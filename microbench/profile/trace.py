@@ -1,4 +1,4 @@
-"""Run a module once and note every call of its modules and of torch's operators."""
+"""Runs a module once, and records every call of its modules and of torch's operators."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from microbench.watch.tensors import dtype_of, shapes, tensors
 
 
 def trace(module: nn.Module, call: Callable[[], Any], objective: Callable[[Any], Any] | None = None) -> Call:
-    """Let `call` call the module once, and return that call with all calls within it; not those around it.
+    """Return the module's call within `call`, with all calls within it; not those around it.
 
-    The caller says, with its context, whether gradients are enabled and whether tensors are fake.
+    The caller's context decides whether gradients are enabled and whether tensors are fake.
 
     Args:
         module: the module.
-        call: calls it.
-        objective: where a backward pass starts, given the module's output; from all of the output by default.
+        call: calls it once.
+        objective: returns where the backward pass starts, given the output; by default, all of it.
 
     Raises:
         Exception: what the module raises; its cause is a `FailedAt`.
@@ -41,21 +41,21 @@ def trace(module: nn.Module, call: Callable[[], Any], objective: Callable[[Any],
 
 
 class Tracer:
-    """Notes calls while a module runs."""
+    """Records calls while a module runs."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module, self._names = module, Names(module)
         self._open: list[Call] = []
         self._root: Call | None = None
         self._output: Any = None
-        self._places: dict[Call, gradients.Place] = {}  # of each operator, in autograd's graph
+        self._places: dict[Call, gradients.Place] = {}  # each operator's, in autograd's graph
         self._place: gradients.Place | None = None
-        self._leaves: list[tuple[Call, bool, list[Call]]] = []  # whether a rule knows it; its operators
+        self._leaves: list[tuple[Call, bool, list[Call]]] = []  # whether it has a rule; operators
         self._is_asking = False
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        """Leave out what is computed to say what a call costs, such as the lengths of a packed sequence."""
+        """Leave out the operators that only count a call, such as for the lengths of a packed sequence."""
         self._is_asking = True
         try:
             yield
@@ -67,18 +67,18 @@ class Tracer:
         """The call of the module itself.
 
         Raises:
-            UserError: it was not seen.
+            UserError: it was not recorded.
         """
         if self._root is None:
             raise UserError(
-                f"{type_name(self._module)} has a __call__ of its own, which hides its calls: profile "
+                f"{type_name(self._module)} has its own __call__, which hides its calls: profile "
                 "torch.nn.Sequential(model)."
             )
         return self._root
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Note what is called within, and every gradient that is computed there in this thread."""
+        """Record the calls within the context, and compute gradients within it in this thread."""
         with (
             calling(self._call),
             Operators(self._function),
@@ -87,9 +87,9 @@ class Tracer:
             yield
 
     def settle(self, objective: Callable[[Any], Any] | None) -> None:
-        """Leave of the backward pass what it comes to, and sum up the modules that no rule knows.
+        """Drop the backward passes that are not reached, and sum up the modules without a rule.
 
-        Where the output has no tensor to start from that can be found, a gradient arrives everywhere.
+        If no tensor is found in the output to start from, gradients count as if they arrived everywhere.
         """
         roots = list(tensors(self._output if objective is None else objective(self._output)))
         found = gradients.reached(roots) if roots else None
@@ -97,7 +97,7 @@ class Tracer:
         for call, place in self._places.items():
             if found is not None and place not in found:
                 call.counts = call.counts.with_backward_of(Counts())
-        # The backward pass of a function of the user's own is unknown; the operator that runs next says so.
+        # A custom function's backward pass is unknown; the next operator that runs is marked.
         unknown = {
             next((call for call, place in self._places.items() if place.after > number), None)
             for number in (() if found is None else found.own)
@@ -126,7 +126,9 @@ class Tracer:
             with locating(call.name, module, call.in_shapes):
                 output = original(module, *args, **kwargs)
         except Exception:
-            call.kind = Kind.CONTAINER if call.inner else call.kind  # who catches it goes on with other calls
+            call.kind = (
+                Kind.CONTAINER if call.inner else call.kind
+            )  # a caller that catches it makes further calls
             raise
         finally:
             self._open.pop()
@@ -147,7 +149,7 @@ class Tracer:
         return call
 
     def _end(self, call: Call, args: Any, kwargs: Any, output: Any) -> None:
-        """Say what a call was: one that called other modules is the sum of these and of its functions."""
+        """Complete a call: one that called other modules is a container, whose costs are theirs."""
         assert call.module is not None
         call.out_shapes = shapes(output)
         call.dtype = dtype_of(output, args, kwargs)

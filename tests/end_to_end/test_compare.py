@@ -168,7 +168,7 @@ def test_two_works_are_compared_if_requested(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Give what to compare: microbench compare A B, or microbench compare A --by OPTION."),
+        ([], "Give the runs to compare: microbench compare A B, or microbench compare A --by OPTION."),
         (["ways"], "Give a second run to compare with, or a setting that varies in this one: allocator."),
         (["a", "b", "c"], "Give two runs to compare, not 3."),
         (["before", "afte"], "Cannot read afte: No such file or directory."),

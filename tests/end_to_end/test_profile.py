@@ -261,7 +261,7 @@ def test_what_no_profile_can_do_is_refused_before_anything_is_measured(
         (
             {"engine": "torchscript"},
             "skipped",
-            "engine=torchscript runs no layers one by one: use engine=eager, or",
+            "engine=torchscript does not run layers one by one: use engine=eager, or",
         ),
         ({"model.input_shape": [3, 4, 4]}, "error", "squeezenet1_1 failed in features.2 (MaxPool2d) on"),
     ],

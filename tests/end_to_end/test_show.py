@@ -125,7 +125,7 @@ def test_all_warnings_of_all_cases_are_printed(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Give what to show: microbench show DIR."),
+        ([], "Give the runs to show: microbench show DIR."),
         (["nowhere"], "Cannot read nowhere: No such file or directory."),
         (["empty"], "Nothing to show: empty has no records."),
         (["one", "empty", "--csv"], "Nothing to show: empty has no records."),

@@ -530,9 +530,15 @@ def test_what_cannot_be_profiled_is_told_in_one_line(options: dict[str, Any], to
     [
         (nn.Linear, "model must be a torch.nn.Module, not the class Linear."),
         (torch.relu, "model must be a torch.nn.Module, not a builtin_function_or_method."),
-        (nn.LazyLinear(3), "The module is lazy, and its shapes are not known yet: call it once before."),
-        (nn.Sequential(torch.compile(nn.Linear(4, 4))), "0 is compiled, and runs no layers one by one"),
-        (torch.compile(nn.Linear(4, 4)), "A compiled module runs no layers one by one: profile the original"),
+        (nn.LazyLinear(3), "The module is lazy, and its shapes are not known yet: call it once first."),
+        (
+            nn.Sequential(torch.compile(nn.Linear(4, 4))),
+            "0 is compiled, and does not run its layers one by one",
+        ),
+        (
+            torch.compile(nn.Linear(4, 4)),
+            "A compiled module does not run its layers one by one: profile model._orig_mod",
+        ),
     ],
 )
 def test_what_is_no_module_or_has_no_layers_is_told_in_one_line(model: Any, told: str) -> None:
@@ -601,7 +607,7 @@ def test_a_module_that_calls_other_layers_each_time_is_told_what_to_leave_out() 
             self.calls += 1
             return self.layers[self.calls % 3](x)
 
-    with pytest.raises(UserError, match=r"calls other layers.*from Python, without timing and memory"):
+    with pytest.raises(UserError, match=r"calls different layers.*from Python, without timing and memory"):
         microbench.stat(Alternates(), input_shape=(4,), memory=True)
 
 

@@ -172,7 +172,7 @@ class AnotherFunction(More):
 
 @pytest.mark.parametrize("fickle", [More, Another, AnotherFunction])
 def test_a_module_that_calls_others_from_one_time_to_the_next_is_refused(fickle: type[nn.Module]) -> None:
-    with pytest.raises(UserError, match=r"calls other layers from one time to the next.*timing=false"):
+    with pytest.raises(UserError, match=r"calls different layers each time.*timing=false"):
         sampled(fickle(), FakeClock())
 
 

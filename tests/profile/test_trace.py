@@ -81,11 +81,24 @@ def test_attention_calls_no_module_and_is_one_call() -> None:
 
 
 def test_watching_does_not_change_the_path_a_module_takes() -> None:
-    """Where a hook hangs on it, this layer calls its parts one by one; unwatched, one kernel does it all."""
+    """With a hook, this layer calls its parts one by one; unwatched, one kernel does everything."""
     layer = nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
     assert names(called(layer, torch.ones(1, 3, 8))) == [" TransformerEncoderLayer module"]
     layer.register_forward_hook(lambda *_: None)
     assert len(names(called(layer, torch.ones(1, 3, 8)))) > 5
+
+
+def test_a_hooks_operators_count_unless_its_module_has_a_rule() -> None:
+    def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+        output.std()
+
+    def flops(module: nn.Module) -> list[int]:
+        module.register_forward_hook(hook)
+        return [call.counts.flops for call, _ in called(module, torch.rand(2, 8, 8)).walk()]
+
+    assert flops(nn.ReLU()) == [128]
+    assert flops(nn.LocalResponseNorm(2)) == [1024 + 639]
+    assert flops(nn.Sequential(nn.ReLU())) == [0, 128, 639]  # a row of its own
 
 
 def test_operators_are_the_same_whether_gradients_are_enabled_or_not() -> None:
@@ -249,7 +262,7 @@ class Direct(nn.Linear):
 
 
 def test_a_module_whose_own_call_hides_it_is_refused_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"^Direct has a __call__ of its own.*nn\.Sequential\(model\)\.$"):
+    with pytest.raises(UserError, match=r"^Direct has its own __call__.*nn\.Sequential\(model\)\.$"):
         called(Direct(4, 4), torch.ones(1, 4))
     assert called(nn.Sequential(Direct(4, 4)), torch.ones(1, 4)).counts.flops > 0
 
