@@ -14,7 +14,7 @@ from torch._ops import OpOverload
 from torch.utils._pytree import tree_map_only
 
 from microbench.flops.amount import Counts
-from microbench.watch.modules import has_ways_of_its_own
+from microbench.watch.modules import has_own_dispatch
 from microbench.watch.tensors import tensors
 
 
@@ -122,7 +122,7 @@ def goes_by_shape(tensor: Tensor) -> bool:
         tensor.is_nested
         or tensor.is_quantized
         or not (tensor.layout is torch.strided or tensor.is_mkldnn)
-        or has_ways_of_its_own(tensor)
+        or has_own_dispatch(tensor)
     )
 
 

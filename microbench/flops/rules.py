@@ -24,7 +24,7 @@ from microbench.flops import (
 )
 from microbench.flops.amount import NOTHING, Counts, total
 from microbench.flops.executed import Executed, Rule
-from microbench.watch.modules import has_ways_of_its_own
+from microbench.watch.modules import has_own_dispatch
 from microbench.watch.tensors import tensors
 
 #: Modules' arithmetic; their inputs and parameters are read, and their outputs written, too.
@@ -106,7 +106,7 @@ def _arithmetic(function: OpOverload, name: str, call: Executed) -> Counts:
     if rule is None and torch.Tag.pointwise in function.tags:
         rule = elementwise.SMOOTH
     given = list(tensors((call.arguments, call.output)))
-    if any(each.is_quantized or (has_ways_of_its_own(each) and not each.is_nested) for each in given):
+    if any(each.is_quantized or (has_own_dispatch(each) and not each.is_nested) for each in given):
         return sparse.UNKNOWN  # the class decides what runs; a nested tensor counts as its examples do
     if any(each.layout in traffic.INDICES for each in given):
         return sparse.count(name, rule, call)

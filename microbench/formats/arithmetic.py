@@ -92,9 +92,9 @@ def available() -> frozenset[str]:
     Torch detects them in this process, as the libraries do; the kernel's list for the machine is used before
     torch 2.12, which does not list them.
     """
-    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     flags = re.search(r"^flags\s*:(.*)$", read(CPUINFO) or "", re.MULTILINE)
-    return frozenset(name for name, has in told.items() if has is True) or frozenset(
+    return frozenset(name for name, has in capabilities.items() if has is True) or frozenset(
         flags[1].split() if flags else ()
     )
 

@@ -74,9 +74,9 @@ def check(workload: Workload, cache_weights: bool, training: bool) -> None:
     if (training or not cache_weights) and any(
         each.dtype != torch.float32 for each in workload.module.parameters()
     ):
-        told = "in training" if training else "with cache_weights=false"
+        when = "in training" if training else "with cache_weights=false"
         raise SkippedError(
-            f"layout=mkldnn {told} supports precision=fp32 only: torch needs other weights packed"
+            f"layout=mkldnn {when} supports precision=fp32 only: torch needs other weights packed"
         )
 
 

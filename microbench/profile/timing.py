@@ -25,7 +25,7 @@ from microbench.profile.calls import Call
 from microbench.records.record import Kind
 from microbench.watch.modules import Operators, calling
 
-UNTOUCHED, MODULES, FUNCTIONS = "untouched", "modules", "functions"  # the passes of a sample
+UNINSTRUMENTED, MODULES, FUNCTIONS = "uninstrumented", "modules", "functions"  # the passes of a sample
 CALIBRATION = 200  # calls of a calibration pass
 PASSES = 25  # of which the fastest counts, because other load only adds to the cost of marks
 
@@ -99,7 +99,7 @@ class Passes:
         swap = cycle((False, True))
         return Experiment(
             lambda mark, calls: self.step(mark, next(swap)),
-            {self._phase: self._passes[UNTOUCHED]},
+            {self._phase: self._passes[UNINSTRUMENTED]},
             (self._phase,),
             self._phase,
             inner=spans | self._passes,
@@ -118,10 +118,10 @@ class Passes:
         """
         start = mark()
         if swap:
-            modules, untouched = self._of_modules(mark), self._of_model(mark)
+            modules, bare = self._of_modules(mark), self._of_model(mark)
         else:
-            untouched, modules = self._of_model(mark), self._of_modules(mark)
-        return [start, *untouched, *modules, *self._of_functions(mark)]
+            bare, modules = self._of_model(mark), self._of_modules(mark)
+        return [start, *bare, *modules, *self._of_functions(mark)]
 
     def _of_model(self, mark: Marker) -> list[Mark]:
         start = mark()
@@ -161,7 +161,7 @@ def _places(root: Call) -> tuple[dict[Call, Span], dict[str, Span]]:
     """Return the span of each call, and of each pass."""
     found: dict[Call, Span] = {}
     counter = count(1)  # after the sample's start
-    untouched = next(counter), next(counter)
+    bare = next(counter), next(counter)
 
     def visit(call: Call) -> None:
         start = next(counter)
@@ -177,7 +177,7 @@ def _places(root: Call) -> tuple[dict[Call, Span], dict[str, Span]]:
     for call, _ in root.walk():
         if call.kind is Kind.FUNCTION:
             found[call] = next(counter), next(counter)
-    return found, {UNTOUCHED: untouched, MODULES: modules, FUNCTIONS: (start, next(counter))}
+    return found, {UNINSTRUMENTED: bare, MODULES: modules, FUNCTIONS: (start, next(counter))}
 
 
 def mark_modules(
@@ -329,8 +329,8 @@ def call_times(root: Call, samples: Mapping[str, array[float]], marking: Marking
 
 def _longer(samples: Mapping[str, array[float]], name: str) -> float:
     """Return how many seconds longer a pass takes than the uninstrumented one of the same sample."""
-    both = zip(samples[name], samples[UNTOUCHED], strict=True)
-    return interquartile_mean([marked - untouched for marked, untouched in both])
+    both = zip(samples[name], samples[UNINSTRUMENTED], strict=True)
+    return interquartile_mean([marked - bare for marked, bare in both])
 
 
 def _corrected(call: Call, raw: array[float], cost: Cost) -> array[float]:

@@ -118,7 +118,7 @@ def _is_made_of_others(func: OpOverload, given: Sequence[Tensor]) -> bool:
     Some operators have a kernel for one kind of tensor only: `_fused_rms_norm` for CUDA, `linear` for nested
     tensors. A tensor class with its own dispatch decides itself what an operator on it runs.
     """
-    if any(map(has_ways_of_its_own, given)):
+    if any(map(has_own_dispatch, given)):
         return False
     # Python's decompositions, which `_can_decompose` also knows, are for compilers: they are not what runs.
     known = torch._C._dispatch_has_kernel_for_dispatch_key
@@ -140,6 +140,6 @@ def _kernels() -> DispatchKeySet:
     return reduce(or_, map(DispatchKeySet, found), DispatchKeySet(DispatchKey.NestedTensor))
 
 
-def has_ways_of_its_own(tensor: Tensor) -> bool:
+def has_own_dispatch(tensor: Tensor) -> bool:
     """Return whether a tensor's class decides what its operators run; a fake one follows its device."""
     return torch._C._dispatch_keys(tensor).has(DispatchKey.Python) and not isinstance(tensor, FakeTensor)

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import flop_registry
 from torchvision import models
 
 SIZES = {"inception_v3": 299}
-DRAWN_ANEW = ("googlenet", "inception_v3")  # their initial weights take long to draw
+SLOW_TO_DRAW = ("googlenet", "inception_v3")  # their initial weights take long to draw
 
 WithInput = tuple[nn.Module, Tensor]
 
@@ -30,7 +30,7 @@ class _WithoutMemory(TorchFunctionMode):
 @pytest.fixture
 def classifier() -> Callable[..., WithInput]:
     def build(name: str, batch_size: int = 1) -> WithInput:
-        options = {"init_weights": False} if name in DRAWN_ANEW else {}
+        options = {"init_weights": False} if name in SLOW_TO_DRAW else {}
         with _WithoutMemory():
             module = models.get_model(name, weights=None, **options)
         size = SIZES.get(name, 224)
@@ -41,7 +41,7 @@ def classifier() -> Callable[..., WithInput]:
 
 @pytest.fixture
 def flops_of() -> Callable[[Callable[[], object]], int]:
-    """What torch's formulas give for all that is run: two for each multiplication of a product."""
+    """Count by torch's formulas all work that is run: two per multiplication of a product."""
 
     def count(run: Callable[[], object]) -> int:
         with _Formulas() as found:
@@ -52,7 +52,7 @@ def flops_of() -> Callable[[Callable[[], object]], int]:
 
 
 class _Formulas(TorchDispatchMode):
-    """Counts by torch's formulas; its own counter fails where gradients are computed within a module."""
+    """Counts by torch's formulas; its own counter fails if gradients are computed within a module."""
 
     def __init__(self) -> None:
         super().__init__()

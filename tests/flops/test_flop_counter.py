@@ -1,4 +1,4 @@
-"""Products, against torch's own counter: it counts two operations for each of their multiplications."""
+"""Products, compared with torch's own counter, which counts two operations per multiplication."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def total(root: Call) -> Counts:
 
 @pytest.fixture
 def _without_fused_layers() -> Any:
-    # torch's counter knows no formula for the kernel that runs nn.MultiheadAttention in eval.
+    # torch's counter has no formula for the kernel that runs nn.MultiheadAttention in eval.
     torch.backends.mha.set_fastpath_enabled(False)
     yield
     torch.backends.mha.set_fastpath_enabled(True)
@@ -64,7 +64,7 @@ def test_products_of_training_are_those_of_torchs_counter(name: str, classifier:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "convnext_tiny"])
-def test_torchs_counter_takes_grouped_convolutions_for_dense_ones_in_their_weights_gradient(
+def test_torchs_counter_counts_weight_gradients_of_grouped_convolutions_as_dense(
     name: str, classifier: Callable[..., Any]
 ) -> None:
     root, forward, backward = trained(classifier, name)
@@ -78,7 +78,7 @@ def test_torchs_counter_takes_grouped_convolutions_for_dense_ones_in_their_weigh
     assert 2 * (total(root).backward_products + surplus) == backward
 
 
-def test_torchs_counter_counts_scores_that_a_fused_kernel_finds_anew_in_its_backward() -> None:
+def test_torchs_counter_counts_scores_that_a_fused_backward_recomputes() -> None:
     query, key, value = (torch.rand(2, 4, length, 16, requires_grad=True) for length in (5, 7, 7))
     attend = Attention()
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""Counts where a tensor's shape does not say how many numbers are computed with."""
+"""Counts of tensors whose shape does not determine the work."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def count(module: nn.Module, *inputs: Tensor) -> Counts:
 
 
 def ensemble(layer: nn.Module, x: Tensor) -> Tensor:
-    """Three layers of different weights, on the same data."""
+    """Apply three layers with different weights to the same data."""
     parameters, buffers = stack_module_state([nn.Linear(8, 4) for _ in range(3)])  # type: ignore[arg-type]
     return vmap(lambda p, b: functional_call(layer, (p, b), (x,)))(parameters, buffers)
 
 
 def gradients(layer: nn.Module, x: Tensor) -> Tensor:
-    """A gradient of each example."""
+    """Return the gradient of each example."""
     return vmap(vmap(grad(lambda row: layer(row).pow(2).sum())))(x)
 
 
@@ -60,7 +60,7 @@ TRANSFORMS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_within_a_transform_all_that_is_computed_counts(name: str, flops_of: FlopsOf) -> None:
+def test_all_work_within_a_transform_counts(name: str, flops_of: FlopsOf) -> None:
     module, data = Applied(nn.Linear(8, 4), TRANSFORMS[name]), torch.rand(5, 3, 8)
     torch.manual_seed(0)
     counts = count(module, data)
@@ -70,7 +70,7 @@ def test_within_a_transform_all_that_is_computed_counts(name: str, flops_of: Flo
 
 
 @pytest.mark.parametrize("layer", [nn.Conv1d(3, 4, 3), nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2))])
-def test_other_layers_within_vmap_cost_what_they_do_on_the_whole_batch(layer: nn.Module) -> None:
+def test_other_layers_cost_the_same_within_vmap_as_on_the_whole_batch(layer: nn.Module) -> None:
     data = torch.rand(5, 3, 8)
     mapped, plain = (count(Applied(layer, TRANSFORMS[name]), data) for name in ("vmap", "plain"))
     assert (mapped.flops, mapped.products) == (plain.flops, plain.products)
@@ -94,7 +94,7 @@ def test_forward_differentiation_outside_torch_func_counts_too(flops_of: FlopsOf
     assert 2 * counts.products == flops_of(lambda: module(data)) > 2 * 5 * 8 * 4
 
 
-def test_the_number_1_is_no_factor() -> None:
+def test_a_product_with_the_number_1_counts_nothing() -> None:
     assert count(Applied(nn.Identity(), lambda _, x: x * 1.0), torch.rand(6)).flops == 0
     assert count(Applied(nn.Identity(), lambda _, x: x * 2.0), torch.rand(6)).flops == 6
 
@@ -113,7 +113,7 @@ SPARSE: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 
 @pytest.mark.filterwarnings("ignore:Sparse")
 @pytest.mark.parametrize("layout", SPARSE)
-def test_a_sparse_product_has_a_multiplication_for_each_number_that_is_stored(layout: str) -> None:
+def test_a_sparse_product_has_one_multiplication_per_stored_number(layout: str) -> None:
     convert, stored = SPARSE[layout]
     matrix, dense = convert(MATRIX), torch.rand(6, 10)
     counts = count(Applied(nn.Identity(), lambda _, x: matrix @ x), dense)
@@ -123,7 +123,7 @@ def test_a_sparse_product_has_a_multiplication_for_each_number_that_is_stored(la
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
-def test_on_paper_a_sparse_product_is_the_same() -> None:
+def test_a_sparse_product_counts_the_same_in_a_dry_run() -> None:
     module = Applied(nn.Identity(), lambda layer, x: layer.matrix @ x)
     module.layer.register_buffer("matrix", torch.eye(256).to_sparse_csr())
     assert dry_run(module, (torch.rand(256, 16),)).counts.flops == 4096
@@ -133,7 +133,7 @@ def test_on_paper_a_sparse_product_is_the_same() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
-def test_gradients_of_a_sparse_product_have_as_many_multiplications() -> None:
+def test_gradients_of_a_sparse_product_have_the_same_number_of_multiplications() -> None:
     matrix = MATRIX.to_sparse_csr().requires_grad_()
     dense = torch.rand(6, 10, requires_grad=True)
     counts = count(Applied(nn.Identity(), lambda _, x: matrix @ x), dense)
@@ -141,7 +141,7 @@ def test_gradients_of_a_sparse_product_have_as_many_multiplications() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
-def test_a_layer_whose_weights_are_sparse_computes_with_those_alone() -> None:
+def test_a_layer_with_sparse_weights_counts_only_stored_numbers() -> None:
     layer = nn.Linear(6, 8, bias=False)
     layer.weight = nn.Parameter(MATRIX.to_sparse_csr(), requires_grad=False)
     with torch.no_grad():
@@ -161,14 +161,14 @@ def test_a_layer_whose_weights_are_sparse_computes_with_those_alone() -> None:
         (lambda x: x.to_dense().to_sparse_csr(), 0, 0),
     ],
 )
-def test_what_else_is_done_with_sparse_tensors_is_known_or_said_not_to_be(
+def test_other_operators_on_sparse_tensors_are_counted_or_unknown(
     compute: Callable[[Tensor], Tensor], flops: int, unknown: int
 ) -> None:
     counts = count(Applied(nn.Identity(), lambda _, x: compute(x)), MATRIX.to_sparse())
     assert (counts.flops, counts.unknown) == (flops, unknown)
 
 
-def test_operators_on_tensors_of_a_class_of_their_own_are_said_to_be_unknown() -> None:
+def test_operators_on_tensors_of_a_custom_class_are_unknown() -> None:
     layer = nn.Linear(6, 8)
     data = TwoTensor(torch.rand(10, 6), torch.rand(10, 6))
     with torch.no_grad():
@@ -177,7 +177,7 @@ def test_operators_on_tensors_of_a_class_of_their_own_are_said_to_be_unknown() -
     assert counts.unknown >= 1
 
 
-def test_operators_on_quantized_tensors_are_said_to_be_unknown() -> None:
+def test_operators_on_quantized_tensors_are_unknown() -> None:
     data = torch.quantize_per_tensor(torch.rand(2, 6), 0.1, 0, torch.quint8)
     with torch.no_grad():
         counts = count(Applied(nn.Identity(), lambda _, x: F.relu(x)), data)

@@ -29,14 +29,14 @@ def known(module: nn.Module, *inputs: Any, **options: Any) -> Counts:
 
 
 def summed(module: nn.Module, *inputs: Any, **options: Any) -> Counts:
-    """What the operators within cost."""
+    """Count the operators within a module."""
     holder = Holder(module)
     root = trace(holder, lambda: holder(*inputs, **options))
     return sum((call.counts for call, _ in root.walk() if not call.inner), Counts())
 
 
 class Holder(nn.Module):
-    """Runs what another module does, without calling it."""
+    """Does the same as another module, without calling it."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Holder(nn.Module):
         return self._forward(*inputs, **options)
 
 
-# k products for each output: 2k - 1 operations, 1 more and one more macc with a bias.
+# k products per output: 2k - 1 operations; with a bias, 1 more and one more macc.
 @pytest.mark.parametrize(
     ("module", "shape", "outputs", "k", "bias"),
     [
@@ -124,7 +124,7 @@ def test_flops_and_macc_of_layers_without_products(module: nn.Module, flops: int
     assert (given.flops, given.macc, given.products) == (flops, macc, 0)
 
 
-def test_inputs_and_parameters_are_read_once_and_outputs_written_by_the_size_of_their_elements() -> None:
+def test_inputs_and_parameters_are_read_once_and_outputs_written_in_bytes() -> None:
     linear = nn.Linear(7, 5)
     given = forward(linear, rand(3, 7))
     assert (given.mem_r, given.mem_w) == (FLOAT * (3 * 7 + 5 * 7 + 5), FLOAT * 3 * 5)
@@ -139,18 +139,18 @@ def test_buffers_are_not_parameters() -> None:
 @pytest.mark.parametrize(
     "module", [nn.Identity(), nn.Dropout().eval(), nn.Dropout2d().eval(), nn.AlphaDropout().eval()]
 )
-def test_what_hands_on_its_input_costs_nothing(module: nn.Module) -> None:
+def test_a_module_that_returns_its_input_costs_nothing(module: nn.Module) -> None:
     assert forward(module, rand(2, 6, 5, 5)) == Counts()
 
 
 @pytest.mark.parametrize("rows", [10, 1000])
-def test_an_embedding_reads_the_rows_that_are_looked_up(rows: int) -> None:
+def test_an_embedding_reads_only_the_rows_it_looks_up(rows: int) -> None:
     given = forward(nn.Embedding(rows, 4), torch.tensor([1, 2, 2]))
     assert given == Counts(mem_r=3 * 8 + 3 * 4 * FLOAT, mem_w=3 * 4 * FLOAT)
 
 
 @pytest.mark.parametrize(("mode", "flops"), [("sum", 12 - 8), ("mean", 12), ("max", 12 - 8)])
-def test_a_bag_is_the_sum_of_the_rows_that_are_looked_up(mode: str, flops: int) -> None:
+def test_a_bag_sums_the_rows_it_looks_up(mode: str, flops: int) -> None:
     given = forward(nn.EmbeddingBag(10, 4, mode=mode), torch.tensor([1, 2, 2]), torch.tensor([0, 2]))
     assert (given.flops, given.macc) == (flops, 12)
     assert (given.mem_r, given.mem_w) == (3 * 8 + 2 * 8 + 12 * FLOAT, 8 * FLOAT)
@@ -176,7 +176,7 @@ def test_a_recurrent_layer_multiplies_its_input_and_its_state_at_every_step(
     assert deep.products == both_ways.products + 2 * second
 
 
-def test_a_packed_sequence_costs_its_rows() -> None:
+def test_a_packed_sequence_counts_its_rows() -> None:
     packed = nn.utils.rnn.pack_sequence([rand(4, 3), rand(2, 3)])
     lstm = nn.LSTM(3, 5)
     assert forward(lstm, packed).flops == forward(lstm, rand(6, 1, 3)).flops
@@ -192,7 +192,7 @@ def attention_products(keys: int = E, values: int = E, sources: int = S) -> int:
 
 @pytest.mark.parametrize("need_weights", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-def test_attention_is_four_projections_and_two_products(need_weights: bool, bias: bool) -> None:
+def test_attention_has_four_projections_and_two_products(need_weights: bool, bias: bool) -> None:
     attention = nn.MultiheadAttention(E, HEADS, bias=bias, batch_first=True)
     query, source = rand(BATCH, L, E), rand(BATCH, S, E)
     given = forward(attention, query, source, source, need_weights=need_weights)
@@ -243,7 +243,7 @@ def test_a_transformer_layer_costs_the_same_in_one_kernel_as_in_its_modules() ->
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_examples_without_their_padding_cost_what_they_do_alone() -> None:
+def test_examples_without_their_padding_cost_the_same_as_alone() -> None:
     layer = nn.TransformerEncoderLayer(E, HEADS, 16, batch_first=True)
     encoder = nn.TransformerEncoder(layer, 1).eval()
     padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
@@ -283,7 +283,7 @@ IMAGE = (2, 6, 5, 5)
     ],
     ids=str,
 )
-def test_a_module_costs_what_its_operators_do_forward_and_backward(
+def test_a_module_costs_the_same_as_its_operators_forward_and_backward(
     module: nn.Module, shape: tuple[int, ...]
 ) -> None:
     data = rand(*shape, gradient=True)
@@ -294,7 +294,7 @@ def test_a_module_costs_what_its_operators_do_forward_and_backward(
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 @pytest.mark.parametrize("training", [True, False])
-def test_a_recurrent_module_multiplies_what_its_operators_do(kind: type[nn.RNNBase], training: bool) -> None:
+def test_a_recurrent_module_multiplies_as_its_operators_do(kind: type[nn.RNNBase], training: bool) -> None:
     module = kind(3, 5, num_layers=2, bidirectional=True).train(training)
     with torch.set_grad_enabled(training):
         rule, operators = known(module, rand(7, 2, 3)), summed(module, rand(7, 2, 3))
@@ -303,14 +303,14 @@ def test_a_recurrent_module_multiplies_what_its_operators_do(kind: type[nn.RNNBa
 
 
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
-def test_a_step_costs_what_its_operators_do_forward_and_backward(kind: type[nn.RNNCellBase]) -> None:
+def test_a_step_costs_the_same_as_its_operators_forward_and_backward(kind: type[nn.RNNCellBase]) -> None:
     data, state = rand(2, 3, gradient=True), rand(2, 5, gradient=True)
     hidden = (state, rand(2, 5, gradient=True)) if kind is nn.LSTMCell else state
     module = kind(3, 5)
     assert arithmetic(known(module, data, hidden)) == arithmetic(summed(module, data, hidden))
 
 
-def test_bilinear_costs_what_its_operators_do() -> None:
+def test_bilinear_costs_the_same_as_its_operators() -> None:
     module = nn.Bilinear(3, 4, 5)
     inputs = rand(2, 3, gradient=True), rand(2, 4, gradient=True)
     assert arithmetic(known(module, *inputs)) == arithmetic(summed(module, *inputs))
@@ -321,7 +321,7 @@ def arithmetic(given: Counts) -> tuple[int, ...]:
     return given.flops, given.macc, given.backward, given.products, given.backward_products
 
 
-def test_the_backward_of_a_product_is_a_product_for_each_gradient() -> None:
+def test_the_backward_of_a_product_is_one_product_per_gradient() -> None:
     linear, products = nn.Linear(7, 5), 3 * 5 * 7
     weight, bias, data = 2 * products - 35, 15 - 5, 2 * products - 21
     assert known(linear, rand(3, 7)).backward == weight + bias
@@ -350,7 +350,7 @@ def test_a_module_whose_forward_was_replaced_has_no_rule() -> None:
     assert flops.of_module(linear, (rand(3, 7),), {}, rand(3, 7)) is None
 
 
-def test_a_lazy_module_costs_what_it_becomes() -> None:
+def test_a_lazy_module_costs_the_same_as_the_module_it_becomes() -> None:
     lazy, data = nn.LazyLinear(5), rand(3, 7)
     lazy(data)
     assert forward(lazy, data) == forward(nn.Linear(7, 5), data)

@@ -55,7 +55,7 @@ def rand(*shape: int, gradient: bool = False) -> Tensor:
         lambda x: x.new_empty(5),
     ],
 )
-def test_what_moves_no_memory_costs_nothing(view: Callable[[Tensor], Any]) -> None:
+def test_operators_that_move_no_memory_cost_nothing(view: Callable[[Tensor], Any]) -> None:
     assert count(view, rand(*IMAGE)) == Counts()
 
 
@@ -74,7 +74,7 @@ def test_what_moves_no_memory_costs_nothing(view: Callable[[Tensor], Any]) -> No
         (lambda x: F.gelu(x), 1, 1),
         (lambda x: F.hardswish(x), 1, 1),
         (lambda x: x.clamp(0, 6), 1, 1),
-        (lambda x: torch.special.bessel_j0(x), 1, 1),  # by its tag alone
+        (lambda x: torch.special.bessel_j0(x), 1, 1),  # only by its tag
         (lambda x: torch.where(x > 0, x, x), 1, 1),  # the comparison
         (lambda x: x.softmax(1), 5 - 2 / 3, 3),
         (lambda x: x.mean((2, 3)), 2 - 1 / 64, 1),
@@ -100,7 +100,7 @@ def test_what_moves_no_memory_costs_nothing(view: Callable[[Tensor], Any]) -> No
         (lambda x: torch.fft.fft2(torch.complex(x, x)), 5 * 6, 2.5 * 6),
     ],
 )
-def test_flops_and_macc_of_every_element(
+def test_elementwise_operators_count_flops_and_macc_per_element(
     function: Callable[[Tensor], Any], flops: float, macc: float
 ) -> None:
     given = count(function, rand(*IMAGE))
@@ -124,7 +124,7 @@ def test_flops_and_macc_of_every_element(
         (F.conv_transpose2d, [(2, 4, 5, 5), (4, 6, 2, 2)], 200 * 24, 2 * 6 * 36, 0),
     ],
 )
-def test_flops_and_macc_of_products(
+def test_products_count_flops_and_macc(
     function: Callable[..., Any], shapes: list[tuple[int, ...]], products: int, results: int, bias: int
 ) -> None:
     given = count(function, *(rand(*shape) for shape in shapes))
@@ -132,7 +132,7 @@ def test_flops_and_macc_of_products(
     assert given.flops == 2 * products - results + bias
 
 
-def test_in_place_it_costs_the_same() -> None:
+def test_an_operator_in_place_costs_the_same() -> None:
     assert count(F.relu, rand(*IMAGE)) == count(F.relu_, rand(*IMAGE)) == Counts(N, N, FLOAT * N, FLOAT * N)
 
 
@@ -147,13 +147,13 @@ def test_in_place_it_costs_the_same() -> None:
         lambda x: torch.index_add(x, 0, torch.tensor([0]), x[:1]),
     ],
 )
-def test_only_of_floating_point_numbers_a_reduction_is_arithmetic(function: Callable[..., Any]) -> None:
+def test_reductions_count_only_floating_point_numbers(function: Callable[..., Any]) -> None:
     integers = torch.zeros(3, 4, dtype=torch.int64)
     assert (count(function, integers).flops, count(function, integers).macc) == (0, 0)
     assert count(function, integers.float()).flops > 0
 
 
-def test_integers_are_no_floating_point_numbers() -> None:
+def test_integer_arithmetic_counts_nothing() -> None:
     given = count(lambda x: x + x, torch.arange(6))
     assert given == Counts(mem_r=6 * 8, mem_w=6 * 8)
 
@@ -163,7 +163,7 @@ def test_a_tensor_given_twice_is_read_once() -> None:
     assert count(lambda x: x * x, rand(6)).mem_r == 6 * FLOAT
 
 
-def test_what_is_broadcast_is_read_once() -> None:
+def test_a_broadcast_operand_is_read_once() -> None:
     given = count(torch.add, rand(4, 6), rand(6).expand(4, 6))
     assert given == Counts(24, 24, FLOAT * (24 + 6), FLOAT * 24)
 
@@ -181,19 +181,23 @@ def test_what_is_broadcast_is_read_once() -> None:
         (lambda x: F.pad(x, (0, 0, 4, 4)), N, 2 * N),
     ],
 )
-def test_bytes_that_are_moved(function: Callable[[Tensor], Any], read: int, written: int) -> None:
+def test_operators_count_the_bytes_that_they_move(
+    function: Callable[[Tensor], Any], read: int, written: int
+) -> None:
     assert count(function, rand(*IMAGE)) == Counts(mem_r=FLOAT * read, mem_w=FLOAT * written)
 
 
 @pytest.mark.parametrize(
     "look_up", [lambda x, i: x[i], lambda x, i: x.index_select(0, i), lambda x, i: F.embedding(i, x)]
 )
-def test_of_a_table_only_what_is_looked_up_is_read(look_up: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_a_look_up_reads_only_the_selected_elements_of_a_table(
+    look_up: Callable[[Tensor, Tensor], Tensor],
+) -> None:
     rows = 2 * 5 * FLOAT
     assert count(look_up, rand(100, 5), torch.tensor([3, 3])) == Counts(mem_r=rows + 2 * 8, mem_w=rows)
 
 
-def test_in_place_only_what_is_stored_is_written() -> None:
+def test_a_store_in_place_writes_only_the_stored_values() -> None:
     def store(data: Tensor, index: Tensor, rows: Tensor) -> Tensor:
         return data.index_copy_(0, index, rows)
 
@@ -222,7 +226,9 @@ def test_an_operator_without_a_rule_costs_its_traffic() -> None:
         (lambda x: x.detach() * 2, 0),
     ],
 )
-def test_backward_of_every_element(function: Callable[[Tensor], Tensor], backward: float) -> None:
+def test_elementwise_operators_count_backward_per_element(
+    function: Callable[[Tensor], Tensor], backward: float
+) -> None:
     assert count(function, rand(*IMAGE, gradient=True)).backward == round(backward * N)
     with torch.no_grad():
         assert count(function, rand(*IMAGE, gradient=True)).backward == 0
@@ -236,7 +242,7 @@ def test_a_broadcast_operands_gradient_is_a_sum() -> None:
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("projection", [0, 2])
-def test_the_kernel_of_a_whole_lstm_costs_what_the_module_does(projection: int) -> None:
+def test_the_kernel_of_a_whole_lstm_costs_the_same_as_the_module(projection: int) -> None:
     lstm = torch.nn.LSTM(3, 5, num_layers=2, bidirectional=True, proj_size=projection)
     data, state, cell = rand(7, 2, 3), torch.zeros(4, 2, projection or 5), torch.zeros(4, 2, 5)
     mode, flags = 2, (5, projection, 2, False, 0.0, True, True, [], None)
@@ -248,7 +254,7 @@ def test_the_kernel_of_a_whole_lstm_costs_what_the_module_does(projection: int) 
     assert (kernel.flops, kernel.macc, kernel.backward) == (module.flops, module.macc, module.backward)
 
 
-def test_every_operator_has_one_rule_and_is_one_of_torchs() -> None:
+def test_every_rule_is_unique_and_for_one_of_torchs_operators() -> None:
     known = {
         schema.name.removeprefix("aten::").removesuffix("_") for schema in torch._C._jit_get_all_schemas()
     }
@@ -257,7 +263,7 @@ def test_every_operator_has_one_rule_and_is_one_of_torchs() -> None:
     assert {name.removesuffix("_") for table in tables for name in table if "::" not in name} <= known
 
 
-def test_attention_has_two_products_and_a_softmax_of_every_row() -> None:
+def test_attention_has_two_products_and_a_softmax_per_row() -> None:
     query, source = rand(2, 4, 5, 16), rand(2, 4, 7, 16)
     rows = 2 * 4 * 5
     scores = rows * 7
@@ -274,7 +280,7 @@ def test_attention_backward_is_twice_its_products() -> None:
     assert frozen.backward_products == given.products // 2
 
 
-def test_an_operator_that_no_rule_knows_is_said_to_be_unknown_unless_it_computes_with_integers() -> None:
+def test_an_operator_without_a_rule_is_unknown_unless_it_computes_with_integers() -> None:
     assert count(torch.linalg.inv_ex, rand(4, 4)).unknown == 1
     assert count(torch.linalg.inv_ex, rand(4, 4)).flops == 0
     assert count(torch.cat, [rand(4, 4), rand(4, 4)]).unknown == 0

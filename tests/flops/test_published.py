@@ -41,14 +41,14 @@ def row(call: Call) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
-def on_paper(classifier: Callable[..., Any], name: str) -> list[Call]:
+def calls_of(classifier: Callable[..., Any], name: str) -> list[Call]:
     model, image = classifier(name)
     with torch.no_grad():
         return modules(trace(model, lambda: model(image)))
 
 
 def test_every_published_layer_of_mobilenet_v2_is_reproduced_exactly(classifier: Callable[..., Any]) -> None:
-    rows = [row(call) for call in on_paper(classifier, "mobilenet_v2")]
+    rows = [row(call) for call in calls_of(classifier, "mobilenet_v2")]
     wanted = [{column: each[column] for column in COLUMNS} for each in rows_of("rasp_mobilenet_v2_layers")]
     assert len(wanted) == 141
     assert rows == wanted
@@ -71,11 +71,11 @@ def test_published_parameters_are_reproduced_to_the_printed_digits(
     assert f"{sum(ran) / 1e6:.2f}" == f"{MODELS[name]['params'] / 1e6:.2f}"
 
 
-# The published column is named flops, and holds multiply-accumulates: twice as many would be far off.
+# The published column named flops holds multiply-accumulates: twice their number would be far off.
 # torchvision has changed the MNASNets since.
 @pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("mnasnet")])
 def test_published_multiply_accumulates_are_reproduced_within_three_percent(
     name: str, classifier: Callable[..., Any]
 ) -> None:
-    macc = sum(call.counts.macc for call in on_paper(classifier, name))
+    macc = sum(call.counts.macc for call in calls_of(classifier, name))
     assert isclose(macc, MODELS[name]["flops"], rel_tol=0.03)

@@ -1,4 +1,4 @@
-"""What the tests of formats share."""
+"""Helpers of the tests of formats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SumOfSquares:
 
 @cache
 def config(**options: Any) -> Config:
-    """A case's configuration, on the CPU in one thread."""
+    """Return a case's configuration, on the CPU in one thread."""
     (case,) = from_options({"model": "dense", "device": "cpu", "threads": 1, **options}, sweep=False)
     return case.config
 
@@ -42,12 +42,12 @@ def prepared(
     objective: Objective | None = None,
     **options: Any,
 ) -> Program:
-    """A module's program by engine=eager."""
+    """Return a module's program by engine=eager."""
     workload = Workload("mine", module.train(training), inputs, objective or OnesGradient())
     return engines.prepare(Job(workload, config(**options), training))
 
 
 def inferred(program: Program) -> Any:
-    """What a program puts out in inference, dense."""
+    """Return a program's outputs in inference, dense."""
     with torch.inference_mode():
         return program.outputs(program.call())

@@ -24,7 +24,7 @@ EMULATED = "bfloat16 emulated in fp32"
 
 @pytest.fixture(autouse=True)
 def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No limits from the environment, and nothing of the CPU that is remembered."""
+    """Remove limits from the environment, and what is cached about the CPU."""
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
     arithmetic.available.cache_clear()
@@ -33,7 +33,7 @@ def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def let_the_cpu_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str) -> None:
-    """Let the kernel tell of these instructions, and torch of none, as torch 2.11 does."""
+    """Let the kernel list these instructions, and torch none, as with torch 2.11."""
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\nbugs\t\t: none\n")
     monkeypatch.setattr(arithmetic, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
@@ -49,7 +49,7 @@ def let_the_cpu_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str
         ("amx_bf16 amx_fp16 avx512_fp16", "amx_bf16", "amx_fp16"),
     ],
 )
-def test_the_best_instructions_that_the_cpu_has_multiply(
+def test_the_best_instructions_of_the_cpu_multiply(
     flags: str, bf16: str, fp16: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     let_the_cpu_have(monkeypatch, tmp_path, flags)
@@ -76,7 +76,7 @@ def test_the_best_instructions_that_the_cpu_has_multiply(
     ],
 )
 @pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
-def test_the_environment_may_keep_onednn_from_using_them(
+def test_the_environment_can_keep_onednn_from_using_instructions(
     name: str, limit: str, bf16: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     let_the_cpu_have(monkeypatch, tmp_path, "avx512_bf16 avx512_fp16 amx_bf16")
@@ -90,7 +90,7 @@ def test_without_onednn_torch_converts_to_fp32(monkeypatch: pytest.MonkeyPatch, 
     assert arithmetic.of(PRECISIONS["bf16"], "cpu") == EMULATED
 
 
-def test_of_other_processors_and_of_gpus_it_is_not_known(
+def test_the_instructions_of_other_processors_and_gpus_are_unknown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     let_the_cpu_have(monkeypatch, tmp_path, "avx512_bf16")
@@ -108,7 +108,7 @@ def test_of_other_processors_and_of_gpus_it_is_not_known(
         (False, True, None, None),
     ],
 )
-def test_on_arm_onednn_is_asked(
+def test_onednn_says_what_multiplies_on_arm(
     usable: bool, has: bool, bf16: str | None, fp16: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
@@ -120,7 +120,7 @@ def test_on_arm_onednn_is_asked(
     assert arithmetic.is_emulated("bfloat16", "cpu") == (None if bf16 is None else not has)
 
 
-def test_what_is_emulated_is_told_by_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_emulated_formats_are_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     let_the_cpu_have(monkeypatch, tmp_path, "avx512_bf16")
     monkeypatch.setattr(mkldnn, "is_usable", lambda: True)
     assert arithmetic.is_emulated("bfloat16", "cpu") is False
@@ -132,20 +132,20 @@ import torch
 from microbench.config import PrecisionConfig
 from microbench.formats import arithmetic, mkldnn
 torch.nn.Linear(64, 64).bfloat16()(torch.ones(4, 64, dtype=torch.bfloat16))
-print("told", arithmetic.of(PrecisionConfig("bf16", cast="bfloat16"), "cpu"))
+print("found", arithmetic.of(PrecisionConfig("bf16", cast="bfloat16"), "cpu"))
 """
 
 
 ONEDNN = {"avx512_bf16": "avx512_core_bf16", "amx_bf16": "amx", EMULATED: ""}
-"""What oneDNN's log calls what multiplies."""
+"""The names of the instructions in oneDNN's log."""
 
 
 @pytest.mark.skipif(not mkldnn.is_usable(), reason="torch has no oneDNN here")
-def test_what_is_told_is_what_onednn_says_of_its_products() -> None:
+def test_the_instructions_are_those_in_onednns_log_of_its_products() -> None:
     environment = os.environ | {"ONEDNN_VERBOSE": "1", "OMP_NUM_THREADS": "1"}
     lines = subprocess.check_output([sys.executable, "-c", MULTIPLY], env=environment, text=True).splitlines()
-    (told,) = (line.removeprefix("told ") for line in lines if line.startswith("told "))
+    (found,) = (line.removeprefix("found ") for line in lines if line.startswith("found "))
     kernels = [line.split(",matmul,")[1].split(",")[0] for line in lines if ",exec,cpu,matmul," in line]
-    assert kernels or told == EMULATED
+    assert kernels or found == EMULATED
     for native in filter(None, ONEDNN.values()):
-        assert all((native in kernel) == (native == ONEDNN[told]) for kernel in kernels)
+        assert all((native in kernel) == (native == ONEDNN[found]) for kernel in kernels)

@@ -40,7 +40,7 @@ def test_gradients_are_those_of_contiguous_tensors() -> None:
         torch.testing.assert_close(mine.grad, true.grad, rtol=1e-3, atol=1e-4)
 
 
-def test_other_inputs_stay_as_they_are_and_a_shared_one_stays_one() -> None:
+def test_other_inputs_are_unchanged_and_shared_inputs_stay_shared() -> None:
     images, vector = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(2, 3)
     program = prepared(nn.Identity(), images, images, vector, layout="channels_last")
     one, other, last = program.workload.inputs
@@ -49,7 +49,7 @@ def test_other_inputs_stay_as_they_are_and_a_shared_one_stays_one() -> None:
     assert last is vector
 
 
-def test_without_images_there_are_no_channels_to_put_last() -> None:
+def test_a_workload_without_images_is_skipped() -> None:
     line = (
         r"^layout=channels_last is for inputs of \(batch, channels, height, width\): this one has shape 2x3"
     )

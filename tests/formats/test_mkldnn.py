@@ -41,7 +41,7 @@ class Between(nn.Module):
 
 
 def network() -> nn.Sequential:
-    """One of which torch computes everything in the layout."""
+    """Return a network of which torch computes everything in the layout."""
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1, bias=False),
         nn.BatchNorm2d(8),
@@ -59,18 +59,20 @@ def double(value: Tensor) -> Tensor:
 
 
 def windows(value: Tensor) -> Tensor:
-    six = value.reshape(value.shape[0], 8, 2, 4, 2, 4).permute(0, 2, 4, 3, 5, 1)  # blocked ones have five
+    six = value.reshape(value.shape[0], 8, 2, 4, 2, 4).permute(
+        0, 2, 4, 3, 5, 1
+    )  # blocked tensors have at most five
     return six.reshape(value.shape)
 
 
 class Whole(nn.Module):
-    """A part of several outputs, which is not looked into."""
+    """A part with several outputs, which is not traced into."""
 
     def forward(self, value: Tensor) -> tuple[Tensor, Tensor]:
         return torch.relu(value), value if len(list(value.shape)) else -value
 
 
-Whole.__module__ = "torch.nn.mine"  # torch.fx does not look into the parts of torch.nn
+Whole.__module__ = "torch.nn.mine"  # torch.fx does not trace into the parts of torch.nn
 
 
 class TakesSecond(nn.Module):
@@ -115,13 +117,16 @@ def test_a_network_runs_in_the_layout_from_end_to_end(cached: bool) -> None:
         (windows, 2),
         (TakesSecond(), 2),
         (lambda value: torch.relu_(value) + value, 0),
-        (lambda value: value * nn.functional.adaptive_avg_pool2d(value, 1), 3),  # nothing is broadcast
+        (
+            lambda value: value * nn.functional.adaptive_avg_pool2d(value, 1),
+            3,
+        ),  # broadcasting is not supported
         (lambda value: value.reshape(value.shape[0], 8, 4, -1), 0),
-        (nn.AvgPool2d(3, 2, padding=1, ceil_mode=True), 2),  # torch gets it wrong
+        (nn.AvgPool2d(3, 2, padding=1, ceil_mode=True), 2),  # torch computes it wrongly
         (lambda value: functional.avg_pool2d(value, 2), 0),
     ],
 )
-def test_what_torch_cannot_compute_in_the_layout_runs_dense_between_conversions(
+def test_parts_that_torch_cannot_compute_in_the_layout_run_dense_between_conversions(
     between: Callable[[Tensor], Tensor], conversions: int
 ) -> None:
     module, value = Between(between), images()
@@ -153,7 +158,9 @@ def test_the_parameters_of_a_case_are_those_of_its_module() -> None:
     [
         nn.Conv2d(3, 4, 3, stride=2, padding=1, dilation=2),
         nn.Conv2d(3, 6, 3, groups=3, bias=False, padding="same"),
-        nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),  # skipped, for torch pads no blocked tensor
+        nn.Conv2d(
+            3, 4, 3, padding=1, padding_mode="reflect"
+        ),  # skipped, because torch pads no blocked tensor
         nn.ConvTranspose2d(3, 4, 4, 2, 1),
         nn.BatchNorm2d(3),
         nn.MaxPool2d(3, 2, ceil_mode=True),
@@ -191,7 +198,9 @@ def test_layers_of_other_dimensions_compute_the_same(module: nn.Module, shape: t
         (nn.AvgPool2d(3, 2, padding=1, ceil_mode=True), "AvgPool2d: its results differ there"),
     ],
 )
-def test_what_would_run_dense_altogether_is_skipped_with_the_reason(module: nn.Module, why: str) -> None:
+def test_a_module_that_would_run_entirely_dense_is_skipped_with_the_reason(
+    module: nn.Module, why: str
+) -> None:
     value = torch.randn(2, 3, 8, 8)[:, 0] if isinstance(module, nn.LSTM) else torch.randn(2, 3, 8, 8)
     line = f"layout=mkldnn: torch supports no part of mine in it ({why}"
     with pytest.raises(SkippedError, match="^" + re.escape(line)) as caught:
@@ -200,7 +209,7 @@ def test_what_would_run_dense_altogether_is_skipped_with_the_reason(module: nn.M
     assert len(str(caught.value)) < 200
 
 
-def test_indices_stay_as_they_are() -> None:
+def test_indices_are_not_converted() -> None:
     indices = torch.randint(7, (3, 5))
     with pytest.raises(SkippedError, match=r"^layout=mkldnn: torch supports no part of mine in it$"):
         blocked(nn.Embedding(7, 4), indices)
@@ -211,7 +220,7 @@ def test_indices_stay_as_they_are() -> None:
 
 
 class Branching(nn.Module):
-    """A part that looks at its values."""
+    """A part that branches on its values."""
 
     def forward(self, value: Tensor) -> Tensor:
         return value if value.sum() > 0 else -value
@@ -230,7 +239,7 @@ def test_a_module_that_cannot_be_traced_is_skipped() -> None:
         blocked(Branching(), images())
 
 
-def test_inputs_that_are_one_stay_one() -> None:
+def test_shared_inputs_stay_shared() -> None:
     value = images()
     program = blocked(Sum(), value, value)
     one, other = program.workload.inputs
@@ -244,7 +253,7 @@ class Sum(nn.Module):
 
 
 class WholeBatch(nn.Module):
-    """A module that takes a batch of three, and no other."""
+    """A module that only accepts a batch of three."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -255,7 +264,7 @@ class WholeBatch(nn.Module):
         return output
 
 
-def test_a_module_that_takes_no_smaller_batch_is_tried_out_on_the_whole() -> None:
+def test_a_module_that_accepts_no_smaller_batch_is_tried_on_all_of_it() -> None:
     module, value = WholeBatch(), torch.randn(3, 4)
     torch.testing.assert_close(inferred(blocked(module, value)), module(value))
 
@@ -268,7 +277,7 @@ def test_nested_outputs_are_dense_for_the_check() -> None:
 
 
 class Several(nn.Module):
-    """A module of nested outputs."""
+    """A module with nested outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -294,7 +303,7 @@ class TestTraining:
             torch.testing.assert_close(mine.grad, true.grad, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(module[1].running_mean, reference[1].running_mean)
 
-    def test_trying_out_leaves_statistics_weights_and_random_numbers_as_they_were(self) -> None:
+    def test_trials_leave_statistics_weights_and_random_numbers_unchanged(self) -> None:
         module, value = network().train(), images()
         before, state = copy.deepcopy(module.state_dict()), torch.get_rng_state()
         blocked(module, value, training=True, objective=SumOfSquares(), mode="train")
@@ -303,7 +312,7 @@ class TestTraining:
         assert all(parameter.grad is None for parameter in module.parameters())
         assert torch.equal(torch.get_rng_state(), state)
 
-    def test_what_has_no_gradient_in_the_layout_runs_dense(self) -> None:
+    def test_a_part_without_a_gradient_in_the_layout_runs_dense(self) -> None:
         module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid(), nn.Dropout(), nn.Conv2d(4, 2, 1))
         program = blocked(module, images(), training=True, objective=SumOfSquares(), mode="train")
         assert program.info.conversions == 3
@@ -344,13 +353,13 @@ class TestPrecisions:
             blocked(network(), images(), precision="bf16", cache_weights=False)
 
     @pytest.mark.parametrize("precision", ["amp_bf16", "amp_fp16"])
-    def test_autocast_does_not_go_with_the_layout(self, precision: str) -> None:
+    def test_the_layout_does_not_support_autocast(self, precision: str) -> None:
         with pytest.raises(SkippedError, match=f"^layout=mkldnn does not support precision={precision}: "):
             blocked(network(), images(), precision=precision)
 
 
 class TestOneDNN:
-    def test_switched_off_there_is_no_layout_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_layout_is_skipped_if_onednn_is_switched_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
         assert not mkldnn.is_usable()
         with pytest.raises(
@@ -358,12 +367,14 @@ class TestOneDNN:
         ):
             blocked(network(), images())
 
-    def test_a_torch_built_without_it_has_no_layout_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_layout_is_skipped_if_torch_was_built_without_onednn(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
         assert not mkldnn.is_usable()
         with pytest.raises(SkippedError, match=r"^layout=mkldnn needs a torch built with oneDNN$"):
             blocked(network(), images())
 
-    def test_another_device_has_no_layout_of_it(self) -> None:
+    def test_the_layout_is_skipped_on_another_device(self) -> None:
         with pytest.raises(SkippedError, match=r"^layout=mkldnn is oneDNN's layout for the CPU: use"):
             blocked(nn.Identity(), torch.empty(1, device="meta"))

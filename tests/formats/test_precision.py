@@ -16,7 +16,7 @@ TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Noting(nn.Linear):
-    """A linear layer that notes the type it computes in."""
+    """A linear layer that records the type it computes in."""
 
     def __init__(self) -> None:
         super().__init__(4, 3)
@@ -95,7 +95,7 @@ def test_a_loss_is_computed_under_autocast_and_its_gradient_without() -> None:
     assert objective.is_loss
 
 
-def test_indices_are_not_cast_and_a_shared_input_stays_one() -> None:
+def test_indices_are_not_cast_and_shared_inputs_stay_shared() -> None:
     indices, value = torch.tensor([[1, 2]]), torch.randn(1, 2, requires_grad=True)
     program = prepared(nn.Identity(), indices, value, value, precision="bf16")
     same, one, other = program.workload.inputs
@@ -104,7 +104,7 @@ def test_indices_are_not_cast_and_a_shared_input_stays_one() -> None:
     assert (one.dtype, one.requires_grad, one.is_leaf) == (torch.bfloat16, True, True)
 
 
-def test_fp32_leaves_everything_as_it_is() -> None:
+def test_fp32_changes_nothing() -> None:
     module, value = nn.Linear(4, 3), torch.randn(2, 4)
     program = prepared(module, value)
     assert program.workload.module is module
@@ -118,7 +118,7 @@ def test_fp32_leaves_everything_as_it_is() -> None:
         ("int8", "engine=eager does not support precision=int8 on device=cpu; it supports fp32, bf16"),
     ],
 )
-def test_a_precision_that_is_not_there_is_skipped(precision: str, line: str) -> None:
+def test_an_unsupported_precision_is_skipped(precision: str, line: str) -> None:
     with pytest.raises(SkippedError, match="^" + re.escape(line)):
         prepared(nn.Linear(4, 3), torch.randn(2, 4), precision=precision)
 
@@ -129,7 +129,7 @@ def test_the_first_batch_is_the_given_inputs() -> None:
     assert [tensor.data_ptr() for tensor in first] == [images.data_ptr(), weights.data_ptr()]
 
 
-def test_the_others_are_the_same_values_in_other_orders() -> None:
+def test_further_batches_are_the_same_values_in_other_orders() -> None:
     indices = torch.arange(100).view(4, 25)
     _, *others = calibration_batches((indices,), seed=0, count=3)
     assert len(others) == 2
@@ -139,7 +139,7 @@ def test_the_others_are_the_same_values_in_other_orders() -> None:
         assert torch.equal(shuffled.flatten().sort().values, indices.flatten())
 
 
-def test_the_seed_says_which() -> None:
+def test_the_seed_determines_the_order() -> None:
     values = torch.arange(100)
 
     def second(seed: int) -> list[int]:
@@ -148,11 +148,11 @@ def test_the_seed_says_which() -> None:
     assert second(1) == second(1) != second(2)
 
 
-def test_inputs_that_require_gradients_are_drawn_from_too() -> None:
+def test_inputs_that_require_gradients_are_shuffled_too() -> None:
     for (tensor,) in calibration_batches((torch.randn(3, requires_grad=True),), seed=0):
         assert not tensor.requires_grad
 
 
 @pytest.mark.parametrize(("pair", "is_saturated"), [(2 * 255 * 127, False), (2**15 - 1, True)])
-def test_sums_whose_pairs_stop_at_16_bits_are_saturated(pair: int, is_saturated: bool) -> None:
+def test_sums_whose_pairs_are_limited_to_16_bits_are_saturated(pair: int, is_saturated: bool) -> None:
     assert saturated(torch.full((1, 3), LENGTH // 2 * pair)) is is_saturated

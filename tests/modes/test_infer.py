@@ -22,7 +22,7 @@ CONFIG.device.name = "cpu"
 
 
 class Recorder(nn.Module):
-    """Takes time on the clock, and notes the state in which each call finds torch and itself."""
+    """Takes time on the clock, and records torch's and its own state in each call."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def test_short_calls_are_merged(clock: FakeClock) -> None:
         assert calibrate(trial.experiment, typical=CALL, min_sample=1.0) == 4
 
 
-def test_a_nan_or_an_infinity_in_the_output_is_found(clock: FakeClock) -> None:
+def test_a_nan_or_an_infinity_in_the_output_is_detected(clock: FakeClock) -> None:
     value = torch.ones(2)
     with trial_of(Recorder(clock), value) as trial:
         assert trial.finite()
@@ -93,7 +93,7 @@ def test_a_nan_or_an_infinity_in_the_output_is_found(clock: FakeClock) -> None:
         assert not trial.finite()
 
 
-def test_the_mode_of_that_name_infers() -> None:
+def test_the_mode_infer_does_not_train() -> None:
     assert isinstance(find("infer"), infer.Mode)
     assert not infer.Mode.TRAINING
 
@@ -107,7 +107,7 @@ NAN = torch.tensor([1.0, torch.nan])
         (torch.ones(2), True),
         (NAN, False),
         (torch.tensor(-torch.inf), False),
-        (torch.tensor([1, 2]), True),  # integers always are
+        (torch.tensor([1, 2]), True),  # integers always are finite
         (torch.ones(2, dtype=torch.bfloat16), True),
         ((torch.ones(2), (torch.ones(2), NAN)), False),
         ([torch.ones(2), {"aux": NAN}], False),
@@ -116,5 +116,5 @@ NAN = torch.tensor([1.0, torch.nan])
         ((torch.ones(2), None), True),
     ],
 )
-def test_is_finite_looks_into_nested_outputs(output: Any, finite: bool) -> None:
+def test_is_finite_searches_nested_outputs(output: Any, finite: bool) -> None:
     assert is_finite(output) is finite

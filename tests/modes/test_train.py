@@ -22,7 +22,7 @@ from microbench.options.compose import from_options
 from microbench.workloads import Objective, Workload
 from microbench.workloads.workload import OnesGradient
 
-# Powers of two: every sum of some of them tells which ones they are.
+# Powers of two, so that each sum of some of them is unique.
 FORWARD, LOSS, BACKWARD, STEP, ZERO_GRAD = 1.0, 2.0, 4.0, 8.0, 16.0
 SGD = OptimizerConfig(name="sgd", cls="SGD", lr=0.5, kwargs={})
 CONFIG = Config(precision=PrecisionConfig("fp32"), optimizer=SGD)
@@ -30,7 +30,7 @@ CONFIG.device.name = "cpu"
 
 
 class TickingClock(FakeClock):
-    """A fake clock on which setting a mark takes time too, if so told."""
+    """A fake clock on which setting a mark can take time too."""
 
     tick = 0.0
 
@@ -54,7 +54,7 @@ class _SlowBackward(torch.autograd.Function):
 
 
 class Toy(nn.Module):
-    """Scales its input by a weight, where it has one; forward and backward take time on the clock."""
+    """Scales its input by a weight, if it has one; forward and backward take time on the clock."""
 
     def __init__(self, clock: FakeClock, weight: bool = True) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Toy(nn.Module):
 
 
 class SlowLoss:
-    """The sum, which takes time to compute."""
+    """A sum that takes time to compute."""
 
     is_loss = True
 
@@ -91,7 +91,7 @@ def clock() -> TickingClock:
 
 @pytest.fixture
 def gradients(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
-    """Let torch's SGD take time on the clock; the gradients that each of its steps has found."""
+    """Let torch's SGD take time on the clock, and return the gradients of each of its steps."""
     found: list[list[Tensor]] = []
 
     class SlowSGD(torch.optim.SGD):
@@ -112,7 +112,7 @@ def gradients(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> list[list[Te
 def trial_of(
     module: nn.Module, objective: Objective, input_grad: bool = False
 ) -> Iterator[tuple[Trial, Tensor]]:
-    """The trial of training a module eagerly, with its input."""
+    """Yield the trial of training a module eagerly, with its input."""
     value = torch.tensor([3.0, 5.0], requires_grad=input_grad)
     workload = Workload("toy", module, (value,), objective)
     with train.Mode().experiment(eager.prepare(Job(workload, CONFIG, True)), CONFIG) as trial:
@@ -120,7 +120,7 @@ def trial_of(
 
 
 @pytest.mark.usefixtures("gradients")
-def test_each_phase_of_a_model_is_timed_apart(clock: FakeClock) -> None:
+def test_each_phase_of_a_model_is_timed_separately(clock: FakeClock) -> None:
     with trial_of(Toy(clock), SlowLoss(clock)) as (trial, _):
         assert observe(trial.experiment, clock) == {
             "forward": FORWARD,
@@ -156,13 +156,13 @@ def test_total_is_read_on_one_clock_from_forward_to_update(clock: TickingClock) 
     clock.tick = 1.0
     with trial_of(Toy(clock), SlowLoss(clock)) as (trial, _):
         times = observe(trial.experiment, clock)
-    # Each of the four phases holds the mark at its end, and the total holds all four.
+    # Each of the four phases includes the mark at its end, and the total includes all four.
     assert times["forward"] == FORWARD + 1
     assert times["update"] == STEP + ZERO_GRAD + 1
     assert times["total"] == FORWARD + LOSS + BACKWARD + STEP + ZERO_GRAD + 4
 
 
-def test_total_ends_with_backward_where_nothing_is_updated(clock: TickingClock) -> None:
+def test_total_ends_with_backward_if_nothing_is_updated(clock: TickingClock) -> None:
     clock.tick = 1.0
     with trial_of(Toy(clock, weight=False), OnesGradient(), input_grad=True) as (trial, _):
         assert observe(trial.experiment, clock)["total"] == FORWARD + BACKWARD + 2
@@ -198,14 +198,14 @@ class Output(dict[str, Tensor]):
 
 
 class Wrapped(Toy):
-    """The toy with such an output."""
+    """The toy module with such an output."""
 
     def forward(self, value: Tensor) -> Any:
         return Output(self.clock, super().forward(value))
 
 
 class LossOfWrapped(SlowLoss):
-    """Its sum."""
+    """The sum of such an output."""
 
     def __call__(self, output: Any) -> Tensor:
         return super().__call__(output["value"])
@@ -243,7 +243,7 @@ def test_a_loss_outlives_its_step(clock: FakeClock) -> None:
             assert [loss() is not None for loss in losses] == [False] * step + [True]
 
 
-def test_gradients_are_dropped_after_each_step_those_of_the_inputs_too(
+def test_gradients_including_the_inputs_are_dropped_after_each_step(
     clock: FakeClock, gradients: list[list[Tensor]]
 ) -> None:
     toy = Toy(clock)
@@ -254,18 +254,18 @@ def test_gradients_are_dropped_after_each_step_those_of_the_inputs_too(
             assert toy.weight.grad is None
             assert value.grad is None
             assert len(gradients) == step
-    # d sum(x * w) / d w is x, in the second step as in the first: none has been added to another.
+    # d sum(x * w) / d w is x, in the second step as in the first: gradients are not accumulated.
     assert [[gradient.tolist() for gradient in step] for step in gradients] == [[[3.0, 5.0]], [[3.0, 5.0]]]
 
 
-def test_input_gradients_are_dropped_where_there_are_no_parameters(clock: FakeClock) -> None:
+def test_input_gradients_are_dropped_without_parameters(clock: FakeClock) -> None:
     with trial_of(Toy(clock, weight=False), OnesGradient(), input_grad=True) as (trial, value):
         trial.experiment.step(clock.mark, 1)
         assert value.grad is None
 
 
 @pytest.mark.usefixtures("gradients")
-def test_the_update_is_the_optimizers(clock: FakeClock) -> None:
+def test_the_update_is_the_optimizers_step(clock: FakeClock) -> None:
     toy = Toy(clock)
     with trial_of(toy, SlowLoss(clock)) as (trial, _):
         trial.experiment.step(clock.mark, 1)
@@ -280,13 +280,13 @@ def test_every_optimizer_of_the_options_changes_the_weights(name: str) -> None:
     weight.grad = torch.ones(2)
     for call in train.make_update(config, [weight], []):
         call()
-    # At 1e-6, all three move by about the rate: SGD by its gradient of one, Adam by its sign.
+    # At 1e-6, all three change the weight by about the rate: SGD by a gradient of one, Adam by its sign.
     assert (1 - weight).tolist() == pytest.approx([1e-6, 1e-6], rel=0.1)
     assert weight.grad is None
 
 
 @pytest.mark.usefixtures("gradients")
-def test_training_runs_in_train_mode_with_gradients_whatever_is_set_outside(clock: FakeClock) -> None:
+def test_training_runs_in_train_mode_with_gradients_regardless_of_the_context(clock: FakeClock) -> None:
     toy = Toy(clock).eval()
     with torch.no_grad():
         with trial_of(toy, SlowLoss(clock)) as (trial, _):
@@ -303,14 +303,14 @@ def test_training_steps_are_never_merged(clock: FakeClock) -> None:
 
 
 @pytest.mark.usefixtures("gradients")
-def test_sampling_follows_forward_backward_and_the_total(clock: FakeClock) -> None:
+def test_the_stopping_rule_watches_forward_backward_and_total(clock: FakeClock) -> None:
     with trial_of(Toy(clock), SlowLoss(clock)) as (trial, _):
         assert trial.experiment.main == ("forward", "backward", "total")
         assert trial.experiment.whole == "total"
 
 
 @pytest.mark.parametrize("where", ["input", "loss"])
-def test_a_nan_in_the_output_or_the_loss_is_found(where: str, clock: FakeClock) -> None:
+def test_a_nan_in_the_output_or_the_loss_is_detected(where: str, clock: FakeClock) -> None:
     toy = Toy(clock)
 
     class NaNLoss(SlowLoss):
@@ -375,7 +375,7 @@ class TestScaledLoss:
         assert found[0][0].item() == 3.0 * 32768  # half of the 65536 that torch begins with
         assert len(gradients) == 1
 
-    def test_scaling_the_loss_is_a_part_of_backward_and_scaling_back_of_update(
+    def test_scaling_the_loss_is_part_of_backward_and_unscaling_part_of_update(
         self, scaled: tuple[Trial, Toy], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         trial, _ = scaled
@@ -387,7 +387,7 @@ class TestScaledLoss:
 
 
 def slowed(name: str, clock: FakeClock, seconds: float) -> Any:
-    """A method of torch's scaler that takes time."""
+    """Return a method of torch's scaler that takes time."""
     method = getattr(torch.amp.GradScaler, name)
 
     def call(self: torch.amp.GradScaler, *arguments: Any) -> Any:
@@ -397,12 +397,12 @@ def slowed(name: str, clock: FakeClock, seconds: float) -> Any:
     return call
 
 
-def test_the_mode_of_that_name_trains() -> None:
+def test_the_mode_train_trains() -> None:
     assert isinstance(find("train"), train.Mode)
     assert train.Mode.TRAINING
 
 
-def test_a_program_that_takes_no_parameters_from_the_module_updates_none(clock: FakeClock) -> None:
+def test_a_program_without_the_modules_parameters_updates_none(clock: FakeClock) -> None:
     toy = Toy(clock)
     value = torch.ones(2)
     workload = Workload("toy", toy, (value,), OnesGradient())
@@ -422,7 +422,7 @@ def test_a_program_that_takes_no_parameters_from_the_module_updates_none(clock: 
         (OptimizerConfig("x", "SGD", -0.1), "SGD does not take optimizer.lr=-0.1 optimizer.kwargs={}: "),
     ],
 )
-def test_an_optimizer_that_cannot_be_made_is_the_users_mistake(optimizer: OptimizerConfig, line: str) -> None:
+def test_an_optimizer_that_cannot_be_created_is_a_user_error(optimizer: OptimizerConfig, line: str) -> None:
     with pytest.raises(UserError) as caught:
         train.make_update(optimizer, [nn.Parameter(torch.ones(2))], [])
     assert str(caught.value).startswith(line)

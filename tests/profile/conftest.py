@@ -1,4 +1,4 @@
-"""Fixtures that the tests of `flops` have too."""
+"""Fixtures shared with the tests of `flops`."""
 
 from flops.conftest import flops_of
 

@@ -19,7 +19,7 @@ class Around(nn.Module):
         return self.module(x)
 
 
-def test_a_trace_has_the_names_of_the_models_own_layers_whatever_is_around_it(tmp_path: Path) -> None:
+def test_a_trace_has_the_names_of_the_models_own_layers_despite_a_wrapper(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     around = Around(model)
     write_trace(model, lambda: around(torch.ones(2, 4)), open_device("cpu"), tmp_path / "sub" / "trace.json")

@@ -11,8 +11,8 @@ from microbench.profile.once import called
 from microbench.watch.copy import state_restored
 
 
-def test_a_model_whose_weights_are_never_drawn_is_profiled_without_memory_for_its_weights() -> None:
-    """1.6 GB of weights, in an interpreter of its own: its peak of memory grows by less than a tenth."""
+def test_a_dry_run_needs_no_memory_for_weights() -> None:
+    """In a fresh interpreter, 1.6 GB of weights raise the peak memory by less than a tenth of that."""
     script = """
 import resource
 import torch
@@ -47,7 +47,7 @@ class Asks(nn.Module):
         return self.a(x) if x.sum().item() > 0 else self.b(x)
 
 
-def test_a_module_that_asks_for_a_value_is_run_for_real() -> None:
+def test_a_module_that_needs_a_value_is_run_for_real() -> None:
     def types(x: Tensor) -> list[str]:
         return [call.type for call, depth in dry_run(Asks(), (x,)).walk() if call.module and depth]
 
@@ -55,7 +55,7 @@ def test_a_module_that_asks_for_a_value_is_run_for_real() -> None:
     assert types(-torch.ones(2)) == ["Sigmoid"]
 
 
-def test_what_fails_in_a_dry_run_and_for_real_is_told_once_and_torch_logs_nothing(
+def test_a_failure_in_a_dry_run_and_for_real_is_reported_once_and_torch_logs_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
@@ -63,14 +63,14 @@ def test_what_fails_in_a_dry_run_and_for_real_is_told_once_and_torch_logs_nothin
     assert capfd.readouterr().err == ""
 
 
-def test_a_hook_of_the_users_sees_real_tensors() -> None:
+def test_a_users_hook_sees_real_tensors() -> None:
     model, seen = nn.Linear(2, 2), []
     model.register_forward_hook(lambda module, args, output: seen.append(type(output)))
     dry_run(model, (torch.ones(1, 2),))
     assert seen == [Tensor]
 
 
-def test_parameters_in_one_piece_of_memory_are_so_where_they_are_copied() -> None:
+def test_parameters_that_share_memory_share_it_in_a_copy() -> None:
     model = nn.RNN(2, 2)
     flat = torch.cat([each.detach().flatten() for each in model.parameters()])
     for each, data in zip(model.parameters(), flat.split([4, 4, 2, 2]), strict=True):
@@ -82,7 +82,7 @@ def test_parameters_in_one_piece_of_memory_are_so_where_they_are_copied() -> Non
         assert pieces != {flat.untyped_storage().data_ptr()}
 
 
-def test_a_module_that_writes_to_its_weights_is_traced_as_it_is() -> None:
+def test_a_module_that_writes_to_its_weights_has_a_dry_run() -> None:
     class Bounded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -115,7 +115,7 @@ class Keeps(nn.Module):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_module_is_left_as_it_was_whatever_happens(fails: bool) -> None:
+def test_a_module_is_left_unchanged_even_if_it_fails(fails: bool) -> None:
     model = Keeps().eval()
     model.norm.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

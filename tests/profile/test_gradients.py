@@ -1,4 +1,4 @@
-"""The backward pass counts where a gradient arrives, and nowhere else; torch's own counter is the referee."""
+"""The backward pass counts only where a gradient arrives, compared with torch's own counter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIRST, SECOND = 4 * 32 * 8, 4 * 4 * 32  # multiplications of the two layers, for
 
 
 class Two(nn.Module):
-    """Two layers, and what is done between and after them."""
+    """Two layers, with functions between and after them."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ def traced(module: nn.Module, *inputs: Tensor, objective: Callable[[Any], Any] |
 
 @pytest.fixture
 def of_backward(flops_of: Callable[[Callable[[], object]], int]) -> OfBackward:
-    """What torch's formulas give for a backward pass that is run."""
+    """Count by torch's formulas a backward pass that is run."""
 
     def count(module: nn.Module, data: Tensor, objective: Callable[[Any], Any] | None = None) -> int:
         output = module(data) if objective is None else objective(module(data))
@@ -89,7 +89,7 @@ def of_backward(flops_of: Callable[[Callable[[], object]], int]) -> OfBackward:
 
 
 BOTH, LAST = 2 * FIRST - 8 * 32 + 4 * 32 - 32, 2 * SECOND - 32 * 4 + 4 * 4 - 4
-HIDDEN = 2 * SECOND - 4 * 32  # the gradient of what is between
+HIDDEN = 2 * SECOND - 4 * 32  # the gradient of the result between the layers
 
 ARRIVING: dict[str, tuple[nn.Module, int]] = {
     "everywhere": (Two(), BOTH + LAST + HIDDEN),
@@ -118,13 +118,13 @@ def test_a_gradient_arrives(case: str, of_backward: OfBackward) -> None:
     assert summed(dry_run(module, (data,))).backward == expected
 
 
-def test_a_profile_has_it_by_layers() -> None:
+def test_a_profile_has_backward_flops_by_layer() -> None:
     profile = stat(Two(Tensor.detach), input_shape=(8,), batch_size=4, training=True)
     backward = {row.name: row.backward for row in profile.calls if row.backward is not None}
     assert backward == {"first": 0, "detach": 0, "second": LAST}
 
 
-def test_a_gradient_starts_at_what_the_objective_takes(of_backward: OfBackward) -> None:
+def test_a_gradient_starts_at_the_objectives_inputs(of_backward: OfBackward) -> None:
     module, data = Two(output=lambda y, z: {"hidden": y, "result": z}), torch.rand(4, 8)
 
     def objective(output: dict[str, Tensor]) -> Tensor:
@@ -135,12 +135,12 @@ def test_a_gradient_starts_at_what_the_objective_takes(of_backward: OfBackward) 
     assert of_backward(module, data, objective) == 2 * FIRST
 
 
-def test_an_output_without_tensors_that_can_be_found_has_gradients_everywhere() -> None:
+def test_an_output_without_visible_tensors_has_gradients_everywhere() -> None:
     module = Two(output=lambda y, z: iter([z]))
     assert summed(traced(module, torch.rand(4, 8))).backward == BOTH + LAST + HIDDEN
 
 
-def test_of_a_module_with_several_outputs_only_what_leads_to_those_in_use_counts(
+def test_only_operators_that_lead_to_the_outputs_in_use_count(
     of_backward: OfBackward,
 ) -> None:
     class Weights(nn.Module):
@@ -155,14 +155,14 @@ def test_of_a_module_with_several_outputs_only_what_leads_to_those_in_use_counts
     assert 2 * summed(traced(module, data)).backward_products == of_backward(module, data)
 
 
-def test_the_backward_pass_of_a_function_of_ones_own_is_said_to_be_unknown() -> None:
+def test_the_backward_pass_of_a_custom_function_is_unknown() -> None:
     assert summed(traced(Two(Exp.apply), torch.rand(4, 8))).unknown == 1
     assert summed(traced(Two(lambda y: Exp.apply(y).detach()), torch.rand(4, 8))).unknown == 0
     with torch.no_grad():
         assert summed(traced(Two(Exp.apply), torch.rand(4, 8))).unknown == 0
 
 
-def test_what_a_reentrant_checkpoint_holds_is_said_to_be_unknown() -> None:
+def test_the_backward_pass_of_a_reentrant_checkpoint_is_unknown() -> None:
     class Held(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -176,7 +176,7 @@ def test_what_a_reentrant_checkpoint_holds_is_said_to_be_unknown() -> None:
     assert (calls["before"].backward, calls["before"].unknown) == (2 * 4 * 8 * 8 - 8 * 8 + 4 * 8 - 8, 0)
 
 
-def test_gradients_that_a_module_finds_itself_are_forward_and_have_a_backward_pass(
+def test_gradients_that_a_module_computes_itself_are_forward_and_have_a_backward_pass(
     flops_of: Callable[[Callable[[], object]], int], of_backward: OfBackward
 ) -> None:
     class Force(nn.Module):

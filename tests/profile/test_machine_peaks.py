@@ -32,7 +32,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The devices whose peaks were measured, each in no time."""
+    """Return the names of the devices whose peaks were measured, each instantly."""
     names: list[str] = []
 
     def measure(device: Any) -> Peaks:
@@ -44,7 +44,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def taking(clock: FakeClock, *seconds: float) -> Callable[[], None]:
-    """A call that takes each of these times in turn, and the last ever after."""
+    """Return a call that takes each of these times in turn, then always the last."""
     left = list(seconds)
     return lambda: clock.advance(left.pop(0) if len(left) > 1 else left[0])
 
@@ -55,12 +55,12 @@ def test_the_fastest_of_many_calls_counts() -> None:
     assert peaks.fastest(clock, call, lasting=3.0) == 0.125
 
 
-def test_a_first_call_does_not_count_for_it_may_prepare() -> None:
+def test_a_first_call_does_not_count_because_it_may_prepare() -> None:
     clock = FakeClock()
     assert peaks.fastest(clock, taking(clock, 2**-10, 0.5), lasting=1.0) == 0.5
 
 
-def test_short_calls_are_timed_several_at_once() -> None:
+def test_several_short_calls_are_timed_at_once() -> None:
     clock, calls = FakeClock(), 0
     marks = []
 
@@ -75,14 +75,14 @@ def test_short_calls_are_timed_several_at_once() -> None:
 
     clock.mark = mark  # type: ignore[method-assign]
     assert peaks.fastest(clock, call, lasting=0.001) == 2**-19
-    assert marks[-1] - marks[-2] == 11  # of some 2 µs each, to make 20 µs
+    assert marks[-1] - marks[-2] == 11  # of about 2 µs each, 20 µs in total
 
 
 Probe = Callable[[object, float], peaks.Work]
 
 
 def at_a_rate(clock: FakeClock, name: str, rate: Callable[[float], float], done: list[float]) -> Probe:
-    """A probe that reaches so many FLOP/s at an amount of work, and notes the amounts that it was given."""
+    """Return a probe with given FLOP/s by its amount of work, which records the amounts."""
 
     def probe(draw: object, amount: float) -> peaks.Work:
         done.append(amount)
@@ -112,7 +112,7 @@ def test_the_fastest_kind_of_product_counts(monkeypatch: pytest.MonkeyPatch) -> 
     assert products(clock).best(1.0) == (0.0, "")
 
 
-def test_work_is_enlarged_until_a_call_takes_long_and_begun_as_large_next_time(
+def test_work_is_enlarged_until_a_call_takes_long_and_starts_that_large_next_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock, done = FakeClock(), list[float]()
@@ -126,8 +126,8 @@ def test_work_is_enlarged_until_a_call_takes_long_and_begun_as_large_next_time(
 
 
 @pytest.mark.parametrize("rate", [1e3, 1e6, 6e8, 1e12])
-def test_nothing_is_begun_that_must_take_longer(rate: float) -> None:
-    """However slow a format is, and although the larger products are four times as slow for each FLOP."""
+def test_work_that_must_take_longer_is_not_started(rate: float) -> None:
+    """However slow a format is, and although larger products are four times as slow per FLOP."""
     clock, done = FakeClock(), list[float]()
     probe = at_a_rate(clock, "p", lambda amount: rate / 4 if amount > 2**20 else rate, done)
     work, seconds = peaks.enlarged(clock, lambda amount: probe(None, amount), 2**10, long=1.0, most=2**40)
@@ -138,7 +138,7 @@ def test_nothing_is_begun_that_must_take_longer(rate: float) -> None:
 
 
 @pytest.mark.parametrize("stalled", [1, 3])
-def test_work_that_other_work_prolongs_is_enlarged_all_the_same(stalled: int) -> None:
+def test_work_that_other_work_slows_is_enlarged_anyway(stalled: int) -> None:
     clock = FakeClock()
 
     def make(amount: float) -> peaks.Work:
@@ -151,7 +151,7 @@ def test_work_that_other_work_prolongs_is_enlarged_all_the_same(stalled: int) ->
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_work_is_enlarged_as_far_as_there_is_memory(fails: bool) -> None:
+def test_work_is_enlarged_as_far_as_memory_allows(fails: bool) -> None:
     clock = FakeClock()
 
     def make(amount: float) -> peaks.Work:
@@ -168,10 +168,10 @@ def test_work_is_enlarged_as_far_as_there_is_memory(fails: bool) -> None:
     ("known", "share", "expected"),
     [(True, 0.9, True), (None, 0.9, False), (None, 0.1, True), (False, 0.1, True), (False, 2.0, False)],
 )
-def test_a_format_is_emulated_where_that_is_known_or_where_it_is_much_slower(
+def test_a_format_is_emulated_if_that_is_known_or_if_it_is_much_slower(
     known: bool | None, share: float, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then it is measured in brief calls alone, and has no peak."""
+    """It is then measured only in brief calls, and has no peak."""
     device = FakeDevice()
     clock, longest = device.clock, 0.0
 
@@ -207,7 +207,7 @@ def test_a_format_is_emulated_where_that_is_known_or_where_it_is_much_slower(
 
 @pytest.fixture(params=[torch.float64, torch.float16])
 def default_dtype(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What torch makes where it is not told otherwise: numbers of that type, on no device."""
+    """Set torch's defaults to that type, and to no device."""
     torch.set_default_dtype(request.param)
     try:
         with torch.device("meta"):
@@ -217,7 +217,7 @@ def default_dtype(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("default_dtype")
-def test_probes_compute_on_what_they_say_whatever_torch_makes_by_default(
+def test_probes_ignore_torchs_default_type_and_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[torch.Tensor] = []
@@ -237,7 +237,7 @@ def test_probes_compute_on_what_they_say_whatever_torch_makes_by_default(
 
 
 @pytest.mark.parametrize("probe", peaks.PROBES)
-def test_a_probe_does_as_many_operations_as_it_says(probe: Any) -> None:
+def test_a_probe_does_the_number_of_operations_that_it_states(probe: Any) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     for amount in (peaks.LEAST_FLOPS, 2**25, 2**30):
@@ -249,12 +249,12 @@ def test_a_probe_does_as_many_operations_as_it_says(probe: Any) -> None:
         assert probe(peaks.Draw(CPU, torch.float32), work.amount).amount == work.amount
 
 
-def test_memory_is_moved_at_doubling_sizes_up_to_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_moved_at_doubling_sizes_up_to_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def fastest(clock: object, call: Callable[[], Any], lasting: float) -> float:
         asked.append(call().numel() * 4)
-        return 2**-9 if asked[-1] > 4 else 2**-10  # the one that only reads is faster
+        return 2**-9 if asked[-1] > 4 else 2**-10  # the call that only reads is faster
 
     monkeypatch.setattr(peaks, "fastest", fastest)
     found = list(peaks.bandwidths(FakeClock(), CPU, 3 * MIB // 2))
@@ -264,7 +264,7 @@ def test_memory_is_moved_at_doubling_sizes_up_to_the_most(monkeypatch: pytest.Mo
 
 
 def test_a_size_that_was_disturbed_is_as_fast_as_a_larger_one_shows() -> None:
-    rates = ((1, 8.0), (2, 0.001), (4, 4.0), (8, 0.5))  # 4 bytes take a second, so 2 need no longer
+    rates = ((1, 8.0), (2, 0.001), (4, 4.0), (8, 0.5))  # 4 bytes take a second, so 2 take no longer
     assert peaks.evened(rates) == ((1, 8.0), (2, 2.0), (4, 4.0), (8, 0.5))
     assert peaks.evened(()) == ()
 
@@ -285,7 +285,7 @@ def test_memory_is_moved_in_calls_that_do_not_take_long(monkeypatch: pytest.Monk
         (0, 2**36, None, peaks.LEAST_BYTES),
     ],
 )
-def test_the_last_size_is_beyond_the_caches_within_the_memory(
+def test_the_largest_size_exceeds_the_caches_but_not_the_memory(
     cache: int, memory: int | None, limit: int | None, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peaks.machine, "memory", lambda: memory)
@@ -293,7 +293,9 @@ def test_the_last_size_is_beyond_the_caches_within_the_memory(
     assert peaks.largest(cache) == most
 
 
-def test_measuring_finds_every_peak_and_leaves_torchs_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measuring_finds_every_peak_and_leaves_torchs_state_unchanged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(peaks, "LONG", 1e-5)
     monkeypatch.setattr(peaks, "BRIEF", 1e-5)
     monkeypatch.setattr(peaks, "LASTING", dict.fromkeys(peaks.LASTING, 0.0))
@@ -313,7 +315,7 @@ def test_measuring_finds_every_peak_and_leaves_torchs_state_alone(monkeypatch: p
 
 
 @pytest.mark.parametrize("disturbed", [True, False])
-def test_the_best_of_several_looks_counts(disturbed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_of_several_passes_counts(disturbed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([1e11, 3e11, 2e11])
     assert peaks.PASSES == 3
     monkeypatch.setattr(peaks, "_pass", lambda products, device: replace(FOUND, fp32=next(looks)))
@@ -321,7 +323,7 @@ def test_the_best_of_several_looks_counts(disturbed: bool, monkeypatch: pytest.M
     assert peaks.measure(cpu.Device()) == replace(FOUND, fp32=3e11, disturbed=disturbed)
 
 
-def test_where_a_look_takes_long_there_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_passes_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     device, looks = FakeDevice(), []
 
     def look(products: object, given: FakeDevice) -> Peaks:
@@ -335,18 +337,18 @@ def test_where_a_look_takes_long_there_are_fewer(monkeypatch: pytest.MonkeyPatch
 
 
 def busy(waited: float, foreign: float) -> Any:
-    """Sensors of a process whose threads waited so long a second, while others kept so many CPUs busy."""
+    """Return sensors of a process whose threads waited, in seconds per second, for `foreign` busy CPUs."""
     readings = replace(QUIET, sampling_seconds=2.0, run_delay=waited, foreign_cpus=foreign)
     around = Surroundings(2, 2, None, "glibc", ["powersave"], True, False)
     return SimpleNamespace(readings=lambda calls: readings, surroundings=lambda threads, allocator: around)
 
 
-def test_other_work_disturbs_and_how_the_machine_is_set_up_does_not() -> None:
+def test_other_work_disturbs_but_the_machines_setup_does_not() -> None:
     assert peaks.disturbed(busy(waited=0.5, foreign=1.0))
     assert not peaks.disturbed(busy(waited=0.0, foreign=0.0))
 
 
-def test_on_a_clock_that_stands_still_nothing_is_known() -> None:
+def test_a_clock_that_stands_still_gives_no_peaks() -> None:
     found = peaks.measure(FakeDevice())
     assert (found.fp32, found.bf16, found.bandwidths) == (None, None, ())
 
@@ -363,19 +365,19 @@ class TestKept:
         assert self.ask() == self.ask()
         assert self.names == ["cpu"]
 
-    def test_or_again_when_asked_to(self) -> None:
+    def test_a_refresh_measures_again(self) -> None:
         first, second = self.ask(), self.ask(refresh=True)
         assert first != second
         assert self.ask() == second
         assert len(self.names) == 2
 
-    def test_what_other_work_disturbed_is_not_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_disturbed_peaks_are_not_stored(self, monkeypatch: pytest.MonkeyPatch) -> None:
         disturbed = replace(FOUND, disturbed=True)
         monkeypatch.setattr(peaks, "measure", lambda device: disturbed)
         assert self.ask() == disturbed
         assert not self.cache.exists()
 
-    def test_each_number_of_threads_has_its_own(self) -> None:
+    def test_each_number_of_threads_has_its_own_peaks(self) -> None:
         before = torch.get_num_threads()
         try:
             for count in (1, 2, 1, 2):
@@ -386,7 +388,7 @@ class TestKept:
         assert len(self.names) == 2
 
     @pytest.mark.parametrize("which", ["cuda.matmul", "cudnn.conv", "mkldnn.matmul", "mkldnn.conv"])
-    def test_so_have_fp32_products_that_may_be_in_another_precision(self, which: str) -> None:
+    def test_fp32_products_in_another_precision_have_their_own_peaks(self, which: str) -> None:
         library, _, operation = which.partition(".")
         state = getattr(getattr(torch.backends, library), operation)
         before = state.fp32_precision
@@ -397,7 +399,7 @@ class TestKept:
             state.fp32_precision = before
         assert len(self.names) == 2
 
-    def test_so_has_torch_without_onednn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_torch_without_onednn_has_its_own_peaks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for enabled in (True, False, True, False):
             monkeypatch.setattr(torch.backends.mkldnn, "enabled", enabled)
             self.ask()
@@ -414,7 +416,9 @@ class TestKept:
             ("microbench.devices.cpu.LIMITS", ("PATH",)),
         ],
     )
-    def test_so_has_every_machine(self, change: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_each_machine_has_its_own_peaks(
+        self, change: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.ask()
         monkeypatch.setattr(*change)
         self.ask()
@@ -444,7 +448,7 @@ class TestKept:
         assert self.ask() == first
         assert self.names == ["cpu"]
 
-    def test_broken_peaks_in_a_whole_file_are_measured_again(self) -> None:
+    def test_broken_peaks_in_a_valid_file_are_measured_again(self) -> None:
         self.ask()
         entries = json.loads(self.cache.read_text())
         entries[0]["peaks"]["fp32"] = "fast"
@@ -454,13 +458,13 @@ class TestKept:
         assert len(self.names) == 2
         assert len(json.loads(self.cache.read_text())) == 1
 
-    def test_where_nothing_can_be_written_peaks_are_measured_each_time(self) -> None:
+    def test_peaks_that_cannot_be_written_are_measured_each_time(self) -> None:
         self.cache.parent.write_text("a file where the folder would be")
         self.ask()
         self.ask()
         assert len(self.names) == 2
 
-    def test_nor_is_a_user_without_a_home_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_user_without_a_home_gets_peaks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def home() -> Path:
             raise RuntimeError("Could not determine home directory.")
 
@@ -469,7 +473,7 @@ class TestKept:
         self.ask()
         assert self.names == ["cpu"]
 
-    def test_only_whole_files_are_ever_seen_and_none_is_left_over(self) -> None:
+    def test_only_complete_files_are_ever_visible_and_none_is_left_over(self) -> None:
         def write(number: int) -> None:
             for _ in range(20):
                 peaks_cache.write({"number": number}, FOUND)
@@ -484,6 +488,6 @@ class TestKept:
         assert any(peaks_cache.read({"number": number}) == FOUND for number in range(3))
 
 
-def test_without_a_folder_for_caches_it_lies_in_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_in_the_home_folder_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert peaks_cache.place() == Path.home() / ".cache/microbench/peaks.json"

@@ -25,7 +25,7 @@ def modules(call: Call) -> list[Call]:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "shufflenet_v2_x1_0", "squeezenet1_1"])
-def test_a_models_energy_is_the_published_one_within_one_percent(name: str) -> None:
+def test_a_models_energy_is_within_one_percent_of_the_published_one(name: str) -> None:
     model = models.get_model(name, weights=None).eval()
     with torch.no_grad():
         calls = modules(dry_run(model, (torch.empty(1, 3, 224, 224),)))

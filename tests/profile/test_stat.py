@@ -23,7 +23,7 @@ from microbench.records.record import BenchmarkWarning, WarningCode
 
 @pytest.fixture(scope="module", autouse=True)
 def _in_a_moment() -> Iterator[None]:
-    """With few samples, and peaks and marks of no machine: measuring those of this one takes seconds."""
+    """Take few samples, with made-up peaks and costs of marks, because measuring them takes seconds."""
     made_up = Peaks(1e12, 2e12, "mm", "mm", ((1024, 1e10),), 1e-7)
     few = StoppingRule(rel_ci=0.5, min_time=0.0, max_time=0.05, min_samples=4, max_samples=20)
     with pytest.MonkeyPatch.context() as patch:
@@ -80,16 +80,16 @@ class OfLists(nn.Module):
 
 
 class TestWhatAModuleTakes:
-    def test_a_tensor(self) -> None:
+    def test_a_module_takes_a_tensor(self) -> None:
         assert flops(nn.Linear(4, 4), torch.ones(2, 4)) == LINEAR
 
-    def test_a_tuple_of_arguments(self) -> None:
+    def test_a_module_takes_a_tuple_of_arguments(self) -> None:
         assert flops(OfDictionaries(), (torch.ones(2, 4), "name")) == LINEAR
 
-    def test_a_dictionary_of_keyword_arguments(self) -> None:
+    def test_a_module_takes_a_dictionary_of_keyword_arguments(self) -> None:
         assert flops(OfDictionaries(), {"x": torch.ones(2, 4), "scale": torch.ones(1)}) == LINEAR
 
-    def test_a_dataclass(self) -> None:
+    def test_a_module_takes_a_dataclass(self) -> None:
         frame = microbench.stat(OfDataclasses(), Batch(torch.ones(2, 4))).to_frame(view="tree")
         assert frame["flops"].tolist() == [LINEAR, LINEAR]
         assert frame["in_shape"].tolist() == frame["out_shape"].tolist() == ["(2, 4)", "(2, 4)"]
@@ -97,17 +97,17 @@ class TestWhatAModuleTakes:
     def test_a_list_is_one_argument(self) -> None:
         assert flops(OfLists(), [torch.ones(2, 4), torch.ones(2, 4)]) == 2 * LINEAR
 
-    def test_a_shape_stands_for_normal_inputs_of_the_parameters_number_format(self) -> None:
+    def test_a_shape_gives_normal_inputs_of_the_parameters_type(self) -> None:
         frame = microbench.stat(nn.Linear(4, 4).half(), input_shape=(4,), batch_size=2).to_frame()
         assert frame.loc[0, ["in_shape", "dtype"]].tolist() == ["(2, 4)", "float16"]
 
-    def test_several_shapes_stand_for_several_inputs(self) -> None:
+    def test_several_shapes_give_several_inputs(self) -> None:
         frame = microbench.stat(nn.Bilinear(3, 4, 5), input_shape=[(3,), (4,)]).to_frame()
         assert frame.loc[0, "in_shape"] == "(1, 3), (1, 4)"
 
 
 class Half(nn.Module):
-    """Fails half way, in training or not, after having changed what it could."""
+    """Fails half way, in train or eval mode, after changing all the state it can."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ def check_unchanged(model: nn.Module, action: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("timing", [False, True])
-def test_a_module_leaves_unchanged(timing: bool, training: bool) -> None:
+def test_a_profile_leaves_the_module_unchanged(timing: bool, training: bool) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout())
     model[1].eval()
     model(torch.randn(3, 4)).sum().backward()
@@ -161,7 +161,7 @@ def test_a_module_leaves_unchanged(timing: bool, training: bool) -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_module_that_fails_half_way_leaves_unchanged_too(training: bool) -> None:
+def test_a_failed_profile_leaves_the_module_unchanged(training: bool) -> None:
     model = Half()
     model.drop.eval()
 
@@ -233,10 +233,10 @@ WRITERS = [Shrinks, Renormalizes, Clamps, Learns, Merges]
 
 @pytest.mark.parametrize("called", ["a copy", "itself"])
 @pytest.mark.parametrize(
-    "options", [{}, {"memory": True}, {"timing": True}], ids=["paper", "memory", "timing"]
+    "options", [{}, {"memory": True}, {"timing": True}], ids=["dry_run", "memory", "timing"]
 )
 @pytest.mark.parametrize("build", [*WRITERS, Bounded, tied], ids=lambda build: build.__name__)
-def test_what_a_module_writes_to_its_parameters_is_undone(
+def test_a_modules_writes_to_its_parameters_are_undone(
     build: Callable[..., nn.Module],
     options: dict[str, bool],
     called: str,
@@ -250,7 +250,7 @@ def test_what_a_module_writes_to_its_parameters_is_undone(
 
 
 class Cache:
-    """A state of its own, as key-value caches have."""
+    """An object with state, like a key-value cache."""
 
     def __init__(self) -> None:
         self.first: Tensor | None = None
@@ -263,7 +263,7 @@ class Cache:
 
 
 class Stateful(nn.Module):
-    """Keeps what it computes wherever Python lets it."""
+    """Stores its results wherever Python allows it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -280,7 +280,7 @@ class Stateful(nn.Module):
 
 
 @pytest.mark.parametrize("timing", [False, True])
-def test_what_a_module_keeps_in_objects_of_its_own_is_not_touched_even_where_paper_does_not_do(
+def test_a_modules_own_objects_are_unchanged_even_if_a_dry_run_is_not_possible(
     timing: bool,
 ) -> None:
     model = Stateful()
@@ -290,7 +290,7 @@ def test_what_a_module_keeps_in_objects_of_its_own_is_not_touched_even_where_pap
 
 
 @pytest.mark.parametrize("timing", [False, True])
-def test_what_it_is_called_with_is_not_touched(timing: bool) -> None:
+def test_arguments_are_unchanged(timing: bool) -> None:
     class Uses(nn.Module):
         def forward(self, x: Tensor, cache: Cache) -> Tensor:
             return cache.update(torch.relu_(x))
@@ -302,7 +302,7 @@ def test_what_it_is_called_with_is_not_touched(timing: bool) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"memory": True}, {"training": True, "memory": True}])
-def test_an_input_that_is_a_result_itself_is_not_touched(options: dict[str, bool]) -> None:
+def test_an_input_that_is_a_result_is_unchanged(options: dict[str, bool]) -> None:
     class Same(nn.ReLU):
         def forward(self, x: Tensor, y: Tensor, lock: Any) -> Tensor:
             assert x is y
@@ -331,7 +331,7 @@ class Draws(nn.Module):
 
 
 @pytest.mark.parametrize("wanted", [{}, {"memory": True}, {"timing": True}], ids=str)
-def test_random_numbers_come_as_they_would_have(wanted: dict[str, bool]) -> None:
+def test_random_numbers_continue_as_without_a_profile(wanted: dict[str, bool]) -> None:
     def drawn(action: Callable[[], object]) -> tuple[Any, ...]:
         for seed in (torch.manual_seed, random.seed, np.random.seed):
             seed(0)
@@ -360,7 +360,7 @@ ORIGINAL: list[Any] = []
 
 
 def wrapped_by_a_script() -> nn.Module:
-    """As where `original` is a global name of a notebook: no closure tells of it."""
+    """Return a model wrapped like one in a notebook, where `original` is a global that no closure shows."""
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     ORIGINAL[:] = [model.forward]
     model.forward = lambda x: ORIGINAL[0](x)  # type: ignore[method-assign]
@@ -397,7 +397,7 @@ class Locked(nn.Module):
 
 @pytest.mark.parametrize("wanted", [{}, {"memory": True}, {"timing": True}], ids=str)
 @pytest.mark.parametrize("make", [wrapped, holding, wrapped_by_a_script, of_steps, in_common, Locked])
-def test_a_module_whose_functions_lead_back_to_it_leaves_unchanged(
+def test_a_module_whose_functions_lead_back_to_it_is_left_unchanged(
     make: Callable[[], nn.Module], wanted: dict[str, bool]
 ) -> None:
     model = make()
@@ -405,7 +405,7 @@ def test_a_module_whose_functions_lead_back_to_it_leaves_unchanged(
     plain = microbench.stat(nn.BatchNorm1d(4), input_shape=(4,), batch_size=3).to_frame()
     frame = microbench.stat(model, input_shape=(4,), batch_size=3, **wanted).to_frame()
     norms = frame[frame["type"].isin(["BatchNorm1d", "NeverCopied"])]
-    assert set(norms["flops"]) == set(plain["flops"])  # in eval, as it was asked for
+    assert set(norms["flops"]) == set(plain["flops"])  # in eval, as requested
 
 
 class Scaled(nn.Module):
@@ -419,7 +419,7 @@ class Scaled(nn.Module):
 
 
 @pytest.mark.parametrize("wanted", [{}, {"memory": True}, {"timing": True}], ids=str)
-def test_parameters_have_the_attributes_that_the_user_gave_them(wanted: dict[str, bool]) -> None:
+def test_parameters_keep_the_attributes_that_the_user_gave_them(wanted: dict[str, bool]) -> None:
     assert microbench.stat(Scaled(), input_shape=(4,), **wanted).total.flops == 8
 
 
@@ -429,7 +429,7 @@ class Appends(nn.Module):
         return torch.cat(cache)
 
 
-def test_a_module_that_changes_its_arguments_is_profiled_by_a_dry_run_alone() -> None:
+def test_a_module_that_changes_its_arguments_is_profiled_only_by_a_dry_run() -> None:
     cache = [torch.ones(2, 4)]
     assert microbench.stat(Appends(), (torch.ones(2, 4), cache)).to_frame()["out_shape"][0] == "(4, 4)"
     for wanted in ({"memory": True}, {"timing": True}):
@@ -445,28 +445,28 @@ class Exhausted(nn.Module):
         return x + next(self.parameters())
 
 
-def test_an_iterator_that_ends_names_its_layer_too() -> None:
+def test_a_failure_by_an_exhausted_iterator_names_its_layer() -> None:
     with pytest.raises(UserError, match=r"^0 \(Exhausted\) failed on input \(1, 4\): StopIteration"):
         microbench.stat(nn.Sequential(Exhausted()), input_shape=(4,))
 
 
-def test_what_disturbs_the_times_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = BenchmarkWarning(WarningCode.FOREIGN_LOAD, "others kept the CPUs busy")
-    monkeypatch.setattr("microbench.profile.stat.disturbances", lambda readings, around: iter([told]))
+def test_disturbances_of_the_times_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = BenchmarkWarning(WarningCode.FOREIGN_LOAD, "others kept the CPUs busy")
+    monkeypatch.setattr("microbench.profile.stat.disturbances", lambda readings, around: iter([busy]))
     assert "warning: others kept the CPUs busy" in str(
         microbench.stat(small(), input_shape=(4,), timing=True)
     )
     assert "warning" not in str(microbench.stat(small(), input_shape=(4,)))
 
 
-def test_a_tuple_with_a_name_is_one_argument() -> None:
+def test_a_named_tuple_is_one_argument() -> None:
     packed = nn.utils.rnn.pack_padded_sequence(torch.ones(3, 2, 4), torch.tensor([3, 2]))
     frame = microbench.stat(nn.LSTM(4, 5), packed).to_frame()
     assert frame["type"].tolist() == ["LSTM"]
 
 
 @pytest.mark.parametrize("timing", [False, True])
-def test_what_is_asked_of_a_packed_sequence_to_count_it_is_no_call(timing: bool) -> None:
+def test_operators_that_only_count_a_packed_sequence_are_no_calls(timing: bool) -> None:
     class Packs(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -480,13 +480,13 @@ def test_what_is_asked_of_a_packed_sequence_to_count_it_is_no_call(timing: bool)
     assert frame["type"].tolist() == ["_pack_padded_sequence", "GRU"]
 
 
-def test_a_modules_batch_is_not_known_where_its_inputs_are_given() -> None:
+def test_the_batch_size_of_given_inputs_is_unknown() -> None:
     assert microbench.stat(nn.Linear(4, 4), torch.ones(7, 4)).batch_size is None
     assert microbench.stat(nn.Linear(4, 4), input_shape=(4,), batch_size=7).batch_size == 7
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "line"),
     [
         ({}, "Give inputs=TENSORS, or input_shape=SIZES without the batch, such as (3, 224, 224)."),
         ({"inputs": torch.ones(1, 4), "input_shape": (4,)}, "Give inputs=TENSORS, or input_shape=SIZES"),
@@ -518,15 +518,15 @@ def test_a_modules_batch_is_not_known_where_its_inputs_are_given() -> None:
         ),
     ],
 )
-def test_what_cannot_be_profiled_is_told_in_one_line(options: dict[str, Any], told: str) -> None:
+def test_a_module_that_cannot_be_profiled_is_reported_in_one_line(options: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError) as caught:
         microbench.stat(small(), **options)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "line"),
     [
         (nn.Linear, "model must be a torch.nn.Module, not the class Linear."),
         (torch.relu, "model must be a torch.nn.Module, not a builtin_function_or_method."),
@@ -541,20 +541,20 @@ def test_what_cannot_be_profiled_is_told_in_one_line(options: dict[str, Any], to
         ),
     ],
 )
-def test_what_is_no_module_or_has_no_layers_is_told_in_one_line(model: Any, told: str) -> None:
+def test_a_model_that_is_no_module_or_has_no_layers_is_reported_in_one_line(model: Any, line: str) -> None:
     with pytest.raises(UserError) as caught:
         microbench.stat(model, input_shape=(4,))
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(line)
 
 
-def test_a_module_on_meta_is_profiled_by_a_dry_run_and_not_timed() -> None:
+def test_a_module_on_meta_is_profiled_only_by_a_dry_run() -> None:
     model = nn.Linear(4, 4, device="meta")
     assert microbench.stat(model, input_shape=(4,), batch_size=2).total.flops == LINEAR
     with pytest.raises(UserError, match=r"^The module is on meta, where nothing is computed"):
         microbench.stat(model, input_shape=(4,), timing=True)
 
 
-def test_a_module_without_parameters_is_where_its_inputs_are() -> None:
+def test_a_module_without_parameters_runs_where_its_inputs_are() -> None:
     x = torch.empty(2, 3, device="meta")
     assert microbench.stat(nn.ReLU(), x).total.flops == 6
     with pytest.raises(UserError, match=r"^The module is on meta, where nothing is computed"):
@@ -566,7 +566,7 @@ class TestElsewhere:
     def _on_meta(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("microbench.devices.cpu.Device.torch_device", lambda device: torch.device("meta"))
 
-    def test_inputs_are_drawn_there(self) -> None:
+    def test_inputs_are_drawn_on_the_other_device(self) -> None:
         drawn = []
 
         class Notes(nn.Module):
@@ -577,7 +577,7 @@ class TestElsewhere:
         microbench.stat(Notes(), input_shape=(4,), device="cpu")
         assert drawn == ["meta"]
 
-    def test_inputs_that_are_not_there_are_told_in_one_line(self) -> None:
+    def test_inputs_on_another_device_are_reported_in_one_line(self) -> None:
         with pytest.raises(UserError, match=r"^An input is on cpu and the module on meta: move it there"):
             microbench.stat(nn.ReLU(), torch.ones(2), device="cpu")
 
@@ -585,7 +585,7 @@ class TestElsewhere:
         model = nn.Linear(4, 4)
         check_unchanged(model, lambda: microbench.stat(model, input_shape=(4,), device="cpu"))
 
-    def test_a_module_that_cannot_be_copied_there_is_told_in_one_line(self) -> None:
+    def test_a_module_that_cannot_be_copied_to_the_device_is_reported_in_one_line(self) -> None:
         model = nn.Linear(4, 4)
         model.lock = Lock()
         with pytest.raises(UserError, match=r"^The module cannot be copied to meta: move it there with"):
@@ -597,7 +597,7 @@ def test_a_module_on_meta_has_no_values_to_copy_elsewhere() -> None:
         microbench.stat(nn.Linear(4, 4, device="meta"), input_shape=(4,), device="cpu")
 
 
-def test_a_module_that_calls_other_layers_each_time_is_told_what_to_leave_out() -> None:
+def test_a_module_that_calls_different_layers_each_time_cannot_be_measured() -> None:
     class Alternates(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -626,7 +626,7 @@ def timed() -> Any:
 
 
 class TestInFact:
-    def test_calls_are_timed_and_what_is_in_none_of_them_is_a_row(self, timed: Any) -> None:
+    def test_calls_are_timed_and_the_overhead_is_a_row(self, timed: Any) -> None:
         frame = timed.to_frame()
         assert frame["kind"].tolist() == ["module", "module", "function"]
         assert (frame["lat"] == frame["net_lat"]).all()
@@ -634,22 +634,22 @@ class TestInFact:
             timed.seconds
         )
 
-    def test_rates_are_what_is_counted_over_the_time(self, timed: Any) -> None:
+    def test_rates_are_counts_divided_by_time(self, timed: Any) -> None:
         frame = timed.to_frame()
         assert frame["flop_rate"].tolist() == pytest.approx((frame["flops"] / frame["lat"]).tolist())
         assert frame["byte_rate"].tolist() == pytest.approx((frame["mem_rw"] / frame["lat"]).tolist())
         assert frame["share"].tolist() == pytest.approx((frame["lat"] / timed.seconds).tolist())
 
-    def test_memory_is_what_each_call_allocates(self, timed: Any) -> None:
+    def test_memory_is_each_calls_allocations(self, timed: Any) -> None:
         assert timed.to_frame()["mem_alloc"].tolist() == [64 * 8 * 4] * 3
 
-    def test_each_call_has_a_bound_of_the_machines_own_peaks(self, timed: Any) -> None:
+    def test_each_call_has_a_bound_from_the_machines_own_peaks(self, timed: Any) -> None:
         frame = timed.to_frame()
         assert set(frame["bound"]) <= {"compute", "memory", "overhead"}
         assert (frame["reached"] > 0).all()
         assert timed.peaks.fp32 == 1e12
 
-    def test_modules_alone_leave_the_functions_time_to_the_rest(self, timed: Any) -> None:
+    def test_modules_alone_leave_the_operators_time_in_the_overhead(self, timed: Any) -> None:
         alone = microbench.stat(Adds(), input_shape=(8,), timing=True, functions=False)
         assert alone.to_frame()["kind"].tolist() == ["module", "module"]
         assert alone.view("calls").overhead.values["lat"] == pytest.approx(
@@ -657,7 +657,7 @@ class TestInFact:
         )
 
 
-def test_printed_it_is_a_table_with_a_total() -> None:
+def test_a_profile_prints_as_a_table_with_a_total() -> None:
     lines = str(microbench.stat(small(), input_shape=(4,), columns=["name", "type", "flops"])).splitlines()
     assert [line.split() for line in lines] == [
         ["name", "type", "FLOP"],
@@ -674,12 +674,12 @@ def test_a_notebook_or_prompt_shows_the_same_table() -> None:
     assert repr(found) == str(found)
 
 
-def test_a_shape_with_the_batch_in_it_is_told_what_it_should_be() -> None:
+def test_a_shape_with_the_batch_in_it_is_an_error_with_a_hint() -> None:
     with pytest.raises(UserError, match=r"on input \(1, 1, 3, 8, 8\).*input_shape is without the batch"):
         microbench.stat(nn.Conv2d(3, 4, 3), input_shape=(1, 3, 8, 8))
 
 
-def test_rich_prints_it_as_a_table_too() -> None:
+def test_rich_prints_a_profile_as_a_table_too() -> None:
     file = io.StringIO()
     Console(file=file, width=100).print(microbench.stat(small(), input_shape=(4,)))
     assert "total" in file.getvalue()

@@ -11,7 +11,7 @@ ROW = 256 * KIB  # bytes of the tensors below
 
 
 class Allocates(nn.Module):
-    """Makes a temporary tensor as large as its input, and returns a new one."""
+    """Creates a temporary tensor as large as its input, and returns a new one."""
 
     def forward(self, x: Tensor) -> Tensor:
         temporary = torch.empty_like(x)
@@ -19,7 +19,7 @@ class Allocates(nn.Module):
 
 
 class Keeps(nn.Module):
-    """Adds what an inner module returns to its input."""
+    """Adds an inner module's output to its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Keeps(nn.Module):
         return self.act(self.first(x) + x)
 
 
-def test_memory_is_what_a_call_leaves_allocated_what_it_takes_at_most_and_where_it_stands_then() -> None:
+def test_a_calls_memory_is_its_allocations_their_peak_and_the_total_at_its_end() -> None:
     model, x = Keeps(), torch.zeros(ROW // 4)
 
     def call() -> Tensor:
@@ -46,7 +46,7 @@ def test_memory_is_what_a_call_leaves_allocated_what_it_takes_at_most_and_where_
     }
 
 
-def test_calls_have_places_among_the_rows_and_among_all_calls() -> None:
+def test_calls_are_numbered_among_the_rows_and_among_all_calls() -> None:
     model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 3))
     with torch.no_grad():
         study = Study(trace(model, lambda: model(torch.ones(1, 2))))
@@ -59,7 +59,7 @@ def test_calls_have_places_among_the_rows_and_among_all_calls() -> None:
     ]
 
 
-def test_records_and_rows_say_the_same() -> None:
+def test_records_and_rows_agree() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
     with torch.enable_grad():
         study = Study(trace(model, lambda: model(torch.ones(4, 2))), training=True)
@@ -79,7 +79,7 @@ class Solving(nn.Module):
         return torch.linalg.inv_ex(x)[0] + torch.linalg.inv_ex(x)[0]
 
 
-def test_operators_that_no_rule_knows_are_recorded_and_only_they() -> None:
+def test_only_operators_without_a_rule_are_recorded_as_unknown() -> None:
     model = nn.Sequential(nn.Linear(4, 4), Solving())
     with torch.no_grad():
         study = Study(trace(model, lambda: model(torch.eye(4))))
@@ -87,7 +87,7 @@ def test_operators_that_no_rule_knows_are_recorded_and_only_they() -> None:
     assert [row.unknown for row in study.rows()] == [None, None, 2]
 
 
-def test_weights_that_two_names_share_count_once() -> None:
+def test_weights_shared_by_two_names_count_once() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight
     with torch.no_grad():

@@ -23,7 +23,7 @@ FEW = StoppingRule(rel_ci=0.1, min_time=0.0, max_time=1e9, min_samples=3, max_sa
 
 
 class Takes(nn.Module):
-    """Takes a while of its own on a clock, and then calls others."""
+    """Takes time of its own on a clock, and then calls others."""
 
     def __init__(self, clock: FakeClock, seconds: float, *inner: nn.Module) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def times(model: nn.Module, clock: FakeClock, cost: Marking = FREE) -> dict[str,
     return {call.name: each[0] for call, each in call_times(root, found.inner, cost).items()}
 
 
-def test_each_call_takes_what_passes_in_it() -> None:
+def test_each_call_takes_the_time_that_passes_in_it() -> None:
     clock = FakeClock()
     model = Takes(clock, 1.0, Takes(clock, 2.0), Takes(clock, 4.0, Takes(clock, 8.0)))
     assert times(model, clock) == {
@@ -61,17 +61,17 @@ def test_each_call_takes_what_passes_in_it() -> None:
     }
 
 
-def test_the_untouched_module_is_the_phase_and_beside_it_stand_the_passes_and_each_call() -> None:
+def test_the_phase_is_the_uninstrumented_module_and_its_inner_parts_the_passes_and_each_call() -> None:
     clock = FakeClock()
     _, found = sampled(Takes(clock, 1.0, Takes(clock, 2.0)), clock)
     assert found.samples == {"inference": array("d", [3.0] * 3)}
-    taken = {"untouched": 3.0, "modules": 3.0, "functions": 0.0, "0": 3.0, "1": 2.0}
+    taken = {"uninstrumented": 3.0, "modules": 3.0, "functions": 0.0, "0": 3.0, "1": 2.0}
     assert found.inner == {name: array("d", [seconds] * 3) for name, seconds in taken.items()}
 
 
 @pytest.mark.parametrize("swap", [False, True])
 def test_a_sample_begins_with_its_first_mark_and_ends_with_its_last(swap: bool) -> None:
-    """What a clock of a GPU relies on, which waits for the last mark and reads all others from the first."""
+    """A GPU's clock relies on that: it waits for the last mark and reads all others from the first."""
     clock = FakeClock()
     model = Takes(clock, 1.0, Takes(clock, 2.0))
 
@@ -81,8 +81,8 @@ def test_a_sample_begins_with_its_first_mark_and_ends_with_its_last(swap: bool) 
     with torch.no_grad():
         marks = Passes(call, trace(model, call)).step(clock.mark, swap)
     assert (marks[0], marks[-1]) == (min(marks), max(marks))
-    untouched, modules = (marks[1], marks[2]), (marks[3], marks[8])
-    assert (modules < untouched) == swap
+    bare, modules = (marks[1], marks[2]), (marks[3], marks[8])
+    assert (modules < bare) == swap
 
 
 CLOCKS: list[FakeClock] = []
@@ -124,7 +124,7 @@ def test_an_operator_outside_leaf_modules_is_timed_by_itself() -> None:
     ]
 
 
-def test_what_marks_cost_is_taken_off_once_for_a_call_and_for_each_within_it() -> None:
+def test_the_cost_of_marks_is_subtracted_once_per_call_and_per_call_within_it() -> None:
     clock = FakeClock()
     model = Takes(clock, 10.0, Takes(clock, 20.0, Takes(clock, 40.0)), Takes(clock, 5.0))
     taken = times(model, clock, Marking(Cost(within=0.5, around=2.0), Cost(0.0, 0.0)))
@@ -137,7 +137,7 @@ def test_what_marks_cost_is_taken_off_once_for_a_call_and_for_each_within_it() -
 
 
 class More(nn.Module):
-    """Calls a module once more each time."""
+    """Calls a module one more time in each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,12 +171,12 @@ class AnotherFunction(More):
 
 
 @pytest.mark.parametrize("fickle", [More, Another, AnotherFunction])
-def test_a_module_that_calls_others_from_one_time_to_the_next_is_refused(fickle: type[nn.Module]) -> None:
+def test_a_module_that_makes_different_calls_each_time_is_an_error(fickle: type[nn.Module]) -> None:
     with pytest.raises(UserError, match=r"calls different layers each time.*timing=false"):
         sampled(fickle(), FakeClock())
 
 
-def test_a_module_that_makes_its_layers_anew_for_each_call_is_timed() -> None:
+def test_a_module_that_creates_its_layers_in_each_call_is_timed() -> None:
     class Makes(nn.Module):
         def forward(self, x: Tensor) -> Any:
             return nn.ReLU()(x)
@@ -184,7 +184,7 @@ def test_a_module_that_makes_its_layers_anew_for_each_call_is_timed() -> None:
     assert set(times(Makes(), FakeClock())) == {"", "(ReLU)"}
 
 
-def test_a_module_that_puts_others_in_their_places_for_each_call_is_timed() -> None:
+def test_a_module_that_replaces_its_layers_in_each_call_is_timed() -> None:
     class Replaces(nn.Module):
         def forward(self, x: Tensor) -> Any:
             self.inner = nn.ReLU()
@@ -193,7 +193,7 @@ def test_a_module_that_puts_others_in_their_places_for_each_call_is_timed() -> N
     assert len(times(Replaces(), FakeClock())) == 2
 
 
-def test_a_module_that_catches_what_one_in_it_raises_each_time_is_timed() -> None:
+def test_a_module_that_catches_a_layers_error_in_each_call_is_timed() -> None:
     class Catches(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -208,7 +208,7 @@ def test_a_module_that_catches_what_one_in_it_raises_each_time_is_timed() -> Non
     assert {"", "wide", "narrow"} <= set(times(Catches(), FakeClock()))
 
 
-def test_calls_in_other_threads_are_not_noted() -> None:
+def test_calls_in_other_threads_are_not_recorded() -> None:
     class Threads(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -226,7 +226,7 @@ def test_calls_in_other_threads_are_not_noted() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "shown"), [(3.0, 4.0, (3.0, 4.0)), (8.0, 8.0, (3.5, 3.5)), (2.0, 12.0, (1.0, 6.0))]
 )
-def test_functions_take_no_longer_together_than_their_caller_takes_by_itself(
+def test_operators_together_take_no_longer_than_their_callers_own_time(
     first: float, second: float, shown: tuple[float, float]
 ) -> None:
     clock = FakeClock()
@@ -251,7 +251,7 @@ class CostlyMarks(FakeClock):
         return now
 
 
-def test_what_marks_cost_is_measured() -> None:
+def test_the_cost_of_marks_is_measured() -> None:
     found = marking(CostlyMarks(), CPU)
     for each in (found.module, found.operator):
         assert each.within == pytest.approx(CostlyMarks.COST, rel=0.01)
@@ -270,20 +270,20 @@ def profiled(model: nn.Module, clock: FakeClock, cost: Marking) -> Profile:
     return Profile(Study(root, times=taken).rows(), seconds=found.samples["inference"][0])
 
 
-def test_calls_and_what_is_between_them_add_up_to_what_the_untouched_module_takes() -> None:
+def test_calls_and_overhead_add_up_to_the_uninstrumented_time() -> None:
     clock = CostlyMarks()
     model = Takes(clock, 0.5, Takes(clock, 2.0), Calls(clock), Takes(clock, 0.25, Takes(clock, 8.0), Leaf()))
     cost = Cost(within=clock.COST, around=2 * clock.COST)
     profile = profiled(model, clock, Marking(cost, cost))
     assert [row.net_lat for row in profile.calls] == pytest.approx([2.0, 3.0, 3.0, 3.0, 8.0, 3.0])
     between = 0.5 + 1.0 + 0.25
-    assert profile.seconds == pytest.approx(22.0 + between + clock.COST)  # it lies between two marks itself
+    assert profile.seconds == pytest.approx(22.0 + between + clock.COST)  # it is between two marks itself
     assert overhead(profile) == pytest.approx(between + clock.COST)
     assert profile.rows[0].lat == pytest.approx(22.0 + between)
 
 
 class Lagging(FakeClock):
-    """A device that does what the host gives it, in turn, while the host goes on; the host sets marks too."""
+    """A device that runs the host's work in order while the host continues and sets marks."""
 
     ahead = True
     LAUNCH, SET, PASS = 2.0**-4, 2.0**-4, 2.0**-8
@@ -293,7 +293,7 @@ class Lagging(FakeClock):
         self.device = 0.0
 
     def give(self, host: float, device: float) -> None:
-        """Something that takes the host and the device a while."""
+        """Return work that takes the host and the device some time."""
         super().advance(host)
         self.device = max(self.device, self.time) + device
 
@@ -310,7 +310,7 @@ class Lagging(FakeClock):
 
 
 @pytest.mark.parametrize("each", [4.0, 2.0**-9])
-def test_of_marks_set_ahead_of_the_device_is_taken_off_what_they_cost_it(each: float) -> None:
+def test_only_the_visible_cost_of_marks_set_ahead_of_the_device_is_subtracted(each: float) -> None:
     clock = Lagging()
     model = Takes(clock, each, *(Takes(clock, each) for _ in range(50)))
     profile = profiled(model, clock, marking(clock, CPU))
@@ -321,7 +321,7 @@ def test_of_marks_set_ahead_of_the_device_is_taken_off_what_they_cost_it(each: f
     assert overhead(profile) == pytest.approx(taken, abs=2 * a_mark)
 
 
-def test_so_it_is_of_functions() -> None:
+def test_only_the_visible_cost_of_operators_marks_is_subtracted() -> None:
     clock = Lagging()
     profile = profiled(Calls(clock), clock, marking(clock, CPU))
     assert [row.lat for row in profile.calls] == pytest.approx([3.0] * 3, rel=0.01)

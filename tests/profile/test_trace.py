@@ -34,7 +34,7 @@ class Residual(nn.Module):
         return self.act(self.inner(x) + x)
 
 
-def test_every_call_is_there_in_the_order_of_execution_with_operators_between_modules() -> None:
+def test_all_calls_are_recorded_in_order_including_operators_between_modules() -> None:
     assert names(called(Residual(), torch.ones(2, 4))) == [
         " Residual container",
         "  inner Sequential container",
@@ -56,7 +56,7 @@ def test_a_module_called_twice_has_two_calls() -> None:
     assert [call.type for call, depth in root.walk() if depth == 1] == ["ReLU", "Linear", "ReLU"]
 
 
-def test_a_module_with_two_names_has_that_of_the_module_that_calls_it() -> None:
+def test_a_module_with_two_names_has_the_one_within_its_caller() -> None:
     shared = nn.Linear(4, 4)
     model = nn.Sequential(nn.Sequential(shared), nn.Sequential(shared))
     assert [call.name for call, depth in called(model, torch.ones(1, 4)).walk() if depth == 2] == [
@@ -65,7 +65,7 @@ def test_a_module_with_two_names_has_that_of_the_module_that_calls_it() -> None:
     ]
 
 
-def test_a_module_that_torch_does_not_know_of_is_named_after_its_class() -> None:
+def test_an_unregistered_module_is_named_after_its_class() -> None:
     class Makes(nn.Module):
         def forward(self, x: Tensor) -> Any:
             return nn.ReLU()(x)
@@ -73,7 +73,7 @@ def test_a_module_that_torch_does_not_know_of_is_named_after_its_class() -> None
     assert names(called(Makes(), torch.ones(1)))[1] == "  (ReLU) ReLU module"
 
 
-def test_attention_calls_no_module_and_is_one_call() -> None:
+def test_attention_is_one_call_of_a_leaf_module() -> None:
     attention = nn.MultiheadAttention(8, 2, batch_first=True).eval()
     x = torch.ones(1, 3, 8)
     root = called(attention, x, x, x)
@@ -131,7 +131,7 @@ class Applied(nn.Module):
         return self.function(self.before(x))
 
 
-WAYS: dict[str, Callable[[], Any]] = {
+CONTEXTS: dict[str, Callable[[], Any]] = {
     "gradients": torch.enable_grad,
     "no gradients": torch.no_grad,
     "inference": torch.inference_mode,
@@ -139,13 +139,13 @@ WAYS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("fake", [False, True], ids=["real", "fake"])
-@pytest.mark.parametrize("way", WAYS)
-def test_operators_are_taken_apart_only_where_torch_has_no_kernel_for_their_tensors(
-    way: str, fake: bool
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_operators_are_decomposed_only_if_torch_has_no_kernel_for_their_tensors(
+    context: str, fake: bool
 ) -> None:
     def operators(device: str) -> list[str]:
         model = Applied(lambda x: torch.native_channel_shuffle(x, 2))
-        with FakeTensorMode() if fake else nullcontext(), WAYS[way]():
+        with FakeTensorMode() if fake else nullcontext(), CONTEXTS[context]():
             x = torch.ones(1, 4, 2, 2, device=device)
             return [call.type for call in trace(model, lambda: model(x)).inner[1:]]
 
@@ -153,10 +153,10 @@ def test_operators_are_taken_apart_only_where_torch_has_no_kernel_for_their_tens
     assert "native_channel_shuffle" not in operators("meta")
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_fused_kernel_of_another_device_stays_whole(way: str) -> None:
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_fused_kernel_of_another_device_stays_whole(context: str) -> None:
     model = Applied(lambda x: functional.rms_norm(x, (2,)))
-    with FakeTensorMode(), WAYS[way]():
+    with FakeTensorMode(), CONTEXTS[context]():
         here, there = torch.ones(2, 2), torch.ones(2, 2, device="cuda")
         apart = [call.type for call in trace(model, lambda: model(here)).inner[1:]]
         whole = [call.type for call in trace(model, lambda: model(there)).inner[1:]]
@@ -165,14 +165,14 @@ def test_a_fused_kernel_of_another_device_stays_whole(way: str) -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("context", CONTEXTS)
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_nested_tensors_run_as_they_do_unwatched_and_count_with_their_own_lengths(
-    way: str, layout: torch.layout
+def test_nested_tensors_run_as_if_unwatched_and_count_with_their_own_lengths(
+    context: str, layout: torch.layout
 ) -> None:
     weight = torch.ones(4, 5)
     model = Applied(lambda x: functional.linear(x, weight))
-    with WAYS[way]():
+    with CONTEXTS[context]():
         x = torch.nested.nested_tensor([torch.ones(2, 5), torch.ones(3, 5)], layout=layout)
         results: list[Tensor] = []
         root = trace(model, lambda: results.append(model(x)))
@@ -181,14 +181,14 @@ def test_nested_tensors_run_as_they_do_unwatched_and_count_with_their_own_length
     assert call.counts.flops == (2 + 3) * 4 * (5 + 4)
 
 
-def test_asking_a_nested_tensor_for_its_form_reads_nothing() -> None:
+def test_the_shape_of_a_nested_tensor_is_found_without_an_operator() -> None:
     model = Applied(lambda x: x.reshape(2, -1, 5))
     x = torch.nested.nested_tensor([torch.ones(2, 5), torch.ones(3, 5)], layout=torch.jagged)
     assert {call.counts.mem_r for call in called(model, x).inner} == {0}
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_functions_of_nested_tensors_cost_what_they_do_on_each_example() -> None:
+def test_operators_on_nested_tensors_cost_the_sum_of_their_examples() -> None:
     model = Applied(lambda x: torch.matmul(x, x.transpose(1, 2)).softmax(-1))
     x = torch.nested.nested_tensor([torch.ones(2, 5), torch.ones(3, 5)])
     counted = {call.type: call.counts.flops for call in called(model, x).inner}
@@ -198,7 +198,7 @@ def test_functions_of_nested_tensors_cost_what_they_do_on_each_example() -> None
 
 @pytest.mark.parametrize("how", ["traced", "scripted"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_module_of_torchscript_is_one_call_that_costs_what_its_operators_do(how: str) -> None:
+def test_a_module_of_torchscript_is_one_call_that_costs_the_same_as_its_operators(how: str) -> None:
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU()).eval()
     x = torch.ones(2, 4)
     compiled = torch.jit.script(model) if how == "scripted" else torch.jit.trace(model, x)
@@ -207,7 +207,7 @@ def test_a_module_of_torchscript_is_one_call_that_costs_what_its_operators_do(ho
     assert root.counts.flops == sum(call.counts.flops for call, _ in called(model, x).walk())
 
 
-def test_what_a_module_raises_is_raised_with_the_call_that_did_and_nothing_stays() -> None:
+def test_a_modules_error_is_raised_with_its_call_and_nothing_stays_replaced() -> None:
     before = nn.Module.__call__
     model = nn.Sequential(nn.Linear(4, 5), nn.Linear(4, 5))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
@@ -229,7 +229,7 @@ class Guarded(nn.Module):
             return self.narrow(x)
 
 
-def test_a_call_that_fails_and_is_caught_is_there_with_what_it_called() -> None:
+def test_a_call_that_fails_and_is_caught_is_recorded_with_its_calls() -> None:
     rows = [(call.name, call.kind, depth) for call, depth in called(Guarded(), torch.ones(1, 4)).walk()]
     assert [row for row in rows if row[1] != "function" or row[2] == 1] == [
         ("", "container", 0),
@@ -251,7 +251,7 @@ class Aliased(nn.Module):
         return self.x(self.a(x))
 
 
-def test_a_module_of_several_names_has_that_within_its_caller() -> None:
+def test_a_module_with_several_names_has_the_one_within_its_caller() -> None:
     names = [call.name for call, _ in called(Aliased(), torch.ones(1, 4)).walk()]
     assert names == ["", "a", "a.0", "a.1", "x"]
 
@@ -261,7 +261,7 @@ class Direct(nn.Linear):
         return self.forward(x)
 
 
-def test_a_module_whose_own_call_hides_it_is_refused_in_one_line() -> None:
+def test_a_module_whose_own_call_hides_it_is_an_error_in_one_line() -> None:
     with pytest.raises(UserError, match=r"^Direct has its own __call__.*nn\.Sequential\(model\)\.$"):
         called(Direct(4, 4), torch.ones(1, 4))
     assert called(nn.Sequential(Direct(4, 4)), torch.ones(1, 4)).counts.flops > 0

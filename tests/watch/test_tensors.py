@@ -1,4 +1,4 @@
-"""Where the tensors of an output are looked for."""
+"""The search for the tensors in an output."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Named(NamedTuple):
 
 
 class Output(OrderedDict[str, Any]):
-    """Its items are attributes too, as those of transformers' outputs are."""
+    """A mapping whose items are attributes too, like transformers' outputs."""
 
     def __init__(self, **items: Any) -> None:
         super().__init__(items)
@@ -68,11 +68,11 @@ def test_containers_and_attributes_are_searched_in_order(output: Any) -> None:
     assert of(output) == [1, 2, 3]
 
 
-def test_slots_are_attributes_private_and_empty_ones_too() -> None:
+def test_slots_are_searched_including_private_and_empty_ones() -> None:
     assert sorted(of(Slotted(A, B))) == [1, 2]
 
 
-def test_what_a_mapping_has_beside_its_items_is_found() -> None:
+def test_attributes_of_a_mapping_besides_its_items_are_searched() -> None:
     output = Output(x=A)
     output.__dict__["hidden"] = B
     assert of(output) == [1, 2]
@@ -88,13 +88,13 @@ def test_an_object_that_comes_twice_is_searched_once() -> None:
     assert of(box, box) == [1]
 
 
-def test_what_leads_back_to_itself_ends() -> None:
+def test_a_search_of_cyclic_values_ends() -> None:
     box, items = Box(A), [B]
     box.itself, items[1:] = box, [items, box]  # type: ignore[attr-defined, list-item]
     assert of(items) == [2, 1]
 
 
-def test_what_nests_without_end_ends() -> None:
+def test_a_search_of_endlessly_nested_values_ends() -> None:
     chain: Any = A
     for _ in range(5000):
         chain = Box(chain)
