@@ -50,13 +50,13 @@ QUICK = {"min_time": 0, "max_time": 1, "min_samples": 6, "max_samples": 12, "max
 
 @pytest.fixture(autouse=True)
 def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a window of the warm-up be a hundredth of a second: nothing here waits for times to settle."""
+    """Set the warm-up's window to a hundredth of a second: these tests need no settled times."""
     monkeypatch.setattr(warmup, "WINDOW", 0.01)
 
 
 @cache
 def tiny() -> Config:
-    """Return a tiny layer on the CPU, measured as shortly as can be."""
+    """Return a tiny layer on the CPU, measured as briefly as possible."""
     options = {
         "model": "layer",
         "model.cls": "torch.nn.Linear",
@@ -132,7 +132,7 @@ def test_preparation_is_timed_in_nanoseconds(monkeypatch: pytest.MonkeyPatch) ->
     assert 7 <= seconds < 8
 
 
-def test_preparation_and_the_first_call_are_said_to_happen_once() -> None:
+def test_preparation_and_the_first_call_have_the_role_once() -> None:
     assert [(series.phase, series.role) for series in measured().series] == [
         ("inference", Role.WHOLE),
         ("prepare", Role.ONCE),
@@ -152,7 +152,7 @@ def test_the_warm_up_is_kept_with_the_whole_step() -> None:
     assert len(series["forward"].warmup) == len(series["backward"].warmup) == 0
 
 
-def test_a_step_is_at_least_its_phases() -> None:
+def test_a_step_takes_at_least_the_sum_of_its_phases() -> None:
     series = {each.phase: each.samples for each in measured(mode="train").series}
     parts = zip(series["forward"], series["backward"], series["update"], series["total"], strict=True)
     for forward, backward, update, total in parts:
@@ -165,7 +165,7 @@ def test_a_slow_round_of_several_has_few_samples_and_fewer_if_requested(asked: i
     assert len(measured(**few).series[0].samples) == taken
 
 
-def test_the_readings_are_what_the_process_used() -> None:
+def test_the_readings_are_those_of_the_process() -> None:
     outcome = measured().outcome
     assert outcome.readings is not None
     for value in (outcome.peak_memory, *astuple(outcome.readings)):
@@ -179,7 +179,7 @@ def test_short_calls_of_inference_are_merged_and_those_of_training_are_not() -> 
     assert single.series[0].calls_per_sample == 1
 
 
-def test_progress_tells_the_stages_in_order() -> None:
+def test_progress_reports_the_stages_in_order() -> None:
     told: list[Progress] = []
     measure_case(config(), told.append)
     assert [progress.stage for progress in told][:3] == ["build", "prepare", "warmup"]
@@ -187,7 +187,7 @@ def test_progress_tells_the_stages_in_order() -> None:
 
 @pytest.fixture
 def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A module whose function `look` notes at each call what `seeing` returns."""
+    """Return a module whose function `look` records at each call what `seeing` returns."""
     (tmp_path / "probe_of_calls.py").write_text(
         "seen = []\nseeing = None\ndef look(value):\n    seen.append(seeing())\n    return value * 1\n"
     )
@@ -218,7 +218,7 @@ def test_the_collector_is_off_and_frozen_while_warming_up_and_sampling_only(
     assert gc.get_freeze_count() == 0
 
 
-def test_the_threads_are_set_for_the_case_and_put_back(probe: Any) -> None:
+def test_the_threads_are_set_for_the_case_and_restored(probe: Any) -> None:
     before = torch.get_num_threads()
     probe.seeing = torch.get_num_threads
     measured(threads=before + 1, **{"model.cls": "probe_of_calls.look", "model.args": []})
@@ -324,7 +324,7 @@ NO_PRIMITIVE = "could not create a primitive descriptor for the LSTM forward pro
 
 
 def no_primitives(monkeypatch: pytest.MonkeyPatch, *precisions: str, within: str) -> None:
-    """Let engines fail in these precisions, as oneDNN does: as they prepare, or as they are called."""
+    """Let engines fail in these precisions, as oneDNN does: when they prepare, or when they are called."""
     prepare = engines.prepare
 
     def fail() -> Any:
@@ -341,7 +341,7 @@ def no_primitives(monkeypatch: pytest.MonkeyPatch, *precisions: str, within: str
 
 @pytest.mark.parametrize("mode", ["infer", "train"])
 @pytest.mark.parametrize("within", ["prepare", "call"])
-def test_what_works_in_fp32_alone_is_skipped_with_the_librarys_reason(
+def test_a_case_that_works_only_in_fp32_is_skipped_with_the_librarys_reason(
     mode: str, within: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_primitives(monkeypatch, "bf16", within=within)
@@ -354,7 +354,7 @@ def test_what_works_in_fp32_alone_is_skipped_with_the_librarys_reason(
 
 
 @pytest.mark.parametrize("within", ["prepare", "call"])
-def test_what_fails_in_fp32_too_is_an_error(within: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_that_fails_in_fp32_too_is_an_error(within: str, monkeypatch: pytest.MonkeyPatch) -> None:
     no_primitives(monkeypatch, "bf16", "fp32", within=within)
     for precision in (PrecisionConfig("fp32"), PrecisionConfig("bf16", cast="bfloat16")):
         found = measured(precision=precision)
@@ -366,7 +366,7 @@ def test_what_fails_in_fp32_too_is_an_error(within: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("mode", ["infer", "train"])
 @pytest.mark.parametrize(("name", "type_"), [("amp_bf16", "bfloat16"), ("amp_fp16", "float16")])
 def test_a_recurrent_layer_under_autocast_runs_or_is_skipped(name: str, type_: str, mode: str) -> None:
-    """oneDNN has 16-bit LSTMs on some CPUs, on some in inference alone, and on others none."""
+    """oneDNN has 16-bit LSTMs on some CPUs, on some only in inference, and on others none."""
     found = measured(mode=mode, precision=PrecisionConfig(name, autocast=type_), **LSTM)
     assert found.outcome.status in (Status.OK, Status.SKIPPED), found.outcome.error
     if found.outcome.status is Status.SKIPPED:
@@ -376,14 +376,14 @@ def test_a_recurrent_layer_under_autocast_runs_or_is_skipped(name: str, type_: s
         )
 
 
-def test_any_other_error_is_named_with_what_was_being_done() -> None:
+def test_any_other_error_is_reported_with_the_current_step() -> None:
     status, line = explain(KeyError("x"), config(), "preparing", None)
     assert (status, line) == (Status.ERROR, "Preparing Linear failed: KeyError: 'x'")
     status, line = explain(RuntimeError("a\nb"), config(), "running", None)
     assert (status, line) == (Status.ERROR, "Running Linear failed: RuntimeError: a")
 
 
-def test_an_error_that_is_located_is_named_with_the_layer_and_what_it_was_given() -> None:
+def test_a_located_error_is_reported_with_the_layer_and_its_inputs() -> None:
     error = RuntimeError("a\nb")
     error.__cause__ = FailedAt("conv1", "Conv2d", "on input (1, 3)")
     _, line = explain(error, config(), "preparing", None)
@@ -399,7 +399,7 @@ def test_an_error_that_is_located_is_named_with_the_layer_and_what_it_was_given(
         ("running", "Running Linear"),
     ],
 )
-def test_out_of_memory_is_a_sentence_whatever_was_being_done(doing: str, begins: str) -> None:
+def test_out_of_memory_is_a_sentence_in_any_step(doing: str, begins: str) -> None:
     for message in ("DefaultCPUAllocator: no", "CUDA error: out of memory"):
         status, line = explain(RuntimeError(f"{message}\nmore"), config(), doing, None)
         assert (status, line) == (Status.OOM, f"{begins} ran out of memory: {message}; lower batch_size")
@@ -417,7 +417,7 @@ def test_an_optimizer_that_torch_does_not_have_is_named() -> None:
     assert "Adamm" in found.outcome.error
 
 
-def test_a_place_is_the_device_and_what_it_says_of_itself() -> None:
+def test_a_place_is_the_device_and_its_description() -> None:
     place = describe("cpu")
     assert (place.device, place.emulated) == ("cpu", arithmetic.emulated("cpu"))
     assert "cpu_capability" in place.facts
@@ -425,10 +425,10 @@ def test_a_place_is_the_device_and_what_it_says_of_itself() -> None:
 
 @pytest.fixture
 def slow_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
-    """A device with a fake clock, on which every call takes a quarter of a second."""
+    """Return a device with a fake clock, on which every call takes a quarter of a second."""
     device = FakeDevice()
     monkeypatch.setattr(devices, "open_device", lambda name: device)
-    monkeypatch.setattr(worker, "disturbances", lambda *each: ())  # they are of the machine, not of the clock
+    monkeypatch.setattr(worker, "disturbances", lambda *each: ())  # they depend on the machine
     handle = torch.nn.modules.module.register_module_forward_pre_hook(
         lambda module, inputs: device.clock.advance(0.25)
     )
@@ -459,7 +459,7 @@ def test_a_slow_case_waits_for_an_interval_in_its_only_round_and_for_less_in_one
 
 
 @pytest.mark.parametrize(("mode", "whole"), [("infer", "inference"), ("train", "total")])
-def test_with_cold_caches_they_are_evicted_before_every_step_untimed(
+def test_cold_caches_are_evicted_before_every_step_untimed(
     mode: str, whole: str, slow_steps: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evicted: list[float] = []
@@ -473,7 +473,7 @@ def test_with_cold_caches_they_are_evicted_before_every_step_untimed(
         mode=mode, **{"measure.cold_cache": True, "measure.min_sample": 100, "measure.max_time": 99}
     )
     times = {each.phase: each for each in cold.series}[whole]
-    steps = 1 + len(times.warmup) + len(times.samples)  # the first call too
+    steps = 1 + len(times.warmup) + len(times.samples)  # including the first call
     assert len(evicted) == steps
     assert set(times.samples) == set(times.warmup) == {0.25}
     assert times.calls_per_sample == 1  # a second call would find the caches warm
@@ -482,7 +482,7 @@ def test_with_cold_caches_they_are_evicted_before_every_step_untimed(
     assert evicted == []
 
 
-def test_the_outcome_says_what_the_process_ran_with() -> None:
+def test_the_outcome_has_the_actual_settings_of_the_process() -> None:
     process = measured(threads=2).outcome.process
     assert process.allocator == machine.allocator()
     assert (process.threads, process.cpus) == (2, cpus.text(cpus.usable()))
@@ -493,7 +493,7 @@ def test_the_outcome_says_what_the_process_ran_with() -> None:
 
 
 @pytest.mark.parametrize("where", ["__init__", "forward"])
-def test_threads_that_a_module_sets_are_those_that_ran(
+def test_threads_that_a_module_sets_are_recorded(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "setting_threads.py").write_text(SETTING_THREADS)
@@ -530,7 +530,7 @@ class Layer(nn.Module):
 """
 
 
-def test_threads_of_an_engine_of_its_own_are_those_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_of_an_engines_own_library_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     prepare = engines.prepare
 
     def with_threads(*arguments: Any) -> engines.Program:
@@ -541,7 +541,7 @@ def test_threads_of_an_engine_of_its_own_are_those_that_ran(monkeypatch: pytest.
     found = measured(threads=2)
     assert (found.outcome.process.threads, found.outcome.process.interop_threads) == (3, 5)
     (warning,) = [each for each in found.outcome.warnings if each.code is WarningCode.OTHER_THREADS]
-    assert warning.message.startswith("3 ran instead of threads=2: ")  # no interop_threads were asked
+    assert warning.message.startswith("3 ran instead of threads=2: ")  # no interop_threads were requested
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="binds processes to CPUs")
@@ -554,7 +554,7 @@ def test_a_case_runs_on_the_requested_cpus(probe: Any) -> None:
     assert cpus.usable() == before
 
 
-def test_a_cpu_that_is_not_there_is_the_cases_error() -> None:
+def test_a_missing_cpu_is_the_cases_error() -> None:
     found = measured(affinity=[10_000])
     assert found.outcome.status is Status.ERROR
     assert found.outcome.error is not None
@@ -569,7 +569,7 @@ def test_denormals_are_flushed_for_the_case_and_not_after(probe: Any) -> None:
 
 
 @pytest.mark.parametrize("ending", ["raise SystemExit('bye')", "import pytest; pytest.fail('bye')"])
-def test_a_module_that_ends_the_program_when_imported_is_an_error_with_its_words(
+def test_a_module_that_ends_the_program_when_imported_is_an_error_with_its_message(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ends.py").write_text(ending)
@@ -581,21 +581,21 @@ def test_a_module_that_ends_the_program_when_imported_is_an_error_with_its_words
     assert re.fullmatch(r"Building Layer failed: (SystemExit|Failed): bye", found.outcome.error)
 
 
-def test_a_case_that_failed_says_what_the_process_ran_with_too() -> None:
+def test_a_case_that_failed_has_the_settings_of_the_process_too() -> None:
     found = measured(threads=2, **{"model.args": [5, 3]})
     assert found.outcome.status is Status.ERROR
     assert found.outcome.process.threads == 2
 
 
-def test_what_this_machine_cannot_do_skips_the_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_of_the_machine_skips_the_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "set_flush_denormal", lambda mode: False)
     found = measured(flush_denormal=True)
     assert (found.outcome.status, found.series) == (Status.SKIPPED, ())
     assert found.outcome.error == "flush_denormal=true: this CPU cannot treat denormal numbers as zero"
-    assert found.outcome.process == Process()  # it did not come so far
+    assert found.outcome.process == Process()  # it did not get that far
 
 
-def test_what_an_engine_cannot_do_skips_the_case_before_anything_is_built() -> None:
+def test_a_limit_of_the_engine_skips_the_case_before_anything_is_built() -> None:
     found = measured(**{"engine.name": "export", "mode.name": "train", "model.cls": "torch.nn.NoSuchThing"})
     assert (found.outcome.status, found.outcome.error) == (
         Status.SKIPPED,
@@ -603,8 +603,8 @@ def test_what_an_engine_cannot_do_skips_the_case_before_anything_is_built() -> N
     )
 
 
-def test_what_happens_once_is_handed_over_at_once() -> None:
-    """So that a crash later does not lose it."""
+def test_one_off_phases_are_reported_at_once() -> None:
+    """A later crash then does not lose it."""
     told: list[Progress] = []
     found = measure_case(config(), told.append)
     handed = {phase: samples for progress in told for phase, samples in progress.samples.items()}
@@ -631,7 +631,7 @@ class Decay(nn.Module):
 class Hidden(Decay):
     def forward(self, x):
         seen.append(x.detach().clone())
-        x.data.numpy()[...] *= 0.5  # no counter of torch's sees it
+        x.data.numpy()[...] *= 0.5  # torch's version counter does not see it
         return x + 1
 
 
@@ -691,7 +691,7 @@ class Counting(nn.Module):
 
 
 class TestChanges:
-    """A workload whose calls change what they work on, whatever it is called."""
+    """Workloads whose calls change their inputs or state."""
 
     @pytest.fixture
     def changing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
@@ -708,12 +708,12 @@ class TestChanges:
         return measured(**{"model.cls": f"changing.{name}", "model.args": [], **merging, **options})
 
     @pytest.mark.parametrize("name", ["Decay", "Hidden"])
-    def test_inputs_are_given_back_before_each_call_that_is_timed(self, name: str, changing: Any) -> None:
+    def test_inputs_are_restored_before_each_timed_call(self, name: str, changing: Any) -> None:
         found = self.measured(name)
         assert (found.outcome.status, found.outcome.error) == (Status.OK, None)
         first, *later = changing.seen
         inference = found.series[0]
-        timed = later[2 : 2 + len(inference.warmup) + len(inference.samples)]  # after two that look
+        timed = later[2 : 2 + len(inference.warmup) + len(inference.samples)]  # after two that only inspect
         assert len(timed) == len(inference.warmup) + len(inference.samples)
         assert all(torch.equal(each, first) for each in timed)
         assert inference.calls_per_sample == 1
@@ -727,14 +727,14 @@ class TestChanges:
         assert all(torch.equal(each, first) for each in later[: len(total.warmup) + len(total.samples)])
 
     @pytest.mark.parametrize(("name", "merges"), [("Settling", True), ("Emptying", False)])
-    def test_a_call_that_writes_what_is_there_is_left_alone_unless_its_answer_is_another(
+    def test_a_call_that_writes_the_same_values_is_left_alone_unless_its_answer_changes(
         self, name: str, merges: bool, changing: Any
     ) -> None:
         found = self.measured(name)
         assert (found.series[0].calls_per_sample > 1) is merges
         assert WarningCode.NOT_REPEATABLE not in [each.code for each in found.outcome.warnings]
 
-    def test_what_preparing_has_changed_is_restored_too(
+    def test_inputs_that_preparing_has_changed_are_restored_too(
         self, changing: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.measured("Decay")
@@ -760,7 +760,7 @@ class TestChanges:
         (warning,) = [each for each in found.outcome.warnings if each.code is WarningCode.NOT_REPEATABLE]
         assert "its calls change their inputs, given back after" in warning.message
 
-    def test_a_loop_that_does_not_give_back_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_loop_that_does_not_restore_inputs_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         prepare = engines.prepare
         monkeypatch.setattr(engines, "prepare", lambda *each: replace(prepare(*each), overwrites=True))
         (warning,) = [each for each in measured().outcome.warnings if each.code is WarningCode.NOT_REPEATABLE]
@@ -774,29 +774,29 @@ class TestChanges:
         ]
         assert "its calls change calls, although they only infer" in warning.message
 
-    def test_state_that_the_first_call_alone_makes_is_no_warning(self, changing: Any) -> None:
+    def test_state_that_only_the_first_call_makes_is_no_warning(self, changing: Any) -> None:
         found = self.measured("Prepared", verify=False)
         assert (found.outcome.status, found.outcome.error) == (Status.OK, None)
         assert WarningCode.NOT_REPEATABLE not in [each.code for each in found.outcome.warnings]
 
-    def test_running_statistics_are_to_change_in_training(self) -> None:
+    def test_running_statistics_may_change_in_training(self) -> None:
         norm = {"model.cls": "torch.nn.BatchNorm1d", "model.args": [4], "mode": "train"}
         assert WarningCode.NOT_REPEATABLE not in [each.code for each in measured(**norm).outcome.warnings]
 
-    def test_an_input_that_is_overwritten_where_its_gradient_is_wanted_cannot_train(self) -> None:
+    def test_an_overwritten_input_that_requires_a_gradient_cannot_train(self) -> None:
         found = measured(
             mode="train", **{"model.cls": "torch.relu_", "model.args": [], "model.input_grad": True}
         )
         assert found.outcome.status is Status.ERROR
         assert found.outcome.error == "relu_ overwrites its input, so it cannot train: use mode=infer."
 
-    def test_a_weight_that_is_overwritten_is_not_taken_for_an_input(self, changing: Any) -> None:
+    def test_an_overwritten_weight_is_not_taken_for_an_input(self, changing: Any) -> None:
         found = self.measured("Overwriting", mode="train")
         assert found.outcome.error == "Overwriting overwrites a weight, so it cannot train: use mode=infer."
 
 
 class TestAnswer:
-    """What becomes of a case that computes something else, planted as an engine of its own."""
+    """Cases that compute something other than they should, by an engine of their own."""
 
     @pytest.fixture(autouse=True)
     def _planted(self, tmp_path: Path) -> Iterator[None]:
@@ -819,7 +819,7 @@ class TestAnswer:
     def test_an_engine_that_computes_nothing_is_implausibly_fast(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        peaks = Peaks(1e6, None, "", "", (), 1e-6)  # as slow as can be: any machine keeps an answer so fast
+        peaks = Peaks(1e6, None, "", "", (), 1e-6)  # so slow that any machine is faster
         monkeypatch.setattr(plausible, "peaks", lambda device: peaks)
         monkeypatch.setattr(plausible, "_reached", lambda device: 1e6)
         wide = {"model.args": [512, 512], "model.input_shape": [512], "batch_size": 32}
@@ -828,10 +828,10 @@ class TestAnswer:
         (warning,) = [each for each in found.outcome.warnings if each.code is WarningCode.IMPLAUSIBLE]
         assert "something was not computed" in warning.message
 
-    def test_eager_that_keeps_its_answer_is_implausibly_fast(
+    def test_eager_mode_that_keeps_its_answer_is_implausibly_fast(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The first call did the work; what the others would have done is counted all the same."""
+        """The first call did the work; the work of the others is counted anyway."""
         (tmp_path / "memoizing.py").write_text(MEMOIZING)
         monkeypatch.setattr(plausible, "peaks", lambda device: Peaks(1e6, None, "", "", (), 1e-6))
         monkeypatch.setattr(plausible, "_reached", lambda device: 1e6)
@@ -840,12 +840,12 @@ class TestAnswer:
         assert (found.outcome.status, found.outcome.check.answer) == (Status.OK, Correctness.REFERENCE)
         assert WarningCode.IMPLAUSIBLE in [each.code for each in found.outcome.warnings]
 
-    def test_it_is_checked_in_the_round_that_is_to_be_and_no_other(self) -> None:
+    def test_the_answer_is_checked_only_in_the_first_round(self) -> None:
         case = config(**{"engine.name": "scaled"})
         later = measure_case(case, lambda progress: None, is_first=False)
         assert (later.outcome.status, later.outcome.check.answer) == (Status.OK, None)
 
-    def test_a_check_that_fails_costs_nothing_of_what_was_measured(
+    def test_a_check_that_fails_loses_nothing_that_was_measured(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         build, built = workloads.build, []
@@ -870,7 +870,7 @@ class TestAnswer:
         )
         assert warning.message.endswith("; verify=false leaves the check out")
 
-    def test_all_that_was_measured_is_handed_over_before_the_check(self) -> None:
+    def test_everything_that_was_measured_is_reported_before_the_check(self) -> None:
         told: list[Progress] = []
         found = measure_case(config(**{"engine.name": "scaled"}), told.append)
         before = structs.replace(found.outcome, status=Status.OK, error=None, check=Check())
@@ -890,7 +890,7 @@ class Memoizing(torch.nn.Module):
 
     def forward(self, x):
         if self.known is None:
-            time.sleep(0.01)  # so that the first call is the slow one on any machine
+            time.sleep(0.01)  # makes the first call the slow one on any machine
             self.known = self.linear(x)
         return self.known
 """

@@ -1,1 +1,1 @@
-"""Who runs when: the rounds of a run's cases, each in a worker of its own."""
+"""WHO runs when: the rounds of a run's cases, each in a worker of its own."""

@@ -33,13 +33,13 @@ class Case:
 
     Attributes:
         config: the configuration.
-        overrides: the options that lead to it on a command line.
+        overrides: the command-line options that select it.
         order: its place in the run, from 0.
-        round: in which fresh process it is measured, from 0.
-        layer: which layer of a model it is, where it was found by taking a model apart.
-        known: how it ends, where that is known without measuring it.
-        patience: when a search gives it up; None outside of one.
-        peaks: what the machine reaches at best, where that was measured before the run.
+        round: the number of its round, from 0.
+        layer: which layer of a model it is, if it was found by taking a model apart.
+        known: how it ends, if that is known without measuring it.
+        patience: when a search gives it up; None outside a search.
+        peaks: the machine's peaks, if they were measured before the run.
     """
 
     config: Config
@@ -53,20 +53,20 @@ class Case:
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits that are the same wherever and whenever the same work is measured.
+        """Twelve hexadecimal digits that identify the work, independent of machine and time.
 
-        Only what differs from the defaults counts, so that a new option leaves the old cases' ids alone.
+        Only settings that differ from the defaults count, so that a new option leaves existing ids unchanged.
         """
         return hashlib.sha256(json.dumps(work_of(self.config), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def rounds(self) -> int:
-        """How many rounds it has: a dry run has one."""
+        """The number of its rounds: a dry run has one."""
         return self.config.measure.rounds if self.config.timing else 1
 
     @property
     def command(self) -> str:
-        """The command line that measures this case again, here or elsewhere: alone, if a search tried it."""
+        """The command line that measures this case again, here or elsewhere; alone, if a search tried it."""
         dropped = {*RESOLVED, *OF_THE_RUN}
         given = [each for each in self.overrides if each.partition("=")[0] not in dropped]
         if self.config.experiment.search:
@@ -76,7 +76,7 @@ class Case:
 
     @property
     def settings(self) -> list[str]:
-        """The options that lead to it, but for those that every title shows."""
+        """The options that select it, except those that every title shows."""
         shown = {*TITLED, *OF_THE_RUN, "experiment", "hydra.mode"}
         keys = [each.partition("=")[0].lstrip("+") for each in self.overrides]
         given = zip(keys, self.overrides, strict=True)
@@ -94,7 +94,7 @@ class Case:
 
     @property
     def spec(self) -> CaseSpec:
-        """What its records say of it."""
+        """The case as its records describe it."""
         return CaseSpec(
             id=self.id, order=self.order, command=self.command, config=self.config, layer=self.layer
         )

@@ -15,13 +15,13 @@ MODE = "layers"
 
 Layers = Sequence[DistinctLayer]
 Extracted = Layers | Outcome
-"""The layers of a case's model, or how finding them failed."""
+"""The layers of a case's model, or the outcome of failing to find them."""
 
 
 def expanded(cases: Iterable[Case], extract: Callable[[Case], Extracted]) -> Iterator[Case]:
-    """Yield the cases, each with its place; those of `mode=layers` as the ones that they stand for.
+    """Yield the cases, each with its place; those of `mode=layers` expanded to a model and its layers.
 
-    Models are taken apart once for all engines, threads and so on.
+    A model is taken apart once for all engines, threads and so on.
     """
     known: dict[str, Extracted] = {}
     place = count()
@@ -37,12 +37,12 @@ def expanded(cases: Iterable[Case], extract: Callable[[Case], Extracted]) -> Ite
 
 
 def stands_for_layers(case: Case) -> bool:
-    """Say whether a case is one of `mode=layers`."""
+    """Return whether a case is one of `mode=layers`."""
     return case.config.mode.name == MODE
 
 
 def _taken_apart(case: Case, layers: Extracted) -> list[Case]:
-    """Return the whole model in the mode that its layers are measured in, and each of these."""
+    """Return the case of the whole model, in the mode of its layers, and one case per layer."""
     kept = [
         each for each in case.overrides if each.partition("=")[0].lstrip("+") not in ("mode", "mode.each")
     ]

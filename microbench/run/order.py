@@ -1,4 +1,4 @@
-"""In which order the rounds of a run's cases are measured."""
+"""The order in which the rounds of a run's cases are measured."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from microbench.records.record import RoundRecord
 from microbench.run.case import Case
 from microbench.schema import Scope, value_of
 
-LEAST_ROUNDS = 2  # that are measured whatever they take: one has nothing to be compared with
+LEAST_ROUNDS = 2  # measured regardless of the budget: a single round has nothing to be compared with
 
 
 class Order(Protocol):
     """The rounds of a run, in the order in which they are measured, which may depend on what they find.
 
     Attributes:
-        kind: what records call it.
-        seed: what it is drawn from.
-        total: how many rounds there are; None where that is not known before.
-        note: what there is to say of rounds that it left out.
+        kind: its name in the records.
+        seed: the seed that it is drawn from.
+        total: the number of rounds; None if unknown in advance.
+        note: a sentence on rounds that it left out.
     """
 
     kind: str
@@ -34,23 +34,23 @@ class Order(Protocol):
     note: str | None
 
     def rounds(self) -> Iterator[tuple[int, Case]]:
-        """Yield each case with its round, behind its place among all; its record is there before the next."""
+        """Yield each case with its round, preceded by its place; its record exists before the next one."""
         ...
 
 
 @dataclass
 class Schedule:
-    """The rounds of cases that are known before.
+    """The rounds of cases that are known in advance.
 
     Attributes:
         cases: the cases, each once.
         kind: `interleaved` or `sequential`.
-        seed: what the order of an interleaved schedule is drawn from.
-        records: all records so far; the runner adds a round's before it asks for the next.
-        budget: seconds that interleaved rounds may take in all; None for no limit.
+        seed: the seed of an interleaved schedule's order.
+        records: all records so far; the runner adds a round's before it requests the next.
+        budget: seconds that interleaved rounds may take in total; None for no limit.
         done: the case's place and the number of each round that has been measured before.
-        total: how many rounds all cases have.
-        note: how many rounds the budget bought, where it did not buy all.
+        total: the number of rounds of all cases.
+        note: how many rounds the budget allowed, if not all.
     """
 
     cases: Sequence[Case]
@@ -66,7 +66,7 @@ class Schedule:
         self.total = sum(case.rounds for case in self.cases)
 
     def rounds(self) -> Iterator[tuple[int, Case]]:
-        """Yield the rounds to measure, without the others of a case that fails at its first."""
+        """Yield the rounds to measure, without further rounds of a case that fails in its first."""
         budget, last = Budget(self.budget if self.kind == "interleaved" else None), None
         succeeded, failed = {order for order, _ in self.done}, set[int]()
         for turn, case in enumerate(self.turns()):
@@ -88,8 +88,8 @@ class Schedule:
     def turns(self) -> list[Case]:
         """Return each case once for each of its rounds, in the order in which they are measured.
 
-        Interleaved, every case has its first round before any has its second, in an order drawn anew for each
-        round: what disturbs the machine for a while then meets all cases alike.
+        Interleaved, every case has its first round before any has its second, in a new random order for each
+        round, so that a temporary disturbance of the machine affects all cases equally.
         """
         return list(self._interleaved() if self.kind == "interleaved" else self._sequential())
 
@@ -106,10 +106,10 @@ class Schedule:
 
 
 def check_agreed(cases: Sequence[Case]) -> None:
-    """Refuse cases that disagree on a setting of the whole run.
+    """Check that the cases agree on the settings of the whole run.
 
     Raises:
-        UserError: they do.
+        UserError: they do not.
     """
     for key in (key for key, each in OPTIONS.items() if each.scope is Scope.RUN):
         values = list(dict.fromkeys(str(value_of(case.config, key)) for case in cases))
@@ -124,7 +124,7 @@ def schedule_of(
     budget: float | None = None,
     done: Collection[tuple[int, int]] = (),
 ) -> Schedule:
-    """Return the schedule of at least one case; `drawn` is the seed where none is given.
+    """Return the schedule of at least one case; `drawn` is the seed if none is given.
 
     Raises:
         UserError: the cases disagree on a setting of the whole run.
@@ -136,14 +136,14 @@ def schedule_of(
 
 
 class Budget:
-    """Allows rounds as long as the next is likely to end in time, taking as long as the longest before it."""
+    """A time limit: allows a round that would end in time if it took as long as the longest so far."""
 
     def __init__(self, seconds: float | None, now: Callable[[], float] = time.monotonic) -> None:
         """Begin now.
 
         Args:
-            seconds: how long the rounds may take in all; None for no limit.
-            now: the time in seconds.
+            seconds: how long the rounds may take in total; None for no limit.
+            now: the clock, in seconds.
         """
         self._now = now
         self._began = now()
@@ -151,7 +151,7 @@ class Budget:
         self._longest = 0.0
 
     def allows(self, number: int) -> bool:
-        """Say whether the round of that number, from 0, may begin; call it once a round, just before."""
+        """Return whether the round of that number, from 0, may begin; call it once per round, just before."""
         now = self._now()
         self._longest = max(self._longest, now - self._began)
         self._began = now

@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LOST, SAMPLES = 2.0, 5
-"""The fastest of so many samples took so many times as long as the best: equals do so by chance once in a
-thousand times, where nothing else disturbs them; at 1.5 times as long, or with one sample, far more often."""
+"""A case is lost if the fastest of SAMPLES samples takes LOST times as long as the best. An equal case does
+so by chance once in a thousand times if undisturbed; with a factor of 1.5 or a single sample, far more often.
+"""
 
-HOPELESS = 5.0  # as many times as long condemn after a single sample
+HOPELESS = 5.0  # the factor at which a single sample is enough
 
 
 @dataclass(frozen=True)
 class Patience:
-    """What a search allows a case.
+    """The limits that a search sets for a case.
 
     Attributes:
-        budget: seconds of the whole search.
+        budget: seconds for the whole search.
         prepare: seconds for preparing it.
-        whole: seconds for a round of it, importing torch not counted.
+        whole: seconds for a round of it, excluding the import of torch.
         best: the fastest case so far, in seconds per call.
     """
 
@@ -30,7 +31,7 @@ class Patience:
     best: float = math.inf
 
     def lost(self, samples: Sequence[float]) -> str | None:
-        """Why samples after the warm-up (seconds per call) are certain to lose; None while they may win."""
+        """Return why samples after the warm-up (seconds per call) certainly lose; None if they may win."""
         if not samples:
             return None
         fastest = min(samples)
@@ -40,14 +41,14 @@ class Patience:
         return f"{taken} took {fastest / self.best:.1f} times as long as the fastest so far"
 
     def overdrawn(self, stage: str | None) -> str:
-        """Why a case is given up that took longer than it may, in a stage or in all."""
+        """Return why a case that exceeded a limit is given up: that of a stage, or of the round."""
         if stage is not None:
             return f"preparing it took longer than the {self._allowed(self.prepare)}"
         return f"a round of it took longer than the {self._allowed(self.whole)}"
 
     def _allowed(self, seconds: float) -> str:
-        return f"{seconds:.3g} s that experiment.budget={self.budget:g} has for it"
+        return f"{seconds:.3g} s that experiment.budget={self.budget:g} allows"
 
 
 class GivenUpError(BaseException):
-    """A search gives up the case that is being measured. No `Exception`: it is not the case that failed."""
+    """A search gives up the case being measured. Not an `Exception`: the case did not fail."""

@@ -1,4 +1,4 @@
-"""The workers of a run: which cases share them, what they have imported, and what they are asked."""
+"""The workers of a run: which cases share them, what they import, and their requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from microbench.system import cgroups, machine
 
 
 class UnansweredError(Exception):
-    """A worker gave no answer; the outcome says why."""
+    """A worker did not answer; the outcome says why."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.error)
@@ -28,15 +28,16 @@ class UnansweredError(Exception):
 
 
 def _unwatched(progress: Progress) -> None:
-    """Pass over progress."""
+    """Ignore progress."""
 
 
 class Pool:
-    """The workers of each kind of case, started when first used.
+    """The workers of each kind of case, started on first use.
 
-    Cases share a server only where they need the same modules and the same environment: what a worker is
-    forked from must not depend on which other cases a sweep holds. Those of a search share one that has not
-    imported their engines: their workers do, because to start a server for each takes longer than measuring.
+    Cases share a server only if they need the same modules and the same environment: the process that a
+    worker is forked from must not depend on the other cases of a sweep. Those of a search share one that has
+    not imported their engines; their workers import them, because starting a server for each takes longer
+    than measuring.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class Pool:
         """Return the workers for a case.
 
         Raises:
-            SkippedError: what its environment needs is not installed.
+            SkippedError: something that its environment needs is not installed.
         """
         isolation, modules = case.config.isolation, preloads(case)
         given = case.config.env_set
@@ -63,7 +64,7 @@ class Pool:
         """Return the answer of a case's worker.
 
         Raises:
-            UnansweredError: there is none: it could not start, ran out of time or memory, died, or refused.
+            UnansweredError: the worker could not start, ran out of time or memory, died, or had an error.
         """
         killed = cgroups.oom_kills()
         try:
@@ -84,7 +85,7 @@ class Pool:
         return answer.value
 
     def find(self, case: Case, request: Extract | FindPeaks) -> Any:
-        """Return what a case's worker finds; the outcome that says why, where it cannot be found."""
+        """Return what a case's worker finds, or the outcome that says why it found nothing."""
         try:
             return self.ask(case, request, _unwatched)
         except UnansweredError as error:
@@ -101,7 +102,7 @@ class Pool:
         try:
             answer = self.of(plain).ask(Describe(case.config.device.name), _unwatched, timeout=None)
         except WorkerDiedError as error:
-            last_words = error.log.strip().splitlines()[-1:] or ["It said nothing."]
+            last_words = error.log.strip().splitlines()[-1:] or ["It printed nothing."]
             raise StoppedError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error
         if answer.error is not None:
             raise answer.error
@@ -109,14 +110,14 @@ class Pool:
         return Place(found.device, machine.described(found.facts, case.config.env_set), found.emulated)
 
     def close(self) -> None:
-        """End every process that was started; those for the next case are new ones."""
+        """End every process that was started; the next case starts new ones."""
         for workers in self._workers.values():
             workers.close()
         self._workers.clear()
 
 
 def preloads(case: Case) -> list[str]:
-    """Return the modules that a case's worker needs: imported once, before any is forked."""
+    """Return the modules that a case's workers need, imported once before they are forked."""
     config = case.config
     engine = "eager" if config.experiment.search else config.engine.name
     mode = config.mode.each if stands_for_layers(case) else config.mode.name
@@ -137,7 +138,7 @@ def _timeout(case: Case) -> float | None:
 
 
 def _too_long(case: Case, stage: str | None) -> Outcome:
-    """Say how a case ended that ran out of time, in a stage or in all."""
+    """Return the outcome of a case that exceeded a time limit: that of a stage, or of the round."""
     timeout, patience = case.config.timeout, case.patience
     if patience is not None and (stage is not None or timeout is None or patience.whole < timeout):
         return Outcome(status=Status.GIVEN_UP, error=patience.overdrawn(stage))

@@ -17,12 +17,12 @@ from microbench.records.record import Outcome
 
 @dataclass(frozen=True)
 class Describe:
-    """Ask what a device is: resolve its name and describe it."""
+    """A request for a device: resolve its name and describe it."""
 
     device: str
 
     def run(self, watch: Watch) -> Any:
-        """What the device is and says of itself."""
+        """Return the resolved device and its description."""
         from microbench import worker
 
         return worker.describe(self.device)
@@ -30,13 +30,13 @@ class Describe:
 
 @dataclass(frozen=True)
 class Measure:
-    """Ask for what a round of a case finds.
+    """A request to measure a round of a case.
 
     Attributes:
         config: the case.
-        is_first: it is the case's first round, in which what all share is found out.
-        trace: where a trace of it goes; None for none.
-        limits: by a stage of its progress, how many seconds that may take before the parent ends it.
+        is_first: whether it is the case's first round, which determines what all rounds share.
+        trace: where to write a trace; None for none.
+        limits: seconds that a stage of its progress may take before the parent ends it, by stage.
     """
 
     config: Config
@@ -45,7 +45,7 @@ class Measure:
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def run(self, watch: Watch) -> Any:
-        """What was found."""
+        """Return what was measured."""
         from microbench import worker
 
         return worker.measure_case(self.config, watch, self.is_first, self.trace)
@@ -53,12 +53,12 @@ class Measure:
 
 @dataclass(frozen=True)
 class Extract:
-    """Ask for the layers of a case's model."""
+    """A request for the layers of a case's model."""
 
     config: Config
 
     def run(self, watch: Watch) -> Any:
-        """The layers, or the outcome that says why they cannot be told."""
+        """Return the layers, or the outcome that says why they cannot be found."""
         from microbench.worker.failures import explain
         from microbench.workloads.parts import distinct
 
@@ -73,18 +73,18 @@ class Extract:
 
 @dataclass(frozen=True)
 class FindPeaks:
-    """Ask for what the device reaches at best, in a process that is in a case's state.
+    """A request for the device's peaks, measured in a process with a case's state.
 
     Attributes:
         config: the case, with its device resolved.
-        refresh: measure again what was measured before.
+        refresh: whether to measure again what was measured before.
     """
 
     config: Config
     refresh: bool
 
     def run(self, watch: Watch) -> Any:
-        """The peaks."""
+        """Return the peaks."""
         from microbench import worker
 
         return worker.find_peaks(self.config, self.refresh)
@@ -95,7 +95,7 @@ Request = Describe | Measure | Extract | FindPeaks
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request came to: a value, or what kept it from one."""
+    """The result of a request: a value, or an error."""
 
     value: Any = None
     error: UserError | None = None
@@ -104,8 +104,8 @@ class Answer:
 def answer(connection: Connection) -> None:
     """Read one request, and write its progress and its answer.
 
-    A report of progress waits until the parent has taken it in, so that what the parent does with it, such
-    as drawing, does not run beside what is timed.
+    A report of progress waits until the parent has processed it, so that the parent's work, such as drawing,
+    does not run at the same time as what is timed.
     """
 
     def watch(progress: Progress) -> None:
@@ -121,7 +121,7 @@ def answer(connection: Connection) -> None:
 
 
 def run(request: Request, watch: Watch) -> Answer:
-    """Carry out a request in this process."""
+    """Run a request in this process."""
     try:
         return Answer(request.run(watch))
     except UserError as error:

@@ -30,7 +30,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Before:
-    """What the folder of a run holds.
+    """The run that a folder contains.
 
     Attributes:
         cases: the run's cases, as measured so far.
@@ -45,18 +45,18 @@ class Before:
 
     @property
     def seed(self) -> int:
-        """What its order was drawn from."""
+        """The seed that its order was drawn from."""
         return self.cases[0].run.schedule_seed or 0
 
 
 def folder_of(resume: str) -> Path:
-    """The folder that `resume=DIR` names.
+    """Return the folder that `resume=DIR` names.
 
     Raises:
         UserError: there is no such folder.
     """
     if not resume:
-        raise UserError("resume= names no folder: give the one that holds the run's records.")
+        raise UserError("resume= names no folder: give the one that contains the run's records.")
     folder = Path(resume)
     if folder.name == FILE_NAME and folder.is_file():
         return folder.parent
@@ -68,30 +68,30 @@ def folder_of(resume: str) -> Path:
     return folder
 
 
-def arguments_of(folder: Path, verb: str = "") -> list[str]:
-    """The command line's arguments that began the run of a folder, behind the verb that began it.
+def arguments_of(folder: Path, subcommand: str = "") -> list[str]:
+    """Return the arguments of the command line that began the run of a folder, after its subcommand.
 
     Raises:
         UserError: the folder has no records, or those of a run from Python, or of another command.
     """
     if not file_of(folder).exists():
-        raise UserError(f"resume={folder}: it holds no records yet: give the run's options as well.")
+        raise UserError(f"resume={folder}: it contains no records yet: give the run's options as well.")
     runs = [record.run for record in read(folder)]
     if not runs or not runs[-1].command_line:
         raise UserError(
             f"resume={folder}: its records do not say which command began the run: give its options as well."
         )
     words, began = shlex.split(runs[-1].command_line)[len(COMMAND) :], runs[-1].command
-    if began != verb:
+    if began != subcommand:
         again = command("microbench", *([began] if began else []), option("resume", folder))
         raise UserError(f"resume={folder}: the run was begun by another command: complete it with `{again}`.")
     return words[1:] if began else words
 
 
 def before(records: Sequence[RoundRecord], host_id: str) -> Before | None:
-    """The run on this machine that the records of a folder began; None where there is none.
+    """Return the run on this machine that a folder's records began; None if there is none.
 
-    Where a folder holds several runs, it is the last.
+    If a folder contains several runs, it is the last.
     """
     here = [record for record in records if record.machine.host_id == host_id]
     if not here:
@@ -101,27 +101,27 @@ def before(records: Sequence[RoundRecord], host_id: str) -> Before | None:
 
 
 def changed(earlier: Before, machines: Mapping[str, Machine]) -> str | None:
-    """What of the software is not as it was in the run before, by name with both versions; None if nothing.
+    """Return which software changed since the earlier run, by name with both versions; None if none did.
 
     Args:
-        earlier: the run before.
-        machines: by a device's name, the machine as it is here and now.
+        earlier: the earlier run.
+        machines: the machine as it is now, by the device's name.
     """
     for record in (record for found in earlier.cases for record in found.rounds.values() if record.ok):
         now = machines.get(record.case.config.device.name)
         for name in SOFTWARE if now is not None else ():
             then, here = getattr(record.machine, name), getattr(now, name)
             if then != here:
-                return f"{name} was {then}, and is {here}"
+                return f"{name} was {then}, and is now {here}"
     return None
 
 
 def matched(cases: Sequence[Case], earlier: Before) -> tuple[list[Case], set[tuple[int, int]]]:
-    """The cases with the places they had in the run before, and which (place, round) of it are done.
+    """Return the cases with their places in the earlier run, and which (place, round) of it are done.
 
-    A case is the same when its `case_id` is, and when it is measured the same way but for the number of
-    rounds. A case that the earlier run did not come to keeps its place where no other has it, and else gets
-    one behind all others.
+    Cases are the same if their `case_id` and the measuring options are, except for the number of rounds. A
+    case that the earlier run did not reach keeps its place if no other has it; otherwise it gets one after
+    all others.
     """
     there = _pairs(cases, earlier)
     done = {(order, number) for order, found in there.values() for number in found.measured_rounds}
@@ -138,9 +138,9 @@ def matched(cases: Sequence[Case], earlier: Before) -> tuple[list[Case], set[tup
 
 
 def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseResult]]:
-    """By a case's place, the place and the result of the same case in the run before.
+    """Return the place and the result of the same case in the earlier run, by the case's place.
 
-    Of several alike, such as copies that a sweep repeats, each is paired with the one at its own place.
+    If several are the same, such as copies in a sweep, each is paired with the one at its own place.
     """
     known: dict[Key, dict[int, CaseResult]] = defaultdict(dict)
     for found in earlier.cases:
@@ -160,6 +160,6 @@ def _key(case_id: str, config: Config) -> Key:
 
 
 def shown_as(record: RoundRecord, config: Config) -> RoundRecord:
-    """A record from before, with how the present command wants its case shown; what is on disk stays."""
+    """Return an earlier record with the current command's presentation options; the one on disk stays."""
     shown = {key: value_of(config, key) for key, each in OPTIONS.items() if each.role is Role.PRESENTATION}
     return replace(record, case=replace(record.case, config=with_values(record.case.config, shown)))

@@ -28,18 +28,18 @@ from microbench.run.protocol import Measure
 
 
 class Observer(Protocol):
-    """Is told what happens, while no case is being timed."""
+    """An observer of a run, called while no case is being timed."""
 
     def begin(self, heading: Heading) -> None:
-        """A round of a case begins."""
+        """Begin a round of a case."""
         ...
 
     def progress(self, progress: Progress) -> None:
-        """The round has come so far."""
+        """Report the round's progress."""
         ...
 
     def end(self, record: RoundRecord) -> None:
-        """The round has ended, and its record is on disk."""
+        """End the round, whose record is on disk."""
         ...
 
 
@@ -50,11 +50,11 @@ class Round:
     Attributes:
         case: the case.
         place: where it runs.
-        heading: what the observer is told of it.
-        run: which run it is of.
-        started_at: when, in UTC.
-        partial: by phase, the samples that have come so far.
-        measured: what was found before the answer was checked; None until then.
+        heading: its description for the observer.
+        run: the run that it belongs to.
+        started_at: its start, in UTC.
+        partial: the samples received so far, by phase.
+        measured: the measurement before the answer is checked; None until then.
     """
 
     case: Case
@@ -68,10 +68,10 @@ class Round:
     def measure(self, pool: Pool, store: Store, observer: Observer, found: list[RoundRecord]) -> None:
         """Measure the case and store its record, adding it to those `found` before.
 
-        The observer is told nothing of a case that is known to be skipped.
+        The observer is not called for a case that is known to be skipped.
 
         Raises:
-            KeyboardInterrupt: the user interrupted; what was measured until then has been stored.
+            KeyboardInterrupt: the user interrupted; everything measured until then has been stored.
         """
         is_told = self.case.known is None or self.case.known.status is not Status.SKIPPED
         if is_told:
@@ -109,7 +109,7 @@ class Round:
         return measured
 
     def _cut_short(self, outcome: Outcome) -> Measured:
-        """What is known of a worker that did not answer: all that it measured, if it ended at the check."""
+        """Return what is known without a worker's answer: all that it measured, if it ended at the check."""
         if self.measured is None:
             return Measured(outcome)
         before = self.measured.outcome
@@ -119,7 +119,7 @@ class Round:
         return replace(self.measured, outcome=unverified(before, reason))
 
     def _keep(self, progress: Progress) -> None:
-        """Hold on to samples as they come, in case the worker does not live to summarize them."""
+        """Keep samples as they arrive, in case the worker ends before it summarizes them."""
         self.measured = progress.measured
         for phase, fresh in progress.samples.items():
             if phase not in self.partial:
@@ -132,7 +132,7 @@ class Round:
         """Stop measuring a case of a search whose samples are certain to lose.
 
         Raises:
-            GivenUpError: they are, and why.
+            GivenUpError: they are; says why.
         """
         patience = self.case.patience
         whole = next((each.samples for each in self.partial.values() if each.role is Role.WHOLE), None)
@@ -140,7 +140,7 @@ class Round:
             raise GivenUpError(why)
 
     def _record(self, measured: Measured) -> RoundRecord:
-        """The record of the round; of a worker that died, with the samples that had come from it."""
+        """Return the round's record; if the worker died, with the samples received from it."""
         outcome = measured.outcome
         if outcome.peaks is None:
             outcome = replace(outcome, peaks=self.case.peaks)

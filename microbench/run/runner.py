@@ -1,4 +1,4 @@
-"""Runs the rounds of cases one after the other."""
+"""The runner of cases' rounds, one after the other."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ Where = tuple[Any, ...]
 
 @dataclass
 class Run:
-    """The measuring of at least one case.
+    """The measurement of at least one case.
 
     Attributes:
         cases: the cases, each with its place in `order`.
         store: where the records go.
-        observer: is told how it goes.
-        run_id: the run's id, where it is a new one.
-        command_line: the command line that asks for the run; None for one from Python.
+        observer: the observer of its progress.
+        run_id: the run's id, if it is a new one.
+        command_line: the command line that started the run; None for one from Python.
         command: the microbench command in it, such as `doctor`; empty for one that measures cases.
-        completing: measure only what the store's folder has no records of, as a part of its run.
-        budget: seconds that interleaved rounds may take in all; None for no limit. See `Budget`.
-        records: what has been measured, in this invocation and, completing, before.
-        invocation: tells the rounds measured now from those measured before.
-        note: what there is to say of the records that were there before.
+        completing: whether to complete the run in the store's folder: to measure only what has no records.
+        budget: seconds that interleaved rounds may take in total; None for no limit. See `Budget`.
+        records: what has been measured, in this invocation and, if completing, before.
+        invocation: distinguishes the rounds measured now from those measured before.
+        note: a sentence on the records that existed before, or on rounds that were left out.
     """
 
     cases: Sequence[Case]
@@ -67,12 +67,12 @@ class Run:
     def measure(self) -> Result:
         """Measure every round of every case, failed ones included, and return all records.
 
-        Each round has workers forked from a server of its own, for all that are forked from one share how its
-        memory is laid out. A case whose first round fails is not tried again.
+        Each round has workers forked from a server of its own, because all that are forked from one share its
+        memory layout. A case whose first round fails is not tried again.
 
         Raises:
             UserError: a device cannot be used here (before anything is measured), or the disk is full.
-            KeyboardInterrupt: the user interrupted; what was measured until then is on disk.
+            KeyboardInterrupt: the user interrupted; everything measured until then is on disk.
         """
         pool = Pool()
         try:
@@ -93,11 +93,11 @@ class Run:
 
     @cached_property
     def _of_all(self) -> set[str]:
-        """The options that all cases are given: they tell none from another."""
+        """The options that all cases share, which distinguish none of them."""
         return set.intersection(*(set(each.overrides) for each in self.cases))
 
     def _resolved(self, pool: Pool) -> list[Case]:
-        """The cases with their devices and threads as they are on this machine.
+        """Return the cases with their devices and threads resolved for this machine.
 
         Cores are counted in this process: OpenMP may bind a worker's first thread to one (OMP_PROC_BIND).
         """
@@ -112,12 +112,12 @@ class Run:
         return resolved
 
     def _schedule(self, cases: Sequence[Case]) -> Schedule:
-        """Return the rounds of the cases, without those that the run to complete has already."""
+        """Return the rounds of the cases, without those that the run to complete already has."""
         there = load(self.store.path).records if self.completing and self.store.path.exists() else []
         earlier = before(there, machine.host_id())
         machines = {place.device: place.machine for place in self._places.values()}
         if earlier is not None and (changes := changed(earlier, machines)):
-            self.note = f"The run that was there is of other software, and all is measured anew: {changes}."
+            self.note = f"The earlier run used other software, so all is measured again: {changes}."
             earlier = None
         if earlier is None:
             return schedule_of(cases, secrets.randbelow(2**32), self.records, self.budget)
@@ -131,7 +131,7 @@ class Run:
             if record.case.order in wanted
         ]
         schedule = schedule_of(placed, earlier.seed, self.records, self.budget, done)
-        self.note = f"{len(done)} of {schedule.total} rounds were there already." if done else None
+        self.note = f"{len(done)} of {schedule.total} rounds were already measured." if done else None
         return schedule
 
     def _search(self, cases: Sequence[Case]) -> Search:
@@ -141,7 +141,7 @@ class Run:
             UserError: the folder holds records already.
         """
         if self.store.written:
-            raise UserError(f"{self.store.path} is there already: give a search a folder of its own.")
+            raise UserError(f"{self.store.path} exists already: give a search a folder of its own.")
         return Search(
             cases[0],
             cases[1:],
@@ -169,5 +169,5 @@ class Run:
 
 
 def _where(case: Case) -> Where:
-    """What a case's place depends on: its device, and the variables that its process is given."""
+    """Return what a case's place depends on: its device, and the environment variables of its process."""
     return case.config.device.name, *sorted(case.config.env_set.items())

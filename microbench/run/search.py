@@ -1,4 +1,4 @@
-"""The search for the fastest configuration: each once, variations of the best, rounds for the leaders."""
+"""The search for the fastest configuration: each once, variations of the best, then rounds of the leaders."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from microbench.system import cpus
 
 LEADERS = 3  # candidates in the final, the baseline aside
 CLOSE = 1.5
-"""A candidate that takes more than so many times the best's time is not in the final. One that equals the
-best reads 1.2 times the luckiest of eight single rounds in 36 % of cases, 1.5 times in 9 % (simulated)."""
+"""A candidate slower than the best by more than this factor is not in the final. In simulations, one as fast
+as the best is slower than the luckiest of eight single rounds by 1.2 in 36 % of cases, by 1.5 in 9 %."""
 LEAST_ROUNDS = 3  # of the final: fewer leave the speedup's interval wider than the speedup
-FEWEST = 2  # rounds of the final that all its leaders get: which of them is fastest is asked first
+FEWEST = 2  # rounds of the final that all its leaders get, to find the fastest of them
 
 FIRST_PART = 0.55  # of the budget, for trying every candidate once
 SAMPLING = 1 / 60  # of the budget, for a round's warm-up and for its sampling, each
@@ -36,15 +36,15 @@ OVERRUN = 0.2  # of the budget, by which the final's least rounds may end later
 class Search:
     """The rounds of a search, which depend on the times that they find.
 
-    The first round of a candidate only selects: the best of many first rounds is best by luck too, so the
-    final's rounds are others, in which baseline and leaders take turns.
+    The first round of a candidate only selects: the best of many first rounds is partly lucky, so that the
+    final has rounds of its own, in which baseline and leaders are interleaved.
 
     Attributes:
-        baseline: what speedups are over.
+        baseline: the case that speedups are relative to.
         candidates: the configurations to try, the most promising first.
         budget: seconds for all rounds. The first rounds of the final may end `OVERRUN` later.
-        seed: what the order within a round of the final is drawn from.
-        records: all records so far; the runner adds a round's before it asks for the next.
+        seed: the seed of the order within a round of the final.
+        records: all records so far; the runner adds a round's before it requests the next.
         emulated: number formats in which candidates are not tried, unless there are no others.
         startup: seconds that starting a server takes, which a round of the final begins with.
         now: the clock, in seconds.
@@ -66,11 +66,11 @@ class Search:
     _end: float = field(init=False)
 
     def rounds(self) -> Iterator[tuple[int, Case]]:
-        """Yield each case with its round, behind its place among all."""
+        """Yield each case with its round, preceded by its place."""
         return enumerate(self._cases())
 
     def _cases(self) -> Iterator[Case]:
-        """Each case with its round, one at a time; last those that are not tried, with the reason."""
+        """Yield each case with its round, one at a time; last those that are not tried, with the reason."""
         self._end = self.now() + self.budget
         yield from self._timed(self.baseline)
         if math.isinf(self._time(self.baseline)):
@@ -83,7 +83,7 @@ class Search:
         yield from self._left_out
 
     def _timed(self, case: Case) -> Iterator[Case]:
-        """Yield a round of as many samples as the budget allows; what it costs is remembered."""
+        """Yield a round of as many samples as the budget allows, and record its cost."""
         start, measure = self.now(), copy(case.config.measure)
         for setting in ("min_time", "max_time", "max_warmup"):
             setattr(measure, setting, min(getattr(measure, setting), SAMPLING * self.budget))
@@ -108,7 +108,7 @@ class Search:
         self._left_out.append(replace(case, known=Outcome(status=Status.SKIPPED, error=reason)))
 
     def _try_all(self, cases: Sequence[Case], until: float) -> Iterator[Case]:
-        """Yield one round each, as long as there is time for one like the baseline's."""
+        """Yield one round per case, as long as there is time for one like the baseline's."""
         for case in cases:
             remaining = until - self.now()
             if remaining > self._costs[self.baseline.order]:
@@ -127,7 +127,7 @@ class Search:
         return replace(case, patience=patience)
 
     def _final(self, leaders: list[Case]) -> Iterator[Case]:
-        """Yield rounds of the baseline and the leaders, while there is time; who falls behind leaves."""
+        """Yield rounds of the baseline and the leaders while there is time; drop those that fall behind."""
         draw, last = random.Random(self.seed), math.inf
         for number in range(1, 1 + max(self.baseline.rounds, LEAST_ROUNDS)):
             among = [self.baseline, *leaders]
@@ -143,7 +143,7 @@ class Search:
             leaders = self._close(leaders)
 
     def _variations(self, case: Case) -> list[Case]:
-        """Vary a candidate's allocator and number of threads, where its command leaves them open."""
+        """Vary a candidate's allocator and number of threads, unless its command sets them."""
         given = {each.partition("=")[0] for each in case.overrides}
         found = [] if "allocator" in given else [varied(case, "allocator", "tuned")]
         if not {"threads", "affinity"} & given:
@@ -167,24 +167,24 @@ class Search:
         return [case for case in cases if self._time(case) <= CLOSE * best and self._time(case) < plain]
 
     def _affordable(self, leaders: list[Case]) -> list[Case]:
-        """Return the leaders that there is time for the fewest rounds of; the fastest in any case."""
+        """Return the leaders for whose fewest rounds there is time; always the fastest."""
         end = self._end + OVERRUN * self.budget
         while len(leaders) > 1 and self.now() + FEWEST * self._cost([self.baseline, *leaders]) > end:
             leaders = leaders[:-1]
         return leaders
 
     def _cost(self, cases: Sequence[Case]) -> float:
-        """Return the seconds that a round of some cases takes, from a server of its own."""
+        """Return the seconds that a round of some cases takes, including its server's start."""
         return self.startup + sum(self._costs.get(case.order, 0.0) for case in cases)
 
     def _time(self, case: Case) -> float:
-        """Return seconds per call so far; infinite for what was not measured, failed or cannot win."""
+        """Return seconds per call so far; infinite for a case that was not measured, failed or cannot win."""
         found = next((each for each in cases_of(self.records) if each.spec.order == case.order), None)
         return math.inf if found is None else time_of(found)
 
 
 def time_of(case: CaseResult) -> float:
-    """Return what a case takes, in seconds per call; infinite where it counts for nothing."""
+    """Return a case's time in seconds per call; infinite if it does not count."""
     whole = case.whole
     if whole is None or not case.can_win or min(whole.medians.values()) <= 0:
         return math.inf
@@ -199,6 +199,6 @@ def varied(case: Case, key: str, value: str | int) -> Case:
 
 
 def other_threads(threads: int | None) -> list[int]:
-    """Return numbers of threads worth a try besides that: half of it, and all CPUs where these are more."""
+    """Return other numbers of threads worth a try: half of it, and all CPUs if they are more."""
     number = threads or cpus.physical_cores()
     return [each for each in (number // 2, len(cpus.usable())) if each >= 1 and each != number]

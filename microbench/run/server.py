@@ -1,10 +1,10 @@
 """The server: a process that imports torch once and forks a fresh worker for each request.
 
 It is started as `python -m microbench.run.server FD MODULE…`, where FD is a Unix socket, and imports the
-modules. Each byte that arrives on the socket brings a file descriptor, the other end of which the asking
-parent holds; the server forks a worker that reads one request from it and answers there, and sends the
-worker's process id and, when it has ended, its wait status. One worker runs at a time, and the server sleeps
-until it ends. At the end of file, which the parent's death brings too, the server kills the worker with all
+modules. Each byte that arrives on the socket carries a file descriptor, whose other end the parent keeps; the
+server forks a worker that reads one request from it and writes the answer to it, and sends the worker's
+process id and, when it has ended, its wait status. One worker runs at a time, and the server sleeps until it
+ends. At the end of file, which the parent's death also causes, the server kills the worker with everything
 that it started, and ends.
 """
 
@@ -28,7 +28,7 @@ REPLY = struct.Struct("i")
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, its parent, ends (Linux; elsewhere nothing)."""
+    """Make the kernel kill this process when `parent`, its parent, ends (on Linux; elsewhere do nothing)."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
@@ -48,7 +48,7 @@ def serve(control: socket.socket) -> None:
             control.close()
             _work(descriptors[0], server)
         os.close(descriptors[0])
-        with suppress(OSError):  # a parent that is gone needs no reply; the end of file follows
+        with suppress(OSError):  # a parent that has ended needs no reply; the end of file follows
             control.sendall(REPLY.pack(pid))
         status = _reap(pid, control)
         with suppress(OSError):
@@ -56,7 +56,7 @@ def serve(control: socket.socket) -> None:
 
 
 def _work(descriptor: int, server: int) -> None:
-    """In the worker: answer the one request, and leave without tidying up, which takes time."""
+    """Answer the one request, in the worker, and exit without cleaning up, which takes time."""
     code = 1
     try:
         os.setpgrp()
@@ -73,9 +73,9 @@ def _work(descriptor: int, server: int) -> None:
 
 
 def _reap(pid: int, control: socket.socket) -> int:
-    """Wait for the worker's end, or the parent's; kill what then is left of it; return its wait status.
+    """Wait for the worker's end, or the parent's; kill what is left of the worker; return its wait status.
 
-    The parent sends nothing while a worker runs: what can be read is the end of file.
+    The parent sends nothing while a worker runs: only the end of file can be read.
     """
     if hasattr(os, "pidfd_open"):
         pidfd = os.pidfd_open(pid)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
     descriptor, *modules = arguments
     faulthandler.enable()
     for module in modules:
-        with suppress(Exception):  # the worker that needs it will meet the same error, and report it
+        with suppress(Exception):  # the worker that needs it gets the same error, and reports it
             import_module(module)
     gc.collect()
     gc.freeze()

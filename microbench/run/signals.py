@@ -1,4 +1,4 @@
-"""The signals that ask a run to end, and when they have to wait."""
+"""Signals that ask a run to end, and when they are delayed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNTOUCHED = (signal.SIG_IGN, None)  # None: a handler that Python does not know
 
 
 class EndedError(KeyboardInterrupt):
-    """A signal has asked this process to end.
+    """A signal asked this process to end.
 
     Attributes:
         number: the signal.
@@ -33,7 +33,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
 def raised() -> Iterator[None]:
     """Let signals that ask this process to end raise EndedError, as Ctrl-C raises KeyboardInterrupt.
 
-    A signal that this process ignores stays ignored (nohup), and threads other than the main one cannot ask.
+    A signal that this process ignores stays ignored (nohup). Outside the main thread it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -51,9 +51,9 @@ def raised() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let signals wait: a second Ctrl-C, until what the first one left is on disk.
+    """Delay signals: a second Ctrl-C, until the results of the first one are on disk.
 
-    Their handlers are exchanged, for blocking them would do so in this thread only: the kernel gives a
+    The handlers are replaced, because blocking the signals would affect this thread only: the kernel gives a
     signal to any other thread of the process, such as one of numpy's, and Python then handles it in the main
     one. A signal that this process ignores stays ignored.
     """

@@ -21,7 +21,7 @@ from microbench.run.protocol import Answer, Measure, Request, run
 from microbench.run.server import REPLY
 
 GRACE = 5.0  # seconds a server has to end its worker and itself
-LOG_TAIL = 4096  # bytes of a dead worker's last words to keep
+LOG_TAIL = 4096  # bytes of a dead worker's last output to keep
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -30,8 +30,8 @@ class WorkerDiedError(Exception):
 
     Attributes:
         signal: the signal that killed it, or None.
-        code: its exit code, where no signal killed it.
-        log: the end of what it wrote to its standard output and error.
+        code: its exit code, if no signal killed it.
+        log: the end of its standard output and error.
     """
 
     def __init__(self, status: int, log: str) -> None:
@@ -42,7 +42,7 @@ class WorkerDiedError(Exception):
 
     @property
     def reason(self) -> str:
-        """One line that says how it ended."""
+        """How it ended, in one line."""
         if self.signal is None:
             return f"the worker exited with code {self.code} before it answered"
         name = signal.Signals(self.signal).name
@@ -51,10 +51,10 @@ class WorkerDiedError(Exception):
 
 
 class WorkerTimeoutError(Exception):
-    """A worker took longer than it may; it has been killed.
+    """A worker exceeded a time limit; it has been killed.
 
     Attributes:
-        stage: the stage that took longer than it may; None where that is said of the whole.
+        stage: the stage that exceeded its limit; None if the whole request did.
     """
 
     def __init__(self, stage: str | None = None) -> None:
@@ -70,8 +70,8 @@ class Workers(Protocol):
 
         Raises:
             WorkerDiedError: the process ended without an answer.
-            WorkerTimeoutError: it took longer than `timeout` seconds, importing torch not counted, or one of
-                its stages took longer than the request allows.
+            WorkerTimeoutError: it took longer than `timeout` seconds, excluding the import of torch, or one
+                of its stages took longer than the request allows.
         """
         ...
 
@@ -81,20 +81,20 @@ class Workers(Protocol):
 
 
 class Inline:
-    """Runs requests in this process, for debugging: no isolation, no timeout."""
+    """Workers that run requests in this process, for debugging: no isolation, no timeout."""
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Run a request here."""
         return run(request, watch)
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: nothing was started."""
 
 
 class Forked:
-    """Runs each request in a fresh process, forked from a server that has imported the given modules.
+    """Workers that are fresh processes, forked from a server that has imported the given modules.
 
-    The server has this process's environment variables, and those given.
+    The server has this process's environment variables, and the given ones.
     """
 
     def __init__(self, modules: Sequence[str], variables: Mapping[str, str] = NO_VARIABLES) -> None:
@@ -102,7 +102,7 @@ class Forked:
         self._server: _Server | None = None
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
-        """Run a request in a forked worker; the server is started at the first."""
+        """Run a request in a forked worker; the first one starts the server."""
         if self._server is None:
             self._server = _Server(self._modules, self._variables)
         try:
@@ -119,7 +119,7 @@ class Forked:
 
 
 class Spawned(Forked):
-    """Runs each request in a process of a new interpreter."""
+    """Workers that each run in a new interpreter."""
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Start an interpreter for the request and end it afterwards."""
@@ -135,9 +135,9 @@ def start_server(
     """Start a server in a new interpreter and a session of its own.
 
     Args:
-        descriptor: of the socket that it serves, which it inherits.
-        modules: what it imports first.
-        log: where its output and its workers' goes.
+        descriptor: the descriptor of the socket that it serves, which it inherits.
+        modules: the modules that it imports first.
+        log: the file for its own and its workers' output.
         variables: its environment.
     """
     return subprocess.Popen(
@@ -159,7 +159,7 @@ class _ServerDiedError(Exception):
 class _Server:
     """The server's process, and the socket to it.
 
-    It and its workers are a session of their own, so that Ctrl-C in the terminal reaches the parent alone,
+    It and its workers are a session of their own, so that Ctrl-C in the terminal reaches only the parent,
     which then decides.
     """
 
@@ -203,9 +203,9 @@ class _Server:
         watch: Watch,
         deadline: Deadline,
     ) -> Answer | None:
-        """The worker's answer, its progress passed on; None if it ended without one.
+        """Return the worker's answer, and pass on its progress; None if it ended without one.
 
-        This process sleeps until the worker has something to say.
+        This process sleeps until the worker sends something.
         """
         limits = request.limits if isinstance(request, Measure) else {}
         said: object = request
@@ -215,7 +215,7 @@ class _Server:
                 deadline.wait(connection)
                 message = connection.recv()
             except (EOFError, OSError):  # OSError: it ended in the middle of a message
-                deadline.wait(self._control)  # it has hung up, and most likely ended: the server will say
+                deadline.wait(self._control)  # it most likely ended: the server will tell
                 return None
             if isinstance(message, Answer):
                 return message
@@ -224,7 +224,7 @@ class _Server:
             said = None
 
     def _reply(self) -> int:
-        """The server's next reply, once it comes."""
+        """Wait for the server's next reply and return it."""
         data = self._control.recv(REPLY.size, socket.MSG_WAITALL)
         if len(data) < REPLY.size:
             code = self._process.wait()
@@ -248,14 +248,14 @@ class _Server:
 
 
 class Deadline:
-    """When a worker has to have answered, and to have ended the stage that it is in."""
+    """The time limits of a worker: for its answer, and for its current stage."""
 
     def __init__(self, timeout: float | None) -> None:
         self._whole, self._stage_end = _in(timeout), math.inf
         self._stage: str | None = None
 
     def begin(self, stage: str, limit: float | None) -> None:
-        """A stage begins, or goes on, that may take so many seconds; None for as long as there is."""
+        """Begin or continue a stage that may take `limit` seconds; None for no limit."""
         if stage != self._stage:
             self._stage, self._stage_end = stage, _in(limit)
 
@@ -263,7 +263,7 @@ class Deadline:
         """Sleep until there is something to read.
 
         Raises:
-            WorkerTimeoutError: there is nothing when the time is up.
+            WorkerTimeoutError: a time limit was reached first.
         """
         end = min(self._whole, self._stage_end)
         remaining = None if math.isinf(end) else max(0.0, end - time.monotonic())
@@ -272,5 +272,5 @@ class Deadline:
 
 
 def _in(seconds: float | None) -> float:
-    """The moment in so many seconds, on the monotonic clock."""
+    """Return the time that is some seconds from now, on the monotonic clock."""
     return math.inf if seconds is None else time.monotonic() + seconds

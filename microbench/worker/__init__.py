@@ -53,14 +53,14 @@ def describe(device_name: str) -> Described:
 
 
 def find_peaks(config: Config, refresh: bool) -> Peaks:
-    """What the device of a case reaches at best, with the case's threads, CPUs and allocator.
+    """Return the peaks of a case's device, with the case's threads, CPUs and allocator.
 
     Args:
         config: the case.
-        refresh: measure again what was measured before.
+        refresh: whether to measure again what was measured before.
 
     Raises:
-        UserError: this process or the device cannot be brought into the case's state.
+        UserError: the case's state cannot be set for this process or the device.
     """
     from microbench.profile.peaks import peaks
 
@@ -74,9 +74,9 @@ def find_peaks(config: Config, refresh: bool) -> Peaks:
 
 
 def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Path | None = None) -> Measured:
-    """Measure one round of a case, and write a `trace` if one is wanted.
+    """Measure one round of a case, and write a `trace` if requested.
 
-    In its first round, what is the same in all is found out too: whether its answer is right, what its calls
+    The first round also determines what is the same in all: whether the answer is right, and what the calls
     cost. Every failure becomes an outcome with its status and reason; none is raised.
     """
     threads = config.threads or cpus.physical_cores()
@@ -99,7 +99,7 @@ def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Pat
 
 
 def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -> Measured:
-    """Build, prepare, call once, warm up, sample, look at what was found, check the answer: in this order."""
+    """Build, prepare, call once, warm up, sample, inspect the results, check the answer: in this order."""
     config, clock = steps.config, device.clock
     mode = modes.find(config.mode.name)
     training = mode.trains(config)
@@ -158,7 +158,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
 
 
 def _dry_run(steps: Steps, device: Device, mode: Mode) -> Measured:
-    """Find what the calls of a workload cost; its weights are drawn only where they have to be."""
+    """Count what the calls of a workload cost; its weights are drawn only if necessary."""
     config, training = steps.config, mode.trains(steps.config)
     with Deferred() as weights:
         workload = steps.build(device, training)
@@ -172,7 +172,7 @@ def _dry_run(steps: Steps, device: Device, mode: Mode) -> Measured:
 
 
 def _write_trace(mode: Mode, program: Program, device: Device, path: Path) -> list[BenchmarkWarning]:
-    """Write the trace that is wanted; a warning where that fails, because what was measured stands."""
+    """Write the requested trace; return a warning if that fails, because the measurement is still valid."""
     try:
         mode.write_trace(program, device, path)
     except OSError as error:
@@ -181,7 +181,7 @@ def _write_trace(mode: Mode, program: Program, device: Device, path: Path) -> li
 
 
 def _check(measured: Measured, steps: Steps, device: Device, mode: Mode, program: Program) -> Measured:
-    """Check whether the answer is eager fp32's; a check that fails costs nothing of what was measured."""
+    """Check whether the answer is eager fp32's; if the check fails, the measurement is kept."""
     steps.doing = "checking the answer of"
     steps.watch(Progress("verify", measured=measured))
     whole = _seconds(each for each in measured.series if each.role is Role.WHOLE)
@@ -201,10 +201,10 @@ def _params(workload: Workload) -> int:
 
 
 def _seconds(series: Iterable[Series]) -> float | None:
-    """The median of the first of some series that has one; None where none has."""
+    """Return the median of the first of some series that has one; None if none has."""
     return next((each.summary.median for each in series if each.summary is not None), None)
 
 
 def _cold(experiment: Experiment, evict: Callable[[], object]) -> Experiment:
-    """The experiment with the caches evicted before each sample; calls are not merged then."""
+    """Return the experiment with the caches evicted before each sample, and without merged calls."""
     return dataclasses.replace(experiment, before=evict, mergeable=False)

@@ -1,4 +1,4 @@
-"""What to say of a case that failed: its status, and one line with the remedy."""
+"""The report of a case that failed: its status, and one line with the remedy."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ HINTS: dict[type[BaseException], str] = {
     AssertionError: "check model.input_shape",
     IndexError: "check model.input_shape and model.input_high",
 }
-"""What to look at when the first call fails with such an error."""
+"""What to check if the first call fails with such an error."""
 
 
 def explain(
     error: BaseException, config: Config, doing: str, workload: Workload | None
 ) -> tuple[Status, str]:
-    """A failure's status, and one line that says what went wrong and what to do about it."""
+    """Return a failure's status, and one line that says what went wrong and what to do about it."""
     name, message = _name(config), first_line(error) if str(error) else type(error).__name__
     if isinstance(error, UserError):
         return Status.ERROR, str(error)
@@ -55,7 +55,7 @@ def explain(
 
 
 def _name(config: Config) -> str:
-    """What a case runs, and by which engine where that is not eager."""
+    """Return the name of a case's workload, and of its engine if that is not eager."""
     name = f"{config.model.name} {config.model.part or ''}".rstrip()
     return name if config.engine.name == "eager" else f"{name} with engine={config.engine.name}"
 
@@ -65,7 +65,7 @@ def _sentence(text: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on the host or on a device."""
+    """Return whether an exception means that memory ran out, on the host or on a device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     texts = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -73,10 +73,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def check_precision(error: Exception, config: Config, doing: str, device: Device) -> None:
-    """Raise a SkippedError where a case failed in its precision that works in fp32 with the same engine.
+    """Raise a SkippedError if a case that failed in its precision works in fp32 with the same engine.
 
-    What fails in fp32 too is the model's own error, or the engine's. Which formats a library computes an
-    operator in differs by the CPU and by the library's version, so it is tried out and not listed.
+    If it fails in fp32 too, the error is the model's own, or the engine's. Which formats a library supports
+    for an operator depends on the CPU and on the library's version, so they are tried and not listed.
     """
     is_set_up = doing in ("preparing", "the first call of")
     if config.precision.name == "fp32" or not config.timing or not is_set_up:
@@ -94,7 +94,7 @@ def check_precision(error: Exception, config: Config, doing: str, device: Device
 
 
 def _run_once(config: Config, training: bool, device: Device) -> None:
-    """Prepare a configuration of the same work, and call it once, in training with the backward pass."""
+    """Prepare a configuration of the same work, and call it once; in training, with the backward pass."""
     workload = workloads.build(config.model, config.batch_size, device.torch_device(), training, config.seed)
     program = engines.prepare(Job(workload, config, training))
     try:

@@ -1,4 +1,4 @@
-"""What is known of a round while it is measured, and the steps that find it out."""
+"""The state of a round while it is measured, and the steps that produce it."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from microbench.stats.median import LEAST_FOR_INTERVAL
 from microbench.system.sensors import Sensors
 from microbench.workloads import Workload
 
-LEAST_OF_A_ROUND = 3  # samples of a round that is one of several, or fewer where fewer are asked for
+LEAST_OF_A_ROUND = 3  # samples of a round that is one of several, or fewer if requested
 
 
 class Steps:
-    """The steps of a round, which of them is being done, and what is known so far.
+    """The steps of a round, the current one, and what is known so far.
 
     Attributes:
         config: the case.
-        watch: is told how far it has come.
-        doing: what is being done, for who explains a failure.
-        workload: what is computed, once it is built.
-        process: what this process runs with.
+        watch: called with the progress.
+        doing: the current step, for the explanation of a failure.
+        workload: the workload, once it is built.
+        process: the actual settings of this process.
     """
 
     def __init__(self, config: Config, watch: Watch) -> None:
@@ -48,7 +48,7 @@ class Steps:
         self.process = Process()
 
     def begin(self, doing: str, stage: str) -> None:
-        """Say what is done next."""
+        """Begin a step, and report its stage."""
         self.doing = doing
         self.watch(Progress(stage))
 
@@ -62,14 +62,14 @@ class Steps:
         return self.workload
 
     def inputs_again(self, device: Device, training: bool, memory: MemoryMeter) -> tuple[Tensor, ...]:
-        """Build the inputs again, with their first values; memory and chance are left alone."""
+        """Build the inputs again, with their first values; memory and random state are unaffected."""
         config, where = self.config, device.torch_device()
         assert self.workload is not None
         with memory.paused(), same_random_numbers(self.workload):
             return workloads.build(config.model, config.batch_size, where, training, config.seed).inputs
 
     def prepare(self, workload: Workload, training: bool) -> tuple[Program, Series]:
-        """Have the engine make the workload ready to run."""
+        """Let the engine prepare the workload."""
         self.begin("preparing", "prepare")
         start = time.perf_counter_ns()
         program = engines.prepare(Job(workload, self.config, training))
@@ -86,14 +86,14 @@ class Steps:
         return self._once("first_call", clock.name, seconds)
 
     def _once(self, phase: str, clock: str, seconds: float) -> Series:
-        """Make the series of a phase that happens once; handed over at once, so that no crash loses it."""
+        """Make the series of a phase that happens once; report it at once, so that a crash cannot lose it."""
         self.watch(Progress("warmup", samples={phase: array("d", [seconds])}, clock=clock))
         return Series(phase, clock, [seconds], summary=summarize([seconds]), role=Role.ONCE)
 
     def sample(
         self, experiment: Experiment, clock: Clock, warmup: Warmup, pid: int | None
     ) -> tuple[Sampled, Sensors]:
-        """Sample until the rule says stop, with the sensors read before and after."""
+        """Sample until the stopping rule ends it; read the sensors before and after."""
         settings = self.config.measure
         rule = StoppingRule(
             settings.rel_ci,
@@ -109,7 +109,7 @@ class Steps:
         return sampled, sensors
 
     def look_at_threads(self, program: Program) -> None:
-        """Note the threads as they are now: torch's, or those of the engine's own library."""
+        """Record the current number of threads: torch's, or those of the engine's own library."""
         info = program.info
         self.process = replace(
             self.process,
@@ -121,7 +121,7 @@ class Steps:
 
 
 def series_of(sampled: Sampled, warmup: Warmup, experiment: Experiment, clock: str) -> tuple[Series, ...]:
-    """Make a series of each phase that was sampled."""
+    """Return one series per sampled phase."""
     whole = experiment.whole
     return tuple(
         Series(

@@ -62,7 +62,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "resume=emty": ("resume=emty: there is no such folder. Did you mean empty?",),
     "resume=": ("resume= names no folder",),
     "model=dense resume=": ("resume= names no folder",),
-    "resume=empty": ("resume=empty: it holds no records yet: give the run's options as well",),
+    "resume=empty": ("resume=empty: it contains no records yet: give the run's options as well",),
     "-m model=dense resume=empty,nosuch": ("resume=empty,nosuch: there is no such folder",),
     "model=dense batch_size=abc": ("batch_size=abc must be an integer",),
     "model=dense batch_size=1.5": ("batch_size=1.5 must be an integer",),

@@ -187,7 +187,7 @@ def test_a_sweep_with_nothing_missing_measures_nothing_and_shows_the_table(again
     (first, written), (second, unchanged) = again.first, again.unchanged
     assert (first.code, second.code) == (0, 0)
     assert measured(first.err) == len(TURNS)
-    assert second.err == f"microbench: {len(TURNS)} of {len(TURNS)} rounds were there already.\n"
+    assert second.err == f"microbench: {len(TURNS)} of {len(TURNS)} rounds were already measured.\n"
     assert second.out == first.out
     assert unchanged == written
 

@@ -17,7 +17,7 @@ from .support import CORES, Diary, Take
 
 @pytest.fixture
 def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Take:
-    """Runs cases with these workers into a store in a folder of its own."""
+    """Return a function that runs cases with these workers into a store in a folder of its own."""
 
     def run(
         planned: Sequence[Case], workers: Any, observer: Any = None, run_id: str = "the-run", **more: Any

@@ -1,4 +1,4 @@
-"""What these tests share: workers that answer as they are told, an observer that notes what it is told."""
+"""Shared by these tests: workers with prepared answers, and an observer that records its calls."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from microbench.run.case import Case
 from microbench.run.protocol import Answer, Describe, Request
 
 PLACE = Described("cpu", {"cpu": "Some CPU"})
-CORES = 3  # that this process may use
+CORES = 3  # usable by this process
 SAMPLES = [0.25, 0.5]
 OK = Measured(Outcome(params=1), (series_of("inference", SAMPLES),))
 Act = Callable[[Watch], Measured]
 
 
 def failed(status: Status = Status.ERROR, error: str = "it broke", **more: Any) -> Measured:
-    """What a worker finds of a case that fails."""
+    """Return a worker's answer for a case that fails."""
     return Measured(Outcome(status=status, error=error, **more))
 
 
 @dataclass
 class Workers:
-    """Answers each case with what the test has written down for it."""
+    """Workers that answer each case as the test prepares."""
 
     acts: list[Act]
     place: Answer = field(default_factory=lambda: Answer(PLACE))
@@ -49,10 +49,10 @@ class Workers:
 
 @dataclass
 class Scripted:
-    """Answers each measuring by the case's batch and how often it has been asked for it before.
+    """Workers that answer by the case's batch, and by how often it has been measured before.
 
     Attributes:
-        outcome: what comes of it, or what is raised.
+        outcome: returns the answer, or raises.
         asked: the batches, in the order in which they were measured.
     """
 
@@ -71,7 +71,7 @@ class Scripted:
 
 
 class Diary:
-    """An observer that notes what it is told."""
+    """An observer that records its calls."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, Any]] = []
@@ -88,7 +88,7 @@ class Diary:
 
 
 def cases(*batches: int, **options: Any) -> list[Case]:
-    """Cases that are measured once, one after the other, if not said otherwise."""
+    """Return cases that are measured once, one after the other, by default."""
     defaults = {"model": "dense", "device": "cpu", "measure.rounds": 1, "schedule": "sequential"}
     return from_options(defaults | {"batch_size": batches} | options, sweep=True)
 

@@ -33,7 +33,7 @@ def config() -> Config:
 
 
 def leaves(schema: Any, prefix: str = "") -> list[str]:
-    """The dotted keys of all values of a configuration."""
+    """Yield the dotted keys of all values of a configuration."""
     found = []
     for item in fields(schema):
         value = getattr(schema, item.name)
@@ -42,7 +42,7 @@ def leaves(schema: Any, prefix: str = "") -> list[str]:
 
 
 def other(value: Any) -> Any:
-    """A value of the same kind, but not the same."""
+    """Return a different value of the same kind."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
@@ -79,7 +79,7 @@ HOW = {
 
 
 @pytest.mark.parametrize("key", sorted(set(leaves(config())) - HOW))
-def test_the_id_is_another_for_any_other_setting_of_the_work(key: str) -> None:
+def test_the_id_differs_for_any_other_setting_of_the_work(key: str) -> None:
     assert Case(changed(key)).id != Case(config()).id
 
 
@@ -96,7 +96,7 @@ def test_some_settings_are_of_the_work_and_some_are_not() -> None:
     assert work | cpu < set(leaves(config())) - HOW
 
 
-# What these cases had as their ids before there were rounds, allocators and the like.
+# The ids of these cases before there were rounds, allocators and the like.
 @pytest.mark.parametrize(
     ("options", "id_before"),
     [
@@ -113,12 +113,12 @@ def test_some_settings_are_of_the_work_and_some_are_not() -> None:
         ),
     ],
 )
-def test_ids_are_those_of_the_versions_before(options: dict[str, Any], id_before: str) -> None:
+def test_ids_are_those_of_earlier_versions(options: dict[str, Any], id_before: str) -> None:
     (case,) = from_options(options, sweep=False)
     assert case.at("cpu", threads=4).id == id_before
 
 
-# As they were before options were declared beside their fields.
+# The ids before options were declared with their fields.
 @pytest.mark.parametrize(
     ("values", "id_before"),
     [
@@ -180,7 +180,7 @@ def test_ids_are_those_of_the_versions_before(options: dict[str, Any], id_before
         ),
     ],
 )
-def test_ids_of_all_kinds_of_settings_stay(values: dict[str, Any], id_before: str) -> None:
+def test_ids_of_all_kinds_of_settings_stay_the_same(values: dict[str, Any], id_before: str) -> None:
     plain = Config(
         model=ModelConfig(source="torchvision", name="resnet18", input_shape=[3, 224, 224]),
         device=DeviceConfig("cpu"),
@@ -194,14 +194,14 @@ def test_ids_of_all_kinds_of_settings_stay(values: dict[str, Any], id_before: st
 
 @dataclass
 class WiderModel(ModelConfig):
-    """A model's settings with one that does not exist yet."""
+    """A model's settings, with one that does not exist yet."""
 
     colour: str = option("red", "a colour", ANY, role=Role.WORK)
 
 
 @dataclass
 class Wider(Config):
-    """The schema with an option, and one of the model's, that do not exist yet."""
+    """The schema, with an option, and one of the model, that do not exist yet."""
 
     model: ModelConfig = group(WiderModel, "what is computed")
     shine: int = option(1, "a shine", ANY, role=Role.WORK)
@@ -216,31 +216,31 @@ class Gilt:
 
 @dataclass
 class Gilded(Wider):
-    """The schema with that group too."""
+    """The schema, with that group too."""
 
     gilt: Gilt = group(Gilt, "how it is gilt")
 
 
 def widened(schema: type[Config], colour: str = "red", **more: Any) -> Config:
-    """The configuration with the same work, by a wider schema."""
+    """Return the configuration with the same work, by a wider schema."""
     return schema(**vars(config()) | {"model": WiderModel(**vars(config().model), colour=colour)} | more)
 
 
-def test_a_new_option_leaves_the_ids_alone_until_it_is_used() -> None:
+def test_a_new_option_leaves_ids_unchanged_until_it_is_used() -> None:
     before = Case(config()).id
     assert Case(widened(Wider)).id == before
     assert len({before, Case(widened(Wider, shine=2)).id, Case(widened(Wider, colour="blue")).id}) == 3
 
 
-def test_a_new_group_of_options_leaves_the_ids_alone_until_it_is_used() -> None:
+def test_a_new_group_of_options_leaves_ids_unchanged_until_it_is_used() -> None:
     before = Case(config()).id
     assert Case(widened(Gilded)).id == before
     assert Case(widened(Gilded, gilt=Gilt(24))).id != before
 
 
 @pytest.mark.parametrize("value", [None, {}, False, 0, "", []])
-def test_the_id_is_another_for_an_argument_that_is_given_whatever_its_value(value: Any) -> None:
-    # BatchNorm1d(momentum=None) is other work than BatchNorm1d().
+def test_the_id_differs_for_an_argument_that_is_given_whatever_its_value(value: Any) -> None:
+    # BatchNorm1d(momentum=None) is not the same work as BatchNorm1d().
     with_it, without = config(), config()
     with_it.model.kwargs = {"momentum": value}
     without.model.kwargs = {}
@@ -322,13 +322,13 @@ def test_the_command_ends_with_the_device_and_the_threads_that_were_used(
     assert command.split() == ["python", "-m", "microbench", "model=conv", *ending]
 
 
-def test_the_command_leaves_out_what_is_of_the_whole_run() -> None:
+def test_the_command_leaves_out_options_of_the_whole_run() -> None:
     of_the_run = ("schedule=sequential", "schedule_seed=3", "resume=outputs/x")
     case = Case(config(), ("model=conv", *of_the_run, "measure.rounds=3")).at("cpu", threads=2)
     assert case.command == "python -m microbench model=conv measure.rounds=3 device=cpu threads=2"
 
 
-def test_a_title_shows_what_the_options_say_but_for_what_every_title_has() -> None:
+def test_a_title_shows_the_options_except_those_in_every_title() -> None:
     every = ("model=conv", "mode=train", "batch_size=2", "engine=eager", "device=cpu")
     of_the_run = ("schedule=sequential", "schedule_seed=3", "resume=outputs/x")
     case = Case(config(), ("--config-dir", "/mine", *every, "seed=5", *of_the_run, "measure.rounds=3"))
@@ -347,7 +347,7 @@ def test_a_case_that_is_bound_to_cpus_has_as_many_threads_by_default(affinity: A
 @pytest.mark.parametrize(
     ("affinity", "text"), [("none", "none"), ("compact", "compact"), ([0], "0"), ([3, 1], "3,1")]
 )
-def test_the_affinity_of_the_axes_is_text(affinity: Any, text: str) -> None:
+def test_the_affinity_in_the_axes_is_a_string(affinity: Any, text: str) -> None:
     assert axes_of(replace(config(), affinity=affinity))["affinity"] == text
 
 

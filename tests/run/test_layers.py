@@ -1,4 +1,4 @@
-"""`mode=layers`: which cases it stands for, and how these are measured, completed and recorded."""
+"""`mode=layers`: the cases that it expands to, and how they are measured, completed and recorded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def planned(**options: Any) -> list[Case]:
 
 @dataclass
 class Workers:
-    """Tells these layers of every model, and measures every case; notes what it was asked."""
+    """Workers that find these layers in every model, and measure every case; they record their requests."""
 
     layers: Answer = field(default_factory=lambda: Answer(LAYERS))
     outcomes: dict[str | None, Measured] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Workers:
 
 
 def firsts(result: Result) -> list[RoundRecord]:
-    """A record of each case, in the run's order."""
+    """Return one record per case, in the run's order."""
     return [case.first for case in result.cases()]
 
 
@@ -81,8 +81,8 @@ def expanded(cases: Sequence[Case], extract: Callable[[Case], Extracted]) -> lis
     return list(each_layer_of(cases, extract))
 
 
-class TestWhatItStandsFor:
-    def test_a_case_for_the_model_and_one_for_each_layer_in_the_mode_that_is_asked_for(self) -> None:
+class TestExpansion:
+    def test_model_and_layers_have_a_case_each_in_the_requested_mode(self) -> None:
         (case,) = planned(**{"mode.each": "infer"})
         found = expanded([case], lambda each: LAYERS)
         assert [each.config.model.part for each in found] == [None, "conv", "act:1", "drop"]
@@ -102,13 +102,13 @@ class TestWhatItStandsFor:
         assert "layers" not in layer.command
 
     @pytest.mark.parametrize("part", ["", "0.1", "1e5", "true", "(Gelu)", "a.0.b:12"])
-    def test_a_command_gives_any_name_back(self, part: str) -> None:
+    def test_a_command_preserves_any_name(self, part: str) -> None:
         (case,) = planned()
         layer = DistinctLayer(part, part, 0, "ReLU", "", "(1,)", 1)
         override = expanded([case], lambda each: [layer])[1].overrides[-1]
         assert str(OverridesParser.create().parse_override(override).value()) == part
 
-    def test_other_cases_stay_as_they_are_and_follow_behind(self) -> None:
+    def test_other_cases_are_unchanged_and_follow_after(self) -> None:
         cases = planned(mode=["layers", "infer"])
         found = expanded(cases, lambda each: [CONV])
         assert [(each.config.mode.name, each.config.model.part) for each in found] == [
@@ -119,7 +119,7 @@ class TestWhatItStandsFor:
         assert [each.order for each in found] == [0, 1, 2]
         assert found[2] == replace(cases[1], order=2)
 
-    def test_a_model_is_taken_apart_once_for_all_engines_and_anew_for_another_batch(self) -> None:
+    def test_a_model_is_taken_apart_once_for_all_engines_and_again_for_another_batch(self) -> None:
         asked: list[tuple[str, int]] = []
 
         def extract(case: Case) -> list[DistinctLayer]:
@@ -129,7 +129,7 @@ class TestWhatItStandsFor:
         expanded(planned(engine=["eager", "torchscript"], batch_size=[1, 2]), extract)
         assert asked == [("eager", 1), ("eager", 2)]
 
-    def test_workers_are_forked_from_what_the_model_needs(self) -> None:
+    def test_workers_have_imported_what_the_model_needs(self) -> None:
         (case,) = planned()
         whole, layer = expanded([case], lambda each: [CONV])
         assert preloads(case) == preloads(layer) == preloads(whole)
@@ -137,13 +137,13 @@ class TestWhatItStandsFor:
 
 
 class TestMeasuring:
-    def test_records_say_which_layer_they_are_of_and_others_do_not(self, take: Take) -> None:
+    def test_only_records_of_layers_name_a_layer(self, take: Take) -> None:
         specs = [record.case for record in firsts(take(planned(), Workers()))]
         assert [spec.config.model.part for spec in specs] == [None, "conv", "act:1", "drop"]
         assert [spec.layer for spec in specs] == [None, *LAYERS]
         assert {spec.config.mode.name for spec in specs} == {"train"}
 
-    def test_what_does_nothing_is_skipped_without_a_worker(self, take: Take) -> None:
+    def test_layers_that_do_nothing_are_skipped_without_a_worker(self, take: Take) -> None:
         workers = Workers()
         result = take(planned(), workers)
         assert workers.measured == [("eager", None), ("eager", "conv"), ("eager", "act:1")]
@@ -151,7 +151,7 @@ class TestMeasuring:
         assert firsts(result)[3].outcome.error == "not measured: it does nothing in inference"
         assert result.ok
 
-    def test_a_layer_that_fails_leaves_the_others(self, take: Take) -> None:
+    def test_a_layer_that_fails_does_not_affect_the_others(self, take: Take) -> None:
         workers = Workers(outcomes={"conv": failed()})
         result = take(planned(), workers)
         assert statuses(result) == ["ok", "error", "ok", "skipped"]
@@ -178,7 +178,7 @@ class TestMeasuring:
         (record,) = take(planned(), workers).records
         assert record.outcome.error == "Cannot import what a worker needs: torch."
 
-    def test_a_run_that_was_cut_short_is_completed(self, take: Take) -> None:
+    def test_an_interrupted_run_is_completed(self, take: Take) -> None:
         class Stopping(Workers):
             def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
                 if len(self.measured) == 2:
@@ -194,13 +194,13 @@ class TestMeasuring:
         assert statuses(result) == ["ok", "ok", "ok", "skipped"]
         assert {record.run.id for record in result.records} == {"the-run"}
 
-    def test_every_engine_has_every_layer(self, take: Take) -> None:
+    def test_every_engine_measures_every_layer(self, take: Take) -> None:
         workers = Workers()
         take(planned(engine=["eager", "torchscript"]), workers)
         parts = [None, "conv", "act:1"]
         assert workers.measured == [(engine, part) for engine in ("eager", "torchscript") for part in parts]
 
-    def test_the_summary_tells_layers_apart(self, take: Take) -> None:
+    def test_the_summary_distinguishes_layers(self, take: Take) -> None:
         summary = take(planned(), Workers()).summary()
         assert list(summary["cfg_part"])[1:] == ["conv", "act:1"]
         assert list(summary["layer"])[1:] == ["conv", "act"]
@@ -214,8 +214,8 @@ def extract(name: str, each: str = "train", **options: Any) -> list[DistinctLaye
 
 
 class TestExtracting:
-    def test_layers_that_are_alike_are_one_with_their_number(self) -> None:
-        """ResNet-18 by hand: a first layer of three, then four stages of two blocks, and the classifier."""
+    def test_equal_layers_are_one_with_their_number(self) -> None:
+        """ResNet-18, by hand: a first layer of three, then four stages of two blocks, and the classifier."""
         layers = extract("resnet18")
         counts = {(each.part, each.type): each.count for each in layers}
         assert counts[("conv1", "Conv2d")] == 1
@@ -226,22 +226,22 @@ class TestExtracting:
         assert counts[("layer1.0.relu", "ReLU")] == 4
         assert sum(count for (_, kind), count in counts.items() if kind == "Conv2d") == 20
         assert sum(count for (_, kind), count in counts.items() if kind == "ReLU") == 17
-        assert sum(each.count for each in layers) == 20 + 20 + 17 + 3  # and two pools, one linear layer
+        assert sum(each.count for each in layers) == 20 + 20 + 17 + 3  # the last: two pools, one linear layer
 
-    def test_they_come_in_the_order_in_which_they_are_called(self) -> None:
+    def test_layers_are_in_the_order_in_which_they_are_called(self) -> None:
         layers = extract("alexnet")
         assert [each.index for each in layers] == sorted(each.index for each in layers)
         assert [each.part for each in layers[:3]] == ["features.0", "features.1", "features.2"]
         assert layers[0].arguments == "3, 64, kernel_size=(11, 11), stride=(4, 4), padding=(2, 2)"
         assert layers[0].in_shape == "(2, 3, 224, 224)"
 
-    def test_what_does_nothing_is_said_to(self) -> None:
+    def test_layers_that_do_nothing_are_reported(self) -> None:
         found = {each.type: each.unmeasured for each in extract("alexnet", "infer")}
         assert found["Dropout"] == "it does nothing in inference"
         assert {reason for kind, reason in found.items() if kind != "Dropout"} == {None}
         assert {each.unmeasured for each in extract("alexnet", "train")} == {None}
 
-    def test_what_returns_nothing_may_compute_all_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_layer_that_returns_nothing_may_still_compute(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Silent(nn.Linear):
             def forward(self, x: Tensor) -> None:
                 super().forward(x).relu()
@@ -262,9 +262,7 @@ class TestExtracting:
         found = {each.name: each.unmeasured for each in layers_of(case.config)}
         assert found == {"silent": None, "last": None}
 
-    def test_a_layer_with_nothing_to_train_is_said_to_have_nothing(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_layer_with_nothing_to_train_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Pooled(nn.Sequential):
             def __init__(self) -> None:
                 super().__init__(nn.MaxPool1d(2), nn.Linear(2, 2), nn.ReLU())
@@ -277,11 +275,11 @@ class TestExtracting:
         reason = "it has no parameters, and nothing before it in the model has"
         assert [(each.part, each.unmeasured) for each in layers] == [("0", reason), ("1", None), ("2", None)]
 
-    def test_a_layer_by_itself_is_its_own_only_layer(self) -> None:
+    def test_a_single_layer_is_its_own_only_layer(self) -> None:
         (layer,) = extract("lstm")
         assert (layer.part, layer.count, layer.type) == ("", 1, "LSTM")
 
-    def test_a_model_that_fails_on_its_input_is_told_in_one_line(self) -> None:
+    def test_a_model_that_fails_on_its_input_is_reported_in_one_line(self) -> None:
         (case,) = planned(**{"model.input_shape": [[3, 20, 20]]})
         outcome = run(Extract(case.config), lambda progress: None).value
         assert isinstance(outcome, Outcome)
@@ -291,7 +289,7 @@ class TestExtracting:
         assert outcome.error.startswith(where)
         assert outcome.error.endswith("; check model.input_shape")
 
-    def test_it_finds_the_same_every_time(self) -> None:
+    def test_extraction_finds_the_same_every_time(self) -> None:
         first, second = extract("squeezenet1_1"), extract("squeezenet1_1")
         assert first == second
         assert msgspec.json.decode(msgspec.json.encode(first), type=list[DistinctLayer]) == first
@@ -309,7 +307,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_in_one_line(name: str) -> None:
+def test_a_mistake_is_reported_in_one_line(name: str) -> None:
     options, told = MISTAKES[name]
     with pytest.raises(UserError, match=told):
         planned(**options)

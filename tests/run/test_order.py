@@ -1,4 +1,4 @@
-"""The order of a run's rounds, and how many a budget buys. The runner's part is in `test_rounds`."""
+"""The order of a run's rounds, and how many a budget allows. The runner's part is in `test_rounds`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def case(order: int, rounds: int = 1, **settings: object) -> Case:
 
 
 def turns(cases: Sequence[Case], kind: str = "interleaved", seed: int = 0) -> list[tuple[int, int]]:
-    """The places and rounds, in the order of the turns."""
+    """Return the places and rounds, in the order of the turns."""
     return [(each.order, each.round) for each in Schedule(cases, kind, seed).turns()]
 
 
@@ -43,16 +43,16 @@ def test_the_order_is_drawn_from_the_seed() -> None:
     assert len({tuple(turns(cases, seed=seed)) for seed in range(20)}) == 20
 
 
-def test_it_is_drawn_anew_for_each_round() -> None:
+def test_the_order_is_drawn_again_for_each_round() -> None:
     found = turns([case(order, rounds=10) for order in range(8)])
     orders = {tuple(order for order, _ in found[start : start + 8]) for start in range(0, 80, 8)}
     assert len(orders) == 10
 
 
-def test_every_place_in_a_round_comes_to_every_case() -> None:
+def test_every_case_gets_every_place_in_a_round() -> None:
     cases = [case(order) for order in range(4)]
     firsts = [turns(cases, seed=seed)[0][0] for seed in range(400)]
-    assert all(60 < firsts.count(order) < 140 for order in range(4))  # 100 each, give or take 4 sd
+    assert all(60 < firsts.count(order) < 140 for order in range(4))  # 100 each, ± 4 standard deviations
 
 
 def test_a_case_of_fewer_rounds_has_its_turns_in_the_first_ones() -> None:
@@ -61,19 +61,19 @@ def test_a_case_of_fewer_rounds_has_its_turns_in_the_first_ones() -> None:
     assert sorted(found) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
 
 
-def test_more_rounds_leave_the_order_of_the_first_ones_alone() -> None:
-    """So that a run which is completed with more of them goes on as it began."""
+def test_more_rounds_leave_the_order_of_the_first_ones_unchanged() -> None:
+    """A run that is completed with more of them then continues as it began."""
     few, many = ([case(order, rounds) for order in range(5)] for rounds in (3, 6))
     assert turns(many, seed=3)[:15] == turns(few, seed=3)
 
 
-def test_one_case_after_the_other_is_in_the_order_they_were_given() -> None:
+def test_a_sequential_schedule_has_the_cases_in_their_order() -> None:
     cases = [case(2, rounds=2), case(0, rounds=1), case(1, rounds=2)]
     assert turns(cases, "sequential") == [(2, 0), (2, 1), (0, 0), (1, 0), (1, 1)]
     assert turns(cases, "sequential", seed=1) == turns(cases, "sequential", seed=2)
 
 
-def test_the_cases_stay_what_they_are_but_for_their_round() -> None:
+def test_the_cases_differ_only_in_their_round() -> None:
     one = replace(case(3, rounds=2), overrides=("model=conv",))
     assert Schedule([one], "interleaved", 0).turns() == [one, replace(one, round=1)]
 
@@ -84,7 +84,7 @@ def test_a_schedule_has_the_kind_and_the_seed_of_its_cases(kind: str) -> None:
     assert schedule_of(cases, drawn=1, records=()) == Schedule(cases, kind, 7)
 
 
-def test_a_seed_of_zero_is_one_that_is_given() -> None:
+def test_a_seed_of_zero_counts_as_given() -> None:
     assert schedule_of([case(0, schedule_seed=0)], drawn=1, records=()).seed == 0
     assert schedule_of([case(0)], drawn=1, records=()).seed == 1
 
@@ -112,7 +112,7 @@ def test_a_setting_of_the_run_cannot_be_swept_over(key: str, values: list[object
 
 
 def rounds_of(seconds: float | None, takes: list[float]) -> int:
-    """How many of at most so many rounds are begun, each of which takes so long."""
+    """Return how many rounds are begun, given the time that each of them takes."""
     clock = FakeClock()
     budget = Budget(seconds, clock.now)
     for number, each in enumerate(takes):
@@ -134,17 +134,17 @@ def rounds_of(seconds: float | None, takes: list[float]) -> int:
         (-5.0, [50.0] * 6, 2),
     ],
 )
-def test_a_round_is_begun_that_is_likely_to_end_in_time_and_two_are_in_any_case(
+def test_two_rounds_are_begun_and_others_if_they_are_likely_to_end_in_time(
     seconds: float | None, takes: list[float], rounds: int
 ) -> None:
     assert rounds_of(seconds, takes) == rounds
 
 
 @pytest.mark.parametrize(("schedule", "rounds"), [("interleaved", [0, 0, 1, 1, 2, 2]), ("sequential", None)])
-def test_both_cases_of_a_run_have_the_rounds_that_its_budget_buys(
+def test_both_cases_of_a_run_have_the_rounds_that_its_budget_allows(
     schedule: str, rounds: list[int] | None, take: Take, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One case after the other, the last would have none."""
+    """With one case after the other, the last would have none."""
     clock, runs = FakeClock(), list[Run]()
 
     def measured(batch: int, times: int) -> Measured:

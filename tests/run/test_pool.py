@@ -1,4 +1,4 @@
-"""Which cases share a server, and when servers are new ones."""
+"""Which cases share a server, and when a new one is started."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def test_cases_that_need_other_modules_or_isolation_have_workers_of_their_own(
     pool = pools.Pool()
     workers = pool.of(case_of())
     assert pool.of(case_of(**options)) is not workers
-    assert pool.of(case_of()) is workers  # whatever came between
+    assert pool.of(case_of()) is workers  # regardless of the cases in between
 
 
-def test_the_workers_of_a_case_are_of_its_isolation_and_import_its_modules(
+def test_the_workers_of_a_case_have_its_isolation_and_import_its_modules(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started: list[tuple[str, list[str]]] = []
@@ -109,7 +109,7 @@ def test_closing_a_pool_closes_all_its_workers(monkeypatch: pytest.MonkeyPatch) 
     assert closed == [pools.preloads(case) for case in planned[:2]]
 
 
-def test_cases_of_other_variables_have_workers_of_their_own() -> None:
+def test_cases_with_other_variables_have_workers_of_their_own() -> None:
     pool = pools.Pool()
     workers = pool.of(case_of(**{"env_set.X": "1"}))
     assert pool.of(case_of(**{"env_set.X": "1"})) is workers

@@ -1,4 +1,4 @@
-"""Completing a run: what of it is done, and what is measured in what order."""
+"""Completing a run: which rounds are done, and in which order the others are measured."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def runs(*batches: int, rounds: int = 3, **options: Any) -> list[Case]:
 
 
 def placed(*batches: int, **options: Any) -> list[Case]:
-    """Cases as a run has them, with their device and threads."""
+    """Return cases as a run has them, with their device and threads."""
     return [case.at(PLACE.device, CORES) for case in runs(*batches, **options)]
 
 
 class Interrupting(Scripted):
-    """Is interrupted after so many rounds, as by Ctrl-C."""
+    """Workers that are interrupted after some rounds, as by Ctrl-C."""
 
     def __init__(self, rounds: int) -> None:
         super().__init__(self._once)
@@ -51,7 +51,7 @@ Completed = Callable[..., tuple[Result, list[int]]]
 
 @pytest.fixture
 def complete(take: Take) -> Completed:
-    """Completes the run of the folder with these cases; the result, and the batches it has measured."""
+    """Return a function that completes the folder's run; it returns the result and the measured batches."""
 
     def run(planned: list[Case], run_id: str = "another", **more: Any) -> tuple[Result, list[int]]:
         workers = Scripted()
@@ -61,7 +61,7 @@ def complete(take: Take) -> Completed:
 
 
 def interrupted(take: Take, planned: list[Case], after: int, **more: Any) -> list[int]:
-    """Begin a run that is interrupted after so many rounds; the batches it has measured."""
+    """Begin a run that is interrupted after some rounds; return the batches that it has measured."""
     workers = Interrupting(after)
     with pytest.raises(KeyboardInterrupt):
         take(planned, workers, run_id="the-run", **more)
@@ -69,7 +69,7 @@ def interrupted(take: Take, planned: list[Case], after: int, **more: Any) -> lis
 
 
 class TestCompleting:
-    def test_an_interrupted_run_goes_on_where_it_was_in_the_order_it_began(
+    def test_an_interrupted_run_continues_in_the_order_in_which_it_began(
         self, take: Take, complete: Completed
     ) -> None:
         begun = interrupted(take, runs(1, 2, 4, 8, schedule_seed=12), after=5)
@@ -79,7 +79,9 @@ class TestCompleting:
         take(runs(1, 2, 4, 8, schedule_seed=12), at_once, run_id="another")
         assert begun + asked == at_once.asked
 
-    def test_it_is_a_part_of_the_same_run(self, take: Take, complete: Completed, tmp_path: Path) -> None:
+    def test_completed_rounds_are_part_of_the_same_run(
+        self, take: Take, complete: Completed, tmp_path: Path
+    ) -> None:
         interrupted(take, runs(1, 2), after=3)
         begun = load(tmp_path / "run").records
         result, _ = complete(runs(1, 2))
@@ -99,14 +101,16 @@ class TestCompleting:
         good = [record.turn for record in load(tmp_path / "run").records if record.outcome.status == "ok"]
         assert good == list(range(6))
 
-    def test_a_run_that_is_whole_has_nothing_left_to_measure(self, take: Take, complete: Completed) -> None:
+    def test_a_complete_run_has_nothing_left_to_measure(self, take: Take, complete: Completed) -> None:
         begun = take(runs(1, 2), Scripted())
         result, asked = complete(runs(1, 2))
         assert asked == []
         assert len(result.records) == len(begun.records) == 6
         assert [case.estimates.keys() for case in result.cases()] == [{"inference"}] * 2
 
-    def test_without_being_asked_to_complete_a_run_measures_anew(self, take: Take, tmp_path: Path) -> None:
+    def test_a_run_that_does_not_complete_another_measures_everything(
+        self, take: Take, tmp_path: Path
+    ) -> None:
         take(runs(1), Scripted())
         workers = Scripted()
         take(runs(1), workers, run_id="another")
@@ -137,14 +141,16 @@ class TestCompleting:
         assert asked == [2, 2, 2]
         assert result.ok
 
-    def test_one_that_has_succeeded_before_goes_on_after_a_round_that_fails_again(self, take: Take) -> None:
+    def test_a_case_that_has_succeeded_before_continues_after_a_round_that_fails_again(
+        self, take: Take
+    ) -> None:
         take(runs(1, rounds=4), Scripted(lambda batch, times: OK if times == 0 else FAILED))
         workers = Scripted(lambda batch, times: FAILED if times == 0 else OK)
         result = take(runs(1, rounds=4), workers, completing=True)
         assert workers.asked == [1, 1, 1]
         assert result.cases()[0].measured_rounds == [0, 2, 3]
 
-    def test_more_rounds_complete_a_run_that_was_whole(self, take: Take, complete: Completed) -> None:
+    def test_more_rounds_extend_a_complete_run(self, take: Take, complete: Completed) -> None:
         take(runs(1, 2, rounds=2), Scripted())
         result, asked = complete(runs(1, 2, rounds=4))
         assert sorted(asked) == [1, 1, 2, 2]
@@ -165,7 +171,7 @@ class TestCompleting:
         assert (found[1].first.case.order, found[2].first.case.order) == (0, 1)
         assert all(case.measured_rounds == [0, 1, 2] for case in found.values())
 
-    def test_cases_that_are_not_asked_for_are_no_part_of_the_result(
+    def test_cases_that_are_not_requested_are_not_part_of_the_result(
         self, take: Take, complete: Completed, tmp_path: Path
     ) -> None:
         take(runs(1, 2), Scripted())
@@ -186,7 +192,7 @@ class TestCompleting:
         assert {record.machine.host_id for record in result.records} == {machine.host_id()}
         assert len(load(tmp_path / "run").cases()) == 2
 
-    def test_a_seed_that_is_given_counts_more_than_the_one_it_began_with(
+    def test_a_given_seed_replaces_the_one_that_the_run_began_with(
         self, take: Take, complete: Completed
     ) -> None:
         take(runs(1, 2, 4, rounds=1, schedule_seed=1), Scripted())
@@ -198,20 +204,20 @@ class TestCompleting:
 
 
 class TestMatched:
-    """Which cases of a run are the same as those of the run before."""
+    """Which cases of a run are the same as those of the earlier run."""
 
     def records(self, take: Take, *batches: int, **options: Any) -> list[RoundRecord]:
         return take(runs(*batches, **options), Scripted()).records
 
     def done(self, records: list[RoundRecord], planned: list[Case]) -> dict[int, list[int]]:
-        """By the case's place now, the rounds of it that are done."""
+        """Return the rounds that are done, by the case's new place."""
         earlier = before(records, machine.host_id())
         assert earlier is not None
         found, done = matched(planned, earlier)
         assert len({case.order for case in found}) == len(found)
         return {case.order: sorted(number for order, number in done if order == case.order) for case in found}
 
-    def test_cases_keep_the_places_they_had_in_whatever_order_they_come(self, take: Take) -> None:
+    def test_cases_keep_their_earlier_places_in_any_order(self, take: Take) -> None:
         records = self.records(take, 1, 2, 4)
         earlier = before(records, machine.host_id())
         assert earlier is not None
@@ -238,7 +244,7 @@ class TestMatched:
             {"isolation": "spawn"},
         ],
     )
-    def test_a_case_is_another_that_is_other_work_or_measured_otherwise(
+    def test_a_case_with_other_work_or_measuring_options_is_another(
         self, options: dict[str, Any], take: Take
     ) -> None:
         assert self.done(self.records(take, 1), placed(1, **options)) == {1: []}
@@ -252,16 +258,16 @@ class TestMatched:
         assert self.done(some, placed(1, **twice)) == {0: [0, 1], 1: [1, 2]}
         assert self.done(records, placed(1, timeout=(5.0, 6.0, 7.0))) == {0: [0, 1, 2], 1: [0, 1, 2], 2: []}
 
-    def test_of_several_alike_each_goes_on_with_the_one_at_its_own_place(self, take: Take) -> None:
+    def test_equal_cases_are_each_paired_with_the_one_at_their_own_place(self, take: Take) -> None:
         twice = {"timeout": (5.0, 6.0)}
         second = [record for record in self.records(take, 1, **twice) if record.case.order == 1]
         assert self.done(second, placed(1, **twice)) == {0: [], 1: [0, 1, 2]}
 
-    def test_a_new_case_has_its_own_place_where_that_is_free(self, take: Take) -> None:
+    def test_a_new_case_has_its_own_place_if_that_is_free(self, take: Take) -> None:
         records = [record for record in self.records(take, 1, 2, 4) if record.case.order != 1]
         assert self.done(records, placed(1, 2, 4)) == {0: [0, 1, 2], 1: [], 2: [0, 1, 2]}
 
-    def test_new_cases_have_places_behind_all_others_where_theirs_are_taken(self, take: Take) -> None:
+    def test_new_cases_have_places_after_all_others_if_theirs_are_taken(self, take: Take) -> None:
         assert self.done(self.records(take, 1, 2), placed(8, 16, 1, 2)) == {
             4: [],
             5: [],
@@ -278,16 +284,16 @@ class TestMatched:
         assert last.run_id == "two"
         assert last.seed == one[0].run.schedule_seed
 
-    def test_there_is_no_run_before_without_records_of_this_machine(self, take: Take) -> None:
+    def test_records_of_other_machines_are_no_earlier_run(self, take: Take) -> None:
         assert before([], machine.host_id()) is None
         assert before(self.records(take, 1), "elsewhere") is None
 
 
 class TestFolder:
-    def test_it_is_the_one_that_is_named(self, tmp_path: Path) -> None:
+    def test_the_folder_is_the_named_one(self, tmp_path: Path) -> None:
         assert folder_of(str(tmp_path)) == tmp_path
 
-    def test_one_that_is_not_there_is_answered_with_the_nearest(
+    def test_a_missing_folder_is_answered_with_the_nearest(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for name in ("20260101-120000-aaaaaaaa", "20260101-130000-bbbbbbbb", "other"):
@@ -303,19 +309,19 @@ class TestFolder:
         assert "other" not in hint
 
     @pytest.mark.parametrize("name", ["nowhere", "nowhere/at/all"])
-    def test_one_that_is_like_none_is_told_without_a_guess(
+    def test_a_missing_folder_unlike_any_other_is_reported_without_a_guess(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(UserError, match=rf"^resume={name}: there is no such folder\.$"):
             folder_of(name)
 
-    def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
+    def test_a_file_is_not_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "run").touch()
         with pytest.raises(UserError, match=r"there is no such folder\."):
             folder_of(str(tmp_path / "run"))
 
-    def test_no_name_is_no_folder(self) -> None:
+    def test_an_empty_name_is_not_a_folder(self) -> None:
         with pytest.raises(UserError, match=r"^resume= names no folder"):
             folder_of("")
 
@@ -323,7 +329,7 @@ class TestFolder:
 class TestArguments:
     @pytest.fixture
     def began(self, tmp_path: Path) -> Callable[..., Path]:
-        """Makes the folder of runs that these began: each a command line, and the command in it."""
+        """Return a function that makes the folder of runs, given their command lines and subcommands."""
 
         def make(*commands: tuple[str | None, str]) -> Path:
             with Store(tmp_path) as store:
@@ -333,16 +339,16 @@ class TestArguments:
 
         return make
 
-    def test_they_are_those_of_the_command_that_began_the_run(self, began: Callable[..., Path]) -> None:
+    def test_arguments_are_those_of_the_command_that_began_the_run(self, began: Callable[..., Path]) -> None:
         folder = began(("python -m microbench -m model=vgg16,dense 'model.args=[1, 2]' seed=3", ""))
         assert arguments_of(folder) == ["-m", "model=vgg16,dense", "model.args=[1, 2]", "seed=3"]
 
-    def test_of_several_commands_the_last_one_counts(self, began: Callable[..., Path]) -> None:
+    def test_the_last_of_several_commands_counts(self, began: Callable[..., Path]) -> None:
         folder = began(("python -m microbench model=a", ""), ("python -m microbench model=b", ""))
         assert arguments_of(folder) == ["model=b"]
 
     @pytest.mark.parametrize("commands", [[(None, "")], [("python -m microbench model=a", ""), (None, "")]])
-    def test_a_run_from_python_has_none(
+    def test_a_run_from_python_has_no_arguments(
         self, commands: list[tuple[str | None, str]], began: Callable[..., Path]
     ) -> None:
         folder = began(*commands)
@@ -352,33 +358,33 @@ class TestArguments:
             f"resume={folder}: its records do not say which command began the run: give its options as well."
         )
 
-    def test_those_of_a_verb_are_for_that_verb(self, began: Callable[..., Path]) -> None:
+    def test_arguments_of_a_subcommand_are_for_that_subcommand(self, began: Callable[..., Path]) -> None:
         folder = began(("python -m microbench doctor device=cpu", "doctor"))
         assert arguments_of(folder, "doctor") == ["device=cpu"]
         with pytest.raises(UserError) as caught:
             arguments_of(folder)
         assert str(caught.value).endswith(f"complete it with `microbench doctor resume={folder}`.")
 
-    def test_a_verb_cannot_complete_a_run_that_none_began(self, began: Callable[..., Path]) -> None:
+    def test_a_subcommand_cannot_complete_a_run_that_none_began(self, began: Callable[..., Path]) -> None:
         folder = began(("python -m microbench model=vgg16", ""))
         with pytest.raises(UserError) as caught:
             arguments_of(folder, "doctor")
         assert str(caught.value).endswith(f"complete it with `microbench resume={folder}`.")
 
-    def test_a_folder_without_records_has_none(self, tmp_path: Path) -> None:
+    def test_a_folder_without_records_has_no_arguments(self, tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             arguments_of(tmp_path)
         assert str(caught.value) == (
-            f"resume={tmp_path}: it holds no records yet: give the run's options as well."
+            f"resume={tmp_path}: it contains no records yet: give the run's options as well."
         )
 
-    def test_a_folder_whose_only_record_is_torn_has_none(self, tmp_path: Path) -> None:
+    def test_a_folder_whose_only_record_is_torn_has_no_arguments(self, tmp_path: Path) -> None:
         (tmp_path / FILE_NAME).write_bytes(encode(record_of())[:-3])
         with pytest.raises(UserError, match="do not say which command began the run"):
             arguments_of(tmp_path)
 
 
-def test_a_run_of_other_software_is_not_completed_but_measured_anew(
+def test_a_run_of_other_software_is_not_completed_but_measured_again(
     take: Take, complete: Completed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(take, runs(1, rounds=3), after=2)
@@ -390,7 +396,7 @@ def test_a_run_of_other_software_is_not_completed_but_measured_anew(
     assert {record.machine.torch for record in result.records} == {"99.0"}
 
 
-def test_each_command_that_measured_a_part_of_a_run_is_told_apart(take: Take, complete: Completed) -> None:
+def test_each_command_that_measured_a_part_of_a_run_is_distinguished(take: Take, complete: Completed) -> None:
     interrupted(take, runs(1, rounds=4), after=2)
     result, _ = complete(runs(1, rounds=4))
     commands = [attempt.run.invocation for attempt in result.cases()[0].rounds.values()]

@@ -1,4 +1,4 @@
-"""The rounds of a run: in which order, in which processes, and what of those that fail."""
+"""The rounds of a run: their order, their processes, and their failures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_sequential_run_measures_all_rounds_of_a_case_before_the_next(take: Ta
     assert {record.run.schedule for record in result.records} == {"sequential"}
 
 
-def test_records_say_their_turn_and_what_the_order_was_drawn_from(take: Take) -> None:
+def test_records_have_their_turn_and_the_orders_seed(take: Take) -> None:
     workers = Scripted()
     records = take(interleaved(1, 2, schedule_seed=7), workers, command_line="python -m microbench …").records
     assert [record.turn for record in records] == list(range(6))
@@ -52,7 +52,7 @@ def test_records_say_their_turn_and_what_the_order_was_drawn_from(take: Take) ->
         assert record.run.command_line == "python -m microbench …"
 
 
-def test_the_same_seed_is_the_same_order_and_it_is_drawn_where_none_is_given(
+def test_the_same_seed_gives_the_same_order_and_is_drawn_if_none_is_given(
     take: Take, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = (1, 2, 3, 4, 5, 6)
@@ -72,7 +72,7 @@ def test_the_same_seed_is_the_same_order_and_it_is_drawn_where_none_is_given(
     assert others[0] != others[1] != others[2]
 
 
-def test_the_observer_is_told_the_turn_and_the_round(take: Take) -> None:
+def test_the_observer_gets_the_turn_and_the_round(take: Take) -> None:
     diary = Diary()
     take(interleaved(1, 2, rounds=2, schedule="sequential", seed=5), Scripted(), diary)
     assert [what for kind, what in diary.told if kind == "begin"] == [
@@ -93,7 +93,7 @@ class TestFailures:
         assert list(bad.rounds) == [0]
         assert not result.ok
 
-    def test_a_case_that_has_succeeded_before_goes_on_after_a_round_that_failed(self, take: Take) -> None:
+    def test_a_case_that_has_succeeded_before_continues_after_a_round_that_failed(self, take: Take) -> None:
         workers = Scripted(lambda batch, times: failed() if times == 1 else OK)
         result = take(interleaved(1, rounds=4), workers)
         (case,) = result.cases()
@@ -102,13 +102,13 @@ class TestFailures:
         assert not result.ok
 
     @pytest.mark.parametrize("status", [each for each in Status if each != Status.OK])
-    def test_whatever_kept_the_first_round_from_ending_well(self, status: Status, take: Take) -> None:
+    def test_a_first_round_with_any_other_status_ends_its_case(self, status: Status, take: Take) -> None:
         workers = Scripted(lambda batch, times: failed(status))
         take(interleaved(1), workers)
         assert workers.asked == [1]
 
-    def test_cases_do_not_fail_for_each_other(self, take: Take) -> None:
-        """Two cases of the same configuration are two cases."""
+    def test_a_failed_case_does_not_end_an_equal_one(self, take: Take) -> None:
+        """Two cases with the same configuration are two cases."""
         outcomes = iter([failed(), OK, OK])
         workers = Scripted(lambda batch, times: next(outcomes))
         result = take(interleaved(1, rounds=2, seed=(5, 5), schedule="sequential"), workers)
@@ -118,7 +118,7 @@ class TestFailures:
         ("error", "text"),
         [(KeyboardInterrupt(), "interrupted (Ctrl-C)"), (EndedError(signal.SIGTERM), "ended by SIGTERM")],
     )
-    def test_what_ends_a_run_is_the_error_of_its_round(
+    def test_an_exception_that_ends_a_run_is_the_error_of_its_round(
         self, error: BaseException, text: str, take: Take, tmp_path: Path
     ) -> None:
         def outcome(batch: int, times: int) -> Measured:
@@ -152,7 +152,7 @@ class TestFailures:
 class TestServers:
     @pytest.fixture
     def log(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-        """What becomes of each server, by its number: started, asked for, closed."""
+        """Return the events of each server, by its number: started, asked for, closed."""
         found: list[tuple[str, int]] = []
         started = iter(range(100))
 
@@ -180,11 +180,11 @@ class TestServers:
         self, log: list[tuple[str, int]], tmp_path: Path
     ) -> None:
         self.measure(interleaved(1, 2), tmp_path)
-        first = [("start", 0), ("ask", 0), ("ask", 0), ("ask", 0), ("close", 0)]  # asked for the place too
+        first = [("start", 0), ("ask", 0), ("ask", 0), ("ask", 0), ("close", 0)]  # also asked for the place
         then = [[("start", i), ("ask", i), ("ask", i), ("close", i)] for i in (1, 2)]
         assert log == [*first, *then[0], *then[1]]
 
-    def test_one_after_the_other_each_round_of_a_case_has_a_new_server_too(
+    def test_each_round_of_a_sequential_run_has_a_new_server(
         self, log: list[tuple[str, int]], tmp_path: Path
     ) -> None:
         self.measure(interleaved(1, 2, rounds=2, schedule="sequential"), tmp_path)
@@ -225,7 +225,7 @@ class TestAllocators:
     def test_the_machine_is_described_by_a_worker_with_the_systems_allocator(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A library that is missing keeps a case from running, not the run."""
+        """A missing library prevents a case from running, but not the run."""
         started: list[Mapping[str, str]] = []
 
         def start(modules: Sequence[str], variables: Mapping[str, str]) -> Scripted:
@@ -245,13 +245,13 @@ FOUND = Process(allocator="jemalloc", threads=3, interop_threads=2, cpus="0-2", 
 
 
 class TestEnvironment:
-    def test_records_have_the_process_as_the_worker_found_it(self, take: Take) -> None:
+    def test_records_have_the_process_settings_that_the_worker_found(self, take: Take) -> None:
         found = Measured(Outcome(process=FOUND), OK.series)
         (record,) = take(cases(1), Workers([lambda watch: found])).records
         assert record.outcome.process == FOUND
         assert record.machine.cpu == "Some CPU"
 
-    def test_what_a_worker_did_not_live_to_say_is_not_known(self, take: Take) -> None:
+    def test_settings_that_a_dead_worker_did_not_report_are_unknown(self, take: Take) -> None:
         (record,) = take(cases(1), Workers([lambda watch: failed()])).records
         assert record.outcome.process == Process()
         assert record.machine.cpu == "Some CPU"

@@ -1,4 +1,4 @@
-"""The measuring of cases: what is asked of the workers, what is on disk, what is told."""
+"""Measuring cases: the requests to workers, the records on disk, and the calls of the observer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sampled(watch: Watch) -> None:
 
 
 def samples_of(record: RoundRecord) -> dict[str, list[float]]:
-    """By phase, the samples that a record has."""
+    """Return a record's samples by phase."""
     return {each.phase: each.samples for each in record.series}
 
 
@@ -67,7 +67,7 @@ def test_each_cases_records_are_on_disk_before_the_next_begins(take: Take, tmp_p
     assert load(tmp_path / "run").records == result.records
 
 
-def test_a_record_says_who_when_where_and_how_to_do_it_again(take: Take) -> None:
+def test_a_record_says_what_when_where_and_how_to_repeat_it(take: Take) -> None:
     (record,) = take(cases(2), Workers([lambda watch: OK])).records
     placed = cases(2)[0].at("cpu", CORES)
     assert (record.run.id, record.case.order, record.round) == ("the-run", 0, 0)
@@ -96,7 +96,7 @@ def test_the_worker_gets_the_case_with_its_threads(take: Take) -> None:
     assert (measure.config.device.name, measure.config.threads) == ("cpu", 3)
 
 
-def test_the_observer_is_told_in_order(take: Take) -> None:
+def test_the_observer_is_called_in_order(take: Take) -> None:
     def act(watch: Watch) -> Measured:
         watch(Progress("build"))
         return OK
@@ -128,14 +128,14 @@ PATIENCE = Patience(budget=60.0, prepare=9.0, whole=15.0, best=0.01)
 
 
 def given_up(take: Take, act: Act) -> tuple[RoundRecord, Workers]:
-    """The record of a case that a search has this patience with, and its workers."""
+    """Return the record of a case that a search has this patience with, and its workers."""
     workers = Workers([act])
     (case,) = cases(1)
     (record,) = take([replace(case, patience=PATIENCE)], workers).records
     return record, workers
 
 
-def test_what_is_certain_to_lose_a_search_is_given_up_and_keeps_its_samples(take: Take) -> None:
+def test_a_case_certain_to_lose_a_search_is_given_up_and_keeps_its_samples(take: Take) -> None:
     def act(watch: Watch) -> Measured:
         sampled(watch)
         raise AssertionError("it was measured on")
@@ -148,11 +148,11 @@ def test_what_is_certain_to_lose_a_search_is_given_up_and_keeps_its_samples(take
 @pytest.mark.parametrize(
     ("stage", "error"),
     [
-        ("prepare", "preparing it took longer than the 9 s that experiment.budget=60 has for it"),
-        (None, "a round of it took longer than the 15 s that experiment.budget=60 has for it"),
+        ("prepare", "preparing it took longer than the 9 s that experiment.budget=60 allows"),
+        (None, "a round of it took longer than the 15 s that experiment.budget=60 allows"),
     ],
 )
-def test_what_takes_too_much_of_a_searchs_budget_is_given_up(
+def test_a_case_that_takes_too_much_of_a_searchs_budget_is_given_up(
     stage: str | None, error: str, take: Take
 ) -> None:
     def act(watch: Watch) -> Measured:
@@ -165,7 +165,7 @@ def test_what_takes_too_much_of_a_searchs_budget_is_given_up(
     assert measure.limits == {"prepare": PATIENCE.prepare}
 
 
-def test_what_is_given_up_while_its_answer_is_checked_keeps_all_that_it_measured(take: Take) -> None:
+def test_a_case_given_up_during_its_check_keeps_all_that_it_measured(take: Take) -> None:
     def act(watch: Watch) -> Measured:
         watch(Progress("verify", measured=OK))
         raise WorkerTimeoutError
@@ -175,7 +175,7 @@ def test_what_is_given_up_while_its_answer_is_checked_keeps_all_that_it_measured
 
 
 @pytest.mark.parametrize(("kills", "status"), [(5, "error"), (6, "oom")])
-def test_a_worker_the_kernel_killed_for_memory_is_out_of_memory(
+def test_a_worker_that_the_kernel_killed_for_memory_is_out_of_memory(
     kills: int, status: str, take: Take, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = iter([5, kills])
@@ -197,7 +197,7 @@ def test_a_worker_the_kernel_killed_for_memory_is_out_of_memory(
         (WorkerTimeoutError(), "took longer than timeout=1800 (seconds)"),
     ],
 )
-def test_a_worker_that_ends_while_it_checks_the_answer_keeps_all_that_it_measured(
+def test_a_worker_that_ends_during_the_check_keeps_all_that_it_measured(
     error: Exception, told: str, take: Take
 ) -> None:
     def act(watch: Watch) -> Measured:
@@ -224,7 +224,7 @@ def test_a_worker_that_dies_before_it_samples_is_a_record_too(take: Take) -> Non
     assert record.outcome.error == "the worker exited with code 3 before it answered"
 
 
-def test_what_a_worker_cannot_import_is_the_cases_error(take: Take) -> None:
+def test_a_failed_import_of_a_worker_is_the_cases_error(take: Take) -> None:
     class Broken(Workers):
         def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
             if isinstance(request, Describe):
@@ -238,7 +238,7 @@ def test_what_a_worker_cannot_import_is_the_cases_error(take: Take) -> None:
     )
 
 
-def test_what_happened_once_is_kept_of_a_worker_that_dies_and_is_not_taken_for_samples(take: Take) -> None:
+def test_one_off_phases_of_a_worker_that_dies_are_kept_apart_from_samples(take: Take) -> None:
     def act(watch: Watch) -> Measured:
         watch(Progress("warmup", samples={"first_call": array("d", [2.0])}, clock="fake"))
         sampled(watch)
@@ -262,7 +262,7 @@ def test_peaks_that_were_measured_before_the_run_are_in_its_records(take: Take) 
     assert record.outcome.peaks == peaks
 
 
-def test_an_interrupt_stores_what_was_measured_and_goes_on_up(take: Take, tmp_path: Path) -> None:
+def test_an_interrupt_stores_what_was_measured_and_is_raised(take: Take, tmp_path: Path) -> None:
     def act(watch: Watch) -> Measured:
         sampled(watch)
         raise KeyboardInterrupt
@@ -274,7 +274,7 @@ def test_an_interrupt_stores_what_was_measured_and_goes_on_up(take: Take, tmp_pa
     assert samples_of(record) == {"inference": [0.25, 0.5]}
 
 
-def test_what_the_machine_can_do_is_asked_with_the_variables_of_each_case(
+def test_the_machines_capabilities_are_requested_with_the_variables_of_each_case(
     take: Take, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def find_place(pool: Pool, case: Case) -> Place:
@@ -285,9 +285,7 @@ def test_what_the_machine_can_do_is_asked_with_the_variables_of_each_case(
     assert [record.machine.cpu_limits for record in records] == ["SSE41", "AVX2"]
 
 
-def test_the_variables_of_threads_are_those_that_a_case_is_given(
-    take: Take, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_has_the_thread_variables_of_its_case(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     planned = cases(1, **{"env_set.OMP_PROC_BIND": ["close", "spread"]})
     records = take(planned, Scripted()).records
@@ -295,7 +293,7 @@ def test_the_variables_of_threads_are_those_that_a_case_is_given(
     assert {record.machine.omp_num_threads for record in records} == {"5"}
 
 
-def test_a_device_that_cannot_be_used_is_told_before_anything_is_measured(take: Take, tmp_path: Path) -> None:
+def test_an_unusable_device_is_reported_before_anything_is_measured(take: Take, tmp_path: Path) -> None:
     workers = Workers([], place=Answer(error=UserError("device=cuda cannot be used here: no GPU.")))
     with pytest.raises(UserError, match=r"^device=cuda cannot be used here: no GPU\.$"):
         take(cases(1), workers)

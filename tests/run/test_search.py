@@ -32,16 +32,16 @@ BUDGET = 100.0
 
 @dataclass
 class Machine:
-    """Runs a search without measuring: a candidate has a time, and a round takes seconds of a fake clock.
+    """A search without measuring: a candidate has a time, and a round takes seconds of a fake clock.
 
     Attributes:
-        times: by a candidate's name, the seconds that a call takes; None: it fails.
-        cost: seconds of a round, of all candidates or by their names.
-        formats: by a candidate's name, torch's name of the number format that it is cast to.
-        emulated: the number formats that are.
-        startup: what a round of the final costs besides its turns.
-        warned: by a candidate's name, the code of a warning on it.
-        isolation: of all cases.
+        times: seconds per call by candidate; None if it fails.
+        cost: seconds per round, for all candidates or by candidate.
+        formats: torch's name of the number format that a candidate is cast to, by candidate.
+        emulated: the emulated number formats.
+        startup: seconds of a round of the final besides its turns.
+        warned: the code of a warning, by candidate.
+        isolation: the isolation of all cases.
     """
 
     times: Mapping[str, float | None]
@@ -56,7 +56,7 @@ class Machine:
     cases: list[Case] = field(default_factory=list)
 
     def run(self, budget: float = BUDGET) -> list[tuple[str, int]]:
-        """Search, and say which candidates were measured in which rounds, in their order."""
+        """Search, and return which candidates were measured in which rounds, in order."""
         candidates = [self._case(name, order) for order, name in enumerate(self.times)]
         search = Search(
             candidates[0],
@@ -86,7 +86,7 @@ class Machine:
 
     @property
     def left_out(self) -> dict[str, str | None]:
-        """By the candidates that were not tried, why."""
+        """The reasons why candidates were not tried, by candidate."""
         return {name_of(case): case.known.error for case in self.cases if case.known is not None}
 
     def first(self, name: str) -> Case:
@@ -124,7 +124,7 @@ class TestTrying:
 
         assert found.run()[:4] == [("plain", 0), ("a", 0), ("b", 0), ("c", 0)]
 
-    def test_where_plain_eager_cannot_be_measured_nothing_else_is(self) -> None:
+    def test_nothing_is_measured_if_plain_eager_cannot_be(self) -> None:
         found = Machine({"plain": None, "a": 3.0})
 
         assert found.run() == [("plain", 0)]
@@ -140,7 +140,7 @@ class TestTrying:
 
         assert FIRST_PART * BUDGET - 10.0 <= 10.0 * len(tried) <= FIRST_PART * BUDGET
 
-    def test_what_there_was_no_time_for_is_named(self) -> None:
+    def test_candidates_without_time_are_named(self) -> None:
         found = Machine({"plain": 9.0, "a": 3.0, "b": 2.0}, cost={"plain": 10.0, "a": 50.0})
         found.run()
 
@@ -155,7 +155,7 @@ class TestTrying:
         for measure in (case.config.measure for case in found.cases if case.known is None):
             assert max(measure.min_time, measure.max_time, measure.max_warmup) <= SAMPLING * 6.0
 
-    def test_a_round_samples_no_longer_than_it_is_told(self) -> None:
+    def test_a_round_samples_no_longer_than_requested(self) -> None:
         found = Machine({"plain": 9.0, "a": 3.0})
         found.run(budget=1e6)
 
@@ -168,7 +168,7 @@ IN_FORMATS = {"plain": 9.0, "a": 3.0, "half": 1.0, "other": 1.0}
 
 
 class TestEmulation:
-    def test_a_format_that_is_emulated_is_not_tried_and_named(self) -> None:
+    def test_an_emulated_format_is_named_and_not_tried(self) -> None:
         found = Machine(IN_FORMATS, formats=FORMATS, emulated=("bfloat16",))
         tried = {name for name, _ in found.run()}
 
@@ -176,13 +176,13 @@ class TestEmulation:
         assert "other" in tried
         assert found.left_out == {"half": "bfloat16 is emulated in fp32 here, which takes longer"}
 
-    def test_where_no_other_format_is_asked_for_it_is_tried(self) -> None:
+    def test_an_emulated_format_is_tried_if_no_other_is_requested(self) -> None:
         found = Machine({"plain": 9.0, "half": 1.0}, formats=FORMATS, emulated=("bfloat16",))
 
         assert ("half", 0) in found.run()
         assert not found.left_out
 
-    def test_where_nothing_is_emulated_all_are_tried(self) -> None:
+    def test_all_formats_are_tried_if_none_is_emulated(self) -> None:
         found = Machine(IN_FORMATS, formats=FORMATS)
 
         assert {name for name, _ in found.run()} > {"half", "other"}
@@ -198,7 +198,7 @@ class TestLimits:
             expected = Patience(BUDGET, PREPARING * BUDGET, ROUND * BUDGET, pytest.approx(best))
             assert found.first(name).patience == expected
 
-    def test_a_round_may_take_longer_than_its_share_where_plain_eager_does(self) -> None:
+    def test_a_round_may_take_longer_than_its_share_if_plain_eager_does(self) -> None:
         found = Machine({"plain": 9.0, "a": 3.0}, cost={"plain": 9.0})
         found.run()
         patience = found.first("a").patience
@@ -222,7 +222,7 @@ class TestLimits:
         assert finals
         assert {case.patience and case.patience.best for case in finals} == {math.inf}
 
-    def test_inline_nothing_is_cut_off(self) -> None:
+    def test_an_inline_search_has_no_time_limits(self) -> None:
         found = Machine({"plain": 9.0, "a": 1.0}, isolation="inline")
         found.run()
 
@@ -230,38 +230,38 @@ class TestLimits:
 
 
 class TestFinal:
-    def test_a_variation_that_is_faster_reaches_it(self) -> None:
+    def test_a_faster_variation_reaches_the_final(self) -> None:
         found = Machine({"plain": 4.0, "a": 1.0, "a allocator=tuned": 0.5})
         found.run()
 
         assert found.finalists() == {"plain", "a allocator=tuned"}
 
-    def test_what_is_far_behind_the_best_is_not_in_it(self) -> None:
+    def test_a_candidate_far_behind_the_best_is_not_in_the_final(self) -> None:
         times = {"plain": 9.0, "a": 1.0, "near": CLOSE * 0.99, "far": CLOSE * 1.01, "a threads=1": 5.0}
         found = Machine(times)
         found.run()
 
         assert found.finalists() == {"plain", "a", "near", "a allocator=tuned"}
 
-    def test_what_is_slower_than_plain_eager_is_not_in_it(self) -> None:
+    def test_a_candidate_slower_than_plain_eager_is_not_in_the_final(self) -> None:
         found = Machine({"plain": 1.0, "slow": 1.05})
 
         assert found.run() == [("plain", 0), ("slow", 0)]
 
-    def test_it_has_no_more_than_so_many_leaders(self) -> None:
+    def test_the_final_has_a_limited_number_of_leaders(self) -> None:
         found = Machine({"plain": 9.0} | {f"other{index}": 1.0 + index / 1000 for index in range(10)})
         found.run()
 
         assert len(found.finalists()) == 1 + LEADERS
 
-    def test_in_each_round_baseline_and_leaders_take_turns(self) -> None:
+    def test_baseline_and_leaders_take_turns_in_each_round(self) -> None:
         found = Machine({"plain": 9.0, "a": 1.0, "b": 1.01})
         turns = found.run()
 
         for number in range(1, LEAST_ROUNDS + 1):
             assert {name for name, each in turns if each == number} == found.finalists()
 
-    def test_what_failed_does_not_lead(self) -> None:
+    def test_a_candidate_that_failed_does_not_lead(self) -> None:
         found = Machine({"plain": 9.0, "broken": None, "a": 3.0})
         found.run()
 
@@ -269,19 +269,19 @@ class TestFinal:
         assert "a" in found.finalists()
 
     @pytest.mark.parametrize("code", [WarningCode.IMPLAUSIBLE, WarningCode.UNVERIFIED])
-    def test_what_may_not_do_its_work_does_not_lead(self, code: WarningCode) -> None:
+    def test_a_candidate_that_may_not_do_its_work_does_not_lead(self, code: WarningCode) -> None:
         found = Machine({"plain": 9.0, "empty": 0.1, "a": 3.0}, warned={"empty": code})
         found.run()
 
         assert "empty" not in found.finalists()
         assert "a" in found.finalists()
 
-    def test_where_nothing_but_the_baseline_could_be_measured_there_is_none(self) -> None:
+    def test_no_final_is_held_if_only_the_baseline_could_be_measured(self) -> None:
         found = Machine({"plain": 9.0, "broken": None})
 
         assert found.run() == [("plain", 0), ("broken", 0)]
 
-    def test_it_has_more_than_its_least_rounds_while_the_budget_lasts(self) -> None:
+    def test_the_final_has_more_than_its_fewest_rounds_while_the_budget_lasts(self) -> None:
         times = {"plain": 9.0, "a": 1.0, "a allocator=tuned": 5.0, "a threads=1": 5.0}
         found = Machine(times, cost=5.0, startup=2.0)
         turns = found.run()
@@ -291,21 +291,21 @@ class TestFinal:
 
     @pytest.mark.parametrize("cost", [4.0, 11.0, 17.0, 26.0, 40.0])
     @pytest.mark.parametrize("startup", [0.0, 8.0])
-    def test_all_ends_with_the_budget_or_little_later(self, cost: float, startup: float) -> None:
+    def test_the_search_ends_with_the_budget_or_shortly_after(self, cost: float, startup: float) -> None:
         times = {"plain": 9.0} | {f"other{index}": 1.0 for index in range(9)}
         found = Machine(times, cost=cost, startup=startup)
         found.run()
 
         assert found.clock <= (1 + OVERRUN) * BUDGET + cost
 
-    def test_all_that_lead_are_in_it_where_there_is_time_for_two_rounds(self) -> None:
+    def test_all_leaders_are_in_the_final_if_there_is_time_for_two_rounds(self) -> None:
         found = Machine({"plain": 9.0, "a": 1.0, "b": 1.01}, cost=11.0)
         turns = found.run()
 
         assert found.finalists() == {"plain", "a", "b"}
         assert max(number for _, number in turns) == FEWEST
 
-    def test_where_time_is_short_the_fastest_alone_is_in_it(self) -> None:
+    def test_only_the_fastest_is_in_the_final_if_time_is_short(self) -> None:
         found = Machine({"plain": 9.0, "a": 1.0, "b": 1.01}, cost=16.0)
         turns = found.run()
 
@@ -330,10 +330,10 @@ class TestGivingUp:
 
         assert (patience.lost(samples) is not None) is is_lost
 
-    def test_nothing_is_lost_while_there_is_no_best(self) -> None:
+    def test_no_case_is_lost_while_there_is_no_best(self) -> None:
         assert Patience(BUDGET, 1.0, 1.0).lost([1e9] * SAMPLES) is None
 
-    def test_it_says_how_far_behind_or_what_took_too_long(self) -> None:
+    def test_the_reason_says_how_far_behind_or_what_took_too_long(self) -> None:
         patience = Patience(60.0, 9.0, 15.0, best=0.002)
 
         assert patience.lost([0.025]) == "its only sample took 12.5 times as long as the fastest so far"
@@ -341,11 +341,11 @@ class TestGivingUp:
             "the fastest of its 7 samples took 3.0 times as long as the fastest so far"
         )
         assert patience.overdrawn("prepare") == (
-            "preparing it took longer than the 9 s that experiment.budget=60 has for it"
+            "preparing it took longer than the 9 s that experiment.budget=60 allows"
         )
         assert (
             patience.overdrawn(None)
-            == "a round of it took longer than the 15 s that experiment.budget=60 has for it"
+            == "a round of it took longer than the 15 s that experiment.budget=60 allows"
         )
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.alone
 
 @pytest.fixture(autouse=True)
 def _handlers_as_before() -> Iterator[None]:
-    """Put the handlers back, whatever a test did to them."""
+    """Restore the handlers after each test."""
     before = {each: signal.getsignal(each) for each in HELD}
     yield
     for each, handler in before.items():
@@ -28,14 +28,14 @@ def handlers() -> list[object]:
 
 
 def send(number: int) -> None:
-    """Send this process a signal, and wait until some thread of it has it."""
+    """Send this process a signal, and wait until one of its threads has received it."""
     os.kill(os.getpid(), number)
     time.sleep(0.01)
 
 
 @pytest.fixture
 def second_thread() -> Iterator[None]:
-    """Another thread of this process, to which the kernel may give a signal as well."""
+    """Run another thread in this process, to which the kernel may also give a signal."""
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
@@ -52,7 +52,7 @@ class TestRaised:
         assert caught.value.number == number
         assert isinstance(caught.value, KeyboardInterrupt)
 
-    def test_handlers_are_put_back(self) -> None:
+    def test_handlers_are_restored(self) -> None:
         before = handlers()
         with raised():
             assert handlers() != before
@@ -68,14 +68,14 @@ class TestRaised:
             with pytest.raises(EndedError):
                 send(signal.SIGTERM)
 
-    def test_an_applications_own_handler_stays(self) -> None:
+    def test_an_applications_own_handler_is_kept(self) -> None:
         came: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
         with raised():
             send(signal.SIGTERM)
         assert came == [signal.SIGTERM]
 
-    def test_a_thread_that_is_not_the_main_one_leaves_handlers_alone(self) -> None:
+    def test_a_thread_that_is_not_the_main_one_leaves_handlers_unchanged(self) -> None:
         before, seen = handlers(), []
 
         def look() -> None:
@@ -91,7 +91,7 @@ class TestRaised:
 @pytest.mark.usefixtures("second_thread")
 class TestHeld:
     @pytest.mark.parametrize("number", HELD)
-    def test_a_signal_waits_until_it_is_over(self, number: signal.Signals) -> None:
+    def test_a_signal_waits_until_the_context_ends(self, number: signal.Signals) -> None:
         done = []
 
         def write() -> None:
@@ -104,7 +104,7 @@ class TestHeld:
             write()
         assert done == ["written"]
 
-    def test_it_waits_for_what_fails_too(self) -> None:
+    def test_a_signal_waits_for_a_context_that_fails(self) -> None:
         def write() -> None:
             with held():
                 send(signal.SIGINT)
@@ -114,7 +114,7 @@ class TestHeld:
             write()
         assert isinstance(caught.value.__context__, OSError)
 
-    def test_handlers_are_put_back(self) -> None:
+    def test_handlers_are_restored(self) -> None:
         before = handlers()
         with held():
             assert handlers() != before
@@ -129,6 +129,6 @@ class TestHeld:
             send(signal.SIGHUP)
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
-    def test_without_a_signal_nothing_comes_after(self) -> None:
+    def test_a_context_without_a_signal_raises_nothing(self) -> None:
         with raised(), held():
             pass

@@ -32,12 +32,12 @@ from microbench.run.workers import (
 
 
 def nothing(progress: Progress) -> None:
-    """Watches without looking."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True)
 class Asks:
-    """A request that does what a test says."""
+    """A request that does what a test specifies."""
 
     what: str
 
@@ -77,7 +77,7 @@ class Asks:
 
 
 class Slow(Measure):
-    """A request that prepares for long."""
+    """A request that prepares for a long time."""
 
     def run(self, watch: Watch) -> None:
         watch(Progress("prepare"))
@@ -96,7 +96,7 @@ def is_alive(pid: int) -> bool:
 
 
 def ends(pid: int) -> bool:
-    """Whether a process that has been killed ends: its last moments take time, which is given."""
+    """Return whether a process that has been killed ends, which may take some time."""
     deadline = time.monotonic() + 30
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -116,7 +116,7 @@ def test_each_request_has_a_process_of_its_own(workers: Workers) -> None:
 
 
 @pytest.mark.parametrize("kind", [Forked, Spawned])
-def test_workers_have_this_processs_variables_and_those_given(
+def test_workers_have_this_processs_variables_and_the_given_ones(
     kind: type[Forked] | type[Spawned], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROBENCH_TEST", "inherited")
@@ -132,7 +132,7 @@ def test_workers_have_this_processs_variables_and_those_given(
     assert os.environ["MICROBENCH_TEST"] == "inherited"
 
 
-def test_an_interrupt_that_a_workload_raises_is_told_as_its_own(workers: Workers) -> None:
+def test_an_interrupt_that_a_workload_raises_is_reported_as_its_own(workers: Workers) -> None:
     found = workers.ask(ask("interrupts"), nothing, None)
     assert str(found.error) == "The workload's own code raised KeyboardInterrupt."
 
@@ -147,7 +147,7 @@ def test_progress_arrives_in_order_and_before_the_answer(workers: Workers) -> No
     ]
 
 
-def test_an_exit_and_a_signal_are_told_apart_and_the_next_request_runs(workers: Workers) -> None:
+def test_an_exit_and_a_signal_are_distinguished_and_the_next_request_runs(workers: Workers) -> None:
     with pytest.raises(WorkerDiedError, match="exited with code 3"):
         workers.ask(ask("exits"), nothing, None)
     with pytest.raises(WorkerDiedError, match="killed by SIGKILL") as caught:
@@ -177,14 +177,12 @@ def test_a_stage_that_takes_too_long_ends_the_worker_and_is_named() -> None:
     ("stages", "late"),
     [
         ([("prepare", 0.0)], "prepare"),
-        ([("prepare", 0.0), ("prepare", 60.0)], "prepare"),  # it goes on, and has no more time for that
+        ([("prepare", 0.0), ("prepare", 60.0)], "prepare"),  # it continues, without more time
         ([("prepare", 0.0), ("warmup", None)], None),
         ([("prepare", 60.0)], None),
     ],
 )
-def test_a_stage_has_its_time_once_and_the_next_one_its_own(
-    stages: Sequence[tuple[str, float | None]], late: str | None
-) -> None:
+def test_each_stage_has_its_time_once(stages: Sequence[tuple[str, float | None]], late: str | None) -> None:
     deadline = Deadline(0.0 if late is None else 60.0)
     for stage, limit in stages:
         deadline.begin(stage, limit)
@@ -195,7 +193,7 @@ def test_a_stage_has_its_time_once_and_the_next_one_its_own(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_what_a_worker_started_ends_with_it(workers: Workers) -> None:
+def test_processes_that_a_worker_started_end_with_it(workers: Workers) -> None:
     assert ends(workers.ask(ask("leaves_a_child"), nothing, None).value)
 
 
@@ -214,7 +212,7 @@ def test_a_watcher_that_raises_ends_the_worker_and_what_it_started(workers: Work
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     said = tmp_path / "child"
     program = (
         "import pathlib, test_workers as t\n"
@@ -230,7 +228,7 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert ends(int(said.read_text()))
 
 
-def test_a_message_that_breaks_off_is_a_worker_that_died() -> None:
+def test_an_incomplete_message_means_that_the_worker_died() -> None:
     ours, theirs = socket.socketpair()
     control, server = socket.socketpair()
     with ours, theirs, control, server:
