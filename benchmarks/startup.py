@@ -69,7 +69,7 @@ def main() -> int:
     print(f"model=dense mode=infer, without measuring {whole:4.2f} s  limit {imported + 1:.2f} s", end="")
     print(f" (importing torch and torchvision {imported:.2f} s, plus 1 s)")
     print(f"each further case, without measuring     {further:5.2f} s  limit 0.3 s")
-    print(f"each further round, without measuring    {median(rounds):5.2f} s  (it imports torch anew)")
+    print(f"each further round, without measuring    {median(rounds):5.2f} s  (it imports torch again)")
     return int(median(helps) > 0.5 or whole > imported + 1 or further > 0.3)
 
 

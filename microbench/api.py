@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from microbench.analysis.profile import Profile
-    from microbench.analysis.search import SearchResult
     from microbench.tables.compare import Comparison
     from microbench.tables.profile import ProfileTable
+    from microbench.tables.search import SearchTable
 
 
 class Result(results.Result):
@@ -33,11 +33,21 @@ class Result(results.Result):
 
         return text_of(self)
 
-    def search(self) -> SearchResult | None:
-        """Return a search's result; None if this is no search, or if plain eager failed."""
-        from microbench.analysis.search import search_result  # brings scipy
+    def search(self) -> SearchTable:
+        """Return a search's result; printed, it is a table.
 
-        return search_result(self.cases()) if self.is_search else None
+        Raises:
+            UserError: this is no search, or plain eager was not measured.
+        """
+        from microbench.analysis.search import search_result  # brings scipy
+        from microbench.tables.search import SearchTable
+
+        if not self.is_search:
+            raise UserError("This run was no search: +experiment=fastest is one.")
+        found = search_result(self.cases())
+        if found is None:
+            raise UserError(f"Plain eager, the search's baseline, was not measured: {self.cases()[0].reason}")
+        return SearchTable(**vars(found))
 
     def profile(self, place: int | None = None) -> Profile:
         """Return the profile of a case with mode=profile.

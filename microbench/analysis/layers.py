@@ -85,6 +85,7 @@ class ModelLayers:
         totals: one per configuration; with a single one, one per phase and one for all phases together.
         missing: for each configuration, how many of the rows have no time in it.
         left_out: layers that were skipped in every configuration.
+        failed: how many other layers have no time in any configuration.
     """
 
     name: str
@@ -95,6 +96,7 @@ class ModelLayers:
     totals: Sequence[Total]
     missing: Sequence[int]
     left_out: Sequence[LeftOut]
+    failed: int
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def _model(name: str, group: Sequence[CaseResult]) -> ModelLayers:
     rest = [each for each in layers if not spent[each[0].part]]
     rows = [_row(*each, times, phases) for each in measured]
     of_rows = [case for _, cases in (*measured, *rest) for case in cases]
+    left_out = _left_out(rest)
     return ModelLayers(
         name,
         [case for case in (*wholes, *of_rows) if case is not None],
@@ -168,7 +171,8 @@ def _model(name: str, group: Sequence[CaseResult]) -> ModelLayers:
         rows,
         _totals(measured, wholes, phases),
         [sum(row.times[place].seconds is None for row in rows) for place, _ in enumerate(wholes)],
-        _left_out(rest),
+        left_out,
+        len(rest) - sum(len(each.cases) // len(wholes) for each in left_out),
     )
 
 

@@ -40,6 +40,7 @@ class Place:
         configuration: the settings that distinguish it in its ranking, such as `allocator=tuned`.
         standing: how its case ended, or that its time is implausible.
         time: its time in seconds per call; None if that does not count.
+        half_width: the half-width of that time's interval; None without one.
         discarded: the time of one that computes something other than eager fp32.
         ratio: its time over the fastest's; None for the fastest, and for one that was not measured.
         judgement: the verdict on that ratio; None if there is none.
@@ -51,6 +52,7 @@ class Place:
     configuration: str
     standing: str
     time: float | None = None
+    half_width: float | None = None
     discarded: float | None = None
     ratio: Ratio | None = None
     judgement: Judgement | None = None
@@ -120,6 +122,7 @@ def _ranking(
             names[id(case)],
             case.standing,
             _whole(case).median,
+            _whole(case).half_width,
             None,
             *verdict,
             first_answer(case) if has_engines else None,

@@ -53,6 +53,6 @@ def report(cases: Sequence[CaseResult]) -> Report:
         profiles,
         case_report(others[0]) if len(others) == 1 else None,
         sweep(others) if len(others) > 1 else None,
-        problems(rest) if rest else Problems((), ()),
+        problems(rest),
         rankings,
     )

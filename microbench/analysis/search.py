@@ -27,8 +27,9 @@ class Tried:
         reason: why it has no time, in a sentence.
         rounds: the number of rounds measured.
         prepare: seconds before the first call; None if unknown.
-        time: its time in seconds per call, in the rounds of the final if it was in it; None if it was not
-            measured to the end, has another answer or one that could not be compared, or an implausible time.
+        time: its time in seconds per call, over all its rounds; None if it was not measured to the end, has
+            another answer or one that could not be compared, or an implausible time.
+        half_width: the half-width of that time's interval; None without one.
         speedup: how many times as fast as plain eager, over the final's rounds; if it was not in the final,
             by its first round alone, without an interval.
         finals: its rounds in the final.
@@ -42,6 +43,7 @@ class Tried:
     rounds: int
     prepare: float | None
     time: float | None = None
+    half_width: float | None = None
     speedup: Ratio | None = None
     finals: int = 0
 
@@ -53,7 +55,7 @@ class SearchResult:
     Attributes:
         baseline: plain eager.
         winner: the fastest of the final; plain eager if nothing was faster, or nothing else was measured.
-        tried: all that were tried, including the baseline; the finalists first, then by time.
+        tried: all that were tried, including the baseline; the finalists first, then by speedup.
         left_out: those without a time, one group per reason, and one for all that were given up.
         is_partial: whether some were not tried, or not to the end, so that one of them may be the fastest.
         problems: the problems of the baseline and of the winner.
@@ -72,9 +74,7 @@ def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
     baseline, *others = (_tried(case, cases[0]) for case in cases)
     if baseline.time is None:
         return None
-    tried = sorted(
-        [baseline, *others], key=lambda each: (each.time is None, not each.finals, each.time or math.inf)
-    )
+    tried = sorted([baseline, *others], key=_rank)
     winner, groups = tried[0], dict[tuple[str, str | None], list[Tried]]()
     for each in tried:
         if each.time is None:
@@ -84,6 +84,12 @@ def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
     told = [baseline] if winner is baseline else [baseline, winner]
     left_out = list(groups.values())
     return SearchResult(baseline, winner, tried, left_out, is_partial, problems([each.case for each in told]))
+
+
+def _rank(tried: Tried) -> tuple[bool, bool, float, float]:
+    """Return a key that sorts by what the verdict rests on: finalists first, then by speedup."""
+    ratio = 1.0 if tried.speedup is None else 1 / tried.speedup.value
+    return tried.time is None, not tried.finals, ratio, tried.time or math.inf
 
 
 def _name(case: CaseResult, plain: CaseResult) -> str:
@@ -122,8 +128,8 @@ def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
     speedup = None
     if against is not None and case is not baseline and against.whole is not None:
         speedup = contrast(shown, against, estimate.phase).ratio
-    number = 0 if finals is None else estimate.rounds
-    return replace(tried, time=estimate.median, speedup=speedup, finals=number)
+    number, whole = 0 if finals is None else estimate.rounds, case.whole or estimate
+    return replace(tried, time=whole.median, half_width=whole.half_width, speedup=speedup, finals=number)
 
 
 def _first(case: CaseResult) -> CaseResult | None:

@@ -81,7 +81,7 @@ def problems(cases: Sequence[CaseResult]) -> Problems:
 def failures(cases: Sequence[CaseResult]) -> list[Failure]:
     """Return what failed or was skipped, and why; rounds of a case that ended in the same way count once."""
     found = []
-    for case, name in zip(cases, labels(cases) if cases else [], strict=True):
+    for case, name in zip(cases, labels(cases), strict=True):
         failed = (record.outcome for record in case.failures.values())
         for how, number in Counter((each.status.value, each.error or "") for each in failed).items():
             rounds = (number, len(case.rounds)) if len(case.rounds) > 1 else None

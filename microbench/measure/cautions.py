@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,9 +48,10 @@ def cautions(
             "optimizer.lr or change seed",
         )
     if not warmup.settled:
+        steps = f"{len(warmup.times)} warm-up step{'' if len(warmup.times) == 1 else 's'}"
         yield BenchmarkWarning(
             WarningCode.NOT_SETTLED,
-            f"times had not settled after {len(warmup.times)} warm-up steps in {sum(warmup.times):.2g} s; "
+            f"times had not settled after {steps} in {sum(warmup.times):.2g} s; "
             f"raise measure.max_warmup above {wanted.max_warmup:g} (seconds)",
         )
     if wanted.rounds == 1:
@@ -124,7 +126,11 @@ def other_threads(asked: Mapping[str, int | None], used: Process) -> Iterator[Be
 
 
 def _of_intervals(main: dict[str, Summary], rel_ci: float) -> Iterator[BenchmarkWarning]:
-    if few := [f"{phase} has {summary.n}" for phase, summary in main.items() if summary.half_width is None]:
+    if few := [
+        f"{phase} has {math.floor(summary.n_effective)}"
+        for phase, summary in main.items()
+        if summary.half_width is None
+    ]:
         yield BenchmarkWarning(
             WarningCode.NO_INTERVAL,
             f"too few independent samples for a 95 % CI (it takes 6): {', '.join(few)}; raise "

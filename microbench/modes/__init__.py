@@ -86,7 +86,9 @@ class Mode:
             return Answer(tuple(tensors(program.outputs(program.call()))))
 
     def dry_run(self, workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
-        """Return a workload's calls and their costs, without executing them (`timing=false`).
+        """Return a workload's calls and their costs, without executing them.
+
+        `timing=false` asks for it, which is an option of `mode=profile` alone.
 
         Args:
             workload: in its precision and layout; its weights have no values yet.

@@ -16,6 +16,8 @@ def labels(cases: Sequence[CaseResult], telling: Mapping[str, Sequence[str]] | N
 
     A part of a model is named after it.
     """
+    if not cases:
+        return []
     settings = varying(cases) if telling is None else telling
     return [
         ", ".join(
@@ -29,7 +31,7 @@ def labels(cases: Sequence[CaseResult], telling: Mapping[str, Sequence[str]] | N
 
 
 def differences(cases: Sequence[CaseResult], but: Collection[str] = ()) -> list[str]:
-    """What tells each case from the others, besides some settings, such as `engine=eager, threads=2`."""
+    """Return what distinguishes each case from the others, such as `engine=eager, threads=2`."""
     settings = {name: values for name, values in varying(cases).items() if name not in but}
     return [
         ", ".join(f"{name}={values[index]}" for name, values in settings.items())

@@ -56,7 +56,7 @@ class Schedule:
     cases: Sequence[Case]
     kind: str
     seed: int
-    records: Sequence[RoundRecord] = ()
+    records: Sequence[RoundRecord]
     budget: float | None = None
     done: Collection[tuple[int, int]] = ()
     total: int | None = field(init=False)

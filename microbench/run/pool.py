@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
 from microbench import registry
 from microbench.errors import SkippedError, StoppedError
 from microbench.host import allocator
+from microbench.records.peaks import Peaks
 from microbench.records.progress import Described, Place, Progress, Watch
 from microbench.records.record import Outcome, Status
 from microbench.run.case import Case
-from microbench.run.layers import stands_for_layers
+from microbench.run.layers import Extracted, stands_for_layers
 from microbench.run.patience import GivenUpError
 from microbench.run.protocol import Describe, Extract, FindPeaks, Measure
 from microbench.run.workers import Forked, Inline, Spawned, WorkerDiedError, Workers, WorkerTimeoutError
@@ -83,6 +84,12 @@ class Pool:
         if answer.error is not None:
             raise UnansweredError(Outcome(status=Status.ERROR, error=str(answer.error)))
         return answer.value
+
+    @overload
+    def find(self, case: Case, request: Extract) -> Extracted: ...
+
+    @overload
+    def find(self, case: Case, request: FindPeaks) -> Peaks | Outcome: ...
 
     def find(self, case: Case, request: Extract | FindPeaks) -> Any:
         """Return what a case's worker finds, or the outcome that says why it found nothing."""

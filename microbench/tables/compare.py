@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import StringIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +13,7 @@ from microbench.analysis.compare import Compared, Row, Suite
 from microbench.analysis.verdict import ONE_ROUND, Verdict
 from microbench.errors import NothingToCompareError, unknown
 from microbench.tables import units
-from microbench.tables.fitting import print_fitting
+from microbench.tables.fitting import print_fitting, printed
 from microbench.tables.labels import relative
 
 STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red", Verdict.SAME: "bold", Verdict.INCONCLUSIVE: "dim"}
@@ -65,9 +64,7 @@ class Comparison(Compared):
         return [row for row in self.rows if row.p is None]
 
     def __str__(self) -> str:
-        file = StringIO()
-        show_comparison(self, Console(file=file, width=WIDTH, highlight=False, color_system=None))
-        return file.getvalue().rstrip("\n")
+        return printed(lambda out: show_comparison(self, out), WIDTH)
 
 
 def absent(asked: Sequence[str], absences: Sequence[Absence]) -> list[str]:
@@ -153,7 +150,7 @@ def interval_text(ratio: float, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return "none"
     digits = _decimals(ratio, low, high)
-    return f"{_ratio(low, digits)} to {_ratio(high, digits)}"
+    return " to ".join(_ratio(end, max(digits, 2 if end < 10 else 0)) for end in (low, high))
 
 
 def _ratio(value: float, decimals: int) -> str:

@@ -51,7 +51,9 @@ def _profile_rows(case: CaseResult) -> Iterator[Mapping[str, Any]]:
 
 
 def write_csv(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
-    """Write a header and one line per row; unknown values are left empty, lists are JSON."""
+    """Write a header and one line per row, if there is any; unknown values are left empty, lists are JSON."""
+    if not found:
+        return
     names = list(dict.fromkeys(name for row in found for name in row))
     writer = csv.DictWriter(file, names, lineterminator="\n")
     writer.writeheader()

@@ -6,8 +6,9 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import StringIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -18,6 +19,13 @@ GAP = 2  # characters between two columns of a table without borders
 JOINT = ", "  # between the names in a column that joins several
 LEAST_TEXT = 12  # characters of a column of wrapped texts
 LINES_BESIDE = 8  # for a table's header and total, the notes below it, and the prompt
+
+
+def printed(show: Callable[[Console], object], width: int = UNLIMITED) -> str:
+    """Return what a function prints, as plain text of at most some characters per line."""
+    file = StringIO()
+    show(Console(file=file, width=width, highlight=False, color_system=None))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def width_of(found: Table, out: Console) -> int:

@@ -152,5 +152,7 @@ def notes(model: ModelLayers) -> Iterator[str]:
             where = f" of {name}" if name else ""
             that = "layer that was" if number == 1 else "layers that were"
             yield f"the sum{where} lacks {number} {that} measured in other configurations"
+    if model.failed and model.phases:
+        yield f"the sum lacks {count(model.failed, 'layer')} that failed"
     for each in model.left_out:
         yield f"{each.type} ({count(each.calls, 'call')}): {each.reason}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from microbench.records.peaks import Peaks
 from microbench.records.record import Kind
 from microbench.tables import units
 from microbench.tables.case import facts
-from microbench.tables.fitting import LINES_BESIDE, paged, that_fit, wide_enough
+from microbench.tables.fitting import LINES_BESIDE, paged, printed, that_fit, wide_enough
 from microbench.tables.labels import count, relative
 
 if TYPE_CHECKING:
@@ -91,9 +90,7 @@ class ProfileTable(Profile):
     depth: int | None = None
 
     def __str__(self) -> str:
-        file = StringIO()
-        self.show(Console(file=file, width=WIDTH, highlight=False, color_system=None))
-        return file.getvalue().rstrip("\n")
+        return printed(self.show, WIDTH)
 
     __repr__ = __str__
 
@@ -205,7 +202,8 @@ def notes(profile: Profile, view: View) -> Iterable[str]:
         named = ", ".join(f"{name} ({count(calls, 'call')})" for name, calls in view.uncounted.items())
         yield f"FLOPs not counted (no rule): {named}; see docs/counting.md"
     if profile.seconds is not None and view.shares is not None:
-        yield f"uninstrumented run {units.time(profile.seconds)} = {_shares_text(view.shares)}"
+        run = f"uninstrumented run {units.time(profile.seconds)} (interquartile mean)"
+        yield f"{run} = {_shares_text(view.shares)}"
     if profile.peaks is not None:
         yield _peaks_note(profile.peaks)
     if profile.joules is not None:

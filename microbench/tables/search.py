@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,14 +13,25 @@ from microbench.analysis.search import SearchResult, Tried
 from microbench.records.record import Status
 from microbench.tables import units
 from microbench.tables.compare import interval_text, ratio_text
-from microbench.tables.fitting import print_fitting
+from microbench.tables.fitting import print_fitting, printed
 from microbench.tables.labels import count
 from microbench.tables.warnings import show_problems
 
 NOTE = (
     "speedup: relative to eager fp32. Rows with a CI use interleaved rounds; rows without one use a single "
-    "screening round. error: relative to the largest output. prepare: before the first call"
+    "round each. error: relative to the largest output. prepare: before the first call"
 )
+
+
+@dataclass(frozen=True, repr=False)
+class SearchTable(SearchResult):
+    """A search's result that prints as a table."""
+
+    def __str__(self) -> str:
+        return printed(lambda out: show_search(self, out))
+
+    __repr__ = __str__
+
 
 LABELS: dict[str, str] = {Status.SKIPPED: "not tried", Status.GIVEN_UP: "given up"}
 """A search's names for how a configuration ended, if not its status."""
@@ -56,7 +68,7 @@ def search_table(search: SearchResult) -> Table:
 def _cells(each: Tried) -> tuple[str, ...]:
     error = each.check.error_rel
     return (
-        "" if each.time is None else units.time(each.time),
+        "" if each.time is None else units.time(each.time, each.half_width),
         *_speedup(each),
         "" if error is None else units.error(error),
         "" if each.prepare is None else units.time(each.prepare),
@@ -91,6 +103,8 @@ def answer(search: SearchResult) -> list[str]:
     """Return the fastest configuration in words, and the command line that measures it again."""
     winner = search.winner
     fastest = f"[bold]fastest{' of what was tried' if search.is_partial else ''}[/bold]:"
+    if all(each.standing == Status.SKIPPED for each in search.tried if each is not search.baseline):
+        return [f"{fastest} unknown: nothing but plain eager was tried; raise experiment.budget"]
     if winner is search.baseline:
         return [f"{fastest} plain eager; nothing that was tried is faster"]
     name, (speedup, interval) = escape(winner.configuration), _speedup(winner)

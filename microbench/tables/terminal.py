@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +14,7 @@ from microbench.analysis.warnings import failures
 from microbench.records.cases import CaseResult
 from microbench.records.result import Result
 from microbench.tables.case import show_case
-from microbench.tables.fitting import UNLIMITED
+from microbench.tables.fitting import UNLIMITED, printed
 from microbench.tables.labels import count, machine, relative
 from microbench.tables.layers import show_layers
 from microbench.tables.profile import show_profiles
@@ -29,9 +28,7 @@ DOCTOR = "doctor"
 
 def text_of(result: Result) -> str:
     """Return what `show` prints of a result, as text."""
-    file = StringIO()
-    show(result, Console(file=file, width=UNLIMITED, highlight=False, color_system=None))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    return printed(lambda out: show(result, out))
 
 
 class _Output(Console):

@@ -126,7 +126,8 @@ class TestCasesBeside:
         part = timed(train(7, 8), order=9, mode="train", model__part="conv")
         beside = model_of(timed, train(0.1, 0.2), {CONV: train(0.02, 0.04)})
         (found,), (rest,) = split([*beside, *part])
-        assert (len(found.rows), rest.spec.order) == (1, 9)
+        assert rest.spec.order == 9
+        assert {case.spec.order for case in found.cases} == {record.case.order for record in beside}
 
 
 class TestSeveralConfigurations:

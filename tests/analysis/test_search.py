@@ -44,6 +44,12 @@ def test_a_speedup_rests_on_the_final_alone(search: Any) -> None:
     assert answer.winner.speedup.interval is not None
 
 
+def test_times_are_those_of_the_cases_in_every_other_table(search: Any) -> None:
+    answer = search(eager=[9.0, 4.0], compile=[1.0, 2.0], export=[3.0])
+    assert [each.time for each in answer.tried] == [each.case.whole.median for each in answer.tried]
+    assert answer.winner.time == 1.5
+
+
 def test_rounds_of_the_final_are_paired(search: Any) -> None:
     """The machine's speed changes from round to round; the ratio does not."""
     answer = search(eager=[4.0, 4.0, 8.0, 16.0], compile=[1.0, 1.0, 2.0, 4.0])

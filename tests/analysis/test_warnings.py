@@ -6,7 +6,7 @@ from typing import Any
 
 from factory import told
 
-from microbench.analysis.warnings import Failure, Warned, every_warning, failures, problems
+from microbench.analysis.warnings import Failure, Problems, Warned, every_warning, failures, problems
 from microbench.records.cases import cases_of
 from microbench.records.record import BenchmarkWarning, RoundRecord, WarningCode
 
@@ -26,7 +26,7 @@ def test_rounds_that_failed_in_the_same_way_are_one_row(timed: Any) -> None:
     assert failures(several) == [Failure("", "error", "it broke", (2, 3))]
     cases = cases_of([*timed([None]), *timed([0.1], 1, threads=1)])
     assert failures(cases) == [Failure("dense infer, threads=2", "error", "it broke", None)]
-    assert failures([]) == []
+    assert problems([]) == Problems([], [])
 
 
 def test_a_warning_that_is_equal_in_all_cases_has_no_worst(timed: Any) -> None:

@@ -154,12 +154,13 @@ def test_a_mistake_leaves_no_file_and_no_folder_of_a_run_behind(typed: str, tmp_
     assert [path.name for path in tmp_path.rglob("*") if path.name != "outputs"] == []
 
 
-def test_a_device_that_is_not_there_says_which_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
+def test_a_device_that_is_not_there_says_which_is(tmp_path: Path, form: tuple[str, ...]) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("it is there")
-    complaint = microbench("model=dense", "device=cuda", *QUICK, cwd=tmp_path).complaint
+    complaint = microbench("model=dense", "device=cuda", *QUICK, *form, cwd=tmp_path).complaint
     assert "device=cuda cannot be used here: " in complaint
     assert "use device=cpu" in complaint
 

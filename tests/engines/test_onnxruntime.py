@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,24 @@ def test_several_outputs_come_in_their_order_and_nothing_is_said(capfd: pytest.C
     assert [tuple(tensor.shape) for tensor in output(program)] == [(2, 5, 4), (1, 2, 4), (1, 2, 4)]
     torch.testing.assert_close(output(program), wanted(program))
     assert capfd.readouterr() == ("", "")
+
+
+class Undeclared:
+    """A session whose first output is declared without its shape."""
+
+    def get_inputs(self) -> list[Any]:
+        return []
+
+    def get_outputs(self) -> list[Any]:
+        return [SimpleNamespace(shape=[]), SimpleNamespace(shape=[2, 3])]
+
+    def run(self, names: None, feeds: dict[str, Any]) -> list[Any]:
+        return [np.zeros((1, 2, 4)), np.zeros((2, 3))]
+
+
+def test_a_run_tells_the_shape_that_a_graph_leaves_out() -> None:
+    workload = Workload("nothing", nn.Identity(), (), OnesGradient())
+    assert session.shapes(Undeclared(), workload) == [(1, 2, 4), [2, 3]]
 
 
 def test_int8_is_computed_and_near() -> None:

@@ -18,12 +18,13 @@ UNSETTLED = Warmup(array("d", [0.5, 1.0]), windows=2, settled=False, typical=1.0
 
 
 def summary(
-    half_width: float | None = 0.0, drift: float | None = 0.0, drift_p: float | None = 1e-9, n: int = 100
+    half_width: float | None = 0.0, drift: float | None = 0.0, drift_p: float | None = 1e-9, n: float = 100
 ) -> Summary:
     """Return a summary with a median of one second and an interval of that half-width around it."""
     low, high = (None, None) if half_width is None else (1 - half_width, 1 + half_width)
-    fields = {"n": n, "median": 1.0, "ci_low": low, "ci_high": high, "drift": drift, "drift_p": drift_p}
-    return structs.replace(summarize([1.0]), **fields)
+    interval = {"ci_low": low, "ci_high": high}
+    fields = {"n": 100, "n_effective": n, "median": 1.0, "drift": drift, "drift_p": drift_p}
+    return structs.replace(summarize([1.0]), **interval, **fields)
 
 
 def series(phase: str, found: Summary) -> Series:
@@ -58,7 +59,7 @@ def test_a_warm_up_that_gave_up_is_not_settled() -> None:
 
 
 def test_too_few_samples_have_no_interval() -> None:
-    (caution,) = found(forward=summary(), total=summary(half_width=None, n=5))
+    (caution,) = found(forward=summary(), total=summary(half_width=None, n=5.7))
     assert caution.code is WarningCode.NO_INTERVAL
     assert "total has 5" in caution.message
     assert "forward" not in caution.message

@@ -290,3 +290,8 @@ def test_a_profile_of_something_else_is_refused_in_one_line(trained: Result) -> 
         found.profile(3)
     with pytest.raises(UserError, match=r"^There is no one profile: pick one of 0 cases by its place"):
         microbench.api.Result([], Path()).profile()
+
+
+def test_a_run_that_was_no_search_says_so(timed: Any) -> None:
+    with pytest.raises(UserError, match=r"^This run was no search: \+experiment=fastest is one\.$"):
+        microbench.api.Result(timed([1.0]), Path()).search()

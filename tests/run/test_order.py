@@ -27,7 +27,7 @@ def case(order: int, rounds: int = 1, **settings: object) -> Case:
 
 def turns(cases: Sequence[Case], kind: str = "interleaved", seed: int = 0) -> list[tuple[int, int]]:
     """Return the places and rounds, in the order of the turns."""
-    return [(each.order, each.round) for each in Schedule(cases, kind, seed).turns()]
+    return [(each.order, each.round) for each in Schedule(cases, kind, seed, ()).turns()]
 
 
 def test_every_case_has_a_round_before_any_has_the_next() -> None:
@@ -75,13 +75,13 @@ def test_a_sequential_schedule_has_the_cases_in_their_order() -> None:
 
 def test_the_cases_differ_only_in_their_round() -> None:
     one = replace(case(3, rounds=2), overrides=("model=conv",))
-    assert Schedule([one], "interleaved", 0).turns() == [one, replace(one, round=1)]
+    assert Schedule([one], "interleaved", 0, ()).turns() == [one, replace(one, round=1)]
 
 
 @pytest.mark.parametrize("kind", ["interleaved", "sequential"])
 def test_a_schedule_has_the_kind_and_the_seed_of_its_cases(kind: str) -> None:
     cases = [case(0, schedule=kind, schedule_seed=7), case(1, schedule=kind, schedule_seed=7)]
-    assert schedule_of(cases, drawn=1, records=()) == Schedule(cases, kind, 7)
+    assert schedule_of(cases, drawn=1, records=()) == Schedule(cases, kind, 7, ())
 
 
 def test_a_seed_of_zero_counts_as_given() -> None:

@@ -215,6 +215,18 @@ class TestSeveralConfigurations:
         assert "skipped: tiny act:1 infer, engine=openvino: no such layer" in lines
 
 
+def test_layers_that_failed_are_missing_from_the_sum(make_case: MakeCase, rendered: Rendered) -> None:
+    made = Made(make_case)
+    lines = shown(
+        rendered,
+        made.whole(infer(0.1), mode="infer"),
+        made.layer(CONV, infer(0.001), mode="infer"),
+        made.layer(RELU, {}, mode="infer", status="error", error="it broke"),
+    )
+    assert "the sum lacks 1 layer that failed" in lines
+    assert any(line.endswith("it broke") for line in lines)
+
+
 def test_cases_that_are_no_layers_are_shown_as_usual(make_case: MakeCase, rendered: Rendered) -> None:
     made = Made(make_case)
     lines = shown(

@@ -140,8 +140,8 @@ def test_requested_columns_are_all_shown_on_any_terminal() -> None:
 def test_the_parts_of_the_uninstrumented_time_are_printed() -> None:
     (note,) = [line for line in lines(TIMED) if line.startswith("uninstrumented")]
     assert note == (
-        "uninstrumented run 2.00 ms = leaf modules 75 % + operators 0.12 % + overhead 25 % "
-        "(Python and dispatch)"
+        "uninstrumented run 2.00 ms (interquartile mean) = leaf modules 75 % + operators 0.12 % + "
+        "overhead 25 % (Python and dispatch)"
     )
 
 

@@ -102,6 +102,13 @@ def test_the_answer_says_that_nothing_is_faster(shown: Shown) -> None:
     assert "nothing that was tried is faster" in shown({"eager fp32": [1.0, 1.0], "compile fp32": [2.0, 2.0]})
 
 
+def test_no_fastest_is_named_if_nothing_but_plain_eager_was_tried(timed: Any) -> None:
+    skipped = (Status.SKIPPED, "experiment.budget=60 had no time left for it")
+    records = [*timed([1.0], 0), *timed([None], 1, engine="compile", error=skipped)]
+    text = printed(records)
+    assert "fastest of what was tried: unknown: nothing but plain eager was tried; raise experiment" in text
+
+
 def test_a_lead_that_may_be_chance_is_not_called_the_fastest(shown: Shown) -> None:
     text = shown({"eager fp32": [1.0, 1.0, 2.0, 1.0], "compile fp32": [1.0, 1.4, 0.9, 0.8]})
 

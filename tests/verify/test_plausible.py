@@ -9,9 +9,10 @@ import pytest
 from microbench import devices
 from microbench.config import PrecisionConfig
 from microbench.records.peaks import Peaks
-from microbench.verify import plausible
+from microbench.verify import plausible, verify
+from microbench.verify.reference import Reference
 
-from .support import config
+from .support import config, parts, program
 
 PEAK = 1e11
 FLOPS = 2 * 2 * 4 * 3  # of the layer of `config`, batch 2
@@ -61,6 +62,25 @@ def test_nothing_is_counted_where_it_is_not_ten_times_as_fast_as_eager(
     assert told(FLOPS / (11 * PEAK), eager=FLOPS / (2 * PEAK)) is None
     assert told(FLOPS / (11 * PEAK), again=FLOPS / (2 * PEAK)) is None
     assert told(0.0) is None
+
+
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_eager_is_called_for_the_first_time_once_more_before_anything_is_counted(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(plausible, "counted", lambda *each: pytest.fail("counted"))
+    of = config(mode)
+    device, ran = parts(of)
+    assert 0 < Reference(of, device, ran).seconds() < 10
+    assert verify(of, device, ran, program(of), seconds=1.0, first=1000.0).implausible is None
+
+
+def test_a_time_in_which_eager_cannot_have_done_the_work_is_doubted(asked: list[str]) -> None:
+    of = config()
+    device, mode = parts(of)
+    reason = verify(of, device, mode, program(of), seconds=FLOPS / (11 * PEAK), first=1.0).implausible
+    assert reason is not None
+    assert "11 times the 1e+11 FLOP/s" in reason
 
 
 def test_the_backward_pass_counts_in_training(asked: list[str]) -> None:
