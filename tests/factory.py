@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
+from microbench.analysis.calls import Row
 from microbench.config import Config, ModelConfig
 from microbench.records.record import (
+    BenchmarkWarning,
     Check,
+    Correctness,
     DistinctLayer,
+    Kind,
     Machine,
     Outcome,
     Process,
@@ -21,7 +26,9 @@ from microbench.records.record import (
     RunInfo,
     Series,
     Summary,
+    WarningCode,
 )
+from microbench.records.result import Result
 from microbench.records.summary import summarize
 from microbench.run.case import Case
 from microbench.verify.judging import Checked
@@ -56,6 +63,25 @@ QUIET = Readings(
     thermal_throttles=None,
     cpu_frequency=None,
 )
+
+
+SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
+"""The times of six rounds of two cases, of which the second is certainly faster."""
+NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
+"""The times of six rounds that tell nothing apart."""
+WRONG = Checked(Check(Correctness.MISMATCH), "the output is off")
+IMPLAUSIBLE = BenchmarkWarning(WarningCode.IMPLAUSIBLE, "3e+15 FLOP/s")
+
+
+def result_of(*cases: Sequence[RoundRecord]) -> Result:
+    """The result of a run with the records of these cases."""
+    return Result([record for case in cases for record in case], Path("outputs/x/records.jsonl"))
+
+
+def call_of(order: int, name: str, kind: Kind, type_: str, depth: int, **figures: Any) -> Row:
+    """A row of a profile, with the shapes of a small vector unless others are given."""
+    shapes = {"index": order, "in_shape": "(1, 4)", "out_shape": "(1, 4)", "dtype": "float32"}
+    return Row(name=name, order=order, depth=depth, kind=kind, type=type_, **shapes | figures)
 
 
 def configured(**settings: Any) -> Config:

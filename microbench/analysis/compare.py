@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from microbench.analysis.absences import Absence, absences, counts
 from microbench.analysis.confounders import warnings_of
 from microbench.analysis.pairing import Difference, Pair, Pairing, across, listed, within
-from microbench.analysis.verdict import Contrast, Judgement, Verdict, contrast, is_comparable, judge
+from microbench.analysis.verdict import Contrast, Judgement, Verdict, contrast, judge
 from microbench.config import MARGIN
 from microbench.errors import NothingToCompareError, UserError, unknown
 from microbench.records.cases import CaseResult
@@ -270,7 +270,7 @@ def _sides(pair: Pair) -> tuple[tuple[str, CaseResult], tuple[str, CaseResult]]:
 def _is_comparable(pair: Pair, phase: str) -> bool:
     """Return whether both sides have measured a phase, with a time that is above 0 and plausible."""
     return all(
-        phase in case.estimates and is_comparable(case.estimates[phase]) and not case.is_implausible
+        phase in case.estimates and case.estimates[phase].is_comparable and not case.is_implausible
         for _, case in _sides(pair)
     )
 
@@ -292,7 +292,7 @@ def _too_short(pairs: Sequence[Pair], phases: Sequence[str]) -> list[str]:
         for pair in pairs
         for side, case in _sides(pair)
         for phase in phases
-        if phase in case.estimates and not is_comparable(case.estimates[phase])
+        if phase in case.estimates and not case.estimates[phase].is_comparable
     ]
     return list(dict.fromkeys(found))
 

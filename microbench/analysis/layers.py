@@ -10,7 +10,7 @@ from microbench.analysis.warnings import Failure, Warned, failures
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.naming import differences, varying
 from microbench.records.record import DistinctLayer, Status, WarningCode
-from microbench.records.settings import is_configuration, without, work_labels, work_of
+from microbench.records.settings import computed, is_configuration, work_labels, work_of
 
 PART = "model.part"
 IS_PART = ("part", PART)  # both names of the axis
@@ -162,7 +162,7 @@ def _model(name: str, group: Sequence[CaseResult]) -> ModelLayers:
     rest = [each for each in layers if not spent[each[0].part]]
     rows = [_row(*each, times, phases) for each in measured]
     of_rows = [case for _, cases in (*measured, *rest) for case in cases]
-    left_out = _left_out(rest)
+    skipped = [(layer, all_of) for layer, cases in rest if (all_of := _skipped(cases))]
     return ModelLayers(
         name,
         [case for case in (*wholes, *of_rows) if case is not None],
@@ -171,8 +171,8 @@ def _model(name: str, group: Sequence[CaseResult]) -> ModelLayers:
         rows,
         _totals(measured, wholes, phases),
         [sum(row.times[place].seconds is None for row in rows) for place, _ in enumerate(wholes)],
-        left_out,
-        len(rest) - sum(len(each.cases) // len(wholes) for each in left_out),
+        _left_out(skipped),
+        len(rest) - len(skipped),
     )
 
 
@@ -225,15 +225,19 @@ def _totals(
     return found
 
 
-def _left_out(layers: Sequence[Layer]) -> list[LeftOut]:
-    """Return the layers that every configuration has skipped, by type and reason."""
+def _skipped(cases: Sequence[CaseResult | None]) -> list[CaseResult]:
+    """Return a layer's cases if every configuration has skipped it; otherwise none."""
+    found = [case for case in cases if case is not None and case.status == "skipped"]
+    return found if len(found) == len(cases) else []
+
+
+def _left_out(layers: Sequence[tuple[DistinctLayer, Sequence[CaseResult]]]) -> list[LeftOut]:
+    """Group layers that were skipped, by type and reason."""
     found: dict[tuple[str, str], LeftOut] = {}
-    for layer, each in layers:
-        cases = [case for case in each if case is not None and case.status == "skipped"]
-        if len(cases) == len(each):
-            what = layer.type, cases[0].first.outcome.error or ""
-            before = found.get(what, LeftOut(*what, 0, ()))
-            found[what] = LeftOut(*what, before.calls + layer.count, (*before.cases, *cases))
+    for layer, cases in layers:
+        what = layer.type, cases[0].first.outcome.error or ""
+        before = found.get(what, LeftOut(*what, 0, ()))
+        found[what] = LeftOut(*what, before.calls + layer.count, (*before.cases, *cases))
     return list(found.values())
 
 
@@ -246,8 +250,7 @@ def _time(case: CaseResult | None, phases: Sequence[str]) -> float | None:
 
 def _what(case: CaseResult) -> Hashable:
     """Return what a model and its layers have in common, in any configuration."""
-    work = work_of(case)
-    return case.run.id, case.machine.host_id, without(work, {PART, *filter(is_configuration, work)})
+    return case.run.id, case.machine.host_id, computed(case, but=[PART])
 
 
 def _how(case: CaseResult) -> frozenset[tuple[str, str]]:

@@ -7,12 +7,12 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from microbench.analysis.verdict import Judgement, Verdict, contrast, is_comparable, judge
+from microbench.analysis.verdict import Judgement, Verdict, contrast, judge
 from microbench.config import MARGIN
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.naming import differences
 from microbench.records.record import Role
-from microbench.records.settings import is_configuration, without, work_labels, work_of
+from microbench.records.settings import computed, without, work_labels, work_of
 from microbench.stats.ratio import Ratio
 
 BASELINE = "eager"  # the engine with almost no preparation
@@ -39,8 +39,7 @@ class Place:
     Attributes:
         configuration: the settings that distinguish it in its ranking, such as `allocator=tuned`.
         standing: how its case ended, or that its time is implausible.
-        time: its time in seconds per call; None if that does not count.
-        half_width: the half-width of that time's interval; None without one.
+        time: its time per call; None if that does not count.
         discarded: the time of one that computes something other than eager fp32.
         ratio: its time over the fastest's; None for the fastest, and for one that was not measured.
         judgement: the verdict on that ratio; None if there is none.
@@ -51,8 +50,7 @@ class Place:
 
     configuration: str
     standing: str
-    time: float | None = None
-    half_width: float | None = None
+    time: Estimate | None = None
     discarded: float | None = None
     ratio: Ratio | None = None
     judgement: Judgement | None = None
@@ -93,7 +91,7 @@ def rankings(cases: Sequence[CaseResult], margin: float = MARGIN) -> list[Rankin
     """
     groups: dict[Hashable, list[CaseResult]] = {}
     for case in cases:
-        groups.setdefault((case.machine.host_id, _what(case)), []).append(case)
+        groups.setdefault((case.machine.host_id, computed(case)), []).append(case)
     ranked = [group for group in groups.values() if _are_alternatives(group)]
     if not ranked:
         return []
@@ -121,8 +119,7 @@ def _ranking(
         Place(
             names[id(case)],
             case.standing,
-            _whole(case).median,
-            _whole(case).half_width,
+            _whole(case),
             None,
             *verdict,
             first_answer(case) if has_engines else None,
@@ -139,12 +136,6 @@ def _ranking(
     return Ranking(name, phase, places, unmeasured, is_decided, has_engines)
 
 
-def _what(case: CaseResult) -> frozenset[tuple[str, str]]:
-    """Return what a case computes, in any configuration."""
-    work = work_of(case)
-    return without(work, set(filter(is_configuration, work)))
-
-
 def _are_alternatives(group: Sequence[CaseResult]) -> bool:
     """Return whether at least two configurations of the work were measured, by the same phase."""
     measured = [case for case in group if _is_measured(case)]
@@ -157,7 +148,7 @@ def _whole(case: CaseResult) -> Estimate:
 
 
 def _is_measured(case: CaseResult) -> bool:
-    return case.whole is not None and is_comparable(case.whole) and not case.is_implausible
+    return case.whole is not None and case.whole.is_comparable and not case.is_implausible
 
 
 def _discarded(case: CaseResult) -> float | None:

@@ -29,7 +29,6 @@ class Tried:
         prepare: seconds before the first call; None if unknown.
         time: its time in seconds per call, over all its rounds; None if it was not measured to the end, has
             another answer or one that could not be compared, or an implausible time.
-        half_width: the half-width of that time's interval; None without one.
         speedup: how many times as fast as plain eager, over the final's rounds; if it was not in the final,
             by its first round alone, without an interval.
         finals: its rounds in the final.
@@ -43,7 +42,6 @@ class Tried:
     rounds: int
     prepare: float | None
     time: float | None = None
-    half_width: float | None = None
     speedup: Ratio | None = None
     finals: int = 0
 
@@ -120,16 +118,14 @@ def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
         len(case.rounds),
         None if prepare is None else prepare.median,
     )
-    shown = case if finals is None else finals
-    estimate = shown.whole
-    if estimate is None or not case.can_win or min(estimate.medians.values()) <= 0:
+    whole = case.whole
+    if whole is None or not case.can_win or not whole.is_comparable:
         return tried
     against = _first(baseline) if finals is None else _finals(baseline)
     speedup = None
     if against is not None and case is not baseline and against.whole is not None:
-        speedup = contrast(shown, against, estimate.phase).ratio
-    number, whole = 0 if finals is None else estimate.rounds, case.whole or estimate
-    return replace(tried, time=whole.median, half_width=whole.half_width, speedup=speedup, finals=number)
+        speedup = contrast(finals or case, against, whole.phase).ratio
+    return replace(tried, time=whole.median, speedup=speedup, finals=len(finals.rounds) if finals else 0)
 
 
 def _first(case: CaseResult) -> CaseResult | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from microbench.config import MARGIN
-from microbench.records.cases import CaseResult, Estimate
+from microbench.records.cases import CaseResult
 from microbench.records.record import SEARCH
 from microbench.stats.ratio import LEVEL, MOST_ROUNDS, Ratio, adjusted, more_rounds, paired, unpaired
 
@@ -44,11 +44,6 @@ class Judgement:
     reason: str | None = None
     more_rounds: int | None = None
     p_adjusted: float | None = None
-
-
-def is_comparable(estimate: Estimate) -> bool:
-    """Return whether a phase took time in every round: the clock may be too coarse for a short one."""
-    return min(estimate.medians.values()) > 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from microbench.errors import ExitCode, UserError
 from microbench.options.compose import MULTIRUN, RESUME, Plan, from_command_line, resumed_folder, split
 from microbench.records.peaks import Peaks
-from microbench.records.record import Outcome
+from microbench.records.record import DOCTOR, Outcome
 from microbench.records.store import file_of, read
 from microbench.run.case import Case, command_of
 from microbench.run.layers import stands_for_layers
@@ -21,7 +21,6 @@ from microbench.run.protocol import FindPeaks
 from microbench.run.resume import arguments_of
 from microbench.system import cpus
 
-VERB = "doctor"
 HELP = """\
 [bold]microbench doctor[/bold]: what this machine can measure, and what would improve it
 
@@ -83,7 +82,7 @@ def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
     check(arguments)
     folder = resumed_folder(arguments)
     if folder is not None and len(arguments) == 1:
-        arguments = [*arguments_of(folder, VERB), *arguments]
+        arguments = [*arguments_of(folder, DOCTOR), *arguments]
     is_planned = not any(_key(each).partition(".")[0] == "measure" for each in arguments)
     planned = measured_as(folder) if folder is not None else PLANNED
     measuring = {f"measure.{key}": value for key, value in planned.items()} if is_planned else {}
@@ -95,8 +94,8 @@ def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
     return replace(
         plan,
         cases=[replace(case, order=order) for order in (0, 1)],
-        command=VERB,
-        command_line=command_of([VERB, *(each for each in arguments if not each.startswith(RESUME))]),
+        command=DOCTOR,
+        command_line=command_of([DOCTOR, *(each for each in arguments if not each.startswith(RESUME))]),
         budget=SECONDS if is_planned and folder is None else None,
     )
 

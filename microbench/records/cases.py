@@ -89,6 +89,11 @@ class Estimate:
         """Half-width of the interval relative to the median; None without an interval or if that is 0."""
         return self.half_width / self.median if self.half_width is not None and self.median else None
 
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the phase took time in every round: the clock may be too coarse for a short one."""
+        return min(self.medians.values()) > 0
+
 
 @dataclass(frozen=True)
 class CaseResult:

@@ -22,6 +22,9 @@ SCHEMA_VERSION = 3
 SEARCH = "search"
 """The schedule of a search for the fastest configuration."""
 
+DOCTOR = "doctor"
+"""The command whose runs have their own kind of report."""
+
 Scalar = str | int | float | bool | None
 
 

@@ -40,7 +40,7 @@ def work_of(case: CaseResult) -> Settings:
 
 
 def work_labels(cases: Sequence[CaseResult], but: Collection[str] = ()) -> list[str]:
-    """What each case's work is called, however it is run, without some settings."""
+    """Return what each case's work is called, in any configuration and without some settings."""
     settings = varying(cases).items()
     return labels(
         cases, {name: each for name, each in settings if name not in but and not is_configuration(name)}
@@ -50,6 +50,12 @@ def work_labels(cases: Sequence[CaseResult], but: Collection[str] = ()) -> list[
 def without(settings: Settings, keys: Collection[str]) -> frozenset[tuple[str, str]]:
     """Return all settings except some, as a key for look-up."""
     return frozenset(item for item in settings.items() if item[0] not in keys)
+
+
+def computed(case: CaseResult, but: Collection[str] = ()) -> frozenset[tuple[str, str]]:
+    """Return what a case computes, in any configuration and without some settings, as a key for look-up."""
+    work = work_of(case)
+    return without(work, {*but, *filter(is_configuration, work)})
 
 
 def as_given(value: Any) -> str:

@@ -186,7 +186,7 @@ class Search:
 def time_of(case: CaseResult) -> float:
     """Return a case's time in seconds per call; infinite if it does not count."""
     whole = case.whole
-    if whole is None or not case.can_win or min(whole.medians.values()) <= 0:
+    if whole is None or not case.can_win or not whole.is_comparable:
         return math.inf
     return whole.median
 

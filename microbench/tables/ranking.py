@@ -38,9 +38,8 @@ def ranking_table(rankings: Sequence[Ranking]) -> Table:
             *numbers, verdict = _over_fastest(place, ranking)
             costs = [_time(place.first_answer), break_even_text(place.break_even, ranking.phase)]
             name = f"{number}  {escape(place.configuration)}"
-            table.add_row(
-                name, _time(place.time, place.half_width), *numbers, *(costs if has_costs else ()), verdict
-            )
+            time = "" if place.time is None else units.median(place.time)
+            table.add_row(name, time, *numbers, *(costs if has_costs else ()), verdict)
         for place in ranking.unmeasured:
             time = "" if place.discarded is None else units.valid(_time(place.discarded), is_valid=False)
             blank = [""] * (4 if has_costs else 2)
@@ -48,8 +47,8 @@ def ranking_table(rankings: Sequence[Ranking]) -> Table:
     return table
 
 
-def _time(seconds: float | None, half_width: float | None = None) -> str:
-    return "" if seconds is None else units.time(seconds, half_width)
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else units.time(seconds)
 
 
 def break_even_text(found: BreakEven | None, phase: str) -> str:

@@ -66,9 +66,9 @@ def search_table(search: SearchResult) -> Table:
 
 
 def _cells(each: Tried) -> tuple[str, ...]:
-    error = each.check.error_rel
+    error, whole = each.check.error_rel, each.case.whole
     return (
-        "" if each.time is None else units.time(each.time, each.half_width),
+        "" if each.time is None or whole is None else units.median(whole),
         *_speedup(each),
         "" if error is None else units.error(error),
         "" if each.prepare is None else units.time(each.prepare),

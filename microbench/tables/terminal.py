@@ -12,6 +12,7 @@ from rich.markup import escape
 from microbench.analysis.report import report
 from microbench.analysis.warnings import failures
 from microbench.records.cases import CaseResult
+from microbench.records.record import DOCTOR
 from microbench.records.result import Result
 from microbench.tables.case import show_case
 from microbench.tables.fitting import UNLIMITED, printed
@@ -21,9 +22,6 @@ from microbench.tables.profile import show_profiles
 from microbench.tables.published import show_reference
 from microbench.tables.sweep import show_sweep
 from microbench.tables.warnings import show_failures, show_problems
-
-DOCTOR = "doctor"
-"""The command whose runs have their own kind of report."""
 
 
 def text_of(result: Result) -> str:

@@ -1,31 +1,20 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
-from factory import told
+from factory import FAST, IMPLAUSIBLE, NOISY, SLOW, WRONG, result_of, told
 from msgspec.structs import replace
 from scipy import stats
 
 from microbench.analysis.compare import Compared, Row, compare
 from microbench.analysis.verdict import ONE_ROUND, judge
 from microbench.errors import UserError
-from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
+from microbench.records.record import Status
 from microbench.records.result import Result
 from microbench.stats.ratio import Part, Ratio
-from microbench.verify.judging import Checked
-
-SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
-WRONG = Checked(Check(Correctness.MISMATCH), "the output is off")
-IMPLAUSIBLE = BenchmarkWarning(WarningCode.IMPLAUSIBLE, "3e+15 FLOP/s")
-NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
-
-
-def result(*cases: list[RoundRecord]) -> Result:
-    return Result([record for case in cases for record in case], Path("outputs/x/records.jsonl"))
 
 
 def only(compared: Compared) -> Row:
@@ -42,7 +31,7 @@ def complaint(*arguments: Any, **options: Any) -> str:
 
 class TestVerdicts:
     def test_an_interval_entirely_above_one_is_slower(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
         row = only(compare(run, by="engine"))
         reference = stats.ttest_rel([math.log(each) for each in SLOW], [math.log(each) for each in FAST])
         interval = reference.confidence_interval()
@@ -55,25 +44,25 @@ class TestVerdicts:
         assert (row.a_time, row.b_time) == (median(FAST), median(SLOW))
 
     def test_an_interval_entirely_below_one_is_faster(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
         row = only(compare(run, by="engine", baseline="compile"))
         assert (row.a, row.b, row.verdict) == ("compile", "eager", "faster")
 
     def test_an_interval_within_the_margin_is_same_even_if_it_excludes_one(self, timed: Any) -> None:
         tiny = [each * 1.002 for each in FAST]
-        run = result(timed(FAST, 0), timed(tiny, 1, engine="compile"))
+        run = result_of(timed(FAST, 0), timed(tiny, 1, engine="compile"))
         assert only(compare(run, by="engine")).verdict == "same"
         assert only(compare(run, by="engine", margin=0.001)).verdict == "slower"
         assert only(compare(run, by="engine", margin=0)).verdict == "slower"
 
     def test_an_inconclusive_verdict_says_how_many_more_rounds_would_settle_it(self, timed: Any) -> None:
-        row = only(compare(result(timed(FAST, 0), timed(NOISY, 1, engine="compile")), by="engine"))
+        row = only(compare(result_of(timed(FAST, 0), timed(NOISY, 1, engine="compile")), by="engine"))
         assert row.verdict == "inconclusive"
         assert row.more_rounds is not None
         assert row.reason == f"about {row.more_rounds} more rounds"
 
     def test_one_round_says_nothing_of_how_processes_differ(self, timed: Any) -> None:
-        row = only(compare(result(timed([1.0], 0), timed([9.0], 1, engine="compile")), by="engine"))
+        row = only(compare(result_of(timed([1.0], 0), timed([9.0], 1, engine="compile")), by="engine"))
         assert (row.ratio, row.low, row.high, row.p) == (pytest.approx(9), None, None, None)
         assert (row.verdict, row.reason, row.more_rounds) == ("inconclusive", ONE_ROUND, None)
         assert "measure.rounds=6" in ONE_ROUND
@@ -122,12 +111,12 @@ class TestRounds:
 
     def test_rounds_of_one_interleaved_run_are_compared_one_by_one(self, timed: Any) -> None:
         slower = [3.3, 9.9, 1.65, 6.7, 4.95, 13.1]
-        run = result(timed(self.DISTURBED, 0), timed(slower, 1, engine="compile"))
+        run = result_of(timed(self.DISTURBED, 0), timed(slower, 1, engine="compile"))
         assert only(compare(run, by="engine")).verdict == "slower"
 
     def test_rounds_of_a_sequential_run_are_not_paired(self, timed: Any) -> None:
         slower = [each * 1.1 for each in self.DISTURBED]
-        run = result(
+        run = result_of(
             timed(self.DISTURBED, 0, schedule="sequential"),
             timed(slower, 1, schedule="sequential", engine="compile"),
         )
@@ -137,7 +126,7 @@ class TestRounds:
 
     def test_rounds_of_separate_runs_are_not_paired(self, timed: Any) -> None:
         a, b = timed(FAST), timed(SLOW[:3], run_id="s")
-        row = only(compare(result(a), result(b)))
+        row = only(compare(result_of(a), result_of(b)))
         reference = stats.ttest_ind(
             [math.log(each) for each in SLOW[:3]], [math.log(each) for each in FAST], equal_var=False
         )
@@ -145,7 +134,7 @@ class TestRounds:
         assert row.p == pytest.approx(reference.pvalue)
 
     def test_a_round_that_failed_on_one_side_is_left_out(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed([1.2, None, 1.2, 1.2, 1.2, 1.2], 1, engine="compile"))
+        run = result_of(timed(FAST, 0), timed([1.2, None, 1.2, 1.2, 1.2, 1.2], 1, engine="compile"))
         row = only(compare(run, by="engine"))
         assert (row.paired, row.a_rounds, row.b_rounds) == (True, 5, 5)
         assert row.a_time == median([FAST[0], *FAST[2:]])
@@ -154,25 +143,25 @@ class TestRounds:
         """A case that was added when the run was completed was not interleaved with the others."""
         of_run = timed(SLOW, 1, engine="compile")
         added = [replace(each, run=replace(each.run, invocation="later")) for each in of_run]
-        compared = compare(result(timed(FAST, 0), added), by="engine")
+        compared = compare(result_of(timed(FAST, 0), added), by="engine")
         assert not only(compared).paired
         assert [text for text in compared.warnings if "different commands that completed the run" in text]
 
     def test_the_last_of_several_runs_in_a_folder_is_compared(self, timed: Any) -> None:
         before, stale, after = timed(FAST), timed([3.0] * 6, run_id="s"), timed(FAST, run_id="t")
-        row = only(compare(result(before), result(stale, after)))
+        row = only(compare(result_of(before), result_of(stale, after)))
         assert row.ratio == pytest.approx(1.0)
 
     def test_one_round_in_common_is_not_paired(self, timed: Any) -> None:
-        run = result(timed([1.0, 1.1, None, None], 0), timed([None, 1.2, 1.2, 1.3], 1, engine="compile"))
+        run = result_of(timed([1.0, 1.1, None, None], 0), timed([None, 1.2, 1.2, 1.3], 1, engine="compile"))
         row = only(compare(run, by="engine"))
         assert (row.paired, row.a_rounds, row.b_rounds) == (False, 2, 3)
 
 
 class TestAcross:
     def test_cases_pair_if_they_agree_in_everything_else(self, timed: Any) -> None:
-        a = result(timed(FAST, 0), timed(FAST, 1, model="relu"))
-        b = result(
+        a = result_of(timed(FAST, 0), timed(FAST, 1, model="relu"))
+        b = result_of(
             timed(SLOW, 0, run_id="s", engine="compile", model="relu"),
             timed(SLOW, 1, run_id="s", engine="compile"),
         )
@@ -182,8 +171,8 @@ class TestAcross:
         assert compared.remarks == []
 
     def test_the_same_work_in_two_runs_differs_in_nothing(self, timed: Any) -> None:
-        a = result(timed(FAST, 0), timed(FAST, 1, batch_size=1))
-        b = result(timed(SLOW, 0, run_id="s"), timed(SLOW, 1, run_id="s", batch_size=1))
+        a = result_of(timed(FAST, 0), timed(FAST, 1, batch_size=1))
+        b = result_of(timed(SLOW, 0, run_id="s"), timed(SLOW, 1, run_id="s", batch_size=1))
         compared = compare(a, b)
         assert [row.case for row in compared.rows] == [
             "dense infer, batch_size=8",
@@ -192,20 +181,22 @@ class TestAcross:
         assert compared.differences == []
 
     def test_measuring_options_are_not_part_of_the_work(self, timed: Any) -> None:
-        a = result(timed(FAST), timed(FAST, 1, model="relu"))
+        a = result_of(timed(FAST), timed(FAST, 1, model="relu"))
         settings = {"run_id": "s", "isolation": "spawn", "measure__max_time": 1.0, "timeout": 9.0}
-        b = result(timed(SLOW, **settings), timed(SLOW, 1, model="relu", **settings))
+        b = result_of(timed(SLOW, **settings), timed(SLOW, 1, model="relu", **settings))
         compared = compare(a, b)
         assert [row.case for row in compared.rows] == ["dense infer", "relu infer"]
         assert compared.differences == []
 
     def test_a_cold_cache_is_part_of_the_work(self, timed: Any) -> None:
-        compared = compare(result(timed(FAST)), result(timed(SLOW, run_id="s", measure__cold_cache=True)))
+        compared = compare(
+            result_of(timed(FAST)), result_of(timed(SLOW, run_id="s", measure__cold_cache=True))
+        )
         assert [str(each) for each in compared.differences] == ["measure.cold_cache: false → true"]
 
     def test_two_single_cases_pair_if_only_their_configurations_differ(self, timed: Any) -> None:
-        b = result(timed(SLOW, run_id="s", engine="compile", precision="bf16", threads=1))
-        compared = compare(result(timed(FAST)), b)
+        b = result_of(timed(SLOW, run_id="s", engine="compile", precision="bf16", threads=1))
+        compared = compare(result_of(timed(FAST)), b)
         assert only(compared).verdict == "slower"
         assert {each.setting for each in compared.differences} == {"engine", "precision", "threads"}
 
@@ -213,7 +204,7 @@ class TestAcross:
     def test_two_single_cases_do_not_pair_if_their_work_differs(
         self, settings: dict[str, Any], timed: Any
     ) -> None:
-        a, b = result(timed(FAST)), result(timed(SLOW, run_id="s", engine="compile", **settings))
+        a, b = result_of(timed(FAST)), result_of(timed(SLOW, run_id="s", engine="compile", **settings))
         (key,) = settings
         option = key.replace("__", ".")
         text = complaint(a, b)
@@ -223,8 +214,8 @@ class TestAcross:
 
     def test_several_settings_of_the_work_may_differ(self, timed: Any) -> None:
         compared = compare(
-            result(timed(FAST)),
-            result(timed(SLOW, run_id="s", model="relu", batch_size=1, optimizer__lr=0.5)),
+            result_of(timed(FAST)),
+            result_of(timed(SLOW, run_id="s", model="relu", batch_size=1, optimizer__lr=0.5)),
             by="model,cfg_batch_size, optimizer.lr",
         )
         assert only(compared).case == "dense→relu infer"
@@ -236,41 +227,41 @@ class TestAcross:
         assert compared.by is None
 
     def test_settings_that_are_named_have_to_differ(self, timed: Any) -> None:
-        a = result(timed(FAST), timed(FAST, 1, batch_size=1))
-        b = result(timed(SLOW, run_id="s", engine="compile"))
+        a = result_of(timed(FAST), timed(FAST, 1, batch_size=1))
+        b = result_of(timed(SLOW, run_id="s", engine="compile"))
         assert complaint(a, b, by="batch_size") == (
             "Nothing to compare by batch_size: A and B share values of it. These differ: engine."
         )
         assert "Did you mean batch_size?" in complaint(a, b, by="batchsize")
 
     def test_one_work_is_compared_with_each_that_matches(self, timed: Any) -> None:
-        b = result(
+        b = result_of(
             timed(SLOW, 0, run_id="s", engine="compile"), timed(SLOW, 1, run_id="s", engine="openvino")
         )
-        compared = compare(result(timed(FAST)), b)
+        compared = compare(result_of(timed(FAST)), b)
         assert [row.case for row in compared.rows] == [
             "dense infer, engine=eager→compile",
             "dense infer, engine=eager→openvino",
         ]
 
     def test_the_same_work_measured_twice_pairs_in_order(self, timed: Any) -> None:
-        a = result(timed(FAST, 0), timed(FAST, 0, run_id="r2"))
-        b = result(timed(SLOW, 0, run_id="s"), timed(SLOW, 0, run_id="s2"))
+        a = result_of(timed(FAST, 0), timed(FAST, 0, run_id="r2"))
+        b = result_of(timed(SLOW, 0, run_id="s"), timed(SLOW, 0, run_id="s2"))
         rows = compare(a, b).rows
         assert [(row.a_run_id, row.b_run_id) for row in rows] == [("r", "s"), ("r2", "s2")]
         assert [row.case for row in rows] == ["dense infer", "dense infer (2)"]
 
     def test_cases_without_a_counterpart_are_named(self, timed: Any) -> None:
-        a = result(timed(FAST, 0), timed(FAST, 1, model="relu"))
-        b = result(timed(SLOW, 0, run_id="s"), timed(SLOW, 1, run_id="s", model="gelu"))
+        a = result_of(timed(FAST, 0), timed(FAST, 1, model="relu"))
+        b = result_of(timed(SLOW, 0, run_id="s"), timed(SLOW, 1, run_id="s", model="gelu"))
         compared = compare(a, b)
         assert only(compared).case == "dense infer"
         assert [text.rpartition(": ")[2] for text in compared.remarks] == ["relu infer", "gelu infer"]
         assert compared.remarks[0].startswith("not compared in A, because B has none")
 
     def test_an_error_says_why_nothing_pairs_and_what_there_is(self, timed: Any) -> None:
-        a = result(timed(FAST, 0, batch_size=1), timed(FAST, 1, batch_size=2, engine="compile"))
-        b = result(timed(SLOW, 0, batch_size=2, run_id="s"), timed(SLOW, 1, batch_size=4, run_id="s"))
+        a = result_of(timed(FAST, 0, batch_size=1), timed(FAST, 1, batch_size=2, engine="compile"))
+        b = result_of(timed(SLOW, 0, batch_size=2, run_id="s"), timed(SLOW, 1, batch_size=4, run_id="s"))
         text = complaint(a, b)
         assert "no case of A pairs with one of B: the nearest two differ in " in text
         assert (
@@ -279,13 +270,13 @@ class TestAcross:
         assert "B: dense infer, batch_size=2; dense infer, batch_size=4." in text
 
     def test_a_remedy_is_named_only_if_it_helps(self, timed: Any) -> None:
-        a = result(timed(FAST, 0, batch_size=1), timed(FAST, 1, batch_size=2, engine="compile"))
-        b = result(timed(SLOW, 0, batch_size=2, run_id="s"), timed(SLOW, 1, batch_size=4, run_id="s"))
+        a = result_of(timed(FAST, 0, batch_size=1), timed(FAST, 1, batch_size=2, engine="compile"))
+        b = result_of(timed(SLOW, 0, batch_size=2, run_id="s"), timed(SLOW, 1, batch_size=4, run_id="s"))
         assert "--by" not in complaint(a, b)
 
     def test_several_works_that_match_several_do_not_pair(self, timed: Any) -> None:
-        a = result(timed(FAST, 0), timed(FAST, 1, engine="compile"))
-        b = result(
+        a = result_of(timed(FAST, 0), timed(FAST, 1, engine="compile"))
+        b = result_of(
             timed(FAST, 0, run_id="s", engine="openvino"), timed(FAST, 1, run_id="s", engine="torchscript")
         )
         assert "they differ in engine, and several match several" in complaint(a, b)
@@ -293,7 +284,7 @@ class TestAcross:
 
 class TestWithin:
     def test_every_other_value_is_compared_with_the_first(self, timed: Any) -> None:
-        run = result(
+        run = result_of(
             timed(FAST, 0, batch_size=1),
             timed(SLOW, 1, batch_size=1, allocator="tuned"),
             timed(SLOW, 2, batch_size=1, allocator="jemalloc"),
@@ -308,50 +299,50 @@ class TestWithin:
         ]
 
     def test_a_baseline_may_be_given_as_text_or_as_a_value(self, timed: Any) -> None:
-        run = result(timed(FAST, 0, batch_size=1), timed(SLOW, 1, batch_size=2))
+        run = result_of(timed(FAST, 0, batch_size=1), timed(SLOW, 1, batch_size=2))
         for baseline in ("2", 2):
             row = only(compare(run, by="batch_size", baseline=baseline))
             assert (row.a, row.b, row.case) == ("2", "1", "dense infer")
 
     @pytest.mark.parametrize("by", ["flush_denormal", "cfg_flush_denormal"])
     def test_values_are_named_as_on_the_command_line(self, by: str, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, flush_denormal=True))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, flush_denormal=True))
         row = only(compare(run, by=by, baseline="true"))
         assert (row.a, row.b) == ("true", "false")
 
     def test_a_dotted_key_names_a_setting(self, timed: Any) -> None:
-        run = result(timed(FAST, 0, optimizer__lr=0.1), timed(SLOW, 1, optimizer__lr=0.2))
+        run = result_of(timed(FAST, 0, optimizer__lr=0.1), timed(SLOW, 1, optimizer__lr=0.2))
         row = only(compare(run, by="optimizer.lr"))
         assert (row.a, row.b) == ("0.1", "0.2")
 
     def test_a_group_covers_all_its_settings(self, timed: Any) -> None:
         conv = {"model": "conv", "model__cls": "torch.nn.Conv2d", "model__input_shape": [3, 8, 8]}
-        compared = compare(result(timed(FAST, 0), timed(SLOW, 1, **conv)), by="model")
+        compared = compare(result_of(timed(FAST, 0), timed(SLOW, 1, **conv)), by="model")
         assert (only(compared).a, only(compared).b, only(compared).case) == ("dense", "conv", "infer")
 
     def test_an_axis_that_does_not_vary_is_answered_with_those_that_do(self, timed: Any) -> None:
-        run = result(timed(FAST, 0, optimizer__lr=0.1), timed(SLOW, 1, optimizer__lr=0.2))
+        run = result_of(timed(FAST, 0, optimizer__lr=0.1), timed(SLOW, 1, optimizer__lr=0.2))
         row = only(compare(run, by="optimizer"))
         assert (row.a, row.b) == ("0.1", "0.2")
-        run = result(
+        run = result_of(
             timed(FAST, 0, optimizer__lr=0.1),
             timed(SLOW, 1, optimizer__lr=0.2, optimizer__cls="Adam"),
         )
         assert only(compare(run, by="optimizer")).b == "cls=Adam, lr=0.2"
 
     def test_measuring_options_can_be_compared_by(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, isolation="spawn"))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, isolation="spawn"))
         compared = compare(run, by="isolation")
         assert (only(compared).b, compared.warnings) == ("spawn", [])
 
     def test_threads_that_follow_from_the_cpus_do_not_keep_cases_apart(self, timed: Any) -> None:
-        run = result(timed(FAST, 0, affinity=[0], threads=1), timed(SLOW, 1, affinity=[0, 1], threads=2))
+        run = result_of(timed(FAST, 0, affinity=[0], threads=1), timed(SLOW, 1, affinity=[0, 1], threads=2))
         compared = compare(run, by="affinity")
         assert [str(each) for each in compared.differences] == ["affinity: 0 → 0,1", "threads: 1 → 2"]
         assert compared.warnings == []
 
     def test_other_machines_are_not_paired(self, timed: Any) -> None:
-        run = result(
+        run = result_of(
             timed(FAST, 0, env={"host_id": "one"}),
             timed(SLOW, 1, engine="compile", env={"host_id": "one"}),
             timed(SLOW, 0, run_id="s", engine="compile", env={"host_id": "two"}),
@@ -363,7 +354,7 @@ class TestWithin:
         ]
 
     def test_unknown_names_are_reported_with_what_varies(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, allocator="tuned", batch_size=2))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, allocator="tuned", batch_size=2))
         assert complaint(run, by="alocator") == (
             "Unknown setting to compare by 'alocator'. "
             "Did you mean allocator? Allowed: allocator, batch_size."
@@ -376,25 +367,25 @@ class TestWithin:
         )
 
     def test_cases_that_differ_in_more_are_not_paired(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, allocator="tuned", batch_size=2))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, allocator="tuned", batch_size=2))
         assert complaint(run, by="allocator") == (
             "Nothing to compare by allocator: no two cases agree in everything else: "
             "dense infer, batch_size=8, allocator=system; dense infer, batch_size=2, allocator=tuned."
         )
 
     def test_one_case_has_nothing_to_compare(self, timed: Any) -> None:
-        one = result(timed(FAST))
+        one = result_of(timed(FAST))
         assert "no setting differs between the cases (1)" in complaint(one, by="engine")
         assert complaint(one) == "Give a second run to compare with."
 
     def test_a_missing_setting_is_answered_with_those_that_vary(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, optimizer__lr=0.2, measure__cold_cache=True))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, optimizer__lr=0.2, measure__cold_cache=True))
         assert complaint(run) == (
             "Give a second run to compare with, or a setting that varies in this one: optimizer, cold_cache."
         )
 
     def test_a_baseline_is_for_one_run(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
         assert "leave out the second" in complaint(run, run, baseline="eager")
 
 
@@ -402,7 +393,7 @@ class TestPhases:
     TRAIN = {"forward": FAST, "total": SLOW, "first_call": NOISY}  # noqa: RUF012
 
     def run(self, timed: Any) -> Result:
-        return result(
+        return result_of(
             timed(self.TRAIN, 0, mode="train"), timed(self.TRAIN, 1, mode="train", engine="compile")
         )
 
@@ -424,7 +415,7 @@ class TestPhases:
         )
 
     def test_an_error_says_that_no_phase_is_in_common(self, timed: Any) -> None:
-        run = result(timed(self.TRAIN, 0, mode="train"), timed(FAST, 1))
+        run = result_of(timed(self.TRAIN, 0, mode="train"), timed(FAST, 1))
         assert complaint(run, by="mode") == (
             "Nothing to compare: total or inference was not measured on both sides: "
             "train has forward, total, first_call, infer has inference."
@@ -432,7 +423,7 @@ class TestPhases:
 
     def test_a_phase_that_took_no_time_is_not_compared(self, timed: Any) -> None:
         short = {"forward": [0.0, 1.0], "total": [1.0, 1.1]}
-        run = result(timed(short, 0, mode="train"), timed(short, 1, mode="train", engine="compile"))
+        run = result_of(timed(short, 0, mode="train"), timed(short, 1, mode="train", engine="compile"))
         compared = compare(run, by="engine", phase="all")
         assert only(compared).phase == "total"
         assert "eager: dense train: forward is too short for its clock" in compared.remarks
@@ -441,7 +432,7 @@ class TestPhases:
 
 class TestFailures:
     def test_a_case_that_failed_is_a_remark(self, timed: Any) -> None:
-        run = result(
+        run = result_of(
             timed(FAST, 0),
             timed(SLOW, 1, allocator="tuned"),
             timed([None], 2, allocator="jemalloc", error=(Status.SKIPPED, "not installed")),
@@ -451,26 +442,27 @@ class TestFailures:
         assert compared.remarks == ["jemalloc: dense infer: skipped: not installed"]
 
     def test_a_case_with_a_wrong_answer_is_not_compared_and_reported(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed([0.1], 1, engine="compile", check=WRONG))
+        run = result_of(timed(FAST, 0), timed([0.1], 1, engine="compile", check=WRONG))
         told = "Nothing to compare: compile: dense infer: mismatch: the output is off."
         assert complaint(run, by="engine") == told
         others = timed(FAST, 2, seed=1), timed(SLOW, 3, seed=1, engine="compile")
-        compared = compare(result(run.records, *others), by="engine")
+        compared = compare(result_of(run.records, *others), by="engine")
         assert len(compared.rows) == 1
         assert compared.remarks == ["compile: dense infer, seed=0: mismatch: the output is off"]
 
     def test_an_error_says_that_there_are_only_failures(self, timed: Any) -> None:
-        failed = result(timed([None], run_id="s"))
+        failed = result_of(timed([None], run_id="s"))
         assert (
-            complaint(result(timed(FAST)), failed) == "Nothing to compare: B: dense infer: error: it broke."
+            complaint(result_of(timed(FAST)), failed)
+            == "Nothing to compare: B: dense infer: error: it broke."
         )
 
     def test_absences_are_what_only_the_baseline_has_measured(self, timed: Any) -> None:
         names = ("well", "broken", "gone", "unfit", "flaky", "never", "wrong")
-        a = result(
+        a = result_of(
             *(timed(FAST if name != "never" else [None], i, model=name) for i, name in enumerate(names))
         )
-        b = result(
+        b = result_of(
             timed(FAST, 0, run_id="s", model="well"),
             timed([None], 1, run_id="s", model="broken"),
             timed([None], 2, run_id="s", model="unfit", error=(Status.SKIPPED, "no such library")),
@@ -489,17 +481,20 @@ class TestFailures:
 
     def test_a_phase_that_the_other_has_not_measured_is_missing(self, timed: Any) -> None:
         train = {"forward": FAST, "total": SLOW}
-        a, b = result(timed(train, mode="train")), result(timed({"total": SLOW}, run_id="s", mode="train"))
+        a, b = (
+            result_of(timed(train, mode="train")),
+            result_of(timed({"total": SLOW}, run_id="s", mode="train")),
+        )
         (absence,) = compare(a, b, phase="all").absences
         assert (absence.kind, absence.reason) == ("missing", "B has not measured forward")
         assert compare(a, b).absences == []
 
     def test_runs_in_a_folder_before_the_last_are_not_missing(self, timed: Any) -> None:
-        a = result(timed(FAST), timed(FAST, run_id="r2"))
-        assert compare(a, result(timed(SLOW, run_id="s"))).absences == []
+        a = result_of(timed(FAST), timed(FAST, run_id="r2"))
+        assert compare(a, result_of(timed(SLOW, run_id="s"))).absences == []
 
     def test_within_a_run_a_value_without_a_case_is_missing(self, timed: Any) -> None:
-        run = result(
+        run = result_of(
             timed(FAST, 0),
             timed(SLOW, 1, engine="compile"),
             timed(FAST, 2, batch_size=1),
@@ -509,19 +504,19 @@ class TestFailures:
         assert "batch_size=1" in absence.case
 
     def test_a_run_without_records_is_an_error(self, timed: Any) -> None:
-        assert complaint(result(), result(timed(FAST))).endswith("records.jsonl has no records.")
-        assert complaint(result(timed(FAST)), result()).endswith("records.jsonl has no records.")
+        assert complaint(result_of(), result_of(timed(FAST))).endswith("records.jsonl has no records.")
+        assert complaint(result_of(timed(FAST)), result_of()).endswith("records.jsonl has no records.")
 
     @pytest.mark.parametrize("margin", [-0.01, 1.0, math.nan, math.inf])
     def test_an_invalid_margin_is_an_error(self, margin: float, timed: Any) -> None:
-        run = result(timed(FAST))
+        run = result_of(timed(FAST))
         assert f"margin={margin:g} is not possible" in complaint(run, run, margin=margin)
 
 
 class TestSuite:
     def test_a_suite_has_the_geometric_mean_of_all_cases_of_a_phase(self, timed: Any) -> None:
         b = [each * 2 for each in FAST]
-        run = result(
+        run = result_of(
             timed(FAST, 0),
             timed(b, 1, engine="compile"),
             timed(FAST, 2, model="relu"),
@@ -532,17 +527,17 @@ class TestSuite:
         assert (suite.ratio, suite.low, suite.high) == pytest.approx((4, 4, 4))
 
     def test_pairs_that_share_a_case_make_no_suite(self, timed: Any) -> None:
-        b = result(timed(SLOW, 0, run_id="s", threads=1), timed(SLOW, 1, run_id="s", threads=3))
-        compared = compare(result(timed(FAST)), b)
+        b = result_of(timed(SLOW, 0, run_id="s", threads=1), timed(SLOW, 1, run_id="s", threads=3))
+        compared = compare(result_of(timed(FAST)), b)
         assert (len(compared.rows), compared.suite) == (2, [])
 
     def test_one_case_makes_no_suite(self, timed: Any) -> None:
-        assert compare(result(timed(FAST)), result(timed(SLOW, run_id="s"))).suite == []
+        assert compare(result_of(timed(FAST)), result_of(timed(SLOW, run_id="s"))).suite == []
 
 
 class TestSurroundings:
     def separate(self, timed: Any, a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-        return list(compare(result(timed(FAST, **a)), result(timed(SLOW, run_id="s", **b))).warnings)
+        return list(compare(result_of(timed(FAST, **a)), result_of(timed(SLOW, run_id="s", **b))).warnings)
 
     def test_separate_runs_are_not_interleaved(self, timed: Any) -> None:
         (text,) = self.separate(timed, {}, {})
@@ -585,11 +580,11 @@ class TestSurroundings:
         assert len(self.separate(timed, {}, b)) == 1
 
     def test_one_interleaved_run_needs_no_warning(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, engine="compile"))
         assert compare(run, by="engine").warnings == []
 
     def test_a_run_compared_with_itself_is_a_warning(self, timed: Any) -> None:
-        run = result(timed(FAST))
+        run = result_of(timed(FAST))
         compared = compare(run, run)
         assert only(compared).verdict == "same"
         assert compared.warnings == ["both sides are the same measurement"]
@@ -597,8 +592,10 @@ class TestSurroundings:
 
 def test_what_is_implausibly_fast_is_not_compared(timed: Any) -> None:
     doubted = told(timed([0.1], 1, engine="export"), warnings=(IMPLAUSIBLE,))
-    run = result(timed(FAST, 0), doubted, timed(SLOW, 2, engine="compile"))
+    run = result_of(timed(FAST, 0), doubted, timed(SLOW, 2, engine="compile"))
     compared = compare(run, by="engine")
     assert only(compared).b == "compile"
     assert compared.remarks == ["export: dense infer: implausible: 3e+15 FLOP/s"]
-    assert complaint(result(timed(FAST, 0), doubted), by="engine").startswith("Nothing to compare: export: ")
+    assert complaint(result_of(timed(FAST, 0), doubted), by="engine").startswith(
+        "Nothing to compare: export: "
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factory import call_of
 from msgspec.structs import replace
 
 from microbench import config
@@ -31,17 +32,13 @@ def row(
     lat: float | None = None,
     net: float | None = None,
 ) -> Row:
-    index = None if kind is Kind.CONTAINER else order
-    return Row(
-        name=name,
-        index=index,
-        order=order,
-        depth=depth,
-        kind=kind,
-        type=type_,
-        in_shape="(1, 4)",
-        out_shape="(1, 4)",
-        dtype="float32",
+    return call_of(
+        order,
+        name,
+        kind,
+        type_,
+        depth,
+        index=None if kind is Kind.CONTAINER else order,
         params=params,
         flops=flops,
         macc=flops,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
-from factory import told
+from factory import FAST, IMPLAUSIBLE, NOISY, SLOW, WRONG, result_of, told
 from scipy import stats
 
 from microbench.analysis.ranking import (
@@ -20,18 +19,7 @@ from microbench.analysis.ranking import (
 )
 from microbench.analysis.verdict import ONE_ROUND
 from microbench.records.cases import CaseResult, cases_of
-from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
-from microbench.records.result import Result
-from microbench.verify.judging import Checked
-
-SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
-WRONG = Checked(Check(Correctness.MISMATCH), "the output is off")
-IMPLAUSIBLE = BenchmarkWarning(WarningCode.IMPLAUSIBLE, "3e+15 FLOP/s")
-NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
-
-
-def result(*cases: list[RoundRecord]) -> Result:
-    return Result([record for case in cases for record in case], Path("outputs/x/records.jsonl"))
+from microbench.records.record import Status
 
 
 def places(ranking: Ranking) -> list[tuple[str, str | None]]:
@@ -42,7 +30,7 @@ def places(ranking: Ranking) -> list[tuple[str, str | None]]:
 
 class TestRanking:
     def test_the_alternatives_of_a_work_are_ranked_fastest_first(self, timed: Any) -> None:
-        run = result(
+        run = result_of(
             timed(SLOW, 0),
             timed(FAST, 1, allocator="tuned"),
             timed([each * 3 for each in FAST], 2, allocator="jemalloc"),
@@ -56,12 +44,13 @@ class TestRanking:
         ]
         assert ranking.is_decided
         second = ranking.places[1]
-        assert second.time == median(SLOW)
+        assert second.time is not None
+        assert second.time.median == median(SLOW)
         assert second.ratio is not None
         assert second.ratio.value == pytest.approx(stats.gmean(SLOW) / stats.gmean(FAST))
 
     def test_each_work_is_ranked_separately(self, timed: Any) -> None:
-        run = result(
+        run = result_of(
             timed(FAST, 0),
             timed(SLOW, 1, threads=1),
             timed(SLOW, 2, batch_size=1),
@@ -75,7 +64,7 @@ class TestRanking:
         ]
 
     def test_a_case_that_failed_cannot_win(self, timed: Any) -> None:
-        run = result(
+        run = result_of(
             timed(FAST, 0),
             timed(SLOW, 1, allocator="tuned"),
             timed([None], 2, allocator="tcmalloc", error=(Status.SKIPPED, "not installed")),
@@ -87,7 +76,7 @@ class TestRanking:
         ]
 
     def test_a_case_with_a_wrong_answer_cannot_win(self, timed: Any) -> None:
-        run = result(
+        run = result_of(
             timed(FAST, 0), timed(SLOW, 1, allocator="tuned"), timed([0.1], 2, engine="compile", check=WRONG)
         )
         (ranking,) = rankings(run.cases())
@@ -100,21 +89,21 @@ class TestRanking:
 
     def test_a_case_that_is_implausibly_fast_cannot_win(self, timed: Any) -> None:
         doubted = told(timed([0.1], 1, engine="export"), warnings=(IMPLAUSIBLE,))
-        run = result(timed(FAST, 0), doubted, timed(SLOW, 2, engine="compile"))
+        run = result_of(timed(FAST, 0), doubted, timed(SLOW, 2, engine="compile"))
         (ranking,) = rankings(run.cases())
         assert [name for name, _ in places(ranking)] == ["engine=eager", "engine=compile"]
         assert [each.standing for each in ranking.unmeasured] == ["implausible"]
 
     def test_a_work_with_one_measured_configuration_is_not_ranked(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed([None], 1, allocator="tuned"), timed(SLOW, 2, batch_size=1))
+        run = result_of(timed(FAST, 0), timed([None], 1, allocator="tuned"), timed(SLOW, 2, batch_size=1))
         assert rankings(run.cases()) == []
 
     def test_measuring_options_are_no_alternatives(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, isolation="spawn"), timed(SLOW, 2, seed=1))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, isolation="spawn"), timed(SLOW, 2, seed=1))
         assert rankings(run.cases()) == []
 
     def test_single_rounds_are_ranked_without_a_verdict(self, timed: Any) -> None:
-        (ranking,) = rankings(result(timed([2.0], 0), timed([1.0], 1, allocator="tuned")).cases())
+        (ranking,) = rankings(result_of(timed([2.0], 0), timed([1.0], 1, allocator="tuned")).cases())
         assert places(ranking) == [("allocator=tuned", None), ("allocator=system", "inconclusive")]
         judgement = ranking.places[1].judgement
         assert judgement is not None
@@ -129,13 +118,13 @@ class TestRanking:
             for index in range(6)
             for place in (0, 1)
         ]
-        alone, among = rankings(result(*one).cases()), rankings(result(*one, *others).cases())
+        alone, among = rankings(result_of(*one).cases()), rankings(result_of(*one, *others).cases())
         assert len(among) == 7
         assert places(alone[0])[1] == ("allocator=tuned", "slower")
         assert places(among[0])[1] == ("allocator=tuned", "inconclusive")
 
     def test_engines_have_their_time_until_the_first_answer(self, timed: Any) -> None:
-        (same,) = rankings(result(timed(FAST, 0), timed(SLOW, 1, allocator="tuned")).cases())
+        (same,) = rankings(result_of(timed(FAST, 0), timed(SLOW, 1, allocator="tuned")).cases())
         assert (same.has_engines, same.places[1].first_answer, same.places[1].break_even) == (
             False,
             None,

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from factory import call_of
 from msgspec.structs import replace
 
 from microbench.analysis.calls import Row
@@ -23,8 +24,8 @@ PEAKS = Peaks(
 
 
 def call(flops: int, size: int, seconds: float, dtype: str = "float32") -> Row:
-    what: dict[str, Any] = {"name": "x", "index": 0, "order": 0, "depth": 0, "kind": Kind.MODULE, "type": "X"}
-    return Row(**what, dtype=dtype, flops=flops, mem_r=size, mem_w=0, lat=seconds, net_lat=seconds)
+    costs = {"flops": flops, "mem_r": size, "mem_w": 0, "lat": seconds, "net_lat": seconds}
+    return call_of(0, "x", Kind.MODULE, "X", 0, dtype=dtype, **costs)
 
 
 def reached(flops: int, size: int, seconds: float, dtype: str = "float32") -> float | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factory import FAST, NOISY, SLOW
 
 from microbench.analysis.verdict import ONE_ROUND
 from microbench.errors import ExitCode
@@ -15,9 +16,6 @@ from microbench.records.record import RoundRecord
 from microbench.records.store import Store
 
 from .support import Finished, measure, microbench
-
-SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
-NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
 
 
 def write(place: Path, *cases: list[RoundRecord]) -> str:

@@ -9,25 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factory import FAST, NOISY, SLOW, result_of
 from rich.console import Console
 
 import microbench
 from microbench.analysis.ranking import BreakEven, rankings
 from microbench.errors import NothingToCompareError, UserError
-from microbench.records.record import Check, Correctness, RoundRecord, Status
-from microbench.records.result import Result
+from microbench.records.record import Check, Correctness, Status
 from microbench.records.store import Store
 from microbench.tables import terminal
 from microbench.tables.compare import interval_text, ratio_text, sentence, show_comparison
 from microbench.tables.ranking import break_even_text, show_rankings
 from microbench.verify.judging import Checked
-
-SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
-NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
-
-
-def result(*cases: list[RoundRecord]) -> Result:
-    return Result([record for case in cases for record in case], Path("outputs/x/records.jsonl"))
 
 
 def printed(show: Callable[[Console], None], width: int = 200) -> list[str]:
@@ -40,8 +33,8 @@ class TestFailing:
     """Checks of a comparison fail on verdicts and absences."""
 
     def test_slower_fails_on_slower_rows_and_on_absences(self, timed: Any) -> None:
-        before = result(timed(FAST), timed(FAST, 1, mode="train"), timed(FAST, 2, model="relu"))
-        after = result(timed(SLOW, run_id="s"), timed([None], 1, run_id="s", mode="train"))
+        before = result_of(timed(FAST), timed(FAST, 1, mode="train"), timed(FAST, 2, model="relu"))
+        after = result_of(timed(SLOW, run_id="s"), timed([None], 1, run_id="s", mode="train"))
         compared = microbench.compare(before, after)
         slower, failed, missing = compared.failing()
         assert slower.startswith("slower: dense infer inference: B/A 1.199, ")
@@ -51,7 +44,7 @@ class TestFailing:
         assert compared.failing("faster, inconclusive") == []
 
     def test_one_round_per_side_cannot_pass(self, timed: Any) -> None:
-        compared = microbench.compare(result(timed([1.0])), result(timed([9.0], run_id="s")))
+        compared = microbench.compare(result_of(timed([1.0])), result_of(timed([9.0], run_id="s")))
         for on in ("slower", "faster", "slower,faster"):
             with pytest.raises(NothingToCompareError, match=r"measure\.rounds=6"):
                 compared.failing(on)
@@ -60,14 +53,14 @@ class TestFailing:
         assert compared.failing("failed") == []
 
     def test_rows_without_a_verdict_are_found_among_those_with_one(self, timed: Any) -> None:
-        a = result(timed(FAST), timed([1.0], 1, model="relu"))
-        b = result(timed(FAST, run_id="s"), timed([9.0], 1, run_id="s", model="relu"))
+        a = result_of(timed(FAST), timed([1.0], 1, model="relu"))
+        b = result_of(timed(FAST, run_id="s"), timed([9.0], 1, run_id="s", model="relu"))
         compared = microbench.compare(a, b)
         assert compared.failing("slower") == []
         assert [row.case for row in compared.unjudged] == ["relu infer"]
 
     def test_an_unknown_word_is_answered_with_the_nearest(self, timed: Any) -> None:
-        compared = microbench.compare(result(timed(FAST)), result(timed(SLOW, run_id="s")))
+        compared = microbench.compare(result_of(timed(FAST)), result_of(timed(SLOW, run_id="s")))
         with pytest.raises(UserError, match="Did you mean missing"):
             compared.failing("slower,mising")
 
@@ -99,8 +92,8 @@ def test_a_ratio_has_the_digits_that_its_interval_supports(
 
 class TestComparison:
     def test_two_runs_are_a_table_with_notes(self, timed: Any) -> None:
-        a = result(timed(FAST, 0), timed(FAST, 1, batch_size=1))
-        b = result(timed(SLOW, 0, run_id="s"), timed(NOISY, 1, run_id="s", batch_size=1))
+        a = result_of(timed(FAST, 0), timed(FAST, 1, batch_size=1))
+        b = result_of(timed(SLOW, 0, run_id="s"), timed(NOISY, 1, run_id="s", batch_size=1))
         comparison = microbench.compare(a, b)
         lines = printed(lambda out: show_comparison(comparison, out))
         assert lines[:2] == ["A: outputs/x/records.jsonl", "B: outputs/x/records.jsonl"]
@@ -117,7 +110,7 @@ class TestComparison:
         assert lines[7].startswith("warning: separate runs are not interleaved")
 
     def test_one_run_is_compared_by_an_option(self, timed: Any) -> None:
-        run = result(
+        run = result_of(
             timed(FAST, 0),
             timed(SLOW, 1, allocator="tuned"),
             timed([None], 2, allocator="tcmalloc", measure__rounds=6, error=(Status.SKIPPED, "not [there]")),
@@ -131,13 +124,13 @@ class TestComparison:
         assert lines[5] == "tcmalloc: dense infer: skipped: not [there]"
 
     def test_a_row_can_be_put_in_words(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"), timed(NOISY, 2, engine="openvino"))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, engine="compile"), timed(NOISY, 2, engine="openvino"))
         slower, unclear = microbench.compare(run, by="engine").rows
         assert sentence(slower) == "compile/eager 1.199, 95 % CI 1.191 to 1.207, slower"
         assert sentence(unclear).endswith(f", inconclusive (about {unclear.more_rounds} more rounds)")
 
     def test_one_round_has_no_interval_and_says_why(self, timed: Any) -> None:
-        comparison = microbench.compare(result(timed([1.0])), result(timed([2.0], run_id="s")))
+        comparison = microbench.compare(result_of(timed([1.0])), result_of(timed([2.0], run_id="s")))
         (row,) = comparison.rows
         assert sentence(row).startswith(
             "B/A 2.00, inconclusive (one round says nothing of how processes differ"
@@ -146,13 +139,13 @@ class TestComparison:
         assert cells(line)[4:6] == ["B/A 2.00", "none"]
 
     def test_a_comparison_prints_as_its_table(self, timed: Any) -> None:
-        comparison = microbench.compare(result(timed(FAST)), result(timed(SLOW, run_id="s")))
+        comparison = microbench.compare(result_of(timed(FAST)), result_of(timed(SLOW, run_id="s")))
         lines = printed(lambda out: show_comparison(comparison, out), width=120)
         assert [line.rstrip() for line in str(comparison).splitlines()] == lines
         assert "\x1b" not in str(comparison)
 
     def test_the_frame_has_one_row_per_pair_and_phase(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, engine="compile"), timed(SLOW, 2, engine="openvino"))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, engine="compile"), timed(SLOW, 2, engine="openvino"))
         frame = microbench.compare(run, by="engine").to_frame()
         assert list(frame["b"]) == ["compile", "openvino"]
         assert list(frame["verdict"]) == ["slower", "slower"]
@@ -171,7 +164,7 @@ class TestComparison:
 
 class TestRanking:
     def test_a_ranking_has_places_times_ratios_and_verdicts(self, timed: Any) -> None:
-        run = result(
+        run = result_of(
             timed(SLOW, 0),
             timed(FAST, 1, allocator="tuned"),
             timed([None], 2, allocator="tcmalloc", error=(Status.SKIPPED, "not installed")),
@@ -202,14 +195,14 @@ class TestRanking:
         tiny = [each * 1.002 for each in FAST]
         lines = printed(
             lambda out: show_rankings(
-                rankings(result(timed(FAST, 0), timed(tiny, 1, threads=1)).cases()), out
+                rankings(result_of(timed(FAST, 0), timed(tiny, 1, threads=1)).cases()), out
             )
         )
         assert cells(lines[5])[-1] == "same"
         assert cells(lines[4]) == ["1", "threads=2", "1.005 s"]
 
     def test_single_rounds_have_no_verdict(self, timed: Any) -> None:
-        run = result(timed([2.0], 0), timed([1.0], 1, allocator="tuned"))
+        run = result_of(timed([2.0], 0), timed([1.0], 1, allocator="tuned"))
         lines = printed(lambda out: show_rankings(rankings(run.cases()), out))
         assert cells(lines[4]) == ["1", "allocator=tuned", "1.00 s"]
         assert cells(lines[5]) == [
@@ -228,7 +221,7 @@ class TestRanking:
         wrong = timed(
             [0.1], 3, engine="export", check=Checked(Check(Correctness.MISMATCH), "the output is off")
         )
-        lines = printed(lambda out: show_rankings(rankings(result(*made, wrong).cases()), out))
+        lines = printed(lambda out: show_rankings(rankings(result_of(*made, wrong).cases()), out))
         assert cells(lines[2]) == [
             "time", "ratio", "95 % CI", "first answer", "break-even", "verdict",
         ]  # fmt: skip
@@ -256,18 +249,18 @@ class TestRanking:
         assert break_even_text(found, phase) == text
 
     def test_a_sweep_ends_with_its_ranking_and_the_place_of_the_records(self, timed: Any) -> None:
-        run = result(timed(SLOW, 0), timed(FAST, 1, allocator="tuned"))
+        run = result_of(timed(SLOW, 0), timed(FAST, 1, allocator="tuned"))
         lines = printed(lambda out: terminal.show(run, out))
         assert lines.index("fastest first") > next(i for i, line in enumerate(lines) if line.startswith("±"))
         assert lines[-1].startswith("records: ")
 
     def test_a_sweep_without_alternatives_has_no_ranking(self, timed: Any) -> None:
-        run = result(timed(FAST, 0), timed(SLOW, 1, seed=1))
+        run = result_of(timed(FAST, 0), timed(SLOW, 1, seed=1))
         assert "fastest first" not in printed(lambda out: terminal.show(run, out))
-        assert "fastest first" not in printed(lambda out: terminal.show(result(timed(FAST)), out))
+        assert "fastest first" not in printed(lambda out: terminal.show(result_of(timed(FAST)), out))
 
     def test_names_with_brackets_are_shown_as_they_are(self, timed: Any) -> None:
-        run = result(timed(FAST, 0, model="a[b]"), timed(SLOW, 1, model="a[b]", engine="[red]x"))
+        run = result_of(timed(FAST, 0, model="a[b]"), timed(SLOW, 1, model="a[b]", engine="[red]x"))
         lines = printed(lambda out: show_rankings(rankings(run.cases()), out))
         assert lines[3] == "a[b] infer"
         assert cells(lines[5])[1] == "engine=[red]x"

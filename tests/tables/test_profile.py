@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from factory import call_of
 from msgspec import structs
 from rich.console import Console
 
@@ -21,18 +22,8 @@ PEAKS = Peaks(4e11, 9e11, "conv3x3", "matmul", ((2**18, 2e11), (2**28, 5e10)), 2
 
 
 def row(order: int, name: str, kind: Kind, type_: str, depth: int, lat: float, **figures: Any) -> Row:
-    return Row(
-        name=name,
-        index=order,
-        order=order,
-        depth=depth,
-        kind=kind,
-        type=type_,
-        in_shape="(1, 4)",
-        out_shape="(1, 64, 56, 56)",
-        dtype="float32",
-        **{"lat": lat, "net_lat": lat} | figures,
-    )
+    usual = {"out_shape": "(1, 64, 56, 56)", "lat": lat, "net_lat": lat}
+    return call_of(order, name, kind, type_, depth, **usual | figures)
 
 
 MEGA = 1_000_000
