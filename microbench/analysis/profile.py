@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec.structs import asdict, replace
 
 from microbench.analysis.calls import Row, interquartile_mean, merged, rows_of
+from microbench.analysis.case import Facts, facts_of
 from microbench.analysis.columns import available, chosen, names_of
 from microbench.analysis.energy import estimate
 from microbench.analysis.roofline import Limits, limits
 from microbench.config import OPTIONS, EnergyConfig
 from microbench.records.cases import CaseResult
+from microbench.records.naming import PART, differences
 from microbench.records.peaks import Peaks
 from microbench.records.record import Kind, Role
 
 if TYPE_CHECKING:
     import pandas as pd
 
+IN_TITLE = {PART, "batch_size", "precision", "layout", "device"}  # settings that a report always names
 COUNTED = ("flops", "macc", "mem_r", "mem_w", "backward", "unknown")
 DISAGREEMENT = 0.05  # of the model's time, by which the sum of its calls may exceed it
 
@@ -329,6 +332,50 @@ def _sums(rows: Iterable[Row], names: Iterable[str]) -> dict[str, Any]:
     """Return, by name, the sums of the rows' known values; None if none is known."""
     known = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in names}
     return {name: sum(values) if values else None for name, values in known.items()}
+
+
+@dataclass(frozen=True)
+class ProfileReport:
+    """What a report shows of a case that was profiled.
+
+    Attributes:
+        profile: its profile.
+        view: the view that its configuration requests.
+        may_hide: whether a narrow terminal may hide columns: they were not requested by name.
+        settings: how it was run, and what distinguishes it from the report's other profiles.
+        facts: how it was measured; None for a dry run.
+        trace: the file with a trace of one call; None if none was written.
+    """
+
+    profile: Profile
+    view: View
+    may_hide: bool
+    settings: Sequence[str]
+    facts: Facts | None
+    trace: str | None
+
+
+def profile_reports(cases: Sequence[CaseResult]) -> list[ProfileReport]:
+    """Return what a report shows of cases that were profiled, except those that failed."""
+    telling = differences(cases, but=IN_TITLE)
+    return [
+        _report(case, profile, each)
+        for case, each in zip(cases, telling, strict=True)
+        if (profile := profile_of(case)) is not None
+    ]
+
+
+def _report(case: CaseResult, profile: Profile, telling: str) -> ProfileReport:
+    config = case.config
+    settings = [config.precision.name, config.layout, config.device.name, *([telling] if telling else [])]
+    return ProfileReport(
+        profile,
+        profile.view(config.view, config.columns, config.depth),
+        not config.columns,
+        settings,
+        facts_of(case) if profile.timed else None,
+        case.first.outcome.trace,
+    )
 
 
 def profile_of(case: CaseResult) -> Profile | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from microbench.analysis.case import CaseReport, case_report
 from microbench.analysis.layers import LayersReport, layers_report
+from microbench.analysis.profile import ProfileReport, profile_reports
 from microbench.analysis.sweep import Sweep, sweep
 from microbench.analysis.warnings import Problems, problems
 from microbench.config import PROFILE
@@ -23,7 +24,7 @@ class Report:
 
     Attributes:
         layers: models and their layers.
-        profiles: the cases that were profiled.
+        profiles: the profiles.
         case: the only other case.
         sweep: several other cases.
         problems: those of all cases except the layers, which have their own.
@@ -31,7 +32,7 @@ class Report:
     """
 
     layers: LayersReport | None
-    profiles: Sequence[CaseResult]
+    profiles: Sequence[ProfileReport]
     case: CaseReport | None
     sweep: Sweep | None
     problems: Problems
@@ -50,7 +51,7 @@ def report(cases: Sequence[CaseResult]) -> Report:
         rankings = ranking.rankings(others)
     return Report(
         layers,
-        profiles,
+        profile_reports(profiles),
         case_report(others[0]) if len(others) == 1 else None,
         sweep(others) if len(others) > 1 else None,
         problems(rest),

@@ -16,8 +16,6 @@ def labels(cases: Sequence[CaseResult], telling: Mapping[str, Sequence[str]] | N
 
     A part of a model is named after it.
     """
-    if not cases:
-        return []
     settings = varying(cases) if telling is None else telling
     return [
         ", ".join(
@@ -57,7 +55,7 @@ def varying(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
     """
     values = {
         axis: [str(case.axes[axis]) for case in cases]
-        for axis in cases[0].axes
+        for axis in (cases[0].axes if cases else ())
         if axis not in ("model", "mode", "input_shape")
     }
     found = {name: each for name, each in values.items() if len(set(each)) > 1}

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from microbench.analysis.case import CaseReport, Facts, facts_of
-from microbench.records.cases import CaseResult, Estimate
+from microbench.analysis.case import CaseReport, Facts
+from microbench.records.cases import Estimate
 from microbench.records.record import Check, Correctness, Role, StopReason
 from microbench.tables import units
 from microbench.tables.fitting import print_fitting
@@ -72,11 +72,6 @@ def case_table(report: CaseReport) -> Table:
 def _interval_name(estimate: Estimate) -> str:
     """Return an interval's name, with its confidence: over rounds, or within one process."""
     return f"{units.level(estimate.confidence)} {'CI (one process)' if estimate.rounds == 1 else 'CI'}"
-
-
-def facts(case: CaseResult) -> str:
-    """Return how a case was measured, on one line."""
-    return facts_text(facts_of(case))
 
 
 def facts_text(found: Facts) -> str:

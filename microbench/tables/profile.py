@@ -12,13 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from microbench.analysis.profile import Profile, Shares, View, ViewRow, profile_of
-from microbench.records.cases import CaseResult
-from microbench.records.naming import PART, varying
+from microbench.analysis.profile import Profile, ProfileReport, Shares, View, ViewRow
 from microbench.records.peaks import Peaks
 from microbench.records.record import Kind
 from microbench.tables import units
-from microbench.tables.case import facts
+from microbench.tables.case import facts_text
 from microbench.tables.fitting import LINES_BESIDE, paged, printed, that_fit, wide_enough
 from microbench.tables.labels import count, relative
 
@@ -72,7 +70,6 @@ TEXTS: Mapping[str, Callable[[Any], str]] = {
     "energy": lambda picojoules: units.scaled(picojoules * 1e-12, "J"),
 }
 """The format of a column's figures; the other columns are texts."""
-IN_TITLE = {PART, "batch_size", "precision", "layout", "device"}  # settings that are in a title
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,7 +100,8 @@ class ProfileTable(Profile):
 
     def show(self, out: Console | None = None) -> None:
         """Print the profile; a table that is too long for the terminal is paged."""
-        show_profile(self, out or Console(highlight=False), self.shown, self.columns, self.depth)
+        view = self.view(self.shown, self.columns, self.depth)
+        show_view(self, view, out or Console(highlight=False), may_hide=not self.columns)
 
     def to_frame(
         self, view: str | None = None, columns: Sequence[str] = ("all",), depth: int | None = None
@@ -112,41 +110,32 @@ class ProfileTable(Profile):
         return super().to_frame(view or self.shown, columns, self.depth if depth is None else depth)
 
 
-def show_profiles(cases: Sequence[CaseResult], out: Console) -> None:
-    """Print the profiles of cases, one after the other; each names what distinguishes it from the others."""
-    telling = {name: values for name, values in varying(cases).items() if name not in IN_TITLE}
-    for index, case in enumerate(cases):
-        _show_case(case, [f"{name}={values[index]}" for name, values in telling.items()], out)
+def show_profiles(reports: Sequence[ProfileReport], out: Console) -> None:
+    """Print profiles, one after the other, each with how it was measured."""
+    for each in reports:
+        settings = ", ".join(each.settings)
+        out.print(f"[bold]{escape(title(each.profile))}[/bold], {escape(settings)}")
+        show_view(each.profile, each.view, out, each.may_hide)
+        if each.facts is not None:
+            out.print(facts_text(each.facts), style="dim", soft_wrap=True)
+        if each.trace is not None:
+            trace = escape(relative(Path(each.trace)))
+            out.print(f"trace: {trace}, to open in https://ui.perfetto.dev", style="dim", soft_wrap=True)
 
 
-def _show_case(case: CaseResult, telling: Sequence[str], out: Console) -> None:
-    """Print the profile that a case measured, as its configuration requests; nothing if it failed."""
-    profile = profile_of(case)
-    if profile is None:
-        return
-    config = case.config
-    settings = ", ".join([config.precision.name, config.layout, config.device.name, *telling])
-    out.print(f"[bold]{escape(title(profile))}[/bold], {escape(settings)}")
-    show_profile(profile, out, config.view, config.columns, config.depth)
-    if profile.timed:
-        out.print(facts(case), style="dim", soft_wrap=True)
-    if trace := case.first.outcome.trace:
-        out.print(
-            f"trace: {escape(relative(Path(trace)))}, to open in https://ui.perfetto.dev",
-            style="dim",
-            soft_wrap=True,
-        )
+def show_view(profile: Profile, view: View, out: Console, may_hide: bool) -> None:
+    """Print a view of a profile, its overhead and total, and the parts of the time.
 
-
-def show_profile(
-    profile: Profile, out: Console, view: str = "calls", asked: Sequence[str] = (), depth: int | None = None
-) -> None:
-    """Print a view of a profile, its overhead and total, and the parts of the time."""
-    seen = profile.view(view, asked, depth)
-    found, hidden = _fitting(seen, not asked, out.width)
-    with paged(out, lines=len(seen.rows) + LINES_BESIDE), wide_enough(out, found):
+    Args:
+        profile: the profile.
+        view: the view of it.
+        out: where to print.
+        may_hide: whether to hide columns that do not fit.
+    """
+    found, hidden = _fitting(view, may_hide, out.width)
+    with paged(out, lines=len(view.rows) + LINES_BESIDE), wide_enough(out, found):
         out.print(found)
-        for text in (*hidden, *notes(profile, seen)):
+        for text in (*hidden, *notes(profile, view)):
             out.print(escape(text), style="dim", soft_wrap=True)
 
 

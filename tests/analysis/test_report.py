@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from microbench.analysis.report import report
 from microbench.records.cases import CaseResult, cases_of
+from microbench.records.record import Call, Kind
 
 
 def case_of(made: Any) -> CaseResult:
@@ -27,8 +30,9 @@ def test_alternatives_are_a_sweep_and_are_ranked(timed: Any) -> None:
 
 
 def test_a_profile_is_neither_a_case_nor_a_sweep(timed: Any) -> None:
-    profile = case_of(timed([0.1], 1, mode="profile"))
-    found = report([case_of(timed([0.1])), profile])
-    assert found.profiles == [profile]
+    call = Call(name="", index=0, order=0, depth=0, kind=Kind.MODULE, type="Net", times=[0.1])
+    profiled = [replace(each, calls=(call,)) for each in timed([0.1], 1, mode="profile")]
+    found = report([case_of(timed([0.1])), case_of(profiled)])
+    assert [each.profile.name for each in found.profiles] == ["dense"]
     assert found.case is not None
     assert found.sweep is None

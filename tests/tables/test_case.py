@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
-from microbench.analysis.case import case_report
+from microbench.analysis.case import case_report, facts_of
 from microbench.records.cases import CaseResult
 from microbench.records.record import Check, Correctness, RoundRecord, StopReason
-from microbench.tables.case import case_table, facts, show_case
+from microbench.tables.case import case_table, facts_text, show_case
 from microbench.verify.judging import Checked
 
 from .support import INFER, TRAIN, MakeCase, Rendered, case_of, over_rounds, rows
@@ -111,14 +111,14 @@ class TestHeading:
 
 class TestFacts:
     def test_facts_are_rounds_memory_why_it_stopped_warm_up_and_first_call(self, make_case: MakeCase) -> None:
-        assert facts(case_of(*make_case(TRAIN | {"first_call": (0.25, None)}))) == (
+        assert facts_text(facts_of(case_of(*make_case(TRAIN | {"first_call": (0.25, None)})))) == (
             "1 round · peak memory 1.50 GiB · stopped: interval narrow enough (measure.rel_ci) · "
             "warm-up 5 steps · first call 250 ms"
         )
 
     def test_facts_have_merged_calls_and_no_unknown_memory(self, make_case: MakeCase) -> None:
         records = make_case(INFER, mode="infer", calls_per_sample=7, peak_memory=None)
-        assert facts(case_of(*records)).startswith("1 round · 7 calls per sample · stopped: ")
+        assert facts_text(facts_of(case_of(*records))).startswith("1 round · 7 calls per sample · stopped: ")
 
     def test_facts_of_several_rounds_have_the_median_memory_and_warm_up(self, make_case: MakeCase) -> None:
         rounds = zip((2, 9, 3), (2**30, 2**31, 2**32), strict=True)
@@ -127,8 +127,8 @@ class TestFacts:
             for number, (warmup, memory) in enumerate(rounds)
             for record in make_case(INFER, round=number, rounds=3, warmup=warmup, peak_memory=memory)
         ]
-        assert facts(case_of(*records)).startswith("3 rounds · peak memory 2.00 GiB · ")
-        assert facts(case_of(*records)).endswith(" · warm-up 3 steps")
+        assert facts_text(facts_of(case_of(*records))).startswith("3 rounds · peak memory 2.00 GiB · ")
+        assert facts_text(facts_of(case_of(*records))).endswith(" · warm-up 3 steps")
 
     def test_rounds_are_counted_by_the_reason_why_they_stopped(self, make_case: MakeCase) -> None:
         reasons = [StopReason.MAX_TIME, StopReason.REL_CI, StopReason.MAX_TIME]
@@ -137,20 +137,20 @@ class TestFacts:
             for number, reason in enumerate(reasons)
             for record in make_case(INFER, round=number, rounds=3, stop_reason=reason)
         ]
-        assert facts(case_of(*records)).split(" · ")[2] == (
+        assert facts_text(facts_of(case_of(*records))).split(" · ")[2] == (
             "stopped: time limit reached (measure.max_time) in 2, "
             "interval narrow enough (measure.rel_ci) in 1"
         )
 
     @pytest.mark.parametrize("reason", StopReason)
     def test_every_reason_to_stop_has_words(self, reason: StopReason, make_case: MakeCase) -> None:
-        text = facts(case_of(*make_case(INFER, stop_reason=reason)))
+        text = facts_text(facts_of(case_of(*make_case(INFER, stop_reason=reason))))
         assert f"(measure.{reason.value})" in text
 
     def test_rounds_that_failed_are_not_counted(self, make_case: MakeCase) -> None:
         failed = make_case({}, round=1, rounds=3, status="timeout", error="too long")
         records = [*make_case(INFER, rounds=3), *failed, *make_case(INFER, round=2, rounds=3)]
-        assert facts(case_of(*records)).startswith("2 rounds · ")
+        assert facts_text(facts_of(case_of(*records))).startswith("2 rounds · ")
 
     def test_memory_that_no_round_measured_is_unknown(self, make_case: MakeCase) -> None:
         assert case_of(*make_case(INFER, peak_memory=None)).peak_memory is None
@@ -222,7 +222,7 @@ def test_a_preparation_is_shown_if_it_is_a_tenth_of_the_time_to_the_first_answer
     prepare: float, shown: bool, make_case: MakeCase
 ) -> None:
     records = make_case(INFER | {"prepare": (prepare, None), "first_call": (0.25, None)}, mode="infer")
-    assert ("prepare " in facts(case_of(*records))) is shown
+    assert ("prepare " in facts_text(facts_of(case_of(*records)))) is shown
 
 
 def test_a_part_of_a_model_is_named_after_the_model(make_case: MakeCase, rendered: Rendered) -> None:

@@ -20,13 +20,12 @@ from microbench.records.result import Result
 from microbench.tables import doctor, terminal
 from microbench.tables.compare import show_comparison
 from microbench.tables.fitting import print_fitting
-from microbench.tables.profile import show_profile
 from microbench.tables.published import show_reference
 
 from .support import TRAIN, MakeCase, Rendered, cases, over_rounds
 from .test_doctor import FIRST, PEAKS, SECOND
 from .test_layers import CONV, RELU, Made, infer
-from .test_profile import TIMED
+from .test_profile import TIMED, show_profile
 
 Show = Callable[[Console], None]
 FIGURE = re.compile(r"\d[\d.,e+-]*\d|\d")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +10,13 @@ from factory import call_of
 from msgspec import structs
 from rich.console import Console
 
+from microbench.analysis import profile as profiles
 from microbench.analysis.calls import Row
 from microbench.analysis.profile import Profile
 from microbench.records.peaks import Peaks
 from microbench.records.record import Kind
 from microbench.tables import profile as reports
-from microbench.tables.profile import ProfileTable, show_profile, table
+from microbench.tables.profile import ProfileTable, show_view, table
 
 from .support import INFER, MakeCase, case_of
 
@@ -36,6 +38,11 @@ NET = [
     row(3, "block.add", Kind.FUNCTION, "add", 2, 2.5e-6, **FEW),
 ]
 TIMED = Profile(NET, "net", 1, seconds=2e-3, peaks=PEAKS)
+
+
+def show_profile(profile: Profile, out: Console, view: str = "calls", asked: Sequence[str] = ()) -> None:
+    """Print a view of a profile with these columns, or with the usual ones that fit."""
+    show_view(profile, profile.view(view, asked), out, may_hide=not asked)
 
 
 def lines(
@@ -217,14 +224,14 @@ def test_a_profile_prints_the_view_that_it_was_made_with() -> None:
 def test_profiles_of_a_sweep_name_what_distinguishes_them(
     settings: list[dict[str, Any]], ends: list[str], make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports, "profile_of", lambda case: replace(TIMED, seconds=None))
+    monkeypatch.setattr(profiles, "profile_of", lambda case: replace(TIMED, seconds=None))
     cases = []
     for order, setting in enumerate(settings):
         made = make_case(INFER, mode="profile", order=order, batch_size=setting.get("batch_size", 1))
         cases.append(case_of(*made))
         cases[-1].config.model.kwargs |= setting.get("kwargs", {})
     out = Console(file=io.StringIO(), width=200, highlight=False, color_system=None)
-    reports.show_profiles(cases, out)
+    reports.show_profiles(profiles.profile_reports(cases), out)
     assert isinstance(out.file, io.StringIO)
     titles = [line for line in out.file.getvalue().splitlines() if line.startswith("net profile")]
     assert len(titles) == len(ends)
