@@ -33,6 +33,7 @@ LEVELS = ("disabled", "basic", "extended", "layout", "all")
 VIEWS = {"calls": "in order", "leaves": "by module", "tree": "", "types": "", "root": ""}
 
 PROFILE = "profile"
+ROUNDS = 6  # of a case; the fewest that support a 95 % CI
 MARGIN = 0.01  # the share by which a ratio of times may differ from 1 and still count as the same
 
 OF_PROFILE = {"mode.name": (PROFILE,)}
@@ -202,11 +203,22 @@ class OptimizerConfig:
 class MeasureConfig:
     """How precisely it is measured."""
 
-    rounds: int = timed(
-        6,
+    budget: float | None = timed(
+        30.0,
+        "time that a case should take in all, start-up and warm-up included",
+        above=0,
+        unit="seconds",
+        null="no limit",
+    )
+    rounds: int | None = timed(
+        None,
         "fresh processes that each measure the case; the interval is over them",
         at_least=1,
+        null="six, the fewest with a 95 % CI, or fewer if the budget does not allow them",
         scope=Scope.CASE,
+    )
+    share_server: bool = timed(
+        True, "fork the processes of all rounds from one server; false starts one for each round"
     )
     rel_ci: float = timed(
         0.02,
@@ -445,7 +457,7 @@ def validate(config: Config) -> None:
             f"isolation=inline runs in this process; set {next(iter(config.env_set))} in the shell, not with "
             "env_set."
         )
-    if config.isolation == "inline" and config.measure.rounds > 1:
+    if config.isolation == "inline" and (config.measure.rounds or 1) > 1:
         raise UserError(
             f"isolation=inline runs in one process; set measure.rounds=1 (got {config.measure.rounds})."
         )

@@ -7,10 +7,6 @@ from dataclasses import dataclass
 
 from microbench.records.record import BenchmarkWarning, Readings, WarningCode
 
-LEAST_SECONDS = 0.05  # the kernel counts in hundredths: fewer than five say nothing about a rate
-WAITED = 0.05  # seconds per second by which times may be too long
-STOLEN = 0.02  # of the time
-THROTTLED = 0.01  # seconds a second
 FAULTS_SHARE = 0.2  # of the CPU time
 
 
@@ -57,11 +53,8 @@ def disturbances(readings: Readings, around: Surroundings) -> Iterator[Benchmark
 
 
 def _foreign_load(readings: Readings, around: Surroundings) -> Iterator[BenchmarkWarning]:
-    """Warn if threads waited for a CPU that others used: waiting for each other is not foreign load."""
     waited, foreign = readings.run_delay, readings.foreign_cpus
-    if waited is None or foreign is None or foreign * readings.sampling_seconds < LEAST_SECONDS:
-        return
-    if min(waited, foreign) >= WAITED:
+    if readings.had_foreign_load and waited is not None and foreign is not None:
         yield BenchmarkWarning(
             WarningCode.FOREIGN_LOAD,
             f"others kept {foreign:.2f} of {_count(around.cpus, 'CPU')} busy, and the case's threads waited "
@@ -89,7 +82,7 @@ def _oversubscribed(around: Surroundings) -> Iterator[BenchmarkWarning]:
 
 def _throttled(readings: Readings, around: Surroundings) -> Iterator[BenchmarkWarning]:
     stopped, seconds = readings.throttled, readings.sampling_seconds
-    if stopped is not None and stopped >= THROTTLED * seconds:
+    if readings.was_throttled and stopped is not None:
         quota = "" if around.quota is None else f" of {around.quota:g} CPUs"
         yield BenchmarkWarning(
             WarningCode.THROTTLED,
@@ -100,7 +93,7 @@ def _throttled(readings: Readings, around: Surroundings) -> Iterator[BenchmarkWa
 
 def _stolen(readings: Readings) -> Iterator[BenchmarkWarning]:
     share = readings.steal
-    if share is not None and share >= STOLEN and share * readings.sampling_seconds >= LEAST_SECONDS:
+    if readings.was_stolen and share is not None:
         yield BenchmarkWarning(
             WarningCode.STOLEN,
             f"the hypervisor ran something else in {share * 100:.0f} % of the time in which the CPUs had "

@@ -27,6 +27,11 @@ DOCTOR = "doctor"
 
 Scalar = str | int | float | bool | None
 
+LEAST_SECONDS = 0.05  # the kernel counts in hundredths: fewer than five say nothing about a rate
+WAITED = 0.05  # seconds per second by which times may be too long
+STOLEN = 0.02  # of the time
+THROTTLED = 0.01  # seconds per second
+
 
 class Status(StrEnum):
     """How a case ended."""
@@ -56,6 +61,16 @@ class StopReason(StrEnum):
     REL_CI = "rel_ci"
     MAX_TIME = "max_time"
     MAX_SAMPLES = "max_samples"
+    BUDGET = "budget"
+
+
+class RoundsReason(StrEnum):
+    """Why a case has the number of rounds that it has."""
+
+    GIVEN = "given"
+    ENOUGH = "enough"
+    BUDGET = "budget"
+    DECIDED = "decided"
 
 
 class WarningCode(StrEnum):
@@ -269,6 +284,32 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
     throttled: float | None
     thermal_throttles: int | None
     cpu_frequency: float | None
+
+    @property
+    def had_foreign_load(self) -> bool:
+        """Whether threads waited for a CPU that others used: waiting for each other is not foreign load."""
+        waited, foreign = self.run_delay or 0.0, self.foreign_cpus or 0.0
+        return min(waited, foreign) >= WAITED and foreign * self.sampling_seconds >= LEAST_SECONDS
+
+    @property
+    def was_stolen(self) -> bool:
+        """Whether the hypervisor ran something else meanwhile."""
+        share = self.steal or 0.0
+        return share >= STOLEN and share * self.sampling_seconds >= LEAST_SECONDS
+
+    @property
+    def was_throttled(self) -> bool:
+        """Whether the control group's quota stopped its processes."""
+        return self.throttled is not None and self.throttled >= THROTTLED * self.sampling_seconds
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether something else slowed the process down.
+
+        It depends on rates of the sensors alone, never on the samples, so that leaving such rounds out does
+        not favour fast ones.
+        """
+        return self.had_foreign_load or self.was_stolen or self.was_throttled
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -526,6 +567,22 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     extra: dict[str, Scalar] = {}
 
 
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round was granted, from what its case had cost until then.
+
+    Attributes:
+        rounds: the number of undisturbed rounds that the case was to have.
+        reason: why so many.
+        seconds: the round's share of measure.budget; None without a budget.
+        spent: seconds that the case had taken before, its part of the start-up included.
+    """
+
+    rounds: int
+    reason: RoundsReason
+    seconds: float | None = None
+    spent: float = 0.0
+
+
 class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One round of one case: a line of a run's file.
 
@@ -540,6 +597,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
         outcome: how it ended, and its results besides times.
         series: the samples of its phases; if the round failed, those up to then.
         calls: in a profile, every call that the module makes.
+        seconds: how long it took, with starting its process and checking the answer; None if unknown.
+        plan: what it was granted; None if unknown.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -552,11 +611,18 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     series: tuple[Series, ...] = ()
     calls: tuple[Call, ...] = ()
+    seconds: float | None = None
+    plan: Plan | None = None
 
     @property
     def ok(self) -> bool:
         """Whether the round ended well."""
         return self.outcome.status is Status.OK
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether the sensors say that something else slowed it down while it was sampled."""
+        return self.outcome.readings is not None and self.outcome.readings.is_disturbed
 
     @property
     def identity(self) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from microbench.config import OPTIONS, Config
+from microbench.config import OPTIONS, ROUNDS, Config
 from microbench.quoting import command
 from microbench.records.peaks import Peaks
 from microbench.records.record import CaseSpec, DistinctLayer, Outcome
@@ -61,8 +61,10 @@ class Case:
 
     @property
     def rounds(self) -> int:
-        """The number of its rounds: a dry run has one."""
-        return self.config.measure.rounds if self.config.timing else 1
+        """The number of its rounds, if the budget allows them: a dry run has one, and so has inline."""
+        if not self.config.timing or self.config.isolation == "inline":
+            return 1
+        return self.config.measure.rounds or ROUNDS
 
     @property
     def command(self) -> str:

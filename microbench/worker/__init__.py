@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from microbench import devices, engines, formats, modes, verify
-from microbench.config import Config
+from microbench.config import ROUNDS, Config
 from microbench.devices import Device
 from microbench.engines import Job, Program
 from microbench.errors import SkippedError, UserError
@@ -134,7 +134,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
         readings, process = sensors.readings(sampled.calls * experiment.runs), steps.process
         around = sensors.surroundings(process.threads or 1, str(process.allocator))
         threads = {"threads": config.threads, "interop_threads": config.interop_threads}
-        wanted = Wanted(config.measure.rel_ci, config.measure.max_warmup, config.measure.rounds)
+        wanted = Wanted(config.measure.rel_ci, config.measure.max_warmup, config.measure.rounds or ROUNDS)
         outcome = Outcome(
             stop_reason=sampled.stop_reason,
             warnings=(
