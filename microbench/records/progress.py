@@ -51,6 +51,7 @@ class Heading:
         turns: the number of these; None if not known yet.
         round: the round's number, from 0.
         rounds: the case's number of rounds.
+        eta: seconds that the rest of the run may take, this round included; None if unknown.
     """
 
     config: Config
@@ -59,6 +60,7 @@ class Heading:
     turns: int | None
     round: int = 0
     rounds: int = 1
+    eta: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Progress:
         phase: the phase of the figures below.
         n: samples so far.
         median: their running median in seconds.
+        medians: the running median of every sampled phase, in seconds, in the order of the phases.
         half_width: half-width of its interval, relative to the median.
         eta: seconds that sampling may still take.
         clock: the clock that the samples were read on.
@@ -87,6 +90,7 @@ class Progress:
     median: float | None = None
     half_width: float | None = None
     eta: float | None = None
+    medians: Mapping[str, float] = field(default_factory=dict)
     clock: str = ""
     calls_per_sample: int = 1
     measured: Measured | None = None

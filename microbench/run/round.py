@@ -42,6 +42,10 @@ class Observer(Protocol):
         """End the round, whose record is on disk."""
         ...
 
+    def say(self, text: str) -> None:
+        """Report something about the run, such as that a case is expected to exceed its budget."""
+        ...
+
 
 @dataclass
 class Round:

@@ -39,6 +39,9 @@ class Silent:
     def end(self, record: RoundRecord) -> None:
         """Do nothing."""
 
+    def say(self, text: str) -> None:
+        """Do nothing."""
+
 
 class Lines:
     """One line when a case begins and one when it has ended, on standard error."""
@@ -59,16 +62,17 @@ class Lines:
     def begin(self, heading: Heading) -> None:
         """Print which case begins."""
         self._title = title(heading)
-        self._say(f"{self._title}: measuring")
+        self.say(f"{self._title}: measuring")
 
     def progress(self, progress: Progress) -> None:
         """Do nothing: a log should have few lines."""
 
     def end(self, record: RoundRecord) -> None:
         """Print how the case ended."""
-        self._say(f"{self._title}: {ending(record)}")
+        self.say(f"{self._title}: {ending(record)}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line about the run."""
         self._console.print(Text(text), soft_wrap=True)
 
 
@@ -105,6 +109,10 @@ class LiveLine:
         """Leave a line that says how it ended."""
         self._live.update(Text(""))
         self._live.console.print(Text(f"{self._title}: {ending(record)}", style="dim"))
+
+    def say(self, text: str) -> None:
+        """Leave a line about the run."""
+        self._live.console.print(Text(text), soft_wrap=True)
 
     def _draw(self, doing: str) -> None:
         self._live.update(Text.assemble((self._title, "bold"), " ", doing), refresh=True)

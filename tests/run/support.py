@@ -86,6 +86,9 @@ class Diary:
     def end(self, record: RoundRecord) -> None:
         self.told.append(("end", [series.phase for series in record.series]))
 
+    def say(self, text: str) -> None:
+        self.told.append(("say", text))
+
 
 def cases(*batches: int, **options: Any) -> list[Case]:
     """Return cases that are measured once, one after the other, by default."""
