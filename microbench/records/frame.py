@@ -87,6 +87,7 @@ def _shared(record: RoundRecord) -> Row:
         "turn": record.turn,
         "schedule": run.schedule,
         "schedule_seed": run.schedule_seed,
+        "run_cases": run.cases,
         "case_id": case.id,
         "host_id": record.machine.host_id,
         "started_at": record.started_at,

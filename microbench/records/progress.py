@@ -52,6 +52,8 @@ class Heading:
         round: the round's number, from 0.
         rounds: the case's number of rounds.
         eta: seconds that the rest of the run may take, this round included; None if unknown.
+        order: the case's place in the run, from 0.
+        cases: the run's number of cases, as far as it is known.
     """
 
     config: Config
@@ -61,6 +63,8 @@ class Heading:
     round: int = 0
     rounds: int = 1
     eta: float | None = None
+    order: int = 0
+    cases: int = 1
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Status(StrEnum):
     ERROR = "error"
     TIMEOUT = "timeout"
     SKIPPED = "skipped"
+    INTERRUPTED = "interrupted"
     GIVEN_UP = "given_up"
 
 
@@ -413,6 +414,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
         command_line: the whole command line that began it; None for a run from Python.
         schedule: interleaved, sequential or search.
         schedule_seed: seed of the order.
+        cases: the number of its cases; a search may add some. None if unknown.
     """
 
     id: str
@@ -421,6 +423,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     command_line: str | None = None
     schedule: str = "interleaved"
     schedule_seed: int | None = None
+    cases: int | None = None
 
 
 class DistinctLayer(msgspec.Struct, frozen=True):

@@ -86,9 +86,8 @@ class Round:
             measured = self._ask(pool, store, observer) if known is None else Measured(known)
         except KeyboardInterrupt as error:
             interrupt = error
-            measured = Measured(Outcome(status=Status.ERROR, error=str(error) or "interrupted (Ctrl-C)"))
         with signals.held():
-            record = self._record(measured)
+            record = self._record(measured if interrupt is None else self._interrupted(interrupt))
             found.append(record)
             store.append(record)
         if is_told:
@@ -117,10 +116,24 @@ class Round:
         if self.measured is None:
             return Measured(outcome)
         before = self.measured.outcome
-        if outcome.status is Status.GIVEN_UP:
+        if outcome.status in (Status.GIVEN_UP, Status.INTERRUPTED):
             return replace(self.measured, outcome=replace(before, status=outcome.status, error=outcome.error))
         reason = f"Checking the answer failed: {outcome.error}"
         return replace(self.measured, outcome=unverified(before, reason))
+
+    def _interrupted(self, interrupt: KeyboardInterrupt) -> Measured:
+        """Return what is known of an interrupted round: the samples received so far, summarized."""
+        from microbench.records.summary import summarize  # imports numpy, after a signal could interrupt it
+
+        measured = self._cut_short(Outcome(status=Status.INTERRUPTED))
+        series = measured.series or tuple(
+            replace(each, summary=summarize(each.samples)) for each in self.partial.values()
+        )
+        by = interrupt.number.name if isinstance(interrupt, signals.EndedError) else "Ctrl-C"
+        number = sum(len(each.samples) for each in series if each.role is Role.WHOLE)
+        taken = f"after {number} sample{'s' * (number > 1)}" if number else "before the first sample"
+        outcome = replace(measured.outcome, error=f"{by} {taken}")
+        return replace(measured, outcome=outcome, series=series)
 
     def _keep(self, progress: Progress) -> None:
         """Keep samples as they arrive, in case the worker ends before it summarizes them."""

@@ -58,6 +58,7 @@ class Run:
     note: str | None = None
     _places: dict[Where, Place] = field(init=False, default_factory=dict)
     _startup: float = field(init=False, default=0.0)
+    _number: int = field(init=False, default=1)
 
     @property
     def result(self) -> Result:
@@ -78,6 +79,7 @@ class Run:
         try:
             resolved = self._resolved(pool)
             cases = list(expanded(resolved, lambda case: pool.find(case, Extract(case.config))))
+            self._number = len(cases)
             is_search = self.cases[0].config.experiment.search
             order: Order = self._search(cases) if is_search else self._schedule(cases)
             last: Case | None = None
@@ -162,8 +164,18 @@ class Run:
             command_line=self.command_line,
             schedule=order.kind,
             schedule_seed=order.seed,
+            cases=self._number,
         )
-        heading = Heading(case.config, settings, turn, order.total, case.round, case.rounds)
+        heading = Heading(
+            case.config,
+            settings,
+            turn,
+            order.total,
+            case.round,
+            case.rounds,
+            order=case.order,
+            cases=self._number,
+        )
         place = self._places[_where(case)]
         Round(case, place, heading, run).measure(pool, self.store, self.observer, self.records)
 

@@ -115,11 +115,10 @@ class TestFailures:
         assert [list(case.rounds) for case in result.cases()] == [[0], [0, 1]]
 
     @pytest.mark.parametrize(
-        ("error", "text"),
-        [(KeyboardInterrupt(), "interrupted (Ctrl-C)"), (EndedError(signal.SIGTERM), "ended by SIGTERM")],
+        ("error", "by"), [(KeyboardInterrupt(), "Ctrl-C"), (EndedError(signal.SIGTERM), "SIGTERM")]
     )
     def test_an_exception_that_ends_a_run_is_the_error_of_its_round(
-        self, error: BaseException, text: str, take: Take, tmp_path: Path
+        self, error: BaseException, by: str, take: Take, tmp_path: Path
     ) -> None:
         def outcome(batch: int, times: int) -> Measured:
             if times == 1:
@@ -131,7 +130,7 @@ class TestFailures:
         records = load(tmp_path / "run").records
         assert [(record.round, record.outcome.status, record.outcome.error) for record in records] == [
             (0, "ok", None),
-            (1, "error", text),
+            (1, "interrupted", f"{by} before the first sample"),
         ]
 
     def test_a_signal_while_records_are_written_waits_until_they_are_on_disk(

@@ -262,16 +262,38 @@ def test_peaks_that_were_measured_before_the_run_are_in_its_records(take: Take) 
     assert record.outcome.peaks == peaks
 
 
-def test_an_interrupt_stores_what_was_measured_and_is_raised(take: Take, tmp_path: Path) -> None:
+def interrupted(take: Take, folder: Path, *reports: Progress) -> RoundRecord:
+    """Interrupt a run after some reports of its first round; return the round's record."""
+
     def act(watch: Watch) -> Measured:
-        sampled(watch)
+        for each in reports:
+            watch(each)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         take(cases(1, 2), Workers([act]))
-    (record,) = load(tmp_path / "run").records
-    assert (record.outcome.status, record.outcome.error) == ("error", "interrupted (Ctrl-C)")
-    assert samples_of(record) == {"inference": [0.25, 0.5]}
+    (record,) = load(folder / "run").records
+    assert record.outcome.status == "interrupted"
+    return record
+
+
+def test_an_interrupt_stores_what_was_measured_and_is_raised(take: Take, tmp_path: Path) -> None:
+    first_call = Progress("warmup", samples={"first_call": array("d", [2.0])}, clock="fake")
+    sampled = Progress("sample", {"inference": array("d", [0.25, 0.5])}, "inference", clock="fake")
+    record = interrupted(take, tmp_path, first_call, sampled)
+    assert record.outcome.error == "Ctrl-C after 2 samples"
+    assert samples_of(record) == {"first_call": [2.0], "inference": [0.25, 0.5]}
+    assert [each.summary.median for each in record.series if each.summary is not None] == [2.0, 0.375]
+
+
+def test_an_interrupt_before_the_first_sample_stores_the_round_too(take: Take, tmp_path: Path) -> None:
+    record = interrupted(take, tmp_path, Progress("build"))
+    assert (record.outcome.error, record.series) == ("Ctrl-C before the first sample", ())
+
+
+def test_an_interrupt_during_the_check_stores_all_that_was_measured(take: Take, tmp_path: Path) -> None:
+    record = interrupted(take, tmp_path, Progress("verify", measured=OK))
+    assert record.series == OK.series
 
 
 def test_the_machines_capabilities_are_requested_with_the_variables_of_each_case(
