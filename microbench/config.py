@@ -227,6 +227,13 @@ class MeasureConfig:
         below=1,
         unit="share",
     )
+    percentile: float | None = timed(
+        None,
+        "the percentile that `rel_ci` is about, such as 99; each sample is then one call",
+        above=0,
+        below=100,
+        null="the median",
+    )
     min_time: float = timed(0.5, "shortest time spent sampling", at_least=0, unit="seconds")
     max_time: float = timed(
         5.0, "longest time spent sampling, unless `min_samples` takes longer", above=0, unit="seconds"
@@ -382,6 +389,7 @@ class Config:
         "columns to show, such as [name,type,flops,lat]; [~mem_r] hides one; [all] shows all",
         ANY,
         of=OF_PROFILE,
+        elsewhere="--tails shows the percentiles of its phases",
     )
     depth: int | None = presentation(
         None,
@@ -477,6 +485,11 @@ def _check_profile(config: Config) -> None:
     if config.experiment.search:
         raise UserError(
             "A search compares configurations by one time, and mode=profile measures many; give mode=infer."
+        )
+    if config.measure.percentile is not None:
+        raise UserError(
+            f"measure.percentile={config.measure.percentile:g} is for samples of one call, and those of "
+            "mode=profile are of several; to measure a layer alone, give model.part=NAME mode=infer."
         )
     if config.measure.cold_cache:
         raise UserError(

@@ -119,6 +119,7 @@ class Option:
         null: the meaning of null.
         of: for another option's key, the values of it that have this option; with other values, this option
             must have its default.
+        elsewhere: what there is instead of it with other values.
         axis: the name of its column in records; empty if it has none.
         after: the axis that its own follows, if that is not the order of the fields.
         joined: the separator between the items of a list in that column.
@@ -138,6 +139,7 @@ class Option:
     unit: str = ""
     null: str = ""
     of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    elsewhere: str = ""
     axis: str = ""
     after: str = ""
     joined: str = ","
@@ -248,9 +250,10 @@ class Option:
             if value != self.default and others[key] not in names:
                 other = key.removesuffix(".name")
                 owners = " and ".join(f"{other}={name}" for name in names)
+                instead = f": {self.elsewhere}" if self.elsewhere else ""
                 raise UserError(
                     f"{self.name}={_spelled(value)} is an option of {owners}; {other}={others[key]} does not "
-                    "have it."
+                    f"have it{instead}."
                 )
 
 

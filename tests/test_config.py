@@ -40,6 +40,7 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
     "optimizer.lr": ([-1e-9, float("nan")], [0.0]),
     "measure.rounds": ([0, -1], [1, 10]),
     "measure.rel_ci": ([0.0, 1.0, -0.1, float("nan")], [0.5, 1e-9]),
+    "measure.percentile": ([0.0, 100.0, -1.0, 101.0, float("nan")], [1e-9, 50.0, 99.9, None]),
     "measure.min_time": ([-0.1], [0.0]),
     "measure.max_time": ([0.0, -1.0], [0.1]),
     "measure.min_samples": ([0], [1]),
@@ -153,15 +154,23 @@ def test_a_profile_takes_its_options_and_other_modes_refuse_them(key: str, value
     [
         ({"depth": 1}, "depth=1 is an option of view=tree; view=calls does not have it."),
         (
+            {"mode.name": "infer", "columns": ["p99"]},
+            "columns=[p99] is an option of mode=profile; mode=infer does not have it: --tails shows the "
+            "percentiles of its phases.",
+        ),
+        (
+            {"measure.percentile": 99.9},
+            "measure.percentile=99.9 is for samples of one call, and those of mode=profile are of several; to "
+            "measure a layer alone, give model.part=NAME mode=infer.",
+        ),
+        (
             {"trace": True, "timing": False},
             "trace=true needs timing=true: a dry run executes nothing that could be traced.",
         ),
     ],
 )
 def test_options_of_a_profile_that_would_do_nothing_are_refused(given: dict[str, Any], told: str) -> None:
-    config = config_with("view", "calls")
-    for key, value in given.items():
-        setattr(config, key, value)
+    config = with_values(config_with("view", "calls"), given)
     with pytest.raises(UserError) as caught:
         validate(config)
     assert str(caught.value) == told

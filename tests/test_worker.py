@@ -175,6 +175,8 @@ def test_the_readings_are_those_of_the_process() -> None:
 def test_short_calls_of_inference_are_merged_and_those_of_training_are_not() -> None:
     merged = measured(mode="infer", **{"measure.min_sample": 1e-3})
     assert merged.series[0].calls_per_sample > 1
+    of_calls = measured(mode="infer", **{"measure.min_sample": 1e-3, "measure.percentile": 90})
+    assert of_calls.series[0].calls_per_sample == 1  # the tail of means over calls is not that of calls
     single = measured(mode="train", **{"measure.min_sample": 1e-3})
     assert single.series[0].calls_per_sample == 1
 

@@ -129,6 +129,8 @@ class _Reporter:
         intervals = {phase: relative_half_width(self.samples[phase]) for phase in self.experiment.main}
         widest = max(intervals, key=lambda phase: intervals[phase][1])
         median, half_width = intervals[widest]
+        main = [self.samples[phase] for phase in self.experiment.main]
+        wanted = half_width if self.rule.quantile == 0.5 else self.rule.half_width(main)
         self.watch(
             Progress(
                 "sample",
@@ -138,7 +140,7 @@ class _Reporter:
                 n=n,
                 median=median,
                 half_width=half_width,
-                eta=self.rule.eta(half_width, n, elapsed),
+                eta=self.rule.eta(wanted, n, elapsed),
                 clock=self.clock.name,
                 calls_per_sample=self.calls,
             )

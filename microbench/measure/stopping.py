@@ -21,13 +21,14 @@ class StoppingRule:
     """Stops at the wanted precision, or at a limit.
 
     Attributes:
-        rel_ci: wanted half-width of the median's interval, relative to the median.
+        rel_ci: wanted half-width of the quantile's interval, relative to the quantile.
         min_time: seconds before precision may stop the sampling.
         max_time: seconds after which it stops, once there are `least` samples.
         min_samples: samples before precision may stop the sampling.
         max_samples: samples at which it stops in any case.
         least: samples that even `max_time` waits for: enough for an interval, or fewer if the interval comes
             from several rounds.
+        quantile: which quantile of the samples has to be precise; by default the median.
     """
 
     rel_ci: float
@@ -36,6 +37,7 @@ class StoppingRule:
     min_samples: int
     max_samples: int
     least: int = LEAST_FOR_INTERVAL
+    quantile: float = 0.5
 
     def limit(self, n: int, elapsed: float) -> StopReason | None:
         """Return the limit that `n` samples in `elapsed` seconds have reached, if any; called per sample."""
@@ -49,7 +51,11 @@ class StoppingRule:
         """Return whether every main phase's interval is narrow enough, after the least time and samples."""
         if n < self.min_samples or elapsed < self.min_time:
             return False
-        return all(relative_half_width(samples)[1] <= self.rel_ci for samples in main)
+        return self.half_width(main) <= self.rel_ci
+
+    def half_width(self, main: Sequence[ArrayLike]) -> float:
+        """Return the widest of the phases' relative half-widths; infinite if one has no interval."""
+        return max(relative_half_width(samples, self.quantile)[1] for samples in main)
 
     def next_check(self, n: int) -> int:
         """Return the sample count at which to check the interval next, after a check at `n`."""
@@ -58,7 +64,7 @@ class StoppingRule:
     def eta(self, half_width: float, n: int, elapsed: float) -> float:
         """Return the seconds that sampling may still take after `n` samples in `elapsed` seconds.
 
-        A median's interval narrows with the square root of the samples; `least` samples are always taken.
+        A quantile's interval narrows with the square root of the samples; `least` samples are always taken.
         """
         wanted = elapsed * (half_width / self.rel_ci) ** 2 if math.isfinite(half_width) else math.inf
         least = elapsed / n * min(self.least, self.max_samples)

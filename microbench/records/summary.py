@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from microbench.records.record import Summary
-from microbench.stats.median import CONFIDENCE, median_interval
+from microbench.stats.median import CONFIDENCE, quantile_interval
 from microbench.stats.trend import trend
 
 
 def summarize(samples: ArrayLike, confidence: float = CONFIDENCE) -> Summary:
     """Summarize at least one sample, in order, in the samples' own unit (seconds per call)."""
     values = np.asarray(samples, dtype=np.float64)
-    low, high, effective = median_interval(values, confidence)
+    low, high, effective = quantile_interval(values, confidence)
     q25, median, q75 = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
     drift = trend(values)
     return Summary(

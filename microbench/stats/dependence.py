@@ -8,24 +8,25 @@ from numpy.typing import ArrayLike, NDArray
 LEAST = 10  # samples; with fewer, dependence cannot be estimated
 
 
-def inefficiency(samples: ArrayLike) -> float:
-    """Return how many samples tell as much about the median as one independent sample; at least 1.
+def inefficiency(samples: ArrayLike, p: float = 0.5) -> float:
+    """Return how many samples tell as much about the quantile `p` as one independent sample; at least 1.
 
-    The median's interval rests on how many samples lie above it. The variance of that number is n/4 for
-    independent samples, and tau n/4 for a stationary series, where tau is the integrated autocorrelation
-    time of the signs sgn(x - median): Heidelberger & Lewis, Quantile Estimation in Dependent Sequences,
-    Operations Research 32 (1984). tau is summed up to where the sum of two neighbouring autocorrelations is
-    no longer positive, each sum at most the previous one: the initial monotone sequence of Geyer,
-    Practical Markov Chain Monte Carlo, Statistical Science 7 (1992).
+    A quantile's interval rests on how many samples lie above it. The variance of that number is n p (1 - p)
+    for independent samples, and tau times that for a stationary series, where tau is the integrated
+    autocorrelation time of the signs sgn(x - quantile): Heidelberger & Lewis, Quantile Estimation in
+    Dependent Sequences, Operations Research 32 (1984). tau is summed up to where the sum of two neighbouring
+    autocorrelations is no longer positive, each sum at most the previous one: the initial monotone sequence
+    of Geyer, Practical Markov Chain Monte Carlo, Statistical Science 7 (1992).
 
     Args:
         samples: in the order they were taken. Fewer than 10 count as independent.
+        p: which quantile, by default the median.
     """
     values = np.asarray(samples, dtype=np.float64)
     n = len(values)
     if n < LEAST:
         return 1.0
-    signs = np.sign(values - np.median(values))
+    signs = np.sign(values - np.quantile(values, p, method="median_unbiased"))
     signs -= signs.mean()
     if not signs.any():
         return 1.0

@@ -1,8 +1,9 @@
-"""The median and its interval, which assumes nothing about the samples' distribution."""
+"""The median or another quantile, and its interval, which assumes nothing about the distribution."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from functools import lru_cache
 
 import numpy as np
@@ -14,65 +15,93 @@ from microbench.stats.dependence import inefficiency
 CONFIDENCE = 0.95
 LEAST_FOR_INTERVAL = 6  # the fewest independent samples with a 95 % interval of the median
 
+Ranks = tuple[int | None, int | None]
+"""The ranks, from 0, of an interval's two ends; None for an end that too few samples do not have."""
 
-@lru_cache(maxsize=1024)
-def interval_ranks(n: int, confidence: float = CONFIDENCE) -> tuple[int, int] | None:
-    """Return the ranks (from 0) of the two order statistics around the median; None for too few samples.
 
-    The interval [x(low), x(high)] covers the median of any distribution with at least the given confidence,
-    because the number of independent samples below the median is binomial(n, 1/2): Conover, Practical
-    Nonparametric Statistics, 3rd ed., 1999, section 3.2. It is the interval of
-    `scipy.stats.quantile_test(...).confidence_interval(...)`, from scipy's binomial distribution, without the
-    0.9 s that importing `scipy.stats` takes.
+@lru_cache(maxsize=4096)
+def interval_ranks(n: int, confidence: float = CONFIDENCE, p: float = 0.5) -> Ranks:
+    """Return the ranks of the two order statistics around the quantile `p`, by default the median.
+
+    The interval [x(low), x(high)] covers the quantile of any distribution with at least the given confidence,
+    because the number of independent samples below it is binomial(n, p): Conover, Practical Nonparametric
+    Statistics, 3rd ed., 1999, section 3.2. Each end is missed with at most half the remaining probability.
+    It is the interval of `scipy.stats.quantile_test(...).confidence_interval(...)`, from scipy's binomial
+    distribution, without the 0.9 s that importing `scipy.stats` takes.
     """
+    low, high = _lower_rank(n, confidence, p), _lower_rank(n, confidence, 1 - p)
+    return low, None if high is None else n - 1 - high
+
+
+def _lower_rank(n: int, confidence: float, p: float) -> int | None:
+    """Return the rank of the lower end: the quantile is rarely below this order statistic."""
     tail = (1 - confidence) / 2
-    below = bdtr(np.arange(n + 1), n, 0.5)  # P(X <= k)
-    low = int(np.searchsorted(below, tail)) - 1
-    return (low, n - 1 - low) if low >= 0 else None
+    rank = bisect_left(range(n + 1), tail, key=lambda below: float(bdtr(below, n, p))) - 1
+    return rank if rank >= 0 else None
 
 
-def dependent_ranks(n: int, effective: float, confidence: float = CONFIDENCE) -> tuple[int, int] | None:
-    """Return the ranks for `n` samples that tell as much about the median as `effective` independent ones.
+def least_for_interval(p: float, confidence: float = CONFIDENCE) -> int:
+    """Return the fewest independent samples that have both ends of an interval of the quantile `p`.
+
+    All of n samples are on the same side of the quantile with probability p^n or (1 - p)^n: Wilks,
+    Determination of Sample Sizes for Setting Tolerance Limits, The Annals of Mathematical Statistics 12
+    (1941).
+    """
+    return math.ceil(math.log((1 - confidence) / 2) / math.log(max(p, 1 - p)))
+
+
+def dependent_ranks(n: int, effective: float, confidence: float = CONFIDENCE, p: float = 0.5) -> Ranks:
+    """Return the ranks for `n` samples that tell as much about the quantile as `effective` independent ones.
 
     They are at the same quantiles as the ranks of `effective` independent samples, rounded outwards.
     """
     independent = max(1, min(n, math.floor(effective)))
-    ranks = interval_ranks(independent, confidence)
-    if ranks is None:
-        return None
-    low = math.floor((ranks[0] + 1) * (n + 1) / (independent + 1)) - 1
-    return low, n - 1 - low
+    low, high = interval_ranks(independent, confidence, p)
+    return (
+        None if low is None else (low + 1) * (n + 1) // (independent + 1) - 1,
+        None if high is None else -(-(high + 1) * (n + 1) // (independent + 1)) - 1,
+    )
 
 
-def median_interval(
-    samples: ArrayLike, confidence: float = CONFIDENCE
+def quantile(samples: ArrayLike, p: float = 0.5) -> float:
+    """Return the quantile `p` of the samples, by default the median.
+
+    It is below the true one as often as above it, however few the samples: definition 8 of Hyndman & Fan,
+    Sample Quantiles in Statistical Packages, The American Statistician 50 (1996).
+    """
+    return float(np.quantile(np.asarray(samples, dtype=np.float64), p, method="median_unbiased"))
+
+
+def quantile_interval(
+    samples: ArrayLike, confidence: float = CONFIDENCE, p: float = 0.5
 ) -> tuple[float | None, float | None, float]:
-    """Return the ends of the median's interval, and the effective sample size.
+    """Return the ends of the interval of the quantile `p`, and the effective sample size.
 
     Samples of one process depend on each other; their effective number is their number over the statistical
-    inefficiency of the signs sgn(x - median) (see `dependence.inefficiency`).
+    inefficiency of the signs sgn(x - quantile) (see `dependence.inefficiency`).
 
     Args:
         samples: in the order they were taken, in any unit.
         confidence: the level of the interval.
+        p: which quantile, by default the median.
 
     Returns:
         The two ends in the samples' unit, None for too few effective samples, and the effective number.
     """
     values = np.asarray(samples, dtype=np.float64)
-    effective = len(values) / inefficiency(values)
-    ranks = dependent_ranks(len(values), effective, confidence)
-    if ranks is None:
-        return None, None, effective
-    low, high = np.partition(values, ranks)[list(ranks)]
-    return float(low), float(high), effective
+    effective = len(values) / inefficiency(values, p)
+    ranks = dependent_ranks(len(values), effective, confidence, p)
+    there = [rank for rank in ranks if rank is not None]
+    ordered = np.partition(values, there) if there else values
+    low, high = (None if rank is None else float(ordered[rank]) for rank in ranks)
+    return low, high, effective
 
 
-def relative_half_width(samples: ArrayLike) -> tuple[float, float]:
-    """Return the samples' median and the half-width of its interval relative to it (infinite for too few)."""
+def relative_half_width(samples: ArrayLike, p: float = 0.5) -> tuple[float, float]:
+    """Return the quantile `p` and the half-width of its interval relative to it; infinite without one."""
     values: NDArray[np.float64] = np.asarray(samples, dtype=np.float64)
-    median = float(np.median(values))
-    low, high, _ = median_interval(values)
-    if low is None or high is None or median <= 0:
-        return median, math.inf
-    return median, (high - low) / 2 / median
+    middle = quantile(values, p)
+    low, high, _ = quantile_interval(values, p=p)
+    if low is None or high is None or middle <= 0:
+        return middle, math.inf
+    return middle, (high - low) / 2 / middle

@@ -102,8 +102,10 @@ class Steps:
             settings.min_samples,
             settings.max_samples,
             LEAST_FOR_INTERVAL if settings.rounds == 1 else min(LEAST_OF_A_ROUND, settings.min_samples),
+            quantile=(settings.percentile or 50) / 100,
         )
-        calls = sampler.calibrate(experiment, warmup.typical, settings.min_sample)
+        least = 0 if settings.percentile is not None else settings.min_sample  # no tail of means over calls
+        calls = sampler.calibrate(experiment, warmup.typical, least)
         with Sensors(pid) as sensors:
             sampled = sampler.sample(experiment, clock, rule, calls, self.watch)
         return sampled, sensors

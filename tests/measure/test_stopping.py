@@ -70,6 +70,16 @@ def test_a_series_without_an_interval_is_never_precise() -> None:
     assert not replace(RULE, min_samples=1, rel_ci=0.99).precise([[1.0] * 5], n=5, elapsed=2.0)
 
 
+def test_another_quantile_may_have_to_be_precise() -> None:
+    rule = replace(RULE, quantile=0.9, rel_ci=0.5)
+    steady, spiky = [1.0, 2.0, 1.5] * 20, [*[1.0] * 56, 9.0, 9.0, 9.0, 9.0]
+    assert rule.precise([steady], n=60, elapsed=2.0)
+    assert not rule.precise([steady[:35]], n=35, elapsed=2.0)  # no upper end: it takes 36
+    assert replace(rule, quantile=0.5).precise([spiky], n=60, elapsed=2.0)
+    assert not rule.precise([steady, spiky], n=60, elapsed=2.0)
+    assert rule.half_width([steady, spiky]) == rule.half_width([spiky]) > 0.5
+
+
 def test_checks_grow_by_a_quarter_from_the_least_samples() -> None:
     looks = [RULE.next_check(0)]
     while looks[-1] < 50:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from microbench.records.summary import summarize
-from microbench.stats.median import median_interval
+from microbench.stats.median import quantile_interval
 from microbench.stats.trend import LEAST, trend
 
 
@@ -35,7 +35,7 @@ def test_the_summary_agrees_with_one_worked_out_by_hand() -> None:
 def test_summary_has_the_interval_that_the_samples_in_their_order_support() -> None:
     wandering = np.repeat(np.random.default_rng(1).lognormal(size=40), 10)
     summary = summarize(wandering)
-    assert (summary.ci_low, summary.ci_high, summary.n_effective) == median_interval(wandering)
+    assert (summary.ci_low, summary.ci_high, summary.n_effective) == quantile_interval(wandering)
     assert summary.n_effective < 100
     shuffled = summarize(np.random.default_rng(2).permutation(wandering))
     assert (shuffled.half_width or math.inf) < (summary.half_width or 0)
@@ -45,7 +45,7 @@ def test_summary_has_the_interval_of_the_confidence_that_is_requested() -> None:
     samples = np.random.default_rng(3).lognormal(size=200)
     summary = summarize(samples, confidence=0.99)
     assert summary.confidence == 0.99
-    assert (summary.ci_low, summary.ci_high, summary.n_effective) == median_interval(samples, 0.99)
+    assert (summary.ci_low, summary.ci_high, summary.n_effective) == quantile_interval(samples, 0.99)
     assert (summary.half_width or 0) > (summarize(samples).half_width or math.inf)
 
 

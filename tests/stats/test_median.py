@@ -11,9 +11,12 @@ from scipy.stats import quantile_test
 from microbench.stats.dependence import inefficiency
 from microbench.stats.median import (
     LEAST_FOR_INTERVAL,
+    Ranks,
     dependent_ranks,
     interval_ranks,
-    median_interval,
+    least_for_interval,
+    quantile,
+    quantile_interval,
     relative_half_width,
 )
 
@@ -27,8 +30,33 @@ def test_interval_is_that_of_scipys_quantile_test(sizes: range) -> None:
     for n in sizes:
         samples = np.random.default_rng(n).lognormal(size=n)
         expected = quantile_test(samples, q=1.0, p=0.5).confidence_interval(0.95)
-        low, high = np.sort(samples)[list(interval_ranks(n) or ())]
-        assert (n, low, high) == (n, expected.low, expected.high)
+        assert (n, *ends(samples, interval_ranks(n))) == (n, expected.low, expected.high)
+
+
+@pytest.mark.parametrize("p", [0.01, 0.25, 0.9, 0.95, 0.99, 0.999])
+def test_the_interval_of_another_quantile_is_that_of_scipys_quantile_test_and_lacks_the_same_ends(
+    p: float,
+) -> None:
+    for n in (1, 20, 36, 72, 100, 299, 367, 368, 1000, 3687, 3688, 9999):
+        samples = np.random.default_rng(n).lognormal(size=n)
+        expected = quantile_test(samples, p=p).confidence_interval(0.95)
+        found = ends(samples, interval_ranks(n, p=p))
+        np.testing.assert_equal((n, *found), (n, expected.low, expected.high))
+
+
+def ends(samples: NDArray[np.float64], ranks: Ranks) -> list[float]:
+    """Return the order statistics at ranks; NaN at none."""
+    ordered = np.sort(samples)
+    return [math.nan if rank is None else float(ordered[rank]) for rank in ranks]
+
+
+@pytest.mark.parametrize(
+    ("p", "least"), [(0.5, 6), (0.9, 36), (0.1, 36), (0.95, 72), (0.99, 368), (0.999, 3688)]
+)
+def test_the_fewest_samples_with_both_ends(p: float, least: int) -> None:
+    assert least_for_interval(p) == least
+    assert None in interval_ranks(least - 1, p=p)
+    assert None not in interval_ranks(least, p=p)
 
 
 # Ranks from 1, as tables of the sign test's interval print them (Conover 1999, table A3).
@@ -42,7 +70,7 @@ def test_interval_ends_at_the_ranks_of_the_tables(n: int, low: int, high: int) -
 
 def test_a_higher_confidence_needs_more_samples() -> None:
     # 1 - 2 * 2**-7 = 0.984 < 0.99 <= 1 - 2 * 2**-8 = 0.992
-    assert interval_ranks(7, 0.99) is None
+    assert interval_ranks(7, 0.99) == (None, None)
     assert interval_ranks(8, 0.99) == (0, 7)
 
 
@@ -63,48 +91,49 @@ def test_no_samples_count_for_more_than_they_are() -> None:
         (99, 9.9, (20 - 1, 80 - 1)),  # part of a sample is none
         (94, 9.0, (19 - 1, 76 - 1)),
         (95, 9.0, (19 - 1, 77 - 1)),  # 19.2 and 76.8, rounded outwards
-        (99, 5.9, None),
-        (99, 0.5, None),
+        (99, 5.9, (None, None)),
+        (99, 0.5, (None, None)),
     ],
 )
 def test_ranks_of_dependent_samples_are_at_the_quantiles_of_the_effective_number(
-    n: int, effective: float, ranks: tuple[int, int] | None
+    n: int, effective: float, ranks: Ranks
 ) -> None:
     assert dependent_ranks(n, effective) == ranks
 
 
 def test_dependence_never_narrows_the_interval() -> None:
     for n in (20, 101, 1000):
-        independent = interval_ranks(n)
+        independent, _ = interval_ranks(n)
         assert independent is not None
         for effective in range(6, n + 1):
-            ranks = dependent_ranks(n, effective)
-            assert ranks is not None
-            assert 0 <= ranks[0] <= independent[0]
-            assert ranks[0] + ranks[1] == n - 1
+            low, high = dependent_ranks(n, effective)
+            assert low is not None
+            assert high is not None
+            assert 0 <= low <= independent
+            assert low + high == n - 1
 
 
 @pytest.mark.parametrize("n", range(1, 6))
 def test_fewer_than_six_samples_have_no_interval(n: int) -> None:
-    assert median_interval(range(1, n + 1)) == (None, None, n)
+    assert quantile_interval(range(1, n + 1)) == (None, None, n)
     assert n < LEAST_FOR_INTERVAL
 
 
 def test_interval_of_tied_samples_is_their_one_value() -> None:
-    assert median_interval([2.0] * 50) == (2.0, 2.0, 50.0)
+    assert quantile_interval([2.0] * 50) == (2.0, 2.0, 50.0)
 
 
 def test_the_ends_are_two_of_the_samples_whatever_their_order() -> None:
-    assert median_interval([4, 1, 3, 2, 6, 5]) == (1.0, 6.0, 6.0)
+    assert quantile_interval([4, 1, 3, 2, 6, 5]) == (1.0, 6.0, 6.0)
     samples = np.random.default_rng(4).exponential(size=40)  # these happen to show no dependence
     assert inefficiency(samples) == 1.0
-    low, high, effective = median_interval(samples)
+    low, high, effective = quantile_interval(samples)
     assert (low, high, effective) == (*np.sort(samples)[[13, 26]], 40.0)
 
 
 def test_the_samples_stay_in_their_order() -> None:
     samples = np.array([3.0, 1.0, 2.0] * 4)
-    median_interval(samples)
+    quantile_interval(samples)
     assert samples.tolist() == [3.0, 1.0, 2.0] * 4
 
 
@@ -116,16 +145,15 @@ def test_the_samples_stay_in_their_order() -> None:
 def test_the_interval_covers_the_true_median_of_series_that_depend_on_their_past(
     phi: float, n: int, ar1: Ar1
 ) -> None:
-    intervals = [median_interval(ar1(phi, n, seed)) for seed in range(SERIES)]
+    intervals = [quantile_interval(ar1(phi, n, seed)) for seed in range(SERIES)]
     covered = sum((low or math.inf) <= 1.0 <= (high or -math.inf) for low, high, _ in intervals)
     assert covered / SERIES >= 0.90
 
 
 def test_an_interval_that_ignores_the_dependence_would_miss_the_median_often(ar1: Ar1) -> None:
     """What the effective sample size is for: the simulation above can tell."""
-    low, high = interval_ranks(1000) or (0, 0)
-    ordered = [np.sort(ar1(0.8, 1000, seed)) for seed in range(SERIES)]
-    assert sum(values[low] <= 1.0 <= values[high] for values in ordered) / SERIES < 0.75
+    found = [ends(ar1(0.8, 1000, seed), interval_ranks(1000)) for seed in range(SERIES)]
+    assert sum(low <= 1.0 <= high for low, high in found) / SERIES < 0.75
 
 
 @pytest.mark.parametrize("phi", [0.56, 0.8])
@@ -156,7 +184,7 @@ def test_the_interval_is_about_as_wide_as_that_of_a_block_bootstrap(phi: float, 
     ratios = []
     for seed in range(30):
         series = ar1(phi, 1000, seed)
-        low, high, _ = median_interval(series)
+        low, high, _ = quantile_interval(series)
         assert low is not None
         assert high is not None
         ratios.append((high - low) / bootstrapped(series, seed))
@@ -171,3 +199,24 @@ def test_relative_half_width_is_a_share_of_the_median() -> None:
 @pytest.mark.parametrize(("samples", "median"), [([1, 2, 3, 4, 5], 3.0), ([0.0] * 20, 0.0)])
 def test_relative_half_width_is_infinite_where_there_is_none(samples: list[float], median: float) -> None:
     assert relative_half_width(samples) == (median, math.inf)
+
+
+def test_other_quantiles_have_intervals_too_and_lack_an_end_where_samples_are_few() -> None:
+    samples = np.random.default_rng(3).permutation(100) + 1.0
+    low, high, effective = quantile_interval(samples, p=0.9)
+    assert effective == 100.0
+    expected = quantile_test(samples, p=0.9).confidence_interval(0.95)
+    assert (low, high) == (expected.low, expected.high)
+    assert quantile_interval(samples, p=0.99)[1] is None
+    assert relative_half_width(samples, 0.99)[1] == math.inf
+    assert relative_half_width(samples, 0.9) == (
+        quantile(samples, 0.9),
+        (high - low) / 2 / quantile(samples, 0.9),
+    )
+
+
+def test_the_quantile_of_the_samples_is_below_the_true_one_as_often_as_above_it() -> None:
+    draws = np.random.default_rng(0).random((4000, 100))
+    below = np.mean([quantile(draw, 0.99) < 0.99 for draw in draws])
+    assert 0.47 < below < 0.53
+    assert quantile([4.0, 1.0, 3.0, 2.0]) == 2.5
