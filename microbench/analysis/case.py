@@ -21,7 +21,7 @@ class PhaseTime:
 
     Attributes:
         estimate: its time.
-        is_valid: whether the time counts: the case computes the same as eager fp32.
+        is_valid: whether the time counts: the case computes the same as eager fp32, or that was not checked.
         rate: items per second; None if it is not valid, and for a part of a step.
         memory: the peak memory of the case in bytes; None if unknown.
     """
@@ -37,7 +37,7 @@ class Facts:
     """How a case was measured.
 
     Attributes:
-        rounds: how many measured a whole step; if none did, nothing else is known.
+        rounds: how many measured a whole step; if none did, only the last two may be known.
         memory: the peak memory in bytes.
         calls_per_sample: those of the first round.
         stops: how often sampling stopped, by reason.
@@ -114,14 +114,15 @@ def items(case: CaseResult) -> str:
 
 def phase_times(case: CaseResult) -> dict[str, PhaseTime]:
     """Return all phases of a case, including those that do not count."""
+    valid = case.estimates or case.preliminary
     return {
         phase: PhaseTime(
             estimate,
-            phase in case.estimates,
-            case.throughput(estimate) if phase in case.estimates else None,
+            phase in valid,
+            case.throughput(estimate) if phase in valid else None,
             case.peak_memory,
         )
-        for phase, estimate in {**case.discarded, **case.estimates}.items()
+        for phase, estimate in {**case.discarded, **valid}.items()
     }
 
 
@@ -142,22 +143,23 @@ def facts_of(case: CaseResult) -> Facts:
         (record.outcome.stop_reason, series)
         for record in case.rounds.values()
         for series in record.series
-        if series.role is Role.WHOLE and series.summary is not None
+        if record.outcome.status is case.status and series.role is Role.WHOLE and series.summary is not None
     ]
-    if not rounds:
-        return Facts(0)
-    estimates = case.estimates or case.discarded
+    estimates = case.estimates or case.preliminary or case.discarded
     prepare, first_call = (
         estimates[name].median if name in estimates else None for name in ("prepare", "first_call")
     )
-    is_little = prepare is None or first_call is None or prepare < LEAST_PREPARE * (prepare + first_call)
+    if prepare is None or first_call is None or prepare < LEAST_PREPARE * (prepare + first_call):
+        prepare = None
+    if not rounds:
+        return Facts(0, prepare=prepare, first_call=first_call)
     return Facts(
         len(rounds),
         case.peak_memory,
         rounds[0][1].calls_per_sample,
         Counter(reason for reason, _ in rounds if reason is not None),
         round(median(len(series.warmup) for _, series in rounds)),
-        None if is_little else prepare,
+        prepare,
         first_call,
     )
 
@@ -180,8 +182,9 @@ def arithmetic(case: CaseResult) -> str | None:
 def intervals(cases: Sequence[CaseResult]) -> list[Interval]:
     """Return the kinds of intervals that whole steps have; those within one process come last."""
     found: dict[tuple[bool, float], set[int]] = {}
-    for estimate in (case.whole for case in cases):
-        if estimate is not None and estimate.low is not None:
+    times = (time for case in cases for time in phase_times(case).values())
+    for estimate in (time.estimate for time in times if time.is_valid):
+        if estimate.role is Role.WHOLE and estimate.low is not None:
             kind = estimate.rounds == 1, round(estimate.confidence, 2)
             found.setdefault(kind, set()).add(estimate.rounds)
     return [Interval(level, min(rounds), max(rounds)) for (_, level), rounds in sorted(found.items())]

@@ -17,7 +17,7 @@ from microbench.analysis.case import (
 )
 from microbench.records.cases import CaseResult
 from microbench.records.naming import varying
-from microbench.records.record import Correctness, Role
+from microbench.records.record import Correctness, Role, Status
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def sweep(cases: Sequence[CaseResult]) -> Sweep:
     rows = [_row(key[: len(settings) + 1], each) for key, each in _groups(cases, settings).items()]
     phases = list(dict.fromkeys(phase for row in rows for phase in shown(row.phases)))
     roles = {phase: time.estimate.role for row in rows for phase, time in row.phases.items()}
-    nouns = {items(case) for case in cases if case.estimates or case.discarded}
+    nouns = {items(case) for case in cases if phase_times(case)}
     compared = [case for case in cases if error_of(case) is not None]
     return Sweep(
         list(settings),
@@ -116,6 +116,7 @@ def _row(key: Sequence[str], cases: Mapping[str, CaseResult]) -> SweepRow:
 
 def _status(case: CaseResult) -> str:
     """Return how a case ended, or that its time is implausible, and how many of its rounds failed."""
-    if case.status == "ok" and case.failures:
-        return f"ok, {len(case.failures)} of {len(case.rounds)} rounds failed"
+    failed = [each for each in case.failures.values() if each.outcome.status is not Status.INTERRUPTED]
+    if case.status is Status.OK and failed:
+        return f"ok, {len(failed)} of {len(case.rounds)} rounds failed"
     return case.standing

@@ -173,6 +173,11 @@ class CaseResult:
         """The estimates from rounds whose answer is not eager fp32's: to be shown as such, not relied on."""
         return self._estimates(Status.MISMATCH)
 
+    @cached_property
+    def preliminary(self) -> dict[str, Estimate]:
+        """The estimates from an interrupted round, if no other round ended well."""
+        return {} if self.estimates else self._estimates(Status.INTERRUPTED)
+
     def _estimates(self, status: Status) -> dict[str, Estimate]:
         found: dict[str, dict[int, Series]] = {}
         for number, record in self.rounds.items():

@@ -34,9 +34,10 @@ def show_case(report: CaseReport, out: Console) -> None:
     )
     if report.phases:
         print_fitting(out, case_table(report), less_wanted=("samples",))
-        out.print(facts_text(report.facts), style="dim")
-        if text := " · ".join(filter(None, _answer_facts(report))):
-            out.print(escape(text), style="dim", soft_wrap=True)
+    if text := facts_text(report.facts):
+        out.print(text, style="dim")
+    if report.phases and (text := " · ".join(filter(None, _answer_facts(report)))):
+        out.print(escape(text), style="dim", soft_wrap=True)
 
 
 def case_table(report: CaseReport) -> Table:
@@ -76,12 +77,12 @@ def _interval_name(estimate: Estimate) -> str:
 
 def facts_text(found: Facts) -> str:
     """Return rounds, memory, why sampling stopped, warm-up, preparation and first call, on one line."""
-    parts = [count(found.rounds, "round")]
+    parts = [count(found.rounds, "round")] if found.rounds else []
     if found.memory:
         parts.append(f"peak memory {units.memory(found.memory)}")
     if found.calls_per_sample > 1:
         parts.append(f"{found.calls_per_sample} calls per sample")
-    if found.stops is not None:
+    if found.stops:
         parts += [f"stopped: {_stops(found.stops)}", f"warm-up {count(found.warmup, 'step')}"]
     if found.prepare is not None:
         parts.append(f"prepare {units.time(found.prepare)}")

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from microbench.analysis.report import report
-from microbench.analysis.warnings import failures
 from microbench.records.cases import CaseResult
 from microbench.records.record import DOCTOR
 from microbench.records.result import Result
@@ -21,7 +20,7 @@ from microbench.tables.layers import show_layers
 from microbench.tables.profile import show_profiles
 from microbench.tables.published import show_reference
 from microbench.tables.sweep import show_sweep
-from microbench.tables.warnings import show_failures, show_problems
+from microbench.tables.warnings import show_problems
 
 
 def text_of(result: Result) -> str:
@@ -66,7 +65,7 @@ def show(result: Result, out: Console) -> None:
         return
     out.print(escape(machine(cases)), style="dim")
     if result.is_search:
-        _show_search(cases, out)
+        _show_search(cases, out, result.path)
     else:
         _show_cases(cases, out, result.path)
     show_reference(cases, out)
@@ -77,14 +76,14 @@ def show(result: Result, out: Console) -> None:
     )
 
 
-def _show_search(cases: Sequence[CaseResult], out: Console) -> None:
-    """Print a search's result, or why its baseline was not measured."""
+def _show_search(cases: Sequence[CaseResult], out: Console, path: Path) -> None:
+    """Print a search's result; if its baseline was not measured to the end, what is known of that."""
     from microbench.analysis.search import search_result  # imports scipy
     from microbench.tables.search import show_search
 
     search = search_result(cases)
     if search is None:
-        show_failures(failures(cases), out)
+        _show_cases(cases, out, path)
     else:
         show_search(search, out)
 

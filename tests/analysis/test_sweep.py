@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from factory import told
+
 from microbench.analysis.sweep import sweep
 from microbench.records.cases import CaseResult, cases_of
 from microbench.records.record import Check, Correctness, Status
@@ -51,3 +53,11 @@ def test_a_row_says_how_its_cases_ended_and_their_error(timed: Any) -> None:
     assert [row.statuses for row in found.rows] == [["ok, 2 of 3 rounds failed"], ["oom"], ["mismatch"]]
     assert [row.error for row in found.rows] == [0.0031, None, 0.25]
     assert (found.is_compared, found.has_gradients, found.is_unchecked) == (True, False, False)
+
+
+def test_a_row_shows_what_was_sampled_before_an_interruption_as_such(timed: Any) -> None:
+    begun = told(timed([0.1], 0), status=Status.INTERRUPTED)
+    later = timed([0.2, None], 1, threads=1, error=(Status.INTERRUPTED, "Ctrl-C before the first sample"))
+    found = sweep([case_of(each) for each in (begun, later)])
+    assert [row.statuses for row in found.rows] == [["interrupted"], ["ok"]]
+    assert [row.phases["inference"].estimate.median for row in found.rows] == [0.1, 0.2]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from factory import record_of
+from factory import record_of, told
 
 from microbench.records.cases import CaseResult, cases_of
-from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, WarningCode
+from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
 from microbench.stats.rounds import over_rounds
 from microbench.verify.judging import Checked
 
@@ -92,6 +92,19 @@ class TestOutcome:
     def test_a_skipped_case_is_neither_ok_nor_measured(self, record: MakeRecord) -> None:
         case = only([record(None, None, "skipped", error="no library")])
         assert (case.status, case.ok, case.measured_rounds) == ("skipped", False, [])
+
+    def test_an_interrupted_round_counts_for_nothing_if_another_ended(self, timed: Any) -> None:
+        first, second = timed([1.0, 2.0])
+        (begun,) = told([second], status=Status.INTERRUPTED)
+        case = only([first, begun])
+        assert (case.status, case.measured_rounds, case.preliminary) == ("ok", [0], {})
+        assert case.whole is not None
+        assert case.whole.median == 1.0
+
+    def test_the_time_of_an_interrupted_case_is_preliminary(self, timed: Any) -> None:
+        case = only(told(timed([1.0]), status=Status.INTERRUPTED))
+        assert (case.status, case.whole, list(case.rows())) == ("interrupted", None, [])
+        assert case.preliminary["inference"].median == 1.0
 
 
 class TestAnswer:

@@ -46,7 +46,7 @@ def make_case() -> MakeCase:
         status: str = "ok",
         error: str | None = None,
         warnings: tuple[BenchmarkWarning, ...] = (),
-        stop_reason: StopReason = StopReason.REL_CI,
+        stop_reason: StopReason | None = StopReason.REL_CI,
         calls_per_sample: int = 1,
         warmup: int = 5,
         peak_memory: int | None = 3 * 2**29,

@@ -161,6 +161,22 @@ def lines_of(case: CaseResult, rendered: Rendered) -> list[str]:
     return rendered(using=partial(show_case, case_report(case)))
 
 
+def test_an_interrupted_case_shows_its_samples_and_its_first_call(
+    make_case: MakeCase, rendered: Rendered
+) -> None:
+    times = TRAIN | {"first_call": (0.25, None)}
+    lines = lines_of(case_of(*make_case(times, status="interrupted", stop_reason=None)), rendered)
+    assert [line.split()[0] for line in lines[2:7]] == list(TRAIN)
+    assert lines[7:] == ["1 round · peak memory 1.50 GiB · first call 250 ms"]
+
+
+def test_a_case_interrupted_while_it_warmed_up_shows_its_first_call(
+    make_case: MakeCase, rendered: Rendered
+) -> None:
+    case = case_of(*make_case({"first_call": (0.25, None)}, status="interrupted", stop_reason=None))
+    assert lines_of(case, rendered)[1:] == ["first call 250 ms"]
+
+
 SAME = Check(Correctness.SAME, 0.5, 0.0031, 1.0, tolerance=0.02)
 
 
