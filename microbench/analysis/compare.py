@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from microbench.analysis.absences import Absence, absences, counts
 from microbench.analysis.confounders import warnings_of
 from microbench.analysis.pairing import Difference, Pair, Pairing, across, listed, within
-from microbench.analysis.verdict import Contrast, Judgement, Verdict, contrast, judge
+from microbench.analysis.verdict import Contrast, Judgement, Verdict, contrasts, judge
 from microbench.config import MARGIN
 from microbench.errors import NothingToCompareError, UserError, unknown
 from microbench.records.cases import CaseResult
 from microbench.records.result import Result
 from microbench.records.settings import choices
 from microbench.stats.ratio import Ratio, mean_ratio
+from microbench.stats.sequential import SequentialRatio, seen_once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,11 +184,11 @@ def compare(
     if not found:
         why = listed(untold or _phases_apart(measured, phases))
         raise NoneMeasuredError(f"Nothing to compare: {why}.", absences(pairing, phases))
-    contrasts = [contrast(pair.a, pair.b, each) for pair, each in found]
-    ratios = [each.ratio for each in contrasts]
+    compared = contrasts([(pair.a, pair.b, each) for pair, each in found])
+    ratios = [each.ratio for each in compared]
     rows = [
         _row(pair, each, contrasted, judgement)
-        for (pair, each), contrasted, judgement in zip(found, contrasts, judge(ratios, margin), strict=True)
+        for (pair, each), contrasted, judgement in zip(found, compared, judge(ratios, margin), strict=True)
     ]
     return Compared(
         a=a.path,
@@ -312,4 +313,6 @@ def _suite(pairs: Sequence[Pair], rows: Sequence[Row], ratios: Sequence[Ratio]) 
         cases = {id(case) for pair, _ in members for _, case in _sides(pair)}
         if len(members) > 1 and len(cases) == 2 * len(members):
             mean = mean_ratio([ratio for _, ratio in members])
+            if most := [ratio.most for _, ratio in members if isinstance(ratio, SequentialRatio)]:
+                mean = seen_once(mean, max(most))
             yield Suite(phase, a, b, len(members), mean.value, *(mean.interval or (None, None)))

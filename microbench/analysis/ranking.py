@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
-from microbench.analysis.verdict import Judgement, Verdict, contrast, judge
+import numpy as np
+
+from microbench.analysis.verdict import Judgement, Verdict, contrast, judgement, most_rounds
 from microbench.config import MARGIN
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.naming import differences
 from microbench.records.record import Role
 from microbench.records.settings import computed, without, work_labels, work_of
 from microbench.stats.ratio import Ratio
+from microbench.stats.sequential import Race, race
 
 BASELINE = "eager"  # the engine with almost no preparation
 
@@ -43,6 +47,7 @@ class Place:
         discarded: the time of one that computes something other than eager fp32.
         ratio: its time over the fastest's; None for the fastest, and for one that was not measured.
         judgement: the verdict on that ratio; None if there is none.
+        rounds: the number of its rounds, if they ended early because it was slower than the fastest.
         first_answer: seconds until its first answer; None also if all engines are the same.
         break_even: when it has made up for its preparation; None if all engines are the same, for eager, and
             if there is no eager case.
@@ -54,6 +59,7 @@ class Place:
     discarded: float | None = None
     ratio: Ratio | None = None
     judgement: Judgement | None = None
+    rounds: int | None = None
     first_answer: float | None = None
     break_even: BreakEven | None = None
 
@@ -84,10 +90,9 @@ def rankings(cases: Sequence[CaseResult], margin: float = MARGIN) -> list[Rankin
     """Rank each work's cases that differ in configuration (`Role.CONFIGURATION`).
 
     They are ordered by time, and each is compared with the fastest. Because the fastest, the baseline of all
-    comparisons, is selected from the same data, differences look larger than they are. The adjustment over
-    all comparisons by `judge` is meant for comparisons chosen in advance, so that here it is approximate. In
-    simulations with six rounds, some alternative out of four equal ones is called slower in 8 % of the
-    rankings, and in 20 % without the adjustment (`benchmarks/verdicts.py`).
+    comparisons, is selected from the same data, every pair of the ranking counts as a comparison: p-values
+    are multiplied by the number of pairs (Bonferroni). Then at most 5 % of the rankings of equal alternatives
+    call any of them slower, however many rounds they had (`benchmarks/trust.py --simulate`).
     """
     groups: dict[Hashable, list[CaseResult]] = {}
     for case in cases:
@@ -96,49 +101,90 @@ def rankings(cases: Sequence[CaseResult], margin: float = MARGIN) -> list[Rankin
     if not ranked:
         return []
     names = work_labels([group[0] for group in ranked])
-    orders = [sorted(filter(_is_measured, group), key=lambda case: _whole(case).median) for group in ranked]
-    ratios = [contrast(order[0], case, _whole(case).phase).ratio for order in orders for case in order[1:]]
-    verdicts = iter(list(zip(ratios, judge(ratios, margin), strict=True)))
-    return [
-        _ranking(name, group, order, verdicts)
-        for name, group, order in zip(names, ranked, orders, strict=True)
-    ]
+    return [_ranking(name, group, margin) for name, group in zip(names, ranked, strict=True)]
 
 
-def _ranking(
-    name: str,
-    group: Sequence[CaseResult],
-    order: Sequence[CaseResult],
-    verdicts: Iterator[tuple[Ratio, Judgement]],
-) -> Ranking:
+def _ranking(name: str, group: Sequence[CaseResult], margin: float) -> Ranking:
     names = {id(case): name for case, name in zip(group, differences(group), strict=True)}
-    phase = _whole(order[0]).phase
-    has_engines = len({case.config.engine.name for case in order}) > 1
-    judged = [(None, None), *(next(verdicts) for _ in order[1:])]
+    order = _judged(sorted(filter(is_measured, group), key=lambda case: _whole(case).median), margin)
+    phase = _whole(order[0].case).phase
+    has_engines = len({each.case.config.engine.name for each in order}) > 1
     places = [
         Place(
-            names[id(case)],
-            case.standing,
-            _whole(case),
+            names[id(each.case)],
+            each.case.standing,
+            _whole(each.case),
             None,
-            *verdict,
-            first_answer(case) if has_engines else None,
-            break_even(case, order, phase) if has_engines else None,
+            each.ratio,
+            each.judgement,
+            each.rounds,
+            first_answer(each.case) if has_engines else None,
+            break_even(each.case, [other.case for other in order], phase) if has_engines else None,
         )
-        for case, verdict in zip(order, judged, strict=True)
+        for each in order
     ]
     unmeasured = [
         Place(names[id(case)], case.standing, discarded=_discarded(case))
         for case in group
-        if not _is_measured(case)
+        if not is_measured(case)
     ]
     is_decided = all(each.judgement.verdict is Verdict.SLOWER for each in places if each.judgement)
     return Ranking(name, phase, places, unmeasured, is_decided, has_engines)
 
 
+class _Judged(NamedTuple):
+    """A case, compared with the fastest of its ranking; the fields are those of its place."""
+
+    case: CaseResult
+    ratio: Ratio | None = None
+    judgement: Judgement | None = None
+    rounds: int | None = None
+
+
+def _judged(cases: Sequence[CaseResult], margin: float) -> list[_Judged]:
+    """Compare the cases of a ranking, given by time, with the fastest; return them in order."""
+    pairs = len(cases) * (len(cases) - 1) // 2
+    run = race_of(cases)
+    if run is None:
+        ratios = [contrast(cases[0], case, _whole(case).phase).ratio for case in cases[1:]]
+        ps = [None if ratio.p is None else min(1.0, ratio.p * pairs) for ratio in ratios]
+        found = [judgement(ratio, p, pairs, margin) for ratio, p in zip(ratios, ps, strict=True)]
+        return [_Judged(cases[0]), *map(_Judged, cases[1:], ratios, found)]
+    judged = [_Judged(cases[run.leader])]
+    for index in sorted(run.ratios, key=lambda index: index in run.left):
+        ratio, rounds = run.ratios[index], _whole(cases[index]).rounds
+        verdict = judgement(ratio, run.p[index], pairs, margin)
+        if index in run.left and verdict.verdict is not Verdict.SAME:
+            verdict = Judgement(Verdict.SLOWER, p_adjusted=run.p[index])
+        is_early = index in run.left and rounds < _whole(cases[run.leader]).rounds
+        judged.append(_Judged(cases[index], ratio, verdict, rounds if is_early else None))
+    return judged
+
+
+def race_of(cases: Sequence[CaseResult]) -> Race | None:
+    """Return what the rounds of at least two measured alternatives decide.
+
+    None if the number of their rounds did not depend on what they found.
+    """
+    columns = sorted({_column(case, number) for case in cases for number in _whole(case).medians})
+    most = most_rounds(cases, [number for number, _ in columns])
+    if not most:
+        return None
+    logs = np.full((len(cases), len(columns)), np.nan)
+    for row, case in enumerate(cases):
+        for number, seconds in _whole(case).medians.items():
+            logs[row, columns.index(_column(case, number))] = math.log(seconds)
+    return race(logs, np.asarray(most))
+
+
+def _column(case: CaseResult, number: int) -> tuple[int, str]:
+    """Return what the rounds that were measured side by side have in common."""
+    return number, case.rounds[number].run.invocation
+
+
 def _are_alternatives(group: Sequence[CaseResult]) -> bool:
     """Return whether at least two configurations of the work were measured, by the same phase."""
-    measured = [case for case in group if _is_measured(case)]
+    measured = [case for case in group if is_measured(case)]
     return len({without(work_of(case), ()) for case in measured}) > 1
 
 
@@ -147,7 +193,8 @@ def _whole(case: CaseResult) -> Estimate:
     return case.whole
 
 
-def _is_measured(case: CaseResult) -> bool:
+def is_measured(case: CaseResult) -> bool:
+    """Return whether a case has a time that counts."""
     return case.whole is not None and case.whole.is_comparable and not case.is_implausible
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+
+import numpy as np
 
 from microbench.config import MARGIN
 from microbench.records.cases import CaseResult
-from microbench.records.record import SEARCH
+from microbench.records.record import ADAPTIVE, SEARCH
 from microbench.stats.ratio import LEVEL, MOST_ROUNDS, Ratio, adjusted, more_rounds, paired, unpaired
+from microbench.stats.sequential import FIRST_LOOK, looks, seen_once
 
 MORE_THAN_MOST = f">{MOST_ROUNDS} more rounds"
-IN_TURN = ("interleaved", SEARCH)
+IN_TURN = ("interleaved", ADAPTIVE, SEARCH)
 """The schedules in which a round of every case comes before any has its next."""
 
 ONE_ROUND = "one round says nothing of how processes differ: measure.rounds=6"
+TOO_FEW = f"an adaptive run has no verdicts before {FIRST_LOOK} rounds"
 
 
 class Verdict(StrEnum):
@@ -55,26 +59,70 @@ class Contrast:
         is_paired: whether rounds were compared one by one.
         a: the median of each compared round of the first, in seconds per call.
         b: the same of the second.
+        most: of each compared round of the first, the most rounds that the cases could have; empty if the
+            number did not depend on what they found.
     """
 
     ratio: Ratio
     is_paired: bool
     a: Sequence[float]
     b: Sequence[float]
+    most: Sequence[int]
 
 
 def contrast(a: CaseResult, b: CaseResult, phase: str) -> Contrast:
-    """Compare the times of a phase that two cases have both measured.
+    """Compare the times of a phase that two cases have both measured: see `contrasts`."""
+    return contrasts([(a, b, phase)])[0]
+
+
+def contrasts(pairs: Sequence[tuple[CaseResult, CaseResult, str]]) -> list[Contrast]:
+    """Compare the times of a phase of each pair of cases, which both have measured.
 
     Rounds of one interleaved run are paired by number, because they were measured close to each other; those
-    that failed on one side are left out. Other rounds are not paired.
+    that failed on one side are left out. Other rounds are not paired. Where rounds were given depending on
+    what earlier ones found, p-values and intervals allow for a look after each: see `stats.sequential`.
     """
+    found = [_contrast(*each) for each in pairs]
+    for index, each in enumerate(found):
+        if each.most and not each.is_paired:
+            found[index] = replace(each, ratio=seen_once(each.ratio, max(each.most)))
+    in_turn = [index for index, each in enumerate(found) if each.most and each.is_paired]
+    if in_turn:
+        shape = len(in_turn), max(len(found[index].most) for index in in_turn)
+        logs, most = np.full(shape, np.nan), np.ones(shape, np.int64)
+        for row, index in enumerate(in_turn):
+            each, rounds = found[index], slice(len(found[index].most))
+            logs[row, rounds], most[row, rounds] = np.log(each.b) - np.log(each.a), each.most
+        seen = looks(logs, most)
+        for row, index in enumerate(in_turn):
+            found[index] = replace(found[index], ratio=seen.last(row))
+    return found
+
+
+def _contrast(a: CaseResult, b: CaseResult, phase: str) -> Contrast:
     first, second = a.estimates[phase].medians, b.estimates[phase].medians
     common = sorted(first.keys() & second.keys() & set(side_by_side(a, b)))
     is_paired = are_interleaved(a, b) and len(common) > 1
-    rounds = (common, common) if is_paired else (first, second)
+    rounds = (common, common) if is_paired else (list(first), list(second))
     times = [first[each] for each in rounds[0]], [second[each] for each in rounds[1]]
-    return Contrast((paired if is_paired else unpaired)(*times), is_paired, *times)
+    most = most_rounds([a, b], rounds[0])
+    return Contrast((paired if is_paired else unpaired)(*times), is_paired, *times, most)
+
+
+def most_rounds(cases: Sequence[CaseResult], rounds: Sequence[int]) -> list[int]:
+    """Return the most rounds that cases could have, as known when each of these was measured, by number.
+
+    Only the last of them may know of fewer than were planned before: those that the budget allowed. Empty if
+    the number of rounds did not depend on what they found.
+    """
+    plans = [
+        {number: each.plan for number, each in case.rounds.items() if each.plan is not None} for case in cases
+    ]
+    if not any(plan.most for each in plans for plan in each.values()):
+        return []
+    most = max(plan.most or plan.rounds for each in plans for plan in each.values())
+    last = (each[rounds[-1]] for each in plans if rounds[-1] in each)
+    return [*[most] * (len(rounds) - 1), max((plan.most or most for plan in last), default=most)]
 
 
 def side_by_side(a: CaseResult, b: CaseResult) -> list[int]:
@@ -101,12 +149,13 @@ def judge(ratios: Sequence[Ratio], margin: float = MARGIN) -> list[Judgement]:
     ps = iter(adjusted(ratio.p for ratio in ratios if ratio.p is not None))
     found = [None if ratio.p is None else next(ps) for ratio in ratios]
     number = sum(p is not None for p in found)
-    return [_judge(ratio, p, number, margin) for ratio, p in zip(ratios, found, strict=True)]
+    return [judgement(ratio, p, number, margin) for ratio, p in zip(ratios, found, strict=True)]
 
 
-def _judge(ratio: Ratio, p_adjusted: float | None, comparisons: int, margin: float) -> Judgement:
+def judgement(ratio: Ratio, p_adjusted: float | None, comparisons: int, margin: float) -> Judgement:
+    """Return the verdict on a ratio whose p-value is adjusted for that number of comparisons."""
     if ratio.interval is None or ratio.p is None or p_adjusted is None:
-        return Judgement(Verdict.INCONCLUSIVE, ONE_ROUND)
+        return Judgement(Verdict.INCONCLUSIVE, TOO_FEW if ratio.parts else ONE_ROUND)
     low, high = ratio.interval
     if 1 / (1 + margin) <= low and high <= 1 + margin:
         return Judgement(Verdict.SAME, p_adjusted=p_adjusted)

@@ -98,7 +98,6 @@ def main(arguments: Sequence[str]) -> int:
     """`microbench compare A [B] [OPTION …]`: print the comparison; return 1 if --fail-on applies."""
     given = parse(arguments)
     from microbench.analysis.compare import NoneMeasuredError
-    from microbench.analysis.verdict import ONE_ROUND
     from microbench.api import compare
     from microbench.tables.compare import JUDGED, absent, known_to_fail_on, show_comparison
     from microbench.tables.terminal import console
@@ -122,7 +121,7 @@ def main(arguments: Sequence[str]) -> int:
     failing = _show_failing(found.failing(fail_on) if fail_on else [])
     if {*fail_on} & JUDGED and found.unjudged:
         rows = f"{len(found.unjudged)} of {len(found.rows)} rows"
-        print(f"microbench: --fail-on cannot judge {rows}: {ONE_ROUND}", file=sys.stderr)
+        print(f"microbench: --fail-on cannot judge {rows}: {found.unjudged[0].reason}", file=sys.stderr)
     return ExitCode.FAILED if failing else ExitCode.OK
 
 

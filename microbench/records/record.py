@@ -22,6 +22,9 @@ SCHEMA_VERSION = 3
 SEARCH = "search"
 """The schedule of a search for the fastest configuration."""
 
+ADAPTIVE = "adaptive"
+"""The schedule in which configurations that are certainly slower than the fastest get no more rounds."""
+
 DOCTOR = "doctor"
 """The command whose runs have their own kind of report."""
 
@@ -412,7 +415,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             has several.
         command: the microbench command that began it, such as `doctor`; empty if it measures cases.
         command_line: the whole command line that began it; None for a run from Python.
-        schedule: interleaved, sequential or search.
+        schedule: interleaved, adaptive, sequential or search.
         schedule_seed: seed of the order.
         cases: the number of its cases; a search may add some. None if unknown.
     """
@@ -578,12 +581,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         reason: why so many.
         seconds: the round's share of measure.budget; None without a budget.
         spent: seconds that the case had taken before, its part of the start-up included.
+        most: the most rounds that it could have, where their number depends on what they find, so that
+            verdicts have to allow for a look after each; None elsewhere.
     """
 
     rounds: int
     reason: RoundsReason
     seconds: float | None = None
     spent: float = 0.0
+    most: int | None = None
 
 
 class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):

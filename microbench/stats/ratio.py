@@ -22,6 +22,7 @@ Outliers cost t power, not correctness: with them, the same 3 % are found in 17 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -106,9 +107,9 @@ class Ratio:
     @property
     def interval(self) -> tuple[float, float] | None:
         """The ends of the ratio's 95 % CI, from Student's t; None without an error."""
-        if not self.parts:
-            return None
         half_width = self.half_width()
+        if math.isinf(half_width):
+            return None
         return _exp(self.log - half_width), _exp(self.log + half_width)
 
     @property
@@ -185,7 +186,7 @@ def more_rounds(ratio: Ratio, margin: float, level: float = LEVEL) -> int:
         parts = tuple(replace(part, rounds=part.rounds + more) for part in ratio.parts)
         return replace(ratio, parts=parts).half_width(level) < enough
 
-    return next((more for more in range(1, MOST_ROUNDS + 1) if settles(more)), MOST_ROUNDS + 1)
+    return 1 + bisect_left(range(1, MOST_ROUNDS + 1), True, key=settles)
 
 
 def adjusted(ps: Iterable[float]) -> list[float]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from microbench.analysis.absences import Absence, Absent
 from microbench.analysis.compare import Compared, Row, Suite
-from microbench.analysis.verdict import ONE_ROUND, Verdict
+from microbench.analysis.verdict import Verdict
 from microbench.errors import NothingToCompareError, unknown
 from microbench.tables import units
 from microbench.tables.fitting import print_fitting, printed
@@ -55,12 +55,13 @@ class Comparison(Compared):
         ]
         found += absent(asked, self.absences)
         if not found and {*asked} <= JUDGED and len(self.unjudged) == len(self.rows):
-            raise NothingToCompareError(f"No verdict is possible, and none to fail on: {ONE_ROUND}.")
+            reason = self.unjudged[0].reason
+            raise NothingToCompareError(f"No verdict is possible, and none to fail on: {reason}.")
         return found
 
     @property
     def unjudged(self) -> list[Row]:
-        """The rows without a verdict: with one round on a side there is no interval."""
+        """The rows without a verdict, because there are too few rounds for an interval."""
         return [row for row in self.rows if row.p is None]
 
     def __str__(self) -> str:

@@ -69,13 +69,13 @@ def _over_fastest(place: Place, ranking: Ranking) -> tuple[str, str, str]:
     if place.ratio is None or place.judgement is None:
         return "", "", "fastest" if ranking.is_decided else ""
     numbers = place.ratio.value, *(place.ratio.interval or (None, None))
-    return ratio_text(*numbers), interval_text(*numbers), verdict_text(place.judgement)
+    return ratio_text(*numbers), interval_text(*numbers), verdict_text(place.judgement, place.rounds)
 
 
-def verdict_text(judgement: Judgement) -> str:
-    """Return the verdict on a configuration that is not the fastest."""
+def verdict_text(judgement: Judgement, rounds: int | None = None) -> str:
+    """Return the verdict on a configuration that is not the fastest, and the rounds after which it ended."""
     if judgement.verdict is not Verdict.INCONCLUSIVE:
-        return judgement.verdict
+        return f"{judgement.verdict} ({rounds} rounds)" if rounds else judgement.verdict
     reason = "one round each" if judgement.reason == ONE_ROUND else judgement.reason
     return f"not significantly slower than the fastest: {reason}"
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from factory import FAST, IMPLAUSIBLE, NOISY, SLOW, WRONG, result_of, told
+from msgspec import structs
 from scipy import stats
 
+from microbench.analysis.compare import compare
 from microbench.analysis.ranking import (
     BreakEven,
     Ranking,
@@ -17,9 +19,9 @@ from microbench.analysis.ranking import (
     first_answer,
     rankings,
 )
-from microbench.analysis.verdict import ONE_ROUND
+from microbench.analysis.verdict import ONE_ROUND, TOO_FEW
 from microbench.records.cases import CaseResult, cases_of
-from microbench.records.record import Status
+from microbench.records.record import Plan, RoundsReason, RunInfo, Status
 
 
 def places(ranking: Ranking) -> list[tuple[str, str | None]]:
@@ -110,18 +112,20 @@ class TestRanking:
         assert judgement.reason == ONE_ROUND
         assert not ranking.is_decided
 
-    def test_all_comparisons_of_the_table_are_adjusted_together(self, timed: Any) -> None:
+    def test_every_pair_of_a_ranking_counts_as_a_comparison(self, timed: Any) -> None:
         noisy = [1.04, 1.02, 1.07, 1.01, 1.04, 1.03]
-        one = [timed(FAST, 0), timed(noisy, 1, allocator="tuned")]
-        others = [
-            timed(NOISY, 2 + 2 * index + place, seed=1 + index, allocator=("system", "tuned")[place])
-            for index in range(6)
-            for place in (0, 1)
-        ]
-        alone, among = rankings(result_of(*one).cases()), rankings(result_of(*one, *others).cases())
-        assert len(among) == 7
+        two = [timed(FAST, 0), timed(noisy, 1, allocator="tuned")]
+        four = [*two, *(timed(NOISY, order, threads=order) for order in (3, 4))]
+        other = [timed(NOISY, order, seed=1, threads=order) for order in (5, 6)]
+        alone, among = rankings(result_of(*two).cases()), rankings(result_of(*four, *other).cases())
+        p = alone[0].places[1].judgement.p_adjusted  # type: ignore[union-attr]
         assert places(alone[0])[1] == ("allocator=tuned", "slower")
-        assert places(among[0])[1] == ("allocator=tuned", "inconclusive")
+        tuned = next(each for each in among[0].places if each.configuration == "threads=2, allocator=tuned")
+        assert tuned.judgement is not None
+        assert tuned.judgement.verdict == "inconclusive"
+        assert tuned.judgement.p_adjusted == pytest.approx(6 * p)  # type: ignore[operator]
+        assert tuned.judgement.reason is not None
+        assert tuned.judgement.reason.startswith("slower by itself, but not among 6 comparisons")
 
     def test_engines_have_their_time_until_the_first_answer(self, timed: Any) -> None:
         (same,) = rankings(result_of(timed(FAST, 0), timed(SLOW, 1, allocator="tuned")).cases())
@@ -135,6 +139,74 @@ class TestRanking:
         assert found.has_engines
         assert [each.first_answer for each in found.places] == [21.0, 1.0]
         assert [each.break_even for each in found.places] == [BreakEven(101, is_told=True), None]
+
+
+class TestAdaptive:
+    """Rankings of a run in which losers got no more rounds."""
+
+    def run(self, timed: Any, *times: list[float], last: int = 10) -> list[CaseResult]:
+        """Return cases that could have ten rounds, or `last` when the sixth was measured."""
+        longest = max(map(len, times))
+        records = [
+            structs.replace(
+                each,
+                plan=Plan(
+                    rounds=10, reason=RoundsReason.DECIDED, most=last if last == each.round + 1 else 10
+                ),
+            )
+            for order, case in enumerate(times)
+            for each in timed(case, order, schedule="adaptive", threads=order + 1, measure__rounds=longest)
+        ]
+        return cases_of(records)
+
+    def test_a_loser_has_left_after_four_rounds(self, timed: Any) -> None:
+        (ranking,) = rankings(self.run(timed, SLOW[:4], FAST, [each * 1.005 for each in FAST[::-1]]))
+        first, second, third = ranking.places
+        assert (first.configuration, first.rounds, first.judgement) == ("threads=2", None, None)
+        assert second.judgement is not None
+        assert (second.configuration, second.rounds) == ("threads=3", None)
+        assert second.judgement.verdict == "inconclusive"
+        assert third.judgement is not None
+        assert (third.configuration, third.rounds) == ("threads=1", 4)
+        assert third.judgement.verdict == "slower"
+        assert third.ratio is not None
+        assert third.ratio.parts[0].rounds == 4
+        assert not ranking.is_decided
+
+    def test_one_that_has_left_is_behind_those_that_have_not(self, timed: Any) -> None:
+        """Even if the others' later rounds made them slower."""
+        late = [each * 1.5 for each in FAST]
+        (ranking,) = rankings(self.run(timed, SLOW[:4], FAST + late, FAST[::-1] + late))
+        assert [each.configuration for each in ranking.places][2] == "threads=1"
+
+    def test_there_is_no_verdict_before_the_fourth_round(self, timed: Any) -> None:
+        (ranking,) = rankings(self.run(timed, SLOW[:3], FAST[:3]))
+        assert ranking.places[1].judgement is not None
+        assert ranking.places[1].judgement.reason == TOO_FEW
+
+    def test_verdicts_allow_for_the_looks(self, timed: Any) -> None:
+        close = [
+            each * factor for each, factor in zip(FAST, [1.02, 1.0, 1.03, 1.01, 1.05, 1.02], strict=True)
+        ]
+        (fixed,) = rankings(cases_of([*timed(FAST, 0), *timed(close, 1, threads=3)]))
+        (adaptive,), (ended,) = (
+            rankings(self.run(timed, FAST, close)),
+            rankings(self.run(timed, FAST, close, last=6)),
+        )
+        ps = [each.places[1].judgement.p_adjusted for each in (fixed, ended, adaptive)]  # type: ignore[union-attr]
+        assert ps == sorted(ps)  # type: ignore[type-var]
+        assert len(set(ps)) == 3
+
+    def test_a_comparison_of_the_run_allows_for_them_too(self, timed: Any) -> None:
+        cases = self.run(timed, FAST, SLOW, SLOW[:4])
+        records = [record for case in cases for record in case.rounds.values()]
+        rows = compare(result_of(records), by="threads").rows
+        assert [row.verdict for row in rows] == ["slower", "slower"]
+        assert [(row.a_rounds, row.paired) for row in rows] == [(6, True), (4, True)]
+        other = [structs.replace(each, run=RunInfo(id="other", schedule="adaptive")) for each in records]
+        unpaired = compare(result_of(records), result_of(other), phase="inference").rows
+        assert [row.verdict for row in unpaired] == ["inconclusive"] * 3
+        assert unpaired[0].p == 1.0
 
 
 @pytest.mark.parametrize(

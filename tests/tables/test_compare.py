@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from factory import FAST, NOISY, SLOW, result_of
+from msgspec.structs import replace
 from rich.console import Console
 
 import microbench
 from microbench.analysis.ranking import BreakEven, rankings
 from microbench.errors import NothingToCompareError, UserError
-from microbench.records.record import Check, Correctness, Status
+from microbench.records.record import Check, Correctness, Plan, RoundsReason, Status
 from microbench.records.store import Store
 from microbench.tables import terminal
 from microbench.tables.compare import interval_text, ratio_text, sentence, show_comparison
@@ -190,6 +191,15 @@ class TestRanking:
         assert lines[10].endswith(
             "ratio: over the fastest, round by round; above 1 is slower; same: within ±1.0 %"
         )
+
+    def test_the_rounds_of_a_loser_that_left_are_told(self, timed: Any) -> None:
+        plan = Plan(rounds=10, reason=RoundsReason.DECIDED, most=10)
+        run = result_of(
+            timed(FAST, 0, schedule="adaptive"), timed(SLOW[:4], 1, schedule="adaptive", threads=1)
+        )
+        found = [replace(record, plan=plan) for record in run.records]
+        lines = printed(lambda out: show_rankings(rankings(result_of(found).cases()), out))
+        assert cells(lines[5])[-1] == "slower (4 rounds)"
 
     def test_an_alternative_that_is_as_fast_is_the_same(self, timed: Any) -> None:
         tiny = [each * 1.002 for each in FAST]
