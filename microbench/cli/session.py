@@ -13,6 +13,7 @@ from microbench.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from microbench.options.compose import Plan
+    from microbench.records.record import RoundRecord
     from microbench.records.result import Result
 
 
@@ -66,7 +67,8 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) 
     from microbench.tables.labels import relative
     from microbench.tables.progress import display
 
-    observer = display(Console(stderr=True, highlight=False))
+    records: list[RoundRecord] = []
+    observer = display(Console(stderr=True, highlight=False), records)
     stopped: KeyboardInterrupt | UserError | None = None
     with Store(plan.folder) as store:
         run = Run(
@@ -78,6 +80,7 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) 
             plan.command,
             plan.completing,
             plan.budget,
+            records,
         )
         try:
             with observer, signals.raised():

@@ -16,6 +16,9 @@ from microbench.tables.fitting import print_fitting
 from microbench.tables.labels import count, label
 from microbench.tables.sweep import rate
 
+LESS_WANTED = ("samples",)
+"""The columns left out first on a narrow terminal."""
+
 STOP_TEXTS = {
     StopReason.REL_CI: "interval narrow enough (measure.rel_ci)",
     StopReason.MAX_TIME: "time limit reached (measure.max_time)",
@@ -33,7 +36,7 @@ def show_case(report: CaseReport, out: Console) -> None:
         + ("" if model.input_dtype == "float32" else f" {model.input_dtype}")
     )
     if report.phases:
-        print_fitting(out, case_table(report), less_wanted=("samples",))
+        print_fitting(out, case_table(report), less_wanted=LESS_WANTED)
     if text := facts_text(report.facts):
         out.print(text, style="dim")
     if report.phases and (text := " · ".join(filter(None, _answer_facts(report)))):

@@ -50,12 +50,17 @@ def print_fitting(out: Console, *variants: Table, less_wanted: Sequence[str] = (
         less_wanted: the headers of columns to leave out, in this order; then follow the others, from the
             right. The first column stays.
     """
-    found = next((each for each in variants if fits(each, out)), None)
-    found = _narrowed(variants[-1], less_wanted, out) if found is None else found
+    found = fitted(out, *variants, less_wanted=less_wanted)
     out.print(found)
     hidden = list((_names(variants[0]) - _names(found)).elements())
     if hidden:
         out.print(f"columns hidden (terminal too narrow): {', '.join(hidden)}", style="dim")
+
+
+def fitted(out: Console, *variants: Table, less_wanted: Sequence[str] = ()) -> Table:
+    """Return what `print_fitting` prints of a table."""
+    found = next((each for each in variants if fits(each, out)), None)
+    return _narrowed(variants[-1], less_wanted, out) if found is None else found
 
 
 def _names(found: Table) -> Counter[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from microbench.config import Config
 from microbench.records.cases import CaseResult
 
 
@@ -51,6 +52,13 @@ def library(case: CaseResult) -> str | None:
 def label(case: CaseResult) -> str:
     """Return a case's name and how it is run, on one line."""
     return f"{case.name} {run_as(case)}"
+
+
+def planned(config: Config, settings: Sequence[str]) -> str:
+    """Return a case of a run that has no records yet: its name, how it is run, and its other settings."""
+    model = " ".join(filter(None, (config.model.name, config.model.part)))
+    where = config.engine.name, config.device.name
+    return ", ".join([f"{model} {config.mode.name}", f"batch {config.batch_size}", *where, *settings])
 
 
 def run_as(case: CaseResult) -> str:

@@ -56,6 +56,13 @@ def time(seconds: float, half_width: float | None = None, around: float | None =
     return f"{seconds / factor:.{digits}f} {name}"
 
 
+def duration(seconds: float) -> str:
+    """Format how long something takes, such as `8 s`, `90 s`, `12 min` or `2.5 h`; at least `1 s`."""
+    if seconds < 99.5:
+        return f"{max(1.0, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def median(estimate: Estimate) -> str:
     """Format the median, with the digits that its interval supports."""
     return time(estimate.median, estimate.half_width)

@@ -2,23 +2,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from collections.abc import Sequence
 from io import StringIO
+from typing import Any
 
 import pytest
 from factory import configured
 from msgspec.structs import replace
 from rich.console import Console
 
+from microbench.analysis.case import case_report
 from microbench.config import ModelConfig
 from microbench.records.progress import Heading, Progress
-from microbench.records.record import Call, Kind
-from microbench.tables.progress import Lines, LiveLine, display, ending, state, title
+from microbench.records.record import Call, Kind, RoundRecord
+from microbench.tables.case import case_table
+from microbench.tables.fitting import printed
+from microbench.tables.progress import Lines, LiveTable, display, ending, numbers, title
 
-from .support import MakeCase
+from .support import TRAIN, MakeCase, case_of, rows
 
 CONFIG = configured(model=ModelConfig("torchvision", "vgg16"), mode="train")
-HEADING = Heading(CONFIG, [], turn=0, turns=1)
-SAMPLING = Progress("sample", phase="total", n=25, median=0.0206, half_width=0.015, eta=3.4)
+SAMPLING = Progress("sample", n=25, medians={"forward": 0.0202, "total": 0.0206}, half_width=0.015)
 
 
 def test_a_title_says_which_turn_of_how_many() -> None:
@@ -31,14 +36,25 @@ def test_a_title_says_which_round_of_several() -> None:
     assert title(third) == "[8/12] vgg16 train, batch 8, eager, cpu, seed=1, round 3 of 6"
 
 
-def test_the_state_of_sampling_is_the_running_median_and_the_time_left() -> None:
-    assert state(SAMPLING) == "total 20.6 ms ±1.5 % · 25 samples · about 3 s left"
+def test_the_first_numbers_say_what_they_are_worth() -> None:
+    first = Progress("sample", n=1, medians={"forward": 1.0234, "backward": 2.01, "total": 3.05})
+    text = "forward 1.02 s, backward 2.01 s, total 3.05 s · 1 sample, no interval yet"
+    assert numbers(first) == numbers(dataclasses.replace(first, half_width=math.inf)) == text
 
 
-@pytest.mark.parametrize("half_width", [math.inf, None])
-def test_an_unknown_half_width_is_reported_as_unknown(half_width: float | None) -> None:
-    text = state(dataclasses.replace(SAMPLING, half_width=half_width))
-    assert text == "total 20.6 ms ± not known yet · 25 samples · about 3 s left"
+def test_the_numbers_of_sampling_have_the_digits_of_the_widest_interval() -> None:
+    assert numbers(SAMPLING) == "forward 20.2 ms, total 20.6 ms · at most ±1.5 % · 25 samples"
+    assert numbers(dataclasses.replace(SAMPLING, half_width=0.25)) == (
+        "forward 20 ms, total 21 ms · at most ±25 % · 25 samples"
+    )
+    inference = dataclasses.replace(SAMPLING, medians={"inference": 0.0206})
+    assert numbers(inference) == "inference 20.6 ms · ±1.5 % · 25 samples"
+
+
+def test_a_loss_that_takes_little_is_not_among_the_numbers() -> None:
+    medians = {"forward": 2.0, "loss": 0.001, "total": 3.0}
+    assert "loss" not in numbers(dataclasses.replace(SAMPLING, medians=medians))
+    assert "loss 100.0 ms" in numbers(dataclasses.replace(SAMPLING, medians=medians | {"loss": 0.1}))
 
 
 def test_a_case_ends_with_its_whole_phase(make_case: MakeCase) -> None:
@@ -71,38 +87,168 @@ def test_a_case_with_any_other_status_ends_with_its_error(status: str, make_case
     assert ending(*make_case({}, status=status, error="because")) == f"{status}: because"
 
 
-def test_lines_say_when_a_case_begins_and_how_it_ended(make_case: MakeCase) -> None:
+def test_lines_say_how_rounds_begin_and_end_and_a_cases_first_numbers(
+    make_case: MakeCase,
+) -> None:
     file = StringIO()
     with Lines(Console(file=file, width=40)) as lines:
-        lines.begin(HEADING)
-        lines.progress(SAMPLING)
-        lines.end(*make_case({"total": (0.02, 0.0003)}))
-    begin, end = file.getvalue().splitlines()  # one line each, although they are wider than the console
-    assert begin == "[1/1] vgg16 train, batch 8, eager, cpu: measuring"
-    assert end == "[1/1] vgg16 train, batch 8, eager, cpu: total 20.0 ms ±1.5 %, 40 samples"
+        for number in range(2):
+            lines.begin(Heading(CONFIG, [], turn=number, turns=2, round=number, rounds=2))
+            lines.progress(Progress("warmup"))
+            lines.progress(SAMPLING)
+            lines.progress(SAMPLING)
+            lines.end(*make_case({"total": (0.02, 0.0003)}))
+        lines.say("that was all")
+    case = "vgg16 train, batch 8, eager, cpu"
+    assert file.getvalue().splitlines() == [  # one line each, although they are wider than the console
+        f"[1/2] {case}, round 1 of 2: measuring",
+        f"[1/2] {case}, round 1 of 2: forward 20.2 ms, total 20.6 ms · at most ±1.5 % · 25 samples",
+        f"[1/2] {case}, round 1 of 2: total 20.0 ms ±1.5 %, 40 samples",
+        f"[2/2] {case}, round 2 of 2: measuring",
+        f"[2/2] {case}, round 2 of 2: total 20.0 ms ±1.5 %, 40 samples",
+        "that was all",
+    ]
 
 
-def test_a_live_line_follows_the_case_and_leaves_its_end(make_case: MakeCase) -> None:
-    file = StringIO()
-    console = Console(file=file, width=120, force_terminal=True, color_system=None)
-    with LiveLine(console) as live:
-        live.begin(HEADING)
-        live.progress(Progress("warmup"))
-        live.progress(SAMPLING)
-        live.end(*make_case({"total": (0.02, 0.0003)}))
-    text = file.getvalue()
-    for part in ("starting", "warming up", "about 3 s left", "total 20.0 ms ±1.5 %, 40 samples"):
-        assert part in text
+class Terminal:
+    """A live table in a terminal, and its last frame.
+
+    Attributes:
+        records: all records so far.
+        table: the live table.
+    """
+
+    def __init__(self, width: int = 120, height: int = 40) -> None:
+        self._file = StringIO()
+        self.records: list[RoundRecord] = []
+        console = Console(file=self._file, width=width, height=height, force_terminal=True, color_system=None)
+        self.table = LiveTable(console, self.records)
+
+    def end(self, records: Sequence[RoundRecord]) -> None:
+        """End a round."""
+        self.records += records
+        self.table.end(*records)
+
+    @property
+    def frame(self) -> list[str]:
+        """The lines that were drawn last."""
+        frame = re.split(r"\x1b\[2K", self._file.getvalue())[-1]
+        return [line.rstrip() for line in frame.splitlines()]
+
+    @property
+    def lines(self) -> list[str]:
+        """Everything that was drawn, as lines."""
+        return re.sub(r"\x1b\[[\d?]*[A-Za-z]", "", self._file.getvalue()).splitlines()
+
+
+def heading(order: int = 0, number: int = 0, **facts: Any) -> Heading:
+    """The heading of one of three rounds of a case."""
+    named = [f"seed={order}"] if facts.get("cases", 1) > 1 else []
+    return Heading(CONFIG, named, turn=number, turns=3, round=number, rounds=3, order=order, **facts)
+
+
+class TestLiveTable:
+    CASE = "vgg16 train, batch 8, eager, cpu"
+
+    def test_the_line_below_has_the_case_the_round_the_stage_and_the_time_left(self) -> None:
+        terminal = Terminal()
+        with terminal.table as table:
+            table.begin(heading(eta=150.0))
+            assert terminal.frame == [f"{self.CASE} · round 1 of 3 · starting · about 2 min left"]
+            table.progress(Progress("warmup"))
+            assert terminal.frame == [f"{self.CASE} · round 1 of 3 · warming up · about 2 min left"]
+
+    def test_the_time_left_of_a_first_round_is_that_of_its_sampling(self) -> None:
+        terminal = Terminal()
+        with terminal.table as table:
+            table.begin(heading())
+            table.progress(dataclasses.replace(SAMPLING, eta=3.4))
+            assert terminal.frame[-1].endswith("sampling · about 3 s left in this round")
+            table.begin(Heading(CONFIG, [], turn=0, turns=1))
+            table.progress(dataclasses.replace(SAMPLING, eta=3.4))
+            assert terminal.frame[-1] == f"{self.CASE} · sampling · about 3 s left"
+
+    def test_the_numbers_of_a_round_stay_until_the_next_begins(self, make_case: MakeCase) -> None:
+        terminal = Terminal()
+        with terminal.table as table:
+            table.begin(heading())
+            table.progress(SAMPLING)
+            told = "forward 20.2 ms, total 20.6 ms · at most ±1.5 % · 25 samples"
+            table.progress(Progress("verify"))
+            assert terminal.frame == [told, f"{self.CASE} · round 1 of 3 · checking the answer"]
+            terminal.end(make_case({"total": (0.02, 0.0003)}))
+            assert told in terminal.frame
+            table.begin(heading(number=1))
+            assert told not in terminal.frame
+
+    def test_a_single_case_has_the_table_of_its_report(self, make_case: MakeCase) -> None:
+        terminal = Terminal()
+        with terminal.table as table:
+            for number in range(2):
+                table.begin(heading(number=number))
+                terminal.end(make_case(TRAIN, round=number, rounds=2))
+            shown = case_table(case_report(case_of(*terminal.records)))
+            assert terminal.frame[:-1] == printed(lambda out: out.print(shown)).splitlines()
+            assert rows(terminal.frame[:-1])["total"]["samples"] == "80"
+
+    def test_a_sweep_has_a_row_per_case(self, make_case: MakeCase) -> None:
+        terminal = Terminal()
+        with terminal.table as table:
+            table.begin(heading(0, cases=4))
+            terminal.end(make_case(TRAIN, order=0, rounds=3))
+            table.begin(heading(1, cases=4))
+            terminal.end(make_case({}, order=1, status="oom", error="no memory"))
+            assert rows(terminal.frame[:3]) == {
+                f"{self.CASE}, seed=0": {"time": "40.0 ms ±0.75 %", "rounds": "1 of 3"},
+                f"{self.CASE}, seed=1": {"time": "", "rounds": "0 of 3"},
+            }
+            assert terminal.frame[3] == "and 2 more cases"
+            assert f"[1/3] {self.CASE}, seed=1, round 1 of 3: oom: no memory" in terminal.lines
+
+    def test_a_resumed_case_begins_with_its_earlier_rounds(self, make_case: MakeCase) -> None:
+        terminal = Terminal()
+        terminal.records += make_case(TRAIN, rounds=3)
+        with terminal.table as table:
+            table.begin(heading(0, 1, cases=2))
+            assert rows(terminal.frame[:2])[f"{self.CASE}, seed=0"]["rounds"] == "1 of 3"
+
+    def test_a_low_terminal_shows_the_rows_that_changed_last(self) -> None:
+        terminal = Terminal(height=9)
+        with terminal.table as table:
+            for order in (0, 1, 2, 3, 0):
+                table.begin(heading(order, cases=5))
+            names = [line.split("  ")[0].rpartition("=")[2] for line in terminal.frame[1:4]]
+            assert names == ["0", "2", "3"]
+            assert terminal.frame[4] == "and 2 more cases"
+            table.progress(dataclasses.replace(SAMPLING, medians=dict.fromkeys("abcdefghijklm", 1.0)))
+            assert len(terminal.frame) == 8
+
+    def test_a_narrow_terminal_cuts_the_name_and_no_figure(self, make_case: MakeCase) -> None:
+        terminal = Terminal(width=60)
+        with terminal.table as table:
+            table.begin(heading(0, cases=2, eta=60.0))
+            terminal.end(make_case(TRAIN, rounds=3))
+            assert terminal.frame[1].endswith("…  40.0 ms ±0.75 %  1 of 3")
+            assert terminal.frame[-1].endswith("… · round 1 of 3 · done · about 60 s left")
+            assert max(map(len, terminal.frame)) <= 60
+
+    def test_the_table_is_cleared_at_the_end_and_lines_stay(self) -> None:
+        terminal = Terminal()
+        with terminal.table as table:
+            table.begin(heading())
+            table.say("it may take longer")
+        assert "it may take longer" in terminal.lines
+        assert terminal.frame == []
 
 
 @pytest.mark.parametrize(
-    ("terminal", "no_color", "kind"), [(True, "", LiveLine), (True, "1", Lines), (False, "", Lines)]
+    ("terminal", "no_color", "kind"), [(True, "", LiveTable), (True, "1", Lines), (False, "", Lines)]
 )
-def test_a_live_line_needs_a_terminal_that_can_be_redrawn(
+def test_a_live_table_needs_a_terminal_that_can_be_redrawn(
     terminal: bool, no_color: str, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", no_color)
-    assert isinstance(display(Console(file=StringIO(), force_terminal=terminal)), kind)
+    assert isinstance(display(Console(file=StringIO(), force_terminal=terminal), []), kind)
 
 
 def test_a_title_names_the_part_of_a_model() -> None:
