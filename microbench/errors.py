@@ -105,6 +105,7 @@ VALUES = {
 """For each value of an option, in lower case, its names in other tools."""
 
 KEYS = {
+    "--dry-run": "dry_run dryrun",
     "affinity": "pinning cpu_affinity",
     "allocator": "malloc",
     "batch_size": "batch bs bsz batches",

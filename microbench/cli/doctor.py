@@ -10,7 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from microbench.errors import ExitCode, UserError
-from microbench.options.compose import MULTIRUN, RESUME, Plan, from_command_line, resumed_folder, split
+from microbench.options.compose import (
+    DRY_RUN,
+    MULTIRUN,
+    RESUME,
+    Plan,
+    from_command_line,
+    resumed_folder,
+    split,
+)
 from microbench.records.peaks import Peaks
 from microbench.records.record import DOCTOR, Outcome
 from microbench.records.store import file_of, read
@@ -116,6 +124,8 @@ def check(arguments: Sequence[str]) -> None:
     flags, overrides = split(arguments)
     if MULTIRUN & flags.keys():
         raise UserError("doctor looks at one case: leave out -m.")
+    if DRY_RUN in flags:
+        raise UserError(f"doctor has no {DRY_RUN}: it takes about a minute. See `microbench doctor -h`")
     if words := [each for each in overrides if "=" not in each and each[:1] not in ("~", "+")]:
         raise UserError(
             f"Cannot read {words[0]!r}: doctor takes options, such as model=vgg16. See `microbench doctor -h`"

@@ -152,6 +152,10 @@ def show_help(out: Console) -> None:
     grid.add_row(
         "  --csv, --json", "print the result for other programs, in SI units; --json: one object per line"
     )
+    grid.add_row(
+        "  --dry-run",
+        "measure nothing: print the cases, and about how long they take (dry run of a profile: timing=false)",
+    )
     print_fitting(out, grid)
     out.print("\n[bold]experiments[/bold], presets to add: +experiment=NAME")
     print_fitting(out, _grid("experiments"))

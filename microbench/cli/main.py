@@ -127,12 +127,19 @@ def _version() -> int:
 
 
 def _measure(arguments: Sequence[str]) -> int:
-    """Measure what Hydra's overrides describe, show it, and return the exit code."""
+    """Measure what Hydra's overrides describe, show it, and return the exit code.
+
+    With `--dry-run`, only print what would be measured.
+    """
     from microbench.api import new_run_id
-    from microbench.cli.session import carry_out, find_format
-    from microbench.options.compose import from_command_line
+    from microbench.cli.session import carry_out, find_format, foresee, shown_in
+    from microbench.options.compose import DRY_RUN, from_command_line
 
     run_id = new_run_id()
-    show, _, rest = find_format(arguments)
-    plan = from_command_line(rest, run_id)
-    return ExitCode.OK if plan is None else carry_out(plan, run_id, show)
+    form, rest = find_format(arguments)
+    plan = from_command_line([each for each in rest if each != DRY_RUN], run_id)
+    if plan is not None and DRY_RUN not in rest:
+        return carry_out(plan, run_id, shown_in(form))
+    if plan is not None:
+        foresee(plan, form)
+    return ExitCode.OK

@@ -25,27 +25,47 @@ def _import_statistics() -> None:
         import_module("microbench.stats.rounds")
 
 
-def find_format(arguments: Sequence[str]) -> tuple[Callable[[Result, Console], None], bool, list[str]]:
-    """Return the function that shows a result, whether that is a table, and the other arguments.
+def find_format(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the requested format, such as `--csv`, and the other arguments; None for a table.
 
     Raises:
         UserError: several formats are given.
     """
+    from microbench.tables.export import FORMATS
+
+    asked = [each for each in dict.fromkeys(arguments) if each in FORMATS]
+    if len(asked) > 1:
+        raise UserError(f"Give one of {' and '.join(asked)}.")
+    return (asked[0] if asked else None), [each for each in arguments if each not in FORMATS]
+
+
+def shown_in(form: str | None) -> Callable[[Result, Console], None]:
+    """Return the function that prints a result in a format; None for a table."""
     from microbench.analysis.warnings import problems
     from microbench.tables import export, terminal
     from microbench.tables.warnings import show_problems
 
-    asked = [each for each in dict.fromkeys(arguments) if each in export.FORMATS]
-    if len(asked) > 1:
-        raise UserError(f"Give one of {' and '.join(asked)}.")
-    if not asked:
-        return terminal.show, True, list(arguments)
+    if form is None:
+        return terminal.show
 
     def show(result: Result, out: Console) -> None:
-        export.FORMATS[asked[0]](export.rows(result), sys.stdout)
+        export.FORMATS[form](export.rows(result), sys.stdout)
         show_problems(problems(result.cases()), Console(stderr=True, highlight=False), result.path)
 
-    return show, False, [each for each in arguments if each not in export.FORMATS]
+    return show
+
+
+def foresee(plan: Plan, form: str | None) -> None:
+    """Print a plan's cases and an estimate of their time, in a format or as a table; measure nothing."""
+    from microbench.run.forecast import forecast
+    from microbench.tables import export, terminal
+    from microbench.tables.forecast import rows, show_forecast
+
+    found = forecast(plan.cases, plan.folder, plan.completing)
+    if form is None:
+        show_forecast(found, terminal.console())
+    else:
+        export.FORMATS[form](rows(found), sys.stdout)
 
 
 def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) -> int:

@@ -39,17 +39,16 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: a folder is not given, cannot be read, or holds no records.
     """
-    from microbench.cli.session import find_format
+    from microbench.cli.session import find_format, shown_in
     from microbench.tables import terminal
 
     if {"-h", "--help"} & set(arguments):
         terminal.console(width_in_pipe=110).print(HELP)
         return ExitCode.OK
-    show, is_table, paths = find_format([each for each in arguments if each != WARNINGS])
-    if WARNINGS in arguments:
-        if not is_table:
-            raise UserError(f"Give one of --csv, --json and {WARNINGS}.")
-        show = _show_warnings
+    form, paths = find_format([each for each in arguments if each != WARNINGS])
+    if WARNINGS in arguments and form is not None:
+        raise UserError(f"Give one of --csv, --json and {WARNINGS}.")
+    show = _show_warnings if WARNINGS in arguments else shown_in(form)
     if strange := [each for each in paths if each.startswith("-")]:
         raise unknown("option", strange[0], ["--csv", "--json", WARNINGS, "--help"])
     if not paths:
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         if not result.records:
             raise UserError(f"Nothing to show: {path} has no records.")
     out = terminal.console()
-    for place, result in enumerate(results.values() if is_table else [load(paths)]):
+    for place, result in enumerate(results.values() if form is None else [load(paths)]):
         if place:
             out.print()
         show(result, out)

@@ -44,7 +44,8 @@ MULTIRUN = {"-m", "--multirun"}
 CONFIG_DIR = {"-cd", "--config-dir"}
 PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
 COMPLETION = {"-sc", "--shell-completion"}
-FLAGS = {*MULTIRUN, *CONFIG_DIR, *PRINTING, "--csv", "--json", "--help", "--version"}  # of a run
+DRY_RUN = "--dry-run"
+FLAGS = {*MULTIRUN, *CONFIG_DIR, *PRINTING, DRY_RUN, "--csv", "--json", "--help", "--version"}  # of a run
 BEGINS_A_PRESET = re.compile(r"\+|hydra(=|\.(mode|sweeper|searchpath)\b)")  # may lead to a sweep without -m
 PLACES = ("hydra.run.", "hydra.sweep.")  # the place of files is not part of what is measured
 DICTIONARY = re.compile(rf"({'|'.join(GROUPS)})=\s*\{{")  # of a group's options
@@ -108,6 +109,12 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         print_by_hydra(flags, _for_hydra(overrides, folder))
         return None
     if strange := sorted(flags.keys() - MULTIRUN - CONFIG_DIR):
+        if strange[0] in FLAGS:
+            raise UserError(
+                f"{strange[0]} takes no value."
+                if flags[strange[0]]
+                else f"{strange[0]} is not possible here."
+            )
         close = nearest(strange[0], FLAGS)
         meant = f" Did you mean {', '.join(close)}?" if close else ""
         raise UserError(f"Unknown flag {strange[0]}.{meant} See `microbench --help`.")

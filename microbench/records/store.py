@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,9 @@ from microbench.errors import StoppedError, UserError
 from microbench.records.record import SCHEMA_VERSION, OtherVersionError, RoundRecord, decode, encode
 
 FILE_NAME = "records.jsonl"
+
+CASE_ID = re.compile(rb'"case":\{"id":"(\w+)"')
+"""The id of a record's case, in its line."""
 
 
 class Store:
@@ -172,6 +176,19 @@ def read(path: Path) -> list[RoundRecord]:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except _UnreadableError as error:
         raise UserError(f"Cannot read {path}: {error}.") from error
+
+
+def rounds_of(path: Path, ids: Collection[str]) -> Iterator[RoundRecord]:
+    """Yield a file's records of the cases with these ids; what cannot be read is left out.
+
+    Only their lines are decoded, which makes it fast to search many files.
+    """
+    with suppress(OSError):
+        for line in path.read_bytes().split(b"\n"):
+            case_id = CASE_ID.search(line)
+            if case_id and case_id[1].decode() in ids:
+                with suppress(DecodeError, OtherVersionError):
+                    yield decode(line)
 
 
 class _UnreadableError(Exception):

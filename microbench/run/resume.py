@@ -144,8 +144,8 @@ def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseR
     """
     known: dict[Key, dict[int, CaseResult]] = defaultdict(dict)
     for found in earlier.cases:
-        known[_key(found.spec.id, found.config)][found.spec.order] = found
-    alike = [(case.order, known[_key(case.id, case.config)]) for case in cases]
+        known[key_of(found.spec.id, found.config)][found.spec.order] = found
+    alike = [(case.order, known[key_of(case.id, case.config)]) for case in cases]
     pairs = {order: (order, same.pop(order)) for order, same in alike if order in same}
     for order, same in alike:
         if order not in pairs and same:
@@ -154,7 +154,8 @@ def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseR
     return pairs
 
 
-def _key(case_id: str, config: Config) -> Key:
+def key_of(case_id: str, config: Config) -> Key:
+    """Return what rounds of the same case, measured in the same way, have in common."""
     timing = (key for key, each in OPTIONS.items() if each.is_timing and each.scope is Scope.ROUND)
     return case_id, repr([value_of(config, key) for key in timing])
 

@@ -20,6 +20,13 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "-m": ("Give a model",),
     "model=dense batchsize=8": ("Unknown option 'batchsize'. Did you mean batch_size?",),
     "model=dense +foo=1": ("Unknown option 'foo'",),
+    "model=dense --dryrun": ("Unknown flag --dryrun. Did you mean --dry-run?",),
+    "model=dense --dry_run": ("Unknown flag --dry_run. Did you mean --dry-run?",),
+    "model=dense dry_run=true": ("Unknown option 'dry_run'. Did you mean --dry-run?",),
+    "model=dense --dry-run=true": ("--dry-run takes no value",),
+    "model=dense --dry-run --csv --json": ("Give one of --csv and --json",),
+    "doctor --dry-run": ("doctor has no --dry-run",),
+    "doctor --csv": ("--csv is not possible here",),
     "model=dense measure.rel_cii=0.1": ("Unknown option 'measure.rel_cii'. Did you mean measure.rel_ci?",),
     "model=dense model.inputshape=[3]": (
         "Unknown option 'model.inputshape'. Did you mean model.input_shape",
@@ -51,7 +58,9 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "schedule_seed=-1 is not possible",
         "or null for a new one, which is recorded",
     ),
-    "model=dense isolation=inline": ("isolation=inline runs in one process; set measure.rounds=1 (got 6).",),
+    "model=dense isolation=inline measure.rounds=6": (
+        "isolation=inline runs in one process; set measure.rounds=1 (got 6).",
+    ),
     "-m model=dense schedule=interleaved,sequential": (
         "schedule=interleaved,sequential cannot be swept over: a run has one schedule",
     ),

@@ -241,7 +241,7 @@ def test_every_synonym_means_a_setting_that_there_is() -> None:
         key, _, value = setting.partition("=")
         (case,) = from_options({"model": "vgg16", key: value}, sweep=False)
         assert case.config
-    assert set(errors.KEYS) - {"hydra.run.dir"} <= keys_of(Config)
+    assert set(errors.KEYS) - {"hydra.run.dir", "--dry-run"} <= keys_of(Config)
 
 
 def test_a_name_that_is_one_elsewhere_is_not_taken_for_another_kind() -> None:
