@@ -30,6 +30,13 @@ LAYOUTS = {"contiguous": "", "channels_last": "", "mkldnn": "oneDNN's blocked la
 ALLOCATORS = {"system": "", "tuned": "glibc keeps freed memory", "jemalloc": "", "tcmalloc": ""}
 AFFINITIES = ("none", "compact")
 LEVELS = ("disabled", "basic", "extended", "layout", "all")
+THROUGHPUT = "throughput"
+OBJECTIVES = {
+    "latency": "least time per call",
+    THROUGHPUT: "most items per second, over several batch sizes if they are given",
+    "memory": "least peak memory",
+    "p99": "least 99th percentile of the time per call",
+}
 VIEWS = {"calls": "in order", "leaves": "by module", "tree": "", "types": "", "root": ""}
 
 PROFILE = "profile"
@@ -270,7 +277,7 @@ class ExperimentConfig:
         False,
         "search for the fastest configuration: drop slow ones early, and give more rounds to the leaders",
     )
-    budget: float = of_the_run(300.0, "time limit of a search", above=0, unit="seconds")
+    budget: float = of_the_run(150.0, "time limit of a search", above=0, unit="seconds")
 
 
 @dataclass
@@ -360,10 +367,11 @@ class Config:
     )
     tolerance: float | None = measuring(
         None,
-        "largest error of the answer",
+        "largest error of the answer, relative to the largest output (also: max_error)",
         above=0,
         unit="share",
         null="what the precision's rounding explains",
+        also="max_error",
     )
     timeout: float | None = measuring(
         1800.0, "time limit of a round", above=0, unit="seconds", null="no limit", scope=Scope.CASE
@@ -375,6 +383,13 @@ class Config:
     )
     schedule_seed: int | None = of_the_run(
         None, "seed of that order", at_least=0, null="a new one, which is recorded"
+    )
+    objective: str = of_the_run(
+        "latency",
+        "what a search (+experiment=fastest) looks for",
+        OBJECTIVES,
+        of={"experiment.search": (True,)},
+        elsewhere="add +experiment=fastest",
     )
     resume: str | None = of_the_run(
         None,

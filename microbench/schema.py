@@ -127,6 +127,7 @@ class Option:
         is_resolved: whether its default depends on the machine, so that a case's command includes it.
         is_titled: whether every title shows its value.
         follows: the option that its default depends on.
+        also: another name that the command line accepts for it.
         key: its dotted key.
         type: its type.
         default: its default.
@@ -147,6 +148,7 @@ class Option:
     is_resolved: bool = False
     is_titled: bool = False
     follows: str = ""
+    also: str = ""
     key: str = ""
     type: Any = None
     default: Any = None
@@ -176,7 +178,9 @@ class Option:
         """The values of other options that have it, such as `torchscript, libtorch`."""
         groups = {"engine.name", "mode.name"}
         return ", ".join(
-            name if key in groups else f"{key}={name}" for key, names in self.of.items() for name in names
+            name if key in groups else f"{key}={_spelled(name)}"
+            for key, names in self.of.items()
+            for name in names
         )
 
     @property
@@ -249,11 +253,11 @@ class Option:
         for key, names in self.of.items():
             if value != self.default and others[key] not in names:
                 other = key.removesuffix(".name")
-                owners = " and ".join(f"{other}={name}" for name in names)
+                owners = " and ".join(f"{other}={_spelled(name)}" for name in names)
                 instead = f": {self.elsewhere}" if self.elsewhere else ""
                 raise UserError(
-                    f"{self.name}={_spelled(value)} is an option of {owners}; {other}={others[key]} does not "
-                    f"have it{instead}."
+                    f"{self.name}={_spelled(value)} is an option of {owners}; {other}="
+                    f"{_spelled(others[key])} does not have it{instead}."
                 )
 
 

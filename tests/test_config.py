@@ -160,8 +160,8 @@ def test_a_profile_takes_its_options_and_other_modes_refuse_them(key: str, value
         ),
         (
             {"measure.percentile": 99.9},
-            "measure.percentile=99.9 is for samples of one call, and those of mode=profile are of several; to "
-            "measure a layer alone, give model.part=NAME mode=infer.",
+            "measure.percentile=99.9 is for samples of one call, and those of mode=profile are of several; "
+            "to measure a layer alone, give model.part=NAME mode=infer.",
         ),
         (
             {"trace": True, "timing": False},
@@ -193,7 +193,13 @@ def test_every_name_is_allowed(key: str, name: str) -> None:
     config = config_with(key, name)
     config.engine.name = engine_with(key)
     config.measure.rounds = 1
+    config.experiment.search = key == "objective"
     validate(config)
+
+
+def test_an_objective_is_that_of_a_search() -> None:
+    with pytest.raises(UserError, match=r"^objective=p99 is an option of experiment\.search=true; "):
+        validate(config_with("objective", "p99"))
 
 
 # For each option of an engine, another value than the default.

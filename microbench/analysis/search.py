@@ -1,4 +1,4 @@
-"""The result of a search for the fastest configuration: how each one tried compares with plain eager."""
+"""The result of a search for the best configuration: how each one tried compares with plain eager."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from microbench.analysis.verdict import contrast
+from microbench.analysis.ranking import calls_to_break_even, first_answer
+from microbench.analysis.verdict import side_by_side
 from microbench.analysis.warnings import Problems, problems
 from microbench.config import AXES, EngineConfig
 from microbench.records.cases import CaseResult
+from microbench.records.objective import figure, figures
 from microbench.records.record import Check, Status, WarningCode
 from microbench.records.settings import as_given, is_configuration
-from microbench.stats.ratio import Ratio
+from microbench.stats.ratio import Ratio, paired, unpaired
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,17 @@ class Tried:
         reason: why it has no time, in a sentence.
         rounds: the number of rounds measured.
         prepare: seconds before the first call; None if unknown.
+        memory: its peak memory in bytes; None if unknown.
         time: its time in seconds per call, over all its rounds; None if it was not measured to the end, has
             another answer or one that could not be compared, or an implausible time.
-        speedup: how many times as fast as plain eager, over the final's rounds; if it was not in the final,
-            by its first round alone, without an interval.
+        figure: what the search compares, the less the better (see `records/objective.py`); None without a
+            time.
+        speedup: how many times as good as plain eager: its figure over this one's, over the final's rounds;
+            if it was not in the final, by its first round alone, without an interval.
         finals: its rounds in the final.
+        break_even: the number of calls after which its total time is no longer than plain eager's, which
+            has less to prepare; None if never, and for another batch size.
+        is_tied: whether it was in the final, and is not significantly worse than the winner.
     """
 
     case: CaseResult
@@ -41,9 +49,13 @@ class Tried:
     reason: str
     rounds: int
     prepare: float | None
+    memory: float | None
     time: float | None = None
+    figure: float | None = None
     speedup: Ratio | None = None
     finals: int = 0
+    break_even: int | None = None
+    is_tied: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,14 +63,16 @@ class SearchResult:
     """What a search found.
 
     Attributes:
+        objective: what was searched for.
         baseline: plain eager.
-        winner: the fastest of the final; plain eager if nothing was faster, or nothing else was measured.
+        winner: the best of the final; plain eager if nothing was better, or nothing else was measured.
         tried: all that were tried, including the baseline; the finalists first, then by speedup.
         left_out: those without a time, one group per reason, and one for all that were given up.
-        is_partial: whether some were not tried, or not to the end, so that one of them may be the fastest.
+        is_partial: whether some were not tried, or not to the end, so that one of them may be the best.
         problems: the problems of the baseline and of the winner.
     """
 
+    objective: str
     baseline: Tried
     winner: Tried
     tried: Sequence[Tried]
@@ -69,25 +83,35 @@ class SearchResult:
 
 def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
     """Return the result of a search's cases, the baseline first; None if that was not measured."""
-    baseline, *others = (_tried(case, cases[0]) for case in cases)
-    if baseline.time is None:
+    objective = cases[0].config.objective
+    baseline, *others = (_tried(case, cases[0], objective) for case in cases)
+    if baseline.figure is None:
         return None
     tried = sorted([baseline, *others], key=_rank)
     winner, groups = tried[0], dict[tuple[str, str | None], list[Tried]]()
+    tried = [each if each is winner else _compared(each, winner, cases[0], objective) for each in tried]
+    baseline = next(each for each in tried if each.case is cases[0])
     for each in tried:
-        if each.time is None:
+        if each.figure is None:
             reason = None if each.standing == Status.GIVEN_UP else each.reason
             groups.setdefault((each.standing, reason), []).append(each)
     is_partial = any(each.standing in (Status.SKIPPED, Status.GIVEN_UP) for each in tried)
     told = [baseline] if winner is baseline else [baseline, winner]
-    left_out = list(groups.values())
-    return SearchResult(baseline, winner, tried, left_out, is_partial, problems([each.case for each in told]))
+    return SearchResult(
+        objective,
+        baseline,
+        winner,
+        tried,
+        list(groups.values()),
+        is_partial,
+        problems([each.case for each in told]),
+    )
 
 
 def _rank(tried: Tried) -> tuple[bool, bool, float, float]:
     """Return a key that sorts by what the verdict rests on: finalists first, then by speedup."""
     ratio = 1.0 if tried.speedup is None else 1 / tried.speedup.value
-    return tried.time is None, not tried.finals, ratio, tried.time or math.inf
+    return tried.figure is None, not tried.finals, ratio, tried.figure or math.inf
 
 
 def _name(case: CaseResult, plain: CaseResult) -> str:
@@ -103,11 +127,16 @@ def _name(case: CaseResult, plain: CaseResult) -> str:
         for name, usual in vars(EngineConfig()).items()
         if name != "name" and getattr(engine, name) != usual
     ]
-    return ", ".join([f"{engine.name} {case.config.precision.name}", *given, *axes])
+    batch = [f"batch_size={case.config.batch_size}"] if _batch(case) != _batch(plain) else []
+    return ", ".join([f"{engine.name} {case.config.precision.name}", *given, *axes, *batch])
 
 
-def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
-    finals, prepare = _finals(case), case.estimates.get("prepare")
+def _batch(case: CaseResult) -> int:
+    return case.config.batch_size
+
+
+def _tried(case: CaseResult, baseline: CaseResult, objective: str) -> Tried:
+    prepare = case.estimates.get("prepare")
     is_doubted = case.standing == Status.OK and case.is_unchecked
     tried = Tried(
         case,
@@ -117,23 +146,47 @@ def _tried(case: CaseResult, baseline: CaseResult) -> Tried:
         (case.warnings[WarningCode.UNVERIFIED][0] if is_doubted else case.reason) or "",
         len(case.rounds),
         None if prepare is None else prepare.median,
+        case.peak_memory,
     )
-    whole = case.whole
-    if whole is None or not case.can_win or not whole.is_comparable:
+    found, whole = figure(case, objective), case.whole
+    if found is None or whole is None:
         return tried
-    against = _first(baseline) if finals is None else _finals(baseline)
-    speedup = None
-    if against is not None and case is not baseline and against.whole is not None:
-        speedup = contrast(finals or case, against, whole.phase).ratio
-    return replace(tried, time=whole.median, speedup=speedup, finals=len(finals.rounds) if finals else 0)
+    tried = replace(tried, time=whole.median, figure=found, finals=len(_finals(case, baseline)))
+    if case is baseline:
+        return tried
+    return replace(tried, speedup=_speedup(case, baseline, objective), break_even=_break_even(case, baseline))
 
 
-def _first(case: CaseResult) -> CaseResult | None:
-    """Return a case with only its first round, which selected it."""
-    return CaseResult({0: case.rounds[0]}) if 0 in case.rounds else None
+def _speedup(case: CaseResult, baseline: CaseResult, objective: str) -> Ratio | None:
+    """Return how many times as good as plain eager a case is: by the final, or else by its first round."""
+    plain, own = figures(baseline, objective), figures(case, objective)
+    if finals := [each for each in _finals(case, baseline) if each in plain and each in own]:
+        return paired([own[each] for each in finals], [plain[each] for each in finals])
+    return unpaired([own[0]], [plain[0]]) if 0 in own and 0 in plain else None
 
 
-def _finals(case: CaseResult) -> CaseResult | None:
-    """Return a case with the rounds after the first; None if there are none."""
-    rounds = {number: record for number, record in case.rounds.items() if number > 0}
-    return CaseResult(rounds) if rounds else None
+def _finals(case: CaseResult, baseline: CaseResult) -> list[int]:
+    """Return a case's rounds in the final: those after the first in which plain eager took its turn."""
+    return sorted(each for each in side_by_side(case, baseline) if each > 0)
+
+
+def _compared(tried: Tried, winner: Tried, plain: CaseResult, objective: str) -> Tried:
+    """Return what was tried with whether it is tied with the winner, by the rounds of the final."""
+    if tried.figure is None or not tried.finals or tried.case is plain:
+        return tried
+    best, own = figures(winner.case, objective), figures(tried.case, objective)
+    common = sorted({*_finals(tried.case, plain)} & {*_finals(winner.case, plain)} & best.keys() & own.keys())
+    ends = (
+        paired([best[each] for each in common], [own[each] for each in common]).interval if common else None
+    )
+    return replace(tried, is_tied=ends is None or ends[0] <= 1)
+
+
+def _break_even(case: CaseResult, baseline: CaseResult) -> int | None:
+    """Return the number of calls after which a case has made up for its preparation; None if never."""
+    starts = first_answer(case), first_answer(baseline)
+    if case.whole is None or baseline.whole is None or _batch(case) != _batch(baseline):
+        return None
+    if starts[0] is None or starts[1] is None:
+        return None
+    return calls_to_break_even(starts[0], case.whole.median, starts[1], baseline.whole.median)

@@ -116,7 +116,7 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) 
     )
     is_search = run.result.is_search
     if stopped is not None:
-        if store.written and not is_search:
+        if store.written:
             stopped.add_note(f"What was measured is kept. Complete it: {again}")
         raise stopped
     if not is_search and any(case.failures for case in run.result.cases() if case.status != "skipped"):

@@ -30,14 +30,21 @@ NEEDED = {
     "avx512_fp16": "AVX512_CORE_FP16",
     "amx_bf16": "AVX512_CORE_AMX",
     "amx_fp16": "AVX512_CORE_AMX_FP16",
+    "avx_vnni": "AVX2_VNNI",
+    "avx512_vnni": "AVX512_CORE_VNNI",
+    "amx_int8": "AVX512_CORE_AMX",
 }
 """The limits of oneDNN that include these instructions."""
+
+DOT_PRODUCTS = ("amx_int8", "avx512_vnni", "avx_vnni")
+"""The instructions that multiply int8 on x86."""
 
 ON_ARM = {"bfloat16": "arm_bf16", "float16": "arm_fp16"}
 """Our names for the extensions that multiply a format on ARM."""
 
 LIMITS = (
-    ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"),
+    ("SSE41", "AVX", "AVX2", "AVX512_CORE"),
+    ("AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE_VNNI"),
     ("AVX512_CORE_BF16",),
     ("AVX512_CORE_FP16", "AVX10_1_512"),
     ("AVX512_CORE_AMX", "AVX10_1_512_AMX"),
@@ -68,6 +75,14 @@ def is_emulated(format_: str, device: str) -> bool | None:
 def emulated(device: str) -> tuple[str, ...]:
     """Return the formats that torch's own engines convert to fp32 and back; none if unknown."""
     return tuple(format_ for format_ in INSTRUCTIONS if is_emulated(format_, device))
+
+
+def slow(device: str) -> tuple[str, ...]:
+    """Return the formats that are multiplied in several steps: int8 without dot products; none if unknown."""
+    if device != "cpu" or platform.machine() not in X86:
+        return ()
+    has = any(each in available() and is_allowed(each) for each in DOT_PRODUCTS)
+    return () if has else ("int8",)
 
 
 def _multiplies(format_: str) -> str | None:

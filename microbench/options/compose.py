@@ -28,7 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from microbench.analysis import columns, published
-from microbench.config import OPTIONS, Config, validate
+from microbench.config import OPTIONS, THROUGHPUT, Config, validate
 from microbench.distribution import CONF
 from microbench.errors import UserError, first_line, nearest
 from microbench.options import catalog, hydra_options
@@ -58,6 +58,7 @@ COLUMNS = "columns"
 BETWEEN_LISTS = re.compile(r"(?<=\])\s*,\s*(?=\[)")  # in a sweep
 LOCK = RLock()
 SCHEMA = keys_of(Config)
+ALSO = {each.also: key for key, each in OPTIONS.items() if each.also}
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         UserError: the command line, or a file it names, describes no case.
     """
     register(run_id)
-    arguments = [with_folder(each) for each in arguments]
+    arguments = [named(with_folder(each)) for each in arguments]
     resumed = resumed_folder(arguments)
     if resumed is not None and not any(each.startswith("model=") for each in arguments):
         arguments = [*arguments_of(resumed), *arguments]
@@ -166,7 +167,7 @@ def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
 def _given(options: Mapping[str, Any], sweep: bool) -> Iterator[str]:
     """Yield the overrides equivalent to keyword arguments."""
     for key, value in _flatten(options):
-        name = "+" + PRESET if key == PRESET else key
+        name = "+" + PRESET if key == PRESET else ALSO.get(key, key)
         check_key(f"{name}=")
         values = _values(key, value, sweep)
         if key == COLUMNS:
@@ -206,7 +207,8 @@ def preset_of(given: Axes, folder: str | None) -> Preset:
     ways = [list(way) for way in config.experiment.ways]
     for override in (*(f"{key}=" for key in params), *(each for way in ways for each in way)):
         check_key(override)
-    return Preset(params, ways, config.hydra.mode is RunMode.MULTIRUN, config.experiment.search)
+    is_sweep, searches = config.hydra.mode is RunMode.MULTIRUN, config.experiment.search
+    return Preset(params, ways, is_sweep, searches, config.objective == THROUGHPUT)
 
 
 def check_key(override: str) -> None:
@@ -439,6 +441,12 @@ def with_folder(argument: str) -> str:
         return option(key, text)
     is_whole = text[:1] in ("'", '"') or text == text.strip()
     return argument if value is None or (isinstance(value, str) and is_whole) else option(key, text)
+
+
+def named(argument: str) -> str:
+    """Return an argument with its option's own name, if it was given by another."""
+    key, is_given, value = argument.partition("=")
+    return f"{ALSO[key]}={value}" if is_given and key in ALSO else argument
 
 
 def resumed_folder(arguments: Sequence[str]) -> Path | None:

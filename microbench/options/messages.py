@@ -67,6 +67,7 @@ def _unknown_key(error: Any) -> UserError | None:
 def unknown_key(key: str) -> UserError:
     """Return the error for a key that the schema does not have."""
     known = [name for name in keys_of(Config) if "." not in key or name not in GROUPS]
+    known += [each.also for each in OPTIONS.values() if each.also]
     group, dot, name = key.rpartition(".")
     prefix = group + dot  # the common prefix of a group does not tell which key was meant
     within = [each.removeprefix(prefix) for each in known if dot and each.startswith(prefix)]

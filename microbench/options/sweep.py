@@ -18,6 +18,8 @@ from microbench.errors import UserError
 PRESET = "experiment"
 """The group of presets."""
 
+BATCH = "batch_size"
+
 DICTIONARIES = (key for key, each in OPTIONS.items() if each.is_dictionary)
 FREE = re.compile(
     rf"({'|'.join(map(re.escape, (*DICTIONARIES, 'hydra.job.env_set', 'hydra.sweeper.params')))})(?=[.=]|$)"
@@ -43,12 +45,14 @@ class Preset:
         ways: configurations that are not a product of axes, from `experiment.ways`.
         sweeps: whether it is a sweep without -m.
         searches: whether it searches for the fastest configuration.
+        finds_batch: whether such a search may have several batch sizes to choose from.
     """
 
     params: Mapping[str, str]
     ways: Sequence[Sequence[str]]
     sweeps: bool = False
     searches: bool = False
+    finds_batch: bool = False
 
 
 NO_PRESET = Preset({}, ())
@@ -119,27 +123,42 @@ def combined(given: Axes, preset: Preset = NO_PRESET) -> list[tuple[str, ...]]:
     axes = {key: values for key, values in (params | dict(given)).items() if key not in keys}
     front = {key: axes.pop(key) for key in (PRESET,) if key in axes}
     if preset.searches:
-        return _searched(front | axes, ways)
+        return _searched(front | axes, ways, preset.finds_batch)
     tasks = list(product(*(front | axes).values()))
     return [(*task, *way.values()) for task in tasks for way in ways or [{}]]
 
 
-def _searched(axes: Axes, ways: Sequence[Way]) -> list[tuple[str, ...]]:
+def _searched(axes: Axes, ways: Sequence[Way], finds_batch: bool) -> list[tuple[str, ...]]:
     """Return the overrides of plain eager, and of each configuration to compare with it.
+
+    If it is to find a batch size, all come again with each other one: first is the one in the middle, then
+    those next to it.
 
     Raises:
         UserError: an axis that is in no configuration has several values.
     """
     plain = {key: f"{key}={str(value).lower()}" for key, value in PLAIN.items()}
-    several = next((key for key, values in axes.items() if len(values) > 1 and key not in plain), None)
+    fixed = {key: values for key, values in axes.items() if key not in plain}
+    batches = fixed.pop(BATCH, []) if finds_batch and len(fixed.get(BATCH, ())) > 1 else []
+    several = next((key for key, values in fixed.items() if len(values) > 1), None)
     if several is not None:
-        raise UserError(f"A search is for one work: give one {several}, not {len(axes[several])}.")
-    work = [values[0] for key, values in axes.items() if key not in plain]
+        remedy = ", or objective=throughput to find the best one" if several == BATCH else ""
+        raise UserError(f"A search is for one work: give one {several}, not {len(fixed[several])}{remedy}.")
+    work = [values[0] for values in fixed.values()]
     tried = list(product(*(values for key, values in axes.items() if key in plain)))
-    return [
+    tasks = [
         (*work, *plain.values()),
         *((*work, *each, *way.values()) for each in tried for way in ways or [{}]),
     ]
+    return [(batch, *task) for batch in _from_the_middle(batches) for task in tasks] or tasks
+
+
+def _from_the_middle(batches: Sequence[str]) -> list[str]:
+    """Return the overrides of batch sizes, the middle one first, then those closest to it in the order."""
+    sizes = {each: each.partition("=")[2] for each in batches}
+    ordered = sorted(sizes, key=lambda each: int(sizes[each]) if sizes[each].isdigit() else 0)
+    middle = len(ordered) // 2
+    return sorted(ordered, key=lambda each: (abs(ordered.index(each) - middle), -ordered.index(each)))
 
 
 def _alternatives(way: Sequence[str]) -> list[Way]:

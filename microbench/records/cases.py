@@ -251,8 +251,10 @@ class CaseResult:
 
     @property
     def can_win(self) -> bool:
-        """Whether every attempted round ended well, and there is no sign that it does not do its work."""
-        return self.ok and not self.is_implausible and not self.is_unchecked
+        """Whether no attempted round failed, and there is no sign that it does not do its work."""
+        ended = {each.outcome.status for each in self.rounds.values()}
+        has_failed = not ended <= {Status.OK, Status.INTERRUPTED}
+        return not has_failed and not self.is_implausible and not self.is_unchecked
 
     @property
     def standing(self) -> str:

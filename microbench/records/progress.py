@@ -18,11 +18,13 @@ class Described:
         device: its name, `auto` resolved.
         facts: its facts, such as `gpu`: fields of `Machine`, or others.
         emulated: the number formats without instructions on it, by torch's names.
+        slow: the number formats that it multiplies without instructions of their own, but without emulation.
     """
 
     device: str
     facts: Mapping[str, Scalar]
     emulated: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,13 @@ class Place:
         device: the device's name, `auto` resolved.
         machine: its machine.
         emulated: the number formats without instructions on it, by torch's names.
+        slow: the number formats that it multiplies without instructions of their own, but without emulation.
     """
 
     device: str
     machine: Machine
     emulated: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ so by chance once in a thousand times if undisturbed; with a factor of 1.5 or a 
 """
 
 HOPELESS = 5.0  # the factor at which a single sample is enough
+FIRST_CALL, OF_PLAIN, OF_BUDGET = 10.0, 2.0, 0.01
+"""A first call, which may also start a library, is enough at FIRST_CALL times the best, OF_PLAIN times the
+first call of plain eager, and OF_BUDGET of the budget: if it is shorter, waiting for samples costs little.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,14 @@ class Patience:
         prepare: seconds for preparing it.
         whole: seconds for a round of it, excluding the import of torch.
         best: the fastest case so far, in seconds per call.
+        plain_first: the first call of plain eager, in seconds.
     """
 
     budget: float
     prepare: float
     whole: float
     best: float = math.inf
+    plain_first: float = math.inf
 
     def lost(self, samples: Sequence[float]) -> str | None:
         """Return why samples after the warm-up (seconds per call) certainly lose; None if they may win."""
@@ -38,7 +44,16 @@ class Patience:
         if fastest <= (LOST if len(samples) >= SAMPLES else HOPELESS) * self.best:
             return None
         taken = "its only sample" if len(samples) == 1 else f"the fastest of its {len(samples)} samples"
-        return f"{taken} took {fastest / self.best:.1f} times as long as the fastest so far"
+        return f"{taken} took {self._times(fastest)}"
+
+    def lost_at_once(self, first_call: float) -> str | None:
+        """Return why a case certainly loses after its first call (in seconds); None if it may win."""
+        if first_call <= max(FIRST_CALL * self.best, OF_PLAIN * self.plain_first, OF_BUDGET * self.budget):
+            return None
+        return f"its first call took {self._times(first_call)}"
+
+    def _times(self, seconds: float) -> str:
+        return f"{seconds / self.best:.1f} times as long as the fastest so far"
 
     def overdrawn(self, stage: str | None) -> str:
         """Return why a case that exceeded a limit is given up: that of a stage, or of the round."""

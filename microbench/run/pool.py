@@ -114,7 +114,9 @@ class Pool:
         if answer.error is not None:
             raise answer.error
         found: Described = answer.value
-        return Place(found.device, machine.described(found.facts, case.config.env_set), found.emulated)
+        return Place(
+            found.device, machine.described(found.facts, case.config.env_set), found.emulated, found.slow
+        )
 
     def close(self) -> None:
         """End every process that was started; the next case starts new ones."""

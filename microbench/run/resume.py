@@ -137,6 +137,23 @@ def matched(cases: Sequence[Case], earlier: Before) -> tuple[list[Case], set[tup
     return placed, done
 
 
+def matched_by_id(cases: Sequence[Case], earlier: Before) -> list[Case]:
+    """Return a search's cases with their places in the earlier one, by what they run alone.
+
+    How long a search samples depends on its budget, which may have been raised.
+    """
+    there = {found.spec.id: found.spec.order for found in earlier.cases}
+    behind = count(max([*there.values(), *(case.order for case in cases)]) + 1)
+    taken = set(there.values())
+    return [
+        dataclasses.replace(
+            case,
+            order=there[case.id] if case.id in there else next(behind) if case.order in taken else case.order,
+        )
+        for case in cases
+    ]
+
+
 def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseResult]]:
     """Return the place and the result of the same case in the earlier run, by the case's place.
 

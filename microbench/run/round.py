@@ -146,14 +146,21 @@ class Round:
             self.partial[phase].samples.extend(fresh)
 
     def _give_up_if_lost(self) -> None:
-        """Stop measuring a case of a search whose samples are certain to lose.
+        """Stop measuring a case of a search that is certain to lose, by its samples or its first call.
 
         Raises:
-            GivenUpError: they are; says why.
+            GivenUpError: it is; says why.
         """
         patience = self.case.patience
+        if patience is None:
+            return
         whole = next((each.samples for each in self.partial.values() if each.role is Role.WHOLE), None)
-        if patience is not None and whole is not None and (why := patience.lost(whole)):
+        first = self.partial.get("first_call")
+        if whole is not None:
+            why = patience.lost(whole)
+        else:
+            why = patience.lost_at_once(first.samples[0]) if first is not None else None
+        if why is not None:
             raise GivenUpError(why)
 
     def _record(self, measured: Measured) -> RoundRecord:

@@ -11,7 +11,7 @@ from typing import Any
 
 from microbench.errors import UserError
 from microbench.records.progress import Heading, Place
-from microbench.records.record import RoundRecord, RunInfo
+from microbench.records.record import SEARCH, RoundRecord, RunInfo
 from microbench.records.result import Result, load
 from microbench.records.store import Store
 from microbench.run.case import Case
@@ -19,7 +19,7 @@ from microbench.run.layers import expanded
 from microbench.run.order import Order, Schedule, schedule_of
 from microbench.run.pool import Pool
 from microbench.run.protocol import Extract
-from microbench.run.resume import before, changed, matched, shown_as
+from microbench.run.resume import Before, before, changed, matched, matched_by_id, shown_as
 from microbench.run.round import Observer, Round
 from microbench.run.search import Search
 from microbench.system import cpus, machine
@@ -115,15 +115,9 @@ class Run:
 
     def _schedule(self, cases: Sequence[Case]) -> Schedule:
         """Return the rounds of the cases, without those that the run to complete already has."""
-        there = load(self.store.path).records if self.completing and self.store.path.exists() else []
-        earlier = before(there, machine.host_id())
-        machines = {place.device: place.machine for place in self._places.values()}
-        if earlier is not None and (changes := changed(earlier, machines)):
-            self.note = f"The earlier run used other software, so all is measured again: {changes}."
-            earlier = None
+        earlier = self._earlier()
         if earlier is None:
             return schedule_of(cases, secrets.randbelow(2**32), self.records, self.budget)
-        self.run_id = earlier.run_id
         placed, done = matched(cases, earlier)
         wanted = {case.order: case for case in placed}
         self.records += [
@@ -136,22 +130,49 @@ class Run:
         self.note = f"{len(done)} of {schedule.total} rounds were already measured." if done else None
         return schedule
 
+    def _earlier(self) -> Before | None:
+        """Return the run to complete, whose id this one takes; None for a new run."""
+        there = load(self.store.path).records if self.completing and self.store.path.exists() else []
+        earlier = before(there, machine.host_id())
+        machines = {place.device: place.machine for place in self._places.values()}
+        if earlier is not None and (changes := changed(earlier, machines)):
+            self.note = f"The earlier run used other software, so all is measured again: {changes}."
+            return None
+        if earlier is not None:
+            self.run_id = earlier.run_id
+        return earlier
+
     def _search(self, cases: Sequence[Case]) -> Search:
-        """Return the search for the fastest of the cases; the first is the baseline.
+        """Return the search for the best of the cases, without what the search to complete has measured.
+
+        The first case is the baseline.
 
         Raises:
-            UserError: the folder holds records already.
+            UserError: the folder holds records of another run.
         """
-        if self.store.written:
-            raise UserError(f"{self.store.path} exists already: give a search a folder of its own.")
+        earlier, config = self._earlier(), cases[0].config
+        seed = secrets.randbelow(2**32) if config.schedule_seed is None else config.schedule_seed
+        if earlier is not None:
+            first = earlier.cases[0]
+            if first.run.schedule != SEARCH or first.spec.id != cases[0].id:
+                raise UserError(f"{self.store.path} holds another run: give this search a folder of its own.")
+            seed, cases = earlier.seed, matched_by_id(cases, earlier)
+            self.records += [record for found in earlier.cases for record in found.rounds.values()]
+            self.note = f"{len(self.records)} rounds were already measured or left out."
+        place, budget = self._places[_where(cases[0])], config.experiment.budget
         return Search(
             cases[0],
             cases[1:],
-            cases[0].config.experiment.budget,
-            schedule_of(cases, secrets.randbelow(2**32), self.records).seed,
+            budget,
+            seed,
             self.records,
-            self._places[_where(cases[0])].emulated,
-            self._startup,
+            config.objective,
+            place.emulated,
+            place.slow,
+            spent=sum(
+                each.seconds or 0.0 for each in self.records if each.case.config.experiment.budget == budget
+            ),
+            startup=0.0 if config.measure.share_server else self._startup,
         )
 
     def _measure(self, case: Case, turn: int, order: Order, pool: Pool) -> None:

@@ -216,7 +216,7 @@ def title(heading: Heading) -> str:
 def place(heading: Heading) -> str:
     """Return a round's place among its case's; empty for the only one."""
     if heading.turns is None:
-        return f"final, round {heading.round}" if heading.round else "first round"
+        return "further round" if heading.round else "first round"
     return f"round {heading.round + 1} of {heading.rounds}" if heading.rounds > 1 else ""
 
 

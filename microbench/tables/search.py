@@ -1,4 +1,4 @@
-"""The end of a search: the fastest configuration, its command line and speedup, and what else was tried."""
+"""The end of a search: the best configuration, its command line and speedup, and what else was tried."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.search import SearchResult, Tried
+from microbench.config import THROUGHPUT
 from microbench.records.record import Status
 from microbench.tables import units
 from microbench.tables.compare import interval_text, ratio_text
@@ -18,9 +19,59 @@ from microbench.tables.labels import count
 from microbench.tables.warnings import show_problems
 
 NOTE = (
-    "speedup: relative to eager fp32. Rows with a CI use interleaved rounds; rows without one use a single "
-    "round each. error: relative to the largest output. prepare: before the first call"
+    "{ratio}. Rows with a CI use interleaved rounds; rows without one use a single round each. error: "
+    "relative to the largest output. memory: peak, without what was there before the model was built. "
+    "prepare: before the first call. break-even: calls after which the total time is plain eager's"
 )
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How the result of a search for an objective is worded.
+
+    Attributes:
+        title: what the winner is.
+        column: the header of the ratios.
+        ratio: what they are.
+        than: the ratio in the answer, between its value and plain eager.
+        adjective: what the winner is more of than the others.
+        figure: the header of the column with what is compared; empty if another column has it.
+    """
+
+    title: str
+    column: str
+    ratio: str
+    than: str
+    adjective: str
+    figure: str = ""
+
+
+WORDINGS = {
+    "latency": Wording("fastest", "speedup", "speedup: relative to eager fp32", "times as fast as", "faster"),
+    THROUGHPUT: Wording(
+        "most items per second",
+        "speedup",
+        "speedup: items per second relative to eager fp32",
+        "times the throughput of",
+        "faster",
+        "items/s",
+    ),
+    "memory": Wording(
+        "least memory",
+        "saving",
+        "saving: peak memory of eager fp32 relative to this",
+        "times less memory than",
+        "smaller",
+    ),
+    "p99": Wording(
+        "lowest p99",
+        "speedup",
+        "speedup: p99 of eager fp32 relative to this; p99: the 99th percentile of a process, their median",
+        "times as fast at p99 as",
+        "faster",
+        "p99",
+    ),
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,14 +84,17 @@ class SearchTable(SearchResult):
     __repr__ = __str__
 
 
+MOST_NAMES = 12  # of configurations that were not tried for one reason
+
 LABELS: dict[str, str] = {Status.SKIPPED: "not tried", Status.GIVEN_UP: "given up"}
 """A search's names for how a configuration ended, if not its status."""
 
 
 def show_search(search: SearchResult, out: Console) -> None:
     """Print a search's result: a table of what was tried, the fastest, its command, and warnings."""
-    print_fitting(out, search_table(search), less_wanted=("rounds", "prepare", "error", "95 % CI"))
-    out.print(NOTE, style="dim", soft_wrap=True)
+    hidden_first = ("rounds", "prepare", "memory", "break-even", "error", "95 % CI")
+    print_fitting(out, search_table(search), less_wanted=hidden_first)
+    out.print(NOTE.format(ratio=WORDINGS[search.objective].ratio), style="dim", soft_wrap=True)
     for group in search.left_out:
         out.print(escape(left_out_text(group)), style="dim", soft_wrap=True)
     out.print()
@@ -52,28 +106,50 @@ def show_search(search: SearchResult, out: Console) -> None:
 
 def search_table(search: SearchResult) -> Table:
     """Return one row per configuration that was tried: finalists first, then the others."""
+    wording = WORDINGS[search.objective]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("configuration")
-    for name in ("time", "speedup", "95 % CI", "error", "prepare", "rounds"):
+    shown = [wording.figure] if wording.figure else []
+    for name in (
+        "time",
+        *shown,
+        wording.column,
+        "95 % CI",
+        "error",
+        "memory",
+        "prepare",
+        "break-even",
+        "rounds",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for each in search.tried:
         if each.standing == Status.SKIPPED:
             continue
         style = "bold" if each is search.winner else "dim" if each.time is None else None
-        table.add_row(escape(each.configuration), *_cells(each), _remark(each, search), style=style)
+        table.add_row(escape(each.configuration), *_cells(each, search), _remark(each, search), style=style)
     return table
 
 
-def _cells(each: Tried) -> tuple[str, ...]:
-    error, whole = each.check.error_rel, each.case.whole
+def _cells(each: Tried, search: SearchResult) -> tuple[str, ...]:
+    error, whole, speedup = each.check.error_rel, each.case.whole, each.speedup
+    is_slower = speedup is not None and speedup.value <= 1
     return (
         "" if each.time is None or whole is None else units.median(whole),
+        *([_figure(each, search.objective)] if WORDINGS[search.objective].figure else ()),
         *_speedup(each),
         "" if error is None else units.error(error),
+        "" if each.memory is None else units.memory(each.memory),
         "" if each.prepare is None else units.time(each.prepare),
+        "" if each.break_even is None or is_slower else f"{each.break_even:,}",
         str(each.rounds),
     )
+
+
+def _figure(each: Tried, objective: str) -> str:
+    if each.figure is None:
+        return ""
+    return units.rate(1 / each.figure) if objective == THROUGHPUT else units.time(each.figure)
 
 
 def _speedup(each: Tried) -> tuple[str, str]:
@@ -87,6 +163,8 @@ def _speedup(each: Tried) -> tuple[str, str]:
 def _remark(each: Tried, search: SearchResult) -> str:
     if each is search.baseline:
         return "plain eager"
+    if each.is_tied:
+        return "may be as good"
     return "" if each.time is not None else LABELS.get(each.standing, each.standing)
 
 
@@ -96,31 +174,33 @@ def left_out_text(group: Sequence[Tried]) -> str:
     label = LABELS.get(standing, standing)
     if standing == Status.GIVEN_UP:
         return f"{label}: {'; '.join(f'{each.configuration} ({each.reason})' for each in group)}"
-    return f"{label} ({reason}): {'; '.join(each.configuration for each in group)}"
+    names = [each.configuration for each in group]
+    more = f"; {len(names) - MOST_NAMES} others" if len(names) > MOST_NAMES else ""
+    return f"{label} ({reason}): {'; '.join(names[:MOST_NAMES])}{more}"
 
 
 def answer(search: SearchResult) -> list[str]:
-    """Return the fastest configuration in words, and the command line that measures it again."""
-    winner = search.winner
-    fastest = f"[bold]fastest{' of what was tried' if search.is_partial else ''}[/bold]:"
+    """Return the best configuration in words, and the command line that measures it again."""
+    winner, wording = search.winner, WORDINGS[search.objective]
+    fastest = f"[bold]{wording.title}{' of what was tried' if search.is_partial else ''}[/bold]:"
+    than, better = f"{wording.than} plain eager", f"{wording.adjective} than plain eager"
     if all(each.standing == Status.SKIPPED for each in search.tried if each is not search.baseline):
         return [f"{fastest} unknown: nothing but plain eager was tried; raise experiment.budget"]
     if winner is search.baseline:
-        return [f"{fastest} plain eager; nothing that was tried is faster"]
+        return [f"{fastest} plain eager; nothing that was tried is {wording.adjective}"]
     name, (speedup, interval) = escape(winner.configuration), _speedup(winner)
     if winner.speedup is not None and winner.speedup.interval is None:
         return [
-            f"{fastest} perhaps {name}: {speedup} times as fast as plain eager in one "
+            f"{fastest} perhaps {name}: {speedup} {than} in one "
             "round each, which gives no CI: raise experiment.budget",
             f"  {escape(winner.case.spec.command)}",
         ]
     if winner.speedup is None or winner.speedup.interval is None or winner.speedup.interval[0] <= 1:
-        return [
-            f"{fastest} perhaps {name}, but not significantly faster than plain eager: "
-            "raise experiment.budget"
-        ]
-    text = f"{fastest} {name}: {speedup} times as fast as plain eager"
+        return [f"{fastest} perhaps {name}, but not significantly {better}: raise experiment.budget"]
+    text = f"{fastest} {name}: {speedup} {than}"
     text += f" (95 % CI {interval}, {count(winner.finals, 'interleaved round')})"
     if (error := winner.check.error_rel) is not None:
         text += f"; error {units.error(error)} of the largest output, allowed {winner.check.tolerance:g}"
-    return [text, f"  {escape(winner.case.spec.command)}"]
+    tied = [escape(each.configuration) for each in search.tried if each.is_tied]
+    undecided = [f"  not significantly {wording.adjective} than {'; '.join(tied)}"] if tied else []
+    return [text, *undecided, f"  {escape(winner.case.spec.command)}"]

@@ -49,7 +49,8 @@ def describe(device_name: str) -> Described:
         UserError: the device cannot be used here.
     """
     device = devices.open_device(device_name)
-    return Described(device.name, device.describe(), arithmetic.emulated(device.torch_device().type))
+    kind = device.torch_device().type
+    return Described(device.name, device.describe(), arithmetic.emulated(kind), arithmetic.slow(kind))
 
 
 def find_peaks(config: Config, refresh: bool) -> Peaks:

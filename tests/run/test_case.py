@@ -64,6 +64,7 @@ HOW = {
     "timeout",
     "schedule",
     "schedule_seed",
+    "objective",
     "resume",
     "verify",
     "tolerance",

@@ -106,7 +106,7 @@ def test_a_narrow_terminal_shows_the_times(kinds: dict[str, Show], timed: Any, r
     layers = rendered(using=kinds["layers"], width=40)
     assert any(line.startswith("conv") and line.endswith("37.0 ms ±2.0 %*") for line in layers), layers
     searched = " ".join(rendered(using=kinds["search"], width=40))
-    assert "95 % CI, error, prepare, rounds speedup:" in searched
+    assert "95 % CI, error, memory, prepare, break-even, rounds speedup:" in searched
 
 
 def test_columns_are_left_out_from_the_right_after_those_less_wanted(rendered: Rendered) -> None:
