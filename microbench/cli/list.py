@@ -149,6 +149,7 @@ def show_help(out: Console) -> None:
     for key, default, meaning in explained():
         grid.add_row(f"  {key}={default}", escape(meaning))
     grid.add_row("  hydra.run.dir=DIR", "folder for the records; by default outputs/<time>-<random>")
+    grid.add_row("  --tails", "add a table of percentiles: p50, p90, p95, p99, p99.9")
     grid.add_row(
         "  --csv, --json", "print the result for other programs, in SI units; --json: one object per line"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -25,28 +26,33 @@ def _import_statistics() -> None:
         import_module("microbench.stats.rounds")
 
 
+TAILS = "--tails"
+"""The format that is the table with the percentiles below it."""
+
+
 def find_format(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Return the requested format, such as `--csv`, and the other arguments; None for a table.
+    """Return the requested format, such as `--csv`, and the other arguments; None for the usual table.
 
     Raises:
         UserError: several formats are given.
     """
     from microbench.tables.export import FORMATS
 
-    asked = [each for each in dict.fromkeys(arguments) if each in FORMATS]
+    known = {*FORMATS, TAILS}
+    asked = [each for each in dict.fromkeys(arguments) if each in known]
     if len(asked) > 1:
         raise UserError(f"Give one of {' and '.join(asked)}.")
-    return (asked[0] if asked else None), [each for each in arguments if each not in FORMATS]
+    return (asked[0] if asked else None), [each for each in arguments if each not in known]
 
 
 def shown_in(form: str | None) -> Callable[[Result, Console], None]:
-    """Return the function that prints a result in a format; None for a table."""
+    """Return the function that prints a result in a format; None for the usual table."""
     from microbench.analysis.warnings import problems
     from microbench.tables import export, terminal
     from microbench.tables.warnings import show_problems
 
-    if form is None:
-        return terminal.show
+    if form is None or form == TAILS:
+        return partial(terminal.show, with_tails=form == TAILS)
 
     def show(result: Result, out: Console) -> None:
         export.FORMATS[form](export.rows(result), sys.stdout)
@@ -56,11 +62,17 @@ def shown_in(form: str | None) -> Callable[[Result, Console], None]:
 
 
 def foresee(plan: Plan, form: str | None) -> None:
-    """Print a plan's cases and an estimate of their time, in a format or as a table; measure nothing."""
+    """Print a plan's cases and an estimate of their time, in a format or as a table; measure nothing.
+
+    Raises:
+        UserError: the format is of what is measured.
+    """
     from microbench.run.forecast import forecast
     from microbench.tables import export, terminal
     from microbench.tables.forecast import rows, show_forecast
 
+    if form == TAILS:
+        raise UserError(f"Leave out {TAILS}: a dry run measures nothing.")
     found = forecast(plan.cases, plan.folder, plan.completing)
     if form is None:
         show_forecast(found, terminal.console())

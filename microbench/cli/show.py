@@ -12,11 +12,12 @@ from microbench.records.result import Result, load
 HELP = """\
 [bold]microbench show[/bold]: the results of runs, printed again from their records
 
-[bold]usage[/bold]  microbench show DIR \\[DIR …] \\[--csv | --json | --warnings]
+[bold]usage[/bold]  microbench show DIR \\[DIR …] \\[--tails | --csv | --json | --warnings]
 
 A DIR is a run's folder, or its file of records. Each is shown as its run ended: a case, a sweep, a profile,
-layers, a search, a preset with published figures, or doctor's report. --csv and --json print everything as
-rows for other programs, in SI units; --warnings prints every warning of every case.
+layers, a search, a preset with published figures, or doctor's report. --tails adds the percentiles of each
+phase, p50 to p99.9; --csv and --json print everything as rows for other programs, in SI units; --warnings
+prints every warning of every case.
 
 [bold]exit codes[/bold]  0: shown; 2: there is nothing to show, or it cannot be read
 """
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: a folder is not given, cannot be read, or holds no records.
     """
-    from microbench.cli.session import find_format, shown_in
+    from microbench.cli.session import TAILS, find_format, shown_in
     from microbench.tables import terminal
 
     if {"-h", "--help"} & set(arguments):
@@ -47,10 +48,10 @@ def main(arguments: Sequence[str]) -> int:
         return ExitCode.OK
     form, paths = find_format([each for each in arguments if each != WARNINGS])
     if WARNINGS in arguments and form is not None:
-        raise UserError(f"Give one of --csv, --json and {WARNINGS}.")
+        raise UserError(f"Give one of {TAILS}, --csv, --json and {WARNINGS}.")
     show = _show_warnings if WARNINGS in arguments else shown_in(form)
     if strange := [each for each in paths if each.startswith("-")]:
-        raise unknown("option", strange[0], ["--csv", "--json", WARNINGS, "--help"])
+        raise unknown("option", strange[0], [TAILS, "--csv", "--json", WARNINGS, "--help"])
     if not paths:
         raise UserError("Give the runs to show: microbench show DIR.")
     results = {path: load(path) for path in paths}
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         if not result.records:
             raise UserError(f"Nothing to show: {path} has no records.")
     out = terminal.console()
-    for place, result in enumerate(results.values() if form is None else [load(paths)]):
+    for place, result in enumerate(results.values() if form in (None, TAILS) else [load(paths)]):
         if place:
             out.print()
         show(result, out)

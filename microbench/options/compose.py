@@ -45,7 +45,8 @@ CONFIG_DIR = {"-cd", "--config-dir"}
 PRINTING = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "--hydra-help"}
 COMPLETION = {"-sc", "--shell-completion"}
 DRY_RUN = "--dry-run"
-FLAGS = {*MULTIRUN, *CONFIG_DIR, *PRINTING, DRY_RUN, "--csv", "--json", "--help", "--version"}  # of a run
+FLAGS = {*MULTIRUN, *CONFIG_DIR, *PRINTING, DRY_RUN, "--tails", "--csv", "--json", "--help", "--version"}
+"""The flags of a run."""
 BEGINS_A_PRESET = re.compile(r"\+|hydra(=|\.(mode|sweeper|searchpath)\b)")  # may lead to a sweep without -m
 PLACES = ("hydra.run.", "hydra.sweep.")  # the place of files is not part of what is measured
 DICTIONARY = re.compile(rf"({'|'.join(GROUPS)})=\s*\{{")  # of a group's options

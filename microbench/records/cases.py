@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from microbench.config import Config
 from microbench.records import frame
@@ -22,6 +22,9 @@ from microbench.records.record import (
     WarningCode,
 )
 from microbench.schema import axes_of
+
+if TYPE_CHECKING:
+    from microbench.stats.percentiles import Percentile
 
 ANSWER = ("answer", "error_abs", "error_rel", "top1_agreement", "gradient_error")
 """The figures of a `Check` that a summary has."""
@@ -213,6 +216,7 @@ class CaseResult:
                 "spread": each.spread,
                 "rounds": each.rounds,
                 "samples": each.samples,
+                **self._tail(each),
                 "throughput": self.throughput(each),
                 "peak_memory": self.peak_memory,
                 **checked,
@@ -220,6 +224,32 @@ class CaseResult:
                 "host_id": self.machine.host_id,
                 **{f"env_{name}": environment[f"env_{name}"] for name in RAN_ON},
             }
+
+    def _tail(self, estimate: Estimate) -> frame.Row:
+        """Return the percentiles over the calls of all rounds, with their ends, and what a sample is."""
+        found: frame.Row = {
+            "calls_per_sample": max(each.calls_per_sample for each in self.series(estimate.phase).values())
+        }
+        for each in self.percentiles(estimate.phase):
+            name = each.name.replace(".", "_")
+            ends = {name: each.value, f"{name}_ci_low": each.low, f"{name}_ci_high": each.high}
+            found |= dict.fromkeys(ends) if estimate.role is Role.ONCE else ends
+        return found
+
+    def series(self, phase: str) -> dict[int, Series]:
+        """Return the samples of a phase that its estimate rests on, by the number of their round."""
+        return {
+            number: next(each for each in self.rounds[number].series if each.phase == phase)
+            for number in self.estimates[phase].medians
+        }
+
+    def percentiles(self, phase: str) -> list[Percentile]:
+        """Return the usual percentiles of a phase, and the one that its rounds stopped at, in order."""
+        from microbench.stats.percentiles import PERCENTILES, over_calls  # brings numpy
+
+        asked = self.config.measure.percentile
+        percents = sorted({*PERCENTILES, *(() if asked is None else (asked,))})
+        return over_calls([each.samples for each in self.series(phase).values()], percents)
 
     def throughput(self, estimate: Estimate) -> float | None:
         """Return the items per second of a whole step: batch over median; None for another phase."""

@@ -145,6 +145,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         max: seconds per call.
         q25: lower quartile.
         q75: upper quartile.
+        p90: the 90th percentile; None if less than one sample is expected to be above it.
+        p95: the 95th, likewise.
+        p99: the 99th.
+        p99_9: the 99.9th.
         drift: rise of Theil and Sen's line from the first to the last sample, relative to the median; None
             for few samples.
         drift_tau: Kendall's rank correlation of samples and time.
@@ -163,6 +167,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     max: float
     q25: float
     q75: float
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    p99_9: float | None = None
     drift: float | None
     drift_tau: float | None
     drift_p: float | None

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from microbench.records.record import Summary
-from microbench.stats.median import CONFIDENCE, quantile_interval
+from microbench.stats.median import CONFIDENCE, quantile, quantile_interval
+from microbench.stats.percentiles import PERCENTILES, reaches
 from microbench.stats.trend import trend
 
 
@@ -15,6 +16,9 @@ def summarize(samples: ArrayLike, confidence: float = CONFIDENCE) -> Summary:
     values = np.asarray(samples, dtype=np.float64)
     low, high, effective = quantile_interval(values, confidence)
     q25, median, q75 = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
+    tail = {
+        percent: quantile(values, percent / 100) for percent in PERCENTILES if reaches(len(values), percent)
+    }
     drift = trend(values)
     return Summary(
         n=len(values),
@@ -29,6 +33,10 @@ def summarize(samples: ArrayLike, confidence: float = CONFIDENCE) -> Summary:
         max=float(values.max()),
         q25=q25,
         q75=q75,
+        p90=tail.get(90.0),
+        p95=tail.get(95.0),
+        p99=tail.get(99.0),
+        p99_9=tail.get(99.9),
         drift=drift.change if drift else None,
         drift_tau=drift.tau if drift else None,
         drift_p=drift.p if drift else None,

@@ -52,6 +52,11 @@ class Percentile:
     more_samples: int | None = None
     more_rounds: int | None = None
 
+    @property
+    def name(self) -> str:
+        """Its name, such as `p99.9`."""
+        return f"p{self.percent:g}"
+
 
 def over_calls(rounds: Sequence[ArrayLike], percents: Sequence[float]) -> list[Percentile]:
     """Return percentiles over the calls of all rounds, each round with the same weight.
@@ -88,7 +93,7 @@ def _percentile(
     is_whole = None not in ranks
     return Percentile(
         percent,
-        value if n * min(p, 1 - p) >= 1 - ROUNDING else None,
+        value if reaches(n, percent) else None,
         None if low is None else float(x[max(0, int(np.searchsorted(below, low + ROUNDING, "right")) - 1)]),
         None if high is None else float(x[min(n - 1, int(np.searchsorted(below, high - ROUNDING)))]),
         n,
@@ -128,6 +133,11 @@ def _of_few(rounds: int) -> float:
     """Return the share of an effective number that is left if its variance comes from so many rounds."""
     tail = (1 - CONFIDENCE) / 2
     return float(ndtri(tail) / stdtrit(rounds - 1, tail)) ** 2
+
+
+def reaches(n: int, percent: float) -> bool:
+    """Return whether at least one of `n` samples is expected to be beyond a percentile."""
+    return n * min(percent, 100 - percent) / 100 >= 1 - ROUNDING
 
 
 def of_typical_process(rounds: Sequence[ArrayLike], percent: float) -> OverRounds | None:

@@ -43,17 +43,18 @@ def console(width_in_pipe: int = UNLIMITED) -> Console:
     return found
 
 
-def show(result: Result, out: Console) -> None:
+def show(result: Result, out: Console, with_tails: bool = False) -> None:
     """Print a result: the machine, a table, warnings, its alternatives ranked, and where the records are.
 
-    Several runs share their tables, except runs of commands or searches, which have a report each.
+    Several runs share their tables, except runs of commands or searches, which have a report each. The
+    percentiles are there if requested, or if a case was measured for one of them.
     """
     runs = result.runs()
     if len(runs) > 1 and any(run.is_search or run.command == DOCTOR for run in runs):
         for place, run in enumerate(runs):
             if place:
                 out.print()
-            show(run, out)
+            show(run, out, with_tails)
         return
     cases = result.cases()
     if not cases:
@@ -68,6 +69,12 @@ def show(result: Result, out: Console) -> None:
         _show_search(cases, out, result.path)
     else:
         _show_cases(cases, out, result.path)
+    if with_tails or any(case.config.measure.percentile is not None for case in cases):
+        from microbench.analysis.tails import tails  # imports scipy
+        from microbench.tables.tails import show_tails
+
+        out.print()
+        show_tails(tails(cases), out)
     show_reference(cases, out)
     out.print(
         f"records: {escape(relative(result.path))} ({count(len(result.records), 'round')})",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from microbench.records.summary import summarize
-from microbench.stats.median import quantile_interval
+from microbench.stats.median import quantile, quantile_interval
 from microbench.stats.trend import LEAST, trend
 
 
@@ -94,3 +94,12 @@ def test_drift_is_unknown_for_few_samples() -> None:
 
 def test_drift_is_unknown_where_half_of_the_samples_took_no_time() -> None:
     assert summarize([0.0] * 15 + [1.0] * 10).drift is None
+
+
+@pytest.mark.parametrize(("n", "there"), [(9, ()), (10, ("p90",)), (100, ("p90", "p95", "p99"))])
+def test_percentiles_are_there_if_a_sample_is_expected_above_them(n: int, there: tuple[str, ...]) -> None:
+    samples = np.random.default_rng(0).random(n)
+    summary = summarize(samples)
+    found = {name: getattr(summary, name) for name in ("p90", "p95", "p99", "p99_9")}
+    expected = {"p90": 0.9, "p95": 0.95, "p99": 0.99}
+    assert found == dict.fromkeys(found) | {name: quantile(samples, expected[name]) for name in there}

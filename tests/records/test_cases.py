@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from factory import record_of, told
+from factory import configured, record_of, series_of, told
 
 from microbench.records.cases import CaseResult, cases_of
 from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
+from microbench.stats.percentiles import PERCENTILES, over_calls
 from microbench.stats.rounds import over_rounds
 from microbench.verify.judging import Checked
 
@@ -177,6 +178,35 @@ class TestEstimates:
             "total": 3.5,
         }
         assert case.whole == case.estimates["total"]
+
+    def test_percentiles_are_over_the_calls_of_the_rounds_that_count(self) -> None:
+        rounds = [[1.0 + number + i / 1000 for i in range(100)] for number in range(3)]
+        case = only(
+            [
+                *(record_of({"inference": samples}, round=i) for i, samples in enumerate(rounds)),
+                record_of({"inference": [99.0] * 100}, round=3, status=Status.ERROR),
+            ]
+        )
+        assert case.percentiles("inference") == over_calls(rounds, PERCENTILES)
+        (row,) = case.rows()
+        assert (row["p50"], row["p99"], row["p99_9"]) == (2.049, 3.096, None)
+        p50 = case.percentiles("inference")[0]
+        assert (row["p50_ci_low"], row["p50_ci_high"]) == (p50.low, p50.high)
+
+    def test_the_percentile_that_rounds_stopped_at_is_among_them(self) -> None:
+        case = only(
+            [record_of({"inference": [1.0] * 20, "first_call": 9.0}, configured(measure__percentile=75.5))]
+        )
+        row, once = case.rows()
+        assert [name for name in row if name.startswith("p75")] == ["p75_5", "p75_5_ci_low", "p75_5_ci_high"]
+        assert (row["p75_5"], once["p75_5"], once["p50"]) == (1.0, None, None)
+
+    def test_a_row_says_how_many_calls_a_sample_is_the_mean_of(self) -> None:
+        merged = [
+            record_of({"inference": series_of("inference", [1.0], calls_per_sample=k)}, round=k)
+            for k in (2, 3)
+        ]
+        assert [row["calls_per_sample"] for row in only(merged).rows()] == [3]
 
     def test_failed_rounds_do_not_count(self, record: MakeRecord) -> None:
         case = only(

@@ -202,6 +202,12 @@ def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say() -> None
         "spread",
         "rounds",
         "samples",
+        "calls_per_sample",
+        *(
+            f"{name}{end}"
+            for name in ("p50", "p90", "p95", "p99", "p99_9")
+            for end in ("", "_ci_low", "_ci_high")
+        ),
         "throughput",
         "peak_memory",
         "answer",
