@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -80,6 +81,15 @@ def foresee(plan: Plan, form: str | None) -> None:
         export.FORMATS[form](rows(found), sys.stdout)
 
 
+def completion(command: str, folder: Path) -> str:
+    """Return the command line that completes the run in a folder, begun by a microbench command."""
+    from microbench import quoting
+    from microbench.tables.labels import relative
+
+    resume = quoting.option("resume", relative(folder))
+    return quoting.command("microbench", *filter(None, [command]), resume)
+
+
 def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) -> int:
     """Measure a plan, show the result even if interrupted, and return the exit code.
 
@@ -91,12 +101,10 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) 
     Raises:
         UserError, KeyboardInterrupt: what ended it, with a note on how to complete the run.
     """
-    from microbench import quoting
     from microbench.records.store import Store
     from microbench.run import signals
     from microbench.run.runner import Run
     from microbench.tables import terminal
-    from microbench.tables.labels import relative
     from microbench.tables.progress import display
 
     records: list[RoundRecord] = []
@@ -112,7 +120,7 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) 
             plan.command,
             plan.completing,
             plan.budget,
-            records,
+            records=records,
         )
         try:
             with observer, signals.raised():
@@ -123,13 +131,13 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) 
     if run.note is not None:
         print(f"microbench: {run.note}", file=sys.stderr)
     show(run.result, terminal.console())
-    again = quoting.command(
-        "microbench", *filter(None, [plan.command]), quoting.option("resume", relative(plan.folder))
-    )
+    again = completion(plan.command, plan.folder)
     is_search = run.result.is_search
     if stopped is not None:
         if store.written:
             stopped.add_note(f"What was measured is kept. Complete it: {again}")
+        elif isinstance(stopped, KeyboardInterrupt) and not store.written:
+            stopped.add_note("Nothing was measured yet")
         raise stopped
     if not is_search and any(case.failures for case in run.result.cases() if case.status != "skipped"):
         print(f"microbench: repeat what failed: {again}", file=sys.stderr)

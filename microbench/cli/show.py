@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from microbench.errors import ExitCode, UserError, unknown
+from microbench.records.record import Status
 from microbench.records.result import Result, load
 
 HELP = """\
@@ -32,6 +34,30 @@ def _show_warnings(result: Result, out: Console) -> None:
     from microbench.tables.warnings import show_warnings
 
     show_warnings(every_warning(result.cases()), out)
+
+
+def incomplete(result: Result) -> str | None:
+    """Return what a result's last run has not measured, and how to complete it; None if it is complete."""
+    from microbench.cli.session import completion
+    from microbench.tables.labels import count
+
+    run = result.runs()[-1]
+    cases, info = run.cases(), run.records[-1].run
+    interrupted = [
+        case
+        for case in cases
+        if any(each.outcome.status is Status.INTERRUPTED for each in case.failures.values())
+    ]
+    parts = [f"{count(len(interrupted), 'case')} interrupted"] if interrupted else []
+    if info.cases is not None and len(cases) < info.cases:
+        parts.append(f"{info.cases - len(cases)} of {info.cases} cases not begun")
+    if not parts:
+        return None
+    folder = result.path.parent
+    again = f"give its options again with resume={str(folder)!r}"  # for a run from Python
+    if info.command_line is not None:
+        again = completion(info.command, folder)
+    return f"incomplete: {', '.join(parts)}. Complete it: {again}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,4 +89,6 @@ def main(arguments: Sequence[str]) -> int:
         if place:
             out.print()
         show(result, out)
+    for told in filter(None, map(incomplete, results.values())):
+        print(f"microbench: {told}", file=sys.stderr)
     return ExitCode.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -58,6 +59,7 @@ class Round:
         run: the run that it belongs to.
         started_at: its start, in UTC.
         partial: the samples received so far, by phase.
+        first: the times of a call before the first sample, by phase.
         measured: the measurement before the answer is checked; None until then.
     """
 
@@ -67,6 +69,7 @@ class Round:
     run: RunInfo
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     partial: dict[str, Series] = field(default_factory=dict)
+    first: dict[str, Series] = field(default_factory=dict)
     measured: Measured | None = None
 
     def measure(self, pool: Pool, store: Store, observer: Observer, found: list[RoundRecord]) -> None:
@@ -122,12 +125,12 @@ class Round:
         return replace(self.measured, outcome=unverified(before, reason))
 
     def _interrupted(self, interrupt: KeyboardInterrupt) -> Measured:
-        """Return what is known of an interrupted round: the samples received so far, summarized."""
+        """Return what is known of an interrupted round: the times received so far, summarized."""
         from microbench.records.summary import summarize  # imports numpy, after a signal could interrupt it
 
         measured = self._cut_short(Outcome(status=Status.INTERRUPTED))
         series = measured.series or tuple(
-            replace(each, summary=summarize(each.samples)) for each in self.partial.values()
+            replace(each, summary=summarize(each.samples)) for each in {**self.first, **self.partial}.values()
         )
         by = interrupt.number.name if isinstance(interrupt, signals.EndedError) else "Ctrl-C"
         number = sum(len(each.samples) for each in series if each.role is Role.WHOLE)
@@ -138,12 +141,15 @@ class Round:
     def _keep(self, progress: Progress) -> None:
         """Keep samples as they arrive, in case the worker ends before it summarizes them."""
         self.measured = progress.measured
-        for phase, fresh in progress.samples.items():
-            if phase not in self.partial:
+        kept, received = self.partial, progress.samples
+        if not received:
+            kept, received = self.first, {name: array("d", [time]) for name, time in progress.medians.items()}
+        for phase, fresh in received.items():
+            if phase not in kept:
                 calls, clock = progress.calls_per_sample, progress.clock
                 role = Role.WHOLE if phase == progress.whole else Role.PART if progress.whole else Role.ONCE
-                self.partial[phase] = Series(phase, clock, [], calls_per_sample=calls, role=role)
-            self.partial[phase].samples.extend(fresh)
+                kept[phase] = Series(phase, clock, [], calls_per_sample=calls, role=role)
+            kept[phase].samples.extend(fresh)
 
     def _give_up_if_lost(self) -> None:
         """Stop measuring a case of a search that is certain to lose, by its samples or its first call.

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 import microbench
 from microbench.cli import show
 from microbench.errors import UserError
-from microbench.records.record import BenchmarkWarning, RoundRecord, WarningCode
+from microbench.records.record import BenchmarkWarning, RoundRecord, RunInfo, Status, WarningCode
 from microbench.records.store import FILE_NAME, Store
 
 from .support import microbench as command
@@ -149,3 +149,35 @@ def test_help_tells_the_usage_and_showing_loads_no_torch(tmp_path: Path) -> None
     found = command("show", "one", cwd=Path.cwd(), env=paths)
     assert (found.code, found.err) == (0, "")
     assert command("show", "nowhere", cwd=Path.cwd()).complaint
+
+
+def test_an_interrupted_run_is_shown_with_how_to_complete_it(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = RunInfo(id="s", command_line="python -m microbench -m model=dense seed=1,2,3", cases=3)
+    first, second = timed(FAST[:2])
+    (begun,) = told([second], status=Status.INTERRUPTED, error="Ctrl-C after 6 samples")
+    path = write(tmp_path / "run", [replace(each, run=line) for each in (first, begun)])
+    assert show.main([str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert "interrupted: Ctrl-C after 6 samples (in 1 of 2 rounds)" in out.splitlines()
+    told_to = f"Complete it: microbench resume={path}"
+    assert err == f"microbench: incomplete: 1 case interrupted, 2 of 3 cases not begun. {told_to}\n"
+
+
+def test_a_run_from_python_is_completed_from_there(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "run", [replace(each, run=RunInfo(id="s", cases=2)) for each in timed(FAST)])
+    assert show.main([str(path), "--csv"]) == 0
+    advice = f"Complete it: give its options again with resume='{path}'"
+    assert capsys.readouterr().err == f"microbench: incomplete: 1 of 2 cases not begun. {advice}\n"
+
+
+def test_a_completed_run_is_shown_without_advice(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [replace(each, run=RunInfo(id="s", command_line="microbench", cases=1)) for each in timed(FAST)]
+    begun = told(made[-1:], status=Status.INTERRUPTED)
+    assert show.main([str(write(tmp_path / "run", [*made[:-1], *begun, made[-1]]))]) == 0
+    assert capsys.readouterr().err == ""

@@ -286,6 +286,24 @@ def test_an_interrupt_stores_what_was_measured_and_is_raised(take: Take, tmp_pat
     assert [each.summary.median for each in record.series if each.summary is not None] == [2.0, 0.375]
 
 
+def test_an_interrupt_during_the_warm_up_stores_the_numbers_that_were_shown(
+    take: Take, tmp_path: Path
+) -> None:
+    shown = Progress("sample", whole="total", n=1, medians={"forward": 1.0, "total": 2.0})
+    record = interrupted(take, tmp_path, shown)
+    assert record.outcome.error == "Ctrl-C after 1 sample"
+    assert [(each.phase, each.role, each.samples) for each in record.series] == [
+        ("forward", Role.PART, [1.0]),
+        ("total", Role.WHOLE, [2.0]),
+    ]
+
+
+def test_samples_replace_the_numbers_of_the_warm_up(take: Take, tmp_path: Path) -> None:
+    shown = Progress("sample", whole="inference", n=1, medians={"inference": 1.0})
+    sampled = Progress("sample", {"inference": array("d", [0.25])}, "inference", medians={"inference": 0.25})
+    assert samples_of(interrupted(take, tmp_path, shown, sampled)) == {"inference": [0.25]}
+
+
 def test_an_interrupt_before_the_first_sample_stores_the_round_too(take: Take, tmp_path: Path) -> None:
     record = interrupted(take, tmp_path, Progress("build"))
     assert (record.outcome.error, record.series) == ("Ctrl-C before the first sample", ())
