@@ -31,6 +31,7 @@ import microbench
 from microbench.records.cases import CaseResult
 
 LIMITS = {"measure.budget": None, "measure.max_time": 1.0, "measure.max_warmup": 1.0, "verify": False}
+LEAST = 6  # pairs of rounds
 WORKLOADS: dict[str, dict[str, Any]] = {
     "resnet18-infer": {"model": "resnet18", "mode": "infer", "batch_size": 1},
     "conv3x3_1-train": {"model": "conv3x3_1", "mode": "train", "batch_size": 2},
@@ -78,6 +79,9 @@ def main() -> int:
     less = 0
     for name in arguments.workloads:
         shared, own = paired(*measured(name, arguments.rounds, arguments.folder))
+        if len(shared) < LEAST:
+            print(f"{name:16} {len(shared):6}  too few undisturbed rounds")
+            continue
         ratio, low, high = ratio_of_spreads(shared, own)
         less += high < 1
         times = math.exp(median(shared) - median(own))
