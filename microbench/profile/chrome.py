@@ -15,10 +15,11 @@ from microbench.devices import Device
 from microbench.watch.modules import Names, calling, type_name
 
 CALLS = 3
+LONGEST = 5.0  # seconds after which no further call begins
 
 
 def write_trace(module: nn.Module, call: Callable[[], Any], device: Device, path: Path) -> None:
-    """Call the module a few times, and write a timeline: its modules by name, operators, kernels.
+    """Call the module a few times, or once if it is slow, and write a timeline: modules, operators, kernels.
 
     Args:
         module: the module whose calls, and those within it, are named.
@@ -44,8 +45,11 @@ def write_trace(module: nn.Module, call: Callable[[], Any], device: Device, path
             within.pop()
 
     with profile(activities=device.activities(), record_shapes=True) as profiler, calling(named):
+        end = device.clock.now() + LONGEST
         for _ in range(CALLS):
             call()
+            if device.clock.now() >= end:
+                break
     with TemporaryDirectory() as folder:  # torch does not report a failed write
         draft = Path(folder) / path.name
         profiler.export_chrome_trace(str(draft))

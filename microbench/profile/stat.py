@@ -31,7 +31,7 @@ from microbench.system import machine
 from microbench.system.sensors import Sensors
 from microbench.watch.copy import copied
 
-RULE = StoppingRule(rel_ci=0.02, min_time=0.5, max_time=5.0, min_samples=10, max_samples=10_000)
+RULE = StoppingRule(rel_ci=0.02, min_time=0.5, max_time=5.0, min_samples=10, max_samples=10_000, least=3)
 LONGEST_WARMUP = 3.0  # seconds
 
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
+from fakes import FakeDevice
 from torch import nn
 
 from microbench.devices import open_device
@@ -26,3 +28,16 @@ def test_a_trace_has_the_names_of_the_models_own_layers_despite_a_wrapper(tmp_pa
     events = json.loads((tmp_path / "sub" / "trace.json").read_text())["traceEvents"]
     names = {event["name"] for event in events if event.get("cat") == "user_annotation"}
     assert names == {"model (Sequential)", "0 (Linear)", "1 (ReLU)"}
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.1, 3), (3.0, 2), (60.0, 1)])
+def test_slow_calls_are_traced_less_often(seconds: float, calls: int, tmp_path: Path) -> None:
+    device, model = FakeDevice(), nn.ReLU()
+
+    def call() -> None:
+        model(torch.ones(2))
+        device.clock.advance(seconds)
+
+    write_trace(model, call, device, tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert len([event for event in events if event.get("name") == "model (ReLU)"]) == calls
