@@ -57,10 +57,11 @@ def time(seconds: float, half_width: float | None = None, around: float | None =
 
 
 def duration(seconds: float) -> str:
-    """Format how long something takes, such as `8 s`, `90 s`, `12 min` or `2.5 h`; at least `1 s`."""
+    """Format how long something takes, such as `8 s`, `90 s`, `2.5 min` or `12 h`; at least `1 s`."""
     if seconds < 99.5:
         return f"{max(1.0, seconds):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
+    number, name = (seconds / 60, "min") if seconds < 99.5 * 60 else (seconds / 3600, "h")
+    return f"{number:.{1 if number < 9.95 else 0}f}".removesuffix(".0") + f" {name}"
 
 
 def median(estimate: Estimate) -> str:

@@ -109,4 +109,4 @@ def test_it_estimates_from_what_was_measured_and_counts_what_is_there(
     assert "in all: about 50 s" in out
     fewer = ("threads=1", "measure.max_time=0.05", "measure.min_time=0", "measure.max_warmup=0.05")
     afresh = dry(capsys, *sweep, *fewer, "measure.min_samples=6", "measure.rounds=4", "hydra.sweep.dir=new")
-    assert "in all: about 7 min" in afresh
+    assert "in all: about 6.7 min" in afresh

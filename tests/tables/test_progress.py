@@ -154,9 +154,9 @@ class TestLiveTable:
         terminal = Terminal()
         with terminal.table as table:
             table.begin(heading(eta=150.0))
-            assert terminal.frame == [f"{self.CASE} · round 1 of 3 · starting · about 2 min left"]
+            assert terminal.frame == [f"{self.CASE} · round 1 of 3 · starting · about 2.5 min left"]
             table.progress(Progress("warmup"))
-            assert terminal.frame == [f"{self.CASE} · round 1 of 3 · warming up · about 2 min left"]
+            assert terminal.frame == [f"{self.CASE} · round 1 of 3 · warming up · about 2.5 min left"]
 
     def test_the_time_left_of_a_first_round_is_that_of_its_sampling(self) -> None:
         terminal = Terminal()
