@@ -150,6 +150,7 @@ def compare(
     baseline: object = None,
     margin: float = MARGIN,
     phase: str | Sequence[str] | None = None,
+    at: str | None = None,
 ) -> Comparison:
     """Compare two results, or with `by`, the cases of one; printed, the comparison is its table.
 
@@ -167,6 +168,7 @@ def compare(
         margin: the share by which a ratio may differ from 1 and still count as the same.
         phase: the phases to compare, as a list or separated by commas, or `all`; by default total and
             inference.
+        at: the percentile to compare, such as `p99`; by default the median.
 
     Raises:
         NothingToCompareError: no cases form a pair, or none of the pairs were measured.
@@ -176,7 +178,7 @@ def compare(
     from microbench.tables.compare import Comparison
 
     second = None if b is None else _result(b)
-    return Comparison(**vars(comparing.compare(_result(a), second, by, baseline, margin, phase)))
+    return Comparison(**vars(comparing.compare(_result(a), second, by, baseline, margin, phase, at)))
 
 
 def stat(

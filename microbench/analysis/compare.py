@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from microbench.errors import NothingToCompareError, UserError, unknown
 from microbench.records.cases import CaseResult
 from microbench.records.result import Result
 from microbench.records.settings import choices
+from microbench.stats.percentiles import lacking
 from microbench.stats.ratio import Ratio, mean_ratio
 from microbench.stats.sequential import SequentialRatio, seen_once
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALL = "all"  # phases
+MEDIAN = "median"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Row:
         phase: the phase.
         a: the name of the baseline's side.
         b: the name of the other side.
-        a_time: the median of the baseline's rounds' medians, in seconds per call.
+        a_time: the median of the baseline's rounds' medians, or percentiles, in seconds per call.
         b_time: the other side's.
         a_rounds: the number of the baseline's rounds.
         b_rounds: the number of the other side's.
@@ -53,6 +56,7 @@ class Row:
         b_case_id: the other side's.
         a_run_id: the baseline's run.
         b_run_id: the other side's.
+        at: which time of the rounds is compared: `median`, or a percentile such as `p99`.
     """
 
     case: str
@@ -76,6 +80,7 @@ class Row:
     b_case_id: str
     a_run_id: str
     b_run_id: str
+    at: str = MEDIAN
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,7 @@ def compare(
     baseline: object = None,
     margin: float = MARGIN,
     phase: str | Sequence[str] | None = None,
+    at: str | None = None,
 ) -> Compared:
     """Compare two results, or the cases of one by a setting.
 
@@ -167,6 +173,7 @@ def compare(
         margin: the share by which a ratio may differ from 1 and still count as the same.
         phase: the phases to compare, as a list or separated by commas, or `all`; by default those that span
             a whole step, total and inference.
+        at: the percentile to compare, such as `p99`; by default the median.
 
     Raises:
         NothingToCompareError: no cases pair, or no pair was measured.
@@ -174,21 +181,32 @@ def compare(
     """
     if not 0 <= margin < 1:
         raise UserError(f"margin={margin:g} is not possible: give a share from 0 to below 1 (0.01 is 1 %).")
+    percent = percent_of(at)
     by = by and by.removeprefix("cfg_")
     within_one = by if b is None else None
     pairing = _pairing(a, b, by, baseline)
     measured = [pair for pair in pairing.pairs if pair.a.estimates and pair.b.estimates]
     phases = _phases(measured, phase)
-    found = [(pair, each) for pair in measured for each in phases if _is_comparable(pair, each)]
+    found = [(pair, each) for pair in measured for each in phases if _is_comparable(pair, each, percent)]
     untold = [*_failures(pairing.pairs), *_too_short(measured, phases)]
     if not found:
         why = listed(untold or _phases_apart(measured, phases))
         raise NoneMeasuredError(f"Nothing to compare: {why}.", absences(pairing, phases))
-    compared = contrasts([(pair.a, pair.b, each) for pair, each in found])
+    unknown_tails = [None if percent is None else _why_no_tail(pair, each, percent) for pair, each in found]
+    compared = [
+        replace(each, ratio=Ratio(each.ratio.log, ())) if reason else each
+        for each, reason in zip(
+            contrasts([(pair.a, pair.b, each) for pair, each in found], percent), unknown_tails, strict=True
+        )
+    ]
     ratios = [each.ratio for each in compared]
+    judgements = [
+        replace(each, reason=reason) if reason else each
+        for each, reason in zip(judge(ratios, margin), unknown_tails, strict=True)
+    ]
     rows = [
-        _row(pair, each, contrasted, judgement)
-        for (pair, each), contrasted, judgement in zip(found, compared, judge(ratios, margin), strict=True)
+        replace(_row(pair, each, contrasted, judgement), at=at or MEDIAN)
+        for (pair, each), contrasted, judgement in zip(found, compared, judgements, strict=True)
     ]
     return Compared(
         a=a.path,
@@ -202,6 +220,33 @@ def compare(
         by=within_one,
         margin=margin,
     )
+
+
+def percent_of(at: str | None) -> float | None:
+    """Return the number of a percentile such as `p99`; None for the median.
+
+    Raises:
+        UserError: there is no such percentile.
+    """
+    if at is None:
+        return None
+    number = re.fullmatch(r"p(\d+(?:\.\d+)?)", str(at))
+    if number is None or not 0 < float(number[1]) < 100:
+        raise UserError(
+            f"at={at} is not possible: give a percentile between p0 and p100, both excluded, such as p99 or "
+            "p99.9."
+        )
+    return float(number[1])
+
+
+def _why_no_tail(pair: Pair, phase: str, percent: float) -> str | None:
+    """Return why rounds do not have a percentile that could be compared; None if they do."""
+    series = [each for _, case in _sides(pair) for each in case.series(phase).values()]
+    calls = max(each.calls_per_sample for each in series)
+    if calls > 1:
+        return f"a sample is the mean of {calls} calls: measure.percentile={percent:g} times each by itself"
+    more = lacking([each.samples for each in series], percent)
+    return f"p{percent:g} needs {more:,} more sample{'' if more == 1 else 's'} a round" if more else None
 
 
 def _row(pair: Pair, phase: str, contrasted: Contrast, judgement: Judgement) -> Row:
@@ -268,10 +313,13 @@ def _sides(pair: Pair) -> tuple[tuple[str, CaseResult], tuple[str, CaseResult]]:
     return (pair.a_name, pair.a), (pair.b_name, pair.b)
 
 
-def _is_comparable(pair: Pair, phase: str) -> bool:
+def _is_comparable(pair: Pair, phase: str, percent: float | None) -> bool:
     """Return whether both sides have measured a phase, with a time that is above 0 and plausible."""
     return all(
-        phase in case.estimates and case.estimates[phase].is_comparable and not case.is_implausible
+        phase in case.estimates
+        and case.estimates[phase].is_comparable
+        and min(case.times(phase, percent).values()) > 0
+        and not case.is_implausible
         for _, case in _sides(pair)
     )
 

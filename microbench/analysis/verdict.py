@@ -57,7 +57,7 @@ class Contrast:
     Attributes:
         ratio: the second's time over the first's.
         is_paired: whether rounds were compared one by one.
-        a: the median of each compared round of the first, in seconds per call.
+        a: the median, or another percentile, of each compared round of the first, in seconds per call.
         b: the same of the second.
         most: of each compared round of the first, the most rounds that the cases could have; empty if the
             number did not depend on what they found.
@@ -75,14 +75,18 @@ def contrast(a: CaseResult, b: CaseResult, phase: str) -> Contrast:
     return contrasts([(a, b, phase)])[0]
 
 
-def contrasts(pairs: Sequence[tuple[CaseResult, CaseResult, str]]) -> list[Contrast]:
+def contrasts(
+    pairs: Sequence[tuple[CaseResult, CaseResult, str]], percent: float | None = None
+) -> list[Contrast]:
     """Compare the times of a phase of each pair of cases, which both have measured.
+
+    The rounds are the independent observations: their medians, or their own percentiles, are compared.
 
     Rounds of one interleaved run are paired by number, because they were measured close to each other; those
     that failed on one side are left out. Other rounds are not paired. Where rounds were given depending on
     what earlier ones found, p-values and intervals allow for a look after each: see `stats.sequential`.
     """
-    found = [_contrast(*each) for each in pairs]
+    found = [_contrast(*each, percent) for each in pairs]
     for index, each in enumerate(found):
         if each.most and not each.is_paired:
             found[index] = replace(each, ratio=seen_once(each.ratio, max(each.most)))
@@ -99,8 +103,8 @@ def contrasts(pairs: Sequence[tuple[CaseResult, CaseResult, str]]) -> list[Contr
     return found
 
 
-def _contrast(a: CaseResult, b: CaseResult, phase: str) -> Contrast:
-    first, second = a.estimates[phase].medians, b.estimates[phase].medians
+def _contrast(a: CaseResult, b: CaseResult, phase: str, percent: float | None) -> Contrast:
+    first, second = a.times(phase, percent), b.times(phase, percent)
     common = sorted(first.keys() & second.keys() & set(side_by_side(a, b)))
     is_paired = are_interleaved(a, b) and len(common) > 1
     rounds = (common, common) if is_paired else (list(first), list(second))

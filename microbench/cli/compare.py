@@ -19,6 +19,7 @@ Compare two runs, or the cases of one by an option: is B slower than A, and is t
   microbench compare outputs/before outputs/after
   microbench compare outputs/sweep --by engine
   microbench compare outputs/sweep --by batch_size --baseline 8 --phase forward,total
+  microbench compare outputs/before outputs/after --at p99
 
   microbench compare outputs/before outputs/after --fail-on slower,inconclusive
 
@@ -56,6 +57,9 @@ def parser() -> ArgumentParser:
     found.add_argument("--by", metavar="OPTION", help=BY)
     found.add_argument(
         "--baseline", metavar="VALUE", help="baseline value of that option; by default the run's first"
+    )
+    found.add_argument(
+        "--at", metavar="P", help="compare this percentile, such as p99 or p99.9, instead of the median"
     )
     found.add_argument("--phase", metavar="P[,P]", help="phases, or all; by default total and inference")
     found.add_argument(
@@ -105,7 +109,12 @@ def main(arguments: Sequence[str]) -> int:
     fail_on = [] if given.fail_on is None else known_to_fail_on(given.fail_on)
     try:
         found = compare(
-            *given.paths, by=given.by, baseline=given.baseline, margin=given.margin, phase=given.phase
+            *given.paths,
+            by=given.by,
+            baseline=given.baseline,
+            margin=given.margin,
+            phase=given.phase,
+            at=given.at,
         )
     except NoneMeasuredError as error:
         if not _show_failing(absent(fail_on, error.absences)):

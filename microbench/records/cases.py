@@ -243,6 +243,14 @@ class CaseResult:
             for number in self.estimates[phase].medians
         }
 
+    def times(self, phase: str, percent: float | None = None) -> Mapping[int, float]:
+        """Return each round's median of a phase, or another percentile, by the number of the round."""
+        if percent is None:
+            return self.estimates[phase].medians
+        from microbench.stats.median import quantile  # brings numpy
+
+        return {number: quantile(each.samples, percent / 100) for number, each in self.series(phase).items()}
+
     def percentiles(self, phase: str) -> list[Percentile]:
         """Return the usual percentiles of a phase, and the one that its rounds stopped at, in order."""
         from microbench.stats.percentiles import PERCENTILES, over_calls  # brings numpy

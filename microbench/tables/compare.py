@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.absences import Absence, Absent
-from microbench.analysis.compare import Compared, Row, Suite
+from microbench.analysis.compare import MEDIAN, Compared, Row, Suite
 from microbench.analysis.verdict import Verdict
 from microbench.errors import NothingToCompareError, unknown
 from microbench.tables import units
@@ -49,7 +49,7 @@ class Comparison(Compared):
         """
         asked = known_to_fail_on(on)
         found = [
-            f"{row.verdict}: {row.case} {row.phase}: {sentence(row)}"
+            f"{row.verdict}: {row.case} {timed(row.phase, row.at)}: {sentence(row)}"
             for row in self.rows
             if row.verdict in asked
         ]
@@ -98,7 +98,7 @@ def show_comparison(comparison: Compared, out: Console) -> None:
     times = [str(column.header) for column in table.columns[2:4]]
     print_fitting(out, table, less_wanted=("95 % CI", *reversed(times), "phase"))
     for suite in comparison.suite:
-        out.print(escape(suite_text(suite)), soft_wrap=True)
+        out.print(escape(suite_text(suite, comparison.rows[0].at)), soft_wrap=True)
     out.print(escape(note(comparison)), style="dim", soft_wrap=True)
     for text in comparison.remarks:
         out.print(escape(text), soft_wrap=True)
@@ -118,7 +118,7 @@ def comparison_table(comparison: Compared) -> Table:
     for row in comparison.rows:
         table.add_row(
             escape(row.case),
-            row.phase,
+            timed(row.phase, row.at),
             units.time(row.a_time),
             units.time(row.b_time),
             escape(f"{row.b}/{row.a} {ratio_text(row.ratio, row.low, row.high)}"),
@@ -166,13 +166,18 @@ def sentence(row: Row) -> str:
     return f"{row.b}/{row.a} {ratio_text(row.ratio, row.low, row.high)}{interval}, {row.verdict}{reason}"
 
 
-def suite_text(suite: Suite) -> str:
+def timed(phase: str, at: str) -> str:
+    """Return a phase, with the percentile that is compared if that is not the median."""
+    return phase if at == MEDIAN else f"{phase} {at}"
+
+
+def suite_text(suite: Suite, at: str = MEDIAN) -> str:
     """Return the mean ratio of all pairs, in a sentence."""
     numbers = suite.ratio, suite.low, suite.high
     interval = "" if suite.low is None else f", 95 % CI {interval_text(*numbers)}"
     ratio = f"{suite.b}/{suite.a} {ratio_text(*numbers)}{interval}"
     scope = "geometric mean, for these cases on this machine"
-    return f"all {suite.cases} cases, {suite.phase}: {ratio} ({scope})"
+    return f"all {suite.cases} cases, {timed(suite.phase, at)}: {ratio} ({scope})"
 
 
 def note(comparison: Compared) -> str:
@@ -183,6 +188,6 @@ def note(comparison: Compared) -> str:
     how = {True: "round by round", False: "rounds not paired"}
     pairing = " or ".join(dict.fromkeys(how[each.paired] for each in comparison.rows))
     return (
-        f"{ratio}: {of[0]} time over {of[1]}, {pairing}; above 1 is "
+        f"{ratio}: {of[0]} {'time' if row.at == MEDIAN else row.at} over {of[1]}, {pairing}; above 1 is "
         f"slower. same: within ±{units.share(comparison.margin)}"
     )

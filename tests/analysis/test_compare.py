@@ -5,15 +5,27 @@ from statistics import median
 from typing import Any
 
 import pytest
-from factory import FAST, IMPLAUSIBLE, NOISY, SLOW, WRONG, result_of, told
+from factory import (
+    FAST,
+    IMPLAUSIBLE,
+    NOISY,
+    SLOW,
+    WRONG,
+    configured,
+    record_of,
+    result_of,
+    series_of,
+    told,
+)
 from msgspec.structs import replace
 from scipy import stats
 
 from microbench.analysis.compare import Compared, Row, compare
 from microbench.analysis.verdict import ONE_ROUND, judge
 from microbench.errors import UserError
-from microbench.records.record import Status
+from microbench.records.record import RoundRecord, Status
 from microbench.records.result import Result
+from microbench.stats.median import quantile
 from microbench.stats.ratio import Part, Ratio
 
 
@@ -27,6 +39,66 @@ def complaint(*arguments: Any, **options: Any) -> str:
         compare(*arguments, **options)
     assert "\n" not in str(raised.value)
     return str(raised.value)
+
+
+class TestPercentiles:
+    """Rounds' own percentiles are compared in place of their medians."""
+
+    @staticmethod
+    def rounds(tail: float, n: int, order: int = 0, calls: int = 1, **settings: Any) -> list[RoundRecord]:
+        """Six rounds with a median of about one second, of which a tenth of the samples take longer."""
+        found = []
+        for number in range(6):
+            samples = [*[1.0] * (n - n // 10), *[tail * (1 + number / 1000)] * (n // 10)]
+            series = series_of("inference", samples, calls_per_sample=calls)
+            found.append(record_of({"inference": series}, configured(**settings), order=order, round=number))
+        return found
+
+    def test_a_slower_tail_is_slower_where_medians_are_the_same(self) -> None:
+        run = result_of(self.rounds(2.0, 400), self.rounds(3.0, 400, 1, engine="compile"))
+        assert only(compare(run, by="engine")).verdict == "same"
+        row = only(compare(run, by="engine", at="p99"))
+        assert (row.verdict, row.at, row.paired) == ("slower", "p99", True)
+        assert row.ratio == pytest.approx(1.5)
+        assert row.a_time == pytest.approx(2 * 1.0025)
+
+    def test_the_time_of_a_round_is_its_own_percentile(self) -> None:
+        case = result_of(self.rounds(2.0, 400)).cases()[0]
+        samples = case.series("inference")[3].samples
+        assert case.times("inference", 92.5)[3] == quantile(samples, 0.925)
+        assert case.times("inference") == case.estimates["inference"].medians
+
+    @pytest.mark.parametrize(
+        ("at", "needs"),
+        [("p99", "p99 needs 268 more samples a round"), ("p97.13", "p97.13 needs 27 more samples a round")],
+    )
+    def test_rounds_with_too_few_samples_have_no_verdict(self, at: str, needs: str) -> None:
+        run = result_of(self.rounds(2.0, 400), self.rounds(3.0, 100, 1, engine="compile"))
+        row = only(compare(run, by="engine", at=at))
+        assert (row.verdict, row.reason, row.low, row.p, row.more_rounds) == (
+            "inconclusive",
+            needs,
+            None,
+            None,
+            None,
+        )
+        assert only(compare(run, by="engine", at="p95")).verdict == "slower"
+
+    def test_means_over_calls_have_no_verdict(self) -> None:
+        run = result_of(self.rounds(2.0, 400), self.rounds(3.0, 400, 1, calls=16, engine="compile"))
+        row = only(compare(run, by="engine", at="p90"))
+        assert row.verdict == "inconclusive"
+        assert row.reason == "a sample is the mean of 16 calls: measure.percentile=90 times each by itself"
+
+    @pytest.mark.parametrize(
+        "at", ["p0", "p100", "p100.5", "99x", "99", "median", "p-1", "p", "", "p1e1", 99]
+    )
+    def test_what_is_no_percentile_is_refused(self, at: Any) -> None:
+        run = result_of(self.rounds(2.0, 40), self.rounds(3.0, 40, 1, engine="compile"))
+        assert complaint(run, by="engine", at=at) == (
+            f"at={at} is not possible: give a percentile between p0 and p100, both excluded, such as p99 or "
+            "p99.9."
+        )
 
 
 class TestVerdicts:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+
+from microbench.errors import ExitCode
 
 from .support import Finished, measure, microbench, records_in
 
@@ -41,11 +44,28 @@ def test_show_adds_them_to_any_run_and_other_formats_have_them_anyway(run: Finis
     assert {"p80", "p99", "p99_ci_high", "p99_9"} <= set(header.split(","))
 
 
+def test_percentiles_are_compared(run: Finished) -> None:
+    found = microbench("compare", "run", "run", "--at", "p80", "--json", cwd=run.folder)
+    assert found.code == 0, found.err
+    row = json.loads(found.out)
+    assert (row["at"], row["ratio"]) == ("p80", 1.0)
+    few = microbench("compare", "run", "run", "--at", "p99", cwd=run.folder)
+    assert "inference p99" in few.out
+    assert re.search(r"inconclusive: p99 needs 3\d\d more samples a round", few.out)
+    check = microbench("compare", "run", "run", "--at", "p99", "--fail-on", "slower", cwd=run.folder)
+    assert check.code == ExitCode.NOTHING_TO_COMPARE
+    assert "No verdict is possible, and none to fail on: p99 needs" in check.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("show", "run", "--tails", "--csv"), "Give one of --tails and --csv."),
         (("show", "run", "--tails", "--warnings"), "Give one of --tails, --csv, --json and --warnings."),
+        (
+            ("compare", "run", "run", "--at", "p100"),
+            "at=p100 is not possible: give a percentile between p0 and",
+        ),
         ((*DENSE, "--tails", "--dry-run"), "Leave out --tails: a dry run measures nothing."),
         (("show", "run", "--tail"), "Unknown option '--tail'. Did you mean --tails?"),
         (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import FAST, NOISY, SLOW, result_of
+from factory import FAST, NOISY, SLOW, configured, record_of, result_of
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -28,6 +28,37 @@ def printed(show: Callable[[Console], None], width: int = 200) -> list[str]:
     file = StringIO()
     show(Console(file=file, width=width, highlight=False, force_terminal=False))
     return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def test_a_comparison_of_percentiles_says_so_everywhere() -> None:
+    models = ("dense", "relu")
+    a, b = (
+        result_of(
+            *(
+                [
+                    record_of(
+                        {"inference": [*[1.0] * 60, *[time * (1 + i / 1000)] * 40]},
+                        configured(model=model),
+                        order=order,
+                        round=i,
+                        run=run,
+                    )
+                    for i in range(6)
+                ]
+                for order, model in enumerate(models)
+            )
+        )
+        for run, time in (("r", 2.0), ("s", 3.0))
+    )
+    compared = microbench.compare(a, b, at="p90")
+    lines = printed(lambda out: show_comparison(compared, out))
+    rows = [line.split() for line in lines if line.startswith(models)]
+    assert [row[:4] for row in rows] == [[model, "infer", "inference", "p90"] for model in models]
+    assert any(line.startswith("all 2 cases, inference p90: B/A 1.500, ") for line in lines)
+    assert any(
+        line.startswith("B/A: B's p90 over A's, rounds not paired; above 1 is slower.") for line in lines
+    )
+    assert compared.failing("slower")[0].startswith("slower: dense infer inference p90: B/A 1.500, ")
 
 
 class TestFailing:
