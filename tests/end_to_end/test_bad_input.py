@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from microbench.errors import ExitCode
+from microbench.api import run
+from microbench.errors import ExitCode, UserError
 
 from .support import QUICK, Finished, microbench
 
@@ -86,6 +87,18 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "model=dense measure.rel_ci=0": ("measure.rel_ci=0.0 is not possible: give a share between 0 and 1",),
     "model=dense measure.rel_ci=2": ("measure.rel_ci=2.0 is not possible: give a share between 0 and 1",),
     "model=dense measure.rel_ci=nan": ("measure.rel_ci=nan is not possible",),
+    "model=dense measure.budget=0": (
+        "measure.budget=0.0 is not possible: give a number of seconds above 0, or null for no limit",
+    ),
+    "model=dense measure.budget=-5": (
+        "measure.budget=-5.0 is not possible: give a number of seconds above 0",
+    ),
+    "model=dense measure.budget=inf": ("measure.budget=inf is not possible", "or null for no limit"),
+    "model=dense measure.budget=long": ("measure.budget=long must be a number or null",),
+    "model=dense measure.budgt=5": ("Did you mean measure.budget?",),
+    "+experiment=fastest model=dense mode=infer experiment.budget=0": (
+        "experiment.budget=0.0 is not possible",
+    ),
     "model=dense measure.max_time=0": ("measure.max_time=0.0 is not possible",),
     "model=dense measure.min_samples=0": ("measure.min_samples=0 is not possible",),
     "model=dense model.input_shape=[0]": ("model.input_shape=[0] is not possible",),
@@ -161,6 +174,13 @@ def test_a_mistake_is_answered_in_one_line_with_what_would_be_right(
 def test_a_mistake_leaves_no_file_and_no_folder_of_a_run_behind(typed: str, tmp_path: Path) -> None:
     assert microbench(*typed.split(), cwd=tmp_path).complaint
     assert [path.name for path in tmp_path.rglob("*") if path.name != "outputs"] == []
+
+
+@pytest.mark.parametrize("budget", [0, -1.5, float("nan"), float("inf"), "long"])
+def test_a_budget_from_python_is_checked_before_anything_is_written(budget: object, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"measure\.budget=.* (is not possible|must be a number)"):
+        run(model="dense", folder=tmp_path / "run", measure={"budget": budget})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
