@@ -216,6 +216,7 @@ class MeasureConfig:
         above=0,
         unit="seconds",
         null="no limit",
+        scope=Scope.CASE,
     )
     rounds: int | None = timed(
         None,
@@ -228,7 +229,7 @@ class MeasureConfig:
         True, "fork the processes of all rounds from one server; false starts one for each round"
     )
     rel_ci: float = timed(
-        0.02,
+        0.05,
         "stop a round once its median's 95 % CI is within ± this",
         above=0,
         below=1,
@@ -241,12 +242,12 @@ class MeasureConfig:
         below=100,
         null="the median",
     )
-    min_time: float = timed(0.5, "shortest time spent sampling", at_least=0, unit="seconds")
+    min_time: float = timed(0.1, "shortest time spent sampling", at_least=0, unit="seconds")
     max_time: float = timed(
         5.0, "longest time spent sampling, unless `min_samples` takes longer", above=0, unit="seconds"
     )
     min_samples: int = timed(
-        20, "fewest samples before `rel_ci` may stop; below 3, before `max_time` may too", at_least=1
+        10, "fewest samples before `rel_ci` may stop; below 3, before `max_time` may too", at_least=1
     )
     max_samples: int = timed(10_000, "most samples", at_least=1)
     min_sample: float = timed(

@@ -9,7 +9,7 @@ from math import inf
 from statistics import median
 
 from microbench.records.cases import CaseResult, Estimate
-from microbench.records.record import Check, Correctness, Role, StopReason
+from microbench.records.record import Check, Correctness, Role, RoundsReason, StopReason
 
 LEAST_LOSS = 0.01  # of the total: a smaller loss phase is not shown
 LEAST_PREPARE = 0.1  # of the time until the first answer: a shorter preparation is not shown
@@ -44,6 +44,10 @@ class Facts:
         warmup: calls until the times settled, the median over rounds.
         prepare: seconds; None if short compared with the first call.
         first_call: seconds.
+        left_out: the number of rounds besides `rounds` that were disturbed.
+        repeated: whether others were measured in their place.
+        seconds: what all rounds took, with the case's part of the start-up; None if unknown.
+        short_of: the budget in seconds that did not allow six rounds; None if it did, or there is none.
     """
 
     rounds: int
@@ -53,6 +57,10 @@ class Facts:
     warmup: int = 0
     prepare: float | None = None
     first_call: float | None = None
+    left_out: int = 0
+    repeated: bool = False
+    seconds: float | None = None
+    short_of: float | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ def facts_of(case: CaseResult) -> Facts:
     """Return how a case was measured."""
     rounds = [
         (record.outcome.stop_reason, series)
-        for record in case.rounds.values()
+        for record in (case.counted or case.rounds).values()
         for series in record.series
         if record.outcome.status is case.status and series.role is Role.WHOLE and series.summary is not None
     ]
@@ -153,6 +161,9 @@ def facts_of(case: CaseResult) -> Facts:
         prepare = None
     if not rounds:
         return Facts(0, prepare=prepare, first_call=first_call)
+    last = max(case.rounds.values(), key=lambda record: record.turn)
+    plan = last.plan
+    is_short = plan is not None and plan.reason is RoundsReason.BUDGET
     return Facts(
         len(rounds),
         case.peak_memory,
@@ -161,6 +172,10 @@ def facts_of(case: CaseResult) -> Facts:
         round(median(len(series.warmup) for _, series in rounds)),
         prepare,
         first_call,
+        case.left_out,
+        plan is not None and len(case.rounds) > plan.rounds,
+        None if plan is None or last.seconds is None else plan.spent + last.seconds,
+        case.config.measure.budget if is_short else None,
     )
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from microbench.errors import ExitCode, UserError
 from microbench.options.compose import (
@@ -21,7 +19,6 @@ from microbench.options.compose import (
 )
 from microbench.records.peaks import Peaks
 from microbench.records.record import DOCTOR, Outcome
-from microbench.records.store import file_of, read
 from microbench.run.case import Case, command_of
 from microbench.run.layers import stands_for_layers
 from microbench.run.pool import Pool
@@ -52,9 +49,6 @@ What each line means: docs/doctor.md
 """
 
 DEFAULTS = {"model": "resnet18", "mode": "infer", "batch_size": "1", "verify": "false"}
-SECONDS = 80.0  # for everything, unless measure.* options say otherwise
-PLANNED = {"max_warmup": "1", "max_time": "1.5", "min_samples": "1"}
-"""Limits on a round's seconds (because of the budget) and samples (for slow models), to fit six rounds."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -66,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         terminal.console(width_in_pipe=110).print(HELP)
         return ExitCode.OK
-    began, run_id = time.monotonic(), new_run_id()
+    run_id = new_run_id()
     plan = plan_of(arguments, run_id)
     if plan is None:
         return ExitCode.OK
@@ -76,8 +70,6 @@ def main(arguments: Sequence[str]) -> int:
         print(f"microbench: the peaks could not be measured: {found.error}", file=sys.stderr)
     else:
         plan = replace(plan, cases=[replace(each, peaks=found) for each in plan.cases])
-    if plan.budget is not None:
-        plan = replace(plan, budget=plan.budget - (time.monotonic() - began))
     return carry_out(plan, run_id, partial(doctor.show, peaks=peaks))
 
 
@@ -91,10 +83,7 @@ def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
     folder = resumed_folder(arguments)
     if folder is not None and len(arguments) == 1:
         arguments = [*arguments_of(folder, DOCTOR), *arguments]
-    is_planned = not any(_key(each).partition(".")[0] == "measure" for each in arguments)
-    planned = measured_as(folder) if folder is not None else PLANNED
-    measuring = {f"measure.{key}": value for key, value in planned.items()} if is_planned else {}
-    plan = from_command_line(with_defaults(arguments, DEFAULTS | measuring), run_id)
+    plan = from_command_line(with_defaults(arguments, DEFAULTS), run_id)
     if plan is None:
         return None
     (case,) = plan.cases
@@ -104,15 +93,7 @@ def plan_of(arguments: Sequence[str], run_id: str) -> Plan | None:
         cases=[replace(case, order=order) for order in (0, 1)],
         command=DOCTOR,
         command_line=command_of([DOCTOR, *(each for each in arguments if not each.startswith(RESUME))]),
-        budget=SECONDS if is_planned and folder is None else None,
     )
-
-
-def measured_as(folder: Path) -> Mapping[str, str]:
-    """Return the limits on the rounds in a run's folder, so that further rounds take as long."""
-    records = read(folder) if file_of(folder).exists() else []
-    measured = next((each.case.config.measure for each in records if each.case.order == 0), None)
-    return PLANNED if measured is None else {key: str(getattr(measured, key)) for key in PLANNED}
 
 
 def check(arguments: Sequence[str]) -> None:

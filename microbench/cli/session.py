@@ -119,7 +119,6 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) 
             plan.command_line,
             plan.command,
             plan.completing,
-            plan.budget,
             records=records,
         )
         try:

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from microbench.measure.experiment import Clock, Experiment, Mark
 from microbench.measure.stopping import StoppingRule
-from microbench.measure.warmup import Warmup, warm_up
+from microbench.measure.warmup import LONG, Warmup, warm_up
 from microbench.records.progress import Progress, Watch
 from microbench.records.record import StopReason
 from microbench.stats.median import relative_half_width
@@ -64,9 +66,29 @@ def _observe_many(experiment: Experiment, clock: Clock, calls: int, most: int) -
         yield _times(experiment, clock, calls, marks)
 
 
-def run_warmup(experiment: Experiment, clock: Clock, longest: float) -> Warmup:
-    """Warm up for at most `longest` seconds; what the whole step takes decides when times have settled."""
-    return warm_up(lambda: observe(experiment, clock)[experiment.whole], clock.now, longest)
+def run_warmup(
+    experiment: Experiment,
+    clock: Clock,
+    longest: float,
+    first_call: float = 0.0,
+    begun: Mapping[str, float] | None = None,
+) -> Warmup:
+    """Warm up for at most `longest` seconds; what the whole step takes decides when times have settled.
+
+    A step of seconds needs nothing but the first call: then `begun`, which came after it, is a sample.
+
+    Args:
+        experiment: the work.
+        clock: the device's clock.
+        longest: seconds after which the warm-up ends.
+        first_call: seconds that the first call took, if it was not one of many before.
+        begun: the times of the next call, by phase, if it was taken before.
+    """
+    name = experiment.whole
+    whole = [] if begun is None else [begun[name]]
+    if whole and whole[0] >= LONG:
+        return Warmup(array("d"), 0, True, whole[0])
+    return warm_up(lambda: observe(experiment, clock)[name], clock.now, longest, first_call, whole)
 
 
 def calibrate(experiment: Experiment, typical: float, min_sample: float) -> int:
@@ -79,16 +101,35 @@ def calibrate(experiment: Experiment, typical: float, min_sample: float) -> int:
     return max(1, math.ceil(min_sample / typical))
 
 
-def sample(experiment: Experiment, clock: Clock, rule: StoppingRule, calls: int, watch: Watch) -> Sampled:
-    """Sample until `rule` says stop, reporting to `watch` between samples."""
+def sample(
+    experiment: Experiment,
+    clock: Clock,
+    rule: StoppingRule,
+    calls: int,
+    watch: Watch,
+    begun: Mapping[str, float] | None = None,
+) -> Sampled:
+    """Sample until `rule` says stop, reporting to `watch` between samples.
+
+    Args:
+        experiment: the work.
+        clock: the device's clock.
+        rule: the stopping rule.
+        calls: calls per sample.
+        watch: is told what has been sampled.
+        begun: the first sample, by phase, if it was taken before.
+    """
     samples = {phase: array("d") for phase in experiment.phases}
     inner = {name: array("d") for name in experiment.inner}
     columns = {**samples, **inner}
     reporter = _Reporter(experiment, clock, rule, calls, samples, watch)
     start = reported = now = clock.now()
+    if begun is not None:
+        start -= begun[experiment.whole]
     n, check = 0, rule.next_check(0)
     while True:
-        for times in _observe_many(experiment, clock, calls, _most(n, check, rule, now - start)):
+        many = _observe_many(experiment, clock, calls, _most(n, check, rule, now - start))
+        for times in many if n or begun is None else [begun]:
             for phase, seconds in times.items():
                 columns[phase].append(seconds)
             n += 1
@@ -139,6 +180,7 @@ class _Reporter:
                 phase=widest,
                 n=n,
                 median=median,
+                medians={phase: float(np.median(each)) for phase, each in self.samples.items()},
                 half_width=half_width,
                 eta=self.rule.eta(wanted, n, elapsed),
                 clock=self.clock.name,

@@ -29,6 +29,7 @@ class StoppingRule:
         least: samples that even `max_time` waits for: enough for an interval, or fewer if the interval comes
             from several rounds.
         quantile: which quantile of the samples has to be precise; by default the median.
+        at_limit: the reason when `max_time` ends it.
     """
 
     rel_ci: float
@@ -38,13 +39,14 @@ class StoppingRule:
     max_samples: int
     least: int = LEAST_FOR_INTERVAL
     quantile: float = 0.5
+    at_limit: StopReason = StopReason.MAX_TIME
 
     def limit(self, n: int, elapsed: float) -> StopReason | None:
         """Return the limit that `n` samples in `elapsed` seconds have reached, if any; called per sample."""
         if n >= self.max_samples:
             return StopReason.MAX_SAMPLES
         if elapsed >= self.max_time and n >= self.least:
-            return StopReason.MAX_TIME
+            return self.at_limit
         return None
 
     def precise(self, main: Sequence[ArrayLike], n: int, elapsed: float) -> bool:

@@ -72,14 +72,12 @@ class Plan:
         command_line: the command line.
         command: the microbench command in it, such as `doctor`; empty if it measures cases.
         completing: whether it completes a run of which the folder may hold a part.
-        budget: seconds after which no further round begins, once there are some; None for no limit.
     """
 
     cases: list[Case]
     folder: Path
     command_line: str
     completing: bool
-    budget: float | None = None
     command: str = ""
 
 

@@ -46,6 +46,17 @@ RAN_ON = (
 )
 """The `env_*` columns of a summary, which say what a case ran on."""
 
+ENOUGH = 3  # undisturbed rounds, for the disturbed ones to be left out
+OF_SAMPLES = (
+    WarningCode.NOT_SETTLED,
+    WarningCode.DRIFT,
+    WarningCode.BIMODAL,
+    WarningCode.FOREIGN_LOAD,
+    WarningCode.STOLEN,
+    WarningCode.THROTTLED,
+)
+"""Warnings that do not matter for a round that is left out."""
+
 WIDE = 0.1  # half-width over rounds, relative to the median, that is worth a warning
 
 
@@ -167,27 +178,38 @@ class CaseResult:
         return [number for number, each in self.rounds.items() if each.ok]
 
     @cached_property
+    def counted(self) -> Mapping[int, RoundRecord]:
+        """The rounds that its estimates rest on, by number: those that ended well.
+
+        Those that something else disturbed are left out if there are enough others. The sensors decide that,
+        never the times.
+        """
+        measured = {number: each for number, each in self.rounds.items() if each.ok}
+        quiet = {number: each for number, each in measured.items() if not each.is_disturbed}
+        return quiet if len(quiet) >= ENOUGH else measured
+
+    @property
+    def left_out(self) -> int:
+        """The number of disturbed rounds that its estimates do not rest on."""
+        return len(self.measured_rounds) - len(self.counted)
+
+    @cached_property
     def estimates(self) -> dict[str, Estimate]:
-        """The estimates from its rounds, by phase; failed rounds do not count."""
-        return self._estimates(Status.OK)
+        """The estimates from the rounds that count, by phase."""
+        return _estimates(self.counted)
 
     @cached_property
     def discarded(self) -> dict[str, Estimate]:
         """The estimates from rounds whose answer is not eager fp32's: to be shown as such, not relied on."""
-        return self._estimates(Status.MISMATCH)
+        return self._of(Status.MISMATCH)
 
     @cached_property
     def preliminary(self) -> dict[str, Estimate]:
         """The estimates from an interrupted round, if no other round ended well."""
-        return {} if self.estimates else self._estimates(Status.INTERRUPTED)
+        return {} if self.estimates else self._of(Status.INTERRUPTED)
 
-    def _estimates(self, status: Status) -> dict[str, Estimate]:
-        found: dict[str, dict[int, Series]] = {}
-        for number, record in self.rounds.items():
-            for series in record.series:
-                if record.outcome.status is status and series.summary is not None:
-                    found.setdefault(series.phase, {})[number] = series
-        return {phase: estimate_of(series) for phase, series in found.items()}
+    def _of(self, status: Status) -> dict[str, Estimate]:
+        return _estimates({n: each for n, each in self.rounds.items() if each.outcome.status is status})
 
     @property
     def check(self) -> Check:
@@ -310,12 +332,22 @@ class CaseResult:
     def warnings(self) -> dict[WarningCode, list[str]]:
         """The warnings' texts by code: of each round that has it, or of all if it concerns all."""
         found: dict[WarningCode, list[str]] = {}
-        for record in self.rounds.values():
+        for number, record in self.rounds.items():
             for warning in record.outcome.warnings:
-                found.setdefault(warning.code, []).append(warning.message)
+                if number in self.counted or not record.ok or warning.code not in OF_SAMPLES:
+                    found.setdefault(warning.code, []).append(warning.message)
         if differ := _rounds_differ(self.whole):
             found[WarningCode.WIDE_INTERVAL] = [differ] * len(self.rounds)
         return found
+
+
+def _estimates(rounds: Mapping[int, RoundRecord]) -> dict[str, Estimate]:
+    found: dict[str, dict[int, Series]] = {}
+    for number, record in rounds.items():
+        for series in record.series:
+            if series.summary is not None:
+                found.setdefault(series.phase, {})[number] = series
+    return {phase: estimate_of(series) for phase, series in found.items()}
 
 
 def _rounds_differ(whole: Estimate | None) -> str | None:

@@ -65,6 +65,7 @@ class StopReason(StrEnum):
     REL_CI = "rel_ci"
     MAX_TIME = "max_time"
     MAX_SAMPLES = "max_samples"
+    SETUP = "setup"
     BUDGET = "budget"
 
 
@@ -615,6 +616,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
         series: the samples of its phases; if the round failed, those up to then.
         calls: in a profile, every call that the module makes.
         seconds: how long it took, with starting its process and checking the answer; None if unknown.
+        startup: the part of it before the process began to work; importing torch, if no other round did.
+        checking: the part of it after the measurement, in which the answer was checked.
         plan: what it was granted; None if unknown.
     """
 
@@ -629,6 +632,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     series: tuple[Series, ...] = ()
     calls: tuple[Call, ...] = ()
     seconds: float | None = None
+    startup: float = 0.0
+    checking: float = 0.0
     plan: Plan | None = None
 
     @property

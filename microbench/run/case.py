@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from microbench.config import OPTIONS, ROUNDS, Config
 from microbench.quoting import command
 from microbench.records.peaks import Peaks
-from microbench.records.record import CaseSpec, DistinctLayer, Outcome
+from microbench.records.record import CaseSpec, DistinctLayer, Outcome, Plan
 from microbench.records.settings import as_given
 from microbench.run.patience import Patience
 from microbench.schema import Scope, value_of, work_of
@@ -40,6 +40,7 @@ class Case:
         known: how it ends, if that is known without measuring it.
         patience: when a search gives it up; None outside a search.
         peaks: the machine's peaks, if they were measured before the run.
+        plan: what its round is granted; None outside a run.
     """
 
     config: Config
@@ -50,6 +51,7 @@ class Case:
     known: Outcome | None = None
     patience: Patience | None = None
     peaks: Peaks | None = None
+    plan: Plan | None = None
 
     @property
     def id(self) -> str:

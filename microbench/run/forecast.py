@@ -32,12 +32,14 @@ def forecast(cases: Sequence[Case], folder: Path, completing: bool) -> Forecast:
     done = list[tuple[int, int]]()
     is_search = cases[0].config.experiment.search
     if completing and (earlier := _earlier(folder)) is not None:
-        if is_search:
-            done = [(each.spec.order, number) for each in earlier.cases for number in each.measured_rounds]
-        else:
-            placed, of_them = matched(placed, earlier)
-            places = {case.order for case in placed}
-            done = [each for each in of_them if each[0] in places]
+        placed = placed if is_search else matched(placed, earlier)
+        places = {case.order for case in placed}
+        done = [
+            (found.spec.order, number)
+            for found in earlier.cases
+            for number in found.measured_rounds
+            if is_search or found.spec.order in places
+        ]
     shared = set.intersection(*(set(case.overrides) for case in cases))
     found = [
         _of_case(case, shared, history.get(_key(case), ()), sum(order == case.order for order, _ in done))

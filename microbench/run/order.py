@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import random
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import mean
 from typing import Protocol
 
 from microbench.config import OPTIONS
 from microbench.errors import UserError
-from microbench.records.record import RoundRecord
+from microbench.records.record import Plan, RoundRecord
 from microbench.run.case import Case
+from microbench.run.plan import further_cost, is_due, planned
 from microbench.schema import Scope, value_of
-
-LEAST_ROUNDS = 2  # measured regardless of the budget: a single round has nothing to be compared with
 
 
 class Order(Protocol):
@@ -24,85 +22,113 @@ class Order(Protocol):
     Attributes:
         kind: its name in the records.
         seed: the seed that it is drawn from.
-        total: the number of rounds; None if unknown in advance.
         note: a sentence on rounds that it left out.
     """
 
     kind: str
     seed: int
-    total: int | None
     note: str | None
+
+    @property
+    def total(self) -> int | None:
+        """The number of rounds, as planned now; None if unknown."""
+        ...
 
     def rounds(self) -> Iterator[tuple[int, Case]]:
         """Yield each case with its round, preceded by its place; its record exists before the next one."""
         ...
 
+    def eta(self) -> float | None:
+        """Return the seconds that all rounds to come may take; None if unknown."""
+        ...
+
 
 @dataclass
 class Schedule:
-    """The rounds of cases that are known in advance.
+    """The rounds of cases, as many as the budget of each allows.
 
     Attributes:
         cases: the cases, each once.
         kind: `interleaved` or `sequential`.
         seed: the seed of an interleaved schedule's order.
-        records: all records so far; the runner adds a round's before it requests the next.
-        budget: seconds that interleaved rounds may take in total; None for no limit.
-        done: the case's place and the number of each round that has been measured before.
-        total: the number of rounds of all cases.
-        note: how many rounds the budget allowed, if not all.
+        records: all records so far; the runner adds a round's before it requests the next. Those that exist
+            at the beginning are of the run that is completed; what failed in it is measured again.
+        startup: seconds that starting the run took; they count for the first case.
+        note: None: no round is left out.
     """
 
     cases: Sequence[Case]
     kind: str
     seed: int
     records: Sequence[RoundRecord]
-    budget: float | None = None
-    done: Collection[tuple[int, int]] = ()
-    total: int | None = field(init=False)
+    startup: float = 0.0
     note: str | None = field(init=False, default=None)
+    _found: dict[int, dict[int, RoundRecord]] = field(init=False, default_factory=dict)
+    _read: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self.total = sum(case.rounds for case in self.cases)
+        self._add(each for each in self.records if each.ok)
+
+    @property
+    def total(self) -> int:
+        """The number of rounds of all cases, as planned now."""
+        return sum(max(self._plan(case).rounds, len(self._measured(case))) for case in self.cases)
 
     def rounds(self) -> Iterator[tuple[int, Case]]:
-        """Yield the rounds to measure, without further rounds of a case that fails in its first."""
-        budget, last = Budget(self.budget if self.kind == "interleaved" else None), None
-        succeeded, failed = {order for order, _ in self.done}, set[int]()
-        for turn, case in enumerate(self.turns()):
-            if (case.order, case.round) in self.done or case.order in failed:
-                continue
-            if case.round != last and not budget.allows(case.round):
-                self.note = (
-                    f"{case.round} of {case.rounds} rounds: more would take too long. "
-                    f"measure.rounds={case.rounds} measures them all"
-                )
-                return
-            last = case.round
-            yield turn, case
-            if self.records[-1].ok:
-                succeeded.add(case.order)
-            elif case.order not in succeeded:
-                failed.add(case.order)
-
-    def turns(self) -> list[Case]:
-        """Return each case once for each of its rounds, in the order in which they are measured.
+        """Yield the rounds to measure, each with its plan.
 
         Interleaved, every case has its first round before any has its second, in a new random order for each
         round, so that a temporary disturbance of the machine affects all cases equally.
         """
-        return list(self._interleaved() if self.kind == "interleaved" else self._sequential())
+        turn = 0
+        for group in [self.cases] if self.kind == "interleaved" else [[case] for case in self.cases]:
+            draw, number = random.Random(self.seed), 0
+            while any(self._is_done(case, number) or self._is_due(case, number) for case in group):
+                for case in draw.sample(group, len(group)):
+                    is_done = self._is_done(case, number)
+                    if not is_done and self._is_due(case, number):
+                        yield turn, replace(case, round=number, plan=self._plan(case))
+                        self._add(self.records[self._read :])
+                        is_done = True
+                    turn += is_done
+                number += 1
 
-    def _interleaved(self) -> Iterator[Case]:
-        draw = random.Random(self.seed)
-        for number in range(max((case.rounds for case in self.cases), default=0)):
-            there = [replace(case, round=number) for case in self.cases if number < case.rounds]
-            draw.shuffle(there)
-            yield from there
+    def eta(self) -> float | None:
+        """Return the seconds that all rounds to come may take; None if nothing was measured yet."""
+        costs = {
+            case.order: mean(map(further_cost, measured))
+            for case in self.cases
+            if (measured := self._measured(case))
+        }
+        if not costs:
+            return None
+        usual = mean(costs.values())
+        return sum(
+            max(0, self._plan(case).rounds - len(self._measured(case))) * costs.get(case.order, usual)
+            for case in self.cases
+        )
 
-    def _sequential(self) -> Iterator[Case]:
-        for case in self.cases:
-            yield from (replace(case, round=number) for number in range(case.rounds))
+    def _add(self, records: Iterable[RoundRecord]) -> None:
+        for each in records:
+            self._found.setdefault(each.case.order, {})[each.round] = each
+        self._read = len(self.records)
+
+    def _is_done(self, case: Case, number: int) -> bool:
+        return number in self._found.get(case.order, {})
+
+    def _is_due(self, case: Case, number: int) -> bool:
+        """Return whether a case gets a round of that number: none after one that failed in its first."""
+        measured = self._measured(case)
+        if measured and not any(each.ok for each in measured):
+            return False
+        return is_due(case, self._plan(case), number, measured)
+
+    def _plan(self, case: Case) -> Plan:
+        return planned(case, self._measured(case), self.startup if case.order == self.cases[0].order else 0.0)
+
+    def _measured(self, case: Case) -> list[RoundRecord]:
+        found = self._found.get(case.order, {})
+        return [found[number] for number in sorted(found)]
 
 
 def check_agreed(cases: Sequence[Case]) -> None:
@@ -118,11 +144,7 @@ def check_agreed(cases: Sequence[Case]) -> None:
 
 
 def schedule_of(
-    cases: Sequence[Case],
-    drawn: int,
-    records: Sequence[RoundRecord],
-    budget: float | None = None,
-    done: Collection[tuple[int, int]] = (),
+    cases: Sequence[Case], drawn: int, records: Sequence[RoundRecord], startup: float = 0.0
 ) -> Schedule:
     """Return the schedule of at least one case; `drawn` is the seed if none is given.
 
@@ -132,27 +154,4 @@ def schedule_of(
     check_agreed(cases)
     config = cases[0].config
     seed = drawn if config.schedule_seed is None else config.schedule_seed
-    return Schedule(cases, config.schedule, seed, records, budget, done)
-
-
-class Budget:
-    """A time limit: allows a round that would end in time if it took as long as the longest so far."""
-
-    def __init__(self, seconds: float | None, now: Callable[[], float] = time.monotonic) -> None:
-        """Begin now.
-
-        Args:
-            seconds: how long the rounds may take in total; None for no limit.
-            now: the clock, in seconds.
-        """
-        self._now = now
-        self._began = now()
-        self._end = math.inf if seconds is None else self._began + seconds
-        self._longest = 0.0
-
-    def allows(self, number: int) -> bool:
-        """Return whether the round of that number, from 0, may begin; call it once per round, just before."""
-        now = self._now()
-        self._longest = max(self._longest, now - self._began)
-        self._began = now
-        return number < LEAST_ROUNDS or now + self._longest <= self._end
+    return Schedule(cases, config.schedule, seed, records, startup)

@@ -19,6 +19,11 @@ from microbench.run.protocol import Describe, Extract, FindPeaks, Measure
 from microbench.run.workers import Forked, Inline, Spawned, WorkerDiedError, Workers, WorkerTimeoutError
 from microbench.system import cgroups, machine
 
+MOST = 8  # servers at once: each takes a few hundred megabytes, and sleeps while another is used
+
+Key = tuple[Any, ...]
+"""Whether rounds share the workers' server, and what they need."""
+
 
 class UnansweredError(Exception):
     """A worker did not answer; the outcome says why."""
@@ -42,7 +47,7 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self._workers: dict[tuple[Any, ...], Workers] = {}
+        self._workers: dict[Key, Workers] = {}
 
     def of(self, case: Case) -> Workers:
         """Return the workers for a case.
@@ -53,13 +58,17 @@ class Pool:
         isolation, modules = case.config.isolation, preloads(case)
         given = case.config.env_set
         variables = given | allocator.variables(case.config.allocator, os.environ | given)
-        key = (isolation, *modules, *variables.items())
-        if key not in self._workers:
+        key = (case.config.measure.share_server, isolation, *modules, *variables.items())
+        found = self._workers.pop(key, None)
+        if found is None:
+            while len(self._workers) >= MOST:
+                self._workers.pop(next(iter(self._workers))).close()
             if isolation == "inline":
-                self._workers[key] = Inline()
+                found = Inline()
             else:
-                self._workers[key] = (Spawned if isolation == "spawn" else Forked)(modules, variables)
-        return self._workers[key]
+                found = (Spawned if isolation == "spawn" else Forked)(modules, variables)
+        self._workers[key] = found  # last: the first is the one that was not used for longest
+        return found
 
     def ask(self, case: Case, request: Extract | Measure | FindPeaks, watch: Watch) -> Any:
         """Return the answer of a case's worker.
@@ -117,6 +126,11 @@ class Pool:
         return Place(
             found.device, machine.described(found.facts, case.config.env_set), found.emulated, found.slow
         )
+
+    def renew(self) -> None:
+        """End the servers that no two rounds share; the next round starts new ones."""
+        for key in [each for each in self._workers if not each[0]]:
+            self._workers.pop(key).close()
 
     def close(self) -> None:
         """End every process that was started; the next case starts new ones."""

@@ -12,7 +12,7 @@ from typing import Any
 from microbench.config import Config
 from microbench.errors import StoppedError, UserError, first_line
 from microbench.records.progress import Progress, Watch
-from microbench.records.record import Outcome
+from microbench.records.record import Outcome, Plan
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,20 @@ class Measure:
         is_first: whether it is the case's first round, which determines what all rounds share.
         trace: where to write a trace; None for none.
         limits: seconds that a stage of its progress may take before the parent ends it, by stage.
+        plan: what the round is granted; None for no limit.
     """
 
     config: Config
     is_first: bool
     trace: Path | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    plan: Plan | None = None
 
     def run(self, watch: Watch) -> Any:
         """Return what was measured."""
         from microbench import worker
 
-        return worker.measure_case(self.config, watch, self.is_first, self.trace)
+        return worker.measure_case(self.config, watch, self.is_first, self.trace, self.plan)
 
 
 @dataclass(frozen=True)

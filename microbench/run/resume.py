@@ -116,25 +116,23 @@ def changed(earlier: Before, machines: Mapping[str, Machine]) -> str | None:
     return None
 
 
-def matched(cases: Sequence[Case], earlier: Before) -> tuple[list[Case], set[tuple[int, int]]]:
-    """Return the cases with their places in the earlier run, and which (place, round) of it are done.
+def matched(cases: Sequence[Case], earlier: Before) -> list[Case]:
+    """Return the cases with their places in the earlier run.
 
     Cases are the same if their `case_id` and the measuring options are, except for the number of rounds. A
     case that the earlier run did not reach keeps its place if no other has it; otherwise it gets one after
     all others.
     """
-    there = _pairs(cases, earlier)
-    done = {(order, number) for order, found in there.values() for number in found.measured_rounds}
+    places = _places(cases, earlier)
     taken = {found.spec.order for found in earlier.cases}
     behind = count(max([*taken, *(case.order for case in cases)]) + 1)
     placed: list[Case] = []
     for case in cases:
-        if case.order in there:
-            order = there[case.order][0]
-        else:
+        order = places.get(case.order)
+        if order is None:
             order = next(behind) if case.order in taken else case.order
         placed.append(dataclasses.replace(case, order=order))
-    return placed, done
+    return placed
 
 
 def matched_by_id(cases: Sequence[Case], earlier: Before) -> list[Case]:
@@ -154,21 +152,24 @@ def matched_by_id(cases: Sequence[Case], earlier: Before) -> list[Case]:
     ]
 
 
-def _pairs(cases: Sequence[Case], earlier: Before) -> dict[int, tuple[int, CaseResult]]:
-    """Return the place and the result of the same case in the earlier run, by the case's place.
+def _places(cases: Sequence[Case], earlier: Before) -> dict[int, int]:
+    """Return the place of the same case in the earlier run, by the case's place.
 
     If several are the same, such as copies in a sweep, each is paired with the one at its own place.
     """
-    known: dict[Key, dict[int, CaseResult]] = defaultdict(dict)
+    known: dict[Key, list[int]] = defaultdict(list)
     for found in earlier.cases:
-        known[key_of(found.spec.id, found.config)][found.spec.order] = found
+        known[key_of(found.spec.id, found.config)].append(found.spec.order)
     alike = [(case.order, known[key_of(case.id, case.config)]) for case in cases]
-    pairs = {order: (order, same.pop(order)) for order, same in alike if order in same}
+    places: dict[int, int] = {}
     for order, same in alike:
-        if order not in pairs and same:
-            other = next(iter(same))
-            pairs[order] = other, same.pop(other)
-    return pairs
+        if order in same:
+            same.remove(order)
+            places[order] = order
+    for order, same in alike:
+        if order not in places and same:
+            places[order] = same.pop(0)
+    return places
 
 
 def key_of(case_id: str, config: Config) -> Key:

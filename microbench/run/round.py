@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -24,6 +26,7 @@ from microbench.records.store import Store
 from microbench.run import signals
 from microbench.run.case import Case
 from microbench.run.patience import GivenUpError
+from microbench.run.plan import overrun
 from microbench.run.pool import Pool, UnansweredError
 from microbench.run.protocol import Measure
 
@@ -61,6 +64,7 @@ class Round:
         partial: the samples received so far, by phase.
         first: the times of a call before the first sample, by phase.
         measured: the measurement before the answer is checked; None until then.
+        now: the clock, in seconds.
     """
 
     case: Case
@@ -71,6 +75,11 @@ class Round:
     partial: dict[str, Series] = field(default_factory=dict)
     first: dict[str, Series] = field(default_factory=dict)
     measured: Measured | None = None
+    now: Callable[[], float] = time.monotonic
+    _began: float = field(init=False, default=0.0)
+    _working: float | None = field(init=False, default=None)
+    _checking: float | None = field(init=False, default=None)
+    _is_sampling: bool = field(init=False, default=False)
 
     def measure(self, pool: Pool, store: Store, observer: Observer, found: list[RoundRecord]) -> None:
         """Measure the case and store its record, adding it to those `found` before.
@@ -80,6 +89,7 @@ class Round:
         Raises:
             KeyboardInterrupt: the user interrupted; everything measured until then has been stored.
         """
+        self._began = self.now()
         is_told = self.case.known is None or self.case.known.status is not Status.SKIPPED
         if is_told:
             observer.begin(self.heading)
@@ -100,6 +110,9 @@ class Round:
 
     def _ask(self, pool: Pool, store: Store, observer: Observer) -> Measured:
         def watch(progress: Progress) -> None:
+            self._note_time(progress.stage)
+            if progress.stage == "sample" and (text := self._overrun()):
+                observer.say(text)
             self._keep(progress)
             self._give_up_if_lost()
             observer.progress(progress)
@@ -107,7 +120,8 @@ class Round:
         config, is_first, patience = self.case.config, self.case.round == 0, self.case.patience
         trace = store.path.with_name(f"trace-{self.case.id}.json").resolve()
         limits = {} if patience is None else {"prepare": patience.prepare}
-        request = Measure(config, is_first, trace if config.trace and is_first else None, limits)
+        trace_to = trace if config.trace and is_first else None
+        request = Measure(config, is_first, trace_to, limits, self.case.plan)
         try:
             measured: Measured = pool.ask(self.case, request, watch)
         except UnansweredError as error:
@@ -137,6 +151,21 @@ class Round:
         taken = f"after {number} sample{'s' * (number > 1)}" if number else "before the first sample"
         outcome = replace(measured.outcome, error=f"{by} {taken}")
         return replace(measured, outcome=outcome, series=series)
+
+    def _note_time(self, stage: str) -> None:
+        """Note when the process began to work, and when it began what only the first round does."""
+        now = self.now()
+        self._working = self._working or now
+        if stage in ("findings", "verify"):
+            self._checking = self._checking or now
+
+    def _overrun(self) -> str | None:
+        """Return that the case will exceed its budget, if so, at the first number of its first round."""
+        plan = self.case.plan
+        if plan is None or self.case.round or self._is_sampling or self._working is None:
+            return None
+        self._is_sampling = True
+        return overrun(self.case, plan.spent + self._working - self._began, self.now() - self._working)
 
     def _keep(self, progress: Progress) -> None:
         """Keep samples as they arrive, in case the worker ends before it summarizes them."""
@@ -174,6 +203,7 @@ class Round:
         outcome = measured.outcome
         if outcome.peaks is None:
             outcome = replace(outcome, peaks=self.case.peaks)
+        end = self.now()
         return RoundRecord(
             run=self.run,
             case=self.case.spec,
@@ -184,4 +214,8 @@ class Round:
             outcome=outcome,
             series=measured.series or tuple(self.partial.values()),
             calls=measured.calls,
+            seconds=end - self._began,
+            startup=(end if self._working is None else self._working) - self._began,
+            checking=0.0 if self._checking is None else end - self._checking,
+            plan=self.case.plan,
         )

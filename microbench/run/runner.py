@@ -39,7 +39,6 @@ class Run:
         command_line: the command line that started the run; None for one from Python.
         command: the microbench command in it, such as `doctor`; empty for one that measures cases.
         completing: whether to complete the run in the store's folder: to measure only what has no records.
-        budget: seconds that interleaved rounds may take in total; None for no limit. See `Budget`.
         records: what has been measured, in this invocation and, if completing, before.
         invocation: distinguishes the rounds measured now from those measured before.
         note: a sentence on the records that existed before, or on rounds that were left out.
@@ -52,7 +51,6 @@ class Run:
     command_line: str | None = None
     command: str = ""
     completing: bool = False
-    budget: float | None = None
     records: list[RoundRecord] = field(default_factory=list)
     invocation: str = field(default_factory=lambda: secrets.token_hex(4))
     note: str | None = None
@@ -68,8 +66,9 @@ class Run:
     def measure(self) -> Result:
         """Measure every round of every case, failed ones included, and return all records.
 
-        Each round has workers forked from a server of its own, because all that are forked from one share its
-        memory layout. A case whose first round fails is not tried again.
+        Workers are forked from one server for each kind of case, or with measure.share_server=false from one
+        for each round: all that are forked from one share its memory layout. A case whose first round fails
+        is not tried again.
 
         Raises:
             UserError: a device cannot be used here (before anything is measured), or the disk is full.
@@ -85,7 +84,7 @@ class Run:
             last: Case | None = None
             for turn, case in order.rounds():
                 if last is not None and (case.round != last.round or case.order == last.order):
-                    pool.close()
+                    pool.renew()
                 last = case
                 self._measure(case, turn, order, pool)
             self.note = order.note or self.note
@@ -117,8 +116,8 @@ class Run:
         """Return the rounds of the cases, without those that the run to complete already has."""
         earlier = self._earlier()
         if earlier is None:
-            return schedule_of(cases, secrets.randbelow(2**32), self.records, self.budget)
-        placed, done = matched(cases, earlier)
+            return schedule_of(cases, secrets.randbelow(2**32), self.records, self._startup)
+        placed = matched(cases, earlier)
         wanted = {case.order: case for case in placed}
         self.records += [
             shown_as(record, wanted[record.case.order].config)
@@ -126,8 +125,9 @@ class Run:
             for record in found.rounds.values()
             if record.case.order in wanted
         ]
-        schedule = schedule_of(placed, earlier.seed, self.records, self.budget, done)
-        self.note = f"{len(done)} of {schedule.total} rounds were already measured." if done else None
+        schedule = schedule_of(placed, earlier.seed, self.records)
+        done = sum(record.ok for record in self.records)
+        self.note = f"{done} of {schedule.total} rounds were already measured." if done else None
         return schedule
 
     def _earlier(self) -> Before | None:
@@ -193,9 +193,10 @@ class Run:
             turn,
             order.total,
             case.round,
-            case.rounds,
-            order=case.order,
-            cases=self._number,
+            case.rounds if case.plan is None else max(case.plan.rounds, case.round + 1),
+            order.eta(),
+            case.order,
+            self._number,
         )
         place = self._places[_where(case)]
         Round(case, place, heading, run).measure(pool, self.store, self.observer, self.records)

@@ -92,6 +92,10 @@ class Search:
         """Yield each case with its round, preceded by its place."""
         return enumerate(self._cases())
 
+    def eta(self) -> float:
+        """Return the rest of the budget, in seconds."""
+        return max(0.0, self._end - self.now())
+
     def _cases(self) -> Rounds:
         """Yield each case with its round, one at a time; last those that are not tried, with the reason."""
         self._begin = self.now() - self.spent

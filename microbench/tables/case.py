@@ -23,6 +23,8 @@ STOP_TEXTS = {
     StopReason.REL_CI: "interval narrow enough (measure.rel_ci)",
     StopReason.MAX_TIME: "time limit reached (measure.max_time)",
     StopReason.MAX_SAMPLES: "sample limit reached (measure.max_samples)",
+    StopReason.SETUP: "as long as the set-up of a round",
+    StopReason.BUDGET: "budget used (measure.budget)",
 }
 
 
@@ -80,7 +82,12 @@ def _interval_name(estimate: Estimate) -> str:
 
 def facts_text(found: Facts) -> str:
     """Return rounds, memory, why sampling stopped, warm-up, preparation and first call, on one line."""
-    parts = [count(found.rounds, "round")] if found.rounds else []
+    took = "" if found.seconds is None else f" in {units.time(found.seconds)}"
+    short = "" if found.short_of is None else f", as measure.budget={found.short_of:g} allows"
+    parts = [f"{count(found.rounds, 'round')}{took}{short}"] if found.rounds else []
+    if found.left_out:
+        of, what = found.rounds + found.left_out, "repeated" if found.repeated else "left out"
+        parts.append(f"{found.left_out} of {count(of, 'round')} disturbed and {what}")
     if found.memory:
         parts.append(f"peak memory {units.memory(found.memory)}")
     if found.calls_per_sample > 1:

@@ -31,6 +31,7 @@ STAGES = {
     "prepare": "preparing",
     "warmup": "warming up",
     "sample": "sampling",
+    "findings": "inspecting the calls",
     "verify": "checking the answer",
 }
 LINES_BESIDE = 6  # of the terminal, beside a sweep's rows: header, count, numbers (two), status, the cursor's

@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from microbench import devices, engines, formats, modes, verify
-from microbench.config import ROUNDS, Config
+from microbench.config import Config
 from microbench.devices import Device
 from microbench.engines import Job, Program
 from microbench.errors import SkippedError, UserError
@@ -29,6 +29,7 @@ from microbench.records.record import (
     BenchmarkWarning,
     Measured,
     Outcome,
+    Plan,
     Role,
     Series,
     WarningCode,
@@ -74,14 +75,20 @@ def find_peaks(config: Config, refresh: bool) -> Peaks:
         raise UserError(str(error)) from error
 
 
-def measure_case(config: Config, watch: Watch, is_first: bool = True, trace: Path | None = None) -> Measured:
-    """Measure one round of a case, and write a `trace` if requested.
+def measure_case(
+    config: Config,
+    watch: Watch,
+    is_first: bool = True,
+    trace: Path | None = None,
+    plan: Plan | None = None,
+) -> Measured:
+    """Measure one round of a case as planned, and write a `trace` if requested.
 
     The first round also determines what is the same in all: whether the answer is right, and what the calls
     cost. Every failure becomes an outcome with its status and reason; none is raised.
     """
     threads = config.threads or cpus.physical_cores()
-    steps = Steps(dataclasses.replace(config, threads=threads), watch)
+    steps = Steps(dataclasses.replace(config, threads=threads), watch, plan)
     try:
         with state.prepared(steps.config, threads) as steps.process:
             device = devices.open_device(config.device.name)
@@ -122,11 +129,12 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
             constancy = Constancy(inputs, program, training)
             experiment = constancy.kept(experiment)
             with sampler.quiet_gc():
-                warmup = sampler.run_warmup(experiment, clock, config.measure.max_warmup)
-                sampled, sensors = steps.sample(experiment, clock, warmup, program.pid)
+                warmup, sampled, sensors = steps.sample(experiment, clock, first_call, program.pid)
             changes = constancy.changes(experiment)
             peak_memory = program.peak_memory(memory)
             finite = trial.finite()
+            if trial.findings and is_first:
+                steps.watch(Progress("findings"))
             findings = trial.findings(sampled, device, is_first) if trial.findings else Findings()
             no_trace = [] if trace is None else _write_trace(mode, program, device, trace)
         steps.look_at_threads(program)
@@ -135,7 +143,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
         readings, process = sensors.readings(sampled.calls * experiment.runs), steps.process
         around = sensors.surroundings(process.threads or 1, str(process.allocator))
         threads = {"threads": config.threads, "interop_threads": config.interop_threads}
-        wanted = Wanted(config.measure.rel_ci, config.measure.max_warmup, config.measure.rounds or ROUNDS)
+        wanted = Wanted(config.measure.rel_ci, config.measure.max_warmup, steps.limits.rounds)
         outcome = Outcome(
             stop_reason=sampled.stop_reason,
             warnings=(

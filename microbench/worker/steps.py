@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import torch
@@ -17,17 +19,14 @@ from microbench.engines import Job, Program
 from microbench.engines.capture.rehearsal import same_random_numbers
 from microbench.measure import sampler
 from microbench.measure.experiment import Clock, Experiment
+from microbench.measure.limits import Limits
 from microbench.measure.sampler import Sampled
-from microbench.measure.stopping import StoppingRule
 from microbench.measure.warmup import Warmup
 from microbench.records.progress import Progress, Watch
-from microbench.records.record import Process, Role, Series
+from microbench.records.record import Plan, Process, Role, Series
 from microbench.records.summary import summarize
-from microbench.stats.median import LEAST_FOR_INTERVAL
 from microbench.system.sensors import Sensors
 from microbench.workloads import Workload
-
-LEAST_OF_A_ROUND = 3  # samples of a round that is one of several, or fewer if requested
 
 
 class Steps:
@@ -36,13 +35,16 @@ class Steps:
     Attributes:
         config: the case.
         watch: called with the progress.
+        limits: how long warm-up and sampling may take.
         doing: the current step, for the explanation of a failure.
         workload: the workload, once it is built.
         process: the actual settings of this process.
     """
 
-    def __init__(self, config: Config, watch: Watch) -> None:
+    def __init__(self, config: Config, watch: Watch, plan: Plan | None) -> None:
         self.config, self.watch = config, watch
+        self.limits = Limits(config.measure, plan)
+        self._began = time.monotonic()
         self.doing = ""
         self.workload: Workload | None = None
         self.process = Process()
@@ -91,24 +93,27 @@ class Steps:
         return Series(phase, clock, [seconds], summary=summarize([seconds]), role=Role.ONCE)
 
     def sample(
-        self, experiment: Experiment, clock: Clock, warmup: Warmup, pid: int | None
-    ) -> tuple[Sampled, Sensors]:
-        """Sample until the stopping rule ends it; read the sensors before and after."""
-        settings = self.config.measure
-        rule = StoppingRule(
-            settings.rel_ci,
-            settings.min_time,
-            settings.max_time,
-            settings.min_samples,
-            settings.max_samples,
-            LEAST_FOR_INTERVAL if settings.rounds == 1 else min(LEAST_OF_A_ROUND, settings.min_samples),
-            quantile=(settings.percentile or 50) / 100,
-        )
-        least = 0 if settings.percentile is not None else settings.min_sample  # no tail of means over calls
-        calls = sampler.calibrate(experiment, warmup.typical, least)
+        self, experiment: Experiment, clock: Clock, first_call: Series, pid: int | None
+    ) -> tuple[Warmup, Sampled, Sensors]:
+        """Warm up, then sample until the stopping rule ends it; read the sensors before and after."""
+        limits = self.limits
         with Sensors(pid) as sensors:
-            sampled = sampler.sample(experiment, clock, rule, calls, self.watch)
-        return sampled, sensors
+            begun = sampler.observe(experiment, clock)
+            self.watch(_first(begun, experiment.whole))
+            warmup = sampler.run_warmup(
+                experiment, clock, limits.warmup(self.taken()), first_call.samples[0], begun
+            )
+            if not warmup.times:
+                rule = limits.sampling(self.taken())
+                return warmup, sampler.sample(experiment, clock, rule, 1, self.watch, begun), sensors
+        calls = sampler.calibrate(experiment, warmup.typical, limits.least_sample)
+        with Sensors(pid) as sensors:
+            rule = limits.sampling(self.taken())
+            return warmup, sampler.sample(experiment, clock, rule, calls, self.watch), sensors
+
+    def taken(self) -> float:
+        """Return the seconds that the round has taken."""
+        return time.monotonic() - self._began
 
     def look_at_threads(self, program: Program) -> None:
         """Record the current number of threads: torch's, or those of the engine's own library."""
@@ -120,6 +125,13 @@ class Steps:
             if info.interop_threads is None
             else info.interop_threads,
         )
+
+
+def _first(times: Mapping[str, float], whole: str) -> Progress:
+    """Return the progress of a case's first number: the times of the call after the first one."""
+    return Progress(
+        "sample", whole=whole, phase=whole, n=1, median=times[whole], half_width=math.inf, medians=dict(times)
+    )
 
 
 def series_of(sampled: Sampled, warmup: Warmup, experiment: Experiment, clock: str) -> tuple[Series, ...]:

@@ -1,4 +1,4 @@
-"""The order of a run's rounds, and how many a budget allows. The runner's part is in `test_rounds`."""
+"""The order of a run's rounds. How many there are is in `test_plan`; the runner's part in `test_rounds`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from fakes import FakeClock
+from factory import configured, record_of
+from msgspec import structs
 
-from microbench.config import Config
 from microbench.errors import UserError
-from microbench.records.record import Measured
-from microbench.run import order
+from microbench.records.record import RoundRecord
 from microbench.run.case import Case
-from microbench.run.order import Budget, Schedule, check_agreed, schedule_of
-from microbench.run.runner import Run
-
-from .support import OK, Scripted, Take, cases
+from microbench.run.order import Schedule, check_agreed, schedule_of
 
 
 def case(order: int, rounds: int = 1, **settings: object) -> Case:
-    config = replace(Config(), **settings)  # type: ignore[arg-type]
-    config = replace(config, measure=replace(config.measure, rounds=rounds))
-    return Case(config, (), order)
+    return Case(configured(measure__rounds=rounds, **settings), (), order)
+
+
+def taken(cases: Sequence[Case], kind: str = "interleaved", seed: int = 0) -> list[Case]:
+    """Return the cases with their rounds, in the order of a schedule whose rounds all end well."""
+    records: list[RoundRecord] = []
+    found = []
+    for _, each in Schedule(cases, kind, seed, records).rounds():
+        found.append(each)
+        records.append(record_of({"inference": 0.1}, case=each))
+    return found
 
 
 def turns(cases: Sequence[Case], kind: str = "interleaved", seed: int = 0) -> list[tuple[int, int]]:
     """Return the places and rounds, in the order of the turns."""
-    return [(each.order, each.round) for each in Schedule(cases, kind, seed, ()).turns()]
+    return [(each.order, each.round) for each in taken(cases, kind, seed)]
 
 
 def test_every_case_has_a_round_before_any_has_the_next() -> None:
@@ -75,7 +79,7 @@ def test_a_sequential_schedule_has_the_cases_in_their_order() -> None:
 
 def test_the_cases_differ_only_in_their_round() -> None:
     one = replace(case(3, rounds=2), overrides=("model=conv",))
-    assert Schedule([one], "interleaved", 0, ()).turns() == [one, replace(one, round=1)]
+    assert [replace(each, plan=None) for each in taken([one])] == [one, replace(one, round=1)]
 
 
 @pytest.mark.parametrize("kind", ["interleaved", "sequential"])
@@ -111,55 +115,14 @@ def test_a_setting_of_the_run_cannot_be_swept_over(key: str, values: list[object
     check_agreed(cases[:1] * 2)
 
 
-def rounds_of(seconds: float | None, takes: list[float]) -> int:
-    """Return how many rounds are begun, given the time that each of them takes."""
-    clock = FakeClock()
-    budget = Budget(seconds, clock.now)
-    for number, each in enumerate(takes):
-        if not budget.allows(number):
-            return number
-        clock.advance(each)
-    return len(takes)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "takes", "rounds"),
-    [
-        (None, [1e6] * 6, 6),
-        (60.0, [8.0] * 6, 6),
-        (60.0, [16.0] * 6, 3),
-        (60.0, [16.0, 25.0, 16.0, 16.0], 2),  # a third may take as long as the second
-        (60.0, [26.0, 10.0, 10.0], 2),
-        (60.0, [50.0] * 6, 2),
-        (-5.0, [50.0] * 6, 2),
-    ],
-)
-def test_two_rounds_are_begun_and_others_if_they_are_likely_to_end_in_time(
-    seconds: float | None, takes: list[float], rounds: int
-) -> None:
-    assert rounds_of(seconds, takes) == rounds
-
-
-@pytest.mark.parametrize(("schedule", "rounds"), [("interleaved", [0, 0, 1, 1, 2, 2]), ("sequential", None)])
-def test_both_cases_of_a_run_have_the_rounds_that_its_budget_allows(
-    schedule: str, rounds: list[int] | None, take: Take, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With one case after the other, the last would have none."""
-    clock, runs = FakeClock(), list[Run]()
-
-    def measured(batch: int, times: int) -> Measured:
-        clock.advance(5.0)
-        return OK
-
-    monkeypatch.setattr(order, "Budget", lambda seconds: Budget(seconds, clock.now))
-    measure = Run.measure
-    monkeypatch.setattr(Run, "measure", lambda self: runs.append(self) or measure(self))
-    planned = cases(1, 2, schedule=schedule, **{"measure.rounds": 6})
-    result = take(planned, Scripted(measured), budget=35.0)
-    (run,) = runs
-    if rounds is None:
-        assert (len(result.records), run.note) == (12, None)
-    else:
-        assert [record.round for record in result.records] == rounds
-        assert run.note == ("3 of 6 rounds: more would take too long. measure.rounds=6 measures them all")
-    assert result.ok
+def test_the_time_left_is_what_the_rounds_to_come_cost() -> None:
+    """A round costs what those of its case did, or else those of the others, without starting a server."""
+    records: list[RoundRecord] = []
+    schedule = Schedule([case(0, rounds=3), case(1, rounds=3)], "sequential", 0, records)
+    times = []
+    for _, each in schedule.rounds():
+        times.append(schedule.eta())
+        record = record_of({"inference": 0.1}, case=each)
+        seconds = 4.0 if each.order == 0 else 1.0
+        records.append(structs.replace(record, seconds=seconds + 2.0, startup=2.0))
+    assert times == [None, 2 * 4 + 3 * 4, 1 * 4 + 3 * 4, 3 * 4, 2 * 1, 1]

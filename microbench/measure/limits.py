@@ -1,0 +1,76 @@
+"""How long the parts of a round may take: its options, and its share of the case's budget."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from microbench.config import MeasureConfig
+from microbench.measure.stopping import StoppingRule
+from microbench.records.record import Plan, StopReason
+from microbench.stats.median import LEAST_FOR_INTERVAL
+
+LEAST_OF_A_ROUND = 3  # samples of a round that is one of several without a budget, or fewer if requested
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits on a round.
+
+    Attributes:
+        settings: the case's options.
+        plan: what the round is granted; None for what the options allow.
+    """
+
+    settings: MeasureConfig
+    plan: Plan | None = None
+
+    @property
+    def rounds(self) -> int:
+        """The number of rounds that the case is to have."""
+        return self.settings.rounds or 1 if self.plan is None else self.plan.rounds
+
+    def warmup(self, taken: float) -> float:
+        """Return the longest warm-up in seconds, after the round has taken some: half of what is left."""
+        return min(self.settings.max_warmup, self._left(taken) / 2)
+
+    def sampling(self, taken: float) -> StoppingRule:
+        """Return the rule that stops sampling, after the round has taken some seconds.
+
+        One of several rounds is not sampled for longer than its set-up took: processes differ, and what
+        another process costs is better spent on that. If setting up costs as much as sampling, at most
+        half of the precision that any other division would give is lost (Kalibera & Jones, Rigorous
+        Benchmarking in Reasonable Time, ISMM 2013, have the optimum, which depends on how much processes
+        differ, and that is not known in the first round).
+        """
+        settings, limit, reason = self.settings, self.settings.max_time, StopReason.MAX_TIME
+        if (left := self._left(taken)) < limit:
+            limit, reason = left, StopReason.BUDGET
+        wants_more = self.rounds == 1 or settings.percentile is not None or math.isinf(self._left(0.0))
+        if not wants_more and (setup := max(taken, settings.min_time)) < limit:
+            limit, reason = setup, StopReason.SETUP
+        return StoppingRule(
+            settings.rel_ci,
+            settings.min_time,
+            limit,
+            settings.min_samples,
+            settings.max_samples,
+            self._least(),
+            (settings.percentile or 50) / 100,
+            reason,
+        )
+
+    @property
+    def least_sample(self) -> float:
+        """The shortest sample, in seconds: means over several calls have no tail."""
+        return self.settings.min_sample if self.settings.percentile is None else 0.0
+
+    def _left(self, taken: float) -> float:
+        if self.plan is None or self.plan.seconds is None:
+            return math.inf
+        return max(0.0, self.plan.seconds - taken)
+
+    def _least(self) -> int:
+        if self.rounds == 1:
+            return LEAST_FOR_INTERVAL
+        return min(1 if math.isfinite(self._left(0.0)) else LEAST_OF_A_ROUND, self.settings.min_samples)
