@@ -20,6 +20,21 @@ OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 NO_COMMANDS = ("main", "session")
+OF_OTHER_SERVERS = {
+    *("allocator", "env_set", "isolation", "resume"),
+    *(
+        "-c",
+        "--cfg",
+        "-i",
+        "--info",
+        "-sc",
+        "--shell-completion",
+        "--hydra-help",
+        "--dry-run",
+        "--config-dir",
+    ),
+}
+"""Options with which there may be no server, or one with another environment."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,13 +148,27 @@ def _measure(arguments: Sequence[str]) -> int:
     """
     from microbench.api import new_run_id
     from microbench.cli.session import carry_out, find_format, foresee, shown_in
-    from microbench.options.compose import DRY_RUN, from_command_line
+    from microbench.run.workers import EarlyServer
 
-    run_id = new_run_id()
-    form, rest = find_format(arguments)
-    plan = from_command_line([each for each in rest if each != DRY_RUN], run_id)
-    if plan is not None and DRY_RUN not in rest:
-        return carry_out(plan, run_id, shown_in(form))
-    if plan is not None:
-        foresee(plan, form)
-    return ExitCode.OK
+    early = EarlyServer() if may_start_early(arguments) else None
+    try:
+        from microbench.options.compose import DRY_RUN, from_command_line  # imports Hydra, meanwhile
+
+        run_id = new_run_id()
+        form, rest = find_format(arguments)
+        plan = from_command_line([each for each in rest if each != DRY_RUN], run_id)
+        if plan is not None and DRY_RUN not in rest:
+            return carry_out(plan, run_id, shown_in(form), early)
+        if plan is not None:
+            foresee(plan, form)
+        return ExitCode.OK
+    finally:
+        if early is not None:
+            early.close()
+
+
+def may_start_early(arguments: Sequence[str]) -> bool:
+    """Return whether it is likely that a server is needed, with this process's own environment."""
+    names = [each.lstrip("+").partition("=")[0].partition(".")[0] for each in arguments]
+    has_workload = "model" in names or "experiment" in names
+    return has_workload and not OF_OTHER_SERVERS & set(names)

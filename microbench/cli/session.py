@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from microbench.options.compose import Plan
     from microbench.records.record import RoundRecord
     from microbench.records.result import Result
+    from microbench.run.workers import EarlyServer
 
 
 def _import_statistics() -> None:
@@ -90,13 +91,16 @@ def completion(command: str, folder: Path) -> str:
     return quoting.command("microbench", *filter(None, [command]), resume)
 
 
-def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) -> int:
+def carry_out(
+    plan: Plan, run_id: str, show: Callable[[Result, Console], None], early: EarlyServer | None = None
+) -> int:
     """Measure a plan, show the result even if interrupted, and return the exit code.
 
     Args:
         plan: the cases to measure.
         run_id: the run's id, if it is new.
         show: prints a result.
+        early: a server that was started before, if any.
 
     Raises:
         UserError, KeyboardInterrupt: what ended it, with a note on how to complete the run.
@@ -119,7 +123,8 @@ def carry_out(plan: Plan, run_id: str, show: Callable[[Result, Console], None]) 
             plan.command_line,
             plan.command,
             plan.completing,
-            records=records,
+            early,
+            records,
         )
         try:
             with observer, signals.raised():

@@ -16,7 +16,16 @@ from microbench.run.case import Case
 from microbench.run.layers import Extracted, stands_for_layers
 from microbench.run.patience import GivenUpError
 from microbench.run.protocol import Describe, Extract, FindPeaks, Measure
-from microbench.run.workers import Forked, Inline, Spawned, WorkerDiedError, Workers, WorkerTimeoutError
+from microbench.run.workers import (
+    WORKER,
+    EarlyServer,
+    Forked,
+    Inline,
+    Spawned,
+    WorkerDiedError,
+    Workers,
+    WorkerTimeoutError,
+)
 from microbench.system import cgroups, machine
 
 MOST = 8  # servers at once: each takes a few hundred megabytes, and sleeps while another is used
@@ -46,8 +55,14 @@ class Pool:
     than measuring.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, early: EarlyServer | None = None) -> None:
+        """Begin without workers.
+
+        Args:
+            early: a server that was started before, for the first kind of case that can use it.
+        """
         self._workers: dict[Key, Workers] = {}
+        self._early = early
 
     def of(self, case: Case) -> Workers:
         """Return the workers for a case.
@@ -66,7 +81,7 @@ class Pool:
             if isolation == "inline":
                 found = Inline()
             else:
-                found = (Spawned if isolation == "spawn" else Forked)(modules, variables)
+                found = (Spawned if isolation == "spawn" else Forked)(modules, variables, self._early)
         self._workers[key] = found  # last: the first is the one that was not used for longest
         return found
 
@@ -145,7 +160,7 @@ def preloads(case: Case) -> list[str]:
     engine = "eager" if config.experiment.search else config.engine.name
     mode = config.mode.each if stands_for_layers(case) else config.mode.name
     return [
-        "microbench.worker",
+        WORKER,
         registry.module_of("workloads", config.model.source),
         registry.module_of("engines", engine),
         registry.module_of("modes", mode),

@@ -22,6 +22,7 @@ from microbench.run.protocol import Extract
 from microbench.run.resume import Before, before, changed, matched, matched_by_id, shown_as
 from microbench.run.round import Observer, Round
 from microbench.run.search import Search
+from microbench.run.workers import EarlyServer
 from microbench.system import cpus, machine
 
 Where = tuple[Any, ...]
@@ -39,6 +40,7 @@ class Run:
         command_line: the command line that started the run; None for one from Python.
         command: the microbench command in it, such as `doctor`; empty for one that measures cases.
         completing: whether to complete the run in the store's folder: to measure only what has no records.
+        early: a server that was started before; None for none.
         records: what has been measured, in this invocation and, if completing, before.
         invocation: distinguishes the rounds measured now from those measured before.
         note: a sentence on the records that existed before, or on rounds that were left out.
@@ -51,6 +53,7 @@ class Run:
     command_line: str | None = None
     command: str = ""
     completing: bool = False
+    early: EarlyServer | None = None
     records: list[RoundRecord] = field(default_factory=list)
     invocation: str = field(default_factory=lambda: secrets.token_hex(4))
     note: str | None = None
@@ -74,7 +77,7 @@ class Run:
             UserError: a device cannot be used here (before anything is measured), or the disk is full.
             KeyboardInterrupt: the user interrupted; everything measured until then is on disk.
         """
-        pool = Pool()
+        pool = Pool(self.early)
         try:
             resolved = self._resolved(pool)
             cases = list(expanded(resolved, lambda case: pool.find(case, Extract(case.config))))

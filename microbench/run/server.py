@@ -1,11 +1,12 @@
 """The server: a process that imports torch once and forks a fresh worker for each request.
 
 It is started as `python -m microbench.run.server FD MODULE…`, where FD is a Unix socket, and imports the
-modules. Each byte that arrives on the socket carries a file descriptor, whose other end the parent keeps; the
-server forks a worker that reads one request from it and writes the answer to it, and sends the worker's
-process id and, when it has ended, its wait status. One worker runs at a time, and the server sleeps until it
-ends. At the end of file, which the parent's death also causes, the server kills the worker with everything
-that it started, and ends.
+modules; in place of one, `-` stands for those that the parent names on a line of the socket. Each byte that
+then arrives on the socket carries a file descriptor, whose other end the parent keeps; the server forks a
+worker that reads one request from it and writes the answer to it, and sends the worker's process id and, when
+it has ended, its wait status. One worker runs at a time, and the server sleeps until it ends. At the end of
+file, which the parent's death also causes, the server kills the worker with everything that it started, and
+ends.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
 
 REPLY = struct.Struct("i")
+MORE = "-"
+"""In place of a module: those that the parent names when it knows them."""
 
 
 def die_with(parent: int) -> None:
@@ -91,13 +94,29 @@ def _reap(pid: int, control: socket.socket) -> int:
 def main(arguments: Sequence[str]) -> None:
     """Serve on the socket of the given descriptor, after importing the given modules."""
     descriptor, *modules = arguments
+    control = socket.socket(fileno=int(descriptor))
     faulthandler.enable()
-    for module in modules:
+    for module in _all(modules, control):
         with suppress(Exception):  # the worker that needs it gets the same error, and reports it
             import_module(module)
     gc.collect()
     gc.freeze()
-    serve(socket.socket(fileno=int(descriptor)))
+    serve(control)
+
+
+def _all(modules: Sequence[str], control: socket.socket) -> Iterator[str]:
+    """Yield the modules; for MORE, those that a line on the socket names."""
+    for module in modules:
+        if module != MORE:
+            yield module
+            continue
+        line = b""
+        while not line.endswith(b"\n"):
+            data = control.recv(1)
+            if not data:
+                sys.exit()  # the parent needs no server, or has ended
+            line += data
+        yield from line.decode().split()
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from typing import IO, Protocol
 
 from microbench.records.progress import Watch
 from microbench.run.protocol import Answer, Measure, Request, run
-from microbench.run.server import REPLY
+from microbench.run.server import MORE, REPLY
 
+WORKER = "microbench.worker"  # what every worker needs, torch included
 GRACE = 5.0  # seconds a server has to end its worker and itself
 LOG_TAIL = 4096  # bytes of a dead worker's last output to keep
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
@@ -97,9 +98,14 @@ class Forked:
     The server has this process's environment variables, and the given ones.
     """
 
-    def __init__(self, modules: Sequence[str], variables: Mapping[str, str] = NO_VARIABLES) -> None:
+    def __init__(
+        self,
+        modules: Sequence[str],
+        variables: Mapping[str, str] = NO_VARIABLES,
+        early: EarlyServer | None = None,
+    ) -> None:
         self._modules, self._variables = modules, variables
-        self._server: _Server | None = None
+        self._server = None if early is None or variables else early.taken(modules)
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Run a request in a forked worker; the first one starts the server."""
@@ -127,6 +133,25 @@ class Spawned(Forked):
             return super().ask(request, watch, timeout)
         finally:
             self.close()
+
+
+class EarlyServer:
+    """A server that imports torch while this process still finds out what it is to measure."""
+
+    def __init__(self) -> None:
+        self._server: _Server | None = _Server([WORKER, MORE], NO_VARIABLES)
+
+    def taken(self, modules: Sequence[str]) -> _Server | None:
+        """Return the server, which then imports these modules too; None if it was taken before."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.name(modules)
+        return server
+
+    def close(self) -> None:
+        """End the server if nobody has taken it."""
+        if self._server is not None:
+            self._server.close()
 
 
 def start_server(
@@ -175,6 +200,11 @@ class _Server:
         }
         with theirs:
             self._process = start_server(theirs.fileno(), modules, self._log, environment)
+
+    def name(self, modules: Sequence[str]) -> None:
+        """Name the modules that it is to import besides those that it was started with."""
+        with suppress(BrokenPipeError):  # it has ended: who asks it first will hear why
+            self._control.sendall(f"{' '.join(modules)}\n".encode())
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         self._log_start = os.fstat(self._log.fileno()).st_size
