@@ -38,6 +38,7 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
     "energy.dram": ([-1.0, float("nan")], [0.0]),
     "energy.hit_rate": ([-0.1, 1.1, float("nan")], [0.0, 1.0]),
     "optimizer.lr": ([-1e-9, float("nan")], [0.0]),
+    "measure.budget": ([0.0, -1.0, float("nan"), float("inf")], [1e-3, None]),
     "measure.rounds": ([0, -1], [1, 10]),
     "measure.rel_ci": ([0.0, 1.0, -0.1, float("nan")], [0.5, 1e-9]),
     "measure.percentile": ([0.0, 100.0, -1.0, 101.0, float("nan")], [1e-9, 50.0, 99.9, None]),
@@ -258,7 +259,7 @@ def test_several_rounds_want_processes_which_this_one_alone_is_not(rounds: int) 
 @pytest.mark.parametrize("isolation", ["fork", "spawn"])
 def test_processes_may_have_several_rounds(isolation: str) -> None:
     config = config_with("isolation", isolation)
-    assert config.measure.rounds == 6
+    config.measure.rounds = 6
     validate(config)
 
 

@@ -127,9 +127,10 @@ def check_comparable(case: Case) -> None:
     if not case.config.timing:
         raise UserError("doctor compares times, and timing=false measures none: leave it out.")
     if case.rounds < 2:
-        raise UserError(
-            "measure.rounds=1 has no second process to compare with the first: give measure.rounds=2 or more."
-        )
+        given, remedy = "measure.rounds=1", "give measure.rounds=2 or more"
+        if case.config.isolation == "inline":
+            given, remedy = "isolation=inline", "leave it out"
+        raise UserError(f"{given} has no second process to compare with the first: {remedy}.")
 
 
 def with_defaults(arguments: Sequence[str], defaults: Mapping[str, str]) -> list[str]:

@@ -14,14 +14,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from msgspec import structs
 
 from microbench.cli import doctor as doctor_verb
 from microbench.records.peaks import Peaks
 from microbench.records.record import Outcome, RoundRecord, Status
 from microbench.records.store import Store, read
-from microbench.run.case import command_of
-from microbench.run.resume import before, matched
 from microbench.tables import units
 
 from .support import QUICK, Finished, Record, by_case, complete, measured, microbench, records_in
@@ -176,48 +173,6 @@ def test_a_run_that_was_cut_short_is_completed(
     assert "With 2 rounds" in again.out
 
 
-def test_rounds_that_were_longer_by_default_are_not_measured_again(
-    run: Finished, known: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command_line = command_of(["doctor", "model=dense", "threads=1", "hydra.run.dir=run"])
-    old = read(run.folder / "run")
-    for record in old:
-        measure = record.case.config.measure
-        measure.max_time, measure.max_warmup, measure.min_samples = 5.0, 5.0, 20
-        measure.rounds, measure.min_time = 6, 0.5  # given on the command line then
-    write(
-        tmp_path / "run",
-        [structs.replace(each, run=structs.replace(each.run, command_line=command_line)) for each in old],
-    )
-    monkeypatch.chdir(tmp_path)
-    plan = doctor_verb.plan_of(["resume=run"], "r")
-    assert plan is not None
-    assert plan.budget is None
-    measure = plan.cases[0].config.measure
-    assert (measure.max_time, measure.max_warmup, measure.min_samples) == (5.0, 5.0, 20)
-    earlier = before(read(tmp_path / "run"), old[0].machine.host_id)
-    assert earlier is not None
-    placed, done = matched([each.at("cpu", 1) for each in plan.cases], earlier)
-    assert [each.order for each in placed] == [0, 1]
-    assert done == {(order, number) for order in (0, 1) for number in (0, 1)}
-
-
-def test_a_budget_is_planned_unless_options_say_how_to_measure(tmp_path: Path) -> None:
-    planned = doctor_verb.plan_of([], "r")
-    assert planned is not None
-    assert planned.budget == doctor_verb.SECONDS <= 85
-    first, second = (case.config for case in planned.cases)
-    assert first == second
-    longest = first.measure.max_time + first.measure.max_warmup
-    assert 2 * first.measure.rounds * longest <= planned.budget / 2  # the rest begins processes
-    assert first.measure.min_samples == 1  # a slow step is sampled once before there are fewer rounds
-    for given in ("measure.max_time=3", "measure.rounds=20", "measure=publish"):
-        obeyed = doctor_verb.plan_of([given], "r")
-        assert obeyed is not None
-        assert obeyed.budget is None
-        assert obeyed.cases[0].config.measure.min_samples >= 20
-
-
 def test_help_is_printed(tmp_path: Path) -> None:
     for flag in ("--help", "-h"):
         helped = microbench("doctor", flag, cwd=tmp_path)
@@ -234,7 +189,6 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "measure.rounds=1": ("measure.rounds=1 has no second process", "measure.rounds=2 or more"),
     "mode=layers": ("mode=layers measures many", "give mode=train, with model.part=NAME"),
     "mode=profile timing=false": ("timing=false measures none: leave it out",),
-    "measure=quick": ("measure.rounds=1 has no second process",),
     "isolation=inline": ("isolation=inline",),
     "model=dense,relu": ("model=dense,relu names several values",),
     "-m model=dense,relu": ("doctor looks at one case: leave out -m",),

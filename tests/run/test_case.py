@@ -354,7 +354,8 @@ def test_the_affinity_in_the_axes_is_a_string(affinity: Any, text: str) -> None:
 
 def test_a_case_has_as_many_rounds_as_it_is_measured_in() -> None:
     assert Case(config()).rounds == 6
-    assert Case(changed("measure.rounds")).rounds == 7
+    assert Case(with_values(config(), {"measure.rounds": 7})).rounds == 7
+    assert Case(with_values(config(), {"isolation": "inline"})).rounds == 1
 
 
 def test_the_command_of_a_case_that_has_no_place_yet_leaves_both_to_the_machine() -> None:

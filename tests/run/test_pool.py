@@ -71,8 +71,10 @@ def test_the_workers_of_a_case_have_its_isolation_and_import_its_modules(
     started: list[tuple[str, list[str]]] = []
     for kind in ("Forked", "Spawned"):
 
-        def start(modules: Sequence[str], variables: Mapping[str, str], kind: str = kind) -> Workers:
-            assert variables == {}
+        def start(
+            modules: Sequence[str], variables: Mapping[str, str], early: object, kind: str = kind
+        ) -> Workers:
+            assert (variables, early) == ({}, None)
             started.append((kind, list(modules)))
             return Workers([])
 
@@ -95,7 +97,7 @@ def test_closing_a_pool_closes_all_its_workers(monkeypatch: pytest.MonkeyPatch) 
 
         modules: Sequence[str] = ()
 
-    def start(modules: Sequence[str], variables: Mapping[str, str]) -> Closing:
+    def start(modules: Sequence[str], variables: Mapping[str, str], early: object) -> Closing:
         workers = Closing([])
         workers.modules = modules
         return workers
@@ -106,7 +108,27 @@ def test_closing_a_pool_closes_all_its_workers(monkeypatch: pytest.MonkeyPatch) 
     for case in planned:
         pool.of(case)
     pool.close()
-    assert closed == [pools.preloads(case) for case in planned[:2]]
+    assert sorted(closed) == sorted(pools.preloads(case) for case in planned[:2])
+
+
+def test_renewing_a_pool_closes_the_servers_that_rounds_do_not_share() -> None:
+    pool = pools.Pool()
+    shared, own = case_of(), case_of(**{"measure.share_server": False})
+    before = pool.of(shared), pool.of(own)
+    assert before[0] is not before[1]
+    pool.renew()
+    assert pool.of(shared) is before[0]
+    assert pool.of(own) is not before[1]
+
+
+def test_a_pool_ends_the_server_that_was_unused_for_longest_before_it_starts_too_many() -> None:
+    pool = pools.Pool()
+    many = [case_of(**{"env_set.X": str(number)}) for number in range(pools.MOST)]
+    workers = [pool.of(case) for case in many]
+    assert pool.of(many[0]) is workers[0]
+    pool.of(case_of())
+    assert pool.of(many[0]) is workers[0]
+    assert pool.of(many[1]) is not workers[1]
 
 
 def test_cases_with_other_variables_have_workers_of_their_own() -> None:
@@ -120,6 +142,6 @@ def test_cases_with_other_variables_have_workers_of_their_own() -> None:
 def test_an_allocator_is_preloaded_with_what_a_case_preloads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools.allocator, "find", lambda name: f"/lib{name}.so")
     started: list[Mapping[str, str]] = []
-    monkeypatch.setattr(pools, "Forked", lambda modules, variables: started.append(variables))
+    monkeypatch.setattr(pools, "Forked", lambda modules, variables, early: started.append(variables))
     pools.Pool().of(case_of(**{"allocator": "jemalloc", "env_set.LD_PRELOAD": "/mine.so", "env_set.X": "1"}))
     assert started == [{"X": "1", "LD_PRELOAD": "/libjemalloc.so:/mine.so"}]

@@ -148,6 +148,9 @@ class TestFailures:
         assert [record.case.config.batch_size for record in load(tmp_path / "run").records] == [1]
 
 
+OWN = {"measure.share_server": False}
+
+
 class TestServers:
     @pytest.fixture
     def log(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
@@ -156,7 +159,7 @@ class TestServers:
         started = iter(range(100))
 
         class Server(Scripted):
-            def __init__(self, modules: Sequence[str], variables: Mapping[str, str]) -> None:
+            def __init__(self, modules: Sequence[str], variables: Mapping[str, str], early: object) -> None:
                 super().__init__()
                 self.number = next(started)
                 found.append(("start", self.number))
@@ -175,18 +178,22 @@ class TestServers:
         with Store(folder) as store:
             runner.Run(planned, store, Diary(), "the-run").measure()
 
-    def test_each_round_has_a_new_server_that_its_cases_share(
+    def test_all_rounds_share_a_server(self, log: list[tuple[str, int]], tmp_path: Path) -> None:
+        self.measure(interleaved(1, 2), tmp_path)
+        assert log == [("start", 0), *[("ask", 0)] * 7, ("close", 0)]  # also asked for the place
+
+    def test_each_round_has_a_new_server_that_its_cases_share_if_rounds_do_not(
         self, log: list[tuple[str, int]], tmp_path: Path
     ) -> None:
-        self.measure(interleaved(1, 2), tmp_path)
+        self.measure(interleaved(1, 2, **OWN), tmp_path)
         first = [("start", 0), ("ask", 0), ("ask", 0), ("ask", 0), ("close", 0)]  # also asked for the place
         then = [[("start", i), ("ask", i), ("ask", i), ("close", i)] for i in (1, 2)]
         assert log == [*first, *then[0], *then[1]]
 
-    def test_each_round_of_a_sequential_run_has_a_new_server(
+    def test_each_round_of_a_sequential_run_has_a_new_server_then(
         self, log: list[tuple[str, int]], tmp_path: Path
     ) -> None:
-        self.measure(interleaved(1, 2, rounds=2, schedule="sequential"), tmp_path)
+        self.measure(interleaved(1, 2, rounds=2, schedule="sequential", **OWN), tmp_path)
         asked = [number for what, number in log if what == "ask"][1:]
         assert asked == [0, 1, 2, 3]
 
@@ -197,7 +204,7 @@ class TestServers:
     def test_servers_of_other_modules_are_closed_with_their_round(
         self, log: list[tuple[str, int]], tmp_path: Path
     ) -> None:
-        self.measure(interleaved(1, rounds=2, mode=("train", "infer")), tmp_path)
+        self.measure(interleaved(1, rounds=2, mode=("train", "infer"), **OWN), tmp_path)
         started = [number for what, number in log if what == "start"]
         assert started == [0, 1, 2, 3]
         assert sorted(log[-2:]) == [("close", 2), ("close", 3)]
@@ -210,7 +217,7 @@ class TestAllocators:
     ) -> None:
         workers = Scripted()
         monkeypatch.setattr(allocator, "find", lambda name: None)
-        monkeypatch.setattr(pool, "Forked", lambda modules, variables: workers)
+        monkeypatch.setattr(pool, "Forked", lambda modules, variables, early: workers)
         planned = interleaved(1, rounds=2, allocator=("jemalloc", "system", "tuned"))
         with Store(tmp_path) as store:
             result = runner.Run(planned, store, Diary(), "the-run").measure()
@@ -227,7 +234,7 @@ class TestAllocators:
         """A missing library prevents a case from running, but not the run."""
         started: list[Mapping[str, str]] = []
 
-        def start(modules: Sequence[str], variables: Mapping[str, str]) -> Scripted:
+        def start(modules: Sequence[str], variables: Mapping[str, str], early: object) -> Scripted:
             started.append(variables)
             return Scripted()
 
