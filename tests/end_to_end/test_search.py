@@ -1,4 +1,4 @@
-"""The search for the fastest way, as a command."""
+"""The search for the best configuration, as a command."""
 
 from __future__ import annotations
 
@@ -29,22 +29,18 @@ FP32 = {("fp32", layout) for layout in ("contiguous", "channels_last", "mkldnn")
 BF16 = {("bf16", layout) for layout in ("contiguous", "channels_last")}
 
 
-def test_a_search_tries_the_ways_that_have_what_is_given_in_formats_that_are_not_emulated(
+def test_a_search_tries_the_configurations_that_have_what_is_given_emulated_formats_last(
     searched: Finished,
 ) -> None:
     assert searched.code == 0, searched
-    is_emulated = "bfloat16" in arithmetic.emulated("cpu")
-    ways = {
-        (each["cfg_precision"], each["cfg_layout"]): each["status"]
+    tried = [
+        (each["cfg_precision"], each["cfg_layout"])
         for each in searched.records
-        if each["round"] == 0
-    }
-    assert ways.keys() == FP32 | BF16
-    assert (
-        {ways[way] for way in BF16} == {"skipped"} if is_emulated else {"ok", "given_up"} >= {*ways.values()}
-    )
-    line = "not tried (bfloat16 is emulated in fp32 here, which takes longer): eager bf16; "
-    assert (line in searched.out) is is_emulated
+        if each["round"] == 0 and each["cfg_allocator"] == "system" and each["status"] != "skipped"
+    ]
+    assert set(tried) == FP32 | BF16
+    assert tried[0] == ("fp32", "contiguous")
+    assert (set(tried[3:]) == BF16) is ("bfloat16" in arithmetic.emulated("cpu"))
 
 
 def test_it_ends_with_the_fastest_way(searched: Finished) -> None:
@@ -86,4 +82,43 @@ def test_a_search_needs_a_folder_of_its_own(searched: Finished) -> None:
     again = microbench(*SEARCH, "model=dense", "hydra.run.dir=run", cwd=searched.folder)
 
     assert again.code == 2
-    assert "give a search a folder of its own" in again.err
+    assert "holds another run: give this search a folder of its own." in again.err
+
+
+def test_a_search_that_is_complete_is_not_measured_again(searched: Finished) -> None:
+    again = microbench("resume=run", cwd=searched.folder)
+
+    assert again.out == searched.out
+    rounds = {(each["order"], each["round"]) for each in searched.records}
+    assert again.err == f"microbench: {len(rounds)} rounds were already measured or left out.\n"
+
+
+def test_a_search_for_throughput_chooses_a_batch_size(tmp_path: Path) -> None:
+    few = ("model=relu", "engine=eager", "precision=fp32", "layout=channels_last", "batch_size=1,2,4")
+    more = ("threads=1", "allocator=system", "objective=throughput", "hydra.run.dir=run")
+    found = microbench(*SEARCH[:2], *SHORT, *few, *more, cwd=tmp_path)
+
+    assert found.code == 0, found
+    assert "most items per second" in found.out
+    assert {each["cfg_batch_size"] for each in found.records} == {1, 2, 4}
+    assert found.records[0]["cfg_batch_size"] == 2
+
+
+def test_several_batch_sizes_are_for_throughput_alone(tmp_path: Path) -> None:
+    refused = microbench(*SEARCH[:2], "model=relu", "batch_size=1,2", cwd=tmp_path)
+
+    assert refused.complaint == (
+        "microbench: A search is for one work: give one batch_size, not 2, or objective=throughput to find "
+        "the best one."
+    )
+
+
+def test_the_largest_error_may_be_given(tmp_path: Path) -> None:
+    few = ("model=dense", "engine=eager", "precision=bf16", "layout=contiguous", "max_error=1e-9")
+    found = microbench(*SEARCH, *SHORT, *few, "hydra.run.dir=run", cwd=tmp_path)
+
+    assert {each["status"] for each in found.records if each["cfg_precision"] == "bf16"} <= {
+        "mismatch",
+        "given_up",
+    }
+    assert "plain eager; nothing that was tried is faster" in found.out
