@@ -37,6 +37,7 @@ class Tried:
         speedup: how many times as good as plain eager: its figure over this one's, over the final's rounds;
             if it was not in the final, by its first round alone, without an interval.
         finals: its rounds in the final.
+        least: the least speedup of these rounds; None without any.
         break_even: the number of calls after which its total time is no longer than plain eager's, which
             has less to prepare; None if never, and for another batch size.
         is_tied: whether it was in the final, and is not significantly worse than the winner.
@@ -54,6 +55,7 @@ class Tried:
     figure: float | None = None
     speedup: Ratio | None = None
     finals: int = 0
+    least: float | None = None
     break_even: int | None = None
     is_tied: bool = False
 
@@ -154,15 +156,12 @@ def _tried(case: CaseResult, baseline: CaseResult, objective: str) -> Tried:
     tried = replace(tried, time=whole.median, figure=found, finals=len(_finals(case, baseline)))
     if case is baseline:
         return tried
-    return replace(tried, speedup=_speedup(case, baseline, objective), break_even=_break_even(case, baseline))
-
-
-def _speedup(case: CaseResult, baseline: CaseResult, objective: str) -> Ratio | None:
-    """Return how many times as good as plain eager a case is: by the final, or else by its first round."""
+    tried = replace(tried, break_even=_break_even(case, baseline))
     plain, own = figures(baseline, objective), figures(case, objective)
     if finals := [each for each in _finals(case, baseline) if each in plain and each in own]:
-        return paired([own[each] for each in finals], [plain[each] for each in finals])
-    return unpaired([own[0]], [plain[0]]) if 0 in own and 0 in plain else None
+        speedup = paired([own[each] for each in finals], [plain[each] for each in finals])
+        return replace(tried, speedup=speedup, least=min(plain[each] / own[each] for each in finals))
+    return replace(tried, speedup=unpaired([own[0]], [plain[0]])) if 0 in own and 0 in plain else tried
 
 
 def _finals(case: CaseResult, baseline: CaseResult) -> list[int]:

@@ -25,11 +25,15 @@ cases, by 2 in 2 %; two rounds are both worse by 1.5 in less than 0.1 %.
 """
 LEAST_ROUNDS = 3  # of the final: fewer leave the speedup's interval wider than the speedup
 FEWEST = 2  # rounds of the final that all its leaders get, to find the best of them
+CLEAR = 4.0  # times as good as plain eager: FEWEST rounds are then enough to say so
 PRECISE = 0.05  # half-width of the interval of a speedup's logarithm that needs no further rounds
 
 FIRST_PART = 0.6  # of the budget, for trying every candidate once
 SAMPLING = 1 / 60  # of the budget, for a round's warm-up and for its sampling, each
 PREPARING = 0.2  # of the budget, for preparing a candidate
+ENOUGH = (
+    0.1  # of the budget, for which a candidate is tried, or the time of the baseline's round if it is less
+)
 ROUND, MOST = 0.3, 4.0  # of the budget, for a candidate's round, or times the baseline's if that is longer
 OVERRUN = 0.1  # of the budget, by which the final's least rounds may end later
 FALLING = 1.1  # a batch size worse than the first one by this factor ends the search in its direction
@@ -171,7 +175,7 @@ class Search:
         self._left_out.append(replace(case, known=Outcome(status=Status.SKIPPED, error=reason)))
 
     def _try_all(self, cases: Iterable[Case], share: float = 1.0) -> Rounds:
-        """Yield one round per case, as long as there is time for one like the baseline's and for the final.
+        """Yield one round per case, as long as there is time for one like the baseline's and the final.
 
         Args:
             cases: the cases, each determined once the one before it has been measured.
@@ -180,7 +184,9 @@ class Search:
         for case in cases:
             end = min(self._begin + share * self.budget, self._end - self._of_final())
             remaining = end - self.now()
-            if remaining > self._costs[self.baseline.order] or self._is_known(case):
+            if remaining > min(self._costs[self.baseline.order], ENOUGH * self.budget) or self._is_known(
+                case
+            ):
                 yield from self._timed(self._limited(case, remaining))
             else:
                 self._leave_out(case, self._unaffordable(case))
@@ -194,7 +200,12 @@ class Search:
     def _of_final(self) -> float:
         """Return the seconds that the final's least rounds take, with the leaders so far; 0 without any."""
         leaders = self._close(self._tried())[:FINALISTS]
-        return LEAST_ROUNDS * self._cost([self.baseline, *leaders]) if leaders else 0.0
+        return self._least(leaders) * self._cost([self.baseline, *leaders]) if leaders else 0.0
+
+    def _least(self, leaders: Sequence[Case]) -> int:
+        """Return the number of the final's rounds that are worth exceeding the budget a little."""
+        is_clear = self._figure(self.baseline) > CLEAR * min(map(self._figure, leaders))
+        return FEWEST if is_clear else LEAST_ROUNDS
 
     def _limited(self, case: Case, remaining: float) -> Case:
         """Limit what a case's first round may take, of the remaining seconds; inline, nothing can end it."""
@@ -242,7 +253,7 @@ class Search:
         stage = 1
         while len(alive) > FINALISTS:
             half = alive[: max(FINALISTS, (len(alive) + 1) // 2)]
-            final = LEAST_ROUNDS * self._cost([self.baseline, *alive[:FINALISTS]])
+            final = self._least(alive) * self._cost([self.baseline, *alive[:FINALISTS]])
             if self.now() + self._cost(half) + final > self._end:
                 return alive
             yield from self._once_more([each for each in half if len(self._figures(each)) <= stage])
@@ -257,9 +268,10 @@ class Search:
             if done >= max(self.baseline.rounds - 1, LEAST_ROUNDS) or self._is_decided(leaders):
                 return
             among, start = [self.baseline, *leaders], self.now()
-            end = self._end + (OVERRUN * self.budget if done < LEAST_ROUNDS else 0.0)
+            least = self._least(leaders)
+            end = self._end + (OVERRUN * self.budget if done < least else 0.0)
             if start + min(self._cost(among), last) > end:
-                if len(leaders) == 1 or done >= LEAST_ROUNDS:
+                if len(leaders) == 1 or done >= least:
                     return
                 leaders, last = (
                     leaders[:1],

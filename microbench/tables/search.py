@@ -84,6 +84,11 @@ class SearchTable(SearchResult):
     __repr__ = __str__
 
 
+CERTAIN = 1.5
+"""A configuration that is better than plain eager by this factor in each of two rounds is better, whatever
+the CI: in simulations, fewer than one in a thousand equal ones are (1 % if disturbances go unnoticed).
+"""
+
 MOST_NAMES = 12  # of configurations that were not tried for one reason
 
 LABELS: dict[str, str] = {Status.SKIPPED: "not tried", Status.GIVEN_UP: "given up"}
@@ -196,6 +201,9 @@ def answer(search: SearchResult) -> list[str]:
             f"  {escape(winner.case.spec.command)}",
         ]
     if winner.speedup is None or winner.speedup.interval is None or winner.speedup.interval[0] <= 1:
+        if winner.least is not None and winner.least >= CERTAIN:
+            within = f"at least {ratio_text(winner.least, None, None)} in each of {winner.finals} rounds"
+            return [f"{fastest} {name}: {speedup} {than} ({within})", f"  {escape(winner.case.spec.command)}"]
         return [f"{fastest} perhaps {name}, but not significantly {better}: raise experiment.budget"]
     text = f"{fastest} {name}: {speedup} {than}"
     text += f" (95 % CI {interval}, {count(winner.finals, 'interleaved round')})"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from typing import Any
@@ -113,3 +114,54 @@ def test_a_lead_that_may_be_chance_is_not_called_the_fastest(shown: Shown) -> No
     text = shown({"eager fp32": [1.0, 1.0, 2.0, 1.0], "compile fp32": [1.0, 1.4, 0.9, 0.8]})
 
     assert "not significantly faster than plain eager: raise experiment.budget" in text
+
+
+def test_a_lead_that_is_large_in_each_of_two_rounds_is_told_without_an_interval(shown: Shown) -> None:
+    text = shown({"eager fp32": [8.0, 8.0, 4.0], "compile fp32": [2.0, 2.0, 1.5]})
+
+    assert re.search(
+        r"compile fp32: 3\.?\d* times as fast as plain eager \(at least 2\.67 in each of 2 rou", text
+    )
+    assert text.rstrip().endswith("run compile fp32")
+
+
+def test_finalists_that_are_not_told_apart_are_named(shown: Shown) -> None:
+    text = shown(
+        {
+            "eager fp32": [4.0, 4.0, 4.1, 3.9],
+            "openvino fp32": [1.0, 1.0, 1.1, 0.9],
+            "onnxruntime fp32": [1.0, 1.1, 1.0, 1.0],
+        }
+    )
+
+    assert "not significantly faster than onnxruntime fp32" in text
+    row = next(line for line in text.splitlines() if line.startswith("onnxruntime"))
+    assert row.rstrip().endswith("may be as good")
+
+
+@pytest.mark.parametrize(
+    ("objective", "title", "figure"),
+    [
+        ("throughput", "most items per second", "items/s"),
+        ("memory", "least memory", ""),
+        ("p99", "lowest p99", "p99"),
+    ],
+)
+def test_the_answer_is_that_of_the_objective(timed: Any, objective: str, title: str, figure: str) -> None:
+    records = []
+    for order, (time, memory) in enumerate([(4.0, 4 << 20), (1.0, 1 << 20)]):
+        made = timed([time] * 4, order=order, engine=("eager", "compile")[order], objective=objective)
+        records += told(made, check=CHECKED if order else Check(), peak_memory=memory)
+    text = printed(records)
+
+    assert re.search(rf"^{title}: compile fp32: 4\.0+ times ", text, re.MULTILINE)
+    assert figure in text.splitlines()[0]
+
+
+def test_what_was_not_tried_is_counted_if_it_is_much(timed: Any) -> None:
+    skipped = (Status.SKIPPED, "no time")
+    records = timed([1.0], 0)
+    for order in range(1, 15):
+        records += timed([None], order, engine="compile", batch_size=order, error=skipped)
+
+    assert "; 2 others\n" in printed(records)
