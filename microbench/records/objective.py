@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import median
 
-import numpy as np
-
 from microbench.config import THROUGHPUT
 from microbench.records.cases import CaseResult
 from microbench.records.record import Role, RoundRecord
-
-UNITS = {THROUGHPUT: "seconds per item", "memory": "bytes"}  # the others: seconds per call
+from microbench.stats.median import quantile
 
 
 def figures(case: CaseResult, objective: str) -> Mapping[int, float]:
@@ -41,5 +38,5 @@ def _figure(record: RoundRecord, seconds: float, objective: str) -> float | None
         return seconds / record.case.config.batch_size
     if objective == "p99":
         samples = next(each.samples for each in record.series if each.role is Role.WHOLE)
-        return float(np.quantile(samples, 0.99))
+        return quantile(samples, 0.99)
     return seconds

@@ -15,6 +15,7 @@ from microbench.records.objective import figure, figures
 from microbench.records.record import SEARCH, Outcome, Role, RoundRecord, Status
 from microbench.run.case import Case
 from microbench.run.patience import Patience
+from microbench.run.plan import further_cost
 from microbench.system import cpus
 
 FINALISTS = 2  # candidates in the final, the baseline aside
@@ -105,7 +106,7 @@ class Search:
         self._begin = self.now() - self.spent
         self._end = self._begin + self.budget
         self._draw = random.Random(self.seed)
-        self._costs = {each.case.order: each.seconds or 0.0 for each in self.records}
+        self._costs = {each.case.order: further_cost(each) for each in self.records}
         yield from self._timed(self.baseline)
         if math.isinf(self._figure(self.baseline)):
             return
@@ -131,7 +132,8 @@ class Search:
         if self.objective == "p99":  # the median's interval says nothing of the slowest calls
             measure.min_time = measure.max_time
         yield replace(case, round=number, config=replace(case.config, measure=measure))
-        self._costs[case.order] = self.now() - start
+        record = self.records[-1]
+        self._costs[case.order] = further_cost(record) if record.seconds else self.now() - start
 
     def _is_known(self, case: Case) -> bool:
         """Return whether an earlier invocation has settled a case's first round.
