@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from microbench import registry
 from microbench.analysis.forecast import Basis, CaseForecast, Forecast
-from microbench.records.record import RoundRecord, RoundsReason
+from microbench.records.record import CaseSpec, RoundRecord, RoundsReason
 from microbench.records.store import FILE_NAME, file_of, read, rounds_of
 from microbench.run.case import Case
 from microbench.run.layers import stands_for_layers
@@ -55,8 +55,10 @@ def _placed(case: Case) -> list[Case]:
     return [case.at(device, threads) for device in (*devices, name)]
 
 
-def _key(case: Case) -> Key:
-    return key_of(case.id, case.config)
+def _key(case: Case | CaseSpec) -> Key:
+    """Return what rounds of the same case share if they took as long, which depends on the budget too."""
+    case_id, measuring = key_of(case.id, case.config)
+    return case_id, f"{measuring} {case.config.measure.budget}"
 
 
 def _history(folder: Path, alternatives: Sequence[Collection[Key]]) -> dict[Key, list[RoundRecord]]:
@@ -73,7 +75,7 @@ def _history(folder: Path, alternatives: Sequence[Collection[Key]]) -> dict[Key,
             break
         in_file: dict[Key, list[RoundRecord]] = {}
         for record in rounds_of(path, {case_id for case_id, _ in wanted}):
-            key = key_of(record.case.id, record.case.config)
+            key = _key(record.case)
             if key in wanted and record.ok and record.machine.host_id == machine.host_id():
                 of_run = in_file.get(key, [])
                 is_same = bool(of_run) and of_run[-1].run.id == record.run.id
@@ -95,6 +97,15 @@ def _earlier(folder: Path) -> Before | None:
     return None if changed(earlier, places) else earlier
 
 
+def _as_before(rounds: Sequence[RoundRecord], left: int) -> float:
+    """Return the seconds that `left` rounds take if each takes what it did, and starting and checking too."""
+    if not left:
+        return 0.0
+    plan = rounds[0].plan
+    once = (0.0 if plan is None else plan.spent) + max(each.checking for each in rounds)
+    return once + left * median((each.seconds or 0.0) - each.checking for each in rounds)
+
+
 def _of_case(
     case: Case, shared: Collection[str], before: Sequence[RoundRecord], measured: int
 ) -> CaseForecast:
@@ -107,7 +118,7 @@ def _of_case(
         measured: how many of its rounds have been measured already.
     """
     measure, is_search = case.config.measure, case.config.experiment.search
-    known = [] if is_search else [each.seconds for each in before if each.seconds is not None]
+    known = [] if is_search else [each for each in before if each.seconds is not None]
     rounds, seconds = case.rounds, None
     if is_search:
         basis = Basis.SEARCH
@@ -115,7 +126,7 @@ def _of_case(
         plan = before[-1].plan
         if plan is not None and plan.reason is not RoundsReason.GIVEN and measure.rounds is None:
             rounds = plan.rounds
-        seconds, basis = median(known) * max(0, rounds - measured), Basis.RECORDS
+        seconds, basis = _as_before(known, max(0, rounds - measured)), Basis.RECORDS
     elif measure.budget is not None:
         seconds, basis = measure.budget * max(0, rounds - measured) / rounds, Basis.BUDGET
     else:

@@ -25,8 +25,13 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("a worker was started")
 
-    for kind in ("Forked", "Spawned", "Inline"):
-        monkeypatch.setattr(getattr(workers, kind), "ask", refuse)
+    for kind, method in [
+        ("Forked", "ask"),
+        ("Spawned", "ask"),
+        ("Inline", "ask"),
+        ("EarlyServer", "__init__"),
+    ]:
+        monkeypatch.setattr(getattr(workers, kind), method, refuse)
     monkeypatch.chdir(tmp_path)
 
 

@@ -79,6 +79,14 @@ def test_a_case_measured_before_takes_as_long_as_then(tmp_path: Path) -> None:
     assert found.seconds == (15.0, 15.0 + 30.0)
 
 
+def test_what_only_one_round_did_is_counted_once(tmp_path: Path) -> None:
+    asked = plain(1)
+    first, second = rounds(asked[0], 5.0, 2.0)
+    began = Plan(rounds=6, reason=RoundsReason.ENOUGH, spent=4.0)
+    written(tmp_path / "old", [replace(first, plan=began, checking=3.0), second])
+    assert only(foreseen(asked, tmp_path)).seconds == 4.0 + 3.0 + 6 * 2.0
+
+
 def test_the_newest_run_counts(tmp_path: Path) -> None:
     asked = plain(1)
     written(tmp_path / "b", rounds(asked[0], 9.0), age=100)
