@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -129,6 +130,7 @@ def _effective(
     return effective, longer, None
 
 
+@cache
 def _of_few(rounds: int) -> float:
     """Return the share of an effective number that is left if its variance comes from so many rounds."""
     tail = (1 - CONFIDENCE) / 2

@@ -63,6 +63,8 @@ def show(result: Result, out: Console, with_tails: bool = False) -> None:
         from microbench.tables import doctor  # imports scipy
 
         doctor.show(result, out)
+        if with_tails:
+            _show_tails(cases, out)
         return
     out.print(escape(machine(cases)), style="dim")
     if result.is_search:
@@ -70,17 +72,21 @@ def show(result: Result, out: Console, with_tails: bool = False) -> None:
     else:
         _show_cases(cases, out, result.path)
     if with_tails or any(case.config.measure.percentile is not None for case in cases):
-        from microbench.analysis.tails import tails  # imports scipy
-        from microbench.tables.tails import show_tails
-
-        out.print()
-        show_tails(tails(cases), out)
+        _show_tails(cases, out)
     show_reference(cases, out)
     out.print(
         f"records: {escape(relative(result.path))} ({count(len(result.records), 'round')})",
         style="dim",
         soft_wrap=True,
     )
+
+
+def _show_tails(cases: Sequence[CaseResult], out: Console) -> None:
+    from microbench.analysis.tails import tails  # imports scipy
+    from microbench.tables.tails import show_tails
+
+    out.print()
+    show_tails(tails(cases), out)
 
 
 def _show_search(cases: Sequence[CaseResult], out: Console, path: Path) -> None:
