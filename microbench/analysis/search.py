@@ -97,7 +97,8 @@ def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
         if each.figure is None:
             reason = None if each.standing == Status.GIVEN_UP else each.reason
             groups.setdefault((each.standing, reason), []).append(each)
-    is_partial = any(each.standing in (Status.SKIPPED, Status.GIVEN_UP) for each in tried)
+    unknown = (Status.SKIPPED, Status.GIVEN_UP, Status.INTERRUPTED)
+    is_partial = any(each.standing in unknown for each in tried) or len(cases) < (cases[0].run.cases or 0)
     told = [baseline] if winner is baseline else [baseline, winner]
     return SearchResult(
         objective,

@@ -140,7 +140,7 @@ def carry_out(
     if stopped is not None:
         if store.written:
             stopped.add_note(f"What was measured is kept. Complete it: {again}")
-        elif isinstance(stopped, KeyboardInterrupt) and not store.written:
+        elif isinstance(stopped, KeyboardInterrupt):
             stopped.add_note("Nothing was measured yet")
         raise stopped
     if not is_search and any(case.failures for case in run.result.cases() if case.status != "skipped"):

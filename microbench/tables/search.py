@@ -189,8 +189,10 @@ def answer(search: SearchResult) -> list[str]:
     winner, wording = search.winner, WORDINGS[search.objective]
     fastest = f"[bold]{wording.title}{' of what was tried' if search.is_partial else ''}[/bold]:"
     than, better = f"{wording.than} plain eager", f"{wording.adjective} than plain eager"
-    if all(each.standing == Status.SKIPPED for each in search.tried if each is not search.baseline):
-        return [f"{fastest} unknown: nothing but plain eager was tried; raise experiment.budget"]
+    others = [each.standing for each in search.tried if each is not search.baseline]
+    if all(each in (Status.SKIPPED, Status.INTERRUPTED) for each in others):
+        advice = "; raise experiment.budget" if others and Status.INTERRUPTED not in others else ""
+        return [f"{fastest} unknown: nothing but plain eager was tried{advice}"]
     if winner is search.baseline:
         return [f"{fastest} plain eager; nothing that was tried is {wording.adjective}"]
     name, (speedup, interval) = escape(winner.configuration), _speedup(winner)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from microbench.analysis.search import search_result
 from microbench.records.cases import cases_of
-from microbench.records.record import Check, Correctness, RoundRecord, Status
+from microbench.records.record import Check, Correctness, RoundRecord, RunInfo, Status
 from microbench.tables.search import show_search
 
 CHECKED = Check(Correctness.SAME, error_rel=0.0123, tolerance=0.02)
@@ -101,6 +101,20 @@ def test_a_lead_of_one_round_is_reported_without_an_interval(shown: Shown) -> No
 
 def test_the_answer_says_that_nothing_is_faster(shown: Shown) -> None:
     assert "nothing that was tried is faster" in shown({"eager fp32": [1.0, 1.0], "compile fp32": [2.0, 2.0]})
+
+
+def test_an_interrupted_search_does_not_name_a_larger_budget(timed: Any) -> None:
+    interrupted = (Status.INTERRUPTED, "Ctrl-C after 3 samples")
+    records = [*timed([1.0], 0), *timed([None], 1, engine="compile", error=interrupted)]
+    text = printed(records)
+    assert "interrupted (Ctrl-C after 3 samples): compile fp32" in text
+    assert text.rstrip().endswith("of what was tried: unknown: nothing but plain eager was tried")
+
+
+def test_what_an_interrupted_search_found_is_of_what_was_tried(timed: Any) -> None:
+    run = RunInfo(id="r", schedule="search", cases=3)
+    made = [*timed([1.0, 1.0, 1.0], 0), *timed([0.5, 0.5, 0.5], 1, engine="compile")]
+    assert "fastest of what was tried: compile" in printed([replace(each, run=run) for each in made])
 
 
 def test_no_fastest_is_named_if_nothing_but_plain_eager_was_tried(timed: Any) -> None:
