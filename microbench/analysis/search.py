@@ -37,7 +37,7 @@ class Tried:
         speedup: how many times as good as plain eager: its figure over this one's, over the final's rounds;
             if it was not in the final, by its first round alone, without an interval.
         finals: its rounds in the final.
-        least: the least speedup of these rounds; None without any.
+        least: the least speedup of a round, that in which it was selected included; None for one round.
         break_even: the number of calls after which its total time is no longer than plain eager's, which
             has less to prepare; None if never, and for another batch size.
         is_tied: whether it was in the final, and is not significantly worse than the winner.
@@ -161,7 +161,8 @@ def _tried(case: CaseResult, baseline: CaseResult, objective: str) -> Tried:
     plain, own = figures(baseline, objective), figures(case, objective)
     if finals := [each for each in _finals(case, baseline) if each in plain and each in own]:
         speedup = paired([own[each] for each in finals], [plain[each] for each in finals])
-        return replace(tried, speedup=speedup, least=min(plain[each] / own[each] for each in finals))
+        rounds = [plain[each] / own[each] for each in (0, *finals) if each in plain and each in own]
+        return replace(tried, speedup=speedup, least=min(rounds) if len(rounds) > 1 else None)
     return replace(tried, speedup=unpaired([own[0]], [plain[0]])) if 0 in own and 0 in plain else tried
 
 

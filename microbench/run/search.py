@@ -26,7 +26,7 @@ cases, by 2 in 2 %; two rounds are both worse by 1.5 in less than 0.1 %.
 """
 LEAST_ROUNDS = 3  # of the final: fewer leave the speedup's interval wider than the speedup
 FEWEST = 2  # rounds of the final that all its leaders get, to find the best of them
-CLEAR = 4.0  # times as good as plain eager: FEWEST rounds are then enough to say so
+CLEAR = 4.0  # times as good as plain eager: a single round of the final is then enough to say so
 PRECISE = 0.05  # half-width of the interval of a speedup's logarithm that needs no further rounds
 
 FIRST_PART = 0.6  # of the budget, for trying every candidate once
@@ -207,7 +207,7 @@ class Search:
     def _least(self, leaders: Sequence[Case]) -> int:
         """Return the number of the final's rounds that are worth exceeding the budget a little."""
         is_clear = self._figure(self.baseline) > CLEAR * min(map(self._figure, leaders))
-        return FEWEST if is_clear else LEAST_ROUNDS
+        return 1 if is_clear else LEAST_ROUNDS
 
     def _limited(self, case: Case, remaining: float) -> Case:
         """Limit what a case's first round may take, of the remaining seconds; inline, nothing can end it."""
