@@ -194,7 +194,7 @@ class Run:
             case.config,
             settings,
             turn,
-            order.total,
+            None if order.total is None else max(order.total, turn + 1),
             case.round,
             case.rounds if case.plan is None else max(case.plan.rounds, case.round + 1),
             order.eta(),
