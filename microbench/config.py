@@ -247,7 +247,7 @@ class MeasureConfig:
         5.0, "longest time spent sampling, unless `min_samples` takes longer", above=0, unit="seconds"
     )
     min_samples: int = timed(
-        10, "fewest samples before `rel_ci` may stop; below 3, before `max_time` may too", at_least=1
+        6, "fewest samples before `rel_ci` may stop; below 3, before `max_time` may too", at_least=1
     )
     max_samples: int = timed(10_000, "most samples", at_least=1)
     min_sample: float = timed(

@@ -96,11 +96,12 @@ def main(arguments: Sequence[str]) -> None:
     descriptor, *modules = arguments
     control = socket.socket(fileno=int(descriptor))
     faulthandler.enable()
+    gc.disable()  # nothing that an import makes is garbage: looking for it takes a fifth of the time
     for module in _all(modules, control):
         with suppress(Exception):  # the worker that needs it gets the same error, and reports it
             import_module(module)
-    gc.collect()
     gc.freeze()
+    gc.enable()
     serve(control)
 
 
