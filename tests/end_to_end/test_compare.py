@@ -193,7 +193,7 @@ def test_two_works_are_compared_if_requested(folder: Path) -> None:
             "Unknown verdict to fail on 'slwer'. Did you mean slower?",
         ),
         (["before", "after", "--jsn"], "Unknown option '--jsn'. Did you mean --json?"),
-        (["before", "after", "--phas=all"], "Unknown option '--phas'. Did you mean --phase?"),
+        (["before", "after", "--phas=all"], "Unknown option '--phas'. Did you mean --phase"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(arguments: list[str], words: str, folder: Path) -> None:

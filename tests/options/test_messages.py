@@ -140,7 +140,7 @@ def test_what_is_no_override_is_said_as_it_was_written(argument: str) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_an_unknown_flag_is_named() -> None:
-    assert refused("model=vgg16", "--fast") == "Unknown flag --fast. See `microbench --help`."
+    assert refused("model=vgg16", "--wxyz") == "Unknown flag --wxyz. See `microbench --help`."
     assert refused("model=vgg16", "--jsn").startswith("Unknown flag --jsn. Did you mean --json")
 
 
