@@ -60,6 +60,11 @@ def overrun(case: Case, spent: float, least: float) -> str | None:
             f"{name}: measure.rounds={given} takes about {total:.0f} s, more than measure.budget={budget:g}"
         )
     rounds, reason = _affordable(case, spent, budget, 0, least)
+    if spent >= budget:
+        return (
+            f"{name}: starting alone took {spent:.1f} s, and measure.budget={budget:g}; the least is "
+            f"{rounds} rounds of one sample, in about {spent + rounds * least:.0f} s"
+        )
     if reason is RoundsReason.ENOUGH:
         return (
             f"{name}: {rounds} rounds, the fewest with a 95 % CI, take about {total:.0f} s, more than "

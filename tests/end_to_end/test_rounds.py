@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from microbench.api import run
+
 from .support import Finished, Record, by_case, cell, measure, microbench
 
 NAMES = ("Noted", "NotedToo", "Fine")
@@ -152,21 +154,53 @@ def test_one_case_s_table_shows_the_spread_between_rounds(one_case: Finished) ->
 
 
 def test_one_case_s_table_counts_its_rounds(one_case: Finished) -> None:
-    assert re.search(r"^2 rounds · ", one_case.out, re.MULTILINE)
+    assert re.search(r"^2 rounds in ", one_case.out, re.MULTILINE)
 
 
-def test_a_quick_measure_is_one_process_and_says_so(tmp_path: Path) -> None:
-    few = ("threads=1", "measure.max_time=0.05", "measure.min_time=0", "measure.max_warmup=0.05")
-    quick = microbench("model=dense", "measure=quick", *few, "hydra.run.dir=run", cwd=tmp_path)
-    assert quick.code == 0, quick
-    assert {each["round"] for each in quick.records} == {0}
-    header = next(line for line in quick.out.splitlines() if line.startswith("phase "))
+def test_one_round_is_one_process_and_says_so(tmp_path: Path) -> None:
+    one = measure("model=dense", "measure.rounds=1", cwd=tmp_path)
+    assert one.code == 0, one
+    assert {each["round"] for each in one.records} == {0}
+    header = next(line for line in one.out.splitlines() if line.startswith("phase "))
     assert "95 % CI (one process)" in header
     assert "between rounds" not in header
-    assert re.search(r"^1 round · ", quick.out, re.MULTILINE)
+    assert re.search(r"^1 round in ", one.out, re.MULTILINE)
 
 
-def test_measure_publish_is_ten_rounds_and_the_standard_six(tmp_path: Path) -> None:
-    for option, rounds in (("measure=publish", 10), ("measure=standard", 6), ("measure=quick", 1)):
-        shown = microbench("--cfg", "job", "model=dense", option, cwd=tmp_path)
-        assert yaml.safe_load(shown.out)["measure"]["rounds"] == rounds, option
+def test_measure_publish_is_ten_rounds_and_others_have_a_budget(tmp_path: Path) -> None:
+    for option, budget, rounds in (("publish", None, 10), ("standard", 30.0, None), ("quick", 8.0, None)):
+        shown = microbench("--cfg", "job", "model=dense", f"measure={option}", cwd=tmp_path)
+        measuring = yaml.safe_load(shown.out)["measure"]
+        assert (measuring["budget"], measuring["rounds"]) == (budget, rounds), option
+
+
+TINY = ("model=dense", "device=cpu", "threads=1", "verify=false", "measure.budget=0.001")
+"""A case whose budget has passed before it can begin."""
+
+
+def test_a_budget_less_than_the_start_says_so_and_gets_the_least(tmp_path: Path) -> None:
+    tiny = microbench(*TINY, "hydra.run.dir=run", cwd=tmp_path)
+    assert tiny.code == 0, tiny
+    assert re.search(
+        r"^dense infer: starting alone took .* the least is 3 rounds of one sample", tiny.err, re.M
+    )
+    assert {each["round"] for each in tiny.records} >= {0, 1, 2}
+    assert re.search(r"^3 rounds in .*, as measure.budget=0.001 allows", tiny.out, re.M)
+
+
+def test_requested_rounds_are_measured_whatever_the_budget(tmp_path: Path) -> None:
+    asked = microbench(*TINY, "measure.rounds=4", "hydra.run.dir=run", cwd=tmp_path)
+    assert asked.code == 0, asked
+    assert re.search(
+        r"^dense infer: measure.rounds=4 takes about .* than measure.budget=0.001", asked.err, re.M
+    )
+    assert {each["round"] for each in asked.records} == {0, 1, 2, 3}
+
+
+def test_a_budget_less_than_the_start_gets_the_least_from_python_too(tmp_path: Path) -> None:
+    options = dict(each.split("=") for each in TINY)
+    result = run(
+        folder=tmp_path / "run", **options | {"measure.budget": 0.001, "threads": 1, "verify": False}
+    )
+    assert result.ok
+    assert {each.round for each in result.records} >= {0, 1, 2}

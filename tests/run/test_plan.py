@@ -158,6 +158,13 @@ class TestOverrun:
                 "with a 95 % CI, would take 484 s",
             ),
             (
+                case_of(budget=0.5),
+                3.2,
+                0.4,
+                "dense infer: starting alone took 3.2 s, and measure.budget=0.5; the least is 3 rounds of "
+                "one sample, in about 4 s",
+            ),
+            (
                 case_of(rounds=9),
                 4.0,
                 7.0,
