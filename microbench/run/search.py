@@ -115,7 +115,7 @@ class Search:
         yield from self._try_batches(others)
         yield from self._try_all(self._variations())
         leaders = yield from self._halved(self._close(self._tried()))
-        yield from self._try_all(emulated)
+        yield from self._try_all(emulated, least=LEAST_ROUNDS)
         yield from self._final(self._affordable(self._close([*leaders, *emulated])[:FINALISTS]))
         yield from self._left_out
 
@@ -176,15 +176,16 @@ class Search:
     def _leave_out(self, case: Case, reason: str) -> None:
         self._left_out.append(replace(case, known=Outcome(status=Status.SKIPPED, error=reason)))
 
-    def _try_all(self, cases: Iterable[Case], share: float = 1.0) -> Rounds:
+    def _try_all(self, cases: Iterable[Case], share: float = 1.0, least: int = 0) -> Rounds:
         """Yield one round per case, as long as there is time for one like the baseline's and the final.
 
         Args:
             cases: the cases, each determined once the one before it has been measured.
             share: the share of the budget that may be used until the last one has been tried.
+            least: the number of the final's rounds to leave time for, if it needs no more.
         """
         for case in cases:
-            end = min(self._begin + share * self.budget, self._end - self._of_final())
+            end = min(self._begin + share * self.budget, self._end - self._of_final(least))
             remaining = end - self.now()
             if remaining > min(self._costs[self.baseline.order], ENOUGH * self.budget) or self._is_known(
                 case
@@ -199,10 +200,11 @@ class Search:
             return f"{self._format(case)} is emulated in fp32 here, which takes longer, and {spent}"
         return spent
 
-    def _of_final(self) -> float:
+    def _of_final(self, least: int) -> float:
         """Return the seconds that the final's least rounds take, with the leaders so far; 0 without any."""
         leaders = self._close(self._tried())[:FINALISTS]
-        return self._least(leaders) * self._cost([self.baseline, *leaders]) if leaders else 0.0
+        rounds = max(least, self._least(leaders)) if leaders else 0
+        return rounds * self._cost([self.baseline, *leaders])
 
     def _least(self, leaders: Sequence[Case]) -> int:
         """Return the number of the final's rounds that are worth exceeding the budget a little."""

@@ -613,3 +613,30 @@ def test_hydra_prints_a_users_own_files_too(
 def test_what_a_run_refuses_is_not_printed(command_line: Any) -> None:
     with pytest.raises(UserError, match=r"^Unknown option 'batchsize'\. Did you mean batch_size\?"):
         command_line("model=dense", "batchsize=3", "--cfg", "job")
+
+
+SEARCH = ("+experiment=fastest", "model=dense", "mode=infer", "engine=eager", "precision=fp32")
+
+
+def test_a_search_for_throughput_has_plain_eager_first_at_the_middle_batch_size(command_line: Any) -> None:
+    cases = command_line(*SEARCH, "layout=mkldnn", "batch_size=1,16,4,2,8", "objective=throughput").cases
+    found = [(case.config.layout, case.config.batch_size) for case in cases]
+
+    assert found[:2] == [("contiguous", 4), ("mkldnn", 4)]
+    assert [size for _, size in found[::2]] == [4, 8, 2, 16, 1]
+
+
+@pytest.mark.parametrize("more", [(), ("objective=p99",)])
+def test_several_batch_sizes_are_searched_for_throughput_alone(command_line: Any, more: Any) -> None:
+    told = r"^A search is for one work: give one batch_size, not 2, or objective=throughput to find "
+    with pytest.raises(UserError, match=told):
+        command_line(*SEARCH, "batch_size=1,2", *more)
+
+
+def test_an_option_may_be_given_by_its_other_name(command_line: Any) -> None:
+    plan = command_line("model=dense", "mode=infer", "max_error=0.01")
+
+    assert plan.cases[0].config.tolerance == 0.01
+    assert "tolerance=0.01" in plan.cases[0].command
+    (case,) = compose.from_options({"model": "dense", "mode": "infer", "max_error": 0.02}, sweep=False)
+    assert case.config.tolerance == 0.02
