@@ -332,7 +332,7 @@ def slower_at_once(logs: Floats) -> tuple[set[int], float]:
 
 def slower_in_turn(logs: Floats) -> tuple[set[int], float]:
     """Return which cases leave a race of at most ten rounds, and the rounds per case."""
-    left, rounds, total = frozenset[int](), FIRST_LOOK, FIRST_LOOK * len(logs)
+    rounds, total = FIRST_LOOK, FIRST_LOOK * len(logs)
     while True:
         left = race(logs[:, :rounds], np.full(rounds, MOST)).left
         alive = len(logs) - len(left)
@@ -368,9 +368,8 @@ def disturb(number: int) -> bool:
             name = f"{shares[0]:.0%}, {shares[1]:.0%}; {noticed:.0%} noticed".replace("%", " %")
             what = "repeated" if is_repeated else "counted"
             rounds = fmean(each for _, each in counted)
-            print(
-                f"{name:28}{what:10}{bias:+10.4f} ±{2 * error:.4f}{false.share:>16}{slower.share:>12}{rounds:8.1f}"
-            )
+            cells = f"{false.share:>16}{slower.share:>12}{rounds:8.1f}"
+            print(f"{name:28}{what:10}{bias:+10.4f} ±{2 * error:.4f}{cells}")
             if is_repeated and (noticed == 1.0 or shares[0] == shares[1]):
                 unbiased = unbiased and abs(bias) < 3 * error and not false.is_above(0.05)
     return unbiased

@@ -5,11 +5,8 @@
 Draws the logarithms of the rounds' times of two sides and compares them by microbench's two methods
 (`paired`, for rounds of one interleaved run, and `welch`, for separate runs) and by two that use ranks: the
 exact intervals of Wilcoxon's signed ranks for paired rounds, and of Mann & Whitney's for separate ones, both
-around Hodges & Lehmann's estimates. It prints the share of comparisons whose 95 % CI excludes 1.
-
-Then it ranks equal alternatives, as the end of a sweep does, and prints the share of rankings in which any
-is called slower than the apparent fastest, with and without Benjamini & Hochberg's
-adjustment.
+around Hodges & Lehmann's estimates. It prints the share of comparisons whose 95 % CI excludes 1; what the
+looks of adaptive runs and the pairs of a ranking cost is in `trust.py --simulate`.
 """
 
 from __future__ import annotations
@@ -21,11 +18,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from microbench.stats.ratio import LEVEL, Ratio, adjusted, paired, unpaired
+from microbench.stats.ratio import LEVEL, Ratio, paired, unpaired
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, float, tuple[int, int]], Floats]
-SPREADS, DIFFERENCES, ALTERNATIVES = (0.02, 0.05), (0.0, 0.03, 0.1), (2, 4, 8)
+SPREADS, DIFFERENCES = (0.02, 0.05), (0.0, 0.03, 0.1)
 
 
 def normal(generator: np.random.Generator, spread: float, shape: tuple[int, int]) -> Floats:
@@ -112,28 +109,13 @@ def compare(rounds: int, comparisons: int) -> None:
                 print(f"{draw.__name__:10} {spread:7.0%} {difference:10.0%} {'':2}", *shares)
 
 
-def rank(rounds: int, rankings: int) -> None:
-    """Print how often a ranking of equal alternatives calls one slower."""
-    print(f"\n{'equal alternatives':20} {'as they are':>12} {'adjusted':>12}")
-    for number in ALTERNATIVES:
-        generator, plain, kept = np.random.default_rng(0), 0, 0
-        for _ in range(rankings):
-            times = np.exp(normal(generator, 0.02, (number, rounds)))
-            order = np.argsort(np.log(times).mean(axis=1))
-            ps = [paired(times[order[0]], times[each]).p or 0.0 for each in order[1:]]
-            plain += min(ps) <= LEVEL
-            kept += min(adjusted(ps)) <= LEVEL
-        print(f"{number:<20} {plain / rankings:12.1%} {kept / rankings:12.1%}")
-
-
 def main() -> None:
-    """Read the command line and print both tables."""
+    """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--comparisons", type=int, default=4000)
     arguments = parser.parse_args()
     compare(arguments.rounds, arguments.comparisons)
-    rank(arguments.rounds, arguments.comparisons)
 
 
 if __name__ == "__main__":

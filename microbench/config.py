@@ -377,10 +377,15 @@ class Config:
     timeout: float | None = measuring(
         1800.0, "time limit of a round", above=0, unit="seconds", null="no limit", scope=Scope.CASE
     )
-    schedule: str = of_the_run(
-        "interleaved",
+    schedule: str | None = of_the_run(
+        None,
         "order of the rounds",
-        {"interleaved": "all cases in turn", "sequential": "case by case"},
+        {
+            "interleaved": "all cases in turn",
+            "adaptive": "likewise, without further rounds of configurations that are certainly slower",
+            "sequential": "case by case",
+        },
+        null="adaptive if configurations are ranked and measure.rounds is not given, else interleaved",
     )
     schedule_seed: int | None = of_the_run(
         None, "seed of that order", at_least=0, null="a new one, which is recorded"

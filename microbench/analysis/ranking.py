@@ -150,13 +150,15 @@ def _judged(cases: Sequence[CaseResult], margin: float) -> list[_Judged]:
         ps = [None if ratio.p is None else min(1.0, ratio.p * pairs) for ratio in ratios]
         found = [judgement(ratio, p, pairs, margin) for ratio, p in zip(ratios, ps, strict=True)]
         return [_Judged(cases[0]), *map(_Judged, cases[1:], ratios, found)]
-    judged = [_Judged(cases[run.leader])]
-    for index in sorted(run.ratios, key=lambda index: index in run.left):
-        ratio, rounds = run.ratios[index], _whole(cases[index]).rounds
-        verdict = judgement(ratio, run.p[index], pairs, margin)
+    first, *others = sorted(range(len(cases)), key=lambda index: index in run.left)
+    judged = [_Judged(cases[first])]
+    for index in others:
+        ratio, rounds = run.ratio(first, index), _whole(cases[index]).rounds
+        p = run.left.get(index, min(1.0, ratio.p_slower * pairs))
+        verdict = judgement(ratio, p, pairs, margin)
         if index in run.left and verdict.verdict is not Verdict.SAME:
-            verdict = Judgement(Verdict.SLOWER, p_adjusted=run.p[index])
-        is_early = index in run.left and rounds < _whole(cases[run.leader]).rounds
+            verdict = Judgement(Verdict.SLOWER, p_adjusted=p)
+        is_early = index in run.left and rounds < _whole(cases[first]).rounds
         judged.append(_Judged(cases[index], ratio, verdict, rounds if is_early else None))
     return judged
 

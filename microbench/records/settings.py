@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
-from microbench.config import AXES, option_at
+from microbench.config import AXES, Config, option_at
 from microbench.errors import NothingToCompareError, unknown
 from microbench.records.cases import CaseResult
 from microbench.records.naming import flat, labels, varying
@@ -19,7 +19,16 @@ AXIS_KEYS = {axis: each.key for axis, each in AXES.items() if each.name != axis}
 """The settings of axes that have another name."""
 
 
-def settings_of(case: CaseResult) -> Settings:
+class Configured(Protocol):
+    """A case, measured or not."""
+
+    @property
+    def config(self) -> Config:
+        """Its configuration."""
+        ...
+
+
+def settings_of(case: Configured) -> Settings:
     """Return all settings of a case."""
     return flat(asdict(case.config))
 
@@ -34,7 +43,7 @@ def is_configuration(name: str) -> bool:
     return option_at(name).role is Role.CONFIGURATION
 
 
-def work_of(case: CaseResult) -> Settings:
+def work_of(case: Configured) -> Settings:
     """Return the settings of a case's work."""
     return {key: value for key, value in settings_of(case).items() if is_work(key)}
 
@@ -52,7 +61,7 @@ def without(settings: Settings, keys: Collection[str]) -> frozenset[tuple[str, s
     return frozenset(item for item in settings.items() if item[0] not in keys)
 
 
-def computed(case: CaseResult, but: Collection[str] = ()) -> frozenset[tuple[str, str]]:
+def computed(case: Configured, but: Collection[str] = ()) -> frozenset[tuple[str, str]]:
     """Return what a case computes, in any configuration and without some settings, as a key for look-up."""
     work = work_of(case)
     return without(work, {*but, *filter(is_configuration, work)})

@@ -49,7 +49,7 @@ class Schedule:
 
     Attributes:
         cases: the cases, each once.
-        kind: `interleaved` or `sequential`.
+        kind: `interleaved`, `adaptive` or `sequential`.
         seed: the seed of an interleaved schedule's order.
         records: all records so far; the runner adds a round's before it requests the next. Those that exist
             at the beginning are of the run that is completed; what failed in it is measured again.
@@ -81,7 +81,7 @@ class Schedule:
         round, so that a temporary disturbance of the machine affects all cases equally.
         """
         turn = 0
-        for group in [self.cases] if self.kind == "interleaved" else [[case] for case in self.cases]:
+        for group in [[case] for case in self.cases] if self.kind == "sequential" else [self.cases]:
             draw, number = random.Random(self.seed), 0
             while any(self._is_done(case, number) or self._is_due(case, number) for case in group):
                 for case in draw.sample(group, len(group)):
@@ -141,17 +141,3 @@ def check_agreed(cases: Sequence[Case]) -> None:
         values = list(dict.fromkeys(str(value_of(case.config, key)) for case in cases))
         if len(values) > 1:
             raise UserError(f"{key}={','.join(values)} cannot be swept over: a run has one {key}.")
-
-
-def schedule_of(
-    cases: Sequence[Case], drawn: int, records: Sequence[RoundRecord], startup: float = 0.0
-) -> Schedule:
-    """Return the schedule of at least one case; `drawn` is the seed if none is given.
-
-    Raises:
-        UserError: the cases disagree on a setting of the whole run.
-    """
-    check_agreed(cases)
-    config = cases[0].config
-    seed = drawn if config.schedule_seed is None else config.schedule_seed
-    return Schedule(cases, config.schedule, seed, records, startup)

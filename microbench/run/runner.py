@@ -14,9 +14,10 @@ from microbench.records.progress import Heading, Place
 from microbench.records.record import SEARCH, RoundRecord, RunInfo
 from microbench.records.result import Result, load
 from microbench.records.store import Store
+from microbench.run.adaptive import schedule_of
 from microbench.run.case import Case
 from microbench.run.layers import expanded
-from microbench.run.order import Order, Schedule, schedule_of
+from microbench.run.order import Order, Schedule
 from microbench.run.pool import Pool
 from microbench.run.protocol import Extract
 from microbench.run.resume import Before, before, changed, matched, matched_by_id, shown_as

@@ -163,16 +163,21 @@ class Race:
 
     Attributes:
         leader: the one with the least mean log time of those that have not left.
-        left: those that have left, because they were slower than the leader at some look.
-        p: by alternative, the probability that it seems so much slower than the leader, adjusted for the
-            number of pairs; of one that has left, when it left.
-        ratios: by alternative, its time over the leader's, from the rounds that both have.
+        left: by alternative that has left, because it was slower than the leader at some look: the
+            probability that it seems so much slower, adjusted for the number of pairs.
+        pairs: the alternatives of each pair, the first the lower number.
+        looks: the looks at these pairs.
     """
 
     leader: int
-    left: frozenset[int]
-    p: Sequence[float]
-    ratios: Mapping[int, SequentialRatio]
+    left: Mapping[int, float]
+    pairs: Sequence[tuple[int, int]]
+    looks: Looks
+
+    def ratio(self, first: int, other: int) -> SequentialRatio:
+        """Return an alternative's time over another's, from the rounds that both have."""
+        found = self.looks.last(self.pairs.index((min(first, other), max(first, other))))
+        return found if first < other else found.inverted
 
 
 def race(logs: Floats, most: NDArray[np.int64]) -> Race:
@@ -187,26 +192,18 @@ def race(logs: Floats, most: NDArray[np.int64]) -> Race:
             where an alternative has no such round. None has only NaN.
         most: the most rounds that an alternative could have, as known in each round.
     """
-    number = len(logs)
-    pairs = list(combinations(range(number), 2))
+    pairs = list(combinations(range(len(logs)), 2))
     first, second = np.transpose(pairs)
     found = looks(logs[second] - logs[first], np.broadcast_to(most, (len(pairs), len(most))))
-    place = {pair: index for index, pair in enumerate(pairs)}
     rounds = (~np.isnan(logs)).cumsum(-1)
     means = np.where(rounds, np.nan_to_num(logs).cumsum(-1) / np.maximum(rounds, 1), math.inf)
-    alive, p, leader = set(range(number)), [1.0] * number, 0
+    alive, left, leader = set(range(len(logs))), dict[int, float](), 0
     for look, column in enumerate(means.T):
         leader = min(alive, key=column.__getitem__)
         for other in alive - {leader}:
             slower = found.p_slower if leader < other else found.p_faster
-            pair = place[min(leader, other), max(leader, other)]
-            p[other] = min(1.0, float(slower[pair, look]) * len(pairs))
-        alive -= {other for other in alive - {leader} if p[other] <= LEVEL}
-
-    def ratio(other: int) -> SequentialRatio:
-        if leader < other:
-            return found.last(place[leader, other])
-        return found.last(place[other, leader]).inverted
-
-    ratios = {other: ratio(other) for other in range(number) if other != leader}
-    return Race(leader, frozenset(range(number)) - alive, p, ratios)
+            p = slower[pairs.index((min(leader, other), max(leader, other))), look] * len(pairs)
+            if p <= LEVEL:
+                left[other] = float(p)
+        alive -= left.keys()
+    return Race(leader, left, pairs, found)

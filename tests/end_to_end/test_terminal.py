@@ -50,7 +50,7 @@ def test_help_lists_the_families_of_models(helped: Finished, family: str) -> Non
         "seed=0",
         "isolation=fork",
         "timeout=1800.0",
-        "schedule=interleaved",
+        "schedule=null",
         "schedule_seed=null",
         "resume=null",
         "measure.rounds=6",

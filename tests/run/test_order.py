@@ -11,8 +11,9 @@ from msgspec import structs
 
 from microbench.errors import UserError
 from microbench.records.record import RoundRecord
+from microbench.run.adaptive import schedule_of
 from microbench.run.case import Case
-from microbench.run.order import Schedule, check_agreed, schedule_of
+from microbench.run.order import Schedule, check_agreed
 
 
 def case(order: int, rounds: int = 1, **settings: object) -> Case:
