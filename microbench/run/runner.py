@@ -162,7 +162,7 @@ class Run:
                 raise UserError(f"{self.store.path} holds another run: give this search a folder of its own.")
             seed, cases = earlier.seed, matched_by_id(cases, earlier)
             self.records += [record for found in earlier.cases for record in found.rounds.values()]
-            self.note = f"{len(self.records)} rounds were already measured or left out."
+            self.note = f"Rounds that were already measured or left out: {len(self.records)}."
         place, budget = self._places[_where(cases[0])], config.experiment.budget
         return Search(
             cases[0],

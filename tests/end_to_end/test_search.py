@@ -90,7 +90,7 @@ def test_a_search_that_is_complete_is_not_measured_again(searched: Finished) -> 
 
     assert again.out == searched.out
     rounds = {(each["order"], each["round"]) for each in searched.records}
-    assert again.err == f"microbench: {len(rounds)} rounds were already measured or left out.\n"
+    assert again.err == f"microbench: Rounds that were already measured or left out: {len(rounds)}.\n"
 
 
 def test_a_search_for_throughput_chooses_a_batch_size(tmp_path: Path) -> None:
