@@ -131,7 +131,7 @@ def test_all_warnings_of_all_cases_are_printed(
         (["one", "empty", "--csv"], "Nothing to show: empty has no records."),
         (["one", "--jsn"], "Unknown option '--jsn'. Did you mean --json"),
         (["one", "--csv", "--json"], "Give one of --csv and --json."),
-        (["one", "--csv", "--warnings"], "Give one of --csv, --json and --warnings."),
+        (["one", "--csv", "--warnings"], "Give one of --tails, --csv, --json and --warnings."),
     ],
 )
 def test_a_mistake_is_reported(arguments: list[str], words: str) -> None:
