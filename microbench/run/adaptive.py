@@ -83,7 +83,8 @@ class Adaptive(Schedule):
         least = min((done[case.order] for case in alive if found), default=0)
         plan = self._shared(cases, alive, earlier, least)
         before = [each for case in alive for each in earlier[case.order] if each.round == number - 1]
-        is_over = least >= plan.rounds or number >= 2 * plan.rounds or any(map(_was_last, before))
+        limit = alive[0].config.measure.rounds or 2 * plan.rounds  # some rounds replace disturbed ones
+        is_over = least >= plan.rounds or number >= limit or any(map(_was_last, before))
         if len(alive) > 1 and not is_over:
             self._due |= {case.order for case in alive}
         for case in cases:
