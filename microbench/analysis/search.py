@@ -14,7 +14,7 @@ from microbench.records.cases import CaseResult
 from microbench.records.objective import figure, figures
 from microbench.records.record import Check, Status, WarningCode
 from microbench.records.settings import as_given, is_configuration
-from microbench.stats.ratio import Ratio, paired, unpaired
+from microbench.stats.ratio import LEVEL, Ratio, paired, unpaired
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class SearchResult:
         winner: the best of the final; plain eager if nothing was better, or nothing else was measured.
         tried: all that were tried, including the baseline; the finalists first, then by speedup.
         left_out: those without a time, one group per reason, and one for all that were given up.
+        is_better: whether the winner is significantly better than plain eager, at 5 % among the finalists.
         is_partial: whether some were not tried, or not to the end, so that one of them may be the best.
         problems: the problems of the baseline and of the winner.
     """
@@ -79,6 +80,7 @@ class SearchResult:
     winner: Tried
     tried: Sequence[Tried]
     left_out: Sequence[Sequence[Tried]]
+    is_better: bool
     is_partial: bool
     problems: Problems
 
@@ -106,9 +108,16 @@ def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
         winner,
         tried,
         list(groups.values()),
+        _is_better(winner, sum(bool(each.finals) for each in tried if each is not baseline)),
         is_partial,
         problems([each.case for each in told]),
     )
+
+
+def _is_better(winner: Tried, finalists: int) -> bool:
+    """Return whether the best of some finalists is significantly better: Bonferroni's correction."""
+    ratio = winner.speedup
+    return ratio is not None and ratio.value > 1 and ratio.p is not None and ratio.p * finalists <= LEVEL
 
 
 def _rank(tried: Tried) -> tuple[bool, bool, float, float]:

@@ -197,7 +197,7 @@ def answer(search: SearchResult) -> list[str]:
         return [f"{fastest} plain eager; nothing that was tried is {wording.adjective}"]
     name, (speedup, interval) = escape(winner.configuration), _speedup(winner)
     command, ends = f"  {escape(winner.case.spec.command)}", winner.speedup and winner.speedup.interval
-    if ends and ends[0] > 1:
+    if search.is_better:
         found = f"95 % CI {interval}, {count(winner.finals, 'interleaved round')}"
     elif winner.least is not None and winner.least >= CERTAIN:
         found = f"at least {ratio_text(winner.least, None, None)} in each round"

@@ -126,3 +126,14 @@ def test_candidates_not_tried_or_given_up_make_the_result_partial_and_failed_one
 
 def test_nothing_is_found_if_plain_eager_was_not_measured(search: Any) -> None:
     assert search(eager=[None], compile=[1.0]) is None
+
+
+def test_the_best_of_two_finalists_must_be_better_beyond_its_selection(search: Any) -> None:
+    plain, near = [4.0, 4.0, 4.4, 4.2], [3.0, 3.6, 3.6, 3.3]
+    alone = search(eager=plain, compile=near)
+    p = alone.winner.speedup.p
+    rival = [each * 1.02 for each in near]
+
+    assert alone.is_better is (p <= 0.05)
+    assert search(eager=plain, compile=near, export=rival).is_better is (2 * p <= 0.05)
+    assert p <= 0.05 < 2 * p
