@@ -18,6 +18,7 @@ from .support import (
     by_case,
     cell,
     measure,
+    microbench,
     records_in,
     start,
     wait_until,
@@ -221,17 +222,37 @@ def test_ctrl_c_keeps_what_was_sampled(interrupted: Interrupted) -> None:
     first, second = by_case(interrupted.finished.records)
     assert first == interrupted.before
     assert [(record["status"], record["phase"]) for record in second] == [
+        ("interrupted", "inference"),
         ("interrupted", "prepare"),
         ("interrupted", "first_call"),
-        ("interrupted", "inference"),
     ]
-    assert {record["error"] for record in second} == {f"Ctrl-C after {second[2]['n']} samples"}
-    assert second[2]["n"] == len(second[2]["samples"]) > 100
+    assert {record["error"] for record in second} == {f"Ctrl-C after {second[0]['n']} samples"}
+    assert second[0]["n"] == len(second[0]["samples"]) > 100
 
 
 def test_ctrl_c_leaves_no_process_behind(interrupted: Interrupted) -> None:
     assert len(set(interrupted.pids)) == 2
     assert interrupted.left == []
+
+
+def test_ctrl_c_in_the_only_round_shows_its_samples(tmp_path: Path) -> None:
+    run = start("model=dense", "mode=infer", "measure.max_time=60", *ENDLESS, cwd=tmp_path)
+    try:
+        run.sampling()
+        run.interrupt()
+        finished = run.finished()
+    finally:
+        run.kill()
+    assert finished.code == 130
+    lines = finished.out.splitlines()
+    (told,) = [line for line in lines if line.startswith("interrupted: ")]
+    samples = re.fullmatch(r"interrupted: Ctrl-C after (\d+) samples", told)
+    assert samples is not None
+    (row,) = [line for line in lines if line.startswith("inference ")]
+    assert row.endswith(f" {samples[1]}")
+    first = [line for line in finished.err.splitlines() if "no interval yet" in line]
+    assert len(first) == 1, "a case's first numbers are one line in a pipe"
+    assert "incomplete: 1 case interrupted. " in microbench("show", "run", cwd=tmp_path).err
 
 
 def test_a_killed_parent_takes_its_server_and_worker_along(tmp_path: Path) -> None:
