@@ -142,6 +142,7 @@ class LiveTable:
         if self._heading is not None:
             if not record.ok:
                 self.say(f"{title(self._heading)}: {ending(record)}")
+            self._numbers = ""  # the table has those of the whole round
             self._look_at(self._heading)
             self._draw(self._heading, "done")
 
