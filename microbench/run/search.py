@@ -32,9 +32,7 @@ PRECISE = 0.05  # half-width of the interval of a speedup's logarithm that needs
 FIRST_PART = 0.6  # of the budget, for trying every candidate once
 SAMPLING = 1 / 60  # of the budget, for a round's warm-up and for its sampling, each
 PREPARING = 0.2  # of the budget, for preparing a candidate
-ENOUGH = (
-    0.1  # of the budget, for which a candidate is tried, or the time of the baseline's round if it is less
-)
+LITTLE, ENOUGH = 0.03, 0.1  # of the budget: bounds of the remaining time for which a candidate is tried
 ROUND, MOST = 0.3, 4.0  # of the budget, for a candidate's round, or times the baseline's if that is longer
 OVERRUN = 0.1  # of the budget, by which the final's least rounds may end later
 FALLING = 1.1  # a batch size worse than the first one by this factor ends the search in its direction
@@ -187,9 +185,8 @@ class Search:
         for case in cases:
             end = min(self._begin + share * self.budget, self._end - self._of_final(least))
             remaining = end - self.now()
-            if remaining > min(self._costs[self.baseline.order], ENOUGH * self.budget) or self._is_known(
-                case
-            ):
+            usual = max(self._costs[self.baseline.order], LITTLE * self.budget)
+            if remaining > min(usual, ENOUGH * self.budget) or self._is_known(case):
                 yield from self._timed(self._limited(case, remaining))
             else:
                 self._leave_out(case, self._unaffordable(case))
