@@ -88,7 +88,8 @@ class SearchResult:
 def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
     """Return the result of a search's cases, the baseline first; None if that was not measured."""
     objective = cases[0].config.objective
-    baseline, *others = (_tried(case, cases[0], objective) for case in cases)
+    has_batches = len({_batch(case) for case in cases}) > 1
+    baseline, *others = (_tried(case, cases[0], objective, has_batches) for case in cases)
     if baseline.figure is None:
         return None
     tried = sorted([baseline, *others], key=_rank)
@@ -126,8 +127,8 @@ def _rank(tried: Tried) -> tuple[bool, bool, float, float]:
     return tried.figure is None, not tried.finals, ratio, tried.figure or math.inf
 
 
-def _name(case: CaseResult, plain: CaseResult) -> str:
-    """Return a configuration's name, such as `openvino bf16, allocator=tuned`."""
+def _name(case: CaseResult, plain: CaseResult, has_batches: bool) -> str:
+    """Return a configuration's name, such as `openvino bf16, allocator=tuned`, with its batch size or not."""
     axes = [
         f"{axis}={as_given(case.axes[axis])}"
         for axis in filter(is_configuration, AXES)
@@ -139,7 +140,7 @@ def _name(case: CaseResult, plain: CaseResult) -> str:
         for name, usual in vars(EngineConfig()).items()
         if name != "name" and getattr(engine, name) != usual
     ]
-    batch = [f"batch_size={case.config.batch_size}"] if _batch(case) != _batch(plain) else []
+    batch = [f"batch_size={_batch(case)}"] if has_batches else []
     return ", ".join([f"{engine.name} {case.config.precision.name}", *given, *axes, *batch])
 
 
@@ -147,12 +148,12 @@ def _batch(case: CaseResult) -> int:
     return case.config.batch_size
 
 
-def _tried(case: CaseResult, baseline: CaseResult, objective: str) -> Tried:
+def _tried(case: CaseResult, baseline: CaseResult, objective: str, has_batches: bool) -> Tried:
     prepare = case.estimates.get("prepare")
     is_doubted = case.standing == Status.OK and case.is_unchecked
     tried = Tried(
         case,
-        _name(case, baseline),
+        _name(case, baseline, has_batches),
         case.rounds[min(case.rounds)].outcome.check,
         WarningCode.UNVERIFIED.value if is_doubted else case.standing,
         (case.warnings[WarningCode.UNVERIFIED][0] if is_doubted else case.reason) or "",

@@ -137,3 +137,16 @@ def test_the_best_of_two_finalists_must_be_better_beyond_its_selection(search: A
     assert alone.is_better is (p <= 0.05)
     assert search(eager=plain, compile=near, export=rival).is_better is (2 * p <= 0.05)
     assert p <= 0.05 < 2 * p
+
+
+def test_the_batch_size_is_named_if_there_are_several(timed: Any) -> None:
+    settings = SETTINGS | {"objective": "throughput"}
+    records = timed([4.0], engine="eager", batch_size=2, **settings)
+    records += timed([4.0], order=1, engine="eager", batch_size=8, **settings)
+    answer = search_result(cases_of(records))
+
+    assert answer is not None
+    names = [each.configuration for each in answer.tried]
+    assert names == ["eager fp32, batch_size=8", "eager fp32, batch_size=2"]
+    assert answer.tried[0].speedup is not None
+    assert answer.tried[0].speedup.value == pytest.approx(4.0)
