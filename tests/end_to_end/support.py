@@ -27,7 +27,13 @@ COMMAND = (sys.executable, "-m", "microbench")
 LEAST = ("measure.rounds=1", "measure.min_time=0", "measure.max_warmup=0.05", "measure.min_samples=6")
 # One thread, because on a shared machine two that wait for each other take a scheduler's slice per barrier.
 QUICK = ("threads=1", "measure.max_time=0.05", *LEAST)
-ENDLESS = ("threads=1", "measure.rel_ci=1e-9", "measure.max_samples=100000000", *LEAST)
+ENDLESS = (
+    "threads=1",
+    "measure.budget=null",
+    "measure.rel_ci=1e-9",
+    "measure.max_samples=100000000",
+    *LEAST,
+)
 PATIENCE = 240  # seconds after which a subprocess certainly hangs
 
 

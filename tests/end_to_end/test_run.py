@@ -95,9 +95,16 @@ def test_a_pipe_gets_no_escape_codes(run: Finished) -> None:
     assert "\x1b" not in run.out + run.err
 
 
-def test_the_log_has_a_line_when_the_case_begins_and_one_when_it_ends(run: Finished) -> None:
-    begin, end = run.err.splitlines()
+def test_the_log_has_a_line_when_the_case_begins_for_its_first_number_and_when_it_ends(
+    run: Finished,
+) -> None:
+    begin, first, end = run.err.splitlines()
     assert begin == "[1/1] dense train, batch 8, eager, cpu: measuring"
+    assert re.fullmatch(
+        rf"\[1/1\] dense train, batch 8, eager, cpu: forward {TIME}, backward {TIME}, update {TIME}, "
+        rf"total {TIME} · 1 sample, no interval yet",
+        first,
+    )
     assert re.fullmatch(
         rf"\[1/1\] dense train, batch 8, eager, cpu: total {TIME} ±[\d.]+ %, \d+ samples", end
     )

@@ -67,7 +67,7 @@ def test_the_log_counts_the_cases(some_layers: Finished) -> None:
     total = 2 * len(LAYERS)
     begun = [line for line in some_layers.err.splitlines() if line.endswith(": measuring")]
     assert [line.split()[0] for line in begun] == [f"[{place}/{total}]" for place in range(1, total + 1)]
-    assert len(some_layers.err.splitlines()) == 2 * total
+    assert len(some_layers.err.splitlines()) == 3 * total  # also for each case's first number
 
 
 def test_no_two_cases_share_an_identity(some_layers: Finished) -> None:

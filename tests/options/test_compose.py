@@ -94,9 +94,15 @@ def test_defaults_are_those_of_the_schema() -> None:
     assert (config.device.name, config.mode.name, config.engine.name) == ("auto", "infer", "eager")
 
 
-@pytest.mark.parametrize(("preset", "rounds"), [("quick", 1), ("standard", 6), ("publish", 10)])
-def test_a_preset_says_in_how_many_rounds_it_measures(preset: str, rounds: int) -> None:
-    assert composed(model="vgg16", measure=preset).measure.rounds == rounds
+@pytest.mark.parametrize(
+    ("preset", "budget", "rounds"), [("quick", 8.0, None), ("standard", 30.0, None), ("publish", None, 10)]
+)
+def test_a_preset_has_a_budget_or_a_number_of_rounds(
+    preset: str, budget: float | None, rounds: int | None
+) -> None:
+    measure = composed(model="vgg16", measure=preset).measure
+    assert (measure.budget, measure.rounds) == (budget, rounds)
+    assert measure.share_server is (preset != "publish")
 
 
 @pytest.mark.parametrize("affinity", ["none", "compact", [0], [0, 3]])
