@@ -32,7 +32,8 @@ class Adaptive(Schedule):
 
     Cases that are ranked against each other share their budgets. All have four rounds; then one that is
     slower than the leader leaves (see `stats.sequential.race`), and its part of the budget is left to the
-    others, which go on up to `MOST` rounds. Other cases have the rounds of an interleaved schedule.
+    others, which go on up to `MOST` rounds. The last one left, and cases that are not ranked, have the rounds
+    of an interleaved schedule.
     """
 
     _groups: list[list[Case]] = field(init=False)
@@ -68,7 +69,8 @@ class Adaptive(Schedule):
     def _look(self, cases: Sequence[Case], number: int) -> None:
         """Decide from the rounds before it which of a ranking's cases get the round of that number.
 
-        Cases without a time, and a single one with a time, are measured as if they were not ranked.
+        Cases without a time, a single one with a time, and the last one left are measured as if they were not
+        ranked: the fastest has the six rounds of a 95 % CI, too.
         """
         earlier = {
             case.order: [each for each in self._measured(case) if each.round < number] for case in cases
@@ -91,7 +93,7 @@ class Adaptive(Schedule):
             spent = self._spent([case], earlier)
             if case.order in self._due:
                 self._plans[case.order] = replace(plan, spent=spent)
-            elif case.order in found:
+            elif case.order in found and alive != [case]:
                 ended = Plan(rounds=done[case.order], reason=RoundsReason.DECIDED, spent=spent)
                 self._plans[case.order] = ended
 

@@ -72,8 +72,12 @@ def test_a_clear_loser_has_four_rounds_and_the_others_go_on() -> None:
     assert verdicts == [None, "inconclusive", "slower"]
 
 
-def test_rounds_end_when_one_is_left() -> None:
-    assert rounds_of(measured([case_of(0), case_of(1)], [1.0, 2.0])) == [4, 4]
+def test_the_last_one_left_has_no_more_than_the_rounds_of_an_interval() -> None:
+    records = measured([case_of(0), case_of(1)], [1.0, 2.0])
+    assert rounds_of(records) == [6, 4]
+    (ranking,) = rankings(cases_of(records))
+    assert [place.rounds for place in ranking.places] == [None, 4]
+    assert ranking.is_decided
 
 
 def test_every_case_left_has_a_round_before_any_has_the_next() -> None:
@@ -138,7 +142,7 @@ class TestBudget:
 def test_cases_that_are_not_ranked_have_the_rounds_of_an_interleaved_run() -> None:
     cases = [case_of(0), case_of(1), case_of(2, batch_size=1), case_of(3, seed=1, measure__rounds=2)]
     records = measured(cases, [1.0, 2.0, 1.0, 1.0])
-    assert rounds_of(records) == [4, 4, 6, 2]
+    assert rounds_of(records) == [6, 4, 6, 2]
     assert {each.plan and each.plan.most for each in records if each.case.order > 1} == {None}
 
 
