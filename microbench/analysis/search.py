@@ -35,7 +35,8 @@ class Tried:
         figure: what the search compares, the less the better (see `records/objective.py`); None without a
             time.
         speedup: how many times as good as plain eager: its figure over this one's, over the final's rounds;
-            if it was not in the final, by its first round alone, without an interval.
+            if it was not in the final, by the first round of each alone (over all, if that is left out as
+            disturbed), without an interval.
         finals: its rounds in the final.
         least: the least speedup of a round, that in which it was selected included; None for one round.
         break_even: the number of calls after which its total time is no longer than plain eager's, which
@@ -173,7 +174,8 @@ def _tried(case: CaseResult, baseline: CaseResult, objective: str, has_batches: 
         speedup = paired([own[each] for each in finals], [plain[each] for each in finals])
         rounds = [plain[each] / own[each] for each in (0, *finals) if each in plain and each in own]
         return replace(tried, speedup=speedup, least=min(rounds) if len(rounds) > 1 else None)
-    return replace(tried, speedup=unpaired([own[0]], [plain[0]])) if 0 in own and 0 in plain else tried
+    first = plain.get(0, figure(baseline, objective))  # without round 0 if that is left out as disturbed
+    return tried if first is None else replace(tried, speedup=unpaired([own.get(0, found)], [first]))
 
 
 def _finals(case: CaseResult, baseline: CaseResult) -> list[int]:
