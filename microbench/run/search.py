@@ -127,8 +127,8 @@ class Search:
         start, measure = self.now(), copy(case.config.measure)
         for setting in ("min_time", "max_time", "max_warmup"):
             setattr(measure, setting, min(getattr(measure, setting), SAMPLING * self.budget))
-        if self.objective == "p99":  # the median's interval says nothing of the slowest calls
-            measure.min_time = measure.max_time
+        if self.objective == "p99":  # neither the median's interval nor means of calls tell the slowest calls
+            measure.min_time, measure.min_sample = measure.max_time, 0.0
         yield replace(case, round=number, config=replace(case.config, measure=measure))
         record = self.records[-1]
         self._costs[case.order] = further_cost(record) if record.seconds else self.now() - start

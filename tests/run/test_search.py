@@ -436,6 +436,7 @@ class TestObjectives:
 
         assert found.finalists() <= {"plain", *(f"steady{more}" for more in MORE)}
         assert {each.config.measure.min_time for each in found.cases} == {BUDGET * SAMPLING}
+        assert {each.config.measure.min_sample for each in found.cases} == {0.0}
 
     def test_the_two_best_are_tried_with_other_batch_sizes_until_that_makes_them_worse(self) -> None:
         times = {"plain": 8.0, "a": 4.0, "b": 2.0, "c": 7.9}
