@@ -46,7 +46,10 @@ def incomplete(result: Result) -> str | None:
     interrupted = [
         case
         for case in cases
-        if any(each.outcome.status is Status.INTERRUPTED for each in case.failures.values())
+        if any(
+            each.outcome.status is Status.INTERRUPTED and each.run.invocation == info.invocation
+            for each in case.failures.values()
+        )
     ]
     parts = [f"{count(len(interrupted), 'case')} interrupted"] if interrupted else []
     if info.cases is not None and len(cases) < info.cases:

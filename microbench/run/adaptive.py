@@ -86,7 +86,7 @@ class Adaptive(Schedule):
         plan = self._shared(cases, alive, earlier, least)
         before = [each for case in alive for each in earlier[case.order] if each.round == number - 1]
         limit = alive[0].config.measure.rounds or 2 * plan.rounds  # some rounds replace disturbed ones
-        is_over = least >= plan.rounds or number >= limit or any(map(_was_last, before))
+        is_over = least >= plan.rounds or number >= limit or any(_was_last(each, alive[0]) for each in before)
         if len(alive) > 1 and not is_over:
             self._due |= {case.order for case in alive}
         for case in cases:
@@ -128,10 +128,11 @@ class Adaptive(Schedule):
         return sum(seconds) + (self.startup if self.cases[0] in cases else 0.0)
 
 
-def _was_last(record: RoundRecord) -> bool:
-    """Return whether the budgets allowed no round after this one."""
-    plan = record.plan
-    return plan is not None and plan.reason is RoundsReason.BUDGET and plan.most == plan.rounds
+def _was_last(record: RoundRecord, case: Case) -> bool:
+    """Return whether the budgets allowed no round after this one, and are still those of the case."""
+    plan, measure = record.plan, record.case.config.measure
+    is_last = plan is not None and plan.reason is RoundsReason.BUDGET and plan.most == plan.rounds
+    return is_last and measure.budget == case.config.measure.budget
 
 
 def alternatives(cases: Sequence[Case]) -> list[list[Case]]:

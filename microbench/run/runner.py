@@ -11,7 +11,7 @@ from typing import Any
 
 from microbench.errors import UserError
 from microbench.records.progress import Heading, Place
-from microbench.records.record import SEARCH, RoundRecord, RunInfo
+from microbench.records.record import SEARCH, RoundRecord, RunInfo, Status
 from microbench.records.result import Result, load
 from microbench.records.store import Store
 from microbench.run.adaptive import schedule_of
@@ -156,12 +156,14 @@ class Run:
         """
         earlier, config = self._earlier(), cases[0].config
         seed = secrets.randbelow(2**32) if config.schedule_seed is None else config.schedule_seed
+        done: list[RoundRecord] = []
         if earlier is not None:
             first = earlier.cases[0]
             if first.run.schedule != SEARCH or first.spec.id != cases[0].id:
                 raise UserError(f"{self.store.path} holds another run: give this search a folder of its own.")
             seed, cases = earlier.seed, matched_by_id(cases, earlier)
-            self.records += [record for found in earlier.cases for record in found.rounds.values()]
+            done = [record for found in earlier.cases for record in found.rounds.values()]
+            self.records += [each for each in done if not _is_replaced(each)]
             self.note = f"Rounds that were already measured or left out: {len(self.records)}."
         place, budget = self._places[_where(cases[0])], config.experiment.budget
         return Search(
@@ -173,9 +175,7 @@ class Run:
             config.objective,
             place.emulated,
             place.slow,
-            spent=sum(
-                each.seconds or 0.0 for each in self.records if each.case.config.experiment.budget == budget
-            ),
+            spent=sum(each.seconds or 0.0 for each in done if each.case.config.experiment.budget == budget),
             startup=0.0 if config.measure.share_server else self._startup,
         )
 
@@ -204,6 +204,11 @@ class Run:
         )
         place = self._places[_where(case)]
         Round(case, place, heading, run).measure(pool, self.store, self.observer, self.records)
+
+
+def _is_replaced(record: RoundRecord) -> bool:
+    """Return whether a search that is completed measures another round, with its own number, in its place."""
+    return record.round > 0 and record.outcome.status is Status.INTERRUPTED
 
 
 def _where(case: Case) -> Where:

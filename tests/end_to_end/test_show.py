@@ -165,6 +165,19 @@ def test_an_interrupted_run_is_shown_with_how_to_complete_it(
     assert err == f"microbench: incomplete: 1 case interrupted, 2 of 3 cases not begun. {told_to}\n"
 
 
+def test_a_round_that_was_interrupted_before_the_run_was_completed_is_not_missing(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = timed([1.0, 1.0, 1.0])
+    (begun,) = told([second], status=Status.INTERRUPTED, error="Ctrl-C after 6 samples")
+    made = {"i": (first, begun), "j": (third,)}
+    records = [
+        replace(each, run=RunInfo(id="s", invocation=name)) for name, found in made.items() for each in found
+    ]
+    assert show.main([str(write(tmp_path / "run", records)), "--csv"]) == 0
+    assert "incomplete" not in capsys.readouterr().err
+
+
 def test_a_run_from_python_is_completed_from_there(
     timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

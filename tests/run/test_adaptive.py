@@ -111,6 +111,11 @@ class TestBudget:
         assert [plan and plan.reason for plan in plans[1:]] == [RoundsReason.BUDGET] * 6
         assert [plan and plan.most for plan in plans] == [MOST] * 6 + [7]
 
+    def test_a_raised_budget_allows_more_rounds_after_the_last(self) -> None:
+        records = measured([case_of(order, measure__budget=7.0) for order in range(2)], [1.0, 1.01])
+        cases = [case_of(order, measure__budget=30.0) for order in range(2)]
+        assert rounds_of(measured(cases, [1.0, 1.01], records=records)) == [MOST, MOST]
+
     def test_the_rounds_share_what_is_left(self) -> None:
         records = measured([case_of(0, measure__budget=20.0), case_of(1, measure__budget=20.0)], [1, 1.01])
         shares = [each.plan.seconds for each in records if each.plan is not None]
