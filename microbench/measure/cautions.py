@@ -52,7 +52,7 @@ def cautions(
         yield BenchmarkWarning(
             WarningCode.NOT_SETTLED,
             f"times had not settled after {steps} in {sum(warmup.times):.2g} s; "
-            f"raise measure.max_warmup above {wanted.max_warmup:g} (seconds)",
+            f"raise measure.max_warmup above {wanted.max_warmup:g} (seconds), or measure.budget",
         )
     if wanted.rounds == 1:
         yield from _of_intervals(summaries, wanted.rel_ci)

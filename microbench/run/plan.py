@@ -59,6 +59,8 @@ def overrun(case: Case, spent: float, least: float) -> str | None:
         return (
             f"{name}: measure.rounds={given} takes about {total:.0f} s, more than measure.budget={budget:g}"
         )
+    if case.rounds == 1:
+        return f"{name}: its round takes about {total:.0f} s, more than measure.budget={budget:g}"
     rounds, reason = _affordable(case, spent, budget, 0, least)
     if spent >= budget:
         return (

@@ -161,7 +161,7 @@ class LiveTable:
         self._rows[heading.order] = (
             planned(heading.config, heading.settings),
             ", ".join(time),
-            f"{rounds} of {heading.rounds}",
+            str(rounds) if heading.turns is None else f"{rounds} of {heading.rounds}",
         )
         if found and phases and heading.cases == 1:
             table = case_table(case_report(found[-1]))

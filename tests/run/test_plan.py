@@ -170,6 +170,12 @@ class TestOverrun:
                 7.0,
                 "dense infer: measure.rounds=9 takes about 67 s, more than measure.budget=30",
             ),
+            (
+                case_of(isolation="inline"),
+                4.0,
+                40.0,
+                "dense infer: its round takes about 44 s, more than measure.budget=30",
+            ),
         ],
     )
     def test_it_is_told_with_an_estimate(
