@@ -23,7 +23,7 @@ STOP_TEXTS = {
     StopReason.REL_CI: "interval narrow enough (measure.rel_ci)",
     StopReason.MAX_TIME: "time limit reached (measure.max_time)",
     StopReason.MAX_SAMPLES: "sample limit reached (measure.max_samples)",
-    StopReason.SETUP: "as long as the set-up of a round",
+    StopReason.SETUP: "half as long as a round's set-up",
     StopReason.BUDGET: "budget used (measure.budget)",
 }
 
