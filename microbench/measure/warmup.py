@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WINDOW = 0.1  # seconds of steps per window; a longer step is a window by itself
+WINDOW = 0.05  # seconds of steps per window; a longer step is a window by itself
 LONG = 1.0  # seconds of a step that needs no warm-up besides the first call
 TOLERANCE = 0.05  # two consecutive windows agree when their medians differ by at most this share
 

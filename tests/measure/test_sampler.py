@@ -289,3 +289,22 @@ class TestQuietGc:
         assert len(nodes) == 100_000
         assert before > 0
         assert within == 0
+
+
+def test_a_step_of_seconds_needs_no_warm_up_and_is_a_sample() -> None:
+    clock = FakeClock()
+    experiment = one_phase(clock, [2.0, 3.0, 4.0])
+    first, second = observe(experiment, clock), observe(experiment, clock)
+    warmup = run_warmup(experiment, clock, 100.0, first["work"], second)
+    assert (len(warmup.times), warmup.windows, warmup.settled, warmup.typical) == (0, 0, True, 3.0)
+    stop = rule(max_time=5.0, least=1)
+    found = sample(experiment, clock, stop, 1, lambda progress: None, second)
+    assert found.samples["work"].tolist() == [3.0, 4.0]
+
+
+def test_a_sample_that_was_taken_before_may_be_enough() -> None:
+    clock = FakeClock()
+    stop = rule(max_time=0.0, least=1)
+    found = sample(one_phase(clock, []), clock, stop, 1, lambda progress: None, {"work": 3.0})
+    assert (found.samples["work"].tolist(), found.stop_reason) == ([3.0], StopReason.MAX_TIME)
+    assert clock.now() == 0.0

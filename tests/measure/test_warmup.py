@@ -27,11 +27,11 @@ def warmed_up(durations: Iterable[float], longest: float = 100.0) -> Warmup:
 
 
 def test_settles_when_two_windows_agree() -> None:
-    # 1/64 s a step: seven steps are the first to make a window of 0.1 s.
+    # 1/64 s a step: four steps are the first to make a window of 0.05 s.
     warmup = warmed_up(cycle([1 / 64]))
     assert warmup.settled
     assert warmup.windows == 2
-    assert warmup.times.tolist() == [1 / 64] * 14
+    assert warmup.times.tolist() == [1 / 64] * 8
     assert warmup.typical == 1 / 64
 
 
@@ -62,7 +62,7 @@ def test_gives_up_at_the_limit_and_says_so() -> None:
 def test_takes_one_window_even_with_no_time_to_warm_up() -> None:
     warmup = warmed_up(cycle([1 / 64]), longest=0.0)
     assert (warmup.windows, warmup.settled) == (1, False)
-    assert len(warmup.times) == 7
+    assert len(warmup.times) == 4
     assert warmup.typical == 1 / 64
 
 
@@ -72,3 +72,30 @@ def test_typical_is_the_median_of_the_last_window() -> None:
     warmup = warmed_up(cycle(window))
     assert (warmup.windows, warmup.settled) == (2, True)
     assert warmup.typical == 1 / 32
+
+
+def begun(first_call: float, *durations: float, longest: float = 100.0) -> Warmup:
+    """Warm up after a first call and a step that were taken before."""
+    clock = FakeClock()
+    steps = steps_taking(clock, durations[1:])
+    return warm_up(steps, clock.now, longest, first_call, durations[:1])
+
+
+def test_a_first_call_as_long_as_a_window_is_one() -> None:
+    warmup = begun(0.25, 0.25)
+    assert (warmup.times.tolist(), warmup.windows, warmup.settled) == ([0.25], 2, True)
+
+
+def test_a_first_call_that_takes_longer_than_the_others_does_not_settle_them() -> None:
+    warmup = begun(20.0, 0.25, 0.25)
+    assert (warmup.times.tolist(), warmup.windows, warmup.settled) == ([0.25, 0.25], 3, True)
+
+
+def test_a_short_first_call_is_no_window() -> None:
+    warmup = begun(0.03, *[1 / 32] * 4)
+    assert (warmup.times.tolist(), warmup.windows, warmup.settled) == ([1 / 32] * 4, 2, True)
+
+
+def test_a_step_that_was_taken_before_is_part_of_the_first_window() -> None:
+    warmup = begun(0.0, 1 / 32, 1 / 32, longest=0.0)
+    assert (warmup.times.tolist(), warmup.windows, warmup.settled) == ([1 / 32] * 2, 1, False)
