@@ -380,14 +380,16 @@ def _report(case: CaseResult, profile: Profile, telling: str) -> ProfileReport:
 
 def profile_of(case: CaseResult) -> Profile | None:
     """Return the profile that a case measured; None if it has none, or failed before."""
-    records = [record for record in case.rounds.values() if record.ok and record.calls]
+    records = [record for record in case.counted.values() if record.calls]
     if not records:
         return None
+    timed = merged([record.calls for record in records])
+    calls = [replace(call, times=of.times) for call, of in zip(case.first.calls, timed, strict=True)]
     config = case.config
     series = [each for record in records for each in record.series if each.role is Role.WHOLE]
     samples = [sample for each in series for sample in each.samples]
     return Profile(
-        rows_of(merged([record.calls for record in records])),
+        rows_of(calls),
         name=case.name,
         batch_size=config.batch_size,
         training=config.mode.training,

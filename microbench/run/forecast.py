@@ -125,7 +125,7 @@ def _of_case(
     elif known:
         plan = before[-1].plan
         if plan is not None and plan.reason is not RoundsReason.GIVEN and measure.rounds is None:
-            rounds = plan.rounds
+            rounds = len(known) if plan.reason is RoundsReason.DECIDED else plan.rounds
         seconds, basis = _as_before(known, max(0, rounds - measured)), Basis.RECORDS
     elif measure.budget is not None:
         seconds, basis = measure.budget * max(0, rounds - measured) / rounds, Basis.BUDGET

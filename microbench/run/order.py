@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Protocol
@@ -11,8 +11,9 @@ from typing import Protocol
 from microbench.config import OPTIONS
 from microbench.errors import UserError
 from microbench.records.record import Plan, RoundRecord
+from microbench.records.settings import computed
 from microbench.run.case import Case
-from microbench.run.plan import further_cost, is_due, planned
+from microbench.run.plan import further_cost, has_time, is_due, planned
 from microbench.schema import Scope, value_of
 
 
@@ -65,6 +66,7 @@ class Schedule:
     note: str | None = field(init=False, default=None)
     _found: dict[int, dict[int, RoundRecord]] = field(init=False, default_factory=dict)
     _read: int = field(init=False, default=0)
+    _work: dict[int, Hashable] = field(init=False, default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         self._add(each for each in self.records if each.ok)
@@ -72,7 +74,7 @@ class Schedule:
     @property
     def total(self) -> int:
         """The number of rounds of all cases, as planned now."""
-        return sum(max(self._plan(case).rounds, len(self._measured(case))) for case in self.cases)
+        return sum(len(self._measured(case)) + self._to_come(case) for case in self.cases)
 
     def rounds(self) -> Iterator[tuple[int, Case]]:
         """Yield the rounds to measure, each with its plan.
@@ -103,10 +105,13 @@ class Schedule:
         if not costs:
             return None
         usual = mean(costs.values())
-        return sum(
-            max(0, self._plan(case).rounds - len(self._measured(case))) * costs.get(case.order, usual)
-            for case in self.cases
-        )
+        return sum(self._to_come(case) * costs.get(case.order, usual) for case in self.cases)
+
+    def _to_come(self, case: Case) -> int:
+        """Return the number of rounds that are planned for a case."""
+        if self._has_failed(case):
+            return 0
+        return max(0, self._plan(case).rounds - len(self._measured(case)))
 
     def _add(self, records: Iterable[RoundRecord]) -> None:
         for each in records:
@@ -117,11 +122,29 @@ class Schedule:
         return number in self._found.get(case.order, {})
 
     def _is_due(self, case: Case, number: int) -> bool:
-        """Return whether a case gets a round of that number: none after one that failed in its first."""
-        measured = self._measured(case)
-        if measured and not any(each.ok for each in measured):
+        """Return whether a case gets a round of that number: none after one that failed in its first.
+
+        Where a disturbed round is replaced, so are those of its alternatives, which are compared with it.
+        """
+        if self._has_failed(case):
             return False
-        return is_due(case, self._plan(case), number, measured)
+        plan, measured = self._plan(case), self._measured(case)
+        if is_due(case, plan, number, measured) or number < plan.rounds or self.kind != "interleaved":
+            return is_due(case, plan, number, measured)
+        return has_time(case, plan, measured) and any(
+            is_due(each, self._plan(each), number, self._measured(each)) for each in self._alternatives(case)
+        )
+
+    def _alternatives(self, case: Case) -> Iterator[Case]:
+        """Yield the cases of the same work, whose rounds are compared with those of the same number."""
+        if not self._work:
+            self._work = {each.order: computed(each) for each in self.cases}
+        work = self._work[case.order]
+        return (each for each in self.cases if self._work[each.order] == work and not self._has_failed(each))
+
+    def _has_failed(self, case: Case) -> bool:
+        measured = self._measured(case)
+        return bool(measured) and not any(each.ok for each in measured)
 
     def _plan(self, case: Case) -> Plan:
         return planned(case, self._measured(case), self.startup if case.order == self.cases[0].order else 0.0)

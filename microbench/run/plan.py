@@ -86,14 +86,19 @@ def is_due(case: Case, plan: Plan, number: int, records: Sequence[RoundRecord]) 
     """
     if number < plan.rounds:
         return True
-    budget = case.config.measure.budget
-    if plan.reason is RoundsReason.GIVEN or budget is None:
-        return False
     measured = [each for each in records if each.ok]
     disturbed = sum(each.is_disturbed for each in measured)
     if disturbed <= number - plan.rounds or disturbed == len(measured) or number >= 2 * plan.rounds:
         return False
-    return plan.spent + further_cost(measured[-1]) <= budget
+    return has_time(case, plan, measured)
+
+
+def has_time(case: Case, plan: Plan, records: Sequence[RoundRecord]) -> bool:
+    """Return whether a case has time for another round like its last, beyond those that are planned."""
+    budget = case.config.measure.budget
+    if plan.reason is RoundsReason.GIVEN or budget is None or not records:
+        return False
+    return plan.spent + further_cost(records[-1]) <= budget
 
 
 def least_cost(records: Sequence[RoundRecord]) -> float | None:

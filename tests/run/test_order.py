@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from factory import configured, record_of
+from factory import QUIET, configured, record_of
 from msgspec import structs
 
 from microbench.errors import UserError
-from microbench.records.record import RoundRecord
+from microbench.records.record import RoundRecord, Status
 from microbench.run.adaptive import schedule_of
 from microbench.run.case import Case
 from microbench.run.order import Schedule, check_agreed
 
 
-def case(order: int, rounds: int = 1, **settings: object) -> Case:
+def case(order: int, rounds: int | None = 1, **settings: object) -> Case:
     return Case(configured(measure__rounds=rounds, **settings), (), order)
 
 
@@ -127,3 +127,30 @@ def test_the_time_left_is_what_the_rounds_to_come_cost() -> None:
         seconds = 4.0 if each.order == 0 else 1.0
         records.append(structs.replace(record, seconds=seconds + 2.0, startup=2.0))
     assert times == [None, 2 * 4 + 3 * 4, 1 * 4 + 3 * 4, 3 * 4, 2 * 1, 1]
+
+
+def test_a_round_that_replaces_a_disturbed_one_is_measured_for_the_alternatives_too() -> None:
+    """They are compared round by round; a case of other work gets none."""
+    made = [case(0, None, threads=1), case(1, None, threads=2), case(2, None, batch_size=3)]
+    records: list[RoundRecord] = []
+    for _, each in Schedule(made, "interleaved", 0, records).rounds():
+        busy = each.order == 0 and each.round == 2
+        readings = structs.replace(QUIET, foreign_cpus=1.5, run_delay=1.0) if busy else QUIET
+        record = record_of({"inference": 0.1}, case=each, readings=readings)
+        records.append(structs.replace(record, seconds=0.5))
+    numbers = {
+        order: sorted(each.round for each in records if each.case.order == order) for order in range(3)
+    }
+    assert numbers == {0: list(range(7)), 1: list(range(7)), 2: list(range(6))}
+
+
+def test_a_case_that_failed_in_its_first_round_has_no_rounds_to_come() -> None:
+    records: list[RoundRecord] = []
+    schedule = Schedule([case(0, rounds=3), case(1, rounds=3)], "interleaved", 0, records)
+    for _, each in schedule.rounds():
+        record = record_of({"inference": 0.1}, case=each)
+        if each.order == 0:
+            record = structs.replace(record, outcome=structs.replace(record.outcome, status=Status.ERROR))
+        records.append(structs.replace(record, seconds=1.0))
+    assert schedule.total == len(records) == 4
+    assert schedule.eta() == 0
