@@ -32,7 +32,7 @@ class Limits:
 
     def warmup(self, taken: float) -> float:
         """Return the longest warm-up in seconds, after the round has taken some: half of what is left."""
-        return min(self.settings.max_warmup, self._left(taken) / 2)
+        return min(self.settings.max_warmup, max(self._left(taken) / 2, self.settings.min_time))
 
     def sampling(self, taken: float) -> StoppingRule:
         """Return the rule that stops sampling, after the round has taken some seconds.
@@ -43,9 +43,12 @@ class Limits:
         variance between processes) samples: where a sample takes a twentieth of the set-up, 2 if processes
         differ by twice as much as samples do, and 9 if they differ by half as much. By how much they differ
         is not known in the first round.
+
+        The shortest time is always sampled: the first call after a pause is slow, and where calls are short,
+        it would be the only one if the budget were used up.
         """
         settings, limit, reason = self.settings, self.settings.max_time, StopReason.MAX_TIME
-        if (left := self._left(taken)) < limit:
+        if (left := max(self._left(taken), settings.min_time)) < limit:
             limit, reason = left, StopReason.BUDGET
         wants_more = self.rounds == 1 or settings.percentile is not None or math.isinf(self._left(0.0))
         if not wants_more and (setup := max(taken / 2, settings.min_time)) < limit:
