@@ -212,6 +212,7 @@ def timer_s_median(module: nn.Module, x: Tensor) -> float:
         return float(timer.blocked_autorange(min_run_time=0.1).median)
 
 
+@pytest.mark.alone  # another test's load during one of the two measurements is no disagreement
 def test_medians_agree_with_those_of_torch_s_own_timer(tmp_path: Path) -> None:
     """Loose on purpose: the machine may be busy. A wrong unit or a wrong divisor is off by far more."""
     ours = measure("-m", "model=dense,conv3x3_1", "batch_size=1,8", "mode=infer", "device=cpu", cwd=tmp_path)
