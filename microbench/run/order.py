@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from statistics import mean
 from typing import Protocol
 
@@ -66,7 +67,6 @@ class Schedule:
     note: str | None = field(init=False, default=None)
     _found: dict[int, dict[int, RoundRecord]] = field(init=False, default_factory=dict)
     _read: int = field(init=False, default=0)
-    _work: dict[int, Hashable] = field(init=False, default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         self._add(each for each in self.records if each.ok)
@@ -129,18 +129,23 @@ class Schedule:
         if self._has_failed(case):
             return False
         plan, measured = self._plan(case), self._measured(case)
-        if is_due(case, plan, number, measured) or number < plan.rounds or self.kind != "interleaved":
-            return is_due(case, plan, number, measured)
-        return has_time(case, plan, measured) and any(
-            is_due(each, self._plan(each), number, self._measured(each)) for each in self._alternatives(case)
+        if is_due(case, plan, number, measured):
+            return True
+        if self.kind != "interleaved" or not has_time(case, plan, measured):
+            return False
+        return any(
+            is_due(each, self._plan(each), number, self._measured(each))
+            for each in self._of_the_same_work[computed(case)]
+            if not self._has_failed(each)
         )
 
-    def _alternatives(self, case: Case) -> Iterator[Case]:
-        """Yield the cases of the same work, whose rounds are compared with those of the same number."""
-        if not self._work:
-            self._work = {each.order: computed(each) for each in self.cases}
-        work = self._work[case.order]
-        return (each for each in self.cases if self._work[each.order] == work and not self._has_failed(each))
+    @cached_property
+    def _of_the_same_work(self) -> Mapping[Hashable, Sequence[Case]]:
+        """The cases by their work: rounds of the same number are compared."""
+        found: dict[Hashable, list[Case]] = {}
+        for case in self.cases:
+            found.setdefault(computed(case), []).append(case)
+        return found
 
     def _has_failed(self, case: Case) -> bool:
         measured = self._measured(case)
