@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 SHARED = (
+    "arranged",
     "capture",
+    "objectives",
     "optimizer",
     "parts",
     "workload",

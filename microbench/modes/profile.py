@@ -26,6 +26,7 @@ from microbench.profile.timing import Passes, call_times, marking
 from microbench.profile.trace import trace
 from microbench.records.record import Call, phase_of_calls
 from microbench.workloads import Objective, Workload
+from microbench.workloads.arranged import Applied, Arranged, unarranged
 
 
 class Mode(modes.Mode):
@@ -75,7 +76,8 @@ class Mode(modes.Mode):
         casts = torch.autocast(module.device, module.dtype) if isinstance(module, Autocast) else nullcontext()
         with torch.set_grad_enabled(training), casts:
             objective = _objective(workload, training)
-            root = dry_run(unwrapped(module), workload.inputs, fill=fill, objective=objective)
+            inner = module.module if isinstance(module, Autocast) else module
+            root = dry_run(*unarranged(inner, workload.inputs), fill=fill, objective=objective)
         return Study(root, training).calls()
 
     def write_trace(self, program: Program, device: Device, path: Path) -> None:
@@ -93,5 +95,7 @@ def _objective(workload: Workload, training: bool) -> Objective | None:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """Return the module without its autocast wrapper, so that its layers keep their names."""
-    return module.module if isinstance(module, Autocast) else module
+    """Return the module without its wrappers, so that its layers keep their names."""
+    while isinstance(module, (Autocast, Applied, Arranged)):
+        module = module.module
+    return module

@@ -6,7 +6,8 @@ import torch
 
 from microbench.config import ModelConfig
 from microbench.workloads import parts
-from microbench.workloads.workload import Objective, Workload, draw_if_zero
+from microbench.workloads.objectives import Objective
+from microbench.workloads.workload import Workload, draw_if_zero
 
 __all__ = ["Objective", "Workload", "build", "draw_if_zero"]
 

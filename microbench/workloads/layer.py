@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from microbench.config import ModelConfig
 from microbench.errors import UserError, first_line, unknown
-from microbench.workloads.workload import OnesGradient, Workload
+from microbench.workloads.objectives import OnesGradient
+from microbench.workloads.workload import Workload
 
 DTYPES = ("float32", "float64", "bfloat16", "float16", "int32", "int64")
 

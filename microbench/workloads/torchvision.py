@@ -10,18 +10,17 @@ from torch.nn.functional import cross_entropy
 from torchvision import models
 
 from microbench.config import ModelConfig
+from microbench.workloads.objectives import Loss
 from microbench.workloads.workload import Workload, draw_if_zero
 
 
-class CrossEntropy:
+class CrossEntropy(Loss):
     """Cross entropy of the logits with random classes, plus a weighted one for each auxiliary output.
 
     Args:
         targets: class indices, of shape (batch).
         aux_weight: weight of each auxiliary classifier's loss.
     """
-
-    is_loss = True
 
     def __init__(self, targets: Tensor, aux_weight: float) -> None:
         self._targets, self._aux_weight = targets, aux_weight
@@ -32,10 +31,6 @@ class CrossEntropy:
             return cross_entropy(output, self._targets)
         loss, *auxiliary = (cross_entropy(logits, self._targets) for logits in output if logits is not None)
         return loss + self._aux_weight * sum(auxiliary)
-
-    def backward(self, root: Tensor) -> None:
-        """Backpropagate from the loss."""
-        root.backward()  # type: ignore[no-untyped-call]
 
 
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:

@@ -14,7 +14,7 @@ from microbench.errors import SkippedError
 from microbench.formats import mkldnn
 from microbench.options.compose import from_options
 from microbench.workloads import Workload
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 ONEDNN = "aten::mkldnn_convolution"
 

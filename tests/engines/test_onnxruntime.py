@@ -25,7 +25,7 @@ from microbench.errors import SkippedError
 from microbench.host.state import denormals_flushed
 from microbench.watch.tensors import tensors
 from microbench.workloads import Workload
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 
 def configured(precision: str = "fp32", device: str = "cpu", **engine: Any) -> Config:

@@ -21,7 +21,7 @@ from microbench.formats import arithmetic
 from microbench.host.state import denormals_flushed
 from microbench.watch.tensors import tensors
 from microbench.workloads import Workload
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 
 def configured(precision: str = "fp32") -> Config:

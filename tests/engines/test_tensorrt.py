@@ -18,7 +18,7 @@ from microbench.distribution import install_line
 from microbench.engines import Job, Program
 from microbench.errors import SkippedError
 from microbench.workloads import Workload
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 
 def prepared(module: nn.Module, *inputs: Tensor, precision: PrecisionConfig, device: str) -> Program:

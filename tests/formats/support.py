@@ -13,7 +13,7 @@ from microbench.config import Config
 from microbench.engines import Job, Program
 from microbench.options.compose import from_options
 from microbench.workloads import Objective, Workload
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 
 class SumOfSquares:

@@ -14,7 +14,7 @@ from microbench.engines import Job, eager
 from microbench.measure.sampler import calibrate, observe
 from microbench.modes import Trial, find, infer, is_finite
 from microbench.workloads import Workload
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 CALL = 0.25
 CONFIG = Config(precision=PrecisionConfig("fp32"))

@@ -20,7 +20,7 @@ from microbench.measure.sampler import calibrate, observe
 from microbench.modes import Trial, find, train
 from microbench.options.compose import from_options
 from microbench.workloads import Objective, Workload
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 # Powers of two, so that each sum of some of them is unique.
 FORWARD, LOSS, BACKWARD, STEP, ZERO_GRAD = 1.0, 2.0, 4.0, 8.0, 16.0

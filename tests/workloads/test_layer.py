@@ -19,7 +19,7 @@ from microbench.options.compose import from_options
 from microbench.watch.tensors import tensors
 from microbench.workloads import Workload
 from microbench.workloads.layer import locate
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 FILES = sorted(CONF.glob("model/*.yaml"))
 LAYERS = [

@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from microbench import registry
 from microbench.config import ModelConfig
 from microbench.errors import UserError, unknown
+from microbench.workloads.arranged import arranged as arrange
+from microbench.workloads.objectives import OnesGradient
 from microbench.workloads.parts.deferred import Deferred
 from microbench.workloads.parts.signatures import CallSignature, TensorSpec, uses
-from microbench.workloads.workload import OnesGradient, Workload
+from microbench.workloads.workload import Workload
 
 CPU = torch.device("cpu")
 
 Build = Callable[[ModelConfig, int, torch.device, bool], Workload]
 """A source's `build`: from configuration, batch size, device, and whether to train."""
-
-
-class Applied(nn.Module):
-    """A module with its fixed arguments, which follow the inputs."""
-
-    def __init__(self, module: nn.Module, rest: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.module, self.rest, self.arguments = module, tuple(rest), dict(kwargs)
-
-    def forward(self, *inputs: Tensor) -> Any:
-        """Call the module."""
-        return self.module(*inputs, *self.rest, **self.arguments)
-
-
-class Arranged(nn.Module):
-    """A module whose inputs are among its arguments, in lists or by name."""
-
-    def __init__(
-        self, module: nn.Module, leaves: Sequence[Any], places: Sequence[int], tree: TreeSpec
-    ) -> None:
-        super().__init__()
-        self.module, self.leaves, self.places, self.tree = module, list(leaves), list(places), tree
-
-    def forward(self, *inputs: Tensor) -> Any:
-        """Call the module with the inputs in their places."""
-        leaves = list(self.leaves)
-        for place, tensor in zip(self.places, inputs, strict=True):
-            leaves[place] = tensor
-        args, kwargs = tree_unflatten(leaves, self.tree)
-        return self.module(*args, **kwargs)
 
 
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool, seed: int) -> Workload:
@@ -168,13 +138,4 @@ def _overwrites(use: CallSignature) -> bool:
 
 def arranged(use: CallSignature) -> tuple[nn.Module, list[TensorSpec]]:
     """Return the layer as a module that takes only tensors, with their specs; other arguments are fixed."""
-    args, kwargs = use.args, dict(use.kwargs)
-    number = next((index for index, each in enumerate(args) if not isinstance(each, TensorSpec)), len(args))
-    rest = args[number:]
-    leaves, tree = tree_flatten((args, kwargs))
-    places = [index for index, leaf in enumerate(leaves) if isinstance(leaf, TensorSpec)]
-    if len(places) > number:
-        bare = [None if isinstance(leaf, TensorSpec) else leaf for leaf in leaves]
-        return Arranged(use.module, bare, places, tree), [leaves[place] for place in places]
-    module = Applied(use.module, rest, kwargs) if rest or kwargs else use.module
-    return module, list(args[:number])
+    return arrange(use.module, use.args, use.kwargs, TensorSpec)

@@ -7,7 +7,7 @@ from torch import nn
 from microbench.engines.capture.failures import CompileError, break_reason, one_line_errors, reason
 from microbench.errors import SkippedError
 from microbench.workloads import Workload
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 
 class BackendError(RuntimeError):

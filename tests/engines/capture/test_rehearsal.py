@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from microbench.engines.capture.rehearsal import rehearse
 from microbench.workloads import Workload
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 
 class Net(nn.Module):

@@ -18,7 +18,7 @@ from microbench.engines.openvino.library import openvino
 from microbench.errors import SkippedError
 from microbench.watch.tensors import tensors
 from microbench.workloads import Workload
-from microbench.workloads.workload import OnesGradient
+from microbench.workloads.objectives import OnesGradient
 
 
 class Hiding(nn.Module):
