@@ -33,7 +33,9 @@ def write(workload: Workload, training: bool, folder: Path) -> nn.Module:
     if training and workload.objective.is_loss:
         with unchanged(workload):
             output = module(*workload.inputs)
-        _save(trace(_Loss(workload.objective, module), (output,)), folder / "objective.pt")
+        loss = _Loss(workload.objective, module)
+        loss(output)  # an objective may draw its targets at its first call
+        _save(trace(loss, (output,)), folder / "objective.pt")
     return module
 
 
