@@ -104,7 +104,7 @@ def case_report(case: CaseResult) -> CaseReport:
     times = phase_times(case)
     return CaseReport(
         case,
-        items(case),
+        case.item,
         [times[phase] for phase in shown(times)],
         facts_of(case),
         case.check,
@@ -113,11 +113,6 @@ def case_report(case: CaseResult) -> CaseReport:
         case.first.outcome.process.conversions,
         arithmetic(case),
     )
-
-
-def items(case: CaseResult) -> str:
-    """Return the name of what a batch consists of."""
-    return "images" if case.config.model.source == "torchvision" else "items"
 
 
 def phase_times(case: CaseResult) -> dict[str, PhaseTime]:

@@ -11,7 +11,6 @@ from microbench.analysis.case import (
     arithmetic,
     error_of,
     intervals,
-    items,
     phase_times,
     shown,
 )
@@ -74,7 +73,7 @@ def sweep(cases: Sequence[CaseResult]) -> Sweep:
     rows = [_row(key[: len(settings) + 1], each) for key, each in _groups(cases, settings).items()]
     phases = list(dict.fromkeys(phase for row in rows for phase in shown(row.phases)))
     roles = {phase: time.estimate.role for row in rows for phase, time in row.phases.items()}
-    nouns = {items(case) for case in cases if phase_times(case)}
+    nouns = {case.item for case in cases if phase_times(case)}
     compared = [case for case in cases if error_of(case) is not None]
     return Sweep(
         list(settings),

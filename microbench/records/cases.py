@@ -240,6 +240,7 @@ class CaseResult:
                 "samples": each.samples,
                 **self._tail(each),
                 "throughput": self.throughput(each),
+                "item": self.item,
                 "peak_memory": self.peak_memory,
                 **checked,
                 "warnings": [code.value for code in self.warnings],
@@ -282,10 +283,16 @@ class CaseResult:
         return over_calls([each.samples for each in self.series(phase).values()], percents)
 
     def throughput(self, estimate: Estimate) -> float | None:
-        """Return the items per second of a whole step: batch over median; None for another phase."""
+        """Return the items per second of a whole step; None for another phase."""
         if estimate.role is not Role.WHOLE or not estimate.median:
             return None
-        return self.config.batch_size / estimate.median
+        return self.first.items / estimate.median
+
+    @property
+    def item(self) -> str:
+        """The name, in the plural, of what the throughput counts."""
+        was = "images" if self.config.model.source == "torchvision" else "items"  # in older records
+        return self.first.outcome.item or was
 
     @property
     def whole(self) -> Estimate | None:

@@ -35,7 +35,7 @@ def _figure(record: RoundRecord, seconds: float, objective: str) -> float | None
     if objective == "memory":
         return record.outcome.peak_memory
     if objective == THROUGHPUT:
-        return seconds / record.case.config.batch_size
+        return seconds / record.items
     if objective == "p99":
         samples = next(each.samples for each in record.series if each.role is Role.WHOLE)
         return quantile(samples, 0.99)

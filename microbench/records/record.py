@@ -385,6 +385,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         stop_reason: the rule that ended the sampling.
         warnings: doubts about what was measured.
         params: the number of the model's parameters.
+        inputs: the shapes of a call's inputs, such as `8x3x224x224`; several are joined by commas.
+        item: the name of what the throughput counts: images, tokens, items.
+        items: their number in a call; None for that of the batch.
         peak_memory: bytes.
         joules: measured energy per call.
         readings: the sensors' readings during the sampling; None if nothing was sampled.
@@ -400,6 +403,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     stop_reason: StopReason | None = None
     warnings: tuple[BenchmarkWarning, ...] = ()
     params: int | None = None
+    inputs: str | None = None
+    item: str | None = None
+    items: int | None = None
     peak_memory: int | None = None
     joules: float | None = None
     readings: Readings | None = None
@@ -645,6 +651,11 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     def is_disturbed(self) -> bool:
         """Whether the sensors say that something else slowed it down while it was sampled."""
         return self.outcome.readings is not None and self.outcome.readings.is_disturbed
+
+    @property
+    def items(self) -> int:
+        """The number of items in a call, which the throughput counts."""
+        return self.outcome.items or self.case.config.batch_size
 
     @property
     def identity(self) -> tuple[object, ...]:

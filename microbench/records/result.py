@@ -88,9 +88,9 @@ class Result:
         ci_low, ci_high, confidence, spread (standard deviation between rounds, over the median), rounds,
         samples, calls_per_sample, the percentiles over the calls of all rounds with their intervals (p99,
         p99_ci_low, p99_ci_high, and so for p50, p90, p95 and p99_9), throughput (items per second, of a whole
-        step), peak_memory (bytes), answer, error_abs, error_rel, top1_agreement, gradient_error, the codes of
-        the case's warnings, host_id, and the `env_*` fields that say what it ran on. Cases that failed, or
-        compute something other than eager fp32, have no rows.
+        step), item (what they are), peak_memory (bytes), answer, error_abs, error_rel, top1_agreement,
+        gradient_error, the codes of the case's warnings, host_id, and the `env_*` fields that say what it ran
+        on. Cases that failed, or compute something other than eager fp32, have no rows.
         """
         import pandas as pd
 

@@ -32,7 +32,8 @@ def show_case(report: CaseReport, out: Console) -> None:
     """Print the case's heading, its phases, and what else is known about it."""
     config = report.case.config
     model = config.model
-    shape = "x".join(map(str, (config.batch_size, *model.input_shape)))
+    given = "x".join(map(str, (config.batch_size, *model.input_shape)))
+    shape = given if model.input_shape else report.case.first.outcome.inputs or given
     out.print(
         f"[bold]{escape(label(report.case))}[/bold], {'' if model.part is None else 'model '}input {shape}"
         + ("" if model.input_dtype == "float32" else f" {model.input_dtype}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -153,7 +154,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
                 *disturbances(readings, around),
                 *no_trace,
             ),
-            params=_params(workload),
+            **_facts(workload),
             peak_memory=peak_memory,
             joules=findings.joules,
             readings=readings,
@@ -177,7 +178,7 @@ def _dry_run(steps: Steps, device: Device, mode: Mode) -> Measured:
     steps.begin("the first call of", "prepare")
     form, _ = engines.in_format(Job(workload, config, training))
     calls = mode.dry_run(form, config, fill)
-    return Measured(Outcome(params=_params(workload), process=steps.process), calls=calls)
+    return Measured(Outcome(**_facts(workload), process=steps.process), calls=calls)
 
 
 def _write_trace(mode: Mode, program: Program, device: Device, path: Path) -> list[BenchmarkWarning]:
@@ -205,8 +206,15 @@ def _check(measured: Measured, steps: Steps, device: Device, mode: Mode, program
     return replace(measured, outcome=checked.applied(measured.outcome))
 
 
-def _params(workload: Workload) -> int:
-    return sum(parameter.numel() for parameter in workload.module.parameters())
+def _facts(workload: Workload) -> dict[str, Any]:
+    """Return what an outcome tells of a workload."""
+    params = sum(parameter.numel() for parameter in workload.module.parameters())
+    return {
+        "params": params,
+        "inputs": workload.shape(),
+        "item": workload.item,
+        "items": workload.items,
+    }
 
 
 def _seconds(series: Iterable[Series]) -> float | None:

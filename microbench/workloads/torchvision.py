@@ -44,4 +44,4 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         for each in module.modules():
             if isinstance(each, nn.Linear):
                 draw_if_zero(each.weight)
-    return Workload(config.name, module, (images,), CrossEntropy(targets, config.aux_weight))
+    return Workload(config.name, module, (images,), CrossEntropy(targets, config.aux_weight), "images")

@@ -19,12 +19,16 @@ class Workload:
         module: the module, on its device.
         inputs: the example inputs of one call, on the same device.
         objective: where the backward pass starts.
+        item: the name, in the plural, of what the throughput counts: images, tokens.
+        items: their number in one call; None for that of the batch.
     """
 
     name: str
     module: nn.Module
     inputs: tuple[Tensor, ...]
     objective: Objective
+    item: str = "items"
+    items: int | None = None
 
     @property
     def device_type(self) -> str:
@@ -48,3 +52,22 @@ def draw_if_zero(weight: Tensor) -> Tensor:
     if has_torch_function_unary(weight):
         return handle_torch_function(draw_if_zero, (weight,), weight)
     return weight if weight.any() else nn.init.trunc_normal_(weight, std=DEVIATION)
+
+
+TINY = 1e-3
+"""A scale below it switches off the branch that it multiplies."""
+
+
+def switch_on(module: nn.Module) -> None:
+    """Draw the weights that a model initializes to zero, and set its scales that are almost zero to 1.
+
+    With such scales (of a residual block's last normalization, or of a whole branch) a model begins as little
+    more than its shortcuts, and errors in everything else would pass the check.
+    """
+    for name, parameter in module.named_parameters():
+        if "bias" in name.rpartition(".")[2]:
+            continue
+        if parameter.numel() != max(parameter.shape, default=1):
+            draw_if_zero(parameter)
+        elif parameter.min() == parameter.max() and parameter.abs().max() < TINY:
+            nn.init.ones_(parameter)

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from factory import told
 
-from microbench.analysis.case import Facts, Interval, case_report, intervals, items, phase_times, shown
-from microbench.config import ModelConfig
+from microbench.analysis.case import Facts, Interval, case_report, intervals, phase_times, shown
 from microbench.records.cases import CaseResult, cases_of
 from microbench.records.record import Check, Correctness, StopReason
 from microbench.verify.judging import Checked
@@ -40,11 +39,6 @@ def test_facts_say_how_a_case_was_measured(timed: Any) -> None:
         2, None, 1, {StopReason.REL_CI: 2}, 0, prepare=2.0, first_call=1.0
     )
     assert case_report(case_of(timed([None]))).facts == Facts(0)
-
-
-def test_batches_of_layers_have_items_and_those_of_models_images(timed: Any) -> None:
-    assert items(case_of(timed([0.1]))) == "items"
-    assert items(case_of(timed([0.1], model=ModelConfig("torchvision", "vgg16")))) == "images"
 
 
 def test_intervals_are_distinguished_by_their_confidence(timed: Any) -> None:

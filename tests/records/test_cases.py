@@ -7,6 +7,7 @@ from typing import Any
 
 from factory import configured, record_of, series_of, told
 
+from microbench.config import ModelConfig
 from microbench.records.cases import CaseResult, cases_of
 from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
 from microbench.stats.percentiles import PERCENTILES, over_calls
@@ -238,3 +239,19 @@ class TestWarnings:
     def test_those_of_an_attempt_that_does_not_count_are_left_out(self, record: MakeRecord) -> None:
         failed = record(None, None, "timeout", started_at="1", warnings=warned(("drift", "it is")))
         assert only([failed, record("total", 1.0, started_at="2")]).warnings == {}
+
+
+def test_throughput_counts_what_the_workload_says() -> None:
+    told_of = record_of({"inference": 2.0}, configured(batch_size=4), item="tokens", items=512)
+    case, batch = (
+        only([told_of]),
+        only([record_of({"inference": 2.0}, configured(batch_size=4), item="images")]),
+    )
+    assert (case.item, case.throughput(case.estimates["inference"])) == ("tokens", 256.0)
+    assert (batch.item, batch.throughput(batch.estimates["inference"])) == ("images", 2.0)
+
+
+def test_older_records_count_images_for_torchvision_and_items_elsewhere() -> None:
+    vgg = configured(model=ModelConfig("torchvision", "vgg16"))
+    assert only([record_of({"inference": 2.0}, vgg)]).item == "images"
+    assert only([record_of({"inference": 2.0})]).item == "items"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from factory import configured, record_of, told
+from msgspec.structs import replace
 
 from microbench.records.cases import cases_of
 from microbench.records.objective import figure, figures
@@ -34,6 +35,13 @@ def test_a_case_has_the_median_of_its_rounds_figures() -> None:
 
     assert figure(case, "latency") == 2.0
     assert figure(case, "throughput") == 0.5
+
+
+def test_throughput_is_for_the_items_of_the_workload() -> None:
+    tokens = [replace(each, outcome=replace(each.outcome, items=8)) for each in rounds([1.0] * 5)]
+    (case,) = cases_of(tokens)
+
+    assert figure(case, "throughput") == 0.125
 
 
 def test_there_is_none_of_what_was_not_read_or_may_not_win() -> None:

@@ -209,6 +209,7 @@ def test_a_summary_has_a_row_a_case_and_phase_with_what_its_rounds_say() -> None
             for end in ("", "_ci_low", "_ci_high")
         ),
         "throughput",
+        "item",
         "peak_memory",
         "answer",
         "error_abs",

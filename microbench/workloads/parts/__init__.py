@@ -35,7 +35,8 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
     """
     assert config.part is not None
     config = replace(config, part=config.part.removesuffix(":0"))
-    use, weights = _find(config, batch_size, training)
+    model, weights = undrawn(config, batch_size, training)
+    use = _find(model, weights, config, training)
     name, module = f"{config.name} {config.part or '(whole)'}", use.module
     if training and (reason := untrainable(use)):
         raise UserError(f"{name} cannot train: {reason}; use mode=infer.")
@@ -50,22 +51,22 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         drawn[id(form)].requires_grad_(training and form.requires_grad)
     part, forms = arranged(use)
     inputs = tuple(drawn[id(form)] for form in forms)
-    return Workload(name, part.to(device).train(training), inputs, OnesGradient())
+    made = part.to(device).train(training)
+    return replace(model, name=name, module=made, inputs=inputs, objective=OnesGradient())
 
 
-def _find(config: ModelConfig, batch_size: int, training: bool) -> tuple[CallSignature, Deferred]:
-    """Return the part's call, and the deferred initialization of its weights.
+def _find(model: Workload, weights: Deferred, config: ModelConfig, training: bool) -> CallSignature:
+    """Return the part's call within a model, whose weights are drawn if it depends on values.
 
     Raises:
         UserError: there is no such part.
     """
-    model, weights = undrawn(config, batch_size, training)
     found = recorded(model, weights, training, config.part)
     use = _named(found, config)
     if not all(form.is_known for form in use.forms):
         weights.fill(model.module)
         use = _named(uses(model, training, config.part, fake=False), config)
-    return use, weights
+    return use
 
 
 def whole(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
