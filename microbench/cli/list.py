@@ -12,9 +12,9 @@ from rich.table import Table
 
 from microbench import registry
 from microbench.config import MISSING, Config
-from microbench.distribution import CONF
-from microbench.errors import ExitCode, unknown
-from microbench.options import catalog
+from microbench.distribution import CONF, install_line
+from microbench.errors import ExitCode, StoppedError, unknown
+from microbench.options import catalog, libraries
 from microbench.records.settings import as_given
 from microbench.schema import Scope, groups_of, options_of
 from microbench.tables.fitting import print_fitting
@@ -60,6 +60,17 @@ def models() -> list[str]:
     return sorted({*catalog.torchvision_models(), *options("model")} - set(layers()))
 
 
+def of_library(library: str) -> list[str]:
+    """Return the models of a library, as values of `model=`.
+
+    Raises:
+        StoppedError: it is not installed.
+    """
+    if libraries.models(library) is None:
+        raise StoppedError(f"{library} is not installed: {install_line(library)}")
+    return [f"{library}/{name}" for name in sorted(libraries.names(library))]
+
+
 def _yaml(path: Path) -> dict[str, object]:
     loaded: dict[str, object] = yaml.safe_load(path.read_text("utf-8"))
     return loaded
@@ -74,7 +85,7 @@ KINDS = ("models", "layers", *(f"{group}s" for group in groups() if group != "mo
 
 
 def names(kind: str) -> list[str]:
-    """Return every name of a kind: `models`, `layers`, or a group's name with an s.
+    """Return every name of a kind: `models`, `layers`, a library, or a group's name with an s.
 
     Raises:
         UserError: there is no such kind.
@@ -82,8 +93,10 @@ def names(kind: str) -> list[str]:
     special = {"models": models, "layers": layers}
     if kind in special:
         return special[kind]()
+    if kind in libraries.LIBRARIES:
+        return of_library(kind)
     if kind not in KINDS:
-        raise unknown("kind to list", kind, KINDS)
+        raise unknown("kind to list", kind, (*KINDS, *libraries.LIBRARIES))
     return options(kind.removesuffix("s"))
 
 
@@ -103,7 +116,7 @@ def main(kinds: Sequence[str]) -> int:
 
 
 def show_list(kinds: Iterable[str], out: Console) -> None:
-    """Print the names of the given kinds, or of all; for one kind in a pipe, one per line.
+    """Print the names of the given kinds, or of all but libraries; for one kind in a pipe, one per line.
 
     Presets are printed with their descriptions.
     """
@@ -130,6 +143,8 @@ def _grid(kind: str) -> Table:
     if kind == "models":
         for family, members in catalog.families(names(kind)).items():
             grid.add_row(f"  {family}", escape(", ".join(members)))
+        for library in libraries.LIBRARIES:
+            grid.add_row(f"  {library}/NAME", f"see `microbench list {library}`")
     elif kind == "experiments":
         for name in names(kind):
             grid.add_row(f"  {name}", escape(description(name)))

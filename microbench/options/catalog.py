@@ -24,6 +24,7 @@ from omegaconf import OmegaConf
 
 from microbench import registry
 from microbench.distribution import CONF
+from microbench.options.libraries import LIBRARIES, LibrarySource
 
 GROUP = "model"
 _REGISTERED = re.compile(r"^@register_model\(.*?\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
@@ -129,11 +130,12 @@ class SearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the sources."""
-        for source in (TorchvisionSource, InstalledSource):
-            search_path.append("catalog", f"{source.scheme()}://")
+        places = [f"{LibrarySource.scheme()}://{library}" for library in LIBRARIES]
+        for place in (f"{TorchvisionSource.scheme()}://", *places, f"{InstalledSource.scheme()}://"):
+            search_path.append("catalog", place)
 
 
 def register() -> None:
     """Register the sources with Hydra; repeating it changes nothing."""
-    for plugin in (TorchvisionSource, InstalledSource, SearchPath):
+    for plugin in (TorchvisionSource, LibrarySource, InstalledSource, SearchPath):
         Plugins.instance().register(plugin)

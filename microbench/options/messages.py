@@ -13,6 +13,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from microbench import registry
 from microbench.config import OPTIONS, Config
 from microbench.errors import UserError, first_line, nearest, synonyms, unknown
+from microbench.options import libraries
 from microbench.schema import groups_of, keys_of
 
 GROUPS = set(groups_of(Config))
@@ -42,11 +43,23 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _missing_config(error: Any) -> UserError | None:
     if error.missing_cfg_file is None:
         return None
-    group, _, name = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
-    if not group:
-        return UserError(f"There is no configuration {name!r} to start from.")
-    kinds = "models layers" if group == "model" else f"{group}s"
-    return unknown(group, name, error.options or [], see=f"`microbench list {kinds}`")
+    group, _, name = str(error.missing_cfg_file).removesuffix(".yaml").partition("/")
+    if not name:
+        return UserError(f"There is no configuration {group!r} to start from.")
+    if group == libraries.GROUP:
+        return _no_model(name, error.options or [])
+    return unknown(group, name, error.options or [], see=f"`microbench list {group}s`")
+
+
+def _no_model(name: str, options: list[str]) -> UserError:
+    """Return the error for an unknown model, or for one of a library that is given without the library."""
+    library, _, rest = name.rpartition("/")
+    if library in libraries.LIBRARIES:
+        names = [f"{library}/{each}" for each in libraries.names(library)]
+        return unknown("model", name, names, see=f"`microbench list {library}`")
+    if found := libraries.having(rest):
+        return UserError(f"Unknown model {name!r}. Did you mean {', '.join(found)}?")
+    return unknown("model", name, options, see="`microbench list models layers`")
 
 
 def _bad_override(error: Any) -> UserError:

@@ -1,0 +1,26 @@
+"""Libraries that only some workloads need."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from microbench.distribution import install_line
+from microbench.errors import SkippedError
+
+
+def imported(library: str, model: str, extra: str | None = None) -> Any:
+    """Import the library that a model is from.
+
+    Args:
+        library: its module.
+        model: the model's name.
+        extra: the extra that installs it; None if it has the library's name.
+
+    Raises:
+        SkippedError: it is not installed; says how to install it.
+    """
+    if find_spec(library) is None:
+        raise SkippedError(f"model={model} needs {library}: {install_line(extra or library)}")
+    return import_module(library)
