@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -46,6 +46,25 @@ class Loss:
     def backward(self, root: Tensor) -> None:
         """Backpropagate from the loss."""
         root.backward()  # type: ignore[no-untyped-call]
+
+
+class CrossEntropy(Loss):
+    """Cross entropy of the logits with random classes, plus a weighted one for each auxiliary output.
+
+    Args:
+        targets: class indices, of shape (batch).
+        aux_weight: weight of each auxiliary classifier's loss.
+    """
+
+    def __init__(self, targets: Tensor, aux_weight: float) -> None:
+        self._targets, self._aux_weight = targets, aux_weight
+
+    def __call__(self, output: Tensor | Sequence[Tensor | None]) -> Tensor:
+        """Return the loss, a scalar; if there are several outputs, the first is the main one."""
+        if isinstance(output, Tensor):
+            return cross_entropy(output, self._targets)
+        loss, *auxiliary = (cross_entropy(logits, self._targets) for logits in output if logits is not None)
+        return loss + self._aux_weight * sum(auxiliary)
 
 
 class OnesGradient:

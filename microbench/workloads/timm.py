@@ -9,7 +9,7 @@ import torch
 from microbench.config import ModelConfig
 from microbench.errors import UserError, first_line
 from microbench.workloads.library import imported
-from microbench.workloads.torchvision import CrossEntropy
+from microbench.workloads.objectives import CrossEntropy
 from microbench.workloads.workload import Workload, switch_on
 
 

@@ -13,8 +13,7 @@ from microbench.engines import Answer, Job, eager
 from microbench.modes import infer, train
 from microbench.options.compose import from_options
 from microbench.workloads import Workload
-from microbench.workloads.objectives import OnesGradient
-from microbench.workloads.torchvision import CrossEntropy
+from microbench.workloads.objectives import CrossEntropy, OnesGradient
 
 
 class Net(nn.Module):

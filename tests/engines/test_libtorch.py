@@ -32,9 +32,8 @@ from microbench.system.process import Usage
 from microbench.verify.reference import without_dropout
 from microbench.worker.failures import is_out_of_memory
 from microbench.workloads import Objective, Workload
-from microbench.workloads.objectives import OnesGradient
+from microbench.workloads.objectives import CrossEntropy, OnesGradient
 from microbench.workloads.optimizer import make_optimizer
-from microbench.workloads.torchvision import CrossEntropy
 
 MIB = 2**20
 PATIENCE = 20  # seconds in which a process has ended for certain

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from microbench.errors import SkippedError
 from microbench.formats.precision import LENGTH, calibration_batches, saturated
-from microbench.workloads.torchvision import CrossEntropy
+from microbench.workloads.objectives import CrossEntropy
 
 from .support import inferred, prepared
 

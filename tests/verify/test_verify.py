@@ -20,7 +20,7 @@ from microbench.records.record import Check, Correctness
 from microbench.verify.judging import Checked
 from microbench.verify.reference import Reference
 from microbench.workloads import Workload
-from microbench.workloads.torchvision import CrossEntropy
+from microbench.workloads.objectives import CrossEntropy
 
 from .support import checked, config, program
 
