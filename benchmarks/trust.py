@@ -389,21 +389,8 @@ def read(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def reading(load: float) -> Readings:
     """Return the readings of a process beside which others used that many CPUs."""
-    return Readings(
-        sampling_seconds=1.0,
-        page_faults_per_call=0.0,
-        page_fault_cost=None,
-        page_fault_share=None,
-        involuntary_switches=0,
-        cpu_utilization=1.0,
-        system_utilization=0.0,
-        run_delay=load,
-        foreign_cpus=load,
-        steal=None,
-        throttled=None,
-        thermal_throttles=None,
-        cpu_frequency=None,
-    )
+    untold: dict[str, Any] = dict.fromkeys(Readings.__struct_fields__)
+    return Readings(**untold | {"sampling_seconds": 1.0, "run_delay": load, "foreign_cpus": load})
 
 
 if __name__ == "__main__":

@@ -177,8 +177,8 @@ def compare(
     from microbench.analysis import compare as comparing
     from microbench.tables.compare import Comparison
 
-    second = None if b is None else _result(b)
-    return Comparison(**vars(comparing.compare(_result(a), second, by, baseline, margin, phase, at)))
+    first, second = _result(a), None if b is None else _result(b)
+    return Comparison(**vars(comparing.compare(first, second, by, baseline, margin, phase, at)))
 
 
 def stat(

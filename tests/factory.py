@@ -47,7 +47,6 @@ NAMED = {
     "optimizer": "sgd",
 }
 
-
 QUIET = Readings(
     sampling_seconds=1.0,
     page_faults_per_call=0.0,
@@ -63,7 +62,8 @@ QUIET = Readings(
     thermal_throttles=None,
     cpu_frequency=None,
 )
-
+BUSY = replace(QUIET, foreign_cpus=1.5, run_delay=1.0)
+"""What sensors read while nothing else ran, and while others kept CPUs busy that it waited for."""
 
 SLOW, FAST = [1.20, 1.22, 1.21, 1.19, 1.20, 1.21], [1.00, 1.02, 1.01, 1.00, 0.99, 1.01]
 """The times of six rounds of two cases, of which the second is certainly faster."""
@@ -71,6 +71,14 @@ NOISY = [0.9, 1.3, 1.0, 1.2, 0.8, 1.1]
 """The times of six rounds that tell nothing apart."""
 WRONG = Checked(Check(Correctness.MISMATCH), "the output is off")
 IMPLAUSIBLE = BenchmarkWarning(WarningCode.IMPLAUSIBLE, "3e+15 FLOP/s")
+
+
+def busy_in(records: Sequence[RoundRecord], *numbers: int) -> list[RoundRecord]:
+    """The records of a case, of which others disturbed the rounds with these numbers, and no other."""
+    return [
+        replace(each, outcome=replace(each.outcome, readings=BUSY if each.round in numbers else QUIET))
+        for each in records
+    ]
 
 
 def result_of(*cases: Sequence[RoundRecord]) -> Result:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import median
+from typing import NamedTuple
 
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.record import Check, Correctness, Role, RoundsReason, StopReason
@@ -30,6 +31,13 @@ class PhaseTime:
     is_valid: bool
     rate: float | None
     memory: float | None
+
+
+class Disturbed(NamedTuple):
+    """How many rounds are left out because something else disturbed them, of how many that ended well."""
+
+    left_out: int
+    rounds: int
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,13 @@ def case_report(case: CaseResult) -> CaseReport:
         case.first.outcome.process.conversions,
         arithmetic(case),
     )
+
+
+def disturbed(cases: Iterable[CaseResult]) -> Disturbed | None:
+    """Return how many rounds of some cases are left out because they were disturbed; None if none is."""
+    each = [Disturbed(case.left_out, len(case.measured_rounds)) for case in cases]
+    left_out = sum(case.left_out for case in each)
+    return Disturbed(left_out, sum(case.rounds for case in each)) if left_out else None
 
 
 def phase_times(case: CaseResult) -> dict[str, PhaseTime]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from microbench.analysis.case import Disturbed, disturbed
 from microbench.analysis.verdict import Judgement, Verdict, contrast, judgement, most_rounds
 from microbench.config import MARGIN
 from microbench.records.cases import CaseResult, Estimate
@@ -51,6 +52,7 @@ class Place:
         first_answer: seconds until its first answer; None also if all engines are the same.
         break_even: when it has made up for its preparation; None if all engines are the same, for eager, and
             if there is no eager case.
+        disturbed: how many of its rounds are left out as disturbed; None if none is.
     """
 
     configuration: str
@@ -62,6 +64,7 @@ class Place:
     rounds: int | None = None
     first_answer: float | None = None
     break_even: BreakEven | None = None
+    disturbed: Disturbed | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def _ranking(name: str, group: Sequence[CaseResult], margin: float) -> Ranking:
             each.rounds,
             first_answer(each.case) if has_engines else None,
             break_even(each.case, [other.case for other in order], phase) if has_engines else None,
+            disturbed([each.case]),
         )
         for each in order
     ]

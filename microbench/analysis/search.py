@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from microbench.analysis.case import Disturbed, disturbed
 from microbench.analysis.ranking import calls_to_break_even, first_answer
 from microbench.analysis.verdict import side_by_side
 from microbench.analysis.warnings import Problems, problems
@@ -28,6 +29,7 @@ class Tried:
         standing: its status, or the warning because of which it cannot win; if not `ok`, it has no time.
         reason: why it has no time, in a sentence.
         rounds: the number of rounds measured.
+        disturbed: how many of them are left out as disturbed; None if none is.
         prepare: seconds before the first call; None if unknown.
         memory: its peak memory in bytes; None if unknown.
         time: its time in seconds per call, over all its rounds; None if it was not measured to the end, has
@@ -50,6 +52,7 @@ class Tried:
     standing: str
     reason: str
     rounds: int
+    disturbed: Disturbed | None
     prepare: float | None
     memory: float | None
     time: float | None = None
@@ -71,6 +74,7 @@ class SearchResult:
         winner: the best of the final; plain eager if nothing was better, or nothing else was measured.
         tried: all that were tried, including the baseline; the finalists first, then by speedup.
         left_out: those without a time, one group per reason, and one for all that were given up.
+        finalists: the number of configurations in the final, besides plain eager.
         is_better: whether the winner is significantly better than plain eager, at 5 % among the finalists.
         is_partial: whether some were not tried, or not to the end, so that one of them may be the best.
         problems: the problems of the baseline and of the winner.
@@ -81,6 +85,7 @@ class SearchResult:
     winner: Tried
     tried: Sequence[Tried]
     left_out: Sequence[Sequence[Tried]]
+    finalists: int
     is_better: bool
     is_partial: bool
     problems: Problems
@@ -103,6 +108,7 @@ def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
             groups.setdefault((each.standing, reason), []).append(each)
     unknown = (Status.SKIPPED, Status.GIVEN_UP, Status.INTERRUPTED)
     is_partial = any(each.standing in unknown for each in tried) or len(cases) < (cases[0].run.cases or 0)
+    finalists = sum(bool(each.finals) for each in tried if each is not baseline)
     told = [baseline] if winner is baseline else [baseline, winner]
     return SearchResult(
         objective,
@@ -110,7 +116,8 @@ def search_result(cases: Sequence[CaseResult]) -> SearchResult | None:
         winner,
         tried,
         list(groups.values()),
-        _is_better(winner, sum(bool(each.finals) for each in tried if each is not baseline)),
+        finalists,
+        _is_better(winner, finalists),
         is_partial,
         problems([each.case for each in told]),
     )
@@ -159,10 +166,11 @@ def _tried(case: CaseResult, baseline: CaseResult, objective: str, has_batches: 
         WarningCode.UNVERIFIED.value if is_doubted else case.standing,
         (case.warnings[WarningCode.UNVERIFIED][0] if is_doubted else case.reason) or "",
         len(case.rounds),
+        disturbed([case]),
         None if prepare is None else prepare.median,
         case.peak_memory,
     )
-    found, whole = figure(case, objective), case.whole
+    found, whole = figure(case, objective, is_baseline=case is baseline), case.whole
     if found is None or whole is None:
         return tried
     tried = replace(tried, time=whole.median, figure=found, finals=len(_finals(case, baseline)))
@@ -174,7 +182,9 @@ def _tried(case: CaseResult, baseline: CaseResult, objective: str, has_batches: 
         speedup = paired([own[each] for each in finals], [plain[each] for each in finals])
         rounds = [plain[each] / own[each] for each in (0, *finals) if each in plain and each in own]
         return replace(tried, speedup=speedup, least=min(rounds) if len(rounds) > 1 else None)
-    first = plain.get(0, figure(baseline, objective))  # without round 0 if that is left out as disturbed
+    first = plain.get(
+        0, figure(baseline, objective, is_baseline=True)
+    )  # without round 0 if that is left out as disturbed
     return tried if first is None else replace(tried, speedup=unpaired([own.get(0, found)], [first]))
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from microbench.analysis.case import (
+    Disturbed,
     Interval,
     PhaseTime,
     arithmetic,
+    disturbed,
     error_of,
     intervals,
     phase_times,
@@ -28,6 +30,7 @@ class SweepRow:
         phases: the phases that its cases of all modes have measured.
         error: the largest error of their answers; None if none was compared.
         arithmetic: the instructions that computed them, if not fp32.
+        disturbed: how many of their rounds are left out as disturbed; None if none is.
         statuses: how they ended.
     """
 
@@ -35,6 +38,7 @@ class SweepRow:
     phases: Mapping[str, PhaseTime]
     error: float | None
     arithmetic: Sequence[str]
+    disturbed: Disturbed | None
     statuses: Sequence[str]
 
 
@@ -109,6 +113,7 @@ def _row(key: Sequence[str], cases: Mapping[str, CaseResult]) -> SweepRow:
         {phase: time for case in cases.values() for phase, time in phase_times(case).items()},
         max(errors, default=None),
         list(dict.fromkeys(filter(None, map(arithmetic, cases.values())))),
+        disturbed(cases.values()),
         list(dict.fromkeys(map(_status, cases.values()))),
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from microbench import startup
 from microbench.distribution import VERSION
 from microbench.errors import ExitCode, UserError, unknown
 
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without µ gets a ?, not a traceback
             stream.reconfigure(errors="replace")
     try:
+        if signal.getsignal(signal.SIGINT) is startup.end_at_once:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
         _say(error)

@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 
-from microbench.distribution import install_line
 from microbench.engines import EngineInfo, Job, Program, in_format, quiet
 
 TRAINS = False
@@ -14,7 +13,7 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 LAYOUTS = ("contiguous",)
 DEVICES = ("cuda",)
 LIBRARIES = ("torch_tensorrt",)
-NEEDS = f"an NVIDIA GPU, and {install_line('tensorrt')}"
+NEEDS = "an NVIDIA GPU"
 
 
 def prepare(job: Job) -> Program:

@@ -49,10 +49,12 @@ def cautions(
         )
     if not warmup.settled:
         steps = f"{len(warmup.times)} warm-up step{'' if len(warmup.times) == 1 else 's'}"
+        remedy = f"raise measure.max_warmup above {wanted.max_warmup:g} (seconds)"
+        if warmup.longest < wanted.max_warmup:
+            remedy = "raise measure.budget, which allows no longer warm-up"
         yield BenchmarkWarning(
             WarningCode.NOT_SETTLED,
-            f"times had not settled after {steps} in {sum(warmup.times):.2g} s; "
-            f"raise measure.max_warmup above {wanted.max_warmup:g} (seconds), or measure.budget",
+            f"times had not settled after {steps} in {sum(warmup.times):.2g} s; {remedy}",
         )
     if wanted.rounds == 1:
         yield from _of_intervals(summaries, wanted.rel_ci)

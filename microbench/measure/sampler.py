@@ -9,14 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from microbench.measure.experiment import Clock, Experiment, Mark
 from microbench.measure.stopping import StoppingRule
 from microbench.measure.warmup import LONG, Warmup, warm_up
 from microbench.records.progress import Progress, Watch
 from microbench.records.record import StopReason
-from microbench.stats.median import relative_half_width
+from microbench.stats.median import quantile, relative_half_width
 
 FROZEN_AT_START = 1000  # objects at most: CPython 3.12 starts with some hundreds frozen
 REPORT_EVERY = 0.5  # seconds between reports: what a crash can lose, and how often a display is drawn
@@ -87,7 +85,7 @@ def run_warmup(
     name = experiment.whole
     whole = [] if begun is None else [begun[name]]
     if whole and whole[0] >= LONG:
-        return Warmup(array("d"), 0, True, whole[0])
+        return Warmup(array("d"), 0, True, whole[0], longest)
     return warm_up(lambda: observe(experiment, clock)[name], clock.now, longest, first_call, whole)
 
 
@@ -167,11 +165,10 @@ class _Reporter:
     def report(self, n: int, elapsed: float) -> None:
         fresh = {phase: values[self.told :] for phase, values in self.samples.items()}
         self.told = n
-        intervals = {phase: relative_half_width(self.samples[phase]) for phase in self.experiment.main}
+        p = self.rule.quantile
+        intervals = {phase: relative_half_width(self.samples[phase], p) for phase in self.experiment.main}
         widest = max(intervals, key=lambda phase: intervals[phase][1])
         median, half_width = intervals[widest]
-        main = [self.samples[phase] for phase in self.experiment.main]
-        wanted = half_width if self.rule.quantile == 0.5 else self.rule.half_width(main)
         self.watch(
             Progress(
                 "sample",
@@ -180,9 +177,10 @@ class _Reporter:
                 phase=widest,
                 n=n,
                 median=median,
-                medians={phase: float(np.median(each)) for phase, each in self.samples.items()},
+                medians={phase: quantile(each, p) for phase, each in self.samples.items()},
                 half_width=half_width,
-                eta=self.rule.eta(wanted, n, elapsed),
+                percentile=None if p == 0.5 else 100 * p,
+                eta=self.rule.eta(half_width, n, elapsed),
                 clock=self.clock.name,
                 calls_per_sample=self.calls,
             )

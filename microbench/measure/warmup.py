@@ -22,12 +22,14 @@ class Warmup:
         windows: number of windows that were compared, the first call among them if it was as long as one.
         settled: whether the last two agreed, or a step is so long that it needs none; False if time ran out.
         typical: the last window's median in seconds.
+        longest: seconds after which no further window was begun.
     """
 
     times: array[float]
     windows: int
     settled: bool
     typical: float
+    longest: float
 
 
 def warm_up(
@@ -56,7 +58,7 @@ def warm_up(
         medians.append(float(np.median(window)))
         settled = len(medians) > 1 and abs(medians[-1] - medians[-2]) <= TOLERANCE * medians[-2]
         if settled or now() - start >= longest:
-            return Warmup(times, len(medians), settled, medians[-1])
+            return Warmup(times, len(medians), settled, medians[-1], longest)
 
 
 def _window(step: Callable[[], float], now: Callable[[], float], begun: Sequence[float]) -> array[float]:

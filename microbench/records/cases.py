@@ -317,11 +317,15 @@ class CaseResult:
         return WarningCode.UNVERIFIED in self.warnings and self.check.error_rel is None
 
     @property
+    def is_credible(self) -> bool:
+        """Whether there is no sign that it does not do its work."""
+        return not self.is_implausible and not self.is_unchecked
+
+    @property
     def can_win(self) -> bool:
-        """Whether no attempted round failed, and there is no sign that it does not do its work."""
+        """Whether no attempted round failed, and it is credible."""
         ended = {each.outcome.status for each in self.rounds.values()}
-        has_failed = not ended <= {Status.OK, Status.INTERRUPTED}
-        return not has_failed and not self.is_implausible and not self.is_unchecked
+        return ended <= {Status.OK, Status.INTERRUPTED} and self.is_credible
 
     @property
     def standing(self) -> str:

@@ -24,9 +24,12 @@ def figures(case: CaseResult, objective: str) -> Mapping[int, float]:
     return {number: figure for number, figure in found.items() if figure}
 
 
-def figure(case: CaseResult, objective: str) -> float | None:
-    """Return the median of a case's figures; None if it has none, or may not win."""
-    found = figures(case, objective) if case.can_win else {}
+def figure(case: CaseResult, objective: str, is_baseline: bool = False) -> float | None:
+    """Return the median of a case's figures; None if it has none, or may not win.
+
+    Those of the baseline count even if another of its rounds failed: others are compared with it.
+    """
+    found = figures(case, objective) if case.can_win or (is_baseline and case.is_credible) else {}
     is_whole = case.whole is not None and case.whole.is_comparable
     return median(found.values()) if found and is_whole else None
 

@@ -81,9 +81,10 @@ class Progress:
         whole: the phase that spans the step, if the samples are of sampled phases.
         phase: the phase of the figures below.
         n: samples so far.
-        median: their running median in seconds.
-        medians: the running median of every sampled phase, in seconds, in the order of the phases.
-        half_width: half-width of its interval, relative to the median.
+        median: their running median, or `percentile`, in seconds.
+        medians: the same of every sampled phase, in the order of the phases.
+        half_width: half-width of its interval, relative to it.
+        percentile: the percentile that the sampling is to find, and these figures are; None for the median.
         eta: seconds that sampling may still take.
         clock: the clock that the samples were read on.
         calls_per_sample: number of calls per sample.
@@ -97,6 +98,7 @@ class Progress:
     n: int = 0
     median: float | None = None
     half_width: float | None = None
+    percentile: float | None = None
     eta: float | None = None
     medians: Mapping[str, float] = field(default_factory=dict)
     clock: str = ""

@@ -16,7 +16,7 @@ from microbench.records.record import ADAPTIVE, Plan, RoundRecord, RoundsReason
 from microbench.records.settings import computed, without, work_of
 from microbench.run.case import Case
 from microbench.run.order import Schedule, check_agreed
-from microbench.run.plan import least_cost, planned
+from microbench.run.plan import after_starting, least_cost, planned
 from microbench.stats.sequential import FIRST_LOOK
 
 MOST = 10
@@ -92,7 +92,7 @@ class Adaptive(Schedule):
         for case in cases:
             spent = self._spent([case], earlier)
             if case.order in self._due:
-                self._plans[case.order] = replace(plan, spent=spent)
+                self._plans[case.order] = replace(plan, seconds=self._granted(plan, case), spent=spent)
             elif case.order in found and alive != [case]:
                 ended = Plan(rounds=done[case.order], reason=RoundsReason.DECIDED, spent=spent)
                 self._plans[case.order] = ended
@@ -121,6 +121,11 @@ class Adaptive(Schedule):
             seconds=remaining / max(1, rounds - done) / len(alive),
             most=rounds if rounds == done + 1 else most,
         )
+
+    def _granted(self, plan: Plan, case: Case) -> float | None:
+        if plan.seconds is None:
+            return None
+        return after_starting(plan.seconds, case, self._measured(case), self.startup)
 
     def _spent(self, cases: Sequence[Case], earlier: Records) -> float:
         """Return the seconds that cases have taken, with starting the run if the first is among them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from microbench.config import Config
 from microbench.records.record import Plan, Role, RoundRecord, RoundsReason
 from microbench.run.case import Case
 
@@ -30,8 +31,29 @@ def planned(case: Case, records: Sequence[RoundRecord], startup: float = 0.0) ->
     least = least_cost(records)
     if given is None and least is not None:
         rounds, reason = _affordable(case, spent, budget, len(records), least)
-    remaining = max(1, rounds - len(records))
-    return Plan(rounds=rounds, reason=reason, seconds=max(0.0, budget - spent) / remaining, spent=spent)
+    share = max(0.0, budget - spent) / max(1, rounds - len(records))
+    return Plan(
+        rounds=rounds, reason=reason, seconds=after_starting(share, case, records, startup), spent=spent
+    )
+
+
+def after_starting(share: float, case: Case, records: Sequence[RoundRecord], startup: float = 0.0) -> float:
+    """Return what is left of a round's share of the budget when its process begins to work, in seconds.
+
+    Args:
+        share: the seconds that the round may take in all.
+        case: the case.
+        records: its rounds so far.
+        startup: seconds that starting another process took; known before the first round.
+    """
+    if not starts_anew(case.config):
+        return share
+    return max(0.0, share - max((each.startup for each in records), default=startup))
+
+
+def starts_anew(config: Config) -> bool:
+    """Return whether each round starts a process that imports torch, which a fork has already done."""
+    return config.isolation == "spawn"
 
 
 def _affordable(case: Case, spent: float, budget: float, done: int, least: float) -> tuple[int, RoundsReason]:
@@ -54,26 +76,23 @@ def overrun(case: Case, spent: float, least: float) -> str | None:
     total = spent + case.rounds * least
     if budget is None or total <= budget:
         return None
-    name = f"{case.config.model.name} {case.config.mode.name}"
     if given is not None:
-        return (
-            f"{name}: measure.rounds={given} takes about {total:.0f} s, more than measure.budget={budget:g}"
-        )
+        return f"measure.rounds={given} takes about {total:.0f} s, more than measure.budget={budget:g}"
     if case.rounds == 1:
-        return f"{name}: its round takes about {total:.0f} s, more than measure.budget={budget:g}"
+        return f"its round takes about {total:.0f} s, more than measure.budget={budget:g}"
     rounds, reason = _affordable(case, spent, budget, 0, least)
     if spent >= budget:
         return (
-            f"{name}: starting alone took {spent:.1f} s, and measure.budget={budget:g}; the least is "
+            f"starting alone took {spent:.1f} s, and measure.budget={budget:g}; the least is "
             f"{rounds} rounds of one sample, in about {spent + rounds * least:.0f} s"
         )
     if reason is RoundsReason.ENOUGH:
         return (
-            f"{name}: {rounds} rounds, the fewest with a 95 % CI, take about {total:.0f} s, more than "
+            f"{rounds} rounds, the fewest with a 95 % CI, take about {total:.0f} s, more than "
             f"measure.budget={budget:g}"
         )
     return (
-        f"{name}: {rounds} rounds of one sample take about {spent + rounds * least:.0f} s, and "
+        f"{rounds} rounds of one sample take about {spent + rounds * least:.0f} s, and "
         f"measure.budget={budget:g}; {case.rounds}, the fewest with a 95 % CI, would take {total:.0f} s"
     )
 
@@ -108,7 +127,7 @@ def least_cost(records: Sequence[RoundRecord]) -> float | None:
 
 
 def _least(record: RoundRecord) -> float:
-    """Return the seconds that a round would have taken without starting a server, checks and most samples."""
+    """Return the seconds that another round like this takes with a single sample."""
     whole = next((each for each in record.series if each.role is Role.WHOLE), None)
     readings = record.outcome.readings
     sampling = readings.sampling_seconds if readings is not None else 0.0
@@ -117,5 +136,6 @@ def _least(record: RoundRecord) -> float:
 
 
 def further_cost(record: RoundRecord) -> float:
-    """Return the seconds that another round like this takes: without starting a server, and checks."""
-    return (record.seconds or 0.0) - record.startup - record.checking
+    """Return the seconds that another round like this takes: without checks, and what it need not start."""
+    startup = 0.0 if starts_anew(record.case.config) else record.startup
+    return (record.seconds or 0.0) - startup - record.checking

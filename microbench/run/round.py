@@ -26,9 +26,10 @@ from microbench.records.store import Store
 from microbench.run import signals
 from microbench.run.case import Case
 from microbench.run.patience import GivenUpError
-from microbench.run.plan import overrun
+from microbench.run.plan import overrun, starts_anew
 from microbench.run.pool import Pool, UnansweredError
 from microbench.run.protocol import Measure
+from microbench.tables.labels import planned
 
 
 class Observer(Protocol):
@@ -165,7 +166,9 @@ class Round:
         if plan is None or self.case.round or self._is_sampling or self._working is None:
             return None
         self._is_sampling = True
-        return overrun(self.case, plan.spent + self._working - self._began, self.now() - self._working)
+        start = self._began if starts_anew(self.case.config) else self._working
+        text = overrun(self.case, plan.spent + start - self._began, self.now() - start)
+        return None if text is None else f"{planned(self.heading.config, self.heading.settings)}: {text}"
 
     def _keep(self, progress: Progress) -> None:
         """Keep samples as they arrive, in case the worker ends before it summarizes them."""

@@ -263,10 +263,11 @@ class Search:
 
     def _final(self, leaders: list[Case]) -> Rounds:
         """Yield rounds of the baseline and the leaders while there is time; drop those that fall behind."""
-        last = math.inf
+        last, most = math.inf, max(self.baseline.rounds - 1, LEAST_ROUNDS)
         while leaders:
-            done = len(self._pairs(leaders[0]))
-            if done >= max(self.baseline.rounds - 1, LEAST_ROUNDS) or self._is_decided(leaders):
+            done = self._done(leaders[0])
+            attempts = sum(each.case.order == self.baseline.order and each.round > 0 for each in self.records)
+            if done >= most or attempts >= 2 * most or self._is_decided(leaders):
                 return
             among, start = [self.baseline, *leaders], self.now()
             least = self._least(leaders)
@@ -294,14 +295,25 @@ class Search:
         from microbench.stats.ratio import paired
 
         pairs = self._pairs(leaders[0])
-        if len(leaders) > 1 or len(pairs) < LEAST_ROUNDS:
+        if len(leaders) > 1 or self._done(leaders[0]) < LEAST_ROUNDS:
             return False
-        return paired(*zip(*pairs, strict=True)).half_width() <= PRECISE
+        return paired(*zip(*pairs.values(), strict=True)).half_width() <= PRECISE
 
-    def _pairs(self, case: Case) -> list[tuple[float, float]]:
-        """Return plain eager's figure and a case's, for each round that both had after the first."""
+    def _done(self, case: Case) -> int:
+        """Return the number of a case's rounds in the final; a disturbed one is repeated, unless all are."""
+        results = [self._result(each) for each in (self.baseline, case)]
+        numbers = self._pairs(case)
+        quiet = [
+            number
+            for number in numbers
+            if not any(each is not None and each.rounds[number].is_disturbed for each in results)
+        ]
+        return len(quiet or numbers)
+
+    def _pairs(self, case: Case) -> Mapping[int, tuple[float, float]]:
+        """Return plain eager's figure and a case's, by the number of each further round of both."""
         plain, own = self._figures(self.baseline), self._figures(case)
-        return [(plain[number], own[number]) for number in plain.keys() & own.keys() if number > 0]
+        return {number: (plain[number], own[number]) for number in plain.keys() & own.keys() if number > 0}
 
     def _variations(self) -> list[Case]:
         """Vary the best candidate's allocator and number of threads, unless its command sets them."""
@@ -367,7 +379,8 @@ class Search:
     def _figure(self, case: Case) -> float:
         """Return a case's figure so far; infinite for one that was not measured, failed or cannot win."""
         found = self._result(case)
-        figure_ = None if found is None else figure(found, self.objective)
+        is_baseline = case.order == self.baseline.order
+        figure_ = None if found is None else figure(found, self.objective, is_baseline)
         return math.inf if figure_ is None else figure_
 
 

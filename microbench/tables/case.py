@@ -23,7 +23,7 @@ STOP_TEXTS = {
     StopReason.REL_CI: "interval narrow enough (measure.rel_ci)",
     StopReason.MAX_TIME: "time limit reached (measure.max_time)",
     StopReason.MAX_SAMPLES: "sample limit reached (measure.max_samples)",
-    StopReason.SETUP: "half as long as a round's set-up",
+    StopReason.SETUP: "another round tells more than further samples",
     StopReason.BUDGET: "budget used (measure.budget)",
 }
 

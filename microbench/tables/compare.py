@@ -20,6 +20,11 @@ STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red", Verdict.SAME: "bold", 
 WIDTH = 120  # columns of a comparison that is printed as text
 MOST_DECIMALS = 4
 
+PAIRINGS = {True: "mean of paired rounds", False: "mean of unpaired rounds"}
+"""What a ratio is, by whether rounds are paired: the geometric mean of those of rounds."""
+NOT_OF_TIMES = "not of the times shown"
+OF_A_PROCESS = "the median over processes of each one's own (--tails: typical process), not that of all calls"
+
 FAIL_ON = (Verdict.SLOWER, Verdict.FASTER, Verdict.INCONCLUSIVE, *Absent)
 """The findings that a check of a comparison can fail on."""
 
@@ -185,9 +190,9 @@ def note(comparison: Compared) -> str:
     row = comparison.rows[0]
     ratio = f"{row.b}/{row.a}" if comparison.by is None else "ratio"
     of = ("B's", "A's") if comparison.by is None else ("a value's", f"that of {row.a}")
-    how = {True: "round by round", False: "rounds not paired"}
-    pairing = " or ".join(dict.fromkeys(how[each.paired] for each in comparison.rows))
+    pairing = " or ".join(dict.fromkeys(PAIRINGS[each.paired] for each in comparison.rows))
+    tail = "" if row.at == MEDIAN else f". {row.at}: {OF_A_PROCESS}"
     return (
-        f"{ratio}: {of[0]} {'time' if row.at == MEDIAN else row.at} over {of[1]}, {pairing}; above 1 is "
-        f"slower. same: within ±{units.share(comparison.margin)}"
+        f"{ratio}: {of[0]} {'time' if row.at == MEDIAN else row.at} over {of[1]}, {pairing}, {NOT_OF_TIMES}; "
+        f"above 1 is slower. same: within ±{units.share(comparison.margin)}{tail}"
     )

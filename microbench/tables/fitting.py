@@ -51,10 +51,20 @@ def print_fitting(out: Console, *variants: Table, less_wanted: Sequence[str] = (
             right. The first column stays.
     """
     found = fitted(out, *variants, less_wanted=less_wanted)
-    out.print(found)
+    print_table(out, found)
     hidden = list((_names(variants[0]) - _names(found)).elements())
     if hidden:
         out.print(f"columns hidden (terminal too narrow): {', '.join(hidden)}", style="dim")
+
+
+def print_table(out: Console, found: Table) -> None:
+    """Print a table; elsewhere than on a terminal without the spaces that fill up its last column."""
+    if out.is_terminal:
+        out.print(found)
+        return
+    with out.capture() as captured:
+        out.print(found)
+    out.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
 
 
 def fitted(out: Console, *variants: Table, less_wanted: Sequence[str] = ()) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from microbench.analysis.case import Disturbed
 from microbench.config import Config
 from microbench.records.cases import CaseResult
 
@@ -21,6 +22,14 @@ def relative(path: Path) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number of things: `1 round`, `6 rounds`."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+DISTURBED = "rounds left out because something else slowed the machine down"
+
+
+def disturbed(found: Disturbed | None) -> str:
+    """Return how many rounds are left out as disturbed: `3 of 9 rounds`; nothing if none is."""
+    return "" if found is None else f"{found.left_out} of {count(found.rounds, 'round')}"
 
 
 def machine(cases: Sequence[CaseResult]) -> str:

@@ -17,7 +17,7 @@ from microbench.records.peaks import Peaks
 from microbench.records.record import Kind
 from microbench.tables import units
 from microbench.tables.case import facts_text
-from microbench.tables.fitting import LINES_BESIDE, paged, printed, that_fit, wide_enough
+from microbench.tables.fitting import LINES_BESIDE, paged, print_table, printed, that_fit, wide_enough
 from microbench.tables.labels import count, relative
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def show_view(profile: Profile, view: View, out: Console, may_hide: bool) -> Non
     """
     found, hidden = _fitting(view, may_hide, out.width)
     with paged(out, lines=len(view.rows) + LINES_BESIDE), wide_enough(out, found):
-        out.print(found)
+        print_table(out, found)
         for text in (*hidden, *notes(profile, view)):
             out.print(escape(text), style="dim", soft_wrap=True)
 

@@ -223,12 +223,16 @@ def place(heading: Heading) -> str:
 
 
 def numbers(progress: Progress) -> str:
-    """Return each phase's running median, and how well it is known; empty before the first sample."""
-    medians = progress.medians
+    """Return each phase's running median, and how well it is known; empty before the first sample.
+
+    If the sampling is to find a percentile, it is that instead.
+    """
+    medians, percent = progress.medians, progress.percentile
     half_width = progress.half_width if progress.half_width is not None else math.inf
     is_known = math.isfinite(half_width)
+    at = "" if percent is None else f" p{percent:g}"
     times = [
-        f"{phase} {units.time(median, half_width * median if is_known else None)}"
+        f"{phase}{at} {units.time(median, half_width * median if is_known else None)}"
         for phase, median in medians.items()
         if phase != "loss" or median > LEAST_LOSS * medians.get("total", 0.0)
     ]

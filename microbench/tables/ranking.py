@@ -11,15 +11,19 @@ from rich.table import Table
 from microbench.analysis.ranking import BreakEven, Place, Ranking
 from microbench.analysis.verdict import ONE_ROUND, Judgement, Verdict
 from microbench.config import MARGIN
-from microbench.tables import units
-from microbench.tables.compare import interval_text, ratio_text
+from microbench.tables import labels, units
+from microbench.tables.compare import NOT_OF_TIMES, PAIRINGS, interval_text, ratio_text
 from microbench.tables.fitting import print_fitting
+from microbench.tables.labels import DISTURBED
+
+LESS_WANTED = ("break-even", "first answer", "disturbed", "95 % CI")
+"""The columns left out on a narrow terminal, in this order."""
 
 
 def show_rankings(rankings: Sequence[Ranking], out: Console) -> None:
     """Print the alternatives of each work, the fastest first."""
     out.print("\n[bold]fastest first[/bold]")
-    print_fitting(out, ranking_table(rankings), less_wanted=("break-even", "first answer", "95 % CI"))
+    print_fitting(out, ranking_table(rankings), less_wanted=LESS_WANTED)
     out.print(note(rankings), style="dim", soft_wrap=True)
     out.print()
 
@@ -29,7 +33,10 @@ def ranking_table(rankings: Sequence[Ranking]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     has_costs = any(each.has_engines for each in rankings)
-    for name in ("time", "ratio", "95 % CI", *(("first answer", "break-even") if has_costs else ())):
+    extra = ["first answer", "break-even"] if has_costs else []
+    if has_disturbed := _has_disturbed(rankings):
+        extra.append("disturbed")
+    for name in ("time", "ratio", "95 % CI", *extra):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for ranking in rankings:
@@ -39,12 +46,17 @@ def ranking_table(rankings: Sequence[Ranking]) -> Table:
             costs = [_time(place.first_answer), break_even_text(place.break_even, ranking.phase)]
             name = f"{number}  {escape(place.configuration)}"
             time = "" if place.time is None else units.median(place.time)
-            table.add_row(name, time, *numbers, *(costs if has_costs else ()), verdict)
+            shown = [*(costs if has_costs else ()), *([labels.disturbed(place.disturbed)] * has_disturbed)]
+            table.add_row(name, time, *numbers, *shown, verdict)
         for place in ranking.unmeasured:
             time = "" if place.discarded is None else units.valid(_time(place.discarded), is_valid=False)
-            blank = [""] * (4 if has_costs else 2)
+            blank = [""] * (2 + len(extra))
             table.add_row(f"–  {escape(place.configuration)}", time, *blank, place.standing, style="dim")
     return table
+
+
+def _has_disturbed(rankings: Sequence[Ranking]) -> bool:
+    return any(place.disturbed for ranking in rankings for place in ranking.places)
 
 
 def _time(seconds: float | None) -> str:
@@ -83,13 +95,18 @@ def verdict_text(judgement: Judgement, rounds: int | None = None) -> str:
 def note(rankings: Sequence[Ranking]) -> str:
     """Return how to read the table."""
     reasons = {place.judgement.reason for ranking in rankings for place in ranking.places if place.judgement}
-    text = f"ratio: over the fastest, round by round; above 1 is slower; same: within ±{units.share(MARGIN)}"
+    text = (
+        f"ratio: over the fastest, {PAIRINGS[True]}, {NOT_OF_TIMES}; above 1 is slower; "
+        f"same: within ±{units.share(MARGIN)}"
+    )
     has_costs = any(each.has_engines for each in rankings)
     if has_costs:
         text += (
             "; first answer: prepare and first_call; break-even: number of calls, including the "
             "first, after which the total time is no longer than that of the most similar engine=eager case"
         )
+    if _has_disturbed(rankings):
+        text += f"; disturbed: {DISTURBED}"
     if ONE_ROUND not in reasons:
         return text
     one = ONE_ROUND[0].upper() + ONE_ROUND[1:]

@@ -12,10 +12,11 @@ from rich.table import Table
 from microbench.analysis.search import SearchResult, Tried
 from microbench.config import THROUGHPUT
 from microbench.records.record import Status
-from microbench.tables import units
+from microbench.stats.ratio import LEVEL
+from microbench.tables import labels, units
 from microbench.tables.compare import interval_text, ratio_text
 from microbench.tables.fitting import print_fitting, printed
-from microbench.tables.labels import count
+from microbench.tables.labels import DISTURBED, count
 from microbench.tables.warnings import show_problems
 
 NOTE = (
@@ -102,6 +103,8 @@ def show_search(search: SearchResult, out: Console) -> None:
     out.print(NOTE.format(ratio=WORDINGS[search.objective].ratio), style="dim", soft_wrap=True)
     for group in search.left_out:
         out.print(escape(left_out_text(group)), style="dim", soft_wrap=True)
+    if text := disturbed_text(search.tried):
+        out.print(escape(text), style="dim", soft_wrap=True)
     out.print()
     for line in answer(search):
         out.print(line, soft_wrap=True)
@@ -184,6 +187,22 @@ def left_out_text(group: Sequence[Tried]) -> str:
     return f"{label} ({reason}): {'; '.join(names[:MOST_NAMES])}{more}"
 
 
+def _doubt(winner: Tried, finalists: int) -> str:
+    """Return why a winner with an interval is not significantly better than plain eager."""
+    assert winner.speedup is not None, "it has an interval"
+    interval, p = f"95 % CI {_speedup(winner)[1]}", winner.speedup.p
+    if p is None or p > LEVEL:
+        return interval
+    chance = f"{finalists} times the chance that equal ones differ so much ({p:.2g}) is above {LEVEL:g}"
+    return f"{interval}, but as the best of {finalists} in the final, {chance} (Bonferroni)"
+
+
+def disturbed_text(tried: Sequence[Tried]) -> str:
+    """Return how many rounds of each configuration are left out as disturbed; nothing if none is."""
+    texts = [f"{each.configuration} ({labels.disturbed(each.disturbed)})" for each in tried if each.disturbed]
+    return f"disturbed {DISTURBED}: {'; '.join(texts)}" if texts else ""
+
+
 def answer(search: SearchResult) -> list[str]:
     """Return the best configuration in words, and the command line that measures it again."""
     winner, wording = search.winner, WORDINGS[search.objective]
@@ -202,7 +221,8 @@ def answer(search: SearchResult) -> list[str]:
     elif winner.least is not None and winner.least >= CERTAIN:
         found = f"at least {ratio_text(winner.least, None, None)} in each round"
     elif ends:
-        return [f"{fastest} perhaps {name}, but not significantly {better}: raise experiment.budget"]
+        reason = f"{_doubt(winner, search.finalists)}; raise experiment.budget"
+        return [f"{fastest} perhaps {name}, but not significantly {better}: {reason}"]
     else:
         once = "in one round each, which gives no CI: raise experiment.budget"
         return [f"{fastest} perhaps {name}: {speedup} {than} {once}", command]

@@ -10,10 +10,11 @@ from rich.table import Table
 
 from microbench.analysis.case import Interval, PhaseTime
 from microbench.analysis.sweep import Sweep, SweepRow
-from microbench.tables import units
+from microbench.tables import labels, units
 from microbench.tables.fitting import JOINT, print_fitting
+from microbench.tables.labels import DISTURBED
 
-EXTRAS = ("interval", "error", "rate", "memory", "arithmetic")
+EXTRAS = ("interval", "error", "disturbed", "rate", "memory", "arithmetic")
 """The columns left out on a narrow terminal, the last first."""
 
 
@@ -26,7 +27,8 @@ def show_sweep(sweep: Sweep, out: Console) -> None:
     if sweep.settings:
         variants.append(_table(sweep, (), is_joined=True))
     print_fitting(out, *variants, less_wanted=sweep.parts)
-    for note in filter(None, (interval_note(sweep.intervals), error_note(sweep))):
+    disturbed = f"disturbed: {DISTURBED}" if any(row.disturbed for row in sweep.rows) else None
+    for note in filter(None, (interval_note(sweep.intervals), error_note(sweep), disturbed)):
         out.print(note, style="dim", soft_wrap=True)
 
 
@@ -60,6 +62,8 @@ def _columns(sweep: Sweep, extras: Container[str]) -> list[tuple[str, Callable[[
         columns.append(("error", lambda row: "" if row.error is None else units.error(row.error)))
     if "arithmetic" in extras and any(row.arithmetic for row in sweep.rows):
         columns.append(("arithmetic", lambda row: ", ".join(row.arithmetic)))
+    if "disturbed" in extras and any(row.disturbed for row in sweep.rows):
+        columns.append(("disturbed", lambda row: labels.disturbed(row.disturbed)))
     if any(status != "ok" for row in sweep.rows for status in row.statuses):
         columns.append(("status", lambda row: ", ".join(row.statuses)))
     return columns

@@ -48,12 +48,15 @@ def time(seconds: float, half_width: float | None = None, around: float | None =
     Args:
         seconds: the time.
         half_width: the half-width of its interval, in seconds.
-        around: the time whose unit and digits to use, if not its own (for an interval's ends).
+        around: the time whose unit and digits to use, if not its own (for an interval's ends); one that these
+            would round to 0 is shown with its first significant digit.
     """
     reference = seconds if around is None else around
     factor, name = time_unit(reference)
-    digits = decimals(reference / factor, half_width and half_width / factor)
-    return f"{seconds / factor:.{digits}f} {name}"
+    number, digits = seconds / factor, decimals(reference / factor, half_width and half_width / factor)
+    if number and not round(number, digits):
+        digits = -math.floor(math.log10(abs(number)))
+    return f"{number:.{digits}f} {name}"
 
 
 def duration(seconds: float) -> str:

@@ -4,8 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from factory import QUIET, told
-from msgspec.structs import replace
+from factory import BUSY, told
 
 from microbench.analysis.search import SearchResult, search_result
 from microbench.records.cases import cases_of
@@ -69,12 +68,20 @@ def test_a_configuration_outside_the_final_has_a_speedup_without_an_interval(sea
 
 def test_a_disturbed_first_round_of_plain_eager_leaves_the_others_a_speedup(timed: Any) -> None:
     first, *final = timed([9.0, 4.0, 4.0, 4.0], order=0, engine="eager", **SETTINGS)
-    busy = told([first], readings=replace(QUIET, foreign_cpus=1.5, run_delay=1.0))
+    busy = told([first], readings=BUSY)
     best = timed([1.0, 1.0, 1.0, 1.0], order=1, engine="compile", **SETTINGS)
     once = timed([2.0], order=2, engine="export", **SETTINGS)
     answer = search_result(cases_of([*busy, *final, *best, *once]))
     assert answer is not None
     assert [each.speedup and each.speedup.value for each in answer.tried] == pytest.approx([4.0, None, 2.0])
+
+
+def test_a_failed_round_of_plain_eager_leaves_the_answer_that_the_others_have(search: Any) -> None:
+    answer = search(eager=[4.0, 4.0, None, 4.0, 4.0], compile=[1.0] * 5)
+    assert answer.winner.case.config.engine.name == "compile"
+    assert answer.winner.speedup.value == pytest.approx(4.0)
+    assert answer.is_better
+    assert [each.rounds for each in answer.problems.failures] == [(1, 5)]
 
 
 def test_plain_eager_wins_if_nothing_is_faster(search: Any) -> None:

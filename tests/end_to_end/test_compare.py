@@ -170,6 +170,7 @@ def test_two_works_are_compared_if_requested(folder: Path) -> None:
         (["ways"], "Give a second run to compare with, or a setting that varies in this one: allocator."),
         (["a", "b", "c"], "Give two runs to compare, not 3."),
         (["before", "afte"], "Cannot read afte: No such file or directory."),
+        (["befor", "afte"], "Cannot read befor: No such file or directory."),
         (["before", "text.txt"], "Cannot read text.txt: no line of it is a record"),
         (["before", "empty"], "Nothing to compare: empty/records.jsonl has no records."),
         (["before", "failed"], "Nothing to compare: B: dense infer: error: it broke."),

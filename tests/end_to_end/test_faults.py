@@ -235,6 +235,13 @@ def test_ctrl_c_leaves_no_process_behind(interrupted: Interrupted) -> None:
     assert interrupted.left == []
 
 
+def test_ctrl_c_while_the_command_is_imported_prints_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "difflib.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    ended = start("model=dense", cwd=tmp_path, env={"PYTHONPATH": path}).finished()
+    assert (ended.code, ended.err) == (130, "microbench: interrupted\n")
+
+
 def test_ctrl_c_in_the_only_round_shows_its_samples(tmp_path: Path) -> None:
     run = start("model=dense", "mode=infer", "measure.max_time=60", *ENDLESS, cwd=tmp_path)
     try:

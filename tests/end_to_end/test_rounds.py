@@ -182,7 +182,9 @@ def test_a_budget_less_than_the_start_says_so_and_gets_the_least(tmp_path: Path)
     tiny = microbench(*TINY, "hydra.run.dir=run", cwd=tmp_path)
     assert tiny.code == 0, tiny
     assert re.search(
-        r"^dense infer: starting alone took .* the least is 3 rounds of one sample", tiny.err, re.M
+        r"^dense infer, .*eager, cpu: starting alone took .* the least is 3 rounds of one sample",
+        tiny.err,
+        re.M,
     )
     assert {each["round"] for each in tiny.records} >= {0, 1, 2}
     assert re.search(r"^3 rounds in .*, as measure.budget=0.001 allows", tiny.out, re.M)
@@ -192,7 +194,9 @@ def test_requested_rounds_are_measured_whatever_the_budget(tmp_path: Path) -> No
     asked = microbench(*TINY, "measure.rounds=4", "hydra.run.dir=run", cwd=tmp_path)
     assert asked.code == 0, asked
     assert re.search(
-        r"^dense infer: measure.rounds=4 takes about .* than measure.budget=0.001", asked.err, re.M
+        r"^dense infer, .*eager, cpu: measure.rounds=4 takes about .* than measure.budget=0.001",
+        asked.err,
+        re.M,
     )
     assert {each["round"] for each in asked.records} == {0, 1, 2, 3}
 

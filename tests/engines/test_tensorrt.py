@@ -67,8 +67,10 @@ def test_tf32_is_used_only_if_requested(compiler: Compiler, precision: str) -> N
 
 
 def test_without_a_gpu_it_is_skipped() -> None:
-    with pytest.raises(SkippedError, match="engine=tensorrt does not support device=cpu; it supports cuda"):
+    with pytest.raises(SkippedError) as raised:
         prepared(nn.ReLU(), torch.randn(4), precision=PrecisionConfig("fp32"), device="cpu")
+    text = "engine=tensorrt does not support device=cpu; it supports cuda (needs an NVIDIA GPU)"
+    assert str(raised.value) == text  # no library to install helps
 
 
 def test_without_the_library_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ from microbench.records.record import BenchmarkWarning, Series, Summary, Warning
 from microbench.records.summary import summarize
 
 WANTED = Wanted(rel_ci=0.01, max_warmup=3.0, rounds=1)
-SETTLED = Warmup(array("d", [0.5, 0.5]), windows=2, settled=True, typical=0.5)
-UNSETTLED = Warmup(array("d", [0.5, 1.0]), windows=2, settled=False, typical=1.0)
+SETTLED = Warmup(array("d", [0.5, 0.5]), windows=2, settled=True, typical=0.5, longest=3.0)
+UNSETTLED = Warmup(array("d", [0.5, 1.0]), windows=2, settled=False, typical=1.0, longest=3.0)
 
 
 def summary(
@@ -55,7 +55,12 @@ def test_a_warm_up_that_gave_up_is_not_settled() -> None:
     (caution,) = found(UNSETTLED, total=summary())
     assert caution.code is WarningCode.NOT_SETTLED
     assert "2 warm-up steps in 1.5 s" in caution.message
-    assert "raise measure.max_warmup above 3 (seconds)" in caution.message
+    assert caution.message.endswith("; raise measure.max_warmup above 3 (seconds)")
+
+
+def test_the_budget_is_named_if_it_ended_the_warm_up() -> None:
+    (caution,) = found(replace(UNSETTLED, longest=0.2), total=summary())
+    assert caution.message.endswith("; raise measure.budget, which allows no longer warm-up")
 
 
 def test_too_few_samples_have_no_interval() -> None:

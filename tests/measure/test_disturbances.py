@@ -3,20 +3,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import factory
 import pytest
 from msgspec import structs
 
 from microbench.measure.disturbances import Surroundings, disturbances
-from microbench.records.record import BenchmarkWarning, Readings, WarningCode
+from microbench.records.record import BenchmarkWarning, WarningCode
 
-QUIET = Readings(
+QUIET = structs.replace(
+    factory.QUIET,
     sampling_seconds=2.0,
-    page_faults_per_call=0.2,
-    page_fault_cost=None,
-    page_fault_share=None,
-    involuntary_switches=10,
-    cpu_utilization=1.98,
-    system_utilization=0.01,
     run_delay=0.01,
     foreign_cpus=0.02,
     steal=0.0,

@@ -214,6 +214,15 @@ class TestReports:
         assert (last.median, last.half_width) == relative_half_width(first_19)
         assert last.eta == 20 - sum(first_19)  # far from precise: the time limit comes first
 
+    def test_a_report_has_the_percentile_that_is_wanted(self) -> None:
+        clock, told = FakeClock(), list[Progress]()
+        stop = replace(rule(max_samples=200, max_time=200, min_samples=200), quantile=0.9)
+        result = sample(one_phase(clock, self.DURATIONS * 10), clock, stop, 1, told.append)
+        last = told[-1]
+        before = result.samples["work"][: last.n]
+        assert (last.percentile, last.median, last.medians) == (90.0, 0.5, {"work": 0.5})
+        assert (last.median, last.half_width) == relative_half_width(before, 0.9)
+
     def test_a_report_is_on_the_widest_main_phase(self) -> None:
         clock = FakeClock()
         told: list[Progress] = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factory import QUIET, configured, record_of
+from factory import BUSY, QUIET, configured, record_of
 from msgspec.structs import replace
 
 from microbench.analysis.ranking import rankings
@@ -16,7 +16,6 @@ from microbench.records.record import ADAPTIVE, Outcome, RoundRecord, RoundsReas
 from microbench.run.adaptive import MOST, Adaptive, alternatives, schedule_of
 from microbench.run.case import Case
 
-BUSY = replace(QUIET, foreign_cpus=1.5, run_delay=1.0)
 NOISE = np.exp(0.05 * np.random.default_rng(0).standard_normal((8, 40)))
 """By case and round, how much longer or shorter a process takes than usual."""
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from factory import QUIET, configured, record_of
+from factory import BUSY, QUIET, configured, record_of
 from msgspec.structs import replace
 
-from microbench.config import ROUNDS
+from microbench.config import ROUNDS, Config
 from microbench.records.record import Plan, Readings, RoundRecord, RoundsReason
 from microbench.run.case import Case
 from microbench.run.plan import FEWEST, OVERRUN, is_due, overrun, planned
-
-BUSY = replace(QUIET, foreign_cpus=1.5, run_delay=1.0)
 
 
 def case_of(budget: float | None = 30.0, rounds: int | None = None, **settings: Any) -> Case:
@@ -26,12 +24,13 @@ def taking(
     number: int = 1,
     samples: Sequence[float] = (1.0,),
     readings: Readings | None = None,
+    config: Config | None = None,
     **more: float,
 ) -> list[RoundRecord]:
     """Return rounds that each took some seconds, of which they sampled for as long as their samples last."""
     readings = QUIET if readings is None else readings
     record = record_of(
-        {"inference": samples}, outcome=None, readings=replace(readings, sampling_seconds=sum(samples))
+        {"inference": samples}, config, readings=replace(readings, sampling_seconds=sum(samples))
     )
     return [replace(record, round=each, seconds=seconds, **more) for each in range(number)]
 
@@ -94,6 +93,24 @@ def test_what_only_the_first_round_takes_does_not_count_for_the_others() -> None
     assert planned(case_of(), [first]).reason is RoundsReason.BUDGET
 
 
+class TestSpawned:
+    SPAWN: Mapping[str, Any] = {"isolation": "spawn"}
+
+    def test_each_round_takes_its_start_out_of_its_share(self) -> None:
+        case = case_of(budget=36.0, **self.SPAWN)
+        assert planned(case, [], startup=3.0).seconds == 33 / 6 - 3.0
+        (first,) = taking(6.0, startup=4.0, config=case.config)
+        assert planned(case, [first]).seconds == 30 / 5 - 4.0
+        assert planned(case_of(budget=36.0), [first]).seconds == 30 / 5
+
+    def test_the_cost_of_a_round_includes_its_start(self) -> None:
+        case = case_of(budget=10.0, **self.SPAWN)
+        (first,) = taking(8.0, startup=7.0, config=case.config)
+        assert planned(case, [first]).rounds == FEWEST
+        (forked,) = taking(8.0, startup=7.0)
+        assert planned(case_of(budget=10.0), [forked]).rounds == ROUNDS
+
+
 def test_a_requested_number_of_rounds_is_kept() -> None:
     plans = rounds_of(case_of(rounds=9), [100.0] * 9)
     assert len(plans) == 9
@@ -147,34 +164,33 @@ class TestOverrun:
                 case_of(),
                 4.0,
                 7.0,
-                "dense infer: 6 rounds, the fewest with a 95 % CI, take about 46 s, more than "
-                "measure.budget=30",
+                "6 rounds, the fewest with a 95 % CI, take about 46 s, more than measure.budget=30",
             ),
             (
                 case_of(),
                 4.0,
                 80.0,
-                "dense infer: 3 rounds of one sample take about 244 s, and measure.budget=30; 6, the fewest "
+                "3 rounds of one sample take about 244 s, and measure.budget=30; 6, the fewest "
                 "with a 95 % CI, would take 484 s",
             ),
             (
                 case_of(budget=0.5),
                 3.2,
                 0.4,
-                "dense infer: starting alone took 3.2 s, and measure.budget=0.5; the least is 3 rounds of "
+                "starting alone took 3.2 s, and measure.budget=0.5; the least is 3 rounds of "
                 "one sample, in about 4 s",
             ),
             (
                 case_of(rounds=9),
                 4.0,
                 7.0,
-                "dense infer: measure.rounds=9 takes about 67 s, more than measure.budget=30",
+                "measure.rounds=9 takes about 67 s, more than measure.budget=30",
             ),
             (
                 case_of(isolation="inline"),
                 4.0,
                 40.0,
-                "dense infer: its round takes about 44 s, more than measure.budget=30",
+                "its round takes about 44 s, more than measure.budget=30",
             ),
         ],
     )

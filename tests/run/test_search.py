@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import pytest
-from factory import record_of
+from factory import BUSY, QUIET, record_of
 from msgspec import structs
 
 from microbench.config import Config
@@ -53,9 +53,10 @@ class Machine:
         memory: peak bytes by candidate.
         first_call: seconds of plain eager's first call.
         noise: the factor of a round's time, by the round's number.
+        busy: the rounds, by number, that others disturb.
     """
 
-    times: Mapping[str, float | Sequence[float] | None]
+    times: Mapping[str, float | Sequence[float | None] | None]
     cost: float | Mapping[str, float] = 1.0
     formats: Mapping[str, str] = field(default_factory=dict)
     emulated: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class Machine:
     memory: Mapping[str, int] = field(default_factory=dict)
     first_call: float = 0.0
     noise: Mapping[int, float] = field(default_factory=dict)
+    busy: Container[int] = ()
     clock: float = 0.0
     records: list[RoundRecord] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
@@ -146,7 +148,9 @@ class Machine:
         warnings = [BenchmarkWarning(self.warned[name], "doubtful")] if name in self.warned else []
         time *= self.noise.get(case.round, 1.0)
         times = {"inference": time} | ({"first_call": self.first_call} if name == "plain" else {})
-        return record_of(times, case=case, warnings=tuple(warnings), peak_memory=self.memory.get(name))
+        readings = BUSY if case.round in self.busy else QUIET
+        fields = {"warnings": tuple(warnings), "peak_memory": self.memory.get(name), "readings": readings}
+        return record_of(times, case=case, **fields)
 
 
 def name_of(case: Case) -> str:
@@ -311,6 +315,13 @@ class TestHalving:
 
 
 class TestFinal:
+    ALONE: Mapping[str, float | Sequence[float | None]] = {
+        "plain": 9.0,
+        "a": 1.0,
+        "a threads=1": 5.0,
+        "a allocator=tuned": 5.0,
+    }
+
     def test_a_faster_variation_reaches_the_final(self) -> None:
         found = Machine({"plain": 4.0, "a": 1.0, "a allocator=tuned": 0.4})
         found.run()
@@ -347,13 +358,40 @@ class TestFinal:
             assert {name for name, number in turns if number == final} == found.finalists()
 
     def test_it_ends_once_the_speedup_of_the_only_leader_is_known_well(self) -> None:
-        alone = {"plain": 9.0, "a": 1.0, "a threads=1": 5.0, "a allocator=tuned": 5.0}
-        found, noisy = Machine(alone), Machine(alone | {"a": [1.0, 1.0, 1.3, 1.0, 1.3, 1.0, 1.3, 1.0, 1.3]})
+        found = Machine(self.ALONE)
+        noisy = Machine(self.ALONE | {"a": [1.0, 1.0, 1.3, 1.0, 1.3, 1.0, 1.3, 1.0, 1.3]})
         found.run()
         noisy.run()
 
         assert [number for name, number in found.turns if name == "plain"] == [0, 1, 2, 3]
         assert len([number for name, number in noisy.turns if name == "plain"]) == ROUNDS
+
+    def test_a_disturbed_round_is_repeated_but_not_if_all_are(self) -> None:
+        found, always = Machine(self.ALONE, busy=[2, 3]), Machine(self.ALONE, busy=range(100))
+        found.run()
+        always.run()
+
+        assert [number for name, number in found.turns if name == "plain"] == [0, 1, 2, 3, 4, 5]
+        assert [number for name, number in always.turns if name == "plain"] == [0, 1, 2, 3]
+
+    def test_a_disturbed_round_is_not_repeated_without_time(self) -> None:
+        found = Machine(self.ALONE, busy=[2, 3], cost=11.0)
+        found.run()
+
+        assert found.clock <= (1 + OVERRUN) * BUDGET
+        assert max(number for _, number in found.turns) < 5
+
+    def test_a_failed_round_of_plain_eager_is_repeated(self) -> None:
+        found = Machine(self.ALONE | {"plain": [9.0, 9.0, None, 9.0, 9.0]})
+        found.run()
+
+        assert [number for name, number in found.turns if name == "plain"] == [0, 1, 2, 3, 4]
+
+    def test_rounds_of_plain_eager_that_keep_failing_are_repeated_as_often_as_planned(self) -> None:
+        found = Machine(self.ALONE | {"plain": [9.0, *[None] * 100]}, cost=0.01)
+        found.run()
+
+        assert len([name for name, _ in found.turns if name == "plain"]) == 1 + 2 * (ROUNDS - 1)
 
     def test_a_candidate_that_failed_does_not_lead(self) -> None:
         found = Machine({"plain": 9.0, "broken": None, "a": 3.0})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import FAST, NOISY, SLOW, configured, record_of, result_of
+from factory import FAST, NOISY, SLOW, busy_in, configured, record_of, result_of
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -56,7 +56,11 @@ def test_a_comparison_of_percentiles_says_so_everywhere() -> None:
     assert [row[:4] for row in rows] == [[model, "infer", "inference", "p90"] for model in models]
     assert any(line.startswith("all 2 cases, inference p90: B/A 1.500, ") for line in lines)
     assert any(
-        line.startswith("B/A: B's p90 over A's, rounds not paired; above 1 is slower.") for line in lines
+        line.startswith(
+            "B/A: B's p90 over A's, mean of unpaired rounds, not of the times shown; above 1 is slower."
+        )
+        and ". p90: the median over processes of each one's own" in line
+        for line in lines
     )
     assert compared.failing("slower")[0].startswith("slower: dense infer inference p90: B/A 1.500, ")
 
@@ -138,7 +142,10 @@ class TestComparison:
         more = comparison.rows[1].more_rounds
         assert cells(lines[4])[-1] == f"inconclusive: about {more} more rounds"
         assert lines[5].startswith("all 2 cases, inference: B/A 1.11, 95 % CI ")
-        assert "B/A: B's time over A's, rounds not paired; above 1 is slower. same: within ±1.0 %" in lines[6]
+        assert (
+            "B/A: B's time over A's, mean of unpaired rounds, not of the times shown; above 1 is slower. "
+            in lines[6]
+        )
         assert lines[7].startswith("warning: separate runs are not interleaved")
 
     def test_one_run_is_compared_by_an_option(self, timed: Any) -> None:
@@ -152,7 +159,7 @@ class TestComparison:
         assert lines[1] == "compared: allocator: system → tuned, tcmalloc"
         assert cells(lines[2])[2:5] == ["system", "tuned", "ratio"]
         assert cells(lines[3])[4] == "tuned/system 1.199"
-        assert "a value's time over that of system, round by round" in lines[4]
+        assert "a value's time over that of system, mean of paired rounds, not of the times" in lines[4]
         assert lines[5] == "tcmalloc: dense infer: skipped: not [there]"
 
     def test_a_row_can_be_put_in_words(self, timed: Any) -> None:
@@ -220,7 +227,7 @@ class TestRanking:
         assert cells(lines[8])[-1] == "1.005 s", "it is not told apart from the second"
         assert re.search(r"not significantly slower than the fastest: about \d+ more rounds$", lines[9])
         assert lines[10].endswith(
-            "ratio: over the fastest, round by round; above 1 is slower; same: within ±1.0 %"
+            "mean of paired rounds, not of the times shown; above 1 is slower; same: within ±1.0 %"
         )
 
     def test_the_rounds_of_a_loser_that_left_are_told(self, timed: Any) -> None:
@@ -231,6 +238,14 @@ class TestRanking:
         found = [replace(record, plan=plan) for record in run.records]
         lines = printed(lambda out: show_rankings(rankings(result_of(found).cases()), out))
         assert cells(lines[5])[-1] == "slower (4 rounds)"
+
+    def test_the_rounds_left_out_as_disturbed_are_told(self, timed: Any) -> None:
+        quiet, other = busy_in(timed(FAST, 0)), busy_in(timed([*SLOW, 9.0, 9.0], 1, threads=1), 6, 7)
+        lines = printed(lambda out: show_rankings(rankings(result_of(quiet, other).cases()), out))
+        assert cells(lines[2]) == ["time", "ratio", "95 % CI", "disturbed", "verdict"]
+        assert cells(lines[4])[-2:] == ["1.005 s", "fastest"]
+        assert cells(lines[5])[-2:] == ["2 of 8 rounds", "slower"]
+        assert "; disturbed: rounds left out because" in lines[6]
 
     def test_an_alternative_that_is_as_fast_is_the_same(self, timed: Any) -> None:
         tiny = [each * 1.002 for each in FAST]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,18 @@ from .support import TRAIN, MakeCase, Rendered, cases, over_rounds
 from .test_doctor import FIRST, PEAKS, SECOND
 from .test_layers import CONV, RELU, Made, infer
 from .test_profile import TIMED, show_profile
+
+
+def test_a_table_in_a_pipe_ends_its_lines_with_its_last_words() -> None:
+    found = Table("case", "verdict", box=None)
+    found.add_row("a", "not significantly slower than the fastest")
+    found.add_row("b", "slower", style="bold")
+    file = StringIO()
+    print_fitting(Console(file=file, width=200), found)
+    lines = file.getvalue().splitlines()
+    assert [line.split() for line in lines[::2]] == [["case", "verdict"], ["b", "slower"]]
+    assert all(line == line.rstrip() for line in lines)
+
 
 Show = Callable[[Console], None]
 FIGURE = re.compile(r"\d[\d.,e+-]*\d|\d")

@@ -51,6 +51,11 @@ def test_the_numbers_of_sampling_have_the_digits_of_the_widest_interval() -> Non
     assert numbers(inference) == "inference 20.6 ms · ±1.5 % · 25 samples"
 
 
+def test_the_numbers_are_the_percentile_that_is_wanted() -> None:
+    tail = dataclasses.replace(SAMPLING, medians={"inference": 0.0206}, percentile=99.9)
+    assert numbers(tail) == "inference p99.9 20.6 ms · ±1.5 % · 25 samples"
+
+
 def test_a_loss_that_takes_little_is_not_among_the_numbers() -> None:
     medians = {"forward": 2.0, "loss": 0.001, "total": 3.0}
     assert "loss" not in numbers(dataclasses.replace(SAMPLING, medians=medians))

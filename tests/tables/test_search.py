@@ -6,7 +6,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from factory import told
+from factory import busy_in, told
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -127,7 +127,32 @@ def test_no_fastest_is_named_if_nothing_but_plain_eager_was_tried(timed: Any) ->
 def test_a_lead_that_may_be_chance_is_not_called_the_fastest(shown: Shown) -> None:
     text = shown({"eager fp32": [1.0, 1.0, 2.0, 1.0], "compile fp32": [1.0, 1.4, 0.9, 0.8]})
 
-    assert "not significantly faster than plain eager: raise experiment.budget" in text
+    assert re.search(r"not significantly faster than plain eager: 95 % CI 0\.\d+ to \d\S+; raise exp", text)
+
+
+def test_the_reason_for_a_doubt_is_that_the_best_of_several_was_selected(shown: Shown) -> None:
+    text = shown(
+        {
+            "eager fp32": [1.0, 1.0, 1.3, 1.0, 1.2],
+            "compile fp32": [1.0, 0.9, 0.95, 0.9, 0.96],
+            "export fp32": [1.0, 1.0, 1.1, 1.0, 1.1],
+        }
+    )
+    reason = re.search(
+        r"perhaps compile fp32, but not significantly faster than plain eager: 95 % CI (1\.\d+) to \d\S+, "
+        r"but as the best of 2 in the final, 2 times the chance that equal ones differ so much "
+        r"\((0\.0\d+)\) is above 0.05 \(Bonferroni\); raise experiment.budget",
+        text,
+    )
+    assert reason is not None, text
+    assert float(reason[2]) <= 0.05 < 2 * float(reason[2])
+
+
+def test_the_rounds_left_out_as_disturbed_are_told(timed: Any) -> None:
+    plain = busy_in(timed([4.0] * 6, 0, schedule="search"), 2, 3)
+    text = printed([*plain, *busy_in(timed([1.0] * 6, 1, schedule="search", engine="compile"))])
+    lines = [line for line in text.splitlines() if line.startswith("disturbed rounds")]
+    assert [line.partition(": ")[2].strip() for line in lines] == ["eager fp32 (2 of 6 rounds)"]
 
 
 def test_a_lead_that_is_large_in_each_round_is_told_without_an_interval(shown: Shown) -> None:

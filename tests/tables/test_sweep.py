@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pytest
+from factory import busy_in
 
 from microbench.analysis.case import intervals
 from microbench.analysis.sweep import sweep as rows_of
@@ -98,6 +101,36 @@ class TestRows:
         coarse = make_case(TRAIN | {"update": (0.0, 1e-6)})
         table = sweep([coarse, make_case(TRAIN, order=1, batch_size=1)], rendered)
         assert [line.split()[:2] for line in table[1:]] == [["resnet18", "8"], ["resnet18", "1"]]
+
+
+class TestDisturbedRounds:
+    def test_each_row_says_how_many_of_its_rounds_are_left_out(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        made = [
+            busy_in(over_rounds(make_case, *[0.01] * 9), 0, 3, 4),
+            over_rounds(make_case, *[0.01] * 6, order=1, batch_size=1),
+        ]
+        lines = rendered(using=partial(show_sweep, rows_of(cases(*made))))
+        assert re.findall("[0-9] of [0-9] rounds|disturbed", " ".join(lines[:3])) == [
+            "disturbed",
+            "3 of 9 rounds",
+        ]
+        assert cells(lines[1])[-1] == "3 of 9 rounds"
+        assert lines[-1] == "disturbed: rounds left out because something else slowed the machine down"
+
+    def test_the_modes_of_a_row_are_added_up(self, make_case: MakeCase) -> None:
+        infer = busy_in(over_rounds(make_case, *[0.01] * 7), 1)
+        train = [*chain(*(make_case(TRAIN, order=1, round=number, rounds=6) for number in range(6)))]
+        (row,) = rows_of(cases(infer, train)).rows
+        assert row.disturbed == (1, 13)
+
+    def test_there_is_no_such_column_if_all_rounds_count(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        made = [over_rounds(make_case, *[0.01] * 6, order=order, batch_size=1 + order) for order in range(2)]
+        few = busy_in(over_rounds(make_case, 0.01, 0.01, order=2, batch_size=3), 0)
+        assert "disturbed" not in " ".join(sweep([*made, few], rendered))
 
 
 class TestStatus:

@@ -74,6 +74,9 @@ def test_a_time_that_rounds_up_to_the_next_unit_has_that_unit(seconds: float, te
         (0.99e-3, 1.02e-3, 1.0e-3, "0.990 – 1.020 ms"),  # half-width 0.015: two digits of it
         (0.95e-3, 1.05e-3, 0.99e-3, "950 – 1050 µs"),  # the median's unit for both ends
         (1.5, 1.5, 1.5, "1.50 – 1.50 s"),
+        (0.3e-3, 8.2e-3, 8e-3, "0.3 – 8 ms"),  # an end that is not 0 does not read as 0
+        (0.042e-3, 9e-3, 8e-3, "0.04 – 9 ms"),
+        (0.0, 8e-3, 8e-3, "0 – 8 ms"),
     ],
 )
 def test_an_interval_has_the_unit_and_digits_of_its_median(
