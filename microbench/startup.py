@@ -9,7 +9,6 @@ or `socket.py` instead of the standard module. At the end of the path, modules i
 Until `main` handles Ctrl-C, it ends the command with a line instead of a traceback of half an import.
 """
 
-import _signal  # not signal, which a user's file may be
 import os
 import sys
 from contextlib import suppress
@@ -17,6 +16,8 @@ from contextlib import suppress
 with suppress(OSError):  # the working folder may be gone
     if sys.argv[:1] == ["-m"] and sys.path[:1] == [os.getcwd()]:  # noqa: PTH109 - pathlib comes later
         sys.path.append(sys.path.pop(0))
+
+import signal  # only now: the working folder may have a signal.py
 
 
 def end_at_once(number: int, frame: object) -> None:
@@ -31,5 +32,5 @@ def is_the_command() -> bool:
     return given == ["-m", "microbench"] or "".join(given[:1]).endswith("/bin/microbench")
 
 
-if is_the_command() and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-    _signal.signal(_signal.SIGINT, end_at_once)
+if is_the_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, end_at_once)
