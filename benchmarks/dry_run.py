@@ -12,7 +12,7 @@ import warnings
 import torch
 
 from microbench.config import ModelConfig
-from microbench.options.catalog import torchvision_models
+from microbench.options.torchvision import torchvision_models
 from microbench.profile.dry_run import dry_run
 from microbench.profile.study import Study
 from microbench.workloads import build

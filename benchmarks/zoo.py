@@ -14,7 +14,7 @@ from rich.console import Console
 
 import microbench
 from microbench.analysis.sweep import sweep
-from microbench.options.catalog import torchvision_models
+from microbench.options.torchvision import torchvision_models
 from microbench.tables.sweep import show_sweep
 
 FEW = {

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from microbench.errors import INTERPRETED, UserError, first_line, nearest, unknown
-from microbench.options.catalog import torchvision_models
+from microbench.options.torchvision import torchvision_models
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from microbench.config import MISSING, Config
 from microbench.distribution import CONF, install_line
 from microbench.errors import ExitCode, StoppedError, unknown
 from microbench.options import catalog, libraries
+from microbench.options.torchvision import torchvision_models
 from microbench.records.settings import as_given
 from microbench.schema import Scope, groups_of, options_of
 from microbench.tables.fitting import print_fitting
@@ -57,7 +58,7 @@ def layers() -> list[str]:
 
 def models() -> list[str]:
     """Return the names of the models."""
-    return sorted({*catalog.torchvision_models(), *options("model")} - set(layers()))
+    return sorted({*torchvision_models(), *options("model")} - set(layers()))
 
 
 def of_library(library: str) -> list[str]:
@@ -175,7 +176,7 @@ def show_help(out: Console) -> None:
     print_fitting(out, grid)
     out.print("\n[bold]experiments[/bold], presets to add: +experiment=NAME")
     print_fitting(out, _grid("experiments"))
-    out.print("\n[bold]models[/bold] (torchvision's classifiers, with random weights)")
+    out.print("\n[bold]models[/bold] (torchvision's, with random weights)")
     print_fitting(out, _grid("models"))
     out.print("\n[bold]layers[/bold], and model=layer for any other of torch.nn")
     print_fitting(out, _grid("layers"))

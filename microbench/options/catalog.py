@@ -1,18 +1,12 @@
 """Options without a file in `conf/`: torchvision's models, and those of other packages.
 
-Every classification model of torchvision is a `model=` option without a YAML file of its own.
-
-The names are read from torchvision's source, so that listing or completing them takes milliseconds: importing
-torchvision takes seconds.
+Every model of torchvision is a `model=` option without a YAML file of its own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
@@ -25,19 +19,9 @@ from omegaconf import OmegaConf
 from microbench import registry
 from microbench.distribution import CONF
 from microbench.options.libraries import LIBRARIES, LibrarySource
+from microbench.options.torchvision import options_of, torchvision_models
 
 GROUP = "model"
-_REGISTERED = re.compile(r"^@register_model\(.*?\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
-
-
-@cache
-def torchvision_models() -> dict[str, str]:
-    """Return torchvision's classification models, each with its family: the module that defines it."""
-    spec = find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        return {}
-    files = sorted((Path(spec.origin).parent / "models").glob("*.py"))
-    return {name: file.stem for file in files for name in _REGISTERED.findall(file.read_text("utf-8"))}
 
 
 def families(names: Iterable[str]) -> dict[str, list[str]]:
@@ -81,7 +65,7 @@ class TorchvisionSource(ConfigSource):
         if not self.is_config(config_path):
             raise ConfigLoadError(f"torchvision has no model {config_path!r}")
         name = config_path.removesuffix(".yaml").rpartition("/")[2]
-        config = OmegaConf.create({"source": "torchvision", "name": name, "input_shape": [3, 224, 224]})
+        config = OmegaConf.create(options_of(name))
         return ConfigResult(self.provider, f"{self.scheme()}://", config, header={"package": None})
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:

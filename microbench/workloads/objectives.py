@@ -52,18 +52,19 @@ class CrossEntropy(Loss):
     """Cross entropy of the logits with random classes, plus a weighted one for each auxiliary output.
 
     Args:
-        targets: class indices, of shape (batch).
+        targets: class indices, of shape (batch), or (batch, height, width) of pixels.
         aux_weight: weight of each auxiliary classifier's loss.
     """
 
     def __init__(self, targets: Tensor, aux_weight: float) -> None:
         self._targets, self._aux_weight = targets, aux_weight
 
-    def __call__(self, output: Tensor | Sequence[Tensor | None]) -> Tensor:
+    def __call__(self, output: Tensor | Sequence[Tensor | None] | Mapping[str, Tensor]) -> Tensor:
         """Return the loss, a scalar; if there are several outputs, the first is the main one."""
         if isinstance(output, Tensor):
             return cross_entropy(output, self._targets)
-        loss, *auxiliary = (cross_entropy(logits, self._targets) for logits in output if logits is not None)
+        outputs = output.values() if isinstance(output, Mapping) else output
+        loss, *auxiliary = (cross_entropy(logits, self._targets) for logits in outputs if logits is not None)
         return loss + self._aux_weight * sum(auxiliary)
 
 

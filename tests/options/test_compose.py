@@ -18,9 +18,10 @@ from microbench.config import Config, validate
 from microbench.distribution import CONF
 from microbench.errors import UserError
 from microbench.options import compose
-from microbench.options.catalog import TorchvisionSource, torchvision_models
+from microbench.options.catalog import TorchvisionSource
 from microbench.options.compose import Plan, composing, from_command_line, from_options
 from microbench.options.compose import case as case_of
+from microbench.options.torchvision import options_of, torchvision_models
 from microbench.records.record import RunInfo
 from microbench.records.store import Store
 
@@ -67,14 +68,15 @@ def test_every_model_of_torchvision_is_an_option() -> None:
     source = TorchvisionSource(provider="test", path="torchvision://")
     for name in torchvision_models():
         given = source.load_config(f"model/{name}.yaml").config
-        assert (given.source, given.name, given.input_shape) == ("torchvision", name, [3, 224, 224])
+        assert given == options_of(name)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "inception_v3", "vit_h_14"])
 def test_a_model_of_torchvision_is_composed_with_its_input(name: str) -> None:
     model = composed(model=name).model
     assert (model.source, model.name) == ("torchvision", name)
-    assert model.input_shape == ([3, 299, 299] if name == "inception_v3" else [3, 224, 224])
+    side = {"alexnet": 224, "inception_v3": 299, "vit_h_14": 518}[name]
+    assert model.input_shape == [3, side, side]
 
 
 def test_every_group_of_options_is_tested_here() -> None:

@@ -12,7 +12,8 @@ from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.options.compose import from_options
 from microbench.workloads import Workload
-from microbench.workloads.torchvision import CrossEntropy, build
+from microbench.workloads.objectives import CrossEntropy
+from microbench.workloads.torchvision import build
 
 CPU = torch.device("cpu")
 CONFIG = Config(precision=PrecisionConfig("fp32"))
@@ -109,7 +110,7 @@ def test_an_unknown_source_is_answered_with_the_nearest() -> None:
 
 
 def test_no_output_is_zero_for_weights_that_torchvision_leaves_at_zero() -> None:
-    vit = ModelConfig("torchvision", "vit_b_16", input_shape=[3, 32, 32], kwargs={"image_size": 32})
+    vit = ModelConfig("torchvision", "vit_b_16", input_shape=[3, 32, 32])
     workload = build(vit, 1, CPU, False)
 
     with torch.no_grad():
