@@ -43,7 +43,12 @@ PROFILE = "profile"
 ROUNDS = 6  # of a case; the fewest that support a 95 % CI
 MARGIN = 0.01  # the share by which a ratio of times may differ from 1 and still count as the same
 
+SOURCES = {".py": "own"}
+"""For each suffix of files that define models, the module of `workloads/` that builds them."""
+
 OF_PROFILE = {"mode.name": (PROFILE,)}
+OF_FILES = {"model.source": tuple(dict.fromkeys(SOURCES.values()))}
+OF_OWN = {"model.source": ("own",)}
 OF_TORCHSCRIPT = {"engine.name": ("torchscript", "libtorch")}
 OF_COMPILE = {"engine.name": ("compile",)}
 OF_INDUCTOR = {"engine.name": ("compile", "export")}
@@ -59,6 +64,10 @@ of_the_run = partial(option, role=Role.MEASURING, scope=Scope.RUN)
 
 def _is_shape(sizes: list[int]) -> bool:
     return all(size >= 1 for size in sizes)
+
+
+def _are_inputs(inputs: Any) -> bool:
+    return inputs is None or (isinstance(inputs, (list, dict)) and bool(inputs))
 
 
 def _is_affinity(value: Any) -> bool:
@@ -117,6 +126,44 @@ class ModelConfig:
         axis="part",
         after="model",
         is_titled=True,
+    )
+    file: str | None = measuring(
+        None,
+        "your own model: `mine.py:make`, a function or class in a Python file that makes the module",
+        ANY,
+        null="none",
+        of=OF_FILES,
+        elsewhere="leave out model=",
+        is_resolved=True,
+        is_titled=True,
+    )
+    code: str | None = work(
+        None, "digest of `file`'s contents, found by itself", ANY, null="no file", of=OF_FILES
+    )
+    target: str | None = work(
+        None,
+        "your own model in a package: `package.module:make`",
+        ANY,
+        null="none",
+        of=OF_OWN,
+        elsewhere="leave out model=",
+        is_titled=True,
+    )
+    inputs: Any = work(
+        None,
+        "the module's arguments, each without the batch: by name, such as "
+        "`{ids: {shape: [128], dtype: int64, high: 1000}}`, or a list",
+        Rule(_are_inputs, "a dictionary or a list that describes each argument, or null"),
+        null="one tensor of `input_shape`",
+        of=OF_OWN,
+        is_nested=True,
+    )
+    objective: str | None = work(
+        None,
+        "what training starts from: `ones`, `cross_entropy`, `mse`, `own_loss`, or a function in your file",
+        ANY,
+        null="ones: an all-ones gradient of the output",
+        of=OF_OWN,
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SHARED = (
     "arranged",
     "capture",
+    "inputs",
     "library",
     "objectives",
     "optimizer",

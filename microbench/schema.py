@@ -123,6 +123,7 @@ class Option:
         axis: the name of its column in records; empty if it has none.
         after: the axis that its own follows, if that is not the order of the fields.
         joined: the separator between the items of a list in that column.
+        is_nested: whether it may be a dictionary, though it may be another value too.
         is_timing: whether the times of samples depend on it, though it is no part of what is run.
         is_resolved: whether its default depends on the machine, so that a case's command includes it.
         is_titled: whether every title shows its value.
@@ -144,6 +145,7 @@ class Option:
     axis: str = ""
     after: str = ""
     joined: str = ","
+    is_nested: bool = False
     is_timing: bool = False
     is_resolved: bool = False
     is_titled: bool = False
@@ -165,8 +167,8 @@ class Option:
 
     @property
     def is_dictionary(self) -> bool:
-        """Whether it is a dictionary, which may hold anything."""
-        return get_origin(self.type) is dict
+        """Whether it may be a dictionary, which may hold anything."""
+        return self.is_nested or get_origin(self.type) is dict
 
     @property
     def is_work(self) -> bool:

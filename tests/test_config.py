@@ -30,6 +30,7 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
     "timeout": ([0.0, -1.0, float("nan"), float("inf")], [0.5, None]),
     "model.input_count": ([0], [1]),
     "model.input_high": ([0], [1]),
+    "model.inputs": ([[], {}, 3, "x"], [[3], {"x": [3]}, [[3], {"shape": [3]}], None]),
     "model.num_classes": ([0], [1]),
     "model.input_shape": ([[0], [3, -1, 224]], [[1], []]),
     "depth": ([-1], [0, 3, None]),
@@ -61,6 +62,8 @@ def mode_with(key: str) -> str:
 def config_with(key: str, value: Any) -> Config:
     """Return a configuration that is valid except for this value."""
     config = Config(model=ModelConfig(source="layer", cls="torch.nn.GELU", input_shape=[4]))
+    if key == "model.inputs":
+        config.model.source = "own"
     config.optimizer.lr = 0.1
     config.mode.name = mode_with(key)
     if key == "depth":

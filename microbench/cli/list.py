@@ -57,8 +57,10 @@ def layers() -> list[str]:
 
 
 def models() -> list[str]:
-    """Return the names of the models."""
-    return sorted({*torchvision_models(), *options("model")} - set(layers()))
+    """Return the names of the models; one of the user's own has no name."""
+    files = registry.files("model")
+    own = {name for name in files if "source" not in _yaml(files[name])}
+    return sorted({*torchvision_models(), *files} - set(layers()) - own)
 
 
 def of_library(library: str) -> list[str]:

@@ -31,7 +31,7 @@ from microbench.analysis import columns, published
 from microbench.config import OPTIONS, THROUGHPUT, Config, validate
 from microbench.distribution import CONF
 from microbench.errors import UserError, first_line, nearest
-from microbench.options import catalog, hydra_options
+from microbench.options import catalog, hydra_options, own
 from microbench.options.messages import GROUPS, explain, missing_key, no_plus, unknown_key
 from microbench.options.sweep import FREE, NO_PRESET, PRESET, Axes, Preset, axes_of, combined
 from microbench.quoting import as_override, choice, literal, option
@@ -97,7 +97,7 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
     register(run_id)
     arguments = [named(with_folder(each)) for each in arguments]
     resumed = resumed_folder(arguments)
-    if resumed is not None and not any(each.startswith("model=") for each in arguments):
+    if resumed is not None and not any(map(own.names_one, arguments)):
         arguments = [*arguments_of(resumed), *arguments]
     flags, overrides = split(arguments)
     overrides = [listed(each) for each in overrides]
@@ -275,6 +275,7 @@ def _composed(tasks: Sequence[Sequence[str]], folder: str | None = None) -> list
     Hydra takes about 60 ms for one, so tasks that differ only in single values share its work: it composes
     everything else, and the values are set in a copy, as Hydra itself would.
     """
+    tasks = [own.with_model(task) for task in tasks]
     shared: dict[tuple[str, ...], DictConfig] = {}
     found = [_compose(tasks[0], folder)]
     for task in tasks[1:]:
@@ -341,7 +342,7 @@ def _for_hydra(overrides: Sequence[str], folder: str | None) -> list[str]:
         UserError: there is no such folder, or it is given together with another search path.
     """
     paths = [each for each in overrides if SEARCH_PATH.match(each)]
-    found = [each for each in overrides if each not in paths] + paths[-1:]
+    found = own.with_model([each for each in overrides if each not in paths]) + paths[-1:]
     found = [f"++{each}" if FREE.match(each) or DICTIONARY.match(each) else each for each in found]
     if folder is not None:
         if paths:
@@ -377,6 +378,7 @@ def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
     with open_dict(work):
         work.env_set = {**work.hydra.job.env_set, **work.env_set}
         del work["hydra"]
+        own.complete(work.model)
     for key in sorted(OmegaConf.missing_keys(work)):
         raise missing_key(key)
     resolved = cast(Config, OmegaConf.to_object(work))

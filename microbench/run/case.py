@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from microbench.config import OPTIONS, ROUNDS, Config
-from microbench.quoting import command
+from microbench.quoting import command, option
 from microbench.records.peaks import Peaks
 from microbench.records.record import CaseSpec, DistinctLayer, Outcome, Plan
 from microbench.records.settings import as_given
@@ -16,7 +17,7 @@ from microbench.run.patience import Patience
 from microbench.schema import Scope, value_of, work_of
 
 OF_THE_RUN = {each.name for each in OPTIONS.values() if each.scope is Scope.RUN and "." not in each.key}
-RESOLVED = {each.name: each.key for each in OPTIONS.values() if each.is_resolved}
+RESOLVED = [each for each in OPTIONS.values() if each.is_resolved]
 TITLED = {each.name for each in OPTIONS.values() if each.is_titled}
 
 COMMAND = ("python", "-m", "microbench")
@@ -71,11 +72,12 @@ class Case:
     @property
     def command(self) -> str:
         """The command line that measures this case again, here or elsewhere; alone, if a search tried it."""
-        dropped = {*RESOLVED, *OF_THE_RUN}
+        dropped = {*OF_THE_RUN, *(each.name for each in RESOLVED)}
         given = [each for each in self.overrides if each.partition("=")[0] not in dropped]
         if self.config.experiment.search:
             given = [each for each in given if not each.lstrip("+").startswith("experiment")]
-        resolved = [f"{name}={as_given(value_of(self.config, key))}" for name, key in RESOLVED.items()]
+        found = [(each, value_of(self.config, each.key)) for each in RESOLVED]
+        resolved = [_setting(each.name, value) for each, value in found if value or not each.of]
         return command_of([*given, *resolved])
 
     @property
@@ -102,3 +104,7 @@ class Case:
         return CaseSpec(
             id=self.id, order=self.order, command=self.command, config=self.config, layer=self.layer
         )
+
+
+def _setting(name: str, value: Any) -> str:
+    return option(name, value) if isinstance(value, str) else f"{name}={as_given(value)}"

@@ -1,8 +1,10 @@
-"""The kernel's small status files, and the cache folder that is kept between runs."""
+"""The kernel's small status files, the cache folder that is kept between runs, and what a file contains."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import cache
 from pathlib import Path
 
 PROCESSES = Path("/proc")
@@ -38,3 +40,21 @@ def number(path: Path) -> int | None:
         return None if text is None else int(text)
     except ValueError:
         return None
+
+
+def digest(path: Path, text: str = "") -> str:
+    """Return twelve hexadecimal digits that identify a file's contents, and a text with them.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return _digest(path, text, path.stat().st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, text: str, changed: int) -> str:
+    found = hashlib.sha256(text.encode())
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            found.update(chunk)
+    return found.hexdigest()[:12]

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from microbench.config import ModelConfig
 from microbench.errors import UserError, first_line, unknown
+from microbench.workloads.inputs import draw
 from microbench.workloads.objectives import OnesGradient
 from microbench.workloads.workload import Workload
-
-DTYPES = ("float32", "float64", "bfloat16", "float16", "int32", "int64")
 
 
 class Call(nn.Module):
@@ -60,24 +59,6 @@ def _module(config: ModelConfig) -> nn.Module:
     return Call(module, config.call_kwargs) if config.call_kwargs else module
 
 
-def _inputs(config: ModelConfig, batch_size: int, requires_grad: bool) -> tuple[Tensor, ...]:
-    if config.input_dtype not in DTYPES:
-        raise unknown("model.input_dtype", config.input_dtype, DTYPES)
-    dtype: torch.dtype = getattr(torch, config.input_dtype)
-    if not dtype.is_floating_point and config.input_high is None:
-        raise UserError(f"model.input_dtype={config.input_dtype} draws indices: give model.input_high=N.")
-
-    def draw() -> Tensor:
-        shape = (batch_size, *config.input_shape)
-        if dtype.is_floating_point:
-            return torch.randn(shape, dtype=dtype, requires_grad=requires_grad)
-        return torch.randint(config.input_high or 1, shape, dtype=dtype)
-
-    if config.input_shared:
-        return (draw(),) * config.input_count
-    return tuple(draw() for _ in range(config.input_count))
-
-
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
     """Build a layer with standard normal inputs of (batch, *input_shape), or uniform indices.
 
@@ -92,10 +73,5 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
                 f"{config.cls} does not take model.args={config.args} model.kwargs={config.kwargs}: "
                 f"{first_line(error)}"
             ) from error
-        learns = any(parameter.requires_grad for parameter in module.parameters())
-        wants_gradient = not learns if config.input_grad is None else config.input_grad
-        inputs = _inputs(config, batch_size, training and wants_gradient)
-    if training and not (learns or any(each.requires_grad for each in inputs)):
-        mended = "leave out model.input_grad=false" if not wants_gradient else "indices have no gradient"
-        raise UserError(f"{config.name} has no parameters, so there is nothing to differentiate: {mended}.")
-    return Workload(config.name, module, inputs, OnesGradient())
+        inputs, _ = draw(config, module, batch_size, training)
+    return Workload(config.name, module, tuple(inputs), OnesGradient())

@@ -66,6 +66,7 @@ HOW = {
     "schedule_seed",
     "objective",
     "resume",
+    "model.file",
     "verify",
     "tolerance",
     "view",

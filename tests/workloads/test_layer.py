@@ -25,7 +25,7 @@ FILES = sorted(CONF.glob("model/*.yaml"))
 LAYERS = [
     path.stem
     for path in FILES
-    if yaml.safe_load(path.read_text())["source"] == "layer" and path.stem != "layer"
+    if yaml.safe_load(path.read_text()).get("source") == "layer" and path.stem != "layer"
 ]
 CPU = torch.device("cpu")
 CONFIG = Config(precision=PrecisionConfig("fp32"))
