@@ -14,7 +14,12 @@ from microbench.measure.cautions import Changes
 from microbench.measure.experiment import Experiment
 from microbench.watch.tensors import tensors
 
-SAMPLED = 2**16  # bytes checked of a large parameter or buffer
+SAMPLED = 2**14
+"""Bytes checked of a large parameter or buffer: so few that torch does not split their copy among threads.
+
+That takes many times as long, which every round would pay: what a call writes may differ between rounds, so each
+of them checks it.
+"""
 
 Digests = tuple[int, ...]
 """Checksums of tensors' values."""
