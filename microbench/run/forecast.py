@@ -70,7 +70,7 @@ def _history(folder: Path, alternatives: Sequence[Collection[Key]]) -> dict[Key,
     """
     wanted = {key for each in alternatives for key in each}
     found: dict[Key, list[RoundRecord]] = {}
-    for path in sorted(folder.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(folder.glob(f"*/{FILE_NAME}"), key=_modified, reverse=True):
         if all(any(key in found for key in each) for each in alternatives):
             break
         in_file: dict[Key, list[RoundRecord]] = {}
@@ -82,6 +82,14 @@ def _history(folder: Path, alternatives: Sequence[Collection[Key]]) -> dict[Key,
                 in_file[key] = [*(of_run if is_same else ()), record]
         found = in_file | found
     return found
+
+
+def _modified(path: Path) -> float:
+    """Return when a file was last written; the earliest time for one that was deleted meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _earlier(folder: Path) -> Before | None:
@@ -128,7 +136,8 @@ def _of_case(
             rounds = len(known) if plan.reason is RoundsReason.DECIDED else plan.rounds
         seconds, basis = _as_before(known, max(0, rounds - measured)), Basis.RECORDS
     elif measure.budget is not None:
-        seconds, basis = measure.budget * max(0, rounds - measured) / rounds, Basis.BUDGET
+        of_a_round = max(measure.budget / rounds, measure.min_time)  # no budget ends a round before that
+        seconds, basis = of_a_round * max(0, rounds - measured), Basis.BUDGET
     else:
         of_a_round = measure.max_warmup + measure.max_time
         seconds, basis = of_a_round * max(0, rounds - measured), Basis.LIMITS

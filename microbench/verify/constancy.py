@@ -17,8 +17,7 @@ from microbench.watch.tensors import tensors
 SAMPLED = 2**14
 """Bytes checked of a large parameter or buffer: so few that torch does not split their copy among threads.
 
-That takes many times as long, which every round would pay: what a call writes may differ between rounds, so each
-of them checks it.
+That takes many times as long, and each round checks it, because what a call writes may differ between rounds.
 """
 
 Digests = tuple[int, ...]
