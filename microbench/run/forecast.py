@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from microbench import registry
 from microbench.analysis.forecast import Basis, CaseForecast, Forecast
-from microbench.records.record import CaseSpec, RoundRecord, RoundsReason
-from microbench.records.store import FILE_NAME, file_of, read, rounds_of
+from microbench.records.record import CaseSpec, Machine, RoundRecord, RoundsReason
+from microbench.records.store import FILE_NAME, rounds_of
 from microbench.run.case import Case
 from microbench.run.layers import stands_for_layers
-from microbench.run.resume import Before, Key, before, changed, key_of, matched
+from microbench.run.resume import Before, Key, begun, key_of, matched
 from microbench.system import cpus, machine
 
 
@@ -31,7 +31,8 @@ def forecast(cases: Sequence[Case], folder: Path, completing: bool) -> Forecast:
     placed = [next((each for each in among if _key(each) in history), among[-1]) for among in alternatives]
     done = list[tuple[int, int]]()
     is_search = cases[0].config.experiment.search
-    if completing and (earlier := _earlier(folder)) is not None:
+    earlier, changes = begun(folder, _here) if completing else (None, None)
+    if earlier is not None and not changes:
         placed = placed if is_search else matched(placed, earlier)
         places = {case.order for case in placed}
         done = [
@@ -92,17 +93,12 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
-def _earlier(folder: Path) -> Before | None:
-    """Return the run that a folder has a part of; None if there is none, or other software measured it."""
-    there = read(folder) if file_of(folder).exists() else []
-    earlier = before(there, machine.host_id())
-    if earlier is None:
-        return None
+def _here(earlier: Before) -> dict[str, Machine]:
+    """Return the machine now, by the device's name; the GPU's driver, which torch tells, is as it was."""
     here = machine.described({}, {})
-    places = {
+    return {
         each.config.device.name: replace(here, gpu_driver=each.machine.gpu_driver) for each in earlier.cases
     }
-    return None if changed(earlier, places) else earlier
 
 
 def _as_before(rounds: Sequence[RoundRecord], left: int) -> float:
