@@ -73,8 +73,7 @@ def lines(*command: str) -> Iterator[tuple[float, str]]:
 
 def by_hand(name: str) -> Answer:
     """Run the script that most people would write."""
-    told = [(seconds, line) for seconds, line in lines(HAND, name) if line.strip() or not line]
-    at = {line.split()[0] if line else "end": (seconds, line) for seconds, line in told}
+    at = {line.split()[0] if line else "end": (seconds, line) for seconds, line in lines(HAND, name)}
     return Answer(at["second"][0], at["end"][0], units.time(float(at["mean"][1].split()[1])))
 
 

@@ -199,7 +199,7 @@ def stat(
 ) -> ProfileTable:
     """Profile a module's arithmetic, memory and time, call by call; printed, the profile is a table.
 
-        print(microbench.stat(resnet50(), input_shape=(3, 224, 224)))
+        print(microbench.stat(resnet50(), input_shape=(1, 3, 224, 224)))
         microbench.stat(model, inputs=(ids, mask), timing=True, view="types").to_frame()
 
     The module runs in this process (as a dry run unless `timing` or `memory` is true) and is left as
@@ -207,10 +207,11 @@ def stat(
 
     Args:
         model: any module; a compiled one does not show its layers.
-        inputs: its arguments: a tuple, a dictionary of keyword arguments, or a single argument.
-        input_shape: instead of `inputs`, the shape of a standard normal input without its batch, or a list of
+        inputs: its arguments: a tuple, a dictionary of keyword arguments, or a single argument. They may
+            hold tensors in tuples, lists, dictionaries and objects, nested in any way.
+        input_shape: instead of `inputs`, the shape of a standard normal input with its batch, or a list of
             shapes.
-        batch_size: items in that batch; by default 1.
+        batch_size: items in the batch; `input_shape` is then without it.
         device: where to run; by default on the module's device, or if it has no parameters, on its inputs'.
             On another device, a copy of it is profiled.
         timing: also time every call.

@@ -46,6 +46,9 @@ MARGIN = 0.01  # the share by which a ratio of times may differ from 1 and still
 SOURCES = {".py": "own"}
 """For each suffix of files that define models, the module of `workloads/` that builds them."""
 
+DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+"""Torch's names of precisions, which are accepted too."""
+
 OF_PROFILE = {"mode.name": (PROFILE,)}
 OF_FILES = {"model.source": tuple(dict.fromkeys(SOURCES.values()))}
 OF_OWN = {"model.source": ("own",)}

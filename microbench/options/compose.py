@@ -28,7 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from microbench.analysis import columns, published
-from microbench.config import OPTIONS, THROUGHPUT, Config, validate
+from microbench.config import DTYPES, OPTIONS, THROUGHPUT, Config, validate
 from microbench.distribution import CONF
 from microbench.errors import UserError, first_line, nearest
 from microbench.options import catalog, hydra_options, own
@@ -59,6 +59,8 @@ COLUMNS = "columns"
 BETWEEN_LISTS = re.compile(r"(?<=\])\s*,\s*(?=\[)")  # in a sweep
 LOCK = RLock()
 SCHEMA = keys_of(Config)
+PRECISION = "precision"
+OF_TORCH = re.compile(rf"\b(?:torch\.)?({'|'.join(DTYPES)})\b")
 ALSO = {each.also: key for key, each in OPTIONS.items() if each.also}
 
 
@@ -173,7 +175,7 @@ def _given(options: Mapping[str, Any], sweep: bool) -> Iterator[str]:
             values = [columns.names_of(each) for each in values]
         if key in FOLDERS:
             values = [literal(str(each)) if isinstance(each, (str, Path)) else each for each in values]
-        yield choice(name, values)
+        yield named(choice(name, [str(each) if key == PRECISION else each for each in values]))
 
 
 def _tasks(
@@ -445,8 +447,10 @@ def with_folder(argument: str) -> str:
 
 
 def named(argument: str) -> str:
-    """Return an argument with its option's own name, if it was given by another."""
+    """Return an argument with its option's own name, and precisions by theirs, if given by others."""
     key, is_given, value = argument.partition("=")
+    if is_given and key == PRECISION:
+        return f"{key}={OF_TORCH.sub(lambda found: DTYPES[found[1]], value)}"
     return f"{ALSO[key]}={value}" if is_given and key in ALSO else argument
 
 

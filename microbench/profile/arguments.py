@@ -75,16 +75,16 @@ def arguments_of(
         model: the module.
         place: the device where it runs.
         inputs: the inputs.
-        input_shape: instead, the sizes of an input without its batch, or a list of such shapes.
-        batch_size: items in that batch.
+        input_shape: instead, the shape of an input, or a list of such shapes.
+        batch_size: items in the batch, which the shapes are then without.
 
     Raises:
         UserError: neither is given, or both, or the inputs are on another device.
     """
     if (inputs is None) == (input_shape is None):
-        raise UserError("Give inputs=TENSORS, or input_shape=SIZES without the batch, such as (3, 224, 224).")
+        raise UserError("Give inputs=TENSORS, or input_shape=SIZES with the batch, such as (1, 3, 224, 224).")
     if inputs is None:
-        return Arguments(_drawn(model, place, input_shape, 1 if batch_size is None else batch_size))
+        return Arguments(_drawn(model, place, input_shape, batch_size))
     if batch_size is not None:
         raise UserError("batch_size is for input_shape: inputs have their own.")
     found = (
@@ -105,20 +105,22 @@ def arguments_of(
 
 
 def _drawn(
-    model: nn.Module, place: torch.device, input_shape: Any, batch_size: int
+    model: nn.Module, place: torch.device, input_shape: Any, batch_size: int | None
 ) -> tuple[torch.Tensor, ...]:
     """Draw standard normal inputs of one or several shapes, in the type of the module's parameters."""
-    if not isinstance(batch_size, int) or batch_size < 1:
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise UserError(f"batch_size={batch_size} is not possible: give an integer of at least 1.")
+    batch = () if batch_size is None else (batch_size,)
     shapes = [input_shape] if _is_shape(input_shape) else list(input_shape) if _is_list(input_shape) else []
     if not shapes or not all(_is_shape(shape) for shape in shapes):
+        example = "(3, 224, 224) without the batch" if batch else "(1, 3, 224, 224) with the batch"
         raise UserError(
-            f"input_shape={input_shape!r} is not possible: give sizes of at least 1 without the batch, such "
-            "as (3, 224, 224), or a list of such shapes."
+            f"input_shape={input_shape!r} is not possible: give sizes of at least 1, such as {example}, or a "
+            "list of such shapes."
         )
     formats = [each.dtype for each in model.parameters() if each.is_floating_point()]
     dtype = formats[0] if formats else torch.get_default_dtype()
-    return tuple(torch.randn(batch_size, *shape, device=place, dtype=dtype) for shape in shapes)
+    return tuple(torch.randn((*batch, *shape), device=place, dtype=dtype) for shape in shapes)
 
 
 def _is_list(value: Any) -> bool:

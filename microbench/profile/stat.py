@@ -59,9 +59,9 @@ def stat(
     """
     check(model)
     place = place_of(model, inputs) if device is None else usable(device)
-    size = None if input_shape is None else batch_size or 1
     with _random_numbers_kept(place), torch.set_grad_enabled(wanted.training):
         arguments = arguments_of(model, place, inputs, input_shape, batch_size)
+        size = None if input_shape is None else next(iter(arguments.args[0].shape), None)
         subject = placed(model, place)
         try:
             found = _profile(subject, arguments, wanted, place)
@@ -69,7 +69,9 @@ def stat(
             raise
         except Exception as error:
             cause = error.__cause__  # a context manager converts StopIteration to RuntimeError
-            raise failure(cause if isinstance(cause, StopIteration) else error, _hint(inputs)) from error
+            raise failure(
+                cause if isinstance(cause, StopIteration) else error, _hint(inputs, batch_size)
+            ) from error
     return replace(found, name=type(model).__name__, batch_size=size, training=wanted.training)
 
 
@@ -173,10 +175,12 @@ def placed(model: nn.Module, place: torch.device) -> nn.Module:
         ) from error
 
 
-def _hint(inputs: Any) -> str:
+def _hint(inputs: Any, batch_size: int | None) -> str:
     """Return a hint at what the user may have meant."""
+    if inputs is None and batch_size is None:
+        return " (input_shape is the whole shape, with its batch, unless batch_size is given)"
     if inputs is None:
-        return " (input_shape is without the batch, which batch_size gives)"
+        return " (input_shape is without the batch, because batch_size is given)"
     if isinstance(inputs, Mapping):
         return " (a dictionary is taken for keyword arguments: give ({...},) for one argument)"
     return ""

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from microbench import registry
 from microbench.analysis.forecast import Basis, CaseForecast, Forecast
-from microbench.records.record import CaseSpec, Machine, RoundRecord, RoundsReason
-from microbench.records.store import FILE_NAME, rounds_of
+from microbench.records.record import CaseSpec, RoundRecord, RoundsReason
+from microbench.records.store import FILE_NAME, file_of, read, rounds_of
 from microbench.run.case import Case
 from microbench.run.layers import stands_for_layers
-from microbench.run.resume import Before, Key, begun, key_of, matched
+from microbench.run.resume import Before, Key, before, changed, key_of, matched
 from microbench.system import cpus, machine
 
 
@@ -31,8 +31,7 @@ def forecast(cases: Sequence[Case], folder: Path, completing: bool) -> Forecast:
     placed = [next((each for each in among if _key(each) in history), among[-1]) for among in alternatives]
     done = list[tuple[int, int]]()
     is_search = cases[0].config.experiment.search
-    earlier, changes = begun(folder, _here) if completing else (None, None)
-    if earlier is not None and not changes:
+    if completing and (earlier := _earlier(folder)) is not None:
         placed = placed if is_search else matched(placed, earlier)
         places = {case.order for case in placed}
         done = [
@@ -71,7 +70,7 @@ def _history(folder: Path, alternatives: Sequence[Collection[Key]]) -> dict[Key,
     """
     wanted = {key for each in alternatives for key in each}
     found: dict[Key, list[RoundRecord]] = {}
-    for path in sorted(folder.glob(f"*/{FILE_NAME}"), key=_modified, reverse=True):
+    for path in sorted(folder.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True):
         if all(any(key in found for key in each) for each in alternatives):
             break
         in_file: dict[Key, list[RoundRecord]] = {}
@@ -85,20 +84,17 @@ def _history(folder: Path, alternatives: Sequence[Collection[Key]]) -> dict[Key,
     return found
 
 
-def _modified(path: Path) -> float:
-    """Return when a file was last written; the earliest time for one that was deleted meanwhile."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _here(earlier: Before) -> dict[str, Machine]:
-    """Return the machine now, by the device's name; the GPU's driver, which torch tells, is as it was."""
+def _earlier(folder: Path) -> Before | None:
+    """Return the run that a folder has a part of; None if there is none, or other software measured it."""
+    there = read(folder) if file_of(folder).exists() else []
+    earlier = before(there, machine.host_id())
+    if earlier is None:
+        return None
     here = machine.described({}, {})
-    return {
+    places = {
         each.config.device.name: replace(here, gpu_driver=each.machine.gpu_driver) for each in earlier.cases
     }
+    return None if changed(earlier, places) else earlier
 
 
 def _as_before(rounds: Sequence[RoundRecord], left: int) -> float:
@@ -132,8 +128,7 @@ def _of_case(
             rounds = len(known) if plan.reason is RoundsReason.DECIDED else plan.rounds
         seconds, basis = _as_before(known, max(0, rounds - measured)), Basis.RECORDS
     elif measure.budget is not None:
-        of_a_round = max(measure.budget / rounds, measure.min_time)  # no budget ends a round before that
-        seconds, basis = of_a_round * max(0, rounds - measured), Basis.BUDGET
+        seconds, basis = measure.budget * max(0, rounds - measured) / rounds, Basis.BUDGET
     else:
         of_a_round = measure.max_warmup + measure.max_time
         seconds, basis = of_a_round * max(0, rounds - measured), Basis.LIMITS

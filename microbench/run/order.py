@@ -6,8 +6,8 @@ import random
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import fmean
-from typing import NamedTuple, Protocol
+from statistics import mean
+from typing import Protocol
 
 from microbench.config import OPTIONS
 from microbench.errors import UserError
@@ -45,14 +45,6 @@ class Order(Protocol):
         ...
 
 
-class _Known(NamedTuple):
-    """What a case's rounds so far say of it: themselves in order, its plan, and what another one takes."""
-
-    measured: Sequence[RoundRecord]
-    plan: Plan
-    cost: float | None
-
-
 @dataclass
 class Schedule:
     """The rounds of cases, as many as the budget of each allows.
@@ -75,7 +67,6 @@ class Schedule:
     note: str | None = field(init=False, default=None)
     _found: dict[int, dict[int, RoundRecord]] = field(init=False, default_factory=dict)
     _read: int = field(init=False, default=0)
-    _known: dict[int, _Known] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._add(each for each in self.records if each.ok)
@@ -106,13 +97,15 @@ class Schedule:
 
     def eta(self) -> float | None:
         """Return the seconds that all rounds to come may take; None if nothing was measured yet."""
-        costs = [self._of(case).cost for case in self.cases]
-        known = [cost for cost in costs if cost is not None]
-        if not known:
+        costs = {
+            case.order: mean(map(further_cost, measured))
+            for case in self.cases
+            if (measured := self._measured(case))
+        }
+        if not costs:
             return None
-        usual = fmean(known)
-        to_come = zip(map(self._to_come, self.cases), costs, strict=True)
-        return sum(rounds * (usual if cost is None else cost) for rounds, cost in to_come)
+        usual = mean(costs.values())
+        return sum(self._to_come(case) * costs.get(case.order, usual) for case in self.cases)
 
     def _to_come(self, case: Case) -> int:
         """Return the number of rounds that are planned for a case."""
@@ -123,7 +116,6 @@ class Schedule:
     def _add(self, records: Iterable[RoundRecord]) -> None:
         for each in records:
             self._found.setdefault(each.case.order, {})[each.round] = each
-            self._known.pop(each.case.order, None)
         self._read = len(self.records)
 
     def _is_done(self, case: Case, number: int) -> bool:
@@ -160,21 +152,11 @@ class Schedule:
         return bool(measured) and not any(each.ok for each in measured)
 
     def _plan(self, case: Case) -> Plan:
-        return self._of(case).plan
+        return planned(case, self._measured(case), self.startup if case.order == self.cases[0].order else 0.0)
 
-    def _measured(self, case: Case) -> Sequence[RoundRecord]:
-        return self._of(case).measured
-
-    def _of(self, case: Case) -> _Known:
-        """Return what a case's rounds say of it; determined once after each of them, not for each heading."""
-        known = self._known.get(case.order)
-        if known is None:
-            found = self._found.get(case.order, {})
-            measured = [found[number] for number in sorted(found)]
-            plan = planned(case, measured, self.startup if case.order == self.cases[0].order else 0.0)
-            known = _Known(measured, plan, fmean(map(further_cost, measured)) if measured else None)
-            self._known[case.order] = known
-        return known
+    def _measured(self, case: Case) -> list[RoundRecord]:
+        found = self._found.get(case.order, {})
+        return [found[number] for number in sorted(found)]
 
 
 def check_agreed(cases: Sequence[Case]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,6 @@ from microbench.records.record import Machine, RoundRecord
 from microbench.records.store import FILE_NAME, file_of, read
 from microbench.run.case import COMMAND, Case
 from microbench.schema import Role, Scope, value_of, with_values
-from microbench.system import machine
 
 SOFTWARE = ("torch", "torchvision", "python", "microbench", "gpu_driver")
 """The versions in which the rounds of one run must agree."""
@@ -99,20 +98,6 @@ def before(records: Sequence[RoundRecord], host_id: str) -> Before | None:
         return None
     run_id = here[-1].run.id
     return Before(cases_of([record for record in here if record.run.id == run_id]))
-
-
-def begun(
-    path: Path, machines: Callable[[Before], Mapping[str, Machine]]
-) -> tuple[Before | None, str | None]:
-    """Return the run on this machine that a folder, or its file, has a part of, and which software changed.
-
-    Args:
-        path: the folder or file, which need not exist.
-        machines: returns the machine as it is now, by the device's name.
-    """
-    there = read(path) if file_of(path).exists() else []
-    earlier = before(there, machine.host_id())
-    return earlier, None if earlier is None else changed(earlier, machines(earlier))
 
 
 def changed(earlier: Before, machines: Mapping[str, Machine]) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 from microbench.errors import UserError
 from microbench.records.progress import Heading, Place
 from microbench.records.record import SEARCH, RoundRecord, RunInfo, Status
-from microbench.records.result import Result
+from microbench.records.result import Result, load
 from microbench.records.store import Store
 from microbench.run.adaptive import schedule_of
 from microbench.run.case import Case
@@ -20,11 +20,11 @@ from microbench.run.layers import expanded
 from microbench.run.order import Order, Schedule
 from microbench.run.pool import Pool
 from microbench.run.protocol import Extract
-from microbench.run.resume import Before, begun, matched, matched_by_id, shown_as
+from microbench.run.resume import Before, before, changed, matched, matched_by_id, shown_as
 from microbench.run.round import Observer, Round
 from microbench.run.search import Search
 from microbench.run.workers import EarlyServer
-from microbench.system import cpus
+from microbench.system import cpus, machine
 
 Where = tuple[Any, ...]
 
@@ -136,11 +136,10 @@ class Run:
 
     def _earlier(self) -> Before | None:
         """Return the run to complete, whose id this one takes; None for a new run."""
-        if not self.completing:
-            return None
+        there = load(self.store.path).records if self.completing and self.store.path.exists() else []
+        earlier = before(there, machine.host_id())
         machines = {place.device: place.machine for place in self._places.values()}
-        earlier, changes = begun(self.store.path, lambda _: machines)
-        if changes:
+        if earlier is not None and (changes := changed(earlier, machines)):
             self.note = f"The earlier run used other software, so all is measured again: {changes}."
             return None
         if earlier is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
@@ -43,14 +42,7 @@ def over_rounds(medians: Sequence[float], confidence: float = CONFIDENCE) -> Ove
     Time, ISMM 2013). The percentiles are widened for few rounds: Hesterberg, What Teachers Should Know
     About the Bootstrap, The American Statistician 69 (2015). No draw leaves the range of the
     rounds, which misses the true median with probability 2^(1-R): that bounds the confidence.
-
-    The same medians are resampled once: a run looks at its cases after each round, to plan and to show them.
     """
-    return _resampled(tuple(medians), confidence)
-
-
-@lru_cache(maxsize=4096)
-def _resampled(medians: tuple[float, ...], confidence: float) -> OverRounds:
     values = np.asarray(medians, dtype=np.float64)
     rounds = len(values)
     draws = np.random.default_rng(SEED).integers(rounds, size=(RESAMPLES, rounds))

@@ -90,8 +90,6 @@ def notes(found: Forecast) -> Iterator[str]:
     bases = {case.basis for case in found.cases if case.seconds}
     if Basis.BUDGET in bases:
         yield "a case whose step takes seconds exceeds its budget; one that is soon precise enough takes less"
-        if any(case.config.measure.rounds for case in found.cases):
-            yield "measure.rounds is obeyed, even if the budget cannot hold as many"
     if Basis.LIMITS in bases:
         yield "measure.budget=null: starting, building and checking the answer come on top"
 

@@ -14,11 +14,7 @@ from microbench.measure.cautions import Changes
 from microbench.measure.experiment import Experiment
 from microbench.watch.tensors import tensors
 
-SAMPLED = 2**14
-"""Bytes checked of a large parameter or buffer: so few that torch does not split their copy among threads.
-
-That takes many times as long, and each round checks it, because what a call writes may differ between rounds.
-"""
+SAMPLED = 2**16  # bytes checked of a large parameter or buffer
 
 Digests = tuple[int, ...]
 """Checksums of tensors' values."""

@@ -44,7 +44,7 @@ def explain(
             f"{name} cannot train at batch_size={config.batch_size}: batch normalization needs more than one "
             "value per channel; use batch_size=2 or more"
         )
-    told, hint, where = f"{type(error).__name__}: {message}", HINTS.get(type(error)), error.__cause__
+    told, hint, where = f"{type(error).__name__}: {message}", _hint(error, config), error.__cause__
     if isinstance(where, FailedAt):
         within, advice = f" in {where}" if where.name else "", f"; {hint}" if hint else ""
         return Status.ERROR, f"{config.model.name} failed{within} {where.given}: {told}{advice}"
@@ -52,6 +52,15 @@ def explain(
     if doing.startswith("the first call") and workload is not None:
         text += f" (input {workload.shape()}{f': {hint}' if hint else ''})"
     return Status.ERROR, _sentence(text)
+
+
+def _hint(error: BaseException, config: Config) -> str | None:
+    """Return what to check after an error of the module itself, not of what makes it or of its objective."""
+    if isinstance(where := error.__cause__, FailedAt) and where.type in ("", "objective"):
+        return None
+    if config.model.inputs is not None:
+        return "check model.inputs" if isinstance(error, (*HINTS, TypeError)) else None
+    return HINTS.get(type(error))
 
 
 def _name(config: Config) -> str:

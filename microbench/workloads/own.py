@@ -45,13 +45,12 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         module = _module(config, make, place, code)
         if any(each.device.type != device.type for each in chain(module.parameters(), module.buffers())):
             module.to(device)
-        module.train(training)
         if config.inputs is None and not config.input_shape:
             raise _no_inputs(module)
         args, kwargs = draw(config, module, batch_size, training)
     called, inputs = arranged(module, args, kwargs | config.call_kwargs)
     objective = objectives.find(_objective(config, code), torch.initial_seed())
-    return Workload(config.name, called, tuple(inputs), objective)
+    return Workload(config.name, called.train(training), tuple(inputs), objective)
 
 
 def _place(config: ModelConfig) -> tuple[str, ModuleType]:
@@ -130,7 +129,7 @@ def _callable(code: ModuleType, place: str) -> Callable[..., Any]:
     found = getattr(code, name, None)
     if isinstance(found, nn.Module):
         raise UserError(
-            f"{place} is a module: give a function that makes it, because each check needs a new one."
+            f"{place} is a module: give a function that makes one, because a check needs another."
         )
     if not callable(found):
         raise unknown(f"function in {option}", name, _functions(code))

@@ -121,6 +121,31 @@ def test_any_other_affinity_is_the_users_mistake(affinity: Any) -> None:
         composed(model="vgg16", affinity=affinity)
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("float32", "fp32"),
+        ("bfloat16", "bf16"),
+        ("torch.float16", "fp16"),
+        ("fp32", "fp32"),
+        ("tf32", "tf32"),
+    ],
+)
+def test_torchs_names_of_types_are_precisions(given: str, name: str, command_line: Any) -> None:
+    (case,) = from_options({"model": "vgg16", "precision": given}, sweep=False)
+    plan = command_line("model=vgg16", f"precision={given}")
+    assert case.config.precision.name == plan.cases[0].config.precision.name == name
+    assert f"precision={name}" in case.overrides
+    assert plan.command_line.endswith(f"precision={name}")
+
+
+def test_torchs_names_of_types_can_be_swept_over(command_line: Any) -> None:
+    plan = command_line("-m", "model=vgg16", "precision=float32,bfloat16")
+    cases = from_options({"model": "vgg16", "precision": ["float32", "bfloat16"]}, sweep=True)
+    for each in (plan.cases, cases):
+        assert [case.config.precision.name for case in each] == ["fp32", "bf16"]
+
+
 def test_an_option_inside_a_group_is_a_dotted_key_or_a_dictionary() -> None:
     dotted = composed(**{"model": "vgg16", "measure.rel_ci": 0.25, "measure.max_samples": 7})
     nested = composed(model="vgg16", measure={"rel_ci": 0.25, "max_samples": 7})

@@ -185,10 +185,8 @@ def test_an_error_that_nobody_knows_is_its_first_line() -> None:
 @pytest.mark.parametrize(
     ("option", "given", "meant"),
     [
-        ("precision", "float32", "precision=fp32"),
-        ("precision", "torch.float32", "precision=fp32"),
-        ("precision", "bfloat16", "precision=bf16"),
-        ("precision", "float16", "precision=fp16"),
+        ("precision", "single", "precision=fp32"),
+        ("precision", "bfloat", "precision=bf16"),
         ("precision", "half", "precision=fp16"),
         ("precision", "amp", "precision=amp_bf16"),
         ("engine", "onnx", "engine=onnxruntime"),

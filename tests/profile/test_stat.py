@@ -102,7 +102,7 @@ class TestWhatAModuleTakes:
         assert frame.loc[0, ["in_shape", "dtype"]].tolist() == ["(2, 4)", "float16"]
 
     def test_several_shapes_give_several_inputs(self) -> None:
-        frame = microbench.stat(nn.Bilinear(3, 4, 5), input_shape=[(3,), (4,)]).to_frame()
+        frame = microbench.stat(nn.Bilinear(3, 4, 5), input_shape=[(1, 3), (1, 4)]).to_frame()
         assert frame.loc[0, "in_shape"] == "(1, 3), (1, 4)"
 
 
@@ -246,7 +246,7 @@ def test_a_modules_writes_to_its_parameters_are_undone(
         model.lock = Lock()  # which cannot be copied
     if build in WRITERS:
         nn.Linear.forward(model, torch.ones(1, 4)).sum().backward()
-    check_unchanged(model, lambda: microbench.stat(model, input_shape=(4,), **options))
+    check_unchanged(model, lambda: microbench.stat(model, input_shape=(1, 4), **options))
 
 
 class Cache:
@@ -284,7 +284,7 @@ def test_a_modules_own_objects_are_unchanged_even_if_a_dry_run_is_not_possible(
     timing: bool,
 ) -> None:
     model = Stateful()
-    frame = microbench.stat(model, input_shape=(4,), timing=timing).to_frame()
+    frame = microbench.stat(model, input_shape=(1, 4), timing=timing).to_frame()
     assert frame["type"].tolist()[0] == "Linear"
     assert (model.cache.first, model.cache.kept, list(model.queue), model.nested) == (None, [], [], {"a": []})
 
@@ -317,7 +317,7 @@ def test_an_input_that_is_a_result_is_unchanged(options: dict[str, bool]) -> Non
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_scripted_module_stays_in_train_mode() -> None:
     model = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.Dropout()))
-    microbench.stat(model, input_shape=(4,), training=False)
+    microbench.stat(model, input_shape=(1, 4), training=False)
     assert all(each.training for each in model.modules())
 
 
@@ -338,7 +338,7 @@ def test_random_numbers_continue_as_without_a_profile(wanted: dict[str, bool]) -
         action()
         return torch.rand(1).item(), random.random(), np.random.rand()
 
-    options: dict[str, Any] = {"input_shape": (4,), "training": True, **wanted}
+    options: dict[str, Any] = {"input_shape": (1, 4), "training": True, **wanted}
     assert drawn(lambda: microbench.stat(Draws(), **options)) == drawn(lambda: None)
 
 
@@ -420,7 +420,7 @@ class Scaled(nn.Module):
 
 @pytest.mark.parametrize("wanted", [{}, {"memory": True}, {"timing": True}], ids=str)
 def test_parameters_keep_the_attributes_that_the_user_gave_them(wanted: dict[str, bool]) -> None:
-    assert microbench.stat(Scaled(), input_shape=(4,), **wanted).total.flops == 8
+    assert microbench.stat(Scaled(), input_shape=(1, 4), **wanted).total.flops == 8
 
 
 class Appends(nn.Module):
@@ -447,16 +447,16 @@ class Exhausted(nn.Module):
 
 def test_a_failure_by_an_exhausted_iterator_names_its_layer() -> None:
     with pytest.raises(UserError, match=r"^0 \(Exhausted\) failed on input \(1, 4\): StopIteration"):
-        microbench.stat(nn.Sequential(Exhausted()), input_shape=(4,))
+        microbench.stat(nn.Sequential(Exhausted()), input_shape=(1, 4))
 
 
 def test_disturbances_of_the_times_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = BenchmarkWarning(WarningCode.FOREIGN_LOAD, "others kept the CPUs busy")
     monkeypatch.setattr("microbench.profile.stat.disturbances", lambda readings, around: iter([busy]))
     assert "warning: others kept the CPUs busy" in str(
-        microbench.stat(small(), input_shape=(4,), timing=True)
+        microbench.stat(small(), input_shape=(1, 4), timing=True)
     )
-    assert "warning" not in str(microbench.stat(small(), input_shape=(4,)))
+    assert "warning" not in str(microbench.stat(small(), input_shape=(1, 4)))
 
 
 def test_a_named_tuple_is_one_argument() -> None:
@@ -488,32 +488,45 @@ def test_the_batch_size_of_given_inputs_is_unknown() -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({}, "Give inputs=TENSORS, or input_shape=SIZES without the batch, such as (3, 224, 224)."),
-        ({"inputs": torch.ones(1, 4), "input_shape": (4,)}, "Give inputs=TENSORS, or input_shape=SIZES"),
+        ({}, "Give inputs=TENSORS, or input_shape=SIZES with the batch, such as (1, 3, 224, 224)."),
+        ({"inputs": torch.ones(1, 4), "input_shape": (1, 4)}, "Give inputs=TENSORS, or input_shape=SIZES"),
         ({"inputs": torch.ones(1, 3)}, "0 (Linear) failed on input (1, 3): RuntimeError: "),
         ({"inputs": ("a", 3)}, "Sequential failed without a tensor: TypeError: "),
         ({"inputs": torch.ones(1, 4, device="meta")}, "An input is on meta and the module on cpu: move it"),
-        ({"input_shape": 4}, "input_shape=4 is not possible: give sizes of at least 1 without the batch"),
+        ({"input_shape": 4}, "input_shape=4 is not possible: give sizes of at least 1, such as (1, 3, 224"),
         ({"input_shape": (0,)}, "input_shape=(0,) is not possible"),
+        (
+            {"input_shape": (0,), "batch_size": 2},
+            "input_shape=(0,) is not possible: give sizes of at least 1, such as (3, 224, 224) without",
+        ),
         ({"input_shape": "44"}, "input_shape='44' is not possible"),
         ({"input_shape": (4,), "batch_size": 0}, "batch_size=0 is not possible: give an integer of at least"),
-        ({"input_shape": (4,), "device": "cup"}, "Unknown device 'cup'. Did you mean cpu"),
-        ({"input_shape": (4,), "view": "type"}, "Unknown view 'type'. Did you mean types?"),
-        ({"input_shape": (4,), "view": None}, "Unknown view 'None'"),
-        ({"input_shape": (4,), "columns": 3}, "columns=3 is not possible: give names"),
-        ({"input_shape": (4,), "energy": 5}, "energy=5 is not possible: give a dictionary"),
-        ({"input_shape": (4,), "energy": {1: 2}}, "Unknown energy constant '1'"),
-        ({"input_shape": (4,), "energy": {"dram": True}}, "energy.dram=True is not possible: give a number"),
-        ({"input_shape": (4,), "energy": {"dram": np.ones(2)}}, "energy.dram=[1. 1.] is not possible"),
-        ({"input_shape": (4,), "energy": {"dram": None}}, "energy.dram=None is not possible: give a number"),
-        ({"input_shape": (4,), "view": "tree", "depth": "2"}, "depth=2 is not possible: give an integer"),
-        ({"input_shape": (4,), "depth": 1}, "depth=1 is an option of view=tree; view=calls does not have it"),
-        ({"input_shape": (4,), "columns": ["flop"]}, "Unknown column 'flop'. Did you mean flops"),
-        ({"input_shape": (4,), "columns": "~flop"}, "Unknown column 'flop'. Did you mean flops"),
-        ({"input_shape": (4,), "columns": ["lat"]}, "columns=lat: this profile does not have it; time it"),
-        ({"input_shape": (4,), "columns": ["mem_peak"]}, "columns=mem_peak: this profile does not have it"),
+        ({"input_shape": (1, 4), "device": "cup"}, "Unknown device 'cup'. Did you mean cpu"),
+        ({"input_shape": (1, 4), "view": "type"}, "Unknown view 'type'. Did you mean types?"),
+        ({"input_shape": (1, 4), "view": None}, "Unknown view 'None'"),
+        ({"input_shape": (1, 4), "columns": 3}, "columns=3 is not possible: give names"),
+        ({"input_shape": (1, 4), "energy": 5}, "energy=5 is not possible: give a dictionary"),
+        ({"input_shape": (1, 4), "energy": {1: 2}}, "Unknown energy constant '1'"),
         (
-            {"input_shape": (4,), "energy": {"drum": 1.0}},
+            {"input_shape": (1, 4), "energy": {"dram": True}},
+            "energy.dram=True is not possible: give a number",
+        ),
+        ({"input_shape": (1, 4), "energy": {"dram": np.ones(2)}}, "energy.dram=[1. 1.] is not possible"),
+        (
+            {"input_shape": (1, 4), "energy": {"dram": None}},
+            "energy.dram=None is not possible: give a number",
+        ),
+        ({"input_shape": (1, 4), "view": "tree", "depth": "2"}, "depth=2 is not possible: give an integer"),
+        (
+            {"input_shape": (1, 4), "depth": 1},
+            "depth=1 is an option of view=tree; view=calls does not have it",
+        ),
+        ({"input_shape": (1, 4), "columns": ["flop"]}, "Unknown column 'flop'. Did you mean flops"),
+        ({"input_shape": (1, 4), "columns": "~flop"}, "Unknown column 'flop'. Did you mean flops"),
+        ({"input_shape": (1, 4), "columns": ["lat"]}, "columns=lat: this profile does not have it; time it"),
+        ({"input_shape": (1, 4), "columns": ["mem_peak"]}, "columns=mem_peak: this profile does not have it"),
+        (
+            {"input_shape": (1, 4), "energy": {"drum": 1.0}},
             "Unknown energy constant 'drum'. Did you mean dram?",
         ),
     ],
@@ -543,7 +556,7 @@ def test_a_module_that_cannot_be_profiled_is_reported_in_one_line(options: dict[
 )
 def test_a_model_that_is_no_module_or_has_no_layers_is_reported_in_one_line(model: Any, line: str) -> None:
     with pytest.raises(UserError) as caught:
-        microbench.stat(model, input_shape=(4,))
+        microbench.stat(model, input_shape=(1, 4))
     assert str(caught.value).startswith(line)
 
 
@@ -551,7 +564,7 @@ def test_a_module_on_meta_is_profiled_only_by_a_dry_run() -> None:
     model = nn.Linear(4, 4, device="meta")
     assert microbench.stat(model, input_shape=(4,), batch_size=2).total.flops == LINEAR
     with pytest.raises(UserError, match=r"^The module is on meta, where nothing is computed"):
-        microbench.stat(model, input_shape=(4,), timing=True)
+        microbench.stat(model, input_shape=(1, 4), timing=True)
 
 
 def test_a_module_without_parameters_runs_where_its_inputs_are() -> None:
@@ -574,7 +587,7 @@ class TestElsewhere:
                 drawn.append(x.device.type)
                 return x
 
-        microbench.stat(Notes(), input_shape=(4,), device="cpu")
+        microbench.stat(Notes(), input_shape=(1, 4), device="cpu")
         assert drawn == ["meta"]
 
     def test_inputs_on_another_device_are_reported_in_one_line(self) -> None:
@@ -583,18 +596,18 @@ class TestElsewhere:
 
     def test_a_copy_of_the_module_is_profiled(self) -> None:
         model = nn.Linear(4, 4)
-        check_unchanged(model, lambda: microbench.stat(model, input_shape=(4,), device="cpu"))
+        check_unchanged(model, lambda: microbench.stat(model, input_shape=(1, 4), device="cpu"))
 
     def test_a_module_that_cannot_be_copied_to_the_device_is_reported_in_one_line(self) -> None:
         model = nn.Linear(4, 4)
         model.lock = Lock()
         with pytest.raises(UserError, match=r"^The module cannot be copied to meta: move it there with"):
-            microbench.stat(model, input_shape=(4,), device="cpu")
+            microbench.stat(model, input_shape=(1, 4), device="cpu")
 
 
 def test_a_module_on_meta_has_no_values_to_copy_elsewhere() -> None:
     with pytest.raises(UserError, match=r"^The module is on meta, and has no values to copy to cpu"):
-        microbench.stat(nn.Linear(4, 4, device="meta"), input_shape=(4,), device="cpu")
+        microbench.stat(nn.Linear(4, 4, device="meta"), input_shape=(1, 4), device="cpu")
 
 
 def test_a_module_that_calls_different_layers_each_time_cannot_be_measured() -> None:
@@ -608,7 +621,7 @@ def test_a_module_that_calls_different_layers_each_time_cannot_be_measured() -> 
             return self.layers[self.calls % 3](x)
 
     with pytest.raises(UserError, match=r"calls different layers.*from Python, without timing and memory"):
-        microbench.stat(Alternates(), input_shape=(4,), memory=True)
+        microbench.stat(Alternates(), input_shape=(1, 4), memory=True)
 
 
 class Adds(nn.Module):
@@ -650,7 +663,7 @@ class TestInFact:
         assert timed.peaks.fp32 == 1e12
 
     def test_modules_alone_leave_the_operators_time_in_the_overhead(self, timed: Any) -> None:
-        alone = microbench.stat(Adds(), input_shape=(8,), timing=True, functions=False)
+        alone = microbench.stat(Adds(), input_shape=(1, 8), timing=True, functions=False)
         assert alone.to_frame()["kind"].tolist() == ["module", "module"]
         assert alone.view("calls").overhead.values["lat"] == pytest.approx(
             alone.seconds - alone.to_frame()["net_lat"].sum(), rel=1e-6
@@ -658,7 +671,7 @@ class TestInFact:
 
 
 def test_a_profile_prints_as_a_table_with_a_total() -> None:
-    lines = str(microbench.stat(small(), input_shape=(4,), columns=["name", "type", "flops"])).splitlines()
+    lines = str(microbench.stat(small(), input_shape=(1, 4), columns=["name", "type", "flops"])).splitlines()
     assert [line.split() for line in lines] == [
         ["name", "type", "FLOP"],
         ["0", "Linear", "40"],
@@ -670,18 +683,38 @@ def test_a_profile_prints_as_a_table_with_a_total() -> None:
 
 
 def test_a_notebook_or_prompt_shows_the_same_table() -> None:
-    found = microbench.stat(small(), input_shape=(4,))
+    found = microbench.stat(small(), input_shape=(1, 4))
     assert repr(found) == str(found)
 
 
-def test_a_shape_with_the_batch_in_it_is_an_error_with_a_hint() -> None:
-    with pytest.raises(UserError, match=r"on input \(1, 1, 3, 8, 8\).*input_shape is without the batch"):
-        microbench.stat(nn.Conv2d(3, 4, 3), input_shape=(1, 3, 8, 8))
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"input_shape": (4, 8)},
+            r"on input \(4, 8\): .*\(input_shape is the whole shape, with its batch, unless batch_size is",
+        ),
+        (
+            {"input_shape": (1, 3, 8, 8), "batch_size": 2},
+            r"on input \(2, 1, 3, 8, 8\): .*\(input_shape is without the batch, because batch_size is",
+        ),
+    ],
+)
+def test_an_error_says_how_the_shape_was_read(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        microbench.stat(nn.Conv2d(3, 4, 3), **options)
+
+
+def test_a_shape_is_whole_unless_a_batch_size_is_given() -> None:
+    whole = microbench.stat(nn.Linear(4, 5), input_shape=(3, 4))
+    apart = microbench.stat(nn.Linear(4, 5), input_shape=(4,), batch_size=3)
+    assert whole.batch_size == apart.batch_size == 3
+    assert whole.to_frame().equals(apart.to_frame())
 
 
 def test_rich_prints_a_profile_as_a_table_too() -> None:
     file = io.StringIO()
-    Console(file=file, width=100).print(microbench.stat(small(), input_shape=(4,)))
+    Console(file=file, width=100).print(microbench.stat(small(), input_shape=(1, 4)))
     assert "total" in file.getvalue()
     assert "ProfileTable(" not in file.getvalue()
 

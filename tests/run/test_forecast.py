@@ -17,7 +17,6 @@ from microbench.records.store import FILE_NAME, Store
 from microbench.run.case import Case
 from microbench.run.forecast import forecast
 from microbench.system import cpus, machine
-from microbench.tables.forecast import notes
 
 from .support import cases
 
@@ -108,24 +107,6 @@ def test_a_requested_number_of_rounds_is_kept(tmp_path: Path) -> None:
     planned = Plan(rounds=3, reason=RoundsReason.BUDGET)
     written(tmp_path / "old", rounds(plain(1)[0], 20.0, plan=planned))
     assert only(foreseen(plain(1, **{"measure.rounds": 10}), tmp_path)).rounds == 10
-
-
-def test_requested_rounds_take_more_than_a_budget_that_cannot_hold_them(tmp_path: Path) -> None:
-    asked = {"measure.budget": 1, "measure.rounds": 50, "measure.min_time": 0.1}
-    found = foreseen(plain(1, **asked), tmp_path)
-    assert (only(found).seconds, only(found).rounds) == (pytest.approx(50 * 0.1), 50)
-    assert "measure.rounds is obeyed, even if the budget cannot hold as many" in notes(found)
-    assert only(foreseen(plain(1, **asked | {"measure.rounds": 5}), tmp_path)).seconds == 1
-
-
-def test_a_run_that_is_deleted_meanwhile_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (case,) = plain(1)
-    written(tmp_path / "old", rounds(case, *[2.0] * 6))
-    there = list(tmp_path.glob(f"*/{FILE_NAME}"))
-    monkeypatch.setattr(Path, "glob", lambda path, pattern: [tmp_path / "gone" / FILE_NAME, *there])
-    assert only(foreseen([case], tmp_path)).basis is Basis.RECORDS
 
 
 def test_a_number_of_rounds_requested_before_says_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from microbench.watch.copy import state_restored
 from microbench.watch.modules import Names, calling, locating
 from microbench.watch.tensors import faked, shapes, tensors
+from microbench.workloads.arranged import unarranged
 from microbench.workloads.workload import Workload
 
 
@@ -109,7 +110,7 @@ def uses(
     Raises:
         Exception: what the model raises.
     """
-    recorder = _Recorder(workload.module, until)
+    recorder = _Recorder(unarranged(workload.module, workload.inputs)[0], until)
     with ExitStack() as stack:
         stack.enter_context(state_restored(workload.module))
         given = workload.inputs
@@ -151,7 +152,9 @@ class _Recorder:
         self._inputs = {id(each): (each, own) for each, own in zip(given, inputs, strict=True)}
 
     def call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """Make a call, and record it."""
+        """Make a call, and record it unless it is that of a wrapper around the model."""
+        if not self._open and module is not self.model:
+            return original(module, *args, **kwargs)
         use = self._begin(module, args, kwargs)
         given = {id(each): each for each in tensors((args, kwargs))}
         versions = {key: each._version for key, each in given.items()}
