@@ -125,14 +125,14 @@ def _callable(code: ModuleType, place: str) -> Callable[..., Any]:
     Raises:
         UserError: there is none; the message gives the nearest names.
     """
-    option, _, name = place.rpartition(":")
+    where, _, name = place.partition("=")[2].rpartition(":")
     found = getattr(code, name, None)
     if isinstance(found, nn.Module):
         raise UserError(
             f"{place} is a module: give a function that makes one, because a check needs another."
         )
     if not callable(found):
-        raise unknown(f"function in {option}", name, _functions(code))
+        raise unknown(f"function in {where}", name, _functions(code))
     return found  # type: ignore[no-any-return]
 
 

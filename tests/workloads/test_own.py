@@ -196,7 +196,7 @@ def test_a_target_is_in_a_package(file: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("name", "options", "line"),
     [
-        ("Nett", {}, "Unknown function in model.file=mine_own.py 'Nett'. Did you mean Net"),
+        ("Nett", {}, "Unknown function in mine_own.py 'Nett'. Did you mean Net"),
         ("number", {}, "model.file=mine_own.py:number returns int: it must return a torch.nn.Module."),
         ("net", {}, "model.file=mine_own.py:net is a module: give a function that makes one"),
         ("Net", {"objective": "square"}, "Unknown model.objective 'square'. Did you mean squares"),
