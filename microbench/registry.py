@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SHARED = (
     "arranged",
+    "calibration",
     "capture",
     "inputs",
     "library",

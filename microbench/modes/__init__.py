@@ -82,8 +82,10 @@ class Mode:
 
     def answer(self, program: Program) -> Answer:
         """Compute one call or one step, untimed; nothing is updated."""
+        compared = program.workload.compared
         with torch.inference_mode():
-            return Answer(tuple(tensors(program.outputs(program.call()))))
+            output = program.outputs(program.call())
+            return Answer(tuple(tensors(output if compared is None else compared(output))))
 
     def dry_run(self, workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
         """Return a workload's calls and their costs, without executing them.

@@ -79,6 +79,6 @@ def _compared(config: Config, mode: Mode, program: Program, reference: Reference
     def moved() -> Errors:
         return errors_of(reference.answer(nudge=rounding(config.precision), draw=1), wanted)
 
-    is_model = program.workload.objective.is_loss
-    agreement = top1_agreement(found, wanted) if is_model and not mode.TRAINING else None
+    is_model, are_all = program.workload.objective.is_loss, program.workload.compared is None
+    agreement = top1_agreement(found, wanted) if is_model and are_all and not mode.TRAINING else None
     return judge(errors_of(found, wanted), moved, config, agreement, is_loss=is_model and mode.TRAINING)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function, has_torch_function_unary
@@ -21,6 +23,7 @@ class Workload:
         objective: where the backward pass starts.
         item: the name, in the plural, of what the throughput counts: images, tokens.
         items: their number in one call; None for that of the batch.
+        compared: returns what is compared of an output; by default all of it.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Workload:
     objective: Objective
     item: str = "items"
     items: int | None = None
+    compared: Callable[[Any], Any] | None = None
 
     @property
     def device_type(self) -> str:

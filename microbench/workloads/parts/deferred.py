@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from microbench.watch.tensors import tensors
+from microbench.workloads.calibration import calibrate
 from microbench.workloads.workload import draw_if_zero
 
 INITIALIZERS = [
@@ -39,6 +40,7 @@ class Deferred(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._draws: dict[int, list[Draw]] = {}
+        self._calibrations: list[Sequence[Any]] = []
         self._originals: dict[str, Callable[..., Any]] = {}
         self._stand_ins: list[Callable[..., Any]] = []
 
@@ -71,6 +73,9 @@ class Deferred(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is calibrate:
+            self._calibrations.append(args)
+            return None
         given = list(tensors((args, kwargs)))
         if self._may_wait(func, given):
             return self._put_off(func, *args, **kwargs)
@@ -89,9 +94,14 @@ class Deferred(TorchFunctionMode):
         return func.__name__ in FILLS and len(given) == 1 and isinstance(given[0], nn.Parameter)
 
     def fill(self, module: nn.Module) -> None:
-        """Draw the deferred weights of a module, as the model itself would have."""
+        """Draw the deferred weights of a module, and calibrate it, as the model itself would have."""
         for parameter in module.parameters():
             self._draw(parameter)
+        pending, within = self._calibrations, set(module.modules())
+        self._calibrations = [each for each in pending if each[0] not in within]
+        for model, *rest in pending:
+            if model in within:
+                calibrate(model, *rest)
 
     def _draw(self, parameter: Tensor) -> None:
         for function, tensor, args, kwargs in self._draws.pop(id(parameter), ()):

@@ -8,10 +8,17 @@ import torch
 from torchvision import models
 
 from microbench.config import ModelConfig
-from microbench.workloads.torchvision import classification, optical_flow, quantization, segmentation
+from microbench.workloads.torchvision import (
+    classification,
+    detection,
+    optical_flow,
+    quantization,
+    segmentation,
+)
 from microbench.workloads.workload import Workload
 
 FAMILIES: dict[str, Callable[[ModelConfig, int, torch.device, bool], Workload]] = {
+    "detection": detection.build,
     "optical_flow": optical_flow.build,
     "quantization": quantization.build,
     "segmentation": segmentation.build,

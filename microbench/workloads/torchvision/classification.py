@@ -8,6 +8,7 @@ import torch
 from torchvision import models
 
 from microbench.config import ModelConfig
+from microbench.workloads.calibration import EXAMPLES, calibrate
 from microbench.workloads.objectives import CrossEntropy
 from microbench.workloads.workload import Workload, switch_on
 
@@ -27,6 +28,8 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         inputs = torch.randn(batch_size, *config.input_shape)
         targets = torch.randint(config.num_classes, (batch_size,))
         switch_on(module)
+        if not training:
+            calibrate(module, [torch.randn(EXAMPLES, *config.input_shape)])
     item = "images" if inputs.dim() == IMAGES else "clips"
     return Workload(config.name, module, (inputs,), CrossEntropy(targets, config.aux_weight), item)
 

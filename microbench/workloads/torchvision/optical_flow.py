@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision import models
 
 from microbench.config import ModelConfig
+from microbench.workloads.calibration import EXAMPLES, calibrate
 from microbench.workloads.objectives import Loss
 from microbench.workloads.workload import Workload
 
@@ -42,4 +43,6 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         module = models.get_model(config.name, weights=None, **config.kwargs).train(training)
         first, second = torch.randn(2, batch_size, *config.input_shape)
         flow = PIXELS * torch.randn(batch_size, 2, *config.input_shape[1:])
+        if not training:
+            calibrate(module, torch.randn(2, EXAMPLES, *config.input_shape).unbind())
     return Workload(config.name, module, (first, second), SequenceLoss(flow), "image pairs")

@@ -11,6 +11,7 @@ from torchvision import models
 
 from microbench.config import ModelConfig
 from microbench.errors import SkippedError
+from microbench.workloads.calibration import EXAMPLES, calibrate
 from microbench.workloads.objectives import CrossEntropy
 from microbench.workloads.workload import Workload
 
@@ -20,8 +21,6 @@ BACKENDS = ("x86", "onednn", "fbgemm", "qnnpack")
 
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
     """Build a quantized classifier with standard normal images of (batch, *input_shape).
-
-    Activations are calibrated on these images.
 
     Raises:
         SkippedError: for training, or if this torch has no kernels for int8 here.
@@ -40,12 +39,14 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
     module = models.get_model(config.name, num_classes=config.num_classes, **arguments).eval()
     images = torch.randn(batch_size, *config.input_shape)
     targets = torch.randint(config.num_classes, (batch_size,))
-    quantize(module, images)
+    examples = torch.randn(EXAMPLES, *config.input_shape)
+    calibrate(module, [examples])
+    quantize(module, examples)
     return Workload(config.name, module, (images,), CrossEntropy(targets, config.aux_weight), "images")
 
 
 def quantize(module: nn.Module, images: Tensor) -> None:
-    """Quantize a model in place: weights and activations to int8, with the ranges that these images have.
+    """Quantize a model in place to int8, with the ranges that its activations have on these images.
 
     Raises:
         SkippedError: this torch has no kernels for int8 here.

@@ -8,6 +8,7 @@ import torch
 from torchvision import models
 
 from microbench.config import ModelConfig
+from microbench.workloads.calibration import EXAMPLES, calibrate
 from microbench.workloads.objectives import CrossEntropy
 from microbench.workloads.workload import Workload
 
@@ -24,4 +25,6 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         module = builder(num_classes=config.num_classes, **arguments).train(training)
         images = torch.randn(batch_size, *config.input_shape)
         targets = torch.randint(config.num_classes, (batch_size, *config.input_shape[1:]))
+        if not training:
+            calibrate(module, [torch.randn(EXAMPLES, *config.input_shape)])
     return Workload(config.name, module, (images,), CrossEntropy(targets, config.aux_weight), "images")
