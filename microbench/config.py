@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import PurePath
 from typing import Any
 
 from microbench.errors import UserError
@@ -43,7 +44,8 @@ PROFILE = "profile"
 ROUNDS = 6  # of a case; the fewest that support a 95 % CI
 MARGIN = 0.01  # the share by which a ratio of times may differ from 1 and still count as the same
 
-SOURCES = {".py": "own"}
+EXPORTED = (".onnx", ".xml", ".pt2", ".pt", ".pth", ".torchscript")
+SOURCES = {".py": "own", **dict.fromkeys(EXPORTED, "exported")}
 """For each suffix of files that define models, the module of `workloads/` that builds them."""
 
 DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -52,6 +54,7 @@ DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 OF_PROFILE = {"mode.name": (PROFILE,)}
 OF_FILES = {"model.source": tuple(dict.fromkeys(SOURCES.values()))}
 OF_OWN = {"model.source": ("own",)}
+OF_EXPORTED = {"model.source": ("exported",)}
 OF_TORCHSCRIPT = {"engine.name": ("torchscript", "libtorch")}
 OF_COMPILE = {"engine.name": ("compile",)}
 OF_INDUCTOR = {"engine.name": ("compile", "export")}
@@ -119,12 +122,6 @@ class ModelConfig:
         ANY,
         null="true if no parameter of the layer does",
     )
-    identity: str | None = work(
-        None,
-        "of a module object from Python: the digest of its structure, inputs and objective",
-        ANY,
-        of={"model.source": ("given",)},
-    )
     num_classes: int = work(1000, "width of a classifier's output", at_least=1)
     aux_weight: float = work(0.0, "weight of each auxiliary classifier's loss in the training loss", ANY)
     part: str | None = work(
@@ -138,7 +135,8 @@ class ModelConfig:
     )
     file: str | None = measuring(
         None,
-        "your own model: `mine.py:make`, a function or class in a Python file that makes the module",
+        "your own model: `mine.py:make`, a function or class in a Python file that makes the module; or an "
+        "exported file: .onnx, .xml, .pt2, .pt",
         ANY,
         null="none",
         of=OF_FILES,
@@ -158,13 +156,16 @@ class ModelConfig:
         elsewhere="leave out model=",
         is_titled=True,
     )
+    trust: bool = measuring(
+        False, "load `file` even if that can run code from it: a .pt2, or a pickled module", of=OF_EXPORTED
+    )
     inputs: Any = work(
         None,
         "the module's arguments, each without the batch: by name, such as "
         "`{ids: {shape: [128], dtype: int64, high: 1000}}`, or a list",
         Rule(_are_inputs, "a dictionary or a list that describes each argument, or null"),
-        null="one tensor of `input_shape`",
-        of=OF_OWN,
+        null="one tensor of `input_shape`, or what an exported file says",
+        of=OF_FILES,
         is_nested=True,
     )
     objective: str | None = work(
@@ -500,13 +501,30 @@ PLAIN = {"engine": "eager", "precision": "fp32", "layout": "contiguous", "cache_
 """The configuration of plain eager, which answers are checked against and a search compares with."""
 
 
+REFERENCES = {
+    ".onnx": ("unoptimized onnxruntime", {"name": "onnxruntime", "level": "disabled"}),
+    ".xml": ("openvino fp32", {"name": "openvino"}),
+}
+"""For each suffix of files that torch does not run: the engine of their reference answer, and its options."""
+
+
+def reference_name(model: ModelConfig) -> str:
+    """Return what the answers of a workload are checked against: eager fp32, or a file's own engine."""
+    return REFERENCES[suffix][0] if (suffix := _suffix(model)) in REFERENCES else "eager fp32"
+
+
+def _suffix(model: ModelConfig) -> str:
+    return PurePath(model.file or "").suffix
+
+
 def plain(config: Config) -> Config:
-    """Return the configuration of plain eager for the same work."""
+    """Return the configuration of plain eager for the same work, or of the engine in `REFERENCES`."""
+    _, engine = REFERENCES.get(_suffix(config.model), ("", {"name": PLAIN["engine"]}))
     changes = {name: value for name, value in PLAIN.items() if name not in ("engine", "precision")}
     return replace(
         config,
         device=DeviceConfig(config.device.name),
-        engine=EngineConfig(str(PLAIN["engine"])),
+        engine=EngineConfig(**engine),
         precision=PrecisionConfig(str(PLAIN["precision"])),
         **changes,  # type: ignore[arg-type]
     )
@@ -535,6 +553,8 @@ def validate(config: Config) -> None:
         raise UserError("model.cls must be given, for example model.cls=torch.nn.GELU.")
     if config.mode.name == "layers":
         _check_layers(config)
+    if config.model.source == "exported":
+        _check_exported(config)
     if config.mode.name == PROFILE:
         _check_profile(config)
     if config.isolation == "inline" and config.env_set:
@@ -556,6 +576,20 @@ def _check_layers(config: Config) -> None:
         )
     if config.experiment.search:
         raise UserError("A search is for one workload, and mode=layers has many; give mode=train or infer.")
+
+
+def _check_exported(config: Config) -> None:
+    given = "mode=layers" if config.mode.name == "layers" else f"model.part={config.model.part}"
+    if config.mode.name == "layers" or config.model.part is not None:
+        raise UserError(
+            f"{given} is for modules within a module, and {config.model.file} holds one graph: leave it out."
+        )
+    engine = plain(config).engine.name
+    if config.experiment.search and engine != PLAIN["engine"]:
+        raise UserError(
+            f"A search compares with plain eager, which does not run {config.model.file}: sweep, as by "
+            f"-m engine={engine} precision=fp32,int8."
+        )
 
 
 def _check_profile(config: Config) -> None:

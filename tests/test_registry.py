@@ -36,7 +36,8 @@ def test_an_options_code_is_the_module_of_its_name() -> None:
         (
             "workloads",
             "layers",
-            "Unknown workload 'layers'. Did you mean layer? Allowed: given, layer, own, timm, torchvision.",
+            "Unknown workload 'layers'. Did you mean layer? Allowed: exported, layer, own, timm, "
+            "torchvision.",
         ),
     ],
 )

@@ -16,6 +16,7 @@ from microbench.analysis.case import (
     phase_times,
     shown,
 )
+from microbench.config import reference_name
 from microbench.records.cases import CaseResult
 from microbench.records.naming import varying
 from microbench.records.record import Correctness, Role, Status
@@ -54,7 +55,7 @@ class Sweep:
         parts: all phases that are a part of one.
         items: what batches consist of.
         intervals: the kinds of intervals that the times have.
-        is_compared: whether answers were compared with eager fp32's.
+        references: what answers were compared with, such as `eager fp32`; nothing if none were.
         has_gradients: whether gradients were, too.
         is_unchecked: whether checking was turned off.
     """
@@ -66,7 +67,7 @@ class Sweep:
     parts: Sequence[str]
     items: str
     intervals: Sequence[Interval]
-    is_compared: bool
+    references: Sequence[str]
     has_gradients: bool
     is_unchecked: bool
 
@@ -87,7 +88,7 @@ def sweep(cases: Sequence[CaseResult]) -> Sweep:
         [phase for phase, role in roles.items() if role is Role.PART],
         nouns.pop() if len(nouns) == 1 else "items",
         intervals(cases),
-        bool(compared),
+        list(dict.fromkeys(reference_name(case.config.model) for case in compared)),
         any(case.check.gradient_error is not None for case in compared),
         any(case.check.answer is Correctness.OFF for case in cases),
     )

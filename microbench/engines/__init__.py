@@ -9,19 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from microbench import devices, formats, registry
-from microbench.config import LAYOUTS, Config, EngineConfig
+from microbench.config import LAYOUTS, Config, EngineConfig, ModelConfig
 from microbench.devices import MemoryMeter
 from microbench.distribution import install_line
 from microbench.engines.capture.rehearsal import rehearse
 from microbench.errors import SkippedError
 from microbench.formats import arithmetic
 from microbench.measure.experiment import Experiment
-from microbench.workloads import Workload
+from microbench.workloads import Workload, exported
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Engine(Protocol):
     Optional attributes default to what torch supports: `PRECISIONS` to torch's on the device, `LAYOUTS` to
     all, `DEVICES` to any. `USES_TORCH = False` means that it computes without torch's kernels; `NEEDS` names
     uncommon hardware that it requires; `LIBRARIES` lists the modules of the libraries that it needs besides
-    torch.
+    torch; `FILES` lists the formats of exported files that it runs, if torch makes no module of them.
     """
 
     TRAINS: bool
@@ -158,6 +159,8 @@ def engine_of(config: Config, training: bool) -> Engine:
     """
     name, device = config.engine.name, devices.find(config.device.name)
     engine: Engine = registry.find("engines", name)
+    if config.model.source == exported.NAME:
+        check_file(name, engine, config.model, training)
     if training and not engine.TRAINS:
         raise SkippedError(f"engine={name} does not train: use mode=infer, or engine=eager or compile")
     if device.name not in (supported := getattr(engine, "DEVICES", (device.name,))):
@@ -171,6 +174,19 @@ def engine_of(config: Config, training: bool) -> Engine:
         check_without_onednn(engine, config.engine)
     require(name, *getattr(engine, "LIBRARIES", ()))
     return engine
+
+
+def check_file(name: str, engine: Engine, model: ModelConfig, training: bool) -> None:
+    """Raise a SkippedError if an engine does not run an exported file, or not in this mode."""
+    file, format_ = Path(str(model.file)).name, exported.format_of(model)
+    if training:
+        raise SkippedError(f"{file} is for inference, as every exported file: use mode=infer")
+    if format_ is not None and format_ not in getattr(engine, "FILES", ()):
+        every = ((each, registry.find("engines", each)) for each in registry.names("engines"))
+        able = sorted(each for each, other in every if format_ in getattr(other, "FILES", ()))
+        raise SkippedError(
+            f"{file} is a file of {format_}, which engine={name} does not run: use engine={', '.join(able)}"
+        )
 
 
 def unsupported(engine: str, asked: str, supported: Iterable[str], needs: str = "") -> SkippedError:

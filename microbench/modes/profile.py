@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from microbench import modes
-from microbench.config import Config
+from microbench.config import Config, plain
 from microbench.devices import Device
 from microbench.engines import Program
 from microbench.errors import SkippedError
@@ -40,8 +40,12 @@ class Mode(modes.Mode):
         """Reject an engine that does not call a module's layers one by one.
 
         Raises:
-            SkippedError: it does not.
+            SkippedError: it does not, or the work is a file that holds no module.
         """
+        if plain(config).engine.name != "eager":
+            raise SkippedError(
+                f"mode=profile is for modules of torch, and {config.model.file} holds none: use mode=infer"
+            )
         if config.engine.name != "eager":
             raise SkippedError(
                 f"engine={config.engine.name} does not run layers one by one: use engine=eager, or "

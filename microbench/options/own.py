@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from microbench.config import SOURCES
 from microbench.errors import UserError, nearest
-from microbench.system.files import digest
+from microbench.system.weights import digest_with_weights
 
 MODEL = "model"
 OWN = ("model.file", "model.target")
@@ -52,7 +52,7 @@ def complete(model: DictConfig) -> None:
         source = "own"
     else:
         path, factory, source = _located(place)
-        model.file, model.code = f"{path}{factory}", digest(path, factory)
+        model.file, model.code = f"{path}{factory}", digest_with_weights(path, factory)
     if OmegaConf.is_missing(model, "source"):
         model.source = source
     if OmegaConf.is_missing(model, "input_shape"):

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.case import CaseReport, Facts
+from microbench.config import reference_name
 from microbench.records.cases import Estimate
 from microbench.records.record import Check, Correctness, Role, StopReason
 from microbench.tables import units
@@ -110,17 +111,17 @@ def _stops(reasons: Mapping[StopReason, int]) -> str:
 
 
 def _answer_facts(report: CaseReport) -> Iterator[str]:
-    """Yield whether the answer is eager fp32's, and what computed it; nothing for eager fp32 itself.
+    """Yield whether the answer is the reference answer, and what computed it; nothing for the latter itself.
 
     It yields nothing about an answer that has a warning or an error, either.
     """
-    check = report.check
+    check, wanted = report.check, reference_name(report.case.config.model)
     if check.answer is Correctness.OFF:
         yield "answer: not checked (verify=false)"
     elif check.answer is Correctness.SAME and not report.error:
-        yield "answer: equal to eager fp32's"
+        yield f"answer: equal to {wanted}'s"
     elif check.answer is Correctness.SAME:
-        yield f"answer: same as eager fp32's, {', '.join(_errors(check, report.has_loss))}"
+        yield f"answer: same as {wanted}'s, {', '.join(_errors(check, report.has_loss))}"
     if report.conversions is not None:
         yield f"{count(report.conversions, 'layout conversion')} per call"
     if report.arithmetic:

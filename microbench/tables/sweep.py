@@ -98,9 +98,10 @@ def _over(interval: Interval) -> str:
 
 def error_note(sweep: Sweep) -> str | None:
     """Return what the error in the table is, or that answers were not checked; None without an error."""
-    if not sweep.is_compared:
+    if not sweep.references:
         return "answers: not checked (verify=false)" if sweep.is_unchecked else None
-    text = "error: largest difference from eager fp32's outputs, relative to the largest"
+    wanted = " or ".join(f"{name}'s" for name in sweep.references)
+    text = f"error: largest difference from {wanted} outputs, relative to the largest"
     if sweep.has_gradients:
         text += "; in training also of the gradients, relative to their norm, whichever is larger"
     return text

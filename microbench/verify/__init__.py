@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from microbench.config import Config
+from microbench.config import Config, reference_name
 from microbench.devices import Device
 from microbench.engines import Answer, Program
 from microbench.modes import Mode
@@ -71,7 +71,7 @@ def _with_plausibility(
 
 def _compared(config: Config, mode: Mode, program: Program, reference: Reference, wanted: Answer) -> Checked:
     found = answer_of(mode, program, config.seed)
-    if reason := shapes_differ(found, wanted):
+    if reason := shapes_differ(found, wanted, reference_name(config.model)):
         return Checked(Check(answer=Correctness.MISMATCH), reason)
     if not any(each.numel() for each in (*wanted.outputs, *wanted.gradients)):
         return Checked(Check(answer=Correctness.UNCLEAR), NOTHING)

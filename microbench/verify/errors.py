@@ -38,7 +38,7 @@ def errors_of(found: Answer, wanted: Answer) -> Errors:
     )
 
 
-def shapes_differ(found: Answer, wanted: Answer) -> str | None:
+def shapes_differ(found: Answer, wanted: Answer, reference: str = "eager fp32") -> str | None:
     """Return how the tensors of two answers differ in number or shape; None if they do not."""
     for name, one, other in (
         ("outputs", found.outputs, wanted.outputs),
@@ -46,7 +46,7 @@ def shapes_differ(found: Answer, wanted: Answer) -> str | None:
     ):
         shapes = _shapes(one), _shapes(other)
         if shapes[0] != shapes[1]:
-            return f"{name} of other shapes than eager fp32's: {shapes[0]} instead of {shapes[1]}"
+            return f"{name} of other shapes than {reference}'s: {shapes[0]} instead of {shapes[1]}"
     return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from microbench.config import Config
+from microbench.config import Config, reference_name
 from microbench.records.record import BenchmarkWarning, Check, Correctness, Outcome, Status, WarningCode
 from microbench.verify.errors import Errors
 
@@ -54,11 +54,11 @@ class _Part:
             return Correctness.SAME
         return Correctness.UNCLEAR if SLACK * (self.moved or 0.0) > CLEAR else Correctness.MISMATCH
 
-    def told(self) -> str:
-        """Return a text on its error."""
+    def told(self, reference: str) -> str:
+        """Return a text on its error, relative to the answer of a reference."""
         if math.isinf(self.error):
-            return f"{self.name} not finite, or not zero, where eager fp32's is"
-        return f"{self.name} off eager fp32's by {self.error:.2g} of {self.of} (allowed: {self.allowed:.2g})"
+            return f"{self.name} not finite, or not zero, where {reference}'s is"
+        return f"{self.name} off {reference}'s by {self.error:.2g} of {self.of} (allowed: {self.allowed:.2g})"
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,12 @@ def _reason(verdict: Correctness, parts: Sequence[_Part], config: Config) -> str
     """Return what is off, and why an unclear answer is unclear."""
     if verdict is Correctness.SAME:
         return None
-    told = " and ".join(part.told() for part in parts)
+    reference = reference_name(config.model)
+    told = " and ".join(part.told(reference) for part in parts)
     if verdict is Correctness.MISMATCH:
         return told
     moves = " and ".join(f"{part.moved:.2g}" for part in parts)
     return (
-        f"{told}; but eager fp32's own move by {moves} when weights and inputs are rounded as in "
+        f"{told}; but {reference}'s own move by {moves} when weights and inputs are rounded as in "
         f"{config.precision.name} and random numbers are drawn again: the check is inconclusive"
     )

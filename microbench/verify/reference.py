@@ -1,4 +1,7 @@
-"""Eager fp32 on the same weights and inputs: the reference answer for every other configuration."""
+"""Eager fp32 on the same weights and inputs: the reference answer for every other configuration.
+
+For a file that torch does not run it is the answer of the file's own engine (`config.REFERENCES`).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from microbench import workloads
+from microbench import engines, workloads
 from microbench.config import Config, PrecisionConfig, plain
 from microbench.devices import Device
-from microbench.engines import Answer, Job, Program, eager
+from microbench.engines import Answer, Job, Program
 from microbench.measure.sampler import observe
 from microbench.modes import Mode
 from microbench.workloads import Workload
@@ -82,7 +85,7 @@ class Reference:
         """Return the seconds of a first call with other weights and inputs, whose answer cannot be cached."""
         config = plain(replace(self.config, seed=self.config.seed ^ 1))
         with self.device.prepared(config):
-            program = eager.prepare(Job(self._workload(config), config, self.mode.TRAINING))
+            program = engines.prepare(Job(self._workload(config), config, self.mode.TRAINING))
             with self.mode.experiment(program, config) as trial:
                 return observe(trial.experiment, self.device.clock)[trial.experiment.whole]
 
@@ -97,7 +100,7 @@ class Reference:
                 put_back(restoring, workload, training)
             if nudge:
                 shift(workload, nudge)
-            program, clock = eager.prepare(Job(workload, config, training)), self.device.clock
+            program, clock = engines.prepare(Job(workload, config, training)), self.device.clock
             marks = [clock.mark()]
             answer = answer_of(self.mode, program, config.seed + draw)
             marks.append(clock.mark())

@@ -41,6 +41,7 @@ from microbench.verify.constancy import Constancy, Inputs
 from microbench.worker.failures import check_precision, explain
 from microbench.worker.steps import Steps, series_of
 from microbench.workloads import Workload
+from microbench.workloads.exported import File
 from microbench.workloads.parts.deferred import Deferred
 
 
@@ -208,9 +209,9 @@ def _check(measured: Measured, steps: Steps, device: Device, mode: Mode, program
 
 def _facts(workload: Workload) -> dict[str, Any]:
     """Return what an outcome tells of a workload."""
-    params = sum(parameter.numel() for parameter in workload.module.parameters())
+    module = workload.module  # the parameters in a file that torch does not read are not counted
     return {
-        "params": params,
+        "params": None if isinstance(module, File) else sum(each.numel() for each in module.parameters()),
         "inputs": workload.shape(),
         "item": workload.item,
         "items": workload.items,

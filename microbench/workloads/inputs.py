@@ -60,13 +60,13 @@ def _alike(config: ModelConfig, batch_size: int) -> list[Any]:
 def _described(inputs: Any, batch_size: int) -> tuple[list[Any], dict[str, Any]]:
     """Draw the arguments that `model.inputs` describes: by name, in a list, or one alone by its sizes."""
     if isinstance(inputs, Mapping):
-        return [], {name: _tensor(f"model.inputs.{name}", each, batch_size) for name, each in inputs.items()}
-    if _are_sizes(inputs):
-        return [_tensor("model.inputs", inputs, batch_size)], {}
-    return [_tensor(f"model.inputs[{place}]", each, batch_size) for place, each in enumerate(inputs)], {}
+        return [], {name: tensor(f"model.inputs.{name}", each, batch_size) for name, each in inputs.items()}
+    if are_sizes(inputs):
+        return [tensor("model.inputs", inputs, batch_size)], {}
+    return [tensor(f"model.inputs[{place}]", each, batch_size) for place, each in enumerate(inputs)], {}
 
 
-def _tensor(key: str, described: Any, batch_size: int) -> Tensor:
+def tensor(key: str, described: Any, batch_size: int) -> Tensor:
     """Draw one tensor.
 
     Args:
@@ -74,7 +74,7 @@ def _tensor(key: str, described: Any, batch_size: int) -> Tensor:
         described: its sizes without the batch, or its fields.
         batch_size: items in the batch.
     """
-    fields = {"shape": described} if _are_sizes(described) else described
+    fields = {"shape": described} if are_sizes(described) else described
     if not isinstance(fields, Mapping):
         raise UserError(
             f"{key}={described} is not possible: give sizes without the batch, such as [3,224,224], or "
@@ -84,7 +84,7 @@ def _tensor(key: str, described: Any, batch_size: int) -> Tensor:
         if name not in FIELDS:
             raise unknown(f"field of {key}", str(name), FIELDS)
     sizes: Any = fields.get("shape")
-    if not _are_sizes(sizes):
+    if not are_sizes(sizes):
         raise UserError(f"{key}.shape={sizes} is not possible: give sizes of at least 1 without the batch.")
     if (name := fields.get("dtype", "float32")) not in DTYPES:
         raise unknown(f"{key}.dtype", str(name), DTYPES)
@@ -121,6 +121,7 @@ def _draws_numbers(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point or dtype is torch.bool
 
 
-def _are_sizes(value: Any) -> bool:
+def are_sizes(value: Any) -> bool:
+    """Return whether a value is a list of sizes of at least 1."""
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     return is_list and all(type(size) is int and size >= 1 for size in value)

@@ -52,7 +52,7 @@ def test_a_row_says_how_its_cases_ended_and_their_error(timed: Any) -> None:
     found = sweep([case_of(each) for each in made])
     assert [row.statuses for row in found.rows] == [["ok, 2 of 3 rounds failed"], ["oom"], ["mismatch"]]
     assert [row.error for row in found.rows] == [0.0031, None, 0.25]
-    assert (found.is_compared, found.has_gradients, found.is_unchecked) == (True, False, False)
+    assert (found.references, found.has_gradients, found.is_unchecked) == (["eager fp32"], False, False)
 
 
 def test_a_row_shows_what_was_sampled_before_an_interruption_as_such(timed: Any) -> None:

@@ -153,7 +153,7 @@ def test_products_of_8_bits_that_saturate_here_have_weights_of_7(
     workload = Workload("tiny", nn.Linear(64, 16).eval(), (torch.randn(8, 64),), OnesGradient())
     path = files.export(workload, tmp_path)
     for reduced, least, most in ((False, 65, 128), (True, 1, 64)):
-        written = library.onnx.load(files.quantize(path, workload, seed=0, reduced=reduced))
+        written = library.onnx.load(files.quantize(path, path.parent, workload, seed=0, reduced=reduced))
         weights = [library.onnx.numpy_helper.to_array(each) for each in written.graph.initializer]
         largest = max(
             abs(each.astype(int)).max() for each in weights if each.dtype == np.int8 and each.size > 1
@@ -217,20 +217,20 @@ def test_denormals_are_flushed_on_every_thread_if_requested(flush: bool) -> None
 
 
 def test_a_session_has_the_threads_of_the_configuration(tmp_path: Path) -> None:
-    made = session.options(tmp_path, replace(configured(level="basic"), threads=3, interop_threads=2))
+    made = session.options(replace(configured(level="basic"), threads=3, interop_threads=2), tmp_path)
     assert (made.intra_op_num_threads, made.inter_op_num_threads) == (3, 2)
     assert made.execution_mode.name == "ORT_PARALLEL"
     assert made.graph_optimization_level.name == "ORT_ENABLE_BASIC"
 
 
 def test_one_operation_at_a_time_is_the_default(tmp_path: Path) -> None:
-    assert session.options(tmp_path, configured()).execution_mode.name == "ORT_SEQUENTIAL"
+    assert session.options(configured(), tmp_path).execution_mode.name == "ORT_SEQUENTIAL"
 
 
 def test_every_level_is_one_of_the_library(tmp_path: Path) -> None:
     assert tuple(session.LEVELS) == options.LEVELS
     for level in options.LEVELS:
-        session.options(tmp_path, configured(level=level))
+        session.options(configured(level=level), tmp_path)
 
 
 @pytest.mark.parametrize(

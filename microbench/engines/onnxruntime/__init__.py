@@ -11,8 +11,10 @@ from microbench.engines.onnxruntime import files, session
 from microbench.engines.onnxruntime.library import onnxruntime
 from microbench.errors import SkippedError
 from microbench.formats.precision import REDUCED
+from microbench.workloads.exported import File
 
 TRAINS = False
+FILES = ("onnx",)
 PRECISIONS = ("fp32", "tf32", "fp16", "int8")
 LAYOUTS = ("contiguous",)
 DEVICES = tuple(session.PROVIDERS)
@@ -21,23 +23,30 @@ LIBRARIES = ("onnxruntime", "onnx", "onnxscript")
 
 
 def prepare(job: Job) -> Program:
-    """Export the module and load it. The files are removed, because the session does not need them.
+    """Export the module, unless it is an ONNX file, and load it.
+
+    Files that it writes are removed, because the session does not need them.
 
     Raises:
         SkippedError: its provider is missing, or does not support the configuration.
     """
     config, is_int8 = job.config, job.config.precision.name == "int8"
     check(config)
-    workload = job.workload if is_int8 else in_format(job)[0]
-    with tempfile.TemporaryDirectory(prefix="microbench-") as folder, quiet():
-        path = files.export(workload, Path(folder))
-        arithmetic = session.PROVIDERS[config.device.name].arithmetic
+    file = job.workload.module if isinstance(job.workload.module, File) else None
+    if file is not None and config.precision.cast is not None:
+        raise SkippedError(f"{file.path.name} keeps the types that it was exported with: use precision=fp32")
+    workload = job.workload if is_int8 or file is not None else in_format(job)[0]
+    with tempfile.TemporaryDirectory(prefix="microbench-") as name, quiet():
+        folder = Path(name)
+        path = files.export(workload, folder) if file is None else file.path
+        was_quantized = file is not None and files.is_quantized(path)
+        reduced = is_int8 and not was_quantized and files.saturates()
+        if is_int8 and not was_quantized:
+            path = files.quantize(path, folder, workload, config.seed, reduced)
+        loaded = session.load(path, workload, config, files.optimized(folder))
+        arithmetic = None if was_quantized else session.PROVIDERS[config.device.name].arithmetic
         if is_int8:
-            reduced = files.saturates()
-            path = files.quantize(path, workload, config.seed, reduced)
-        loaded = session.load(path, config)
-        if is_int8:
-            arithmetic = files.arithmetic(path) + (f", {REDUCED}" if reduced else "")
+            arithmetic = files.arithmetic(files.optimized(folder)) + (f", {REDUCED}" if reduced else "")
     run = session.copying if config.engine.copies else session.bound
     call, outputs = run(loaded, workload)
     info = EngineInfo(session.name(loaded), arithmetic, **session.threads(loaded))

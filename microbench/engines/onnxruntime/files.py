@@ -62,17 +62,18 @@ class Feeds:
         return {name: tensor.numpy() for name, tensor in zip(self._names, batch, strict=True)}
 
 
-def quantize(path: Path, workload: Workload, seed: int, reduced: bool) -> Path:
+def quantize(path: Path, folder: Path, workload: Workload, seed: int, reduced: bool) -> Path:
     """Write a module with its weights in int8, scaled by channel, and its activations in uint8.
 
     Args:
         path: the exported module.
+        folder: where to write it.
         workload: the workload whose inputs calibrate it.
         seed: seed of the random calibration inputs.
         reduced: use 7 bits for weights, so that their products do not saturate.
     """
     names = [each.name for each in onnx.load(path, load_external_data=False).graph.input]
-    written = path.with_name("quantized.onnx")
+    written = folder / "quantized.onnx"
     quantization.quantize_static(
         path,
         written,
@@ -85,9 +86,15 @@ def quantize(path: Path, workload: Workload, seed: int, reduced: bool) -> Path:
     return written
 
 
-def optimized(path: Path) -> Path:
+def optimized(folder: Path) -> Path:
     """Return the path that a session writes its optimized module to."""
-    return path.with_name("optimized.onnx")
+    return folder / "optimized.onnx"
+
+
+def is_quantized(path: Path) -> bool:
+    """Return whether an ONNX file was quantized when it was exported."""
+    kinds = {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
+    return bool(kinds & {"QuantizeLinear", "DynamicQuantizeLinear", *QUANTIZED})
 
 
 def arithmetic(path: Path) -> str:
@@ -96,7 +103,7 @@ def arithmetic(path: Path) -> str:
     Raises:
         SkippedError: none multiplies in int8.
     """
-    nodes = onnx.load(optimized(path), load_external_data=False).graph.node
+    nodes = onnx.load(path, load_external_data=False).graph.node
     counts = Counter(filter(None, (format_of(node.op_type) for node in nodes)))
     if "int8" not in counts:
         raise SkippedError("engine=onnxruntime computes no layer of this module in precision=int8")

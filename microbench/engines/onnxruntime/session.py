@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from microbench.config import Config
-from microbench.engines.onnxruntime.files import optimized
 from microbench.engines.onnxruntime.library import onnxruntime
-from microbench.errors import SkippedError
+from microbench.errors import SkippedError, first_line
 from microbench.workloads import Workload
+from microbench.workloads.exported import File
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ LEVELS = {
 
 TYPES = {
     "tensor(float)": (torch.float32, 1),
+    "tensor(uint8)": (torch.uint8, 2),
+    "tensor(int8)": (torch.int8, 3),
+    "tensor(int16)": (torch.int16, 5),
     "tensor(int32)": (torch.int32, 6),
     "tensor(int64)": (torch.int64, 7),
     "tensor(bool)": (torch.bool, 9),
@@ -65,17 +68,36 @@ Run = tuple[Callable[[], Any], Callable[[Any], list[Tensor]]]
 """A function that computes the output, and one that converts it to torch's tensors."""
 
 
-def load(path: Path, config: Config) -> Any:
-    """Load a module into a session with the configuration's options."""
+def load(path: Path, workload: Workload, config: Config, optimized: Path) -> Any:
+    """Load a module into a session with the configuration's options.
+
+    Args:
+        path: the module.
+        workload: the workload; its inputs determine the dynamic sizes of an ONNX file of the user's.
+        config: the case's configuration.
+        optimized: where the session writes a quantized module as it has optimized it.
+
+    Raises:
+        SkippedError: ONNX Runtime cannot load the user's file.
+    """
     provider, settings = PROVIDERS[config.device.name], {}
     if "tf32" in provider.precisions:
         settings["use_tf32"] = str(int(config.precision.name == "tf32"))
-    made = onnxruntime.InferenceSession(path, options(path, config), providers=[(provider.name, settings)])
+    given, file = options(config, optimized), workload.module
+    if isinstance(file, File):
+        for name, size in file.sizes(workload.inputs).items():
+            given.add_free_dimension_override_by_name(name, size)
+    try:
+        made = onnxruntime.InferenceSession(path, given, providers=[(provider.name, settings)])
+    except Exception as error:
+        if not isinstance(file, File):
+            raise
+        raise SkippedError(f"engine=onnxruntime cannot load {file.path.name}: {first_line(error)}") from error
     torch.set_flush_denormal(config.flush_denormal)  # the first session sets it in this thread
     return made
 
 
-def options(path: Path, config: Config) -> Any:
+def options(config: Config, optimized: Path) -> Any:
     """Return a session's options; of a quantized module, it writes the optimized one to a file."""
     made = onnxruntime.SessionOptions()
     made.log_severity_level = ERRORS
@@ -87,7 +109,7 @@ def options(path: Path, config: Config) -> Any:
     if config.flush_denormal:
         made.add_session_config_entry("session.set_denormal_as_zero", "1")
     if config.precision.name == "int8":
-        made.optimized_model_filepath = str(optimized(path))
+        made.optimized_model_filepath = str(optimized)
     return made
 
 
@@ -126,13 +148,19 @@ def shapes(session: Any, workload: Workload) -> list[Sequence[Any]]:
     """Return the outputs' shapes.
 
     A graph may leave out a shape, as torch 2.11 does for an LSTM's states. It then reads like a scalar's, so
-    a run tells such an output's shape.
+    a run tells such an output's shape. A file of the user's may also leave out sizes.
     """
     declared = [each.shape for each in session.get_outputs()]
+    if isinstance(workload.module, File):
+        declared = [shape if _is_known(shape) else () for shape in declared]
     if all(declared):
         return declared
     run, _ = copying(session, workload)
     return [shape or array.shape for shape, array in zip(declared, run(), strict=True)]
+
+
+def _is_known(shape: Sequence[Any]) -> bool:
+    return all(isinstance(size, int) for size in shape)
 
 
 def empty(output: Any, shape: Sequence[Any], device: torch.device) -> Tensor:
@@ -141,7 +169,7 @@ def empty(output: Any, shape: Sequence[Any], device: torch.device) -> Tensor:
     Raises:
         SkippedError: its shape is not known.
     """
-    if not all(isinstance(size, int) for size in shape):
+    if not _is_known(shape):
         raise SkippedError(
             "engine=onnxruntime binds outputs before they are computed, and the shape of one depends on "
             "values: use engine.copies=true"

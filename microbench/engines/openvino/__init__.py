@@ -13,8 +13,10 @@ from microbench.engines import EngineInfo, Job, Program, quiet
 from microbench.engines.openvino import compiling, model
 from microbench.engines.openvino.library import nncf, openvino
 from microbench.errors import SkippedError
+from microbench.workloads.exported import File
 
 TRAINS = False
+FILES = ("openvino", "onnx", "torchscript")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 LAYOUTS = ("contiguous",)
 DEVICES = ("cpu",)
@@ -23,7 +25,7 @@ LIBRARIES = ("openvino",)
 
 
 def prepare(job: Job) -> Program:
-    """Convert the module, compile it, and bind its inputs, so that a call copies nothing.
+    """Convert the module, or read its file, compile it, and bind its inputs, so that a call copies nothing.
 
     Raises:
         SkippedError: nncf is missing, or the configuration is not supported here.
@@ -34,10 +36,11 @@ def prepare(job: Job) -> Program:
         raise SkippedError(f"precision=int8 needs nncf: {install_line('int8')}")
     settings = compiling.settings(config)
     with quiet():
-        converted = model.convert(workload)
-        reduced = is_int8 and model.saturates()
-        if is_int8:
-            converted = model.quantize(converted, workload.inputs, config.seed, reduced)
+        converted = model.read(workload) if isinstance(workload.module, File) else model.convert(workload)
+        quantizes = is_int8 and not model.is_quantized(converted)
+        reduced = quantizes and model.saturates()
+        if quantizes:
+            converted = model.quantize(converted, model.ordered(workload, converted), config.seed, reduced)
         compiled = openvino.Core().compile_model(converted, "CPU", settings)
     info = EngineInfo(
         f"openvino {version()}",
@@ -45,7 +48,9 @@ def prepare(job: Job) -> Program:
         threads=compiled.get_property("INFERENCE_NUM_THREADS"),
         interop_threads=compiled.get_property("NUM_STREAMS"),
     )
-    return Program(workload, call_of(compiled, workload.inputs), outputs=outputs, info=info)
+    return Program(
+        workload, call_of(compiled, model.ordered(workload, converted)), outputs=outputs, info=info
+    )
 
 
 def version() -> str:

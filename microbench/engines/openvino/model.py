@@ -15,6 +15,7 @@ from microbench.errors import SkippedError, first_line
 from microbench.formats import precision
 from microbench.formats.precision import LARGEST, LENGTH, saturated
 from microbench.workloads import Workload
+from microbench.workloads.exported import File, Script
 
 UNKNOWN = "-- No conversion rule"  # how the line of a long message begins that gives the reason
 ATTENTION = ("ScaledDotProductAttention", "Softmax")  # operations of attention; classifiers have no others
@@ -30,7 +31,8 @@ def convert(workload: Workload) -> Any:
     """
     try:
         with torch.no_grad():
-            traced = trace(Flat(workload.module), workload.inputs)
+            module = workload.module  # of a script, a trace would only say that it is called
+            traced = module.script if isinstance(module, Script) else trace(Flat(module), workload.inputs)
             model = openvino.convert_model(traced, example_input=workload.inputs)
     except Exception as error:
         workload.module(*workload.inputs)  # re-raises errors that eager mode has too
@@ -38,6 +40,36 @@ def convert(workload: Workload) -> Any:
     shapes = [list(tensor.shape) for tensor in workload.inputs]
     model.reshape(dict(zip(model.inputs, shapes, strict=True)))
     return model
+
+
+def read(workload: Workload) -> Any:
+    """Read a file of the user's, for inputs of exactly these shapes.
+
+    Raises:
+        SkippedError: OpenVINO cannot read it.
+    """
+    file = workload.module
+    assert isinstance(file, File)
+    try:
+        model = openvino.Core().read_model(file.path)
+        shapes = [list(tensor.shape) for tensor in ordered(workload, model)]
+        model.reshape(dict(zip(model.inputs, shapes, strict=True)))
+    except Exception as error:
+        raise SkippedError(f"engine=openvino cannot read {file.path.name}: {reason(error)}") from error
+    return model
+
+
+def ordered(workload: Workload, model: Any) -> tuple[Tensor, ...]:
+    """Return a workload's inputs in the order of a model's; reading a file may change it."""
+    if not isinstance(workload.module, File):
+        return workload.inputs
+    names = [each.name for each in workload.module.declared]
+    return tuple(workload.inputs[names.index(each.node.get_friendly_name())] for each in model.inputs)
+
+
+def is_quantized(model: Any) -> bool:
+    """Return whether a model was quantized when it was exported."""
+    return any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
 
 
 def reason(error: Exception) -> str:
