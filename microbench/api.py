@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import microbench.run  # noqa: F401 - imported later, the room would replace the function of its name
 from microbench.config import MARGIN
 from microbench.errors import UserError, unknown
 from microbench.records import result as results
-from microbench.run.case import Case
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,32 +114,64 @@ def load(paths: Iterable[Path | str] | Path | str) -> Result:
     return Result(**vars(results.load(paths)))
 
 
-def run(*, folder: str | Path | None = None, **options: Any) -> Result:
+def run(
+    model: str | nn.Module | Mapping[str, Any] | None = None,
+    *,
+    inputs: Any = None,
+    objective: str | Callable[[Any], torch.Tensor] | None = None,
+    folder: str | Path | None = None,
+    **options: Any,
+) -> Result:
     """Measure one case and return its result, which is also written to disk.
 
-        microbench.run(model="resnet18", mode="infer", batch_size=1).median("inference")
+        microbench.run("resnet18", mode="infer", batch_size=1).median("inference")
+        microbench.run(MyModel(), inputs=(ids, mask), objective=lambda output: output.loss, mode="train")
         microbench.run(model="layer", mode="train", measure={"rel_ci": 0.02},
                        **{"model.cls": "torch.nn.GELU", "model.input_shape": [1024]})
 
+    A module object stays as it is, because a copy of it is measured, in processes of its own.
+
     Args:
+        model: the model's name, or any module object.
+        inputs: the arguments of a module object: a tuple, a dictionary of keyword arguments, or a single
+            argument; tensors may be nested in tuples, lists, dictionaries and dataclasses.
+        objective: what training a module object minimizes: a function of its output that returns a scalar, or
+            the name of an objective; None for an all-ones gradient of the output, as layers have. Or what a
+            search looks for.
         folder: where `records.jsonl` is written; by default `outputs/<run_id>`.
         options: the options of the command line; one in a group by its dotted key, or as a dictionary.
 
     Raises:
-        UserError: the options describe no case, or the device cannot be used here. A case that fails does
-            not raise: `result.ok` is False, and its record says why.
+        UserError: the options describe no case, the device cannot be used here, or a module object cannot be
+            sent to another process. A case that fails does not raise: `result.ok` is False, and its record
+            says why.
     """
-    return _measure(options, folder, sweep=False)
+    return _measure(_options(model, objective, options), inputs, folder, sweep=False)
 
 
-def sweep(*, folder: str | Path | None = None, **options: Any) -> Result:
+def sweep(
+    model: str | nn.Module | Mapping[str, Any] | Sequence[str | nn.Module] | None = None,
+    *,
+    inputs: Any = None,
+    objective: str | Callable[[Any], torch.Tensor] | None = None,
+    folder: str | Path | None = None,
+    **options: Any,
+) -> Result:
     """Measure every combination of the listed values.
 
-        microbench.sweep(model=["vgg16", "resnet50"], batch_size=[1, 8], mode=["train", "infer"])
+        microbench.sweep(["vgg16", "resnet50"], batch_size=[1, 8], mode=["train", "infer"])
+        microbench.sweep(MyModel(), inputs=x, engine=["eager", "compile"])
 
-    An option whose value is itself a list takes a list of lists. For the rest see `run`.
+    An option whose value is itself a list takes a list of lists. Several module objects take the same inputs.
+    For the rest see `run`.
     """
-    return _measure(options, folder, sweep=True)
+    return _measure(_options(model, objective, options), inputs, folder, sweep=True)
+
+
+def _options(model: Any, objective: Any, others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options as one dictionary."""
+    given = {"model": model, "objective": objective}
+    return {**{key: value for key, value in given.items() if value is not None}, **others}
 
 
 def compare(
@@ -267,8 +299,8 @@ def _result(measured: Measured) -> results.Result:
     return measured if isinstance(measured, results.Result) else load(measured)
 
 
-def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) -> Result:
-    from microbench.options.compose import from_options
+def _measure(options: dict[str, Any], inputs: Any, folder: str | Path | None, sweep: bool) -> Result:
+    from microbench.options.given import cases_of
     from microbench.records.store import Store
     from microbench.run.resume import folder_of
     from microbench.run.runner import Run
@@ -277,11 +309,11 @@ def _measure(options: dict[str, Any], folder: str | Path | None, sweep: bool) ->
     if strange := [key for key in options if key.startswith("hydra")]:
         raise UserError(f"{strange[0]} is for the command line: give folder=DIR for the records.")
     run_id = new_run_id()
-    cases: Sequence[Case] = from_options(options, sweep)
-    resume = cases[0].config.resume
-    if resume is not None and folder:
-        raise UserError("resume=DIR names the folder: leave out folder=.")
-    place = folder_of(resume) if resume is not None else Path(folder or Path("outputs") / run_id)
-    with Store(place) as store:
-        completing = sweep or resume is not None
-        return Result(**vars(Run(cases, store, Silent(), run_id, completing=completing).measure()))
+    with cases_of(options, inputs, sweep) as cases:
+        resume = cases[0].config.resume
+        if resume is not None and folder:
+            raise UserError("resume=DIR names the folder: leave out folder=.")
+        place = folder_of(resume) if resume is not None else Path(folder or Path("outputs") / run_id)
+        with Store(place) as store:
+            completing = sweep or resume is not None
+            return Result(**vars(Run(cases, store, Silent(), run_id, completing=completing).measure()))

@@ -122,6 +122,12 @@ class ModelConfig:
         ANY,
         null="true if no parameter of the layer does",
     )
+    identity: str | None = work(
+        None,
+        "of a module object from Python: the digest of its structure, inputs and objective",
+        ANY,
+        of={"model.source": ("given",)},
+    )
     num_classes: int = work(1000, "width of a classifier's output", at_least=1)
     aux_weight: float = work(0.0, "weight of each auxiliary classifier's loss in the training loss", ANY)
     part: str | None = work(

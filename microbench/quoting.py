@@ -18,6 +18,23 @@ def command(*words: str) -> str:
     return shlex.join(words)
 
 
+def python_call(function: str, arguments: Iterable[str], options: Iterable[str]) -> str:
+    """Return the call of a Python function with arguments, and with overrides as keyword arguments."""
+    given = [each.lstrip("+").partition("=")[::2] for each in options]
+    plain = [f"{key}={_python(value)}" for key, value in given if key.isidentifier()]
+    dotted = [f"{key!r}: {_python(value)}" for key, value in given if not key.isidentifier()]
+    others = [f"**{{{', '.join(dotted)}}}"] if dotted else []
+    return f"{function}({', '.join((*arguments, *plain, *others))})"
+
+
+def _python(value: str) -> str:
+    """Return the value of an override as Python spells it."""
+    if value.lower() in ("null", "true", "false"):
+        return {"null": "None", "true": "True", "false": "False"}[value.lower()]
+    is_literal = re.fullmatch(r"-?\d[\d.e+-]*|\[[\d, -]*\]|'.*'", value)
+    return value if is_literal else repr(value)
+
+
 def option(key: str, text: str | Path) -> str:
     """Return the override that sets a key to a literal text, in which no `${…}` is interpolated."""
     value = literal(str(text))

@@ -6,10 +6,13 @@ Every model of torchvision is a `model=` option without a YAML file of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
@@ -117,6 +120,19 @@ class SearchPath(SearchPathPlugin):
         places = [f"{LibrarySource.scheme()}://{library}" for library in LIBRARIES]
         for place in (f"{TorchvisionSource.scheme()}://", *places, f"{InstalledSource.scheme()}://"):
             search_path.append("catalog", place)
+
+
+@contextmanager
+def also(models: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    """Let `model` also have these names within the context, each with its options."""
+    store = ConfigStore.instance()
+    for name, options in models.items():
+        store.store(name=name, node=dict(options), group=GROUP)
+    try:
+        yield
+    finally:
+        for name in models:
+            del store.repo[GROUP][f"{name}.yaml"]
 
 
 def register() -> None:

@@ -16,6 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from threading import RLock
+from types import MappingProxyType
 from typing import Any, cast
 
 import hydra
@@ -61,6 +62,7 @@ LOCK = RLock()
 SCHEMA = keys_of(Config)
 PRECISION = "precision"
 OF_TORCH = re.compile(rf"\b(?:torch\.)?({'|'.join(DTYPES)})\b")
+NO_MODELS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 ALSO = {each.also: key for key, each in OPTIONS.items() if each.also}
 
 
@@ -146,15 +148,22 @@ def from_command_line(arguments: Sequence[str], run_id: str) -> Plan | None:
         )
 
 
-def from_options(options: Mapping[str, Any], sweep: bool) -> list[Case]:
+def from_options(
+    options: Mapping[str, Any], sweep: bool, models: Mapping[str, Mapping[str, Any]] = NO_MODELS
+) -> list[Case]:
     """Return the cases that keyword arguments describe; with `sweep`, one per combination of listed values.
+
+    Args:
+        options: the options of the command line.
+        sweep: whether they list values.
+        models: names that `model` may have only here, each with its options.
 
     Raises:
         UserError: the options describe no case.
     """
     register(run_id="")
     overrides = list(_given(options, sweep))
-    with composing():
+    with composing(), catalog.also(models):
         tasks, _ = _tasks(overrides, None, sweep)
         if len(tasks) > 1 and not sweep:
             preset = next(each for each in overrides if each.startswith("+" + PRESET))

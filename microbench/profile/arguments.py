@@ -26,7 +26,7 @@ class Arguments:
 
 
 def check(model: Any) -> None:
-    """Reject a model that is not a module, or whose layers do not run one by one.
+    """Reject a model that is not a module, or not ready to be called.
 
     Raises:
         UserError: it is such a model.
@@ -38,16 +38,29 @@ def check(model: Any) -> None:
         raise UserError(
             f"{type(model).__name__} is not initialized: call super().__init__() in its __init__."
         )
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        raise UserError("The module is lazy, and its shapes are not known yet: call it once first.")
+
+
+def check_layers(model: nn.Module) -> None:
+    """Reject a module whose layers do not run one by one.
+
+    Raises:
+        UserError: it, or one within it, is compiled.
+    """
     if hasattr(model, "_orig_mod"):
         raise UserError("A compiled module does not run its layers one by one: profile model._orig_mod.")
     for name, each in model.named_modules():
-        if hasattr(each, "_orig_mod") or each._compiled_call_impl is not None:
+        if is_compiled(each):
             raise UserError(
                 f"{name or 'The module'} is compiled, and does not run its layers one by one: profile the "
                 "model without compiling it."
             )
-    if any(is_lazy(parameter) for parameter in model.parameters()):
-        raise UserError("The module is lazy, and its shapes are not known yet: call it once first.")
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether a module was compiled, by torch.compile or in place."""
+    return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
 
 
 def home(model: nn.Module) -> torch.device | None:

@@ -19,7 +19,7 @@ from microbench.errors import FailedAt, UserError, first_line
 from microbench.measure import sampler
 from microbench.measure.disturbances import disturbances
 from microbench.measure.stopping import StoppingRule
-from microbench.profile.arguments import Arguments, arguments_of, check, home, place_of
+from microbench.profile.arguments import Arguments, arguments_of, check, check_layers, home, place_of
 from microbench.profile.dry_run import dry_run
 from microbench.profile.once import called
 from microbench.profile.peaks import peaks
@@ -58,6 +58,7 @@ def stat(
         UserError: it cannot be profiled, or it fails on these inputs; says what failed and where.
     """
     check(model)
+    check_layers(model)
     place = place_of(model, inputs) if device is None else usable(device)
     with _random_numbers_kept(place), torch.set_grad_enabled(wanted.training):
         arguments = arguments_of(model, place, inputs, input_shape, batch_size)

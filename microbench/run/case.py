@@ -6,19 +6,24 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from microbench.config import OPTIONS, ROUNDS, Config
-from microbench.quoting import command, option
+from microbench.quoting import command, option, python_call
 from microbench.records.peaks import Peaks
 from microbench.records.record import CaseSpec, DistinctLayer, Outcome, Plan
 from microbench.records.settings import as_given
 from microbench.run.patience import Patience
 from microbench.schema import Scope, value_of, work_of
 
+if TYPE_CHECKING:
+    from microbench.workloads.given import Given, Sent
+
 OF_THE_RUN = {each.name for each in OPTIONS.values() if each.scope is Scope.RUN and "." not in each.key}
 RESOLVED = [each for each in OPTIONS.values() if each.is_resolved]
 TITLED = {each.name for each in OPTIONS.values() if each.is_titled}
+
+GIVEN = ("model", "batch_size")  # follow from a module object and its inputs
 
 COMMAND = ("python", "-m", "microbench")
 
@@ -42,6 +47,7 @@ class Case:
         patience: when a search gives it up; None outside a search.
         peaks: the machine's peaks, if they were measured before the run.
         plan: what its round is granted; None outside a run.
+        given: the module object that it measures; None for a model that has a name.
     """
 
     config: Config
@@ -53,6 +59,7 @@ class Case:
     patience: Patience | None = None
     peaks: Peaks | None = None
     plan: Plan | None = None
+    given: Given | Sent | None = None
 
     @property
     def id(self) -> str:
@@ -71,13 +78,19 @@ class Case:
 
     @property
     def command(self) -> str:
-        """The command line that measures this case again, here or elsewhere; alone, if a search tried it."""
+        """The command line that measures this case again, here or elsewhere; alone, if a search tried it.
+
+        A module object has none: only the Python program that makes it can measure it again.
+        """
         dropped = {*OF_THE_RUN, *(each.name for each in RESOLVED)}
         given = [each for each in self.overrides if each.partition("=")[0] not in dropped]
         if self.config.experiment.search:
             given = [each for each in given if not each.lstrip("+").startswith("experiment")]
         found = [(each, value_of(self.config, each.key)) for each in RESOLVED]
         resolved = [_setting(each.name, value) for each, value in found if value or not each.of]
+        if self.given is not None:
+            options = [each for each in (*given, *resolved) if each.partition("=")[0] not in GIVEN]
+            return python_call("microbench.run", [f"{self.config.model.name}(…)", "inputs=…"], options)
         return command_of([*given, *resolved])
 
     @property

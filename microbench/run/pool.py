@@ -164,6 +164,7 @@ def preloads(case: Case) -> list[str]:
         registry.module_of("workloads", config.model.source),
         registry.module_of("engines", engine),
         registry.module_of("modes", mode),
+        *(case.given.modules if case.given is not None else ()),
     ]
 
 

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from microbench.config import Config
 from microbench.errors import StoppedError, UserError, first_line
 from microbench.records.progress import Progress, Watch
 from microbench.records.record import Outcome, Plan
+
+if TYPE_CHECKING:
+    from microbench.workloads.given import Given, Sent
+
+
+def _holding(given: Given | Sent | None) -> AbstractContextManager[None]:
+    """Let workloads be built from a module object, if there is one."""
+    if given is None:
+        return nullcontext()
+    from microbench.workloads.given import held
+
+    return held(given)
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,7 @@ class Measure:
         trace: where to write a trace; None for none.
         limits: seconds that a stage of its progress may take before the parent ends it, by stage.
         plan: what the round is granted; None for no limit.
+        given: the module object that is measured; None for a model that has a name.
     """
 
     config: Config
@@ -45,19 +59,27 @@ class Measure:
     trace: Path | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     plan: Plan | None = None
+    given: Given | Sent | None = None
 
     def run(self, watch: Watch) -> Any:
         """Return what was measured."""
         from microbench import worker
 
-        return worker.measure_case(self.config, watch, self.is_first, self.trace, self.plan)
+        with _holding(self.given):
+            return worker.measure_case(self.config, watch, self.is_first, self.trace, self.plan)
 
 
 @dataclass(frozen=True)
 class Extract:
-    """A request for the layers of a case's model."""
+    """A request for the layers of a case's model.
+
+    Attributes:
+        config: the case.
+        given: the module object that is the model; None for a model that has a name.
+    """
 
     config: Config
+    given: Given | Sent | None = None
 
     def run(self, watch: Watch) -> Any:
         """Return the layers, or the outcome that says why they cannot be found."""
@@ -65,7 +87,8 @@ class Extract:
         from microbench.workloads.parts import distinct
 
         try:
-            return distinct.layers_of(self.config)
+            with _holding(self.given):
+                return distinct.layers_of(self.config)
         except KeyboardInterrupt:
             raise
         except BaseException as error:

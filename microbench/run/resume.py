@@ -76,7 +76,13 @@ def arguments_of(folder: Path, subcommand: str = "") -> list[str]:
     """
     if not file_of(folder).exists():
         raise UserError(f"resume={folder}: it contains no records yet: give the run's options as well.")
-    runs = [record.run for record in read(folder)]
+    records = list(read(folder))
+    runs = [record.run for record in records]
+    if records and records[-1].case.config.model.identity:
+        raise UserError(
+            f"resume={folder}: it measures a module object: call microbench.run or sweep from Python with it "
+            "again, and with resume=DIR."
+        )
     if not runs or not runs[-1].command_line:
         raise UserError(
             f"resume={folder}: its records do not say which command began the run: give its options as well."

@@ -122,7 +122,7 @@ class Round:
         trace = store.path.with_name(f"trace-{self.case.id}.json").resolve()
         limits = {} if patience is None else {"prepare": patience.prepare}
         trace_to = trace if config.trace and is_first else None
-        request = Measure(config, is_first, trace_to, limits, self.case.plan)
+        request = Measure(config, is_first, trace_to, limits, self.case.plan, self.case.given)
         try:
             measured: Measured = pool.ask(self.case, request, watch)
         except UnansweredError as error:

@@ -81,7 +81,7 @@ class Run:
         pool = Pool(self.early)
         try:
             resolved = self._resolved(pool)
-            cases = list(expanded(resolved, lambda case: pool.find(case, Extract(case.config))))
+            cases = list(expanded(resolved, lambda case: pool.find(case, Extract(case.config, case.given))))
             self._number = len(cases)
             is_search = self.cases[0].config.experiment.search
             order: Order = self._search(cases) if is_search else self._schedule(cases)

@@ -58,8 +58,11 @@ def _hint(error: BaseException, config: Config) -> str | None:
     """Return what to check after an error of the module itself, not of what makes it or of its objective."""
     if isinstance(where := error.__cause__, FailedAt) and where.type in ("", "objective"):
         return None
+    of_call = isinstance(error, (*HINTS, TypeError))
+    if config.model.identity is not None:
+        return "check inputs" if of_call else None
     if config.model.inputs is not None:
-        return "check model.inputs" if isinstance(error, (*HINTS, TypeError)) else None
+        return "check model.inputs" if of_call else None
     return HINTS.get(type(error))
 
 

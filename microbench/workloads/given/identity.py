@@ -1,0 +1,91 @@
+"""What distinguishes the work of one module object from that of another: not the values of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from torch import Tensor
+
+from microbench.errors import UserError
+from microbench.watch.tensors import tensors
+from microbench.workloads.given import Given
+
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def identity(given: Given) -> str:
+    """Return twelve hexadecimal digits, the same in every process, for what a module object computes.
+
+    They depend on the module's structure as its repr shows it, the shapes and types of its parameters,
+    buffers and inputs, its other arguments, and the objective's name.
+    """
+    module, objective = given.module, given.objective
+    state = (*module.named_parameters(), *module.named_buffers())
+    described = (
+        repr(module),
+        [(name, described_value(each)) for name, each in state],
+        [described_value(each) for each in (tuple(given.args), dict(given.kwargs))],
+        getattr(objective, "__qualname__", repr(objective)),
+    )
+    return hashlib.sha256(ADDRESS.sub("", repr(described)).encode()).hexdigest()[:12]
+
+
+def described_value(value: Any) -> Any:
+    """Return what represents a value, however nested: a tensor by its shape and type."""
+    if isinstance(value, Tensor):
+        return tuple(value.shape), str(value.dtype), value.requires_grad
+    if isinstance(value, Mapping):
+        return type(value).__qualname__, [(key, described_value(each)) for key, each in value.items()]
+    if isinstance(value, (tuple, list)):
+        return type(value).__qualname__, [described_value(each) for each in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        items = {each.name: getattr(value, each.name, None) for each in fields(value)}
+        return type(value).__qualname__, described_value(items)
+    return repr(value)
+
+
+def batch_size_of(given: Given, asked: Any = None) -> int:
+    """Return how many items the inputs of a module object hold: the size of their common first dimension.
+
+    If they have none, it is what is asked for, or 1: a call counts as one item.
+
+    Args:
+        given: the module object.
+        asked: the size of the batch that the user gives; None for none.
+
+    Raises:
+        UserError: the inputs are no batch of that size, or hold no tensor.
+    """
+    inputs = _inputs(given)
+    if not inputs:
+        raise UserError("inputs= holds no tensor: give a tensor, or a tuple or dictionary of arguments.")
+    first = {each.shape[0] for each in inputs if each.dim()}
+    common = first.pop() if len(first) == 1 else None
+    if asked is None or (asked == common and not isinstance(asked, bool)):
+        return common or 1
+    if common is not None:
+        raise UserError(
+            f"batch_size={asked} is not possible: the inputs hold {common}, by their first dimension. Leave "
+            "it out, and give other inputs for another batch."
+        )
+    if not isinstance(asked, int) or not any(asked in each.shape for each in inputs):
+        raise UserError(
+            f"batch_size={asked} is not possible: no input has a dimension of that size. Leave it out."
+        )
+    return asked
+
+
+def input_shape_of(given: Given) -> list[int]:
+    """Return the shape of the only input without its batch; empty for several inputs, or for one number."""
+    inputs = _inputs(given)
+    sizes = list(inputs[0].shape[1:]) if len(inputs) == 1 else []
+    return sizes if all(sizes) else []
+
+
+def _inputs(given: Given) -> list[Tensor]:
+    found: Iterable[Tensor] = tensors((tuple(given.args), dict(given.kwargs)))
+    return list(found)
