@@ -40,6 +40,14 @@ OBJECTIVES = {
 }
 VIEWS = {"calls": "in order", "leaves": "by module", "tree": "", "types": "", "root": ""}
 
+TASKS = {
+    "seq2seq": "the next token of a decoder, given an encoder's input",
+    "masked_lm": "15 % of the tokens",
+    "causal_lm": "the next token",
+    "classification": "one of `num_classes`",
+    "features": "nothing: the model without a head",
+}
+
 PROFILE = "profile"
 ROUNDS = 6  # of a case; the fewest that support a 95 % CI
 MARGIN = 0.01  # the share by which a ratio of times may differ from 1 and still count as the same
@@ -58,6 +66,7 @@ OF_EXPORTED = {"model.source": ("exported",)}
 OF_TORCHSCRIPT = {"engine.name": ("torchscript", "libtorch")}
 OF_COMPILE = {"engine.name": ("compile",)}
 OF_INDUCTOR = {"engine.name": ("compile", "export")}
+OF_TRANSFORMERS = {"model.source": ("transformers",)}
 OF_ONNXRUNTIME = {"engine.name": ("onnxruntime",)}
 
 work = partial(option, role=Role.WORK)
@@ -130,6 +139,20 @@ class ModelConfig:
     )
     num_classes: int = work(1000, "width of a classifier's output", at_least=1)
     aux_weight: float = work(0.0, "weight of each auxiliary classifier's loss in the training loss", ANY)
+    config_class: str | None = work(
+        None, "the class of transformers' configurations, such as `BertConfig`", ANY, of=OF_TRANSFORMERS
+    )
+    config: dict[str, Any] = work(
+        dict, "values of that configuration, such as `num_hidden_layers`", ANY, of=OF_TRANSFORMERS
+    )
+    task: str | None = work(
+        None,
+        "what the model predicts, which is its head and its loss",
+        TASKS,
+        null="the first of these that it has",
+        of=OF_TRANSFORMERS,
+    )
+    seq_len: int = work(128, "tokens of a sequence", at_least=1, axis="seq_len", of=OF_TRANSFORMERS)
     part: str | None = work(
         None,
         "a submodule's dotted name, followed by `:1` for its second call",

@@ -33,6 +33,7 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
     "model.inputs": ([[], {}, 3, "x"], [[3], {"x": [3]}, [[3], {"shape": [3]}], None]),
     "model.num_classes": ([0], [1]),
     "model.input_shape": ([[0], [3, -1, 224]], [[1], []]),
+    "model.seq_len": ([0, -1], [1]),
     "depth": ([-1], [0, 3, None]),
     "energy.multiply": ([-0.1, float("inf")], [0.0, 4.5, None]),
     "energy.on_chip": ([-0.1], [0.0]),
@@ -61,7 +62,8 @@ def mode_with(key: str) -> str:
 
 def config_with(key: str, value: Any) -> Config:
     """Return a configuration that is valid except for this value."""
-    config = Config(model=ModelConfig(source="layer", cls="torch.nn.GELU", input_shape=[4]))
+    source = str(OPTIONS[key].of.get("model.source", ["layer"])[0])
+    config = Config(model=ModelConfig(source, cls="torch.nn.GELU", input_shape=[4]))
     if key == "model.inputs":
         config.model.source = "own"
     config.optimizer.lr = 0.1

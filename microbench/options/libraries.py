@@ -1,4 +1,4 @@
-"""Models of other libraries: `model=timm/NAME`.
+"""Models of other libraries: `model=timm/NAME`, and `model=transformers/NAME` for a configuration class.
 
 As with torchvision, names are read from the library's source, because importing it takes seconds. Without the
 library every name is accepted: the case is then skipped, and says how to install it.
@@ -38,6 +38,9 @@ class Library:
 
 LIBRARIES = {
     "timm": Library("models/*.py", re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)),
+    "transformers": Library(
+        "models/auto/*.py", re.compile(r"""[:,]\s*["'](\w+Config)["']"""), "config_class"
+    ),
 }
 
 

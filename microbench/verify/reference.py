@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from microbench import engines, workloads
 from microbench.config import Config, PrecisionConfig, plain
@@ -153,6 +154,8 @@ def without_dropout(module: nn.Module) -> Iterator[bool]:
     for each in module.modules():
         if getattr(each, "original_name", type(each).__name__) in QUIET_IN_EVAL:
             found.append((each, "training", False))
+            if isinstance(each, _DropoutNd):  # attention may read the rate from a layer that it does not call
+                found.append((each, "p", 0.0))
         elif isinstance(each, (nn.MultiheadAttention, nn.RNNBase)) and each.dropout:
             found.append((each, "dropout", 0.0))
     before = [getattr(each, name) for each, name, _ in found]

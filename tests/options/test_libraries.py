@@ -13,6 +13,7 @@ from microbench.options.compose import from_options
 from microbench.options.libraries import LIBRARIES, LibrarySource
 
 needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="needs timm")
+needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reason="needs transformers")
 
 
 @pytest.fixture
@@ -35,6 +36,15 @@ def test_the_names_are_those_that_timm_registers() -> None:
     import timm
 
     assert libraries.models("timm") == frozenset(timm.list_models())
+
+
+@needs_transformers
+def test_the_names_are_the_classes_of_transformers_configurations() -> None:
+    from transformers import CONFIG_MAPPING
+
+    known = libraries.models("transformers") or frozenset()
+    assert {"BertConfig", "GPT2Config", "LlamaConfig", "WhisperConfig"} <= known
+    assert {each.__name__ for _, each in CONFIG_MAPPING.items()} <= known
 
 
 @needs_timm
