@@ -36,6 +36,7 @@ HELP = """\
   microbench -m model=vgg16,resnet50 batch_size=1,8 mode=train,infer
   microbench -m 'model=glob(vgg*)' mode=infer
   microbench model=layer model.cls=torch.nn.GELU 'model.args=[]' 'model.input_shape=[1024]'
+  microbench model.file=mine.py:Net 'model.inputs={x: [3,224,224]}'
   microbench +experiment=layer_phases model=dense,batchnorm
   microbench model=resnet50 mode=profile batch_size=1 view=types
   microbench -m model=mobilenet_v2 mode=layers mode.each=infer engine=eager,onnxruntime

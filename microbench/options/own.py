@@ -51,8 +51,11 @@ def complete(model: DictConfig) -> None:
             raise UserError(f"model.target={place} is not possible: write package.module:function.")
         source = "own"
     else:
-        path, factory, source = _located(place)
-        model.file, model.code = f"{path}{factory}", digest_with_weights(path, factory)
+        try:
+            path, factory, source = _located(place)
+            model.file, model.code = f"{path}{factory}", digest_with_weights(path, factory)
+        except OSError as error:
+            raise UserError(f"model.file={place}: cannot read it: {error.strerror}.") from error
     if OmegaConf.is_missing(model, "source"):
         model.source = source
     if OmegaConf.is_missing(model, "input_shape"):
@@ -69,6 +72,7 @@ def _located(place: str) -> tuple[Path, str, str]:
     """
     found = re.fullmatch(r"(.*\.py)(:\w*)?", place)
     path, factory = (Path(found[1]), found[2] or "") if found else (Path(place), "")
+    path = path.expanduser()
     if path.suffix not in SOURCES:
         allowed = ", ".join(SOURCES)
         raise UserError(f"model.file={place}: unknown kind of file {path.suffix!r}. Allowed: {allowed}.")

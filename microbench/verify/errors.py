@@ -103,9 +103,9 @@ def _numbers(tensor: Tensor) -> Tensor:
 def top1_agreement(found: Answer, wanted: Answer) -> float | None:
     """Return the share of the batch whose largest logit is the same class; None without logits.
 
-    Logits are of shape (batch, classes).
+    Logits are the only output, of shape (batch, classes).
     """
     one, other = found.outputs[0], wanted.outputs[0]
-    if other.dim() != 2:
+    if len(wanted.outputs) > 1 or other.dim() != 2:
         return None
     return (one.argmax(1).to(other.device) == other.argmax(1)).double().mean().item()

@@ -98,6 +98,12 @@ def test_files_can_be_swept_over(folder: Path) -> None:
     assert len({each.id for each in found}) == 4
 
 
+def test_shapes_can_be_swept_over() -> None:
+    inputs = "model.inputs={ids: {shape: [4], dtype: int64, high: 9}}"
+    found = cases("-m", "model.file=mine.py:Net", inputs, "model.inputs.ids.shape=[4],[8]")
+    assert [each.config.model.inputs["ids"]["shape"] for each in found] == [[4], [8]]
+
+
 def test_the_id_is_of_the_code_and_not_of_its_place(folder: Path) -> None:
     def identity(file: str) -> str:
         return only(f"model.file={file}", "model.inputs=[3]").id
