@@ -37,7 +37,7 @@ def test_an_options_code_is_the_module_of_its_name() -> None:
             "workloads",
             "layers",
             "Unknown workload 'layers'. Did you mean layer? Allowed: exported, given, layer, own, timm, "
-            "torchvision, transformers.",
+            "torchvision, transformers, ultralytics.",
         ),
     ],
 )

@@ -10,17 +10,19 @@ from microbench.distribution import install_line
 from microbench.errors import SkippedError
 
 
-def imported(library: str, model: str, extra: str | None = None) -> Any:
+def imported(library: str, model: str, extra: str | None = None, licence: str = "") -> Any:
     """Import the library that a model is from.
 
     Args:
         library: its module.
         model: the model's name.
         extra: the extra that installs it; None if it has the library's name.
+        licence: its licence, where someone may not want to install it for that.
 
     Raises:
         SkippedError: it is not installed; says how to install it.
     """
     if find_spec(library) is None:
-        raise SkippedError(f"model={model} needs {library}: {install_line(extra or library)}")
+        terms = f" (licence: {licence})" if licence else ""
+        raise SkippedError(f"model={model} needs {library}{terms}: {install_line(extra or library)}")
     return import_module(library)

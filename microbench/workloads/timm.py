@@ -8,6 +8,7 @@ import torch
 
 from microbench.config import ModelConfig
 from microbench.errors import UserError, first_line
+from microbench.workloads.calibration import EXAMPLES, calibrate
 from microbench.workloads.library import imported
 from microbench.workloads.objectives import CrossEntropy
 from microbench.workloads.workload import Workload, switch_on
@@ -36,4 +37,6 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         switch_on(module)
         images = torch.randn(batch_size, *shape)
         targets = torch.randint(config.num_classes, (batch_size,))
+        if not training:
+            calibrate(module, [torch.randn(EXAMPLES, *shape)])
     return Workload(config.name, module, (images,), CrossEntropy(targets, config.aux_weight), "images")
