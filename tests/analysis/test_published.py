@@ -13,7 +13,7 @@ import torchvision
 from microbench.analysis import published
 from microbench.analysis.published import Cell, Row
 from microbench.api import Result
-from microbench.cli.list import layers
+from microbench.cli.list import options
 from microbench.errors import UserError
 from microbench.records.cases import CaseResult, cases_of
 from microbench.records.record import RoundRecord, Status
@@ -74,8 +74,9 @@ class TestTables:
         assert set(table.quantities) <= {figure.quantity for figure in table.figures}
         assert set(table.workloads) <= {figure.workload for figure in table.figures}
         models = {table.model(figure.workload) for figure in table.figures} - {None}
-        known = {*torchvision.models.list_models(module=torchvision.models), *layers()}
-        assert models <= known
+        known = {*torchvision.models.list_models(module=torchvision.models), *options("model")}
+        known |= {f"transformers/{each}" for each in options("model/transformers")}
+        assert {model for model in models if not model.startswith("timm/")} <= known
         part, value = table.baseline
         assert value in {getattr(figure, part) for figure in table.figures}
 
