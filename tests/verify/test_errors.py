@@ -121,3 +121,5 @@ def test_top_1_agreement_is_the_share_of_the_batch_with_the_same_first_choice() 
     assert top1_agreement(wanted, wanted) == 1.0
     assert top1_agreement(Answer((logits(0, 1, 2, 0).to(bf16),)), wanted) == 0.75
     assert top1_agreement(Answer((torch.ones(2, 3, 4),)), Answer((torch.ones(2, 3, 4),))) is None
+    several = Answer((logits(0, 1), logits(2, 3)))
+    assert top1_agreement(several, several) is None
