@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -51,7 +51,8 @@ def described_value(value: Any) -> Any:
 def batch_size_of(given: Given, asked: Any = None) -> int:
     """Return how many items the inputs of a module object hold: the size of their common first dimension.
 
-    If they have none, it is what is asked for, or 1: a call counts as one item.
+    If they have none, or are in a list, as images of several sizes are, it is what is asked for, or 1: a call
+    counts as one item.
 
     Args:
         given: the module object.
@@ -64,7 +65,8 @@ def batch_size_of(given: Given, asked: Any = None) -> int:
     if not inputs:
         raise UserError("inputs= holds no tensor: give a tensor, or a tuple or dictionary of arguments.")
     first = {each.shape[0] for each in inputs if each.dim()}
-    common = first.pop() if len(first) == 1 else None
+    lists = list(_lists((given.args, given.kwargs)))
+    common = first.pop() if len(first) == 1 and not lists else None
     if asked is None or (asked == common and not isinstance(asked, bool)):
         return common or 1
     if common is not None:
@@ -72,9 +74,10 @@ def batch_size_of(given: Given, asked: Any = None) -> int:
             f"batch_size={asked} is not possible: the inputs hold {common}, by their first dimension. Leave "
             "it out, and give other inputs for another batch."
         )
-    if not isinstance(asked, int) or not any(asked in each.shape for each in inputs):
+    sizes = {*(size for each in inputs for size in each.shape), *map(len, lists)}
+    if not isinstance(asked, int) or isinstance(asked, bool) or asked not in sizes:
         raise UserError(
-            f"batch_size={asked} is not possible: no input has a dimension of that size. Leave it out."
+            f"batch_size={asked} is not possible: no dimension or list of the inputs has that size."
         )
     return asked
 
@@ -84,6 +87,17 @@ def input_shape_of(given: Given) -> list[int]:
     inputs = _inputs(given)
     sizes = list(inputs[0].shape[1:]) if len(inputs) == 1 else []
     return sizes if all(sizes) else []
+
+
+def _lists(value: Any) -> Iterator[list[Any]]:
+    """Yield the lists in nested arguments that hold tensors."""
+    if isinstance(value, list) and any(isinstance(each, Tensor) for each in value):
+        yield value
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {each.name: getattr(value, each.name, None) for each in fields(value)}
+    inner = value.values() if isinstance(value, Mapping) else value
+    for each in inner if isinstance(value, (Mapping, tuple, list)) else ():
+        yield from _lists(each)
 
 
 def _inputs(given: Given) -> list[Tensor]:

@@ -62,6 +62,8 @@ def test_what_is_computed_counts() -> None:
         (given(nn.ReLU(), batch(5)), None, 5),
         (given(nn.ReLU(), {"x": X, "scalar": torch.tensor(1.0)}), None, 3),
         (given(nn.LSTM(4, 4), torch.ones(7, 3, 4), (torch.ones(1, 3, 4),) * 2), None, 1),
+        (given(nn.ReLU(), [torch.ones(3, 8, 8), torch.ones(3, 8, 8)]), None, 1),
+        (given(nn.ReLU(), {"images": [torch.ones(3, 8, 8), torch.ones(3, 8, 8)]}), 2, 2),
         (given(nn.LSTM(4, 4), torch.ones(7, 3, 4), (torch.ones(1, 3, 4),) * 2), 3, 3),
     ],
 )
@@ -77,9 +79,9 @@ def test_the_batch_is_the_common_first_dimension(found: Given, asked: int | None
         (
             given(nn.ReLU(), X, X[:2]),
             8,
-            "batch_size=8 is not possible: no input has a dimension of that size",
+            "batch_size=8 is not possible: no dimension or list of the inputs has that size",
         ),
-        (given(nn.ReLU(), X, X[:2]), True, "batch_size=True is not possible: no input"),
+        (given(nn.ReLU(), X, X[:2]), True, "batch_size=True is not possible: no dimension"),
         (given(nn.ReLU(), 3), None, "inputs= holds no tensor"),
     ],
 )
