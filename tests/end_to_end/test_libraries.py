@@ -1,4 +1,4 @@
-"""The commands of the page on workloads for models of other libraries, each as it is there but for the batch."""
+"""The commands of the page on workloads for models of other libraries, each with a small batch."""
 
 from __future__ import annotations
 
