@@ -128,7 +128,7 @@ def _own_shape(file: str, each: Declared, batch_size: int) -> dict[str, Any]:
         UserError: it leaves sizes besides the batch open.
     """
     if each.shape is None or each.is_dynamic:
-        sizes = ("SIZES",) if each.shape is None else each.shape[1:]
+        sizes = (ANY_SIZE,) if each.shape is None else each.shape[1:]
         example = ",".join(str(size) if isinstance(size, int) else "SIZE" for size in sizes)
         raise UserError(
             f"{file} leaves open the sizes of {each}: give model.input_shape=[{example}], without the batch."
