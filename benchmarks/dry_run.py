@@ -12,7 +12,7 @@ import warnings
 import torch
 
 from microbench.config import ModelConfig
-from microbench.options.torchvision import torchvision_models
+from microbench.options.torchvision import DEFAULTS, torchvision_models
 from microbench.profile.dry_run import dry_run
 from microbench.profile.study import Study
 from microbench.workloads import build
@@ -25,7 +25,9 @@ def main() -> None:
     """Profile each model and print its time, multiply-accumulates and parameters; finally, the totals."""
     warnings.simplefilter("ignore")
     seconds = 0.0
-    for name in sorted(torchvision_models()):
+    others = (*DEFAULTS, "quantization")
+    names = [name for name, family in sorted(torchvision_models().items()) if family not in others]
+    for name in names:
         start = time.perf_counter()
         config = ModelConfig(source="torchvision", name=name, input_shape=UNUSUAL.get(name, [3, 224, 224]))
         with Deferred():
@@ -40,7 +42,7 @@ def main() -> None:
             flush=True,
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{len(torchvision_models())} models in {seconds:.1f} s, with at most {peak:.2f} GiB of memory")
+    print(f"{len(names)} models in {seconds:.1f} s, with at most {peak:.2f} GiB of memory")
 
 
 if __name__ == "__main__":
