@@ -20,7 +20,8 @@ import microbench
 from microbench.options.torchvision import torchvision_models
 from microbench.records.cases import CaseResult
 
-FEW = {"rounds": 1, "max_samples": 2, "min_time": 0.0, "max_warmup": 0.0}  # whether they run, not how fast
+FEW = {"rounds": 1, "max_samples": 1, "min_samples": 1, "min_time": 0.0, "max_warmup": 0.0}
+LIGHT = {"measure": FEW, "threads": 1, "verify": False}  # whether they run, not how fast
 MODES = ("infer", "train")
 OUTPUTS = Path("outputs/coverage")
 
@@ -93,9 +94,7 @@ def measured(group: Group) -> list[CaseResult]:
     folder = OUTPUTS / f"{group.name} {shape}".strip().replace(" ", "-")
     (folder / "records.jsonl").unlink(missing_ok=True)
     options = {name: [value] for name, value in group.options.items()}
-    return microbench.sweep(
-        model=group.models, mode=list(MODES), measure=FEW, folder=folder, **options
-    ).cases()
+    return microbench.sweep(model=group.models, mode=list(MODES), folder=folder, **LIGHT, **options).cases()
 
 
 def main(patterns: Sequence[str]) -> int:
