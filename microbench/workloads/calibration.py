@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import handle_torch_function, has_torch_function
 
 PRIOR = 32
-"""A channel's variance is that of its own values and of so many that have the layer's mean variance.
+"""A channel's mean square is that of its own values and of so many that have the layer's mean square.
 
 Few values say little of a channel, and one that is constant would be scaled up without limit.
 """
@@ -27,10 +27,12 @@ TINY = 1e-6
 def calibrate(
     module: nn.Module, inputs: Sequence[Tensor], deviations: Mapping[nn.Module, float] | None = None
 ) -> None:
-    """Set the statistics of a model's batch normalization to those of one batch.
+    """Set the variances of a model's batch normalization to one batch's mean squares; means stay at 0.
 
-    As they are initialized, to mean 0 and variance 1, they normalize nothing: activations vanish or explode
-    in a deep model, so that its output says little about its layers. A layer that is called several times is
+    As they are initialized, to variance 1, they normalize nothing: activations vanish or explode in a deep
+    model, so that its output says little about its layers. The means stay because centering each channel
+    makes an untrained model chaotic: it multiplies small differences, and so rounding, from layer to layer
+    (Yang et al., A Mean Field Theory of Batch Normalization, 2019). A layer that is called several times is
     calibrated by its first call. An active torch function mode may defer the calibration.
 
     Args:
@@ -47,15 +49,15 @@ def calibrate(
         return None
     with ExitStack() as hooks, torch.no_grad():
         for norm in norms:
-            hooks.enter_context(norm.register_forward_pre_hook(_Statistics()))
+            hooks.enter_context(norm.register_forward_pre_hook(_Variances()))
         for layer, deviation in scaled.items():
             hooks.enter_context(layer.register_forward_hook(_Scale(deviation)))
         module(*inputs)
     return None
 
 
-class _Statistics:
-    """Sets a batch normalization's statistics to those of its first input."""
+class _Variances:
+    """Sets a batch normalization's variances to the mean squares of its first input."""
 
     def __init__(self) -> None:
         self._is_done = False
@@ -64,11 +66,10 @@ class _Statistics:
         if self._is_done:
             return
         self._is_done = True
-        variance, mean = torch.var_mean(_by_channel(args[0]), 1, correction=0)
-        count = args[0].numel() // len(mean)
+        squares = _by_channel(args[0]).square().mean(1)
+        count = args[0].numel() // len(squares)
         share = count / (count + PRIOR)
-        norm.running_mean.copy_(mean)  # type: ignore[operator]
-        norm.running_var.copy_(share * variance + (1 - share) * variance.mean())  # type: ignore[operator]
+        norm.running_var.copy_(share * squares + (1 - share) * squares.mean())  # type: ignore[operator]
 
 
 class _Scale:
