@@ -1,18 +1,21 @@
 """Which models infer, and train, at a small size here? Prints a table, and why each of the others does not.
 
-python benchmarks/coverage.py                          all groups: half an hour on 2 cores
+python benchmarks/coverage.py                          all groups: an hour on 2 cores
 python benchmarks/coverage.py 'torchvision det*' vgg*  groups, or models, of these names only
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from others import TIMM, TRANSFORMERS, YOLO
 from rich.console import Console
 from rich.table import Table
 
@@ -32,13 +35,15 @@ class Group:
 
     Attributes:
         name: its name; several may have the same one, and are one row.
-        models: values of `model=`.
+        models: values of the option.
         options: the other options, each with a value.
+        option: the option that names the model; None for module objects.
     """
 
     name: str
-    models: Sequence[str]
+    models: Sequence[Any]
     options: Mapping[str, Any]
+    option: str | None = "model"
 
 
 SMALL = {
@@ -73,7 +78,69 @@ def torchvision() -> Iterator[Group]:
         yield Group(name, models, {"batch_size": 2, "model.input_shape": list(shape)})
 
 
-GROUPS = (torchvision,)
+def timm() -> Iterator[Group]:
+    """Yield models of timm, by the size of their images."""
+    for side in sorted(set(TIMM.values())):
+        models = [f"timm/{name}" for name, own in TIMM.items() if own == side]
+        yield Group("timm", models, {"batch_size": 2, "model.input_shape": [3, side, side]})
+
+
+def transformers() -> Iterator[Group]:
+    """Yield models of transformers."""
+    for model, options in TRANSFORMERS.items():
+        yield Group("transformers", [model], {"batch_size": 2, **options})
+
+
+def yolo() -> Iterator[Group]:
+    """Yield ultralytics' YOLOv5s."""
+    for model, options in YOLO.items():
+        yield Group("ultralytics", [model], {"batch_size": 2, **options})
+
+
+MODULE = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.output = nn.Embedding(50, 16), nn.Linear(16, 4)
+
+    def forward(self, ids):
+        hidden = self.embedding(ids).mean(1)
+        return {"logits": self.output(hidden), "hidden": hidden}
+"""
+
+
+def own() -> Iterator[Group]:
+    """Yield a user's own modules: in a Python file, in an ONNX file, and an object of a notebook's cell."""
+    import torch
+
+    OUTPUTS.mkdir(parents=True, exist_ok=True)
+    (OUTPUTS / "net.py").write_text(MODULE)
+    ids = {"model.inputs": {"ids": {"shape": [8], "dtype": "int64", "high": 50}}}
+    loss = {"model.objective": "cross_entropy"}
+    yield Group("own", [f"{OUTPUTS}/net.py:Net"], {**ids, **loss}, "model.file")
+    yield Group("own", [str(exported(OUTPUTS / "net.onnx"))], {"engine": "onnxruntime"}, "model.file")
+    exec(MODULE, cell := {"__name__": "__main__"})
+    yield Group(
+        "own",
+        [cell["Net"]()],
+        {"inputs": {"ids": torch.randint(50, (2, 8))}, "objective": "cross_entropy"},
+        None,
+    )
+
+
+def exported(path: Path) -> Path:
+    """Export a small model to an ONNX file."""
+    import torch
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        torch.onnx.export(torch.nn.Linear(8, 4).eval(), (torch.randn(8, 8),), path, dynamo=True)
+    return path
+
+
+GROUPS = (torchvision, timm, transformers, yolo, own)
 """What yields groups; more lists of models are more functions here."""
 
 
@@ -83,19 +150,24 @@ def chosen(patterns: Sequence[str]) -> Iterator[Group]:
         names = [
             name
             for name in group.models
-            if any(fnmatch(name, each) or fnmatch(group.name, each) for each in patterns)
+            if any(fnmatch(str(name), each) or fnmatch(group.name, each) for each in patterns)
         ]
         if names:
-            yield Group(group.name, names, group.options)
+            yield replace(group, models=names)
 
 
 def measured(group: Group) -> list[CaseResult]:
     """Measure a group's models in every mode, a process each."""
     shape = "x".join(map(str, group.options.get("model.input_shape", ())))
-    folder = OUTPUTS / f"{group.name} {shape}".strip().replace(" ", "-")
+    first = group.models[0] if isinstance(group.models[0], str) else "object"
+    folder = OUTPUTS / f"{group.name} {first} {shape}".strip().replace(" ", "-").replace("/", "-")
     (folder / "records.jsonl").unlink(missing_ok=True)
-    options = {name: [value] for name, value in group.options.items()}
-    return microbench.sweep(model=group.models, mode=list(MODES), folder=folder, **LIGHT, **options).cases()
+    if group.option is None:
+        return microbench.sweep(
+            *group.models, mode=list(MODES), folder=folder, **LIGHT, **group.options
+        ).cases()
+    options = {name: [value] for name, value in group.options.items()} | {group.option: group.models}
+    return microbench.sweep(mode=list(MODES), folder=folder, **LIGHT, **options).cases()
 
 
 def main(patterns: Sequence[str]) -> int:
