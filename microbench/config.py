@@ -49,6 +49,7 @@ TASKS = {
 }
 
 PROFILE = "profile"
+TOKENS = 128  # of a sequence
 ROUNDS = 6  # of a case; the fewest that support a 95 % CI
 MARGIN = 0.01  # the share by which a ratio of times may differ from 1 and still count as the same
 
@@ -152,7 +153,9 @@ class ModelConfig:
         null="the first of these that it has",
         of=OF_TRANSFORMERS,
     )
-    seq_len: int = work(128, "tokens of a sequence", at_least=1, axis="seq_len", of=OF_TRANSFORMERS)
+    seq_len: int | None = work(
+        None, "tokens of a sequence", at_least=1, null=str(TOKENS), axis="seq_len", of=OF_TRANSFORMERS
+    )
     part: str | None = work(
         None,
         "a submodule's dotted name, followed by `:1` for its second call",

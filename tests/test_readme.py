@@ -25,6 +25,7 @@ SMALL = ["model.input_shape=[3,64,64]"]  # of models that take images of any siz
 SHRINK = (
     "alexnet",
     "glob(squeezenet*)",
+    "lraspp_mobilenet_v3_large",
     "mobilenet_v2",
     "mobilenet_v3_small",
     "resnet18",

@@ -7,16 +7,19 @@ library every name is accepted: the case is then skipped, and says how to instal
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 from microbench import registry
+from microbench.config import TOKENS
 
 GROUP = "model"
 
@@ -29,17 +32,22 @@ class Library:
         files: its source files that name models, as a pattern below its folder.
         named: what finds the names in them.
         key: the option that a name sets besides `model.name`; None for none.
+        values: other options of every model.
     """
 
     files: str
     named: re.Pattern[str]
     key: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 LIBRARIES = {
     "timm": Library("models/*.py", re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)),
     "transformers": Library(
-        "models/auto/*.py", re.compile(r"""[:,]\s*["'](\w+Config)["']"""), "config_class"
+        "models/auto/*.py",
+        re.compile(r"""[:,]\s*["'](\w+Config)["']"""),
+        "config_class",
+        {"seq_len": TOKENS},
     ),
 }
 
@@ -99,9 +107,14 @@ class LibrarySource(ConfigSource):
         if not self.is_config(config_path):
             raise ConfigLoadError(f"{self.path} has no model {config_path!r}")
         name = config_path.removesuffix(".yaml").rpartition("/")[2]
-        values = {"source": self.path, "name": f"{self.path}/{name}", "input_shape": []}
-        if key := LIBRARIES[self.path].key:
-            values[key] = name
+        library = LIBRARIES[self.path]
+        values = {
+            "source": self.path,
+            "name": f"{self.path}/{name}",
+            "input_shape": [],
+            **library.values,
+            **({library.key: name} if library.key else {}),
+        }
         return ConfigResult(
             self.provider, f"{self.scheme()}://", OmegaConf.create(values), header={"package": None}
         )

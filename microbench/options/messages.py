@@ -43,8 +43,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _missing_config(error: Any) -> UserError | None:
     if error.missing_cfg_file is None:
         return None
-    group, _, name = str(error.missing_cfg_file).removesuffix(".yaml").partition("/")
-    if not name:
+    group, slash, name = str(error.missing_cfg_file).removesuffix(".yaml").partition("/")
+    if not slash:
         return UserError(f"There is no configuration {group!r} to start from.")
     if group == libraries.GROUP:
         return _no_model(name, error.options or [])

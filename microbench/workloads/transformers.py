@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from microbench.config import ModelConfig
+from microbench.config import TOKENS, ModelConfig
 from microbench.errors import UserError, first_line, unknown
 from microbench.workloads.arranged import arranged
 from microbench.workloads.library import imported
@@ -149,12 +149,13 @@ def _inputs(
     Raises:
         UserError: the model has no positions for so many tokens.
     """
-    shape = tuple(config.input_shape or _shape(main, settings, config.seq_len))
+    length = config.seq_len or TOKENS
+    shape = tuple(config.input_shape or _shape(main, settings, length))
     is_text, words = main == "input_ids", getattr(settings.get_text_config(), "vocab_size", 0)
     size = (batch_size, *shape)
     inputs = {main: torch.randint(words, size) if is_text else torch.randn(size)}
     if decodes:
-        inputs["decoder_input_ids"] = torch.randint(words, (batch_size, config.seq_len))
+        inputs["decoder_input_ids"] = torch.randint(words, (batch_size, length))
     tokens = max((each.shape[1] for name, each in inputs.items() if name.endswith("input_ids")), default=0)
     for name in ("max_position_embeddings", "max_target_positions"):
         most = getattr(settings, name, None)

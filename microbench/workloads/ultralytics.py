@@ -9,6 +9,7 @@ from importlib import import_module
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -91,10 +92,10 @@ def _targets(batch_size: int) -> dict[str, Tensor]:
 def _alone() -> Iterator[None]:
     """Import ultralytics offline, with its settings in a folder that is then removed.
 
-    It also sets variables that others read, such as OMP_NUM_THREADS: those are restored.
+    It also sets variables that others read, such as OMP_NUM_THREADS, and how numpy prints: both are restored.
     """
     before = dict(os.environ)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, np.printoptions():
         os.environ.update(QUIETLY, YOLO_CONFIG_DIR=folder)
         try:
             yield

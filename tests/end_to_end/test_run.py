@@ -161,6 +161,7 @@ def test_the_axes_are_flat_fields(records: list[Record]) -> None:
     axes = {key.removeprefix("cfg_"): value for key, value in records[0].items() if key.startswith("cfg_")}
     assert axes == {
         "model": "dense",
+        "seq_len": None,
         "part": None,
         "mode": "train",
         "device": "cpu",

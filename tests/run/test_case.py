@@ -67,6 +67,7 @@ HOW = {
     "objective",
     "resume",
     "model.file",
+    "model.trust",
     "verify",
     "tolerance",
     "view",
