@@ -30,6 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.long
 def test_a_command_of_the_page_runs(folder: Path, command: str, tmp_path: Path) -> None:
     run = measure(*shlex.split(command), f"hydra.run.dir={tmp_path}/run", "device=cpu", cwd=folder)
     assert run.code == 0, run

@@ -30,6 +30,7 @@ def test_each_library_has_a_command() -> None:
 
 
 @pytest.mark.parametrize(("library", "command"), COMMANDS)
+@pytest.mark.long
 def test_a_command_of_the_page_runs(library: str, command: str, tmp_path: Path) -> None:
     if find_spec(library) is None:
         pytest.skip(f"needs {library}")

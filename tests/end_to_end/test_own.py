@@ -33,6 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.long
 def test_a_command_of_the_page_runs(command: str, folder: Path) -> None:
     place = "hydra.sweep.dir=run" if " -m " in command else "hydra.run.dir=run"
     done = measure(*shlex.split(command)[1:], place, "batch_size=2", cwd=folder)

@@ -17,6 +17,7 @@ COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.long
 def test_a_command_of_the_page_runs(command: str, tmp_path: Path) -> None:
     given = shlex.split(command)[1:]
     few = () if any(each.startswith("batch_size=") for each in given) else ("batch_size=1",)
