@@ -60,7 +60,7 @@ def layers() -> list[str]:
 def models() -> list[str]:
     """Return the names of the models; one of the user's own has no name."""
     files = registry.files("model")
-    own = {name for name in files if "source" not in _yaml(files[name])}
+    own = {name for name in files if not {"source", "defaults"} & _yaml(files[name]).keys()}
     return sorted({*torchvision_models(), *files} - set(layers()) - own)
 
 
@@ -145,7 +145,9 @@ def _lines(kind: str) -> list[str]:
 def _grid(kind: str) -> Table:
     grid = Table.grid(padding=(0, 2))
     if kind == "models":
-        for family, members in catalog.families(names(kind)).items():
+        families = catalog.families(names(kind))
+        others = set(names(kind)).difference(*families.values())
+        for family, members in {**families, "others": sorted(others)}.items():
             grid.add_row(f"  {family}", escape(", ".join(members)))
         for library in libraries.LIBRARIES:
             grid.add_row(f"  {library}/NAME", f"see `microbench list {library}`")

@@ -28,7 +28,9 @@ def test_help_gives_usage_and_examples(helped: Finished) -> None:
     assert "microbench model=vgg16 device=cpu mode=train" in helped.out
 
 
-@pytest.mark.parametrize("family", ["alexnet", "resnet", "vgg", "swin_transformer", "vision_transformer"])
+@pytest.mark.parametrize(
+    "family", ["alexnet", "resnet", "vgg", "swin_transformer", "vision_transformer", "others"]
+)
 def test_help_lists_the_families_of_models(helped: Finished, family: str) -> None:
     assert re.search(rf"^  {family} +\w+", helped.out, re.MULTILINE)
 
