@@ -25,7 +25,7 @@ TINY = 1e-6
 
 
 def calibrate(
-    module: nn.Module, inputs: Sequence[Tensor], deviations: Mapping[nn.Module, float] | None = None
+    module: nn.Module, inputs: Sequence[Any], deviations: Mapping[nn.Module, float] | None = None
 ) -> None:
     """Set the variances of a model's batch normalization to one batch's mean squares; means stay at 0.
 
@@ -37,7 +37,7 @@ def calibrate(
 
     Args:
         module: the model, in eval mode; it is called once, or not at all if nothing is to be calibrated.
-        inputs: the batch.
+        inputs: the arguments of its call, with the batch.
         deviations: linear and convolutional layers, each with the standard deviation that its output channels
             get, about their biases.
     """

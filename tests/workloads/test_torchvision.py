@@ -13,6 +13,7 @@ from microbench.errors import SkippedError, UserError
 from microbench.options.compose import from_options
 from microbench.workloads import Workload
 from microbench.workloads.objectives import CrossEntropy
+from microbench.workloads.parts.deferred import Deferred
 from microbench.workloads.torchvision import build
 from microbench.workloads.torchvision.detection import comparable, target
 from microbench.workloads.torchvision.optical_flow import SequenceLoss
@@ -188,6 +189,15 @@ def test_a_detector_finds_as_many_boxes_as_it_may(name: str, found: int) -> None
         detections = workload.module(*workload.inputs)
     assert [len(each["boxes"]) for each in detections] == [found, found]
     assert all(len(each["labels"].unique()) > 1 for each in detections)
+
+
+def test_a_detector_whose_weights_are_drawn_later_finds_them_too() -> None:
+    with Deferred() as weights:
+        workload = of("fasterrcnn_mobilenet_v3_large_320_fpn", [3, 128, 160], training=False, batch_size=1)
+    weights.fill(workload.module)
+    with torch.inference_mode():
+        (detections,) = workload.module(*workload.inputs)
+    assert len(detections["boxes"]) == 100
 
 
 def test_what_is_compared_of_detections_does_not_depend_on_their_order() -> None:

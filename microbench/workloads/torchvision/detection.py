@@ -6,7 +6,6 @@ that many boxes pass the threshold and a fixed number is left: all that `detecti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,9 +14,9 @@ from torchvision import models
 
 from microbench.config import ModelConfig
 from microbench.watch.tensors import tensors
+from microbench.workloads import objectives
 from microbench.workloads.arranged import arranged
 from microbench.workloads.calibration import EXAMPLES, calibrate
-from microbench.workloads.objectives import Loss
 from microbench.workloads.workload import Workload
 
 BOXES = 8
@@ -32,14 +31,6 @@ KEYPOINTS = 17
 SPREAD = {"softmax": 3.0, "sigmoid": 1.0}
 """Standard deviation of a class's logits over the boxes, by the function that makes them scores. With softmax
 about two classes of a box pass R-CNN's threshold of 0.05."""
-
-
-class SumOfLosses(Loss):
-    """The sum of a detector's own losses."""
-
-    def __call__(self, output: Mapping[str, Tensor]) -> Tensor:
-        """Return the sum, a scalar."""
-        return torch.stack(list(output.values())).sum()
 
 
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
@@ -57,8 +48,9 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         module, inputs = arranged(detector, (images, targets) if training else (images,), {})
         if not training:
             examples = [torch.rand(config.input_shape) for _ in range(EXAMPLES)]
-            calibrate(*arranged(detector, (examples,), {}), deviations_of(detector))
-    return Workload(config.name, module, tuple(inputs), SumOfLosses(), "images", batch_size, comparable)
+            calibrate(detector, [examples], deviations_of(detector))
+    objective = objectives.find("own_loss", seed=0)  # which draws nothing
+    return Workload(config.name, module, tuple(inputs), objective, "images", batch_size, comparable)
 
 
 def target(config: ModelConfig) -> dict[str, Tensor]:
