@@ -52,7 +52,7 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
     part, forms = arranged(use)
     inputs = tuple(drawn[id(form)] for form in forms)
     made = part.to(device).train(training)
-    return replace(model, name=name, module=made, inputs=inputs, objective=OnesGradient())
+    return replace(model, name=name, module=made, inputs=inputs, objective=OnesGradient(), compared=None)
 
 
 def _find(model: Workload, weights: Deferred, config: ModelConfig, training: bool) -> CallSignature:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,7 @@ from microbench import workloads
 from microbench.config import ModelConfig
 from microbench.errors import UserError
 from microbench.workloads import Workload
+from microbench.workloads import layer as layers
 
 CPU = torch.device("cpu")
 
@@ -131,6 +133,13 @@ def test_a_part_is_the_models_own_layer_on_inputs_of_the_shape_that_it_is_called
     assert part.name == "resnet18 layer2.0.conv2"
     assert not part.objective.is_loss
     assert not torch.equal(part.module.weight, torch.zeros_like(part.module.weight))  # type: ignore[arg-type]
+
+
+def test_all_of_a_parts_output_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compared of a detector's boxes says little of the images' features."""
+    whole = layers.build
+    monkeypatch.setattr(layers, "build", lambda *given: replace(whole(*given), compared=lambda output: []))
+    assert layer("Twice", [6], "first").compared is None
 
 
 def test_weights_are_drawn_from_the_distribution_of_the_models_own() -> None:
