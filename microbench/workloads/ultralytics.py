@@ -19,9 +19,6 @@ from microbench.workloads.library import imported
 from microbench.workloads.objectives import Loss
 from microbench.workloads.workload import Workload
 
-CLASSES = 80
-"""The number of classes, that of COCO."""
-
 BOXES = 8
 """Boxes per image in training: about as many as an image of COCO has (Lin et al. 2014, section 5)."""
 
@@ -58,12 +55,13 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
             import_module, ("ultralytics.nn.tasks", "ultralytics.utils.loss", "ultralytics.cfg")
         )
         import_module("ultralytics.utils").SETTINGS["sync"] = False
-    module = tasks.DetectionModel(f"{config.name}.yaml", config.input_shape[0], CLASSES, verbose=False)
+    classes = config.num_classes
+    module = tasks.DetectionModel(f"{config.name}.yaml", config.input_shape[0], classes, verbose=False)
     module.args = options.get_cfg()
     module.to(device).train(training)
     with device:
         images = torch.randn(batch_size, *config.input_shape)
-        targets = _targets(batch_size)
+        targets = _targets(batch_size, classes)
         if not training:
             calibrate(module, [torch.randn(EXAMPLES, *config.input_shape)])
             _place_anchors(module, images)
@@ -77,13 +75,13 @@ def _place_anchors(module: nn.Module, images: Tensor) -> None:
     module(images)
 
 
-def _targets(batch_size: int) -> dict[str, Tensor]:
+def _targets(batch_size: int, classes: int) -> dict[str, Tensor]:
     """Return boxes of (centre, size) relative to the image, all of which lie within it."""
     count = batch_size * BOXES
     centres, sizes = torch.rand(count, 2) / 2 + 0.25, torch.rand(count, 2) * 0.4 + 0.05
     return {
         "batch_idx": torch.arange(batch_size).repeat_interleave(BOXES).float(),
-        "cls": torch.randint(CLASSES, (count, 1)).float(),
+        "cls": torch.randint(classes, (count, 1)).float(),
         "bboxes": torch.cat([centres, sizes], 1),
     }
 

@@ -17,9 +17,8 @@ CPU = torch.device("cpu")
 
 def built(training: bool = False) -> Workload:
     pytest.importorskip("ultralytics")
-    return workloads.build(
-        ModelConfig("ultralytics", "yolov5s", input_shape=[3, 64, 64]), 2, CPU, training, seed=0
-    )
+    config = ModelConfig("ultralytics", "yolov5s", input_shape=[3, 64, 64], num_classes=20)
+    return workloads.build(config, 2, CPU, training, seed=0)
 
 
 def test_it_trains_with_its_own_loss() -> None:
@@ -37,7 +36,7 @@ def test_it_infers_boxes_of_three_scales() -> None:
     assert (workload.shape(), workload.item) == ("2x3x64x64", "images")
     with torch.inference_mode():
         first = next(tensors(workload.module(*workload.inputs)))
-    assert first.shape == (2, 4 + 80, 8 * 8 + 4 * 4 + 2 * 2)
+    assert first.shape == (2, 4 + 20, 8 * 8 + 4 * 4 + 2 * 2)
 
 
 def test_it_leaves_the_environment_and_the_home_alone(
