@@ -18,7 +18,7 @@ from microbench.schema import groups_of, keys_of
 
 GROUPS = set(groups_of(Config))
 WAYS = "experiment.ways must be a list of lists of options, such as [[layout=contiguous],[layout=mkldnn]]."
-EXAMPLES = {"model.source": "layer", "model.cls": "torch.nn.GELU", "model.input_shape": "[1024]"}
+EXAMPLES = {"model.cls": "torch.nn.GELU", "model.input_shape": "[1024]"}
 
 
 def explain(error: BaseException) -> UserError:

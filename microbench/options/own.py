@@ -36,7 +36,8 @@ def complete(model: DictConfig) -> None:
     The path becomes absolute; a relative one is relative to the current folder, also in a YAML file.
 
     Raises:
-        UserError: there is no such file, it is of an unknown kind, or nothing in it is named.
+        UserError: there is no such file, it is of an unknown kind, nothing in it is named, or the model has
+            neither a place nor a source.
     """
     if model.code is not None:
         raise UserError("model.code is found by itself: leave it out.")
@@ -44,6 +45,11 @@ def complete(model: DictConfig) -> None:
         raise UserError("Give one of model.file and model.target.")
     place = model.target if model.file is None else model.file
     if place is None:
+        if OmegaConf.is_missing(model, "source"):
+            raise UserError(
+                "Give model.file=FILE.py:NAME or model.target=package.module:NAME: nothing else says what "
+                "builds the model (model.source)."
+            )
         return
     path, factory = Path(place), ""
     if model.file is None:

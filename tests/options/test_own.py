@@ -126,6 +126,7 @@ OF_OWN = "is an option of model.source=own"
     ("given", "line"),
     [
         ("model.file=mien.py:Net", "model.file=mien.py:Net: there is no such file (from {}). Did you mean"),
+        ("model=own model.inputs=[3]", "Give model.file=FILE.py:NAME or model.target=package.module:NAME"),
         ("model.file=mine.py", f"model.file=mine.py {NAMELESS}"),
         ("model.file=mine.py:", f"model.file=mine.py: {NAMELESS}"),
         ("model.file=mine.txt", "model.file=mine.txt: unknown kind of file '.txt'. Allowed: .py"),

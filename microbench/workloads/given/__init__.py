@@ -104,12 +104,17 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
     all inputs of floating-point numbers do.
 
     Raises:
-        UserError: no object was given, or in training it has nothing to differentiate.
+        UserError: no object was given, its tensors cannot be found, or in training it has nothing to
+            differentiate.
     """
     if not _held:
         raise UserError("model.source=given is for module objects: call microbench.run(module, inputs=…).")
     given = _held[-1].fresh()
     module, inputs = arranged(given.module, given.args, given.kwargs)
+    if not inputs:
+        raise UserError(
+            "inputs= holds its tensors in objects: give them in tuples, lists, dictionaries or dataclasses."
+        )
     place = next((each.device for each in (*module.parameters(), *module.buffers(), *inputs)), device)
     module = module.to(device).train(training)
     learns = any(parameter.requires_grad for parameter in module.parameters())

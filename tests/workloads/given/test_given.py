@@ -124,6 +124,15 @@ def test_an_input_requires_a_gradient_as_given_or_if_nothing_else_does(
     assert not built(found, False, input_grad=option).inputs[0].requires_grad
 
 
+def test_tensors_in_objects_are_refused() -> None:
+    class Holder:
+        def __init__(self) -> None:
+            self.x = torch.ones(3, 4)
+
+    with pytest.raises(UserError, match=r"^inputs= holds its tensors in objects: give them in tuples"):
+        built(given(nn.ReLU(), Holder()))
+
+
 def test_nothing_to_differentiate_is_refused() -> None:
     with pytest.raises(UserError, match="has no parameters, so there is nothing to differentiate"):
         built(given(nn.ReLU(), torch.ones(3)), True, input_grad=False)
