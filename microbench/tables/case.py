@@ -35,8 +35,9 @@ def show_case(report: CaseReport, out: Console) -> None:
     model = config.model
     given = "x".join(map(str, (config.batch_size, *model.input_shape)))
     shape = given if model.input_shape else report.case.first.outcome.inputs or given
+    of = "" if model.part is None or not model.input_shape else "model "  # a part's own inputs are recorded
     out.print(
-        f"[bold]{escape(label(report.case))}[/bold], {'' if model.part is None else 'model '}input {shape}"
+        f"[bold]{escape(label(report.case))}[/bold], {of}input {shape}"
         + ("" if model.input_dtype == "float32" else f" {model.input_dtype}")
     )
     if report.phases:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from factory import told
 
 from microbench.analysis.case import case_report, facts_of
 from microbench.records.cases import CaseResult
@@ -247,3 +248,11 @@ def test_a_part_of_a_model_is_named_after_the_model(make_case: MakeCase, rendere
     title = rendered(using=lambda out: show_case(case_report(case_of(*records)), out))[0]
     assert title.startswith("resnet18 layer1.0.conv1 infer, batch 8")
     assert "model input 8x3x224x224" in title
+
+
+def test_the_inputs_of_a_part_are_its_own_if_the_model_has_no_shape(
+    make_case: MakeCase, rendered: Rendered
+) -> None:
+    records = told(make_case(INFER, mode="infer", part="embed", input_shape=[]), inputs="8x5")
+    title = rendered(using=lambda out: show_case(case_report(case_of(*records)), out))[0]
+    assert title.endswith(", input 8x5")
