@@ -50,7 +50,7 @@ def _alike(config: ModelConfig, batch_size: int) -> list[Any]:
     if config.input_dtype not in DTYPES:
         raise unknown("model.input_dtype", config.input_dtype, DTYPES)
     shape, dtype = (batch_size, *config.input_shape), getattr(torch, config.input_dtype)
-    if not _draws_numbers(dtype) and config.input_high is None:
+    if not draws_numbers(dtype) and config.input_high is None:
         raise UserError(f"model.input_dtype={config.input_dtype} draws indices: give model.input_high=N.")
     count = 1 if config.input_shared else config.input_count
     drawn = [_random(shape, dtype, None, config.input_high) for _ in range(count)]
@@ -96,7 +96,7 @@ def tensor(key: str, described: Any, batch_size: int) -> Tensor:
             raise UserError(f"{key}.{field}={value} is not possible: give a number.")
     if fill is not None:
         return torch.full(shape, fill, dtype=dtype)
-    if not _draws_numbers(dtype) and high is None:
+    if not draws_numbers(dtype) and high is None:
         raise UserError(f"{key} draws indices of {name}: give high, the exclusive upper bound, or fill.")
     if high is not None and high <= (low or 0):
         raise UserError(f"{key}.high={high} is not possible: give a number above low={low or 0}.")
@@ -116,7 +116,7 @@ def _random(shape: tuple[int, ...], dtype: torch.dtype, low: float | None, high:
     return torch.rand(shape, dtype=dtype) * (high - low) + low
 
 
-def _draws_numbers(dtype: torch.dtype) -> bool:
+def draws_numbers(dtype: torch.dtype) -> bool:
     """Return whether values can be drawn without a bound."""
     return dtype.is_floating_point or dtype is torch.bool
 

@@ -106,7 +106,7 @@ class FunctionLoss(Loss):
         """Return the loss.
 
         Raises:
-            UserError: it is no scalar, or depends on nothing that requires a gradient.
+            UserError: it is no scalar.
             Exception: what the function raises, caused by a FailedAt that names it.
         """
         try:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from microbench.config import ModelConfig
 from microbench.errors import UserError, unknown
-from microbench.workloads.inputs import are_sizes, tensor
+from microbench.workloads.inputs import are_sizes, draws_numbers, tensor
 
 ANY_SIZE = "?"
 BYTE = 256
@@ -143,8 +143,7 @@ def _bounded(file: str, each: Declared, fields: dict[str, Any], config: ModelCon
     Raises:
         UserError: none is given.
     """
-    draws_numbers = each.dtype.is_floating_point or each.dtype is torch.bool
-    if draws_numbers or "high" in fields or "fill" in fields:
+    if draws_numbers(each.dtype) or "high" in fields or "fill" in fields:
         return fields
     high = BYTE if config.input_high is None and each.dtype is torch.uint8 else config.input_high
     if high is None:
