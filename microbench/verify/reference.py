@@ -27,11 +27,11 @@ SUMS = 2.0**-20
 2002, section 2.8).
 """
 
-ROUNDING = {"tf32": 2.0**-11, "int8": 2.0**-7}
+ROUNDING = {"tf32": 2.0**-11, "int8": 3 * 2.0**-9}
 """Half the distance between 1 and the next larger number, for formats that are not torch types.
 
 The steps of int8 do not shrink with the number: half a step is 2^-9 of the range of a tensor's values, which
-is at least four times their root mean square after a normalization and ReLU.
+is at least three times their root mean square: 2√3 times that of uniform weights, more after a ReLU.
 """
 
 
