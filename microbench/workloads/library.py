@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from microbench.distribution import install_line
 from microbench.errors import SkippedError
+
+
+def preload(*modules: str) -> None:
+    """Import what builds need, if possible: the server does so once for all rounds; `imported` says why not."""
+    with suppress(Exception):
+        for module in modules:
+            import_module(module)
 
 
 def imported(library: str, model: str, extra: str | None = None, licence: str = "") -> Any:

@@ -9,9 +9,11 @@ import torch
 from microbench.config import ModelConfig
 from microbench.errors import UserError, first_line
 from microbench.workloads.calibration import EXAMPLES, calibrate
-from microbench.workloads.library import imported
+from microbench.workloads.library import imported, preload
 from microbench.workloads.objectives import CrossEntropy
 from microbench.workloads.workload import Workload, switch_on
+
+preload("timm")
 
 
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:

@@ -13,9 +13,12 @@ from torch.nn.functional import cross_entropy
 from microbench.config import TOKENS, ModelConfig
 from microbench.errors import UserError, first_line, unknown
 from microbench.workloads.arranged import arranged
-from microbench.workloads.library import imported
+from microbench.workloads.library import imported, preload
 from microbench.workloads.objectives import Loss, Objective, OnesGradient, main_output
 from microbench.workloads.workload import Workload, switch_on
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
+preload("transformers.modeling_utils", "transformers.models.auto.modeling_auto")
 
 CLASSES: Mapping[str, Sequence[str]] = {
     "seq2seq": ("AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq"),
@@ -67,7 +70,6 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
         SkippedError: transformers is not installed.
         UserError: it has no such configuration, or no model of it for the task.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
     transformers = imported("transformers", config.name)
     settings = _settings(transformers, config)
     task, maker = _maker(transformers, settings, config)
