@@ -12,7 +12,7 @@ from microbench.errors import SkippedError
 
 
 def preload(*modules: str) -> None:
-    """Import what builds need, if possible: the server does so once for all rounds; `imported` says why not."""
+    """Import what builds need, once for all rounds; where that fails, `imported` says why."""
     with suppress(Exception):
         for module in modules:
             import_module(module)
