@@ -107,7 +107,7 @@ class Table:
 
     def published(self, case: CaseResult, quantity: str) -> list[Figure]:
         """Return the figures of a case's quantity: one per device and software that has it."""
-        variant, shape = self.variant(case), case.axes["input_shape"]
+        variant, shape = self.variant(case), case.axes["input_shape"] or _shape_of_item(case)
         return [
             figure
             for figure in self.figures
@@ -294,6 +294,11 @@ class _Bases:
         if name is not None and self._part in own:
             own[self._part] = self._table.model(name) if self._part == "workload" else name
         return case.machine.host_id, *own.values(), without(work, left_out)
+
+
+def _shape_of_item(case: CaseResult) -> str:
+    """Return the shape of one item of an input that the model itself decided; empty if it is unknown."""
+    return (case.first.outcome.inputs or "").partition("x")[2]
 
 
 def _ratio(found: float, base: float | None, part: str, is_rate: bool) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from microbench.records.cases import CaseResult
 
+OF_INPUTS = ("input_shape", "seq_len")  # axes that differ because models do
 PART = "part"  # the axis that distinguishes a part of a model from the whole
 
 
@@ -56,7 +57,7 @@ def varying(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
     values = {
         axis: [str(case.axes[axis]) for case in cases]
         for axis in (cases[0].axes if cases else ())
-        if axis not in ("model", "mode", "input_shape")
+        if axis not in ("model", "mode", *OF_INPUTS)
     }
     found = {name: each for name, each in values.items() if len(set(each)) > 1}
     names = [(case.config.model.name, case.config.mode.name) for case in cases]

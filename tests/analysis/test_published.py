@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torchvision
+from msgspec.structs import replace
 
 from microbench.analysis import published
 from microbench.analysis.published import Cell, Row
@@ -123,6 +124,19 @@ class TestPublished:
         assert values(batch_size=16) == []
         assert values(model__input_shape=[3, 256, 256]) == []
         assert values(model__name="resnet50") == []
+
+    def test_a_shape_that_the_model_itself_decides_is_that_of_its_inputs(self, timed: Timed) -> None:
+        swin = {
+            "model__name": "timm/swin_large_patch4_window7_224",
+            "model__input_shape": [],
+            "batch_size": 2,
+        }
+        (record,) = timed({"inference": [1.0]}, **swin)
+        table = published.load("poros")
+        for shape, count in (("2x3x224x224", 1), ("2x3x384x384", 0), (None, 0)):
+            outcome = replace(record.outcome, inputs=shape)
+            found = table.published(only([replace(record, outcome=outcome)]), "latency")
+            assert len(found) == count
 
     def test_a_shape_that_was_not_stated_makes_no_difference(self, timed: Timed) -> None:
         table = published.load("torchvision_pretrained_timing")

@@ -63,6 +63,12 @@ def test_what_differs_between_models_only_is_not_what_varies() -> None:
     cases = named({}, {"model__name": "inception_v3", "model__input_shape": [3, 299, 299]})
     assert varying(cases) == {}
     assert labels(cases) == ["vgg16 infer", "inception_v3 infer"]
+    assert varying(named({}, {"model__name": "transformers/gpt2", "model__seq_len": 128})) == {}
+
+
+def test_the_length_of_a_sequence_varies_where_a_model_has_several() -> None:
+    cases = named(*({"model__name": "transformers/gpt2", "model__seq_len": each} for each in (64, 128)))
+    assert varying(cases) == {"model.seq_len": ["64", "128"]}
 
 
 def test_a_setting_that_some_cases_do_not_have_is_empty_there() -> None:
