@@ -225,6 +225,11 @@ class TestProgram:
             wanted = exported.net()(*found.inputs)
             torch.testing.assert_close(found.module(*found.inputs), wanted)
 
+    @pytest.mark.parametrize("option", ["args", "kwargs", "call_kwargs"])
+    def test_what_makes_or_calls_a_module_is_refused(self, program: Path, option: str) -> None:
+        given = {option: [1] if option == "args" else {"width": 1}}
+        assert f"model.{option} is for" in complaint(lambda: built(program, trust=True, **given))
+
     def test_it_is_loaded_only_if_it_is_trusted(self, program: Path) -> None:
         text = complaint(lambda: built(program))
         assert "net.pt2 is loaded by torch.export.load, which can run any code in it" in text

@@ -49,10 +49,20 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
     path = Path(str(config.file))
     if digest_with_weights(path) != config.code:
         raise UserError(f"{path} changed after the run began: start a new run.")
+    for option in ("args", "kwargs"):
+        if getattr(config, option):
+            raise UserError(
+                f"model.{option} is for what makes a module; {path.name} holds one: leave it out."
+            )
     with device:
         module, declared = _loaded(config, path, device)
         module.train(False)
         if declared is not None:
+            if config.call_kwargs:
+                raise UserError(
+                    f"model.call_kwargs is for calls of a module; {path.name} declares its inputs: give "
+                    "model.inputs."
+                )
             return Workload(
                 config.name, module, tuple(draw(path.name, declared, config, batch_size)), OnesGradient()
             )
@@ -61,7 +71,7 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
                 f"{path.name} does not describe its inputs: give model.input_shape or model.inputs."
             )
         args, kwargs = inputs.draw(config, module, batch_size, training=False)
-    called, tensors = arranged(module, args, kwargs)
+    called, tensors = arranged(module, args, kwargs | config.call_kwargs)
     return Workload(config.name, called, tuple(tensors), OnesGradient())
 
 
