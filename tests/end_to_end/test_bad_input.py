@@ -213,7 +213,7 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("model.input_shape", "'four'"),
     ),
     "missing key": ("source: layer\ncls: torch.nn.GELU\n", ("model.input_shape must be given",)),
-    "empty": ("", ("must be given",)),
+    "empty": ("", ("Give model.file=FILE.py:NAME or model.target=", "says what builds the model")),
 }
 
 
