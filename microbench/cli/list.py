@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -75,6 +76,7 @@ def of_library(library: str) -> list[str]:
     return [f"{library}/{name}" for name in sorted(libraries.names(library))]
 
 
+@cache
 def _yaml(path: Path) -> dict[str, object]:
     loaded: dict[str, object] = yaml.safe_load(path.read_text("utf-8"))
     return loaded
@@ -145,8 +147,9 @@ def _lines(kind: str) -> list[str]:
 def _grid(kind: str) -> Table:
     grid = Table.grid(padding=(0, 2))
     if kind == "models":
-        families = catalog.families(names(kind))
-        others = set(names(kind)).difference(*families.values())
+        known = names(kind)
+        families = catalog.families(known)
+        others = set(known).difference(*families.values())
         for family, members in {**families, "others": sorted(others)}.items():
             grid.add_row(f"  {family}", escape(", ".join(members)))
         for library in libraries.LIBRARIES:
