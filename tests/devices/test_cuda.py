@@ -12,6 +12,7 @@ import torch
 
 from microbench.config import Config, DeviceConfig, PrecisionConfig
 from microbench.devices import Level, cpu, cuda
+from microbench.devices.cuda import clock
 from microbench.errors import UserError
 
 
@@ -48,27 +49,27 @@ class Gpu:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     gpu = Gpu()
-    monkeypatch.setattr(cuda, "_event", lambda: StubEvent(gpu))
+    monkeypatch.setattr(clock, "_event", lambda: StubEvent(gpu))
     return gpu
 
 
 def test_the_gpus_clock_tells_seconds_after_the_first_mark_once_the_last_has_passed(gpu: Gpu) -> None:
-    clock = cuda.EventClock()
-    marks: list[Any] = [clock.mark() for _ in range(3)]
-    assert clock.seconds(marks) == [0.0, 0.5 * 1e-3, 1.25 * 1e-3]
+    events = clock.EventClock()
+    marks: list[Any] = [events.mark() for _ in range(3)]
+    assert events.seconds(marks) == [0.0, 0.5 * 1e-3, 1.25 * 1e-3]
     assert gpu.waited_for == [marks[-1]]
 
 
 def test_the_gpus_clock_uses_its_events_again(gpu: Gpu) -> None:
-    clock = cuda.EventClock()
-    first: list[Any] = [clock.mark() for _ in range(3)]
+    events = clock.EventClock()
+    first: list[Any] = [events.mark() for _ in range(3)]
     assert len(set(map(id, first))) == 3  # none is used again before its time has been read
-    clock.seconds(first)
-    second: list[Any] = [clock.mark() for _ in range(3)]
+    events.seconds(first)
+    second: list[Any] = [events.mark() for _ in range(3)]
     assert set(map(id, second)) == set(map(id, first))
     assert (gpu.created, gpu.recorded) == (3, 6)
-    assert clock.seconds(second) == [0.0, 1.25 * 1e-3, 2.75 * 1e-3]  # the new times, not the old ones
-    marks: list[Any] = [clock.mark() for _ in range(4)]
+    assert events.seconds(second) == [0.0, 1.25 * 1e-3, 2.75 * 1e-3]  # the new times, not the old ones
+    marks: list[Any] = [events.mark() for _ in range(4)]
     assert len(set(map(id, marks))) == 4
     assert gpu.created == 4
 

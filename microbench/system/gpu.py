@@ -1,0 +1,42 @@
+"""What NVIDIA's management library (NVML) says of the GPUs; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+
+
+def driver() -> str | None:
+    """Return the driver's version; None if there is none."""
+    import pynvml
+
+    def ask() -> str:
+        with library():
+            return str(pynvml.nvmlSystemGetDriverVersion())
+
+    return answer(ask)
+
+
+@contextmanager
+def library() -> Iterator[None]:
+    """Keep NVIDIA's management library open."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        yield
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def answer(question: Callable[[], Answer]) -> Answer | None:
+    """Query NVIDIA's management library; None if it cannot answer."""
+    import pynvml
+
+    try:
+        return question()
+    except pynvml.NVMLError:
+        return None
