@@ -22,11 +22,13 @@ class Wanted:
         rel_ci: half-width of the median's interval, relative to the median.
         max_warmup: longest time to warm up, in seconds.
         rounds: the number of fresh processes that measure it.
+        search_budget: of a search, its budget in seconds, which limits the warm-up; None for other cases.
     """
 
     rel_ci: float
     max_warmup: float
     rounds: int
+    search_budget: float | None = None
 
 
 def cautions(
@@ -52,6 +54,8 @@ def cautions(
         remedy = f"raise measure.max_warmup above {wanted.max_warmup:g} (seconds)"
         if warmup.longest < wanted.max_warmup:
             remedy = "raise measure.budget, which allows no longer warm-up"
+        if wanted.search_budget is not None:
+            remedy = f"raise experiment.budget above {wanted.search_budget:g} (seconds)"
         yield BenchmarkWarning(
             WarningCode.NOT_SETTLED,
             f"times had not settled after {steps} in {sum(warmup.times):.2g} s; {remedy}",

@@ -254,5 +254,18 @@ def ending(record: RoundRecord) -> str:
     whole = next((each for each in record.series if each.role is Role.WHOLE), None)
     if whole is None or whole.summary is None:
         return count(len(record.calls), "call")
+    samples = count(whole.summary.n, "sample")
+    if (percent := record.case.config.measure.percentile) is not None:
+        return f"{whole.phase} p{percent:g} {_at(percent, whole.samples)}, {samples}"
     estimate = estimate_of({record.round: whole})
-    return f"{whole.phase} {units.median_and_interval(estimate)}, {count(whole.summary.n, 'sample')}"
+    return f"{whole.phase} {units.median_and_interval(estimate)}, {samples}"
+
+
+def _at(percent: float, samples: Sequence[float]) -> str:
+    """Return a percentile of a round's samples, and the half-width of its interval if they have one."""
+    from microbench.stats.median import relative_half_width  # brings numpy
+
+    value, half_width = relative_half_width(samples, percent / 100)
+    if not math.isfinite(half_width):
+        return units.time(value)
+    return f"{units.time(value, half_width * value)} ±{units.share(half_width)}"

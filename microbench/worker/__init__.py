@@ -145,7 +145,8 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
         readings, process = sensors.readings(sampled.calls * experiment.runs), steps.process
         around = sensors.surroundings(process.threads or 1, str(process.allocator))
         threads = {"threads": config.threads, "interop_threads": config.interop_threads}
-        wanted = Wanted(config.measure.rel_ci, config.measure.max_warmup, steps.limits.rounds)
+        search_budget = config.experiment.budget if config.experiment.search else None
+        wanted = Wanted(config.measure.rel_ci, config.measure.max_warmup, steps.limits.rounds, search_budget)
         outcome = Outcome(
             stop_reason=sampled.stop_reason,
             warnings=(

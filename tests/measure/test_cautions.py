@@ -63,6 +63,11 @@ def test_the_budget_is_named_if_it_ended_the_warm_up() -> None:
     assert caution.message.endswith("; raise measure.budget, which allows no longer warm-up")
 
 
+def test_the_budget_of_a_search_is_named_because_it_limits_the_warm_up() -> None:
+    (caution,) = found(UNSETTLED, replace(WANTED, search_budget=150.0), total=summary())
+    assert caution.message.endswith("; raise experiment.budget above 150 (seconds)")
+
+
 def test_too_few_samples_have_no_interval() -> None:
     (caution,) = found(forward=summary(), total=summary(half_width=None, n=5.7))
     assert caution.code is WarningCode.NO_INTERVAL

@@ -81,6 +81,17 @@ def test_the_last_line_is_about_its_round_alone(rounds: int, make_case: MakeCase
     assert ending(record) == "total 20.0 ms ±1.5 %, 40 samples"
 
 
+def test_a_case_measured_for_a_percentile_ends_with_that_percentile(make_case: MakeCase) -> None:
+    samples = [0.02 + 0.0001 * (17 * each % 40) for each in range(40)]
+    for percent, line in (
+        (99.0, "total p99 23.9 ms, 40 samples"),
+        (50.0, "total p50 21.9 ms ±3.0 %, 40 samples"),
+    ):
+        (record,) = make_case({"total": (0.02, 0.0003)}, measure__percentile=percent)
+        (series,) = record.series
+        assert ending(replace(record, series=(replace(series, samples=samples),))) == line
+
+
 def test_a_dry_run_ends_with_its_calls(make_case: MakeCase) -> None:
     (record,) = make_case({}, mode="profile")
     call = Call(name="", index=None, order=0, depth=0, kind=Kind.MODULE, type="Net")
