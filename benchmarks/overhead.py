@@ -22,7 +22,8 @@ from microbench.config import Config
 from microbench.devices.cpu import HostClock
 from microbench.engines import Program
 from microbench.measure.experiment import Experiment
-from microbench.measure.sampler import observe, quiet_gc
+from microbench.measure.sampler import quiet_gc
+from microbench.measure.timer import observe
 from microbench.modes import infer, train
 from microbench.workloads import Objective, Workload
 

@@ -69,6 +69,16 @@ OF_COMPILE = {"engine.name": ("compile",)}
 OF_INDUCTOR = {"engine.name": ("compile", "export")}
 OF_TRANSFORMERS = {"model.source": ("transformers",)}
 OF_ONNXRUNTIME = {"engine.name": ("onnxruntime",)}
+OF_CUDA = {"device.name": ("cuda",)}
+
+EVENTS = "events"
+SYNCS = {
+    EVENTS: "the stream's time, with steps set ahead of the GPU",
+    "step": "the host's time, waiting for the GPU before and after each step",
+    "phase": "likewise, after each phase",
+    "none": "the host's time to launch the work",
+    "device": "the GPU's time alone, and the host's beside it",
+}
 
 work = partial(option, role=Role.WORK)
 configuration = partial(option, role=Role.CONFIGURATION)
@@ -217,6 +227,17 @@ class DeviceConfig:
         MISSING, "the module of `devices/`", ANY, axis="device", is_resolved=True, is_titled=True
     )
     mkldnn: bool = configuration(True, "let torch use oneDNN on the CPU")
+    sync: str | None = configuration(
+        None,
+        "what is timed, and when the host waits for the GPU",
+        SYNCS,
+        null="`experiment.sync` of the preset, or events",
+        of=OF_CUDA,
+        is_resolved=True,
+    )
+    cuda_graph: bool = configuration(
+        False, "launch a call, or a whole training step, as one CUDA graph", of=OF_CUDA
+    )
 
 
 @dataclass
@@ -357,6 +378,9 @@ class ExperimentConfig:
 
     name: str | None = of_the_run(None, "the preset's name", ANY, null="no preset")
     reference: str | None = of_the_run(None, "published table to compare the results with", ANY, null="none")
+    sync: str | None = of_the_run(
+        None, "`device.sync` of cases on CUDA, as the table was measured", SYNCS, null="events"
+    )
     ways: list[list[str]] = of_the_run(
         list,
         "configurations that are not a product of axes, each a list of overrides; a sweep is the product of "
@@ -555,7 +579,7 @@ def plain(config: Config) -> Config:
     changes = {name: value for name, value in PLAIN.items() if name not in ("engine", "precision")}
     return replace(
         config,
-        device=DeviceConfig(config.device.name),
+        device=replace(config.device, mkldnn=True, cuda_graph=False),
         engine=EngineConfig(**engine),
         precision=PrecisionConfig(str(PLAIN["precision"])),
         **changes,  # type: ignore[arg-type]
@@ -638,6 +662,15 @@ def _check_profile(config: Config) -> None:
         raise UserError(
             "measure.cold_cache=true evicts the caches before each sample, and a sample of mode=profile is "
             "several calls; to measure a layer alone, give model.part=NAME mode=infer."
+        )
+    if config.device.sync not in (None, EVENTS):
+        raise UserError(
+            f"device.sync={config.device.sync} is not for mode=profile, which times calls by events: to "
+            "measure a layer alone, give model.part=NAME mode=infer."
+        )
+    if config.device.cuda_graph:
+        raise UserError(
+            "device.cuda_graph=true is not possible in mode=profile: a graph makes no calls of modules."
         )
     if config.trace and not config.timing:
         raise UserError("trace=true needs timing=true: a dry run executes nothing that could be traced.")

@@ -18,6 +18,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from microbench.errors import UserError, unknown
 
+UNRESOLVED = "auto"
+"""The value of an option that only the machine decides: what needs another value of it is checked then."""
+
 TYPES: Mapping[Any, str] = {
     int: "an integer",
     float: "a number",
@@ -178,7 +181,7 @@ class Option:
     @property
     def owners(self) -> str:
         """The values of other options that have it, such as `torchscript, libtorch`."""
-        groups = {"engine.name", "mode.name"}
+        groups = {"engine.name", "mode.name", "device.name"}
         return ", ".join(
             name if key in groups else f"{key}={_spelled(name)}"
             for key, names in self.of.items()
@@ -253,7 +256,7 @@ class Option:
             UserError: no owner of the option is selected; names the owners.
         """
         for key, names in self.of.items():
-            if value != self.default and others[key] not in names:
+            if value != self.default and others[key] not in (*names, UNRESOLVED):
                 other = key.removesuffix(".name")
                 owners = " and ".join(f"{other}={_spelled(name)}" for name in names)
                 instead = f": {self.elsewhere}" if self.elsewhere else ""

@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from microbench.config import OF_PROFILE, OPTIONS, PROFILE, Config, ModelConfig, option_at, plain, validate
+from microbench.config import (
+    OF_PROFILE,
+    OPTIONS,
+    PROFILE,
+    Config,
+    DeviceConfig,
+    ModelConfig,
+    option_at,
+    plain,
+    validate,
+)
 from microbench.errors import UserError
 from microbench.schema import Bounds, Role, Rule, Scope, value_of, with_values
 
@@ -68,6 +78,7 @@ def config_with(key: str, value: Any) -> Config:
         config.model.source = "own"
     config.optimizer.lr = 0.1
     config.mode.name = mode_with(key)
+    config.device.name = str(OPTIONS[key].of.get("device.name", ["cpu"])[0])
     if key == "depth":
         config.view = "tree"
     found: Config = with_values(config, {key: value})
@@ -322,3 +333,26 @@ def test_plain_eager_is_the_same_work_run_by_the_reference_engine() -> None:
 def test_a_value_is_found_by_its_dotted_key() -> None:
     assert value_of(config_with("measure.rel_ci", 0.25), "measure.rel_ci") == 0.25
     assert value_of(config_with("seed", 7), "seed") == 7
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (
+            {"device.sync": "step"},
+            "device.sync=step is not for mode=profile, which times calls by events: to ",
+        ),
+        ({"device.cuda_graph": True}, "device.cuda_graph=true is not possible in mode=profile: "),
+    ],
+)
+def test_a_profile_is_by_events_and_not_of_graphs(values: dict[str, Any], told: str) -> None:
+    config = with_values(config_with("view", "calls"), {"device.name": "cuda"} | values)
+    with pytest.raises(UserError) as caught:
+        validate(config)
+    assert str(caught.value).startswith(told)
+
+
+def test_the_reference_is_timed_as_the_case_and_is_no_graph() -> None:
+    config = config_with("device.sync", "step")
+    config.device.cuda_graph = config.device.mkldnn = True
+    assert plain(config).device == DeviceConfig("cuda", sync="step")

@@ -11,6 +11,7 @@ import pytest
 
 from microbench.analysis import published
 from microbench.cli.list import description
+from microbench.config import validate
 from microbench.distribution import CONF
 from microbench.errors import UserError
 from microbench.options.compose import composing, from_command_line, from_options, preset_of, register
@@ -343,3 +344,15 @@ class TestFromPython:
         line = r"^\+experiment=convnet_mkldnn has 3 cases: call microbench\.sweep\.$"
         with pytest.raises(UserError, match=line):
             from_options(options, sweep=False)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_preset_is_timed_as_its_table_was_on_cuda_and_runs_on_the_cpu(
+    name: str, device: str, cases: Cases
+) -> None:
+    (case,) = cases(f"+experiment={name}", "hydra.mode=RUN", "model=dense")
+    placed = case.at(device, 2).config
+    validate(placed)
+    wanted = {"deep_learning_benchmarks": "phase", "convnet_benchmark_pytorch": "events"}
+    assert placed.device.sync == (wanted.get(TABLES[name], "step") if device == "cuda" else None)

@@ -178,3 +178,11 @@ def test_scopes_are_distinguished() -> None:
     found = options_of(Config)
     of_case = {"measure.budget", "measure.rounds", "timeout"}
     assert {key for key, each in found.items() if each.scope is Scope.CASE} == of_case
+
+
+def test_what_needs_a_value_that_the_machine_decides_is_left_for_later() -> None:
+    check(wider(device__name="auto", device__sync="step"))
+    check(wider(device__name="cuda", device__sync="step"))
+    with pytest.raises(UserError) as caught:
+        check(wider(device__name="cpu", device__sync="step"))
+    assert str(caught.value) == ("device.sync=step is an option of device=cuda; device=cpu does not have it.")

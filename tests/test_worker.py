@@ -430,7 +430,7 @@ def slow_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
     """Return a device with a fake clock, on which every call takes a quarter of a second."""
     device = FakeDevice()
     monkeypatch.setattr(devices, "open_device", lambda name: device)
-    monkeypatch.setattr(worker, "disturbances", lambda *each: ())  # they depend on the machine
+    monkeypatch.setattr(worker, "disturbances", lambda *each, **more: ())  # they depend on the machine
     handle = torch.nn.modules.module.register_module_forward_pre_hook(
         lambda module, inputs: device.clock.advance(0.25)
     )
@@ -932,3 +932,30 @@ def prepare(job):
         info=replace(info, engine="scaled 1.0"),
     )
 """
+
+
+class OpenedDevice(FakeDevice):
+    """A fake device on which a process first has to make a context, which is told to have taken some time."""
+
+    has_context = True
+
+    def begin(self) -> None:
+        time.sleep(0.01)
+
+
+def test_making_a_context_is_a_phase_of_its_own_and_comes_before_all_others(
+    slow_steps: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, told = OpenedDevice(), list[Progress]()
+    monkeypatch.setattr(devices, "open_device", lambda name: device)
+    found = measure_case(config(**{"measure.max_warmup": 0}), told.append)
+    assert found.outcome.status is Status.OK
+    context = next(each for each in found.series if each.phase == "context")
+    assert (context.role, context.clock, len(context.samples)) == (Role.ONCE, "perf_counter_ns", 1)
+    assert context.samples[0] >= 0.01
+    assert [each.stage for each in told[:2]] == ["context", "build"]
+    assert told[0].samples["context"].tolist() == context.samples
+
+
+def test_a_device_without_a_context_has_no_such_phase(slow_steps: FakeDevice) -> None:
+    assert "context" not in {each.phase for each in measured(**{"measure.max_warmup": 0}).series}

@@ -10,6 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 from microbench.records.cases import CaseResult, Estimate
+from microbench.records.clocks import BUSY, FIGURES, device_share
 from microbench.records.record import Check, Correctness, Role, RoundsReason, StopReason
 
 LEAST_LOSS = 0.01  # of the total: a smaller loss phase is not shown
@@ -56,6 +57,9 @@ class Facts:
         repeated: whether others were measured in their place.
         seconds: what all rounds took, with the case's part of the start-up; None if unknown.
         short_of: the budget in seconds that did not allow six rounds; None if it did, or there is none.
+        figure: what its times are, such as `stream time`; None on the CPU, where there is only one.
+        idle: the share of a whole step in which the GPU waits for the host; None if it is short, or unknown.
+        context: seconds that it took to make the GPU's context; None without one.
     """
 
     rounds: int
@@ -69,6 +73,9 @@ class Facts:
     repeated: bool = False
     seconds: float | None = None
     short_of: float | None = None
+    figure: str | None = None
+    idle: float | None = None
+    context: float | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +193,23 @@ def facts_of(case: CaseResult) -> Facts:
         plan is not None and len(case.rounds) > plan.rounds,
         None if plan is None or last.seconds is None else plan.spent + last.seconds,
         case.config.measure.budget if is_short else None,
+        figure_of(case),
+        idle_share(case),
+        estimates["context"].median if "context" in estimates else None,
     )
+
+
+def figure_of(case: CaseResult) -> str | None:
+    """Return what the times of a case's whole step are, such as `stream time`; None on the CPU."""
+    found = (FIGURES.get(each.clock) for each in case.first.series if each.role is Role.WHOLE)
+    return next(found, None)
+
+
+def idle_share(case: CaseResult) -> float | None:
+    """Return the share of a whole step in which the GPU waits for the host, if it is a tenth or more."""
+    found = [device_share(record.series) for record in case.counted.values()]
+    known = [each for each in found if each is not None]
+    return 1 - share if known and (share := median(known)) < BUSY else None
 
 
 def error_of(case: CaseResult) -> float | None:

@@ -12,6 +12,8 @@ from microbench.analysis.case import (
     arithmetic,
     disturbed,
     error_of,
+    figure_of,
+    idle_share,
     intervals,
     phase_times,
     shown,
@@ -32,6 +34,7 @@ class SweepRow:
         error: the largest error of their answers; None if none was compared.
         arithmetic: the instructions that computed them, if not fp32.
         disturbed: how many of their rounds are left out as disturbed; None if none is.
+        idle: the largest share of a step in which the GPU waits for the host; None if short, or unknown.
         statuses: how they ended.
     """
 
@@ -40,6 +43,7 @@ class SweepRow:
     error: float | None
     arithmetic: Sequence[str]
     disturbed: Disturbed | None
+    idle: float | None
     statuses: Sequence[str]
 
 
@@ -58,6 +62,7 @@ class Sweep:
         references: what answers were compared with, such as `eager fp32`; nothing if none were.
         has_gradients: whether gradients were, too.
         is_unchecked: whether checking was turned off.
+        figures: what their times are, such as `stream time`; nothing on the CPU.
     """
 
     settings: Sequence[str]
@@ -70,6 +75,7 @@ class Sweep:
     references: Sequence[str]
     has_gradients: bool
     is_unchecked: bool
+    figures: Sequence[str]
 
 
 def sweep(cases: Sequence[CaseResult]) -> Sweep:
@@ -91,6 +97,7 @@ def sweep(cases: Sequence[CaseResult]) -> Sweep:
         list(dict.fromkeys(reference_name(case.config.model) for case in compared)),
         any(case.check.gradient_error is not None for case in compared),
         any(case.check.answer is Correctness.OFF for case in cases),
+        list(dict.fromkeys(filter(None, map(figure_of, cases)))),
     )
 
 
@@ -115,6 +122,7 @@ def _row(key: Sequence[str], cases: Mapping[str, CaseResult]) -> SweepRow:
         max(errors, default=None),
         list(dict.fromkeys(filter(None, map(arithmetic, cases.values())))),
         disturbed(cases.values()),
+        max(filter(None, map(idle_share, cases.values())), default=None),
         list(dict.fromkeys(map(_status, cases.values()))),
     )
 

@@ -7,18 +7,21 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch.profiler import ProfilerActivity
 
 from microbench import registry
 from microbench.config import Config
-from microbench.errors import UserError
-from microbench.measure.experiment import Clock
+from microbench.errors import SkippedError, UserError
+from microbench.measure.experiment import Clock, Marker
+from microbench.measure.timer import Timer
 
 PRECISIONS = ("fp32", "bf16", "fp16", "amp_bf16", "amp_fp16")
 """The precisions that torch supports on most devices."""
+
+Result = TypeVar("Result")
 
 UNKNOWN_CACHE = 64 * 2**20  # bytes of last-level cache to assume if unknown
 
@@ -127,12 +130,14 @@ class Device:
         name: its name as an option.
         clock: the clock that times are read on.
         precisions: the precisions that torch supports on it.
+        has_context: whether opening it takes a process long, and is a phase of its own.
         preference: `device=auto` takes the usable device with the highest.
     """
 
     name: str
     clock: Clock
     precisions: Sequence[str] = PRECISIONS
+    has_context: bool = False
     preference: int = 1
 
     def unusable(self) -> str | None:
@@ -155,6 +160,24 @@ class Device:
                 f"device.mkldnn=false is an option of device=cpu: device={self.name} does not use oneDNN."
             )
         yield
+
+    def begin(self) -> None:
+        """Do what the first work in a process would do otherwise, such as to make a context."""
+
+    def timer(self, config: Config) -> Timer:
+        """Return what takes a case's samples."""
+        return Timer(self.clock)
+
+    def captured(self, work: Callable[[Marker], Result]) -> Callable[[], Result]:
+        """Return a function that repeats the work of a call by one launch, into the same tensors.
+
+        Args:
+            work: the work; it gets a function that sets a mark within it.
+
+        Raises:
+            SkippedError: the device cannot do that, or the work does not allow it.
+        """
+        raise SkippedError(f"device={self.name} has no graphs: leave out device.cuda_graph")
 
     def cache(self) -> int:
         """Return the bytes of the device's last-level cache; an assumption if unknown."""

@@ -7,11 +7,12 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from microbench import devices, formats, registry
@@ -132,7 +133,8 @@ class Engine(Protocol):
     Optional attributes default to what torch supports: `PRECISIONS` to torch's on the device, `LAYOUTS` to
     all, `DEVICES` to any. `USES_TORCH = False` means that it computes without torch's kernels; `NEEDS` names
     uncommon hardware that it requires; `LIBRARIES` lists the modules of the libraries that it needs besides
-    torch; `FILES` lists the formats of exported files that it runs, if torch makes no module of them.
+    torch; `FILES` lists the formats of exported files that it runs, if torch makes no module of them;
+    `IN_GRAPHS = True` means that a device can capture its calls (device.cuda_graph).
     """
 
     TRAINS: bool
@@ -148,7 +150,12 @@ def prepare(job: Job) -> Program:
     Raises:
         SkippedError: the engine cannot do that, or not here.
     """
-    return engine_of(job.config, job.training).prepare(job)
+    program = engine_of(job.config, job.training).prepare(job)
+    if not job.config.device.cuda_graph or job.training:  # the mode captures a training step
+        return program
+    device = devices.find(job.config.device.name)
+    with torch.inference_mode():
+        return replace(program, call=device.captured(lambda mark: program.call()))
 
 
 def engine_of(config: Config, training: bool) -> Engine:
@@ -170,6 +177,11 @@ def engine_of(config: Config, training: bool) -> Engine:
         raise unsupported(name, f"precision={config.precision.name} on device={device.name}", supported)
     if config.layout not in (supported := getattr(engine, "LAYOUTS", LAYOUTS)):
         raise unsupported(name, f"layout={config.layout}", supported)
+    if config.device.cuda_graph and not getattr(engine, "IN_GRAPHS", False):
+        raise SkippedError(
+            f"engine={name} does not support device.cuda_graph=true: use engine=eager or torchscript, or "
+            "engine=compile engine.mode=reduce-overhead, which makes CUDA graphs itself"
+        )
     if not config.device.mkldnn:
         check_without_onednn(engine, config.engine)
     require(name, *getattr(engine, "LIBRARIES", ()))

@@ -9,6 +9,7 @@ from microbench.engines import Job, Program, in_format
 from microbench.workloads.arranged import unarranged
 
 TRAINS = True
+IN_GRAPHS = True
 FILES = ("torchscript",)
 
 

@@ -16,6 +16,7 @@ from microbench.watch.tensors import tensors
 from microbench.workloads import Workload
 
 TRAINS = True
+IN_GRAPHS = True
 FILES = ("torchscript",)
 LAYOUTS = ("contiguous", "channels_last")  # a trace has weights as constants, which cannot be blocked
 

@@ -131,6 +131,22 @@ def other_threads(asked: Mapping[str, int | None], used: Process) -> Iterator[Be
         )
 
 
+def fallen_back(reason: str | None, asked: str | None, figure: str | None) -> Iterator[BenchmarkWarning]:
+    """Yield a warning if samples were taken in another way than asked for.
+
+    Args:
+        reason: why; None if they were not.
+        asked: the value of `device.sync`.
+        figure: what was measured instead.
+    """
+    if reason is not None:
+        yield BenchmarkWarning(
+            WarningCode.OTHER_CLOCK,
+            f"device.sync={asked} was not possible, and the times are {figure}: {reason}; compare them with "
+            "cases of device.sync=events alone",
+        )
+
+
 def _of_intervals(main: dict[str, Summary], rel_ci: float) -> Iterator[BenchmarkWarning]:
     if few := [
         f"{phase} has {math.floor(summary.n_effective)}"
@@ -165,6 +181,6 @@ def _drifts(summary: Summary) -> bool:
 
 
 def _speeds(series: Series) -> Iterator[str]:
-    if speeds := two_speeds(series.samples):
+    if speeds := two_speeds(series.samples, series.resolution):
         factor = speeds.high / speeds.low
         yield f"{series.phase} takes {factor:.2f} times as long in {speeds.share * 100:.0f} % of the samples"

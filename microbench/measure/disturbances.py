@@ -33,17 +33,25 @@ class Surroundings:
     on_battery: bool | None
 
 
-def disturbances(readings: Readings, around: Surroundings) -> Iterator[BenchmarkWarning]:
+def disturbances(
+    readings: Readings, around: Surroundings, of_host: bool = True
+) -> Iterator[BenchmarkWarning]:
     """Yield the warnings on what disturbed a case: at most one of each code.
 
     Warnings on the machine alone have the same text in each round, so that a report shows them once.
+
+    Args:
+        readings: the sensors' readings.
+        around: the environment.
+        of_host: whether the host's speed is in the times, which those of a busy GPU do not contain.
     """
     yield from _oversubscribed(around)
     yield from _foreign_load(readings, around)
     yield from _throttled(readings, around)
     yield from _stolen(readings)
-    yield from _page_faults(readings, around)
-    yield from _frequency_scaling(around)
+    if of_host:
+        yield from _page_faults(readings, around)
+        yield from _frequency_scaling(around)
     yield from _thermal(readings)
     if around.on_battery:
         yield BenchmarkWarning(

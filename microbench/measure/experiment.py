@@ -59,6 +59,8 @@ class Experiment:
         before: called before each sample, untimed; None for nothing.
         burst: makes many observations at once, if another process makes them; None for one by one.
         runs: how often the step runs the work; the phases are one of these runs.
+        reuses_marks: whether each step sets the same marks again, so that a sample must be read before the
+            next step.
     """
 
     step: Step
@@ -70,4 +72,5 @@ class Experiment:
     burst: Burst | None = None
     inner: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     runs: int = 1
+    reuses_marks: bool = False
     of_layers: tuple[str, ...] = ()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import gc
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from microbench.measure.experiment import Clock, Experiment, Mark
+from microbench.measure.experiment import Experiment
 from microbench.measure.stopping import StoppingRule
+from microbench.measure.timer import Timer
 from microbench.measure.warmup import LONG, Warmup, warm_up
 from microbench.records.progress import Progress, Watch
 from microbench.records.record import StopReason
-from microbench.stats.median import quantile, relative_half_width
+from microbench.stats.median import quantile
 
 FROZEN_AT_START = 1000  # objects at most: CPython 3.12 starts with some hundreds frozen
+RECALIBRATION = 5  # samples from which the number of calls is found again
 REPORT_EVERY = 0.5  # seconds between reports: what a crash can lose, and how often a display is drawn
 
 
@@ -29,12 +31,14 @@ class Sampled:
         calls_per_sample: how many calls one sample spans.
         stop_reason: which rule ended the sampling.
         inner: the samples of the experiment's inner parts, in the same way.
+        beside: what the timer measured in the same samples, in the same way.
     """
 
     samples: Mapping[str, array[float]]
     calls_per_sample: int
     stop_reason: StopReason
     inner: Mapping[str, array[float]] = field(default_factory=dict)
+    beside: Mapping[str, array[float]] = field(default_factory=dict)
 
     @property
     def calls(self) -> int:
@@ -42,31 +46,9 @@ class Sampled:
         return len(next(iter(self.samples.values()))) * self.calls_per_sample
 
 
-def observe(experiment: Experiment, clock: Clock, calls: int = 1) -> dict[str, float]:
-    """Return one sample of each phase, in seconds per call."""
-    if experiment.before is not None:
-        experiment.before()
-    return _times(experiment, clock, calls, experiment.step(clock.mark, calls))
-
-
-def _times(experiment: Experiment, clock: Clock, calls: int, marks: Sequence[Mark]) -> dict[str, float]:
-    times = clock.seconds(marks)
-    spans = {**experiment.phases, **experiment.inner}
-    return {name: (times[last] - times[first]) / calls for name, (first, last) in spans.items()}
-
-
-def _observe_many(experiment: Experiment, clock: Clock, calls: int, most: int) -> Iterator[dict[str, float]]:
-    """Yield one sample; of an experiment that makes many at once, at most so many."""
-    if experiment.burst is None or experiment.before is not None:
-        yield observe(experiment, clock, calls)
-        return
-    for marks in experiment.burst(calls, most):
-        yield _times(experiment, clock, calls, marks)
-
-
 def run_warmup(
     experiment: Experiment,
-    clock: Clock,
+    timer: Timer,
     longest: float,
     first_call: float = 0.0,
     begun: Mapping[str, float] | None = None,
@@ -77,7 +59,7 @@ def run_warmup(
 
     Args:
         experiment: the work.
-        clock: the device's clock.
+        timer: takes a sample.
         longest: seconds after which the warm-up ends.
         first_call: seconds that the first call took, if it was not one of many before.
         begun: the times of the next call, by phase, if it was taken before.
@@ -86,7 +68,8 @@ def run_warmup(
     whole = [] if begun is None else [begun[name]]
     if whole and whole[0] >= LONG:
         return Warmup(array("d"), 0, True, whole[0], longest)
-    return warm_up(lambda: observe(experiment, clock)[name], clock.now, longest, first_call, whole)
+    step = timer.observe
+    return warm_up(lambda: step(experiment)[name], timer.clock.now, longest, first_call, whole)
 
 
 def calibrate(experiment: Experiment, typical: float, min_sample: float) -> int:
@@ -99,9 +82,34 @@ def calibrate(experiment: Experiment, typical: float, min_sample: float) -> int:
     return max(1, math.ceil(min_sample / typical))
 
 
+def calibrated(experiment: Experiment, timer: Timer, typical: float, min_sample: float) -> tuple[Timer, int]:
+    """Return what takes the samples, and how many calls make one.
+
+    A single call takes longer than one of many if the device's clock runs ahead: it waits for the host, and
+    the host for it. So the number is found again with as many calls as the single one suggested.
+
+    Args:
+        experiment: the work.
+        timer: the device's timer.
+        typical: seconds of a single call.
+        min_sample: the shortest sample in seconds; 0 for one call.
+    """
+
+    def number(timer: Timer, typical: float) -> int:
+        return calibrate(experiment, typical, min_sample and max(min_sample, timer.least_sample))
+
+    timer = timer.ready(experiment, number(timer, typical))
+    calls = number(timer, typical)
+    if calls > 1 and timer.clock.ahead:
+        taken = [times[experiment.whole] for times in timer.take(experiment, calls, RECALIBRATION)]
+        calls = number(timer, quantile(taken))
+        timer.sm_clocks = array("d")
+    return timer, calls
+
+
 def sample(
     experiment: Experiment,
-    clock: Clock,
+    timer: Timer,
     rule: StoppingRule,
     calls: int,
     watch: Watch,
@@ -111,7 +119,7 @@ def sample(
 
     Args:
         experiment: the work.
-        clock: the device's clock.
+        timer: takes the samples.
         rule: the stopping rule.
         calls: calls per sample.
         watch: is told what has been sampled.
@@ -119,14 +127,16 @@ def sample(
     """
     samples = {phase: array("d") for phase in experiment.phases}
     inner = {name: array("d") for name in experiment.inner}
-    columns = {**samples, **inner}
-    reporter = _Reporter(experiment, clock, rule, calls, samples, watch)
+    beside = {name: array("d") for name in timer.beside}
+    columns = {**samples, **inner, **beside}
+    clock, rule = timer.clock, replace(rule, resolution=timer.tick / calls)
+    reporter = _Reporter(experiment, timer, rule, calls, samples, watch)
     start = reported = now = clock.now()
     if begun is not None:
         start -= begun[experiment.whole]
     n, check = 0, rule.next_check(0)
     while True:
-        many = _observe_many(experiment, clock, calls, _most(n, check, rule, now - start))
+        many = timer.take(experiment, calls, _most(n, check, rule, now - start))
         for times in many if n or begun is None else [begun]:
             for phase, seconds in times.items():
                 columns[phase].append(seconds)
@@ -138,7 +148,8 @@ def sample(
             if rule.precise([samples[phase] for phase in experiment.main], n, now - start):
                 reason = StopReason.REL_CI
         if reason is not None:
-            return Sampled(samples, calls, reason, inner)
+            return Sampled(samples, calls, reason, inner, beside)
+        timer.tidy()
         if now - reported >= REPORT_EVERY:
             reporter.report(n, now - start)
             reported = clock.now()
@@ -155,7 +166,7 @@ class _Reporter:
     """Tells `watch` what has been sampled since it was last told."""
 
     experiment: Experiment
-    clock: Clock
+    timer: Timer
     rule: StoppingRule
     calls: int
     samples: Mapping[str, array[float]]
@@ -166,7 +177,7 @@ class _Reporter:
         fresh = {phase: values[self.told :] for phase, values in self.samples.items()}
         self.told = n
         p = self.rule.quantile
-        intervals = {phase: relative_half_width(self.samples[phase], p) for phase in self.experiment.main}
+        intervals = {phase: self.rule.interval(self.samples[phase]) for phase in self.experiment.main}
         widest = max(intervals, key=lambda phase: intervals[phase][1])
         median, half_width = intervals[widest]
         self.watch(
@@ -181,7 +192,7 @@ class _Reporter:
                 half_width=half_width,
                 percentile=None if p == 0.5 else 100 * p,
                 eta=self.rule.eta(half_width, n, elapsed),
-                clock=self.clock.name,
+                clock=self.timer.name,
                 calls_per_sample=self.calls,
             )
         )

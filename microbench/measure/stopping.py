@@ -30,6 +30,7 @@ class StoppingRule:
             from several rounds.
         quantile: which quantile of the samples has to be precise; by default the median.
         at_limit: the reason when `max_time` ends it.
+        resolution: what samples are known to, in seconds per call: no interval is narrower.
     """
 
     rel_ci: float
@@ -40,6 +41,7 @@ class StoppingRule:
     least: int = LEAST_FOR_INTERVAL
     quantile: float = 0.5
     at_limit: StopReason = StopReason.MAX_TIME
+    resolution: float = 0.0
 
     def limit(self, n: int, elapsed: float) -> StopReason | None:
         """Return the limit that `n` samples in `elapsed` seconds have reached, if any; called per sample."""
@@ -57,7 +59,11 @@ class StoppingRule:
 
     def half_width(self, main: Sequence[ArrayLike]) -> float:
         """Return the widest of the phases' relative half-widths; infinite if one has no interval."""
-        return max(relative_half_width(samples, self.quantile)[1] for samples in main)
+        return max(self.interval(samples)[1] for samples in main)
+
+    def interval(self, samples: ArrayLike) -> tuple[float, float]:
+        """Return the quantile of a phase's samples, and its relative half-width; infinite without one."""
+        return relative_half_width(samples, self.quantile, self.resolution)
 
     def next_check(self, n: int) -> int:
         """Return the sample count at which to check the interval next, after a check at `n`."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch._dynamo  # the first optimizer imports it (1.3 s): here the server does so, once for all
 from torch import Tensor
 
-from microbench import modes
+from microbench import devices, modes
 from microbench.config import Config, OptimizerConfig
+from microbench.devices import Device
 from microbench.engines import Answer, Program
+from microbench.errors import SkippedError
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
 from microbench.modes import Trial, is_finite_answer
 from microbench.watch.tensors import tensors
 from microbench.workloads import Objective
-from microbench.workloads.optimizer import make_optimizer
+from microbench.workloads.optimizer import capturable_options, make_optimizer
 
 Update = tuple[Callable[[], Any], Callable[[], None]]
 """The update phase's two calls, which the step makes directly, like a hand-written loop."""
@@ -45,12 +48,14 @@ class Mode(modes.Mode):
         if not program.parameters:
             names.remove("update")
         phases = {name: (index, index + 1) for index, name in enumerate(names)} | {"total": (0, len(names))}
+        step, is_graph = make_step(program, config), config.device.cuda_graph
         experiment = Experiment(
-            make_step(program, config),
+            step_of_graph(step, devices.find(config.device.name)) if is_graph else step,
             phases,
             main=("forward", "backward", "total"),
             whole="total",
             of_layers=("forward", "backward"),
+            reuses_marks=is_graph,
         )
         with torch.enable_grad():
             yield Trial(experiment, lambda: is_finite_answer(program.answer(forward_answer)))
@@ -77,7 +82,10 @@ def make_step(program: Program, config: Config) -> Step:
 
     Raises:
         UserError: torch.optim has no such optimizer.
+        SkippedError: a graph of the step is asked for, but the step waits for the device.
     """
+    if config.device.cuda_graph:
+        config = capturable(config)
     objective = program.workload.objective
     inputs = [tensor for tensor in program.workload.inputs if tensor.requires_grad]
     if not objective.is_loss:
@@ -96,6 +104,38 @@ def make_step(program: Program, config: Config) -> Step:
 def is_scaled(config: Config) -> bool:
     """Return whether the loss is scaled: the range of float16 is too small for typical gradients."""
     return config.precision.autocast == "float16"
+
+
+def capturable(config: Config) -> Config:
+    """Return the case with an optimizer that does not read the device's numbers on the host.
+
+    Raises:
+        SkippedError: there is none.
+    """
+    if is_scaled(config):
+        raise SkippedError(
+            f"precision={config.precision.name} scales the loss, and each step waits to learn whether that "
+            "was too much, which a CUDA graph cannot: use precision=amp_bf16, or leave out device.cuda_graph"
+        )
+    options = capturable_options(config.optimizer)
+    return replace(config, optimizer=replace(config.optimizer, kwargs=config.optimizer.kwargs | options))
+
+
+def step_of_graph(step: Step, device: Device) -> Step:
+    """Return a step that launches another one as a whole, which is captured in the first call.
+
+    Its marks are the graph's own, which it sets again each time, and one behind them, by which a clock knows
+    that all have been passed.
+    """
+    replay: Callable[[], Sequence[Mark]] | None = None
+
+    def replayed(mark: Marker, calls: int) -> tuple[Mark, ...]:
+        nonlocal replay
+        if replay is None:
+            replay = device.captured(lambda within: step(within, 1))
+        return *replay(), mark()
+
+    return replayed
 
 
 class Scaled:

@@ -19,6 +19,7 @@ from microbench.errors import FailedAt, UserError, first_line
 from microbench.measure import sampler
 from microbench.measure.disturbances import disturbances
 from microbench.measure.stopping import StoppingRule
+from microbench.measure.timer import Timer
 from microbench.profile.arguments import Arguments, arguments_of, check, check_layers, home, place_of
 from microbench.profile.dry_run import dry_run
 from microbench.profile.once import called
@@ -94,11 +95,11 @@ def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, place: torc
 
 def _timed(study: Study, call: Callable[[], Any], device: devices.Device) -> Profile:
     phase = phase_of_calls(study.training)
-    experiment = Passes(call, study.root, phase).experiment()
+    experiment, timer = Passes(call, study.root, phase).experiment(), Timer(device.clock)
     with sampler.quiet_gc():
-        sampler.run_warmup(experiment, device.clock, LONGEST_WARMUP)
+        sampler.run_warmup(experiment, timer, LONGEST_WARMUP)
         with Sensors() as sensors:
-            sampled = sampler.sample(experiment, device.clock, RULE, 1, lambda progress: None)
+            sampled = sampler.sample(experiment, timer, RULE, 1, lambda progress: None)
     readings = sensors.readings(sampled.calls * experiment.runs)
     surroundings = sensors.surroundings(torch.get_num_threads(), machine.allocator())
     times = call_times(study.root, sampled.inner, marking(device.clock, device.torch_device()))

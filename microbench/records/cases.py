@@ -374,6 +374,7 @@ def _rounds_differ(whole: Estimate | None) -> str | None:
 
 def estimate_of(rounds: Mapping[int, Series]) -> Estimate:
     """Return the estimate from a phase's series, given by the number of their round."""
+    from microbench.stats.median import resolved  # brings numpy
     from microbench.stats.rounds import over_rounds
 
     first, *others = rounds.values()
@@ -386,7 +387,8 @@ def estimate_of(rounds: Mapping[int, Series]) -> Estimate:
         ends = only.ci_low, only.ci_high
         return Estimate(*what, medians, only.median, *ends, only.confidence, None, samples)
     over = over_rounds(list(medians.values()))
-    return Estimate(*what, medians, over.median, over.low, over.high, over.confidence, over.spread, samples)
+    ends = resolved(over.low, over.high, over.median, max(each.resolution for each in rounds.values()))
+    return Estimate(*what, medians, over.median, *ends, over.confidence, over.spread, samples)
 
 
 def cases_of(records: Iterable[RoundRecord]) -> list[CaseResult]:

@@ -76,7 +76,7 @@ class Progress:
     """Progress of a case's sampling, for the display and so that a crash loses nothing.
 
     Attributes:
-        stage: what the worker is doing: build, prepare, warmup, sample or verify.
+        stage: what the worker is doing: context, build, prepare, warmup, sample or verify.
         samples: by phase, the samples taken since the last report, in seconds per call.
         whole: the phase that spans the step, if the samples are of sampled phases.
         phase: the phase of the figures below.

@@ -100,6 +100,7 @@ class WarningCode(StrEnum):
     UNVERIFIED = "unverified"
     IMPLAUSIBLE = "implausible"
     NO_TRACE = "no_trace"
+    OTHER_CLOCK = "other_clock"
 
 
 class Role(StrEnum):
@@ -197,6 +198,8 @@ class Series(msgspec.Struct, frozen=True):
         role: the phase's role in its mode. One-off phases (prepare, first_call) are not sampled: the stopping
             rule and the sensors' readings do not apply to them.
         of_layers: whether a model's time in this phase is the sum of its layers' times.
+        resolution: what the clock resolves of a sample, in seconds per call; 0 if that does not matter.
+        sm_clocks: the clock rate of a GPU's processors in Hz during each sample, if it was measured.
     """
 
     phase: str
@@ -207,6 +210,8 @@ class Series(msgspec.Struct, frozen=True):
     summary: Summary | None = None
     role: Role = Role.PART
     of_layers: bool = False
+    resolution: float = 0.0
+    sm_clocks: list[float] = []
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -502,6 +507,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         gpu_memory: its memory in bytes.
         gpu_driver: its driver's version.
         cuda: the version of CUDA that torch was built for.
+        event_tick: resolution of a CUDA event's time in seconds.
         cpu_capability: the widest vector instructions of torch's own kernels.
         cpu_limits: the environment variables that limit those of its libraries.
         smt: whether two CPUs share a core.
@@ -551,6 +557,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     gpu_memory: int | None = None
     gpu_driver: str | None = None
     cuda: str | None = None
+    event_tick: float | None = None
     cpu_capability: str | None = None
     cpu_limits: str | None = None
     smt: bool | None = None

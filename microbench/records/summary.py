@@ -6,16 +6,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from microbench.records.record import Summary
-from microbench.stats.median import CONFIDENCE, quantile, quantile_interval
+from microbench.stats.median import CONFIDENCE, quantile, quantile_interval, resolved
 from microbench.stats.percentiles import PERCENTILES, reaches
 from microbench.stats.trend import trend
 
 
-def summarize(samples: ArrayLike, confidence: float = CONFIDENCE) -> Summary:
-    """Summarize at least one sample, in order, in the samples' own unit (seconds per call)."""
+def summarize(samples: ArrayLike, confidence: float = CONFIDENCE, resolution: float = 0.0) -> Summary:
+    """Summarize at least one sample, in order, in the samples' own unit (seconds per call).
+
+    Args:
+        samples: the samples.
+        confidence: the level of the median's interval.
+        resolution: the clock's: the interval is no narrower.
+    """
     values = np.asarray(samples, dtype=np.float64)
     low, high, effective = quantile_interval(values, confidence)
     q25, median, q75 = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
+    if low is not None and high is not None:
+        low, high = resolved(low, high, median, resolution)
     tail = {
         percent: quantile(values, percent / 100) for percent in PERCENTILES if reaches(len(values), percent)
     }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from microbench.config import OPTIONS, ROUNDS, Config
+from microbench.config import EVENTS, OPTIONS, PROFILE, ROUNDS, Config
 from microbench.quoting import command, option, python_call
 from microbench.records.peaks import Peaks
 from microbench.records.record import CaseSpec, DistinctLayer, Outcome, Plan
@@ -103,10 +103,14 @@ class Case:
 
     def at(self, device: str, threads: int) -> Case:
         """Return this case with its device and its default number of threads resolved."""
-        bound = self.config.affinity
+        bound, given = self.config.affinity, self.config.device
+        sync = given.sync
+        if sync is None and device in OPTIONS["device.sync"].of["device.name"]:
+            of_preset = None if self.config.mode.name == PROFILE else self.config.experiment.sync
+            sync = of_preset or EVENTS
         config = replace(
             self.config,
-            device=replace(self.config.device, name=device),
+            device=replace(given, name=device, sync=sync),
             threads=self.config.threads or (len(set(bound)) if isinstance(bound, list) else threads),
         )
         return replace(self, config=config)

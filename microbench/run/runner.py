@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from microbench.config import OPTIONS, Config
 from microbench.errors import UserError
 from microbench.records.progress import Heading, Place
 from microbench.records.record import SEARCH, RoundRecord, RunInfo, Status
@@ -24,6 +25,7 @@ from microbench.run.resume import Before, before, changed, matched, matched_by_i
 from microbench.run.round import Observer, Round
 from microbench.run.search import Search
 from microbench.run.workers import EarlyServer
+from microbench.schema import value_of
 from microbench.system import cpus, machine
 
 Where = tuple[Any, ...]
@@ -113,6 +115,7 @@ class Run:
         threads = cpus.physical_cores()
         resolved = [case.at(places[_where(case)].device, threads) for case in self.cases]
         for case, given in zip(resolved, self.cases, strict=True):
+            _check_device(case.config)
             self._places[_where(case)] = places[_where(given)]
         return resolved
 
@@ -209,6 +212,17 @@ class Run:
 def _is_replaced(record: RoundRecord) -> bool:
     """Return whether a search that is completed measures another round, with its own number, in its place."""
     return record.round > 0 and record.outcome.status is Status.INTERRUPTED
+
+
+def _check_device(config: Config) -> None:
+    """Reject an option that the device does not have which `auto` turned out to be.
+
+    Raises:
+        UserError: there is such an option.
+    """
+    for each in OPTIONS.values():
+        if "device.name" in each.of:
+            each.check_owner(value_of(config, each.key), {"device.name": config.device.name})
 
 
 def _where(case: Case) -> Where:

@@ -97,11 +97,26 @@ def quantile_interval(
     return low, high, effective
 
 
-def relative_half_width(samples: ArrayLike, p: float = 0.5) -> tuple[float, float]:
-    """Return the quantile `p` and the half-width of its interval relative to it; infinite without one."""
+def resolved(low: float, high: float, middle: float, resolution: float) -> tuple[float, float]:
+    """Return an interval's ends, at least half the clock's resolution away from its middle.
+
+    Samples of a clock that ticks slowly may all be equal, and their time is not known exactly even so.
+    """
+    return min(low, middle - resolution / 2), max(high, middle + resolution / 2)
+
+
+def relative_half_width(samples: ArrayLike, p: float = 0.5, resolution: float = 0.0) -> tuple[float, float]:
+    """Return the quantile `p` and the half-width of its interval relative to it; infinite without one.
+
+    Args:
+        samples: in the order they were taken.
+        p: which quantile.
+        resolution: the clock's, in the samples' unit.
+    """
     values: NDArray[np.float64] = np.asarray(samples, dtype=np.float64)
     middle = quantile(values, p)
     low, high, _ = quantile_interval(values, p=p)
     if low is None or high is None or middle <= 0:
         return middle, math.inf
+    low, high = resolved(low, high, middle, resolution)
     return middle, (high - low) / 2 / middle

@@ -37,7 +37,7 @@ class Speeds:
     share: float
 
 
-def two_speeds(samples: ArrayLike) -> Speeds | None:
+def two_speeds(samples: ArrayLike, resolution: float = 0.0) -> Speeds | None:
     """Return the two typical values of samples that have two; None if they have one.
 
     The sorted samples are split where the sum of both parts' squared deviations is least (exact two-means). A
@@ -51,7 +51,13 @@ def two_speeds(samples: ArrayLike) -> Speeds | None:
 
     Args:
         samples: in seconds, in the order they were taken.
+        resolution: the clock's in seconds, if known: speeds that differ by less than twice that are one.
     """
+    found = _two_speeds(samples)
+    return None if found is not None and found.high - found.low < 2 * resolution else found
+
+
+def _two_speeds(samples: ArrayLike) -> Speeds | None:
     values = np.asarray(samples, dtype=np.float64)
     if len(values) < LEAST or values.min() <= 0:
         return None

@@ -84,10 +84,14 @@ def _interval_name(estimate: Estimate) -> str:
 
 
 def facts_text(found: Facts) -> str:
-    """Return rounds, memory, why sampling stopped, warm-up, preparation and first call, on one line."""
+    """Return what the times are, rounds, memory, why sampling stopped, and one-off phases, on one line."""
     took = "" if found.seconds is None else f" in {units.time(found.seconds)}"
     short = "" if found.short_of is None else f", as measure.budget={found.short_of:g} allows"
-    parts = [f"{count(found.rounds, 'round')}{took}{short}"] if found.rounds else []
+    parts = [] if found.figure is None else [found.figure]
+    if found.idle is not None:
+        parts.append(launch_bound(found.idle))
+    if found.rounds:
+        parts.append(f"{count(found.rounds, 'round')}{took}{short}")
     if found.left_out:
         of, what = found.rounds + found.left_out, "repeated" if found.repeated else "left out"
         parts.append(f"{found.left_out} of {count(of, 'round')} disturbed and {what}")
@@ -97,11 +101,18 @@ def facts_text(found: Facts) -> str:
         parts.append(f"{found.calls_per_sample} calls per sample")
     if found.stops:
         parts += [f"stopped: {_stops(found.stops)}", f"warm-up {count(found.warmup, 'step')}"]
+    if found.context is not None:
+        parts.append(f"context {units.time(found.context)}")
     if found.prepare is not None:
         parts.append(f"prepare {units.time(found.prepare)}")
     if found.first_call is not None:
         parts.append(f"first call {units.time(found.first_call)}")
     return " · ".join(parts)
+
+
+def launch_bound(idle: float) -> str:
+    """Return that the host is what takes the time, and the share of it in which the GPU is idle."""
+    return f"launch-bound: GPU idle {idle * 100:.0f} %"
 
 
 def _stops(reasons: Mapping[StopReason, int]) -> str:

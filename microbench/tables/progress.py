@@ -27,6 +27,7 @@ from microbench.tables.fitting import fitted
 from microbench.tables.labels import count, planned
 
 STAGES = {
+    "context": "opening the device",
     "build": "building",
     "prepare": "preparing",
     "warmup": "warming up",

@@ -14,7 +14,7 @@ from microbench.tables import labels, units
 from microbench.tables.fitting import JOINT, print_fitting
 from microbench.tables.labels import DISTURBED
 
-EXTRAS = ("interval", "error", "disturbed", "rate", "memory", "arithmetic")
+EXTRAS = ("interval", "error", "disturbed", "idle", "rate", "memory", "arithmetic")
 """The columns left out on a narrow terminal, the last first."""
 
 
@@ -28,7 +28,11 @@ def show_sweep(sweep: Sweep, out: Console) -> None:
         variants.append(_table(sweep, (), is_joined=True))
     print_fitting(out, *variants, less_wanted=sweep.parts)
     disturbed = f"disturbed: {DISTURBED}" if any(row.disturbed for row in sweep.rows) else None
-    for note in filter(None, (interval_note(sweep.intervals), error_note(sweep), disturbed)):
+    times = f"times: {' or '.join(sweep.figures)} (device.sync)" if sweep.figures else None
+    idle = (
+        "GPU idle: launch-bound, the GPU waits for the host" if any(row.idle for row in sweep.rows) else None
+    )
+    for note in filter(None, (times, idle, interval_note(sweep.intervals), error_note(sweep), disturbed)):
         out.print(note, style="dim", soft_wrap=True)
 
 
@@ -60,6 +64,8 @@ def _columns(sweep: Sweep, extras: Container[str]) -> list[tuple[str, Callable[[
         columns += [(f"{phase} memory", _cell(phase, _memory)) for phase in sweep.wholes]
     if "error" in extras and any(row.error is not None for row in sweep.rows):
         columns.append(("error", lambda row: "" if row.error is None else units.error(row.error)))
+    if "idle" in extras and any(row.idle for row in sweep.rows):
+        columns.append(("GPU idle", lambda row: "" if row.idle is None else f"{row.idle * 100:.0f} %"))
     if "arithmetic" in extras and any(row.arithmetic for row in sweep.rows):
         columns.append(("arithmetic", lambda row: ", ".join(row.arithmetic)))
     if "disturbed" in extras and any(row.disturbed for row in sweep.rows):

@@ -17,7 +17,7 @@ from microbench import engines, workloads
 from microbench.config import Config, PrecisionConfig, plain
 from microbench.devices import Device
 from microbench.engines import Answer, Job, Program
-from microbench.measure.sampler import observe
+from microbench.measure.timer import observe
 from microbench.modes import Mode
 from microbench.workloads import Workload
 

@@ -20,10 +20,11 @@ from microbench.errors import SkippedError, UserError
 from microbench.formats import arithmetic
 from microbench.host import state
 from microbench.measure import sampler
-from microbench.measure.cautions import Wanted, cautions, not_repeatable, other_threads
+from microbench.measure.cautions import Wanted, cautions, fallen_back, not_repeatable, other_threads
 from microbench.measure.disturbances import disturbances
 from microbench.measure.experiment import Experiment
 from microbench.modes import Findings, Mode
+from microbench.records.clocks import FIGURES, is_bound_by_device
 from microbench.records.peaks import Peaks
 from microbench.records.progress import Described, Progress, Watch
 from microbench.records.record import (
@@ -39,7 +40,7 @@ from microbench.records.record import (
 from microbench.system import cpus
 from microbench.verify.constancy import Constancy, Inputs
 from microbench.worker.failures import check_precision, explain
-from microbench.worker.steps import Steps, series_of
+from microbench.worker.steps import Steps, device_series, series_of
 from microbench.workloads import Workload
 from microbench.workloads.exported import File
 from microbench.workloads.parts.deferred import Deferred
@@ -93,7 +94,7 @@ def measure_case(
     steps = Steps(dataclasses.replace(config, threads=threads), watch, plan)
     try:
         with state.prepared(steps.config, threads) as steps.process:
-            device = devices.open_device(config.device.name)
+            device = steps.opened(config.device.name)
             with device.prepared(steps.config):
                 try:
                     return _measure(steps, device, is_first, trace)
@@ -110,7 +111,7 @@ def measure_case(
 
 def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -> Measured:
     """Build, prepare, call once, warm up, sample, inspect the results, check the answer: in this order."""
-    config, clock = steps.config, device.clock
+    config = steps.config
     mode = modes.find(config.mode.name)
     training = mode.trains(config)
     mode.check(config)
@@ -118,6 +119,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
     engines.engine_of(config, training)
     if not config.timing:
         return _dry_run(steps, device, mode)
+    timer = device.timer(config)
     evict = device.evictor() if config.measure.cold_cache else None
     memory = device.memory()
     workload = steps.build(device, training)
@@ -127,11 +129,13 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
         inputs.follow(program.workload.inputs)
         with mode.experiment(program, config) as trial:
             experiment = program.timed(trial.experiment if evict is None else _cold(trial.experiment, evict))
-            first_call = steps.first_call(experiment, clock)
+            experiment = timer.fitted(experiment)
+            first_call = steps.first_call(experiment, timer)
             constancy = Constancy(inputs, program, training)
             experiment = constancy.kept(experiment)
             with sampler.quiet_gc():
-                warmup, sampled, sensors = steps.sample(experiment, clock, first_call, program.pid)
+                warmup, sampled, timer, sensors = steps.sample(experiment, timer, first_call, program.pid)
+                beside = device_series(experiment, timer)
             changes = constancy.changes(experiment)
             peak_memory = program.peak_memory(memory)
             finite = trial.finite()
@@ -140,7 +144,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
             findings = trial.findings(sampled, device, is_first) if trial.findings else Findings()
             no_trace = [] if trace is None else _write_trace(mode, program, device, trace)
         steps.look_at_threads(program)
-        series = series_of(sampled, warmup, experiment, clock.name)
+        series = (*series_of(sampled, warmup, experiment, timer), *beside)
         main = [each for each in series if each.phase in experiment.main]
         readings, process = sensors.readings(sampled.calls * experiment.runs), steps.process
         around = sensors.surroundings(process.threads or 1, str(process.allocator))
@@ -153,7 +157,8 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
                 *cautions(warmup, main, wanted, finite),
                 *not_repeatable(changes),
                 *other_threads(threads, process),
-                *disturbances(readings, around),
+                *disturbances(readings, around, of_host=not is_bound_by_device(series)),
+                *fallen_back(timer.fallback, config.device.sync, FIGURES.get(timer.name)),
                 *no_trace,
             ),
             **_facts(workload),
@@ -164,7 +169,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
             peaks=findings.peaks,
             trace=None if trace is None or no_trace else str(trace),
         )
-        measured = Measured(outcome, (*series, prepare, first_call), findings.calls)
+        measured = Measured(outcome, (*series, *steps.opening, prepare, first_call), findings.calls)
         has_answer = training == mode.TRAINING
         return _check(measured, steps, device, mode, program) if is_first and has_answer else measured
 

@@ -12,16 +12,18 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from microbench import engines, workloads
+from microbench import devices, engines, workloads
 from microbench.config import Config
 from microbench.devices import Device, MemoryMeter
 from microbench.engines import Job, Program
 from microbench.engines.capture.rehearsal import same_random_numbers
 from microbench.measure import sampler
-from microbench.measure.experiment import Clock, Experiment
+from microbench.measure.experiment import Experiment
 from microbench.measure.limits import Limits
 from microbench.measure.sampler import Sampled
+from microbench.measure.timer import Timer
 from microbench.measure.warmup import Warmup
+from microbench.records import clocks
 from microbench.records.progress import Progress, Watch
 from microbench.records.record import Plan, Process, Role, Series
 from microbench.records.summary import summarize
@@ -39,6 +41,7 @@ class Steps:
         doing: the current step, for the explanation of a failure.
         workload: the workload, once it is built.
         process: the actual settings of this process.
+        opening: the series of making a device's context; empty if it has none.
     """
 
     def __init__(self, config: Config, watch: Watch, plan: Plan | None) -> None:
@@ -48,6 +51,18 @@ class Steps:
         self.doing = ""
         self.workload: Workload | None = None
         self.process = Process()
+        self.opening: tuple[Series, ...] = ()
+
+    def opened(self, name: str) -> Device:
+        """Open the device; if it takes a process long to make a context, that is a phase of its own."""
+        self.doing = "opening the device for"
+        start = time.perf_counter_ns()
+        device = devices.open_device(name)
+        device.begin()
+        if device.has_context:
+            seconds = (time.perf_counter_ns() - start) * 1e-9
+            self.opening = (self._once("context", "perf_counter_ns", seconds, "context"),)
+        return device
 
     def begin(self, doing: str, stage: str) -> None:
         """Begin a step, and report its stage."""
@@ -80,36 +95,39 @@ class Steps:
         self.look_at_threads(program)
         return program, self._once("prepare", "perf_counter_ns", seconds)
 
-    def first_call(self, experiment: Experiment, clock: Clock) -> Series:
+    def first_call(self, experiment: Experiment, timer: Timer) -> Series:
         """Run the experiment for the first time."""
         self.begin("the first call of", "warmup")
-        seconds = sampler.observe(experiment, clock)[experiment.whole]
+        seconds = timer.observe(experiment)[experiment.whole]
         self.doing = "running"
-        return self._once("first_call", clock.name, seconds)
+        return self._once("first_call", timer.clock.name, seconds)
 
-    def _once(self, phase: str, clock: str, seconds: float) -> Series:
+    def _once(self, phase: str, clock: str, seconds: float, stage: str = "warmup") -> Series:
         """Make the series of a phase that happens once; report it at once, so that a crash cannot lose it."""
-        self.watch(Progress("warmup", samples={phase: array("d", [seconds])}, clock=clock))
+        self.watch(Progress(stage, samples={phase: array("d", [seconds])}, clock=clock))
         return Series(phase, clock, [seconds], summary=summarize([seconds]), role=Role.ONCE)
 
     def sample(
-        self, experiment: Experiment, clock: Clock, first_call: Series, pid: int | None
-    ) -> tuple[Warmup, Sampled, Sensors]:
-        """Warm up, then sample until the stopping rule ends it; read the sensors before and after."""
+        self, experiment: Experiment, timer: Timer, first_call: Series, pid: int | None
+    ) -> tuple[Warmup, Sampled, Timer, Sensors]:
+        """Warm up, then sample until the stopping rule ends it; read the sensors before and after.
+
+        The timer that is returned is the one that took the samples.
+        """
         limits = self.limits
         with Sensors(pid) as sensors:
-            begun = sampler.observe(experiment, clock)
+            begun = timer.observe(experiment)
             self.watch(_first(begun, experiment.whole))
             warmup = sampler.run_warmup(
-                experiment, clock, limits.warmup(self.taken()), first_call.samples[0], begun
+                experiment, timer, limits.warmup(self.taken()), first_call.samples[0], begun
             )
-            if not warmup.times:
+            found, calls = sampler.calibrated(experiment, timer, warmup.typical, limits.least_sample)
+            if not warmup.times and found is timer and timer.name == timer.clock.name:
                 rule = limits.sampling(self.taken())
-                return warmup, sampler.sample(experiment, clock, rule, 1, self.watch, begun), sensors
-        calls = sampler.calibrate(experiment, warmup.typical, limits.least_sample)
+                return warmup, sampler.sample(experiment, timer, rule, 1, self.watch, begun), timer, sensors
         with Sensors(pid) as sensors:
             rule = limits.sampling(self.taken())
-            return warmup, sampler.sample(experiment, clock, rule, calls, self.watch), sensors
+            return warmup, sampler.sample(experiment, found, rule, calls, self.watch), found, sensors
 
     def taken(self) -> float:
         """Return the seconds that the round has taken."""
@@ -134,19 +152,36 @@ def _first(times: Mapping[str, float], whole: str) -> Progress:
     )
 
 
-def series_of(sampled: Sampled, warmup: Warmup, experiment: Experiment, clock: str) -> tuple[Series, ...]:
-    """Return one series per sampled phase."""
-    whole = experiment.whole
-    return tuple(
+def series_of(sampled: Sampled, warmup: Warmup, experiment: Experiment, timer: Timer) -> tuple[Series, ...]:
+    """Return one series per sampled phase, and those that the timer adds."""
+    whole, calls = experiment.whole, sampled.calls_per_sample
+    resolution = timer.tick / calls
+    phases = [
         Series(
             phase,
-            clock,
+            timer.name,
             samples.tolist(),
             warmup.times.tolist() if phase == whole else [],
-            sampled.calls_per_sample,
-            summarize(samples),
+            calls,
+            summarize(samples, resolution=resolution),
             Role.WHOLE if phase == whole else Role.PART,
             phase in experiment.of_layers,
+            resolution,
+            timer.sm_clocks.tolist() if phase == whole else [],
         )
         for phase, samples in sampled.samples.items()
-    )
+    ]
+    beside = [
+        Series(name, timer.beside[name], samples.tolist(), [], calls, summarize(samples))
+        for name, samples in sampled.beside.items()
+    ]
+    return (*phases, *beside)
+
+
+def device_series(experiment: Experiment, timer: Timer) -> tuple[Series, ...]:
+    """Return the series of a whole step's device time beside the sampled figure; none if that is unknown."""
+    samples, tick = timer.device_times(experiment), timer.tick
+    if not samples:
+        return ()
+    summary = summarize(samples, resolution=tick)
+    return (Series(clocks.DEVICE, clocks.BACKLOG, samples.tolist(), summary=summary, resolution=tick),)

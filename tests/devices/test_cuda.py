@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pynvml
 import pytest
 import torch
@@ -24,7 +25,8 @@ class StubEvent:
         self.at: float | None = None
         gpu.created += 1
 
-    def record(self) -> None:
+    def record(self, stream: str) -> None:
+        assert stream == "current"
         self.gpu.milliseconds += 0.25 * (self.gpu.recorded + 1)
         self.gpu.recorded += 1
         self.at = self.gpu.milliseconds
@@ -44,12 +46,18 @@ class Gpu:
         self.created = self.recorded = 0
         self.milliseconds = 0.0
         self.waited_for: list[StubEvent] = []
+        self.asked = 0
+
+    def current_stream(self) -> str:
+        self.asked += 1
+        return "current"
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     gpu = Gpu()
     monkeypatch.setattr(clock, "_event", lambda: StubEvent(gpu))
+    monkeypatch.setattr(torch.cuda, "current_stream", gpu.current_stream)
     return gpu
 
 
@@ -72,6 +80,39 @@ def test_the_gpus_clock_uses_its_events_again(gpu: Gpu) -> None:
     marks: list[Any] = [events.mark() for _ in range(4)]
     assert len(set(map(id, marks))) == 4
     assert gpu.created == 4
+
+
+def test_the_gpus_clock_asks_for_the_current_stream_once_for_all_marks_that_are_read_together(
+    gpu: Gpu,
+) -> None:
+    events = clock.EventClock()
+    for _ in range(2):
+        marks: list[Any] = [events.mark() for _ in range(5)]
+        events.seconds(marks)
+    assert gpu.asked == 2
+
+
+def test_the_times_of_many_marks_are_summed_with_more_digits_than_cuda_tells_them(gpu: Gpu) -> None:
+    events = clock.EventClock()
+    marks: list[Any] = [events.mark() for _ in range(3)]
+    marks[0].at, marks[1].at, marks[2].at = 0.0, 8000.0, 8000.000032  # ms: a float32 ends at 8000.0
+    coarse: Any = StubEvent.elapsed_time
+    StubEvent.elapsed_time = lambda self, end: float(np.float32(coarse(self, end)))  # type: ignore[assignment]
+    try:
+        times = events.seconds(marks)
+    finally:
+        StubEvent.elapsed_time = coarse
+    assert times[2] - times[1] == pytest.approx(32e-9, rel=0.05)
+
+
+def test_the_events_of_a_graph_are_not_used_for_other_marks(gpu: Gpu) -> None:
+    events, of_graph = clock.EventClock(), StubEvent(gpu)
+    of_graph.record("current")
+    mark: Any = events.mark()
+    events.seconds([of_graph, mark])  # type: ignore[list-item]
+    again: list[Any] = [events.mark(), events.mark()]
+    assert of_graph not in again
+    assert mark in again
 
 
 def fp32_precisions() -> list[str]:
@@ -275,7 +316,7 @@ def test_a_gpus_peak_leaves_out_what_is_used_and_freed_while_it_pauses(
     assert meter.peak() == 50
 
 
-def test_a_gpus_l2_cache_is_evicted_twice_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpus_l2_cache_is_evicted_three_times_over(monkeypatch: pytest.MonkeyPatch) -> None:
     rewritten: list[int] = []
 
     class Properties:
@@ -283,7 +324,8 @@ def test_a_gpus_l2_cache_is_evicted_twice_over(monkeypatch: pytest.MonkeyPatch) 
 
     def zeros(count: int, dtype: torch.dtype, device: torch.device) -> Any:
         assert device.type == "cuda"
-        return SimpleNamespace(add_=lambda one: rewritten.append(count * dtype.itemsize))
+        assert dtype is torch.int32
+        return SimpleNamespace(zero_=lambda: rewritten.append(count * dtype.itemsize))
 
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: Properties)
@@ -291,4 +333,13 @@ def test_a_gpus_l2_cache_is_evicted_twice_over(monkeypatch: pytest.MonkeyPatch) 
     evict = cuda.Device().evictor()
     assert rewritten == []
     evict()
-    assert rewritten == [10 * 2**20]
+    assert rewritten == [15 * 2**20]
+
+
+@pytest.mark.parametrize("sync", [None, "events", "none"])
+def test_cold_work_is_not_measured_where_the_eviction_would_hide_the_launch(sync: str | None) -> None:
+    config = of("cuda")
+    config.device.sync, config.measure.cold_cache = sync, True
+    line = r"^measure\.cold_cache=true is not possible with device\.sync=(events|none): the host would launch"
+    with pytest.raises(UserError, match=line):
+        cuda.Device().timer(config)

@@ -48,6 +48,9 @@ def test_a_device_need_not_say_more_than_its_name_and_its_clock() -> None:
         ledger.note()
     assert ledger.levels() == [Level(0, 0)]
     assert device.memory().peak() is None
+    timer = device.timer(Config())
+    assert (timer.name, timer.in_flight, timer.tick, timer.fallback) == ("fake", 0.0, 0.0, None)
+    assert not device.has_context
 
 
 OTHER = """

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from microbench.measure.cautions import Changes, Wanted, cautions, not_repeatable
+from microbench.measure.cautions import Changes, Wanted, cautions, fallen_back, not_repeatable
 from microbench.measure.warmup import Warmup
 from microbench.records.record import BenchmarkWarning, Series, Summary, WarningCode
 from microbench.records.summary import summarize
@@ -163,3 +163,20 @@ def test_all_reasons_why_calls_differ_are_in_one_warning() -> None:
         "and 2 more, although they only infer; "
     )
     assert list(not_repeatable(Changes())) == []
+
+
+def test_samples_of_another_kind_than_asked_for_say_which_and_why() -> None:
+    (caution,) = fallen_back("the work waits for the GPU in net.py:7", "device", "stream time")
+    assert caution.code is WarningCode.OTHER_CLOCK
+    assert caution.message == (
+        "device.sync=device was not possible, and the times are stream time: the work waits for the GPU in "
+        "net.py:7; compare them with cases of device.sync=events alone"
+    )
+    assert list(fallen_back(None, "device", "device time")) == []
+
+
+def test_two_speeds_within_two_ticks_of_the_clock_are_no_warning() -> None:
+    slower = np.where(np.random.default_rng(8).random(400) < 0.25, 1.5, 1.0)
+    samples = array("d", (NOISE * slower).tolist())
+    of = Series("inference", "fake", samples, summary=summarize(samples), resolution=0.3)
+    assert list(cautions(SETTLED, [of], replace(WANTED, rounds=6), finite=True)) == []

@@ -16,6 +16,7 @@ from scipy.special import ndtri
 from microbench.measure.experiment import Experiment, Mark, Marker
 from microbench.measure.sampler import sample
 from microbench.measure.stopping import StoppingRule
+from microbench.measure.timer import Timer
 from microbench.records.record import StopReason, Summary
 from microbench.records.summary import summarize
 
@@ -70,7 +71,7 @@ def stopped_summary(noise: Noise, seed: int) -> Summary:
 
     experiment = Experiment(step, {"work": (0, 1)}, main=("work",), whole="work")
     rule = StoppingRule(noise.rel_ci, 0.0, math.inf, MIN_SAMPLES, 5000)
-    sampled = sample(experiment, clock, rule, 1, lambda progress: None)
+    sampled = sample(experiment, Timer(clock), rule, 1, lambda progress: None)
     assert sampled.stop_reason is StopReason.REL_CI
     return summarize(sampled.samples["work"])
 

@@ -233,3 +233,12 @@ def test_every_message_is_one_line_that_ends_in_a_remedy() -> None:
     for caution in disturbed:
         assert "\n" not in caution.message
         assert "; " in caution.message
+
+
+def test_where_the_gpu_takes_the_time_the_hosts_speed_does_not_matter() -> None:
+    around = replace(PLAIN, governors=["powersave"], boosts=True)
+    slow = structs.replace(QUIET, page_fault_share=0.5, page_faults_per_call=100.0, thermal_throttles=1)
+    codes_of = [
+        [each.code.value for each in disturbances(slow, around, of_host=of_host)] for of_host in (True, False)
+    ]
+    assert codes_of == [["page_faults", "frequency_scaling", "thermal"], ["thermal"]]

@@ -9,8 +9,9 @@ import pytest
 from fakes import FakeClock
 
 from microbench.measure.experiment import Experiment, Mark, Marker, Step
-from microbench.measure.sampler import Sampled, calibrate, observe, quiet_gc, run_warmup, sample
+from microbench.measure.sampler import Sampled, calibrate, quiet_gc, run_warmup, sample
 from microbench.measure.stopping import StoppingRule
+from microbench.measure.timer import Timer, observe
 from microbench.records.progress import Progress
 from microbench.records.record import StopReason
 from microbench.stats.median import relative_half_width
@@ -44,7 +45,7 @@ def one_phase(clock: FakeClock, durations: Iterable[float], mergeable: bool = Fa
 
 def sampled(durations: Iterable[float], stop: StoppingRule, calls: int = 1) -> Sampled:
     clock = FakeClock()
-    return sample(one_phase(clock, durations), clock, stop, calls, watch=lambda progress: None)
+    return sample(one_phase(clock, durations), Timer(clock), stop, calls, watch=lambda progress: None)
 
 
 def test_a_phase_is_the_time_between_its_two_marks() -> None:
@@ -70,7 +71,7 @@ def test_work_before_a_sample_is_in_no_sample() -> None:
     cold = replace(one_phase(clock, [0.25, 0.5, 1.0] * 2), before=before)
     assert observe(cold, clock) == {"work": 0.25}
     assert done == [0.0]
-    samples = sample(cold, clock, rule(max_samples=5), 1, lambda progress: None).samples["work"]
+    samples = sample(cold, Timer(clock), rule(max_samples=5), 1, lambda progress: None).samples["work"]
     assert samples.tolist() == [0.5, 1.0, 0.25, 0.5, 1.0]
     assert done == [0.0, 8.25, 16.75, 25.75, 34.0, 42.5]  # once for each, right before it
 
@@ -78,14 +79,14 @@ def test_work_before_a_sample_is_in_no_sample() -> None:
 def test_the_time_it_takes_before_each_sample_counts_for_the_limit() -> None:
     clock = FakeClock()
     cold = replace(one_phase(clock, repeat(1.0)), before=lambda: clock.advance(4.0))
-    result = sample(cold, clock, rule(max_time=35, min_samples=100), 1, lambda progress: None)
+    result = sample(cold, Timer(clock), rule(max_time=35, min_samples=100), 1, lambda progress: None)
     assert (len(result.samples["work"]), result.stop_reason) == (7, StopReason.MAX_TIME)
 
 
 def test_warm_up_does_the_work_before_each_sample_before_each_step() -> None:
     clock, done = FakeClock(), []
     cold = replace(one_phase(clock, repeat(0.25)), before=lambda: done.append(clock.now()))
-    assert run_warmup(cold, clock, longest=10).times.tolist() == [0.25, 0.25]
+    assert run_warmup(cold, Timer(clock), longest=10).times.tolist() == [0.25, 0.25]
     assert done == [0.0, 0.25]
 
 
@@ -93,7 +94,7 @@ def test_warm_up_follows_the_whole_step() -> None:
     clock = FakeClock()
     phases = {"first": (0, 1), "total": (0, 2)}
     experiment = Experiment(step_of(clock, repeat([0.25, 0.5])), phases, main=("first",), whole="total")
-    warmup = run_warmup(experiment, clock, longest=10)
+    warmup = run_warmup(experiment, Timer(clock), longest=10)
     assert warmup.times.tolist() == [0.75, 0.75]
     assert warmup.settled
 
@@ -120,7 +121,7 @@ def test_every_phase_has_a_sample_of_every_step() -> None:
     phases = {"first": (0, 1), "second": (1, 2), "total": (0, 2)}
     steps = [[float(i), float(2 * i)] for i in range(1, 10)]
     experiment = Experiment(step_of(clock, steps), phases, main=("total",), whole="total")
-    samples = sample(experiment, clock, rule(max_samples=9), 1, lambda progress: None).samples
+    samples = sample(experiment, Timer(clock), rule(max_samples=9), 1, lambda progress: None).samples
     assert {phase: values.tolist() for phase, values in samples.items()} == {
         "first": [float(i) for i in range(1, 10)],
         "second": [float(2 * i) for i in range(1, 10)],
@@ -170,9 +171,9 @@ def test_the_rule_watches_all_main_phases_and_no_other() -> None:
     phases = {"steady": (0, 1), "noisy": (1, 2), "total": (0, 2)}
     steps = cycle([[8.0, 0.125], [8.0, 0.0625]])  # the total differs by 0.8 %, the noisy phase by half
     quiet = Experiment(step_of(clock, steps), phases, main=("steady", "total"), whole="total")
-    assert sample(quiet, clock, rule(), 1, lambda progress: None).stop_reason is StopReason.REL_CI
+    assert sample(quiet, Timer(clock), rule(), 1, lambda progress: None).stop_reason is StopReason.REL_CI
     strict = Experiment(step_of(clock, steps), phases, main=("noisy", "total"), whole="total")
-    stopped = sample(strict, clock, rule(max_samples=100), 1, lambda progress: None).stop_reason
+    stopped = sample(strict, Timer(clock), rule(max_samples=100), 1, lambda progress: None).stop_reason
     assert stopped is StopReason.MAX_SAMPLES
 
 
@@ -189,7 +190,7 @@ class TestReports:
             clock.advance(slow_watch)
 
         stop = rule(max_samples=20, max_time=20, min_samples=20)
-        return told, sample(one_phase(clock, self.DURATIONS), clock, stop, 1, watch)
+        return told, sample(one_phase(clock, self.DURATIONS), Timer(clock), stop, 1, watch)
 
     def test_reports_come_half_a_second_apart(self) -> None:
         told, _ = self.reports()
@@ -217,7 +218,7 @@ class TestReports:
     def test_a_report_has_the_percentile_that_is_wanted(self) -> None:
         clock, told = FakeClock(), list[Progress]()
         stop = replace(rule(max_samples=200, max_time=200, min_samples=200), quantile=0.9)
-        result = sample(one_phase(clock, self.DURATIONS * 10), clock, stop, 1, told.append)
+        result = sample(one_phase(clock, self.DURATIONS * 10), Timer(clock), stop, 1, told.append)
         last = told[-1]
         before = result.samples["work"][: last.n]
         assert (last.percentile, last.median, last.medians) == (90.0, 0.5, {"work": 0.5})
@@ -231,7 +232,7 @@ class TestReports:
         experiment = Experiment(
             step_of(clock, steps), phases, main=("steady", "noisy", "total"), whole="total"
         )
-        sample(experiment, clock, rule(max_samples=10), 1, told.append)
+        sample(experiment, Timer(clock), rule(max_samples=10), 1, told.append)
         assert {progress.phase for progress in told[5:]} == {"noisy"}
         assert told[7].median == 2.0
 
@@ -304,16 +305,16 @@ def test_a_step_of_seconds_needs_no_warm_up_and_is_a_sample() -> None:
     clock = FakeClock()
     experiment = one_phase(clock, [2.0, 3.0, 4.0])
     first, second = observe(experiment, clock), observe(experiment, clock)
-    warmup = run_warmup(experiment, clock, 100.0, first["work"], second)
+    warmup = run_warmup(experiment, Timer(clock), 100.0, first["work"], second)
     assert (len(warmup.times), warmup.windows, warmup.settled, warmup.typical) == (0, 0, True, 3.0)
     stop = rule(max_time=5.0, least=1)
-    found = sample(experiment, clock, stop, 1, lambda progress: None, second)
+    found = sample(experiment, Timer(clock), stop, 1, lambda progress: None, second)
     assert found.samples["work"].tolist() == [3.0, 4.0]
 
 
 def test_a_sample_that_was_taken_before_may_be_enough() -> None:
     clock = FakeClock()
     stop = rule(max_time=0.0, least=1)
-    found = sample(one_phase(clock, []), clock, stop, 1, lambda progress: None, {"work": 3.0})
+    found = sample(one_phase(clock, []), Timer(clock), stop, 1, lambda progress: None, {"work": 3.0})
     assert (found.samples["work"].tolist(), found.stop_reason) == ([3.0], StopReason.MAX_TIME)
     assert clock.now() == 0.0

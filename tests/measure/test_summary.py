@@ -103,3 +103,9 @@ def test_percentiles_are_there_if_a_sample_is_expected_above_them(n: int, there:
     found = {name: getattr(summary, name) for name in ("p90", "p95", "p99", "p99_9")}
     expected = {"p90": 0.9, "p95": 0.95, "p99": 0.99}
     assert found == dict.fromkeys(found) | {name: quantile(samples, expected[name]) for name in there}
+
+
+def test_the_interval_of_equal_samples_is_as_wide_as_the_clock_is_coarse() -> None:
+    summary = summarize([2.0] * 7, resolution=0.5)
+    assert (summary.ci_low, summary.median, summary.ci_high) == (1.75, 2.0, 2.25)
+    assert summarize([2.0] * 5, resolution=0.5).ci_low is None

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from microbench.config import Config, PrecisionConfig
 from microbench.engines import Job, eager
-from microbench.measure.sampler import calibrate, observe
+from microbench.measure.sampler import calibrate
+from microbench.measure.timer import observe
 from microbench.modes import Trial, find, infer, is_finite
 from microbench.workloads import Workload
 from microbench.workloads.objectives import OnesGradient

@@ -16,7 +16,8 @@ from microbench.config import Config, OptimizerConfig, PrecisionConfig
 from microbench.engines import Job, Program, eager
 from microbench.errors import UserError
 from microbench.measure.experiment import Experiment
-from microbench.measure.sampler import calibrate, observe
+from microbench.measure.sampler import calibrate
+from microbench.measure.timer import observe
 from microbench.modes import Trial, find, train
 from microbench.options.compose import from_options
 from microbench.workloads import Objective, Workload

@@ -12,6 +12,7 @@ from microbench.analysis.profile import Profile
 from microbench.errors import UserError
 from microbench.measure.sampler import Sampled, sample
 from microbench.measure.stopping import StoppingRule
+from microbench.measure.timer import Timer
 from microbench.profile.calls import Call
 from microbench.profile.study import Study
 from microbench.profile.timing import Cost, Marking, Passes, call_times, marking
@@ -42,7 +43,7 @@ def sampled(model: nn.Module, clock: FakeClock) -> tuple[Call, Sampled]:
             return model(torch.ones(1))
 
     root = trace(model, call)
-    return root, sample(Passes(call, root).experiment(), clock, FEW, 1, lambda progress: None)
+    return root, sample(Passes(call, root).experiment(), Timer(clock), FEW, 1, lambda progress: None)
 
 
 def times(model: nn.Module, clock: FakeClock, cost: Marking = FREE) -> dict[str, float]:

@@ -403,3 +403,24 @@ def test_the_command_is_quoted_for_a_shell_and_measures_the_same_case(
     assert plan is not None
     assert [again.config for again in plan.cases] == [case.config]
     assert [again.id for again in plan.cases] == [case.id]
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "preset", "mode", "sync"),
+    [
+        ("cuda", None, None, "infer", "events"),
+        ("cuda", None, "phase", "train", "phase"),
+        ("cuda", "device", "phase", "train", "device"),
+        ("cuda", None, "phase", "profile", "events"),
+        ("cpu", None, "phase", "train", None),
+        ("cpu", None, None, "infer", None),
+    ],
+)
+def test_a_case_on_cuda_is_timed_as_given_or_as_the_preset_says(
+    device: str, given: str | None, preset: str | None, mode: str, sync: str | None
+) -> None:
+    of = config()
+    of.device, of.mode.name, of.experiment.sync = DeviceConfig("auto", sync=given), mode, preset
+    case = Case(of, overrides=("model=conv", "device=auto")).at(device, 4)
+    assert case.config.device.sync == sync
+    assert (f"device.sync={sync}" in shlex.split(case.command)) is (sync is not None)

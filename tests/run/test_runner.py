@@ -398,3 +398,15 @@ def test_threads_that_openmp_binds_do_not_hide_the_other_cores(tmp_path: Path) -
     )
     environment = {**os.environ, "OMP_PROC_BIND": "true"}
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True, env=environment)
+
+
+@pytest.mark.parametrize(("option", "value"), [("device.sync", "step"), ("device.cuda_graph", "true")])
+def test_an_option_of_another_device_than_there_is_is_one_line_before_anything_is_measured(
+    option: str, value: str, take: Take, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        take(cases(1, device="auto", **{option: {"true": True}.get(value, value)}), Scripted())
+    assert str(caught.value) == (
+        f"{option}={value} is an option of device=cuda; device=cpu does not have it."
+    )
+    assert not (tmp_path / "run").exists()

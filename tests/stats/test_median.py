@@ -18,6 +18,7 @@ from microbench.stats.median import (
     quantile,
     quantile_interval,
     relative_half_width,
+    resolved,
 )
 
 Ar1 = Callable[[float, int, int], NDArray[np.float64]]
@@ -220,3 +221,12 @@ def test_the_quantile_of_the_samples_is_below_the_true_one_as_often_as_above_it(
     below = np.mean([quantile(draw, 0.99) < 0.99 for draw in draws])
     assert 0.47 < below < 0.53
     assert quantile([4.0, 1.0, 3.0, 2.0]) == 2.5
+
+
+def test_an_interval_is_no_narrower_than_the_clocks_resolution() -> None:
+    assert resolved(1.0, 3.0, 2.0, 0.5) == (1.0, 3.0)
+    assert resolved(2.0, 2.0, 2.0, 0.5) == (1.75, 2.25)
+    assert resolved(1.9, 2.6, 2.0, 0.5) == (1.75, 2.6)
+    assert relative_half_width([4.0] * 20, resolution=1.0) == (4.0, 0.125)
+    assert relative_half_width([4.0] * 20) == (4.0, 0.0)
+    assert relative_half_width([4.0] * 5, resolution=1.0)[1] == math.inf

@@ -201,3 +201,8 @@ def test_the_split_is_the_one_of_least_squared_deviations() -> None:
             for i in range(1, 25)
         ]
         assert _split(ordered) == int(np.argmin(within)) + 1
+
+
+@pytest.mark.parametrize(("resolution", "is_found"), [(0.0, True), (0.4, True), (0.6, False)])
+def test_speeds_closer_than_two_ticks_are_one(resolution: float, is_found: bool) -> None:
+    assert (two_speeds(jittered([1.0, 2.0] * 60), resolution) is not None) is is_found

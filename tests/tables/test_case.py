@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import factory
 import pytest
 from factory import told
 
 from microbench.analysis.case import case_report, facts_of
 from microbench.records.cases import CaseResult
-from microbench.records.record import Check, Correctness, RoundRecord, StopReason
+from microbench.records.clocks import BACKLOG, EVENTS, FIGURES
+from microbench.records.record import Check, Correctness, Role, RoundRecord, Series, StopReason
 from microbench.tables.case import case_table, facts_text, show_case
 from microbench.verify.judging import Checked
 
@@ -256,3 +258,49 @@ def test_the_inputs_of_a_part_are_its_own_if_the_model_has_no_shape(
     records = told(make_case(INFER, mode="infer", part="embed", input_shape=[]), inputs="8x5")
     title = rendered(using=lambda out: show_case(case_report(case_of(*records)), out))[0]
     assert title.endswith(", input 8x5")
+
+
+def on_gpu(stream: float, device: float | None, clock: str = EVENTS, **more: Series) -> CaseResult:
+    """A case on a GPU: its time on a stream, its device time, and other series."""
+    times = {"inference": factory.series_of("inference", [stream] * 6, clock=clock), **more}
+    if device is not None:
+        times["device"] = factory.series_of("device", [device] * 6, clock=BACKLOG)
+    return case_of(factory.record_of(times))
+
+
+class TestGpu:
+    def test_what_the_times_are_comes_first_and_then_that_the_gpu_waits_for_the_host(self) -> None:
+        text = facts_text(facts_of(on_gpu(1.0, 0.37)))
+        assert text == "stream time · launch-bound: GPU idle 63 % · 1 round"
+
+    @pytest.mark.parametrize(("device", "says"), [(0.89, True), (0.9, False), (1.0, False), (None, False)])
+    def test_a_gpu_that_is_busy_or_unknown_is_not_idle(self, device: float | None, says: bool) -> None:
+        assert ("launch-bound" in facts_text(facts_of(on_gpu(1.0, device)))) is says
+
+    @pytest.mark.parametrize(("clock", "figure"), FIGURES.items())
+    def test_every_clock_of_a_gpu_says_what_it_reads(self, clock: str, figure: str) -> None:
+        assert facts_text(facts_of(on_gpu(1.0, None, clock))).split(" · ")[0] == figure
+
+    def test_the_device_time_is_a_row(self, rendered: Rendered) -> None:
+        table = rows(rendered(case_table(case_report(on_gpu(1.0, 0.25)))))
+        assert (table["inference"]["median"], table["device"]["median"]) == ("1.00 s", "250 ms")
+
+    def test_making_a_context_is_told_beside_the_first_call(self) -> None:
+        once = factory.series_of("context", [0.4], clock="perf_counter_ns", role=Role.ONCE)
+        assert " · context 400 ms" in facts_text(facts_of(on_gpu(1.0, None, context=once)))
+
+    def test_on_the_cpu_there_is_nothing_to_say(self) -> None:
+        text = facts_text(facts_of(case_of(factory.record_of({"inference": 1.0}))))
+        assert text == "1 round"
+
+
+def test_rounds_of_a_coarse_clock_that_agree_are_known_to_a_tick() -> None:
+    rounds = [
+        factory.record_of(
+            {"inference": factory.series_of("inference", [4.0] * 6, resolution=1.0)}, round=number
+        )
+        for number in range(6)
+    ]
+    whole = case_of(*rounds).whole
+    assert whole is not None
+    assert (whole.low, whole.high) == (3.5, 4.5)

@@ -10,10 +10,11 @@ from itertools import chain
 from typing import Any
 
 import pytest
-from factory import busy_in
+from factory import busy_in, configured, record_of, series_of
 
 from microbench.analysis.case import intervals
 from microbench.analysis.sweep import sweep as rows_of
+from microbench.records.clocks import BACKLOG, EVENTS
 from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, WarningCode
 from microbench.tables.sweep import error_note, interval_note, show_sweep
 from microbench.verify.judging import Checked
@@ -306,3 +307,27 @@ class TestNote:
         self, phases: dict[str, tuple[float, None]], make_case: MakeCase
     ) -> None:
         assert interval_note(intervals([case_of(*make_case(phases, mode="infer"))])) is None
+
+
+class TestGpu:
+    def made(self, stream: float, device: float, order: int) -> list[RoundRecord]:
+        times = {
+            "inference": series_of("inference", [stream] * 6, clock=EVENTS),
+            "device": series_of("device", [device] * 6, clock=BACKLOG),
+        }
+        return [record_of(times, configured(batch_size=order + 1), order=order)]
+
+    def test_a_column_says_how_long_the_gpu_waits_for_the_host(self, rendered: Rendered) -> None:
+        made = [self.made(1.0, 0.37, 0), self.made(2.0, 1.95, 1)]
+        lines = rendered(width=300, using=partial(show_sweep, rows_of(cases(*made))))
+        assert cells(lines[0])[:4] == ["model", "batch_size", "inference", "device"]
+        assert cells(lines[0])[-1] == "GPU idle"
+        assert [cells(line)[-1] for line in lines[1:3]] == ["63 %", cells(lines[2])[-1]]
+        assert "%" not in cells(lines[2])[-1]
+        assert "times: stream time (device.sync)" in lines
+        assert "GPU idle: launch-bound, the GPU waits for the host" in lines
+
+    def test_a_gpu_that_is_always_busy_has_none(self, rendered: Rendered) -> None:
+        made = [self.made(2.0, 1.95, 0), self.made(2.0, 1.95, 1)]
+        lines = rendered(width=300, using=partial(show_sweep, rows_of(cases(*made))))
+        assert not any("idle" in line for line in lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,18 +10,28 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from microbench import devices
-from microbench.config import Config
-from microbench.devices.cuda.clock import EventClock
+from microbench.config import EVENTS, Config
+from microbench.devices.cuda import graph
+from microbench.devices.cuda.clock import EventClock, tick_of
 from microbench.devices.cuda.energy import CountedEnergy
 from microbench.devices.cuda.memory import AllocatorLedger, AllocatorPeak
+from microbench.devices.cuda.timers import timer_of
+from microbench.errors import UserError
+from microbench.measure.experiment import Marker
+from microbench.measure.timer import Timer
 from microbench.system import gpu
+
+HIDING = (EVENTS, "none")
+"""Values of `device.sync` in which the host need not have waited for the GPU before a sample."""
 
 
 class Device(devices.Device):
     """The current CUDA device."""
 
     name = "cuda"
+    clock: EventClock
     precisions = ("fp32", "tf32", *devices.PRECISIONS[1:])
+    has_context = True
     preference = 2
 
     def __init__(self) -> None:
@@ -54,9 +64,42 @@ class Device(devices.Device):
                 for backend, precision in zip(backends, before, strict=True):
                     backend.fp32_precision = precision
 
+    def begin(self) -> None:
+        """Make this process's context, if there is none yet."""
+        torch.zeros(1, device=self.torch_device())
+        torch.cuda.synchronize()
+
+    def timer(self, config: Config) -> Timer:
+        """Return the timer of `device.sync`.
+
+        Raises:
+            UserError: with the cache evicted before each sample, it would measure something else.
+        """
+        sync = config.device.sync or EVENTS
+        if config.measure.cold_cache and sync in HIDING:
+            raise UserError(
+                f"measure.cold_cache=true is not possible with device.sync={sync}: the host would launch the "
+                "work while the GPU evicts its cache, and cold work could look faster than warm; use "
+                "device.sync=device, step or phase, for the warm cases too."
+            )
+        return timer_of(sync, self.clock, self.torch_device())
+
+    def captured(self, work: Callable[[Marker], devices.Result]) -> Callable[[], devices.Result]:
+        """Capture the work in a CUDA graph."""
+        return graph.captured(work)
+
     def cache(self) -> int:
         """Return the bytes of the L2 cache."""
         return int(torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size)
+
+    def evicting_bytes(self) -> int:
+        """Return three times the bytes of the L2 cache: parts of it may keep what was used last."""
+        return 3 * self.cache()
+
+    def evictor(self) -> Callable[[], object]:
+        """Return a function that fills as much memory with integers of 32 bits, the fastest fill."""
+        buffer = torch.zeros(self.evicting_bytes() // 4, dtype=torch.int32, device=self.torch_device())
+        return buffer.zero_
 
     def memory(self) -> AllocatorPeak:
         """Measure the caching allocator's peak."""
@@ -75,11 +118,12 @@ class Device(devices.Device):
         return (ProfilerActivity.CPU, ProfilerActivity.CUDA)
 
     def describe(self) -> dict[str, str | int | float | None]:
-        """Return the GPU's name, its memory in bytes, its driver and CUDA's version."""
+        """Return the GPU's name, memory in bytes, driver, CUDA's version, and the resolution of events."""
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         return {
             "gpu": properties.name,
             "gpu_memory": properties.total_memory,
             "gpu_driver": gpu.driver(),
             "cuda": torch.version.cuda,
+            "event_tick": tick_of(self.clock, self.torch_device()) or None,
         }
