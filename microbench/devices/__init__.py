@@ -131,6 +131,7 @@ class Device:
         clock: the clock that times are read on.
         precisions: the precisions that torch supports on it.
         has_context: whether opening it takes a process long, and is a phase of its own.
+        libraries: torch's C++ libraries that a program needs to run on it.
         preference: `device=auto` takes the usable device with the highest.
     """
 
@@ -138,6 +139,7 @@ class Device:
     clock: Clock
     precisions: Sequence[str] = PRECISIONS
     has_context: bool = False
+    libraries: Sequence[str] = ()
     preference: int = 1
 
     def unusable(self) -> str | None:
@@ -192,9 +194,27 @@ class Device:
         buffer = torch.zeros(self.evicting_bytes() // 4, dtype=torch.float32, device=self.torch_device())
         return partial(buffer.add_, 1.0)
 
+    def own_stream(self) -> AbstractContextManager[int | None]:
+        """Compute, and mark, on a new stream of the device meanwhile; yield its address, for libraries.
+
+        None means that the device has no streams.
+        """
+        return nullcontext()
+
     def memory(self) -> MemoryMeter:
         """Start to measure peak memory."""
         return Unmeasured()
+
+    def memory_of(self, pid: int) -> MemoryMeter:
+        """Start to measure the peak memory of another process."""
+        return Unmeasured()
+
+    def available(self) -> int | None:
+        """Return how many bytes of its memory this process may take without harm; None if unknown."""
+        return None
+
+    def give_back(self) -> None:
+        """Let others have the memory that torch keeps in this process although no tensor needs it."""
 
     def ledger(self) -> Ledger:
         """Return a ledger of the device's memory."""

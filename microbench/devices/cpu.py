@@ -17,12 +17,15 @@ from microbench import devices
 from microbench.config import Config
 from microbench.devices import Level
 from microbench.errors import UserError
-from microbench.system import cpus
+from microbench.system import cpus, memory
 from microbench.system.energy import Meter
 from microbench.system.process import PeakMemory
 
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
 """Environment variables that keep libraries from using instructions that the CPU has."""
+
+
+SHARE = 0.9  # of free memory that a process may take
 
 
 class HostClock:
@@ -164,6 +167,15 @@ class Device(devices.Device):
     def memory(self) -> PeakMemory:
         """Measure resident memory."""
         return PeakMemory()
+
+    def available(self) -> int | None:
+        """Return most of what is free: the kernel would end this process, or swap, if all were taken."""
+        free = memory.available()
+        return None if free is None else int(SHARE * free)
+
+    def memory_of(self, pid: int) -> PeakMemory:
+        """Measure another process's resident memory."""
+        return PeakMemory(pid)
 
     def ledger(self) -> ProfiledLedger:
         """Track torch's allocations on the host."""

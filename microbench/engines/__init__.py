@@ -131,10 +131,11 @@ class Engine(Protocol):
         TRAINS: whether it can train.
 
     Optional attributes default to what torch supports: `PRECISIONS` to torch's on the device, `LAYOUTS` to
-    all, `DEVICES` to any. `USES_TORCH = False` means that it computes without torch's kernels; `NEEDS` names
-    uncommon hardware that it requires; `LIBRARIES` lists the modules of the libraries that it needs besides
-    torch; `FILES` lists the formats of exported files that it runs, if torch makes no module of them;
-    `IN_GRAPHS = True` means that a device can capture its calls (device.cuda_graph).
+    all, `DEVICES` to any. `USES_TORCH = False` means that it computes without torch's kernels, and
+    `OWN_PROCESS = True` that it computes in another process; `NEEDS` names uncommon hardware that it
+    requires; `LIBRARIES` lists the modules of the libraries that it needs besides torch; `FILES` lists the
+    formats of exported files that it runs, if torch makes no module of them; `IN_GRAPHS = True` means that a
+    device can capture its calls (device.cuda_graph).
     """
 
     TRAINS: bool

@@ -58,6 +58,8 @@ class Experiment:
         mergeable: whether several calls may make one sample.
         before: called before each sample, untimed; None for nothing.
         burst: makes many observations at once, if another process makes them; None for one by one.
+        seconds: each mark's time in seconds after the first, if another process makes the marks; None for
+            marks of the device's clock.
         runs: how often the step runs the work; the phases are one of these runs.
         reuses_marks: whether each step sets the same marks again, so that a sample must be read before the
             next step.
@@ -70,6 +72,7 @@ class Experiment:
     mergeable: bool = False
     before: Callable[[], object] | None = None
     burst: Burst | None = None
+    seconds: Callable[[Sequence[Mark]], Sequence[float]] | None = None
     inner: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     runs: int = 1
     reuses_marks: bool = False

@@ -30,7 +30,7 @@ def observe(experiment: Experiment, clock: Clock, calls: int = 1) -> dict[str, f
 
 def read(experiment: Experiment, clock: Clock, calls: int, marks: Sequence[Mark]) -> dict[str, float]:
     """Return the times between a sample's marks, by phase and inner part, in seconds per call."""
-    times = clock.seconds(marks)
+    times = (experiment.seconds or clock.seconds)(marks)
     spans = {**experiment.phases, **experiment.inner}
     return {name: (times[last] - times[first]) / calls for name, (first, last) in spans.items()}
 

@@ -10,6 +10,7 @@ from microbench.system.files import read
 
 ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+UNLIMITED = 2**60  # version 1 writes "no limit" as the largest number of pages
 
 
 def lines_of(controller: str, name: str) -> Iterator[str]:
@@ -47,9 +48,25 @@ def cpu_quota() -> float | None:
 def memory_limit() -> int | None:
     """Return how many bytes the control groups grant this process; None without a limit."""
     texts = [*lines_of("memory", "memory.max"), *lines_of("memory", "memory.limit_in_bytes")]
-    unlimited = 2**60  # version 1 writes "no limit" as the largest number of pages
-    limits = [int(text) for text in texts if text.isdigit() and int(text) < unlimited]
+    limits = [int(text) for text in texts if text.isdigit() and int(text) < UNLIMITED]
     return min(limits, default=None)
+
+
+def memory_left() -> list[int]:
+    """Return how many bytes this process's control group has left, and each above it that has a limit.
+
+    Cached files that were not used recently are left too, because the kernel drops them when it needs to.
+    """
+    second = (lines_of("memory", name) for name in ("memory.max", "memory.current", "memory.stat"))
+    first = (
+        lines_of("memory", name) for name in ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
+    )
+    found = []
+    for limit, used, stat in (*zip(*second, strict=False), *zip(*first, strict=False)):
+        if limit.isdigit() and int(limit) < UNLIMITED:
+            cached = re.search(r"^(?:total_)?inactive_file (\d+)$", stat, re.MULTILINE)
+            found.append(max(0, int(limit) - int(used) + (int(cached[1]) if cached else 0)))
+    return found
 
 
 def oom_kills() -> int | None:

@@ -102,7 +102,7 @@ def test_one_file_adds_a_device(other: Config) -> None:
 
 
 def test_engines_of_torch_run_on_any_device_and_in_the_precisions_that_it_has(other: Config) -> None:
-    bound = {"onnxruntime": "cpu, cuda", "openvino": "cpu", "libtorch": "cpu", "tensorrt": "cuda"}
+    bound = {"onnxruntime": "cpu, cuda", "openvino": "cpu", "libtorch": "cpu, cuda", "tensorrt": "cuda"}
     for name in registry.names("engines"):
         other.engine.name = name
         if name in bound:

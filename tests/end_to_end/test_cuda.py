@@ -11,6 +11,9 @@ import torch
 from facade import Facade
 
 from microbench.cli.main import main
+from microbench.devices import cuda
+from microbench.engines.libtorch import build
+from microbench.errors import SkippedError
 
 from .support import Record, records_in
 
@@ -85,3 +88,17 @@ def test_a_facade_leaves_torch_as_it_was() -> None:
     with facade.installed():
         assert torch.cuda.is_available()
     assert (torch.cuda.is_available, torch.cuda.Event, torch.Event) == before
+
+
+@pytest.mark.long
+def test_libtorch_has_a_clock_of_its_own(gpu: Facade) -> None:
+    """Its program is linked with torch's CUDA libraries, and has the tensors' device, which is the CPU."""
+    try:
+        build.program(cuda.Device.libraries)
+    except (SkippedError, build.BuildError) as reason:
+        pytest.skip(str(reason))
+    records = measured("-m", "model=dense", "engine=libtorch", "mode=infer,train", "batch_size=2")
+    assert {(each["status"], each["answer"]) for each in records} == {("ok", "same")}
+    sampled = [each for each in records if each["phase"] in ("inference", "total")]
+    assert {each["clock"] for each in sampled} == {"cuda_event"}
+    assert all(0 < each["median"] < 0.1 for each in sampled)

@@ -12,12 +12,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import facade
 import pytest
 import torch
 from torch import Tensor, nn
 
 from microbench import devices, engines
 from microbench.config import Config, OptimizerConfig
+from microbench.devices import cpu, cuda
 from microbench.engines import Answer, Job, eager, libtorch
 from microbench.engines.libtorch import build, optimizers, traced
 from microbench.engines.libtorch.loop import LoopProgram
@@ -594,6 +596,113 @@ def test_caches_are_evicted_before_each_sample_by_memory_of_its_own(prepare: Pre
     samples = loop.burst(1, 10)
     within = sum(sample[-1] - sample[0] for sample in samples)
     assert samples[-1][-1] - samples[0][0] > 3 * within
+
+
+# A GPU, without one
+
+
+def settings_of(device: str, **options: Any) -> dict[str, Any]:
+    config = configured(device=device, **options)
+    workload = Workload("dense", nn.Linear(2, 3), (torch.ones(1, 2),), OnesGradient())
+    return libtorch._settings(Job(workload, config, False))
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("bf16", False), ("tf32", True)])
+def test_a_program_on_a_gpu_is_told_whether_tf32_is_allowed(precision: str, allowed: bool) -> None:
+    with facade.installed():
+        assert settings_of("cuda", precision=precision)["tf32"] is allowed
+    assert settings_of("cpu", precision="fp32")["tf32"] is None
+
+
+def test_a_program_on_a_gpu_is_told_what_to_evict() -> None:
+    with facade.installed(cache=2**20):
+        assert settings_of("cuda", **{"measure.cold_cache": True})["evict"] >= 2 * 2**20
+
+
+def test_tf32_is_no_format_of_the_cpu(prepare: Prepare) -> None:
+    line = r"^engine=libtorch does not support precision=tf32 on device=cpu; it supports fp32, bf16, fp16$"
+    with pytest.raises(SkippedError, match=line):
+        prepare(nn.Linear(2, 2), torch.ones(1, 2), precision="tf32")
+
+
+def test_this_process_s_copy_of_the_module_leaves_the_device_before_the_program_has_its_own(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = list[str]()
+    ask = Process.ask
+
+    def asked(self: Process, command: str) -> list[int]:
+        order.append(command.partition(" ")[0])
+        return ask(self, command)
+
+    monkeypatch.setattr(Process, "ask", asked)
+    monkeypatch.setattr(cpu.Device, "give_back", lambda self: order.append("given back"))
+    monkeypatch.setattr(nn.Linear, "to", lambda self, where: order.append(str(where)))
+    prepare(nn.Linear(2, 2), torch.ones(1, 2))
+    assert order == ["cpu", "given back", "load"]
+
+
+@pytest.fixture(scope="module")
+def linked() -> Path:
+    """The program with torch's libraries for GPUs."""
+    libraries = cuda.Device.libraries
+    missing = [each for each in libraries if not (build.LIBRARIES / f"lib{each}.so").exists()]
+    if missing:
+        pytest.skip(f"this torch has no {', '.join(missing)}")
+    return build.program(libraries)
+
+
+@pytest.mark.long
+def test_the_program_for_gpus_is_another_one_and_computes_on_the_cpu_too(
+    linked: Path, program: Path, folder: Path
+) -> None:
+    assert linked != program
+    process = Process(linked, folder)
+    process.ask("load")
+    marks = process.ask("sample 2 3")
+    assert len(marks) == 6
+    assert marks == sorted(marks)
+    process.close()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_the_program_says_so_in_one_line(linked: Path, folder: Path) -> None:
+    settings = torch.load(folder / "settings.pt", weights_only=False)
+    torch.save({**settings, "device": "cuda:0", "tf32": False}, folder / "settings.pt")
+    with pytest.raises(ProgramError) as caught:
+        Process(linked, folder)
+    told = str(caught.value)
+    assert "\n" not in told
+    assert "NVIDIA" in told or "CUDA" in told
+
+
+TF32 = """
+#include <cstdio>
+
+#include "host.h"
+
+int main() {
+  for (const bool allowed : {true, false, true}) {
+    allow_tf32(allowed);
+    const at::Context& context = at::globalContext();
+    std::printf("%d %d\\n", context.allowTF32CuBLAS(), context.allowTF32CuDNN());
+  }
+}
+"""
+
+
+@pytest.mark.long
+def test_tf32_is_allowed_to_both_libraries_or_to_none(tmp_path: Path) -> None:
+    (tmp_path / "tf32.cpp").write_text(TF32)
+    command = [
+        str(tmp_path / "tf32.cpp") if word == "program.cpp" else word
+        for word in build._command(build._compiler(), ())
+    ]
+    made = tmp_path / "tf32"
+    subprocess.run([*command, f"-I{build.SOURCES}", "-O0", "-o", made], check=True)
+    done = subprocess.run([made], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:3] == ["1 1", "0 0", "1 1"]
 
 
 # The build

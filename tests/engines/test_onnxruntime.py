@@ -4,11 +4,13 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import facade
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from microbench import config as options
 from microbench import engines
 from microbench.config import Config, EngineConfig, PrecisionConfig
+from microbench.devices import cuda
 from microbench.distribution import install_line
 from microbench.engines import Job, Program, onnxruntime
 from microbench.engines.onnxruntime import files, library, session
@@ -264,3 +267,106 @@ def test_without_a_library_the_install_line_is_given(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(SkippedError, match=re.escape(f"needs {library}: {install_line('onnxruntime')}")):
         prepared(nn.Linear(2, 2), torch.randn(1, 2))
+
+
+class Session:
+    """What a session of ONNX Runtime is made with, and its runs."""
+
+    made: list[Session] = []  # noqa: RUF012
+
+    def __init__(self, path: Path, given: Any, providers: list[tuple[str, dict[str, str]]]) -> None:
+        ((self.provider, self.settings),) = providers
+        self.runs: list[tuple[Any, ...]] = []
+        self.made.append(self)
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name="x", type="tensor(float)", shape=[1, 2])]
+
+    def get_outputs(self) -> list[Any]:
+        return [SimpleNamespace(name="y", type="tensor(float)", shape=[1, 2])]
+
+    def get_providers(self) -> list[str]:
+        return [self.provider]
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        return {self.provider: self.settings}
+
+    def get_session_options(self) -> Any:
+        return session.options(configured(), Path())
+
+    def io_binding(self) -> Any:
+        return SimpleNamespace(bind_input=lambda *place: None, bind_output=lambda *place: None)
+
+    def run_with_iobinding(self, *how: Any) -> None:
+        self.runs.append(how)
+
+    def run(self, *how: Any) -> list[Any]:
+        self.runs.append(how)
+        return [np.zeros((1, 2))]
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A GPU that ONNX Runtime has a provider for; its streams as they become the current one, and end."""
+    seen: list[str] = []
+
+    @contextmanager
+    def own_stream(self: Any) -> Iterator[int]:
+        seen.append("stream")
+        try:
+            yield 4096
+        finally:
+            seen.append("end")
+
+    Session.made = []
+    with facade.installed():
+        monkeypatch.setattr(cuda.Device, "own_stream", own_stream)
+        monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+        monkeypatch.setattr(session.onnxruntime, "InferenceSession", Session)
+        yield seen
+
+
+@pytest.mark.parametrize("benchmark", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_on_a_gpu_it_computes_on_torch_s_stream_without_waiting_and_searches_as_torch_does(
+    benchmark: bool, precision: str, streams: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", benchmark)
+    program = prepared(nn.Identity(), torch.ones(1, 2), config=configured(precision, "cuda"))
+    (made,) = Session.made
+    search = "EXHAUSTIVE" if benchmark else "HEURISTIC"
+    assert (made.provider, made.settings) == (
+        "CUDAExecutionProvider",
+        {
+            "device_id": "0",
+            "use_tf32": str(int(precision == "tf32")),
+            "cudnn_conv_algo_search": search,
+            "user_compute_stream": "4096",
+        },
+    )
+    assert program.info.engine.endswith(f", CUDAExecutionProvider, cudnn_conv_algo_search={search}")
+    program.call()
+    ((_, how),) = made.runs
+    assert how.get_run_config_entry("disable_synchronize_execution_providers") == "1"
+    assert streams == ["stream"]
+    program.close()
+    assert streams == ["stream", "end"]
+
+
+def test_on_a_gpu_a_run_with_copies_waits_for_its_output(streams: list[str]) -> None:
+    program = prepared(nn.Identity(), torch.ones(1, 2), config=configured(device="cuda", copies=True))
+    program.call()
+    assert len(Session.made[0].runs[-1]) == 2
+    program.close()
+
+
+def test_a_session_that_cannot_be_made_leaves_no_stream(
+    streams: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **options: Any) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(session.onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(RuntimeError, match="no memory"):
+        prepared(nn.Identity(), torch.ones(1, 2), config=configured(device="cuda"))
+    assert streams == ["stream", "end"]

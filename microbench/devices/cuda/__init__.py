@@ -32,6 +32,7 @@ class Device(devices.Device):
     clock: EventClock
     precisions = ("fp32", "tf32", *devices.PRECISIONS[1:])
     has_context = True
+    libraries = ("torch_cuda", "c10_cuda")
     preference = 2
 
     def __init__(self) -> None:
@@ -101,9 +102,25 @@ class Device(devices.Device):
         buffer = torch.zeros(self.evicting_bytes() // 4, dtype=torch.int32, device=self.torch_device())
         return buffer.zero_
 
+    @contextmanager
+    def own_stream(self) -> Iterator[int | None]:
+        """Make a new stream, which waits for what the current one has been given, the current one."""
+        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            yield stream.cuda_stream
+
     def memory(self) -> AllocatorPeak:
         """Measure the caching allocator's peak."""
         return AllocatorPeak()
+
+    def available(self) -> int | None:
+        """Return what is free; more is refused, which does no harm."""
+        return int(torch.cuda.mem_get_info()[0])
+
+    def give_back(self) -> None:
+        """Empty the caching allocator's cache."""
+        torch.cuda.empty_cache()
 
     def ledger(self) -> AllocatorLedger:
         """Track the caching allocator."""

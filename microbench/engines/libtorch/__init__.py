@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from microbench import devices
-from microbench.engines import Job, Program, in_format
+from microbench.engines import Job, Program, in_format, unsupported
 from microbench.engines.capture.tracing import REHEARSALS
 from microbench.engines.libtorch import build, optimizers, traced
 from microbench.engines.libtorch.loop import LoopProgram, ProgramLoop
@@ -20,9 +20,10 @@ from microbench.host import allocator
 
 TRAINS = True
 FILES = ("torchscript",)
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 LAYOUTS = ("contiguous", "channels_last")
-DEVICES = ("cpu",)
+DEVICES = ("cpu", "cuda")
+OWN_PROCESS = True
 
 
 def prepare(job: Job) -> Program:
@@ -33,8 +34,8 @@ def prepare(job: Job) -> Program:
     Raises:
         SkippedError: it cannot be built here, or cannot run the module.
     """
-    settings = _settings(job)
-    program = build.program()
+    device, settings = devices.find(job.config.device.name), _settings(job)
+    program = build.program(device.libraries)
     workload, info = in_format(job)
     with tempfile.TemporaryDirectory(prefix="microbench-") as name:
         folder = Path(name)
@@ -44,7 +45,7 @@ def prepare(job: Job) -> Program:
         overwrites = is_written and traced.overwrites(workload, job.training)
         settings["parameters"] = [name for name, _ in module.named_parameters()]
         torch.save(settings, folder / "settings.pt")
-        loop = ProgramLoop(program, folder, replace(workload, module=module), job.training)
+        loop = ProgramLoop(program, folder, replace(workload, module=module), job.training, device)
     return LoopProgram(
         workload,
         partial(loop.step, 1),
@@ -69,6 +70,10 @@ def _settings(job: Job) -> dict[str, Any]:
         UserError, SkippedError: it cannot train with this optimizer, or with these options of the engine.
     """
     config, engine = job.config, job.config.engine
+    device, precision = devices.find(config.device.name), config.precision.name
+    if precision not in device.precisions:
+        able = [each for each in PRECISIONS if each in device.precisions]
+        raise unsupported("libtorch", f"precision={precision} on device={device.name}", able)
     if job.training and (engine.freeze or engine.optimize):
         raise SkippedError("engine.freeze and engine.optimize are for inference: use mode=infer")
     tuned = config.allocator == "tuned"
@@ -79,7 +84,9 @@ def _settings(job: Job) -> dict[str, Any]:
         "flush_denormal": config.flush_denormal,
         "share_memory": allocator.SHARED if tuned else None,
         "keep_memory": allocator.KEPT if tuned else None,
-        "evict": devices.find(config.device.name).evicting_bytes() if config.measure.cold_cache else 0,
+        "device": str(job.workload.inputs[0].device),
+        "tf32": precision == "tf32" if "tf32" in device.precisions else None,
+        "evict": device.evicting_bytes() if config.measure.cold_cache else 0,
         "training": job.training,
         "rehearsals": REHEARSALS["train" if job.training else "infer"],
         "freeze": engine.freeze,

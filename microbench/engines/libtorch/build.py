@@ -1,4 +1,4 @@
-"""The program's build: once per combination of sources, compiler and torch."""
+"""The program's build: once per combination of sources, compiler, torch and the device's libraries."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ class BuildError(Exception):
     """The compiler failed on the program."""
 
 
-def program() -> Path:
+def program(libraries: Sequence[str] = ()) -> Path:
     """Return the program's path; build it first if it does not exist yet, which takes about 15 seconds.
 
     It is in the user's cache folder, under a hash of everything that it is built from. If it exists, it is
     complete; if several processes need it at once, one builds it.
 
+    Args:
+        libraries: torch's libraries for a device other than the CPU.
+
     Raises:
         SkippedError: it cannot be built here; says what is missing.
         BuildError: the compiler failed.
     """
-    command = _command(_compiler())
+    command = _command(_compiler(), libraries)
     path = _folder() / _identity(command) / "program"
     if not path.exists():
         with _locked(path.parent):
@@ -68,8 +71,12 @@ def _compiler() -> str:
     return found
 
 
-def _command(compiler: str) -> list[str]:
-    """Return the compiler's command line in the sources' folder, without the output's name."""
+def _command(compiler: str, libraries: Sequence[str]) -> list[str]:
+    """Return the compiler's command line in the sources' folder, without the output's name.
+
+    Nothing in the program refers to a device's libraries, which register themselves when they are loaded.
+    """
+    linked = [f"-l{each}" for each in libraries]
     return [
         compiler,
         "-O2",
@@ -81,6 +88,7 @@ def _command(compiler: str) -> list[str]:
         f"-Wl,-rpath,{LIBRARIES}",
         "-ltorch_cpu",
         "-lc10",
+        *(["-Wl,--no-as-needed", *linked] if linked else []),
     ]
 
 

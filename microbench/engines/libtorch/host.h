@@ -1,13 +1,13 @@
-// The process on its host: the settings that a worker makes in its own process, made in this one.
+// The process on its host and device: the settings that a worker makes in its own process, made in this one.
 
 #pragma once
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -15,13 +15,6 @@
 #include <stdexcept>
 
 #include "files.h"
-
-// Nanoseconds of the clock that Python's time.perf_counter_ns reads on Linux.
-inline int64_t now() {
-  timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec;
-}
 
 // Has the kernel kill this process when its parent ends, and ends it if the parent has ended already.
 inline void die_with(pid_t parent) {
@@ -50,10 +43,24 @@ inline void prepare_host(const Fields& settings) {
   at::set_num_interop_threads(settings.at("interop_threads").toInt());
 }
 
-// Evicts the CPUs' caches: all threads rewrite that many bytes.
+// Lets fp32 products on a GPU be in TF32, or not: in a new process, those of cuDNN are.
+inline void allow_tf32(bool allowed) {
+  at::globalContext().setFloat32MatmulPrecision(allowed ? "high" : "highest");
+  at::globalContext().setAllowTF32CuDNN(allowed);
+}
+
+// Makes the case's device the current one of its kind.
+inline c10::Device prepare_device(const Fields& settings) {
+  const c10::Device device(settings.at("device").toStringRef());
+  if (device.has_index()) c10::impl::VirtualGuardImpl(device.type()).setDevice(device);
+  if (const auto tf32 = settings.at("tf32"); !tf32.isNone()) allow_tf32(tf32.toBool());
+  return device;
+}
+
+// Evicts a device's caches: that many bytes are rewritten, on a CPU by all threads.
 class Evictor {
  public:
-  explicit Evictor(int64_t bytes) : buffer_(at::zeros({bytes / 4})) {}
+  Evictor(int64_t bytes, c10::Device device) : buffer_(at::zeros({bytes / 4}, device)) {}
 
   void operator()() { buffer_.add_(1.0); }
 

@@ -4,7 +4,8 @@
 // output: "ok" and numbers, or "error" and a message. It ends with its input, or with its parent.
 //
 //   load             loads the case; its files may be deleted afterwards
-//   sample C N       takes N samples of C calls without a break; answers with all marks, in nanoseconds
+//   sample C N       takes N samples of C calls without a break; answers with all marks, in nanoseconds of the
+//                    host's clock, or of the device's after the first mark
 //   answer FOLDER    writes answer.pt: the answer of one untimed call or step on the folder's files
 //   weights FOLDER   writes weights.pt: the current values of the trained parameters
 
@@ -16,6 +17,7 @@
 #include <sstream>
 #include <string>
 
+#include "clock.h"
 #include "files.h"
 #include "host.h"
 #include "work.h"
@@ -37,9 +39,12 @@ FILE* take_output() {
 
 class Program {
  public:
-  explicit Program(const std::string& folder) : folder_(folder), settings_(folder + "/settings.pt") {
+  explicit Program(const std::string& folder)
+      : folder_(folder), settings_(folder + "/settings.pt"), device_(c10::kCPU) {
     prepare_host(settings_);
-    if (const int64_t bytes = settings_.at("evict").toInt()) evict_.emplace(bytes);
+    device_ = prepare_device(settings_);
+    clock_ = make_clock(device_);
+    if (const int64_t bytes = settings_.at("evict").toInt()) evict_.emplace(bytes, device_);
   }
 
   std::string obey(const std::string& line) {
@@ -47,7 +52,8 @@ class Program {
     std::string command, folder;
     words >> command;
     if (command == "load") {
-      work_ = load(folder_, settings_);
+      work_ = load(folder_, settings_, device_);
+      wait();
     } else if (command == "sample") {
       int64_t calls = 1, samples = 1;
       words >> calls >> samples;
@@ -64,19 +70,26 @@ class Program {
 
  private:
   std::string sample(int64_t calls, int64_t samples) {
-    Marks marks;
-    marks.reserve(5 * samples);
+    clock_->expect(5 * samples);
     for (int64_t number = 0; number < samples; ++number) {
       if (evict_) (*evict_)();
-      work_->sample(calls, marks);
+      work_->sample(calls, *clock_);
     }
     std::ostringstream text;
-    for (const int64_t mark : marks) text << ' ' << mark;
+    for (const int64_t mark : clock_->taken()) text << ' ' << mark;
     return text.str();
+  }
+
+  // Waits until the device has done all that it was given.
+  void wait() {
+    clock_->mark();
+    clock_->taken();
   }
 
   std::string folder_;
   Fields settings_;
+  c10::Device device_;
+  std::unique_ptr<Clock> clock_;
   std::optional<Evictor> evict_;
   std::unique_ptr<Work> work_;
 };

@@ -13,19 +13,17 @@
 #include <unordered_map>
 #include <vector>
 
+#include "clock.h"
 #include "files.h"
-#include "host.h"
 #include "optimizer.h"
-
-using Marks = std::vector<int64_t>;
 
 // One case. Its files may be deleted once it is made.
 class Work {
  public:
   virtual ~Work() = default;
 
-  // Takes one sample of `calls` calls and appends its marks.
-  virtual void sample(int64_t calls, Marks& marks) = 0;
+  // Takes one sample of `calls` calls, with its marks on the clock.
+  virtual void sample(int64_t calls, Clock& clock) = 0;
 
   // Returns the answer of one untimed call or step on a folder's initial inputs, weights and buffers.
   virtual Lists answer(const std::string& folder) = 0;
@@ -46,31 +44,32 @@ inline void tie(torch::jit::Module& module) {
   }
 }
 
-inline torch::jit::Module module_in(const std::string& folder) {
-  torch::jit::Module module = torch::jit::load(folder + "/module.pt");
+inline torch::jit::Module module_in(const std::string& folder, c10::Device device) {
+  torch::jit::Module module = torch::jit::load(folder + "/module.pt", device);
   tie(module);
   return module;
 }
 
+// The inputs of a call, on the device that they were saved from.
 inline std::vector<c10::IValue> inputs_in(const std::string& folder) {
   return Fields(folder + "/inputs.pt").at("inputs").toListRef().vec();
 }
 
 class Inference : public Work {
  public:
-  Inference(const std::string& folder, const Fields& settings)
-      : module_(module_in(folder)), inputs_(inputs_in(folder)) {
+  Inference(const std::string& folder, const Fields& settings, c10::Device device)
+      : module_(module_in(folder, device)), inputs_(inputs_in(folder)) {
     if (settings.at("freeze").toBool()) module_ = torch::jit::freeze(module_);
     if (settings.at("optimize").toBool()) module_ = torch::jit::optimize_for_inference(module_);
     const c10::InferenceMode guard;
     for (int64_t left = settings.at("rehearsals").toInt(); left > 0; --left) module_.forward(inputs_);
   }
 
-  void sample(int64_t calls, Marks& marks) override {
+  void sample(int64_t calls, Clock& clock) override {
     const c10::InferenceMode guard;
-    marks.push_back(now());
+    clock.mark();
     for (int64_t call = 0; call < calls; ++call) module_.forward(inputs_);
-    marks.push_back(now());
+    clock.mark();
   }
 
   Lists answer(const std::string& folder) override {
@@ -110,17 +109,18 @@ inline Tensors parameters_of(const torch::jit::Module& module, const c10::IValue
 
 class Training : public Work {
  public:
-  Training(const std::string& folder, const Fields& settings)
-      : names_(settings.at("parameters")),
+  Training(const std::string& folder, const Fields& settings, c10::Device device)
+      : device_(device),
+        names_(settings.at("parameters")),
         seed_(settings.at("seed").toInt()),
         rehearsals_(settings.at("rehearsals").toInt()),
-        module_(module_in(folder)),
+        module_(module_in(folder, device)),
         parameters_(parameters_of(module_, names_)),
         inputs_(inputs_in(folder)) {
     for (const c10::IValue& each : inputs_) {
       if (each.toTensor().requires_grad()) leaves_.push_back(each.toTensor());
     }
-    if (settings.at("is_loss").toBool()) objective_ = torch::jit::load(folder + "/objective.pt");
+    if (settings.at("is_loss").toBool()) objective_ = torch::jit::load(folder + "/objective.pt", device);
     if (!parameters_.empty()) {
       const Fields options(settings.at("optimizer_options"));
       optimizer_ = make_optimizer(settings.at("optimizer").toStringRef(), parameters_, options);
@@ -130,20 +130,20 @@ class Training : public Work {
 
   // Marks the start, and the ends of forward, loss (if there is one), backward and update. A step's
     // results live until the next step replaces them.
-  void sample(int64_t, Marks& marks) override {
-    marks.push_back(now());
+  void sample(int64_t, Clock& clock) override {
+    clock.mark();
     output_ = module_.forward(inputs_);
-    marks.push_back(now());
+    clock.mark();
     if (objective_) {
       loss_ = objective_->forward({output_}).toTensor();
-      marks.push_back(now());
+      clock.mark();
       loss_.backward();
     } else {
       backward_from(output_);
     }
-    marks.push_back(now());
+    clock.mark();
     update();
-    marks.push_back(now());
+    clock.mark();
   }
 
   // If the folder has a module, it differs from the timed one, which is then left as it is.
@@ -152,7 +152,7 @@ class Training : public Work {
       put_back(module_, Fields(folder + "/state.pt"));
       return answer(module_, parameters_);
     }
-    torch::jit::Module module = module_in(folder);
+    torch::jit::Module module = module_in(folder, device_);
     const Tensors parameters = parameters_of(module, names_);
     rehearse(module, parameters);
     return answer(module, parameters);
@@ -240,6 +240,7 @@ class Training : public Work {
 
   static constexpr double SCALE = 1024.0;
 
+  c10::Device device_;
   c10::IValue names_;
   uint64_t seed_;
   int64_t rehearsals_;
@@ -254,7 +255,7 @@ class Training : public Work {
   at::Tensor loss_;
 };
 
-inline std::unique_ptr<Work> load(const std::string& folder, const Fields& settings) {
-  if (settings.at("training").toBool()) return std::make_unique<Training>(folder, settings);
-  return std::make_unique<Inference>(folder, settings);
+inline std::unique_ptr<Work> load(const std::string& folder, const Fields& settings, c10::Device device) {
+  if (settings.at("training").toBool()) return std::make_unique<Training>(folder, settings, device);
+  return std::make_unique<Inference>(folder, settings, device);
 }

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from microbench import devices
 from microbench.config import Config
 from microbench.engines import EngineInfo, Job, Program, in_format, quiet, unsupported
 from microbench.engines.onnxruntime import files, session
@@ -30,11 +34,19 @@ def prepare(job: Job) -> Program:
     Raises:
         SkippedError: its provider is missing, or does not support the configuration.
     """
-    config, is_int8 = job.config, job.config.precision.name == "int8"
+    config = job.config
     check(config)
     file = job.workload.module if isinstance(job.workload.module, File) else None
     if file is not None and config.precision.cast is not None:
         raise SkippedError(f"{file.path.name} keeps the types that it was exported with: use precision=fp32")
+    with ExitStack() as stack:
+        made = _made(job, file, stack.enter_context(devices.find(config.device.name).own_stream()))
+        return replace(made, close=stack.pop_all().close)
+
+
+def _made(job: Job, file: File | None, stream: int | None) -> Program:
+    """Do the same with a session that computes on a stream of the device; None for one of its own."""
+    config, is_int8 = job.config, job.config.precision.name == "int8"
     workload = job.workload if is_int8 or file is not None else in_format(job)[0]
     with tempfile.TemporaryDirectory(prefix="microbench-") as name, quiet():
         folder = Path(name)
@@ -43,11 +55,11 @@ def prepare(job: Job) -> Program:
         reduced = is_int8 and not was_quantized and files.saturates()
         if is_int8 and not was_quantized:
             path = files.quantize(path, folder, workload, config.seed, reduced)
-        loaded = session.load(path, workload, config, files.optimized(folder))
+        loaded = session.load(path, workload, config, files.optimized(folder), stream)
         arithmetic = None if was_quantized else session.PROVIDERS[config.device.name].arithmetic
         if is_int8:
             arithmetic = files.arithmetic(files.optimized(folder)) + (f", {REDUCED}" if reduced else "")
-    run = session.copying if config.engine.copies else session.bound
+    run = session.copying if config.engine.copies else partial(session.bound, stream=stream)
     call, outputs = run(loaded, workload)
     info = EngineInfo(session.name(loaded), arithmetic, **session.threads(loaded))
     return Program(workload, call, outputs=outputs, info=info)

@@ -62,13 +62,15 @@ TYPES = {
 }
 """For each type's name in ONNX Runtime: torch's type and ONNX's number (`TensorProto.DataType`)."""
 
+SEARCH = "cudnn_conv_algo_search"
+
 ERRORS = 3  # the least severity that is logged
 
 Run = tuple[Callable[[], Any], Callable[[Any], list[Tensor]]]
 """A function that computes the output, and one that converts it to torch's tensors."""
 
 
-def load(path: Path, workload: Workload, config: Config, optimized: Path) -> Any:
+def load(path: Path, workload: Workload, config: Config, optimized: Path, stream: int | None = None) -> Any:
     """Load a module into a session with the configuration's options.
 
     Args:
@@ -76,13 +78,13 @@ def load(path: Path, workload: Workload, config: Config, optimized: Path) -> Any
         workload: the workload; its inputs determine the dynamic sizes of an ONNX file of the user's.
         config: the case's configuration.
         optimized: where the session writes a quantized module as it has optimized it.
+        stream: the address of the device's stream that it computes on; None for one of its own.
 
     Raises:
         SkippedError: ONNX Runtime cannot load the user's file.
     """
-    provider, settings = PROVIDERS[config.device.name], {}
-    if "tf32" in provider.precisions:
-        settings["use_tf32"] = str(int(config.precision.name == "tf32"))
+    provider = PROVIDERS[config.device.name]
+    settings = provider_options(config, workload.inputs[0].device, stream)
     given, file = options(config, optimized), workload.module
     if isinstance(file, File):
         for name, size in file.sizes(workload.inputs).items():
@@ -95,6 +97,22 @@ def load(path: Path, workload: Workload, config: Config, optimized: Path) -> Any
         raise SkippedError(f"engine=onnxruntime cannot load {file.path.name}: {first_line(error)}") from error
     torch.set_flush_denormal(config.flush_denormal)  # the first session sets it in this thread
     return made
+
+
+def provider_options(config: Config, device: torch.device, stream: int | None) -> dict[str, str]:
+    """Return the options of a configuration's provider.
+
+    On a GPU it computes on a stream of torch's, on which times are read, and looks for convolutions as torch
+    does: by heuristics, or by trying all with cuDNN's benchmark.
+    """
+    if "tf32" not in PROVIDERS[config.device.name].precisions:
+        return {}
+    given = {
+        "device_id": str(device.index or 0),
+        "use_tf32": str(int(config.precision.name == "tf32")),
+        SEARCH: "EXHAUSTIVE" if torch.backends.cudnn.benchmark else "HEURISTIC",
+    }
+    return given if stream is None else {**given, "user_compute_stream": str(stream)}
 
 
 def options(config: Config, optimized: Path) -> Any:
@@ -114,8 +132,11 @@ def options(config: Config, optimized: Path) -> Any:
 
 
 def name(session: Any) -> str:
-    """Name the library with its version, and the provider that runs the session."""
-    return f"onnxruntime {onnxruntime.__version__}, {session.get_providers()[0]}"
+    """Name the library, its version, the provider that runs the session, and how it finds convolutions."""
+    provider = session.get_providers()[0]
+    search = session.get_provider_options()[provider].get(SEARCH)
+    told = "" if search is None else f", {SEARCH}={search}"
+    return f"onnxruntime {onnxruntime.__version__}, {provider}{told}"
 
 
 def threads(session: Any) -> dict[str, int]:
@@ -128,8 +149,13 @@ def threads(session: Any) -> dict[str, int]:
     }
 
 
-def bound(session: Any, workload: Workload) -> Run:
+def bound(session: Any, workload: Workload, stream: int | None = None) -> Run:
     """Return a run on tensors that are bound once, so that nothing is copied.
+
+    Args:
+        session: the session.
+        workload: the workload; its inputs are bound.
+        stream: the address of the device's stream that it computes on; None for one of its own.
 
     Raises:
         SkippedError: the shape of an output is not known beforehand.
@@ -141,7 +167,15 @@ def bound(session: Any, workload: Workload) -> Run:
         binding.bind_input(*place(each, tensor))
     for each, tensor in zip(session.get_outputs(), outputs, strict=True):
         binding.bind_output(*place(each, tensor))
-    return partial(session.run_with_iobinding, binding), lambda _: outputs
+    how = () if stream is None else (asynchronous(),)
+    return partial(session.run_with_iobinding, binding, *how), lambda _: outputs
+
+
+def asynchronous() -> Any:
+    """Return the options of a run that does not wait for its stream at the end, as torch does not either."""
+    made = onnxruntime.RunOptions()
+    made.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    return made
 
 
 def shapes(session: Any, workload: Workload) -> list[Sequence[Any]]:
