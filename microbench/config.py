@@ -92,6 +92,10 @@ def _is_shape(sizes: list[int]) -> bool:
     return all(size >= 1 for size in sizes)
 
 
+def _is_batch(size: int) -> bool:
+    return size >= 1
+
+
 def _are_inputs(inputs: Any) -> bool:
     return inputs is None or (isinstance(inputs, (list, dict)) and bool(inputs))
 
@@ -435,7 +439,18 @@ class Config:
         axis="cache_weights",
         of={"layout": ("mkldnn",)},
     )
-    batch_size: int = work(8, "items per batch", at_least=1, axis="batch_size", is_titled=True)
+    batch_size: int = work(
+        8,
+        "items per batch; max is the most that fit in memory",
+        Rule(_is_batch, "an integer of at least 1, or max"),
+        axis="batch_size",
+        is_titled=True,
+    )
+    max_batch: bool = measuring(
+        False,
+        "raise `batch_size` to the most items that fit in memory, as batch_size=max does",
+        axis="max_batch",
+    )
     threads: int | None = configuration(
         None,
         "threads per operation",
@@ -613,6 +628,8 @@ def validate(config: Config) -> None:
         _check_exported(config)
     if config.mode.name == PROFILE:
         _check_profile(config)
+    if config.max_batch:
+        _check_max_batch(config)
     if config.isolation == "inline" and config.env_set:
         raise UserError(
             f"isolation=inline runs in this process; set {next(iter(config.env_set))} in the shell, not with "
@@ -622,6 +639,19 @@ def validate(config: Config) -> None:
         raise UserError(
             f"isolation=inline runs in one process; set measure.rounds=1 (got {config.measure.rounds})."
         )
+
+
+def _check_max_batch(config: Config) -> None:
+    reasons = {
+        "isolation=inline runs in this process, which running out of memory may end": config.isolation
+        == "inline",
+        "a search is for one work": config.experiment.search,
+        "mode=layers measures a model and its layers": config.mode.name == "layers",
+        "a dry run (timing=false) needs no memory": not config.timing,
+        "the inputs of a module object have their batch": config.model.source == "given",
+    }
+    if reason := next((why for why, holds in reasons.items() if holds), None):
+        raise UserError(f"batch_size=max is not possible: {reason}; give a number.")
 
 
 def _check_layers(config: Config) -> None:

@@ -34,7 +34,7 @@ from microbench.distribution import CONF
 from microbench.errors import UserError, first_line, nearest
 from microbench.options import catalog, hydra_options, own
 from microbench.options.messages import GROUPS, explain, missing_key, no_plus, unknown_key
-from microbench.options.sweep import FREE, NO_PRESET, PRESET, Axes, Preset, axes_of, combined
+from microbench.options.sweep import BATCH, FREE, NO_PRESET, PRESET, Axes, Preset, axes_of, combined
 from microbench.quoting import as_override, choice, literal, option
 from microbench.run.case import Case, command_of
 from microbench.run.order import check_agreed
@@ -57,6 +57,7 @@ FOLDERS = {"hydra.run.dir", "hydra.sweep.dir"} | {
     key for key, each in OPTIONS.items() if each.allowed is FOLDER
 }
 COLUMNS = "columns"
+MOST = f"{BATCH}=max"
 BETWEEN_LISTS = re.compile(r"(?<=\])\s*,\s*(?=\[)")  # in a sweep
 LOCK = RLock()
 SCHEMA = keys_of(Config)
@@ -286,7 +287,7 @@ def _composed(tasks: Sequence[Sequence[str]], folder: str | None = None) -> list
     Hydra takes about 60 ms for one, so tasks that differ only in single values share its work: it composes
     everything else, and the values are set in a copy, as Hydra itself would.
     """
-    tasks = [own.with_model(task) for task in tasks]
+    tasks = [with_batch(own.with_model(task)) for task in tasks]
     shared: dict[tuple[str, ...], DictConfig] = {}
     found = [_compose(tasks[0], folder)]
     for task in tasks[1:]:
@@ -353,7 +354,7 @@ def _for_hydra(overrides: Sequence[str], folder: str | None) -> list[str]:
         UserError: there is no such folder, or it is given together with another search path.
     """
     paths = [each for each in overrides if SEARCH_PATH.match(each)]
-    found = own.with_model([each for each in overrides if each not in paths]) + paths[-1:]
+    found = with_batch(own.with_model([each for each in overrides if each not in paths])) + paths[-1:]
     found = [f"++{each}" if FREE.match(each) or DICTIONARY.match(each) else each for each in found]
     if folder is not None:
         if paths:
@@ -362,6 +363,15 @@ def _for_hydra(overrides: Sequence[str], folder: str | None) -> list[str]:
             raise UserError(f"--config-dir {folder}: there is no such folder.")
         found.append(f"hydra.searchpath=[{as_override(f'file://{Path(folder).resolve()}')}]")
     return found
+
+
+def with_batch(overrides: Sequence[str]) -> list[str]:
+    """Return overrides with what `batch_size=max` stands for: the most items that fit, beginning with one."""
+    given = [each for each in overrides if each.startswith(f"{BATCH}=")]
+    if MOST not in given:
+        return list(overrides)
+    rest = [each for each in overrides if each != MOST]
+    return [*rest, f"{BATCH}=1", "max_batch=true"] if given[-1] == MOST else rest
 
 
 def _not_text(folder: str | None) -> str:

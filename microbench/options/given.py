@@ -82,6 +82,8 @@ def _objects(
     objectives.find(objective, 0)
     found: dict[str, tuple[dict[str, Any], Given]] = {}
     asked = others.pop("batch_size", None)
+    if asked == "max":
+        raise UserError("batch_size=max is not possible: the inputs of a module object have their batch.")
     names = Counter[str]()
     for model in models:
         check(model)

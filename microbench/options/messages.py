@@ -14,7 +14,7 @@ from microbench import registry
 from microbench.config import OPTIONS, Config
 from microbench.errors import UserError, first_line, nearest, synonyms, unknown
 from microbench.options import libraries
-from microbench.schema import groups_of, keys_of
+from microbench.schema import Rule, groups_of, keys_of
 
 GROUPS = set(groups_of(Config))
 WAYS = "experiment.ways must be a list of lists of options, such as [[layout=contiguous],[layout=mkldnn]]."
@@ -115,6 +115,8 @@ def _bad_value(error: Any) -> UserError | None:
         return UserError(f"{error.full_key}: {first_line(error).removesuffix('.')}.")
     given = re.match(r"Value '(.*?)'", str(error))
     kind = f"{wanted.kind} or null" if wanted.takes_null else wanted.kind
+    if wanted.type is int and isinstance(wanted.allowed, Rule):
+        kind = wanted.what_is_allowed
     return UserError(f"{error.full_key}{f'={given[1]}' if given else ''} must be {kind}.")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from microbench.config import Config
-from microbench.records.record import Machine, Measured, Scalar
+from microbench.records.record import Machine, Measured, Outcome, Scalar
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,21 @@ class Place:
     machine: Machine
     emulated: tuple[str, ...] = ()
     slow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a round of a case with a certain batch needs.
+
+    Attributes:
+        outcome: how it ended.
+        peak: the most bytes of the device's memory that it took.
+        available: how many there were for it.
+    """
+
+    outcome: Outcome
+    peak: int | None = None
+    available: int | None = None
 
 
 @dataclass(frozen=True)

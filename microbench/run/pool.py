@@ -10,12 +10,12 @@ from microbench import registry
 from microbench.errors import SkippedError, StoppedError
 from microbench.host import allocator
 from microbench.records.peaks import Peaks
-from microbench.records.progress import Described, Place, Progress, Watch
+from microbench.records.progress import Described, Fit, Place, Progress, Watch
 from microbench.records.record import Outcome, Status
 from microbench.run.case import Case
 from microbench.run.layers import Extracted, stands_for_layers
 from microbench.run.patience import GivenUpError
-from microbench.run.protocol import Describe, Extract, FindPeaks, Measure
+from microbench.run.protocol import Describe, Extract, FindPeaks, Measure, TryBatch
 from microbench.run.workers import (
     WORKER,
     EarlyServer,
@@ -85,7 +85,7 @@ class Pool:
         self._workers[key] = found  # last: the first is the one that was not used for longest
         return found
 
-    def ask(self, case: Case, request: Extract | Measure | FindPeaks, watch: Watch) -> Any:
+    def ask(self, case: Case, request: Extract | Measure | FindPeaks | TryBatch, watch: Watch) -> Any:
         """Return the answer of a case's worker.
 
         Raises:
@@ -115,7 +115,10 @@ class Pool:
     @overload
     def find(self, case: Case, request: FindPeaks) -> Peaks | Outcome: ...
 
-    def find(self, case: Case, request: Extract | FindPeaks) -> Any:
+    @overload
+    def find(self, case: Case, request: TryBatch) -> Fit | Outcome: ...
+
+    def find(self, case: Case, request: Extract | FindPeaks | TryBatch) -> Any:
         """Return what a case's worker finds, or the outcome that says why it found nothing."""
         try:
             return self.ask(case, request, _unwatched)

@@ -115,7 +115,24 @@ class FindPeaks:
         return worker.find_peaks(self.config, self.refresh)
 
 
-Request = Describe | Measure | Extract | FindPeaks
+@dataclass(frozen=True)
+class TryBatch:
+    """A request for what a case needs with its batch.
+
+    Attributes:
+        config: the case.
+    """
+
+    config: Config
+
+    def run(self, watch: Watch) -> Any:
+        """Return what it needs."""
+        from microbench.worker.fit import fit
+
+        return fit(self.config, watch)
+
+
+Request = Describe | Measure | Extract | FindPeaks | TryBatch
 
 
 @dataclass(frozen=True)

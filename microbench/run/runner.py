@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,16 +17,18 @@ from microbench.records.result import Result, load
 from microbench.records.store import Store
 from microbench.run.adaptive import schedule_of
 from microbench.run.case import Case
+from microbench.run.fit import fitted
 from microbench.run.layers import expanded
 from microbench.run.order import Order, Schedule
 from microbench.run.pool import Pool
-from microbench.run.protocol import Extract
+from microbench.run.protocol import Extract, TryBatch
 from microbench.run.resume import Before, before, changed, matched, matched_by_id, shown_as
 from microbench.run.round import Observer, Round
 from microbench.run.search import Search
 from microbench.run.workers import EarlyServer
 from microbench.schema import value_of
 from microbench.system import cpus, machine
+from microbench.tables.labels import planned
 
 Where = tuple[Any, ...]
 
@@ -82,7 +84,7 @@ class Run:
         """
         pool = Pool(self.early)
         try:
-            resolved = self._resolved(pool)
+            resolved = list(self._fitted(self._resolved(pool), pool))
             cases = list(expanded(resolved, lambda case: pool.find(case, Extract(case.config, case.given))))
             self._number = len(cases)
             is_search = self.cases[0].config.experiment.search
@@ -103,6 +105,10 @@ class Run:
         """The options that all cases share, which distinguish none of them."""
         return set.intersection(*(set(each.overrides) for each in self.cases))
 
+    def _settings(self, case: Case) -> list[str]:
+        """Return the options that distinguish a case from the others."""
+        return [each for each in case.settings if each not in self._of_all]
+
     def _resolved(self, pool: Pool) -> list[Case]:
         """Return the cases with their devices and threads resolved for this machine.
 
@@ -118,6 +124,20 @@ class Run:
             _check_device(case.config)
             self._places[_where(case)] = places[_where(given)]
         return resolved
+
+    def _fitted(self, cases: Sequence[Case], pool: Pool) -> Iterator[Case]:
+        """Yield the cases, those of `batch_size=max` with the most items that fit."""
+        if not any(case.config.max_batch for case in cases):
+            return iter(cases)
+        earlier = self._earlier()
+        return fitted(
+            cases,
+            () if earlier is None else earlier.cases,
+            lambda case: pool.find(case, TryBatch(case.config)),
+            lambda case, text: self.observer.say(
+                f"{planned(case.config, self._settings(case), 'max')}: {text}"
+            ),
+        )
 
     def _schedule(self, cases: Sequence[Case]) -> Schedule:
         """Return the rounds of the cases, without those that the run to complete already has."""
@@ -184,7 +204,6 @@ class Run:
 
     def _measure(self, case: Case, turn: int, order: Order, pool: Pool) -> None:
         """Measure one round of a case."""
-        settings = [each for each in case.settings if each not in self._of_all]
         run = RunInfo(
             id=self.run_id,
             invocation=self.invocation,
@@ -196,7 +215,7 @@ class Run:
         )
         heading = Heading(
             case.config,
-            settings,
+            self._settings(case),
             turn,
             None if order.total is None else max(order.total, turn + 1),
             case.round,

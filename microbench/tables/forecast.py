@@ -29,7 +29,8 @@ def show_forecast(found: Forecast, out: Console) -> None:
         table.add_column("estimated from")
     for case in found.cases:
         cells = [rounds(case), time(case), source(case)] if found.budget is None else []
-        table.add_row(escape(planned(case.config, case.settings)), *cells)
+        batch = "max" if case.config.max_batch else None
+        table.add_row(escape(planned(case.config, case.settings, batch)), *cells)
     print_fitting(out, table, less_wanted=("estimated from",))
     out.print(total(found))
     for note in notes(found):

@@ -63,11 +63,19 @@ def label(case: CaseResult) -> str:
     return f"{case.name} {run_as(case)}"
 
 
-def planned(config: Config, settings: Sequence[str]) -> str:
-    """Return a case of a run that has no records yet: its name, how it is run, and its other settings."""
+def planned(config: Config, settings: Sequence[str], batch: str | None = None) -> str:
+    """Return a case of a run that has no records yet: its name, how it is run, and its other settings.
+
+    Args:
+        config: the case's configuration.
+        settings: its other settings.
+        batch: its batch, if that is not known yet.
+    """
     model = " ".join(filter(None, (config.model.name, config.model.part)))
     where = config.engine.name, config.device.name
-    return ", ".join([f"{model} {config.mode.name}", f"batch {config.batch_size}", *where, *settings])
+    return ", ".join(
+        [f"{model} {config.mode.name}", f"batch {batch or config.batch_size}", *where, *settings]
+    )
 
 
 def run_as(case: CaseResult) -> str:

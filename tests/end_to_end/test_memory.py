@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -87,3 +88,36 @@ def test_an_allocation_that_is_refused_leaves_the_next_case_alone(tmp_path: Path
         resource.setrlimit(resource.RLIMIT_AS, (16 * GIB, resource.RLIM_INFINITY))
 
     assert_only_the_greedy_case_ran_out(run(tmp_path, 32 * GIB // ITEM, limit), "out of memory")
+
+
+LINEAR = ("model=layer", "model.cls=torch.nn.Linear", "model.args=[4096,1]", "model.input_shape=[4096]")
+
+
+@pytest.mark.long
+def test_the_largest_batch_that_fits_is_found_and_measured_and_nothing_is_killed(
+    group: Path, tmp_path: Path
+) -> None:
+    """An item is 4096 numbers of four bytes, which is nearly all that grows with the batch."""
+
+    def enter() -> None:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+
+    sweep = start(
+        *("-m", *QUICK, *LINEAR, "mode=infer", "verify=false", "batch_size=1,max"), cwd=tmp_path, first=enter
+    )
+    try:
+        done = sweep.finished()
+    finally:
+        sweep.kill()
+    assert done.code == 0, done
+    one, most = by_case(done.records)
+    assert {record["status"] for record in (*one, *most)} == {"ok"}
+    (size,) = {record["cfg_batch_size"] for record in most}
+    assert {record["cfg_max_batch"] for record in most} == {True}
+    (told,) = re.findall(r"batch_size=(\d+) takes [\d.]+ MiB of ([\d.]+) MiB", done.err)
+    assert int(told[0]) == size
+    available = float(told[1]) * 2**20
+    assert 0.9 * available < size * 4 * 4097 <= available < GIB
+    assert f"batch_size={size}" in most[0]["command"]
+    memory = next(record["peak_memory"] for record in most if record["phase"] == "inference")
+    assert size * 4 * 4097 <= memory <= available

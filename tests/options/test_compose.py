@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -677,3 +678,48 @@ def test_an_option_may_be_given_by_its_other_name(command_line: Any) -> None:
     assert "tolerance=0.01" in plan.cases[0].command
     (case,) = compose.from_options({"model": "dense", "mode": "infer", "max_error": 0.02}, sweep=False)
     assert case.config.tolerance == 0.02
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (("batch_size=max",), (1, True)),
+        (("batch_size=4", "batch_size=max"), (1, True)),
+        (("batch_size=max", "batch_size=4"), (4, False)),
+        (("batch_size=4", "max_batch=true"), (4, True)),
+    ],
+)
+def test_max_stands_for_the_most_items_that_fit(
+    given: tuple[str, ...], found: tuple[int, bool], command_line: Any
+) -> None:
+    plan = command_line("model=dense", *given)
+    assert plan is not None
+    ((size, is_most),) = [(each.config.batch_size, each.config.max_batch) for each in plan.cases]
+    assert (size, is_most) == found
+    assert plan.command_line.endswith(" ".join(given))
+
+
+def test_max_is_one_of_several_batches(command_line: Any) -> None:
+    plan = command_line("-m", "model=dense", "batch_size=2,max", "seed=1,2")
+    assert plan is not None
+    assert [(each.config.batch_size, each.config.max_batch) for each in plan.cases] == [
+        *((2, False), (2, False), (1, True), (1, True))
+    ]
+    cases = from_options({"model": "dense", "batch_size": [2, "max"]}, sweep=True)
+    assert [(each.config.batch_size, each.config.max_batch) for each in cases] == [(2, False), (1, True)]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("isolation=inline", "isolation=inline runs in this process"),
+        ("+experiment=fastest", "a search is for one work"),
+        ("mode=layers", "mode=layers measures a model and its layers"),
+        ("mode=profile timing=false", "a dry run"),
+    ],
+)
+def test_max_is_refused_where_no_sizes_can_be_tried(given: str, why: str, command_line: Any) -> None:
+    with pytest.raises(
+        UserError, match=rf"^batch_size=max is not possible: {re.escape(why)}.*; give a number\.$"
+    ):
+        command_line("model=alexnet", "batch_size=max", *given.split())

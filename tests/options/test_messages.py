@@ -31,7 +31,7 @@ def complaint(options: Mapping[str, Any]) -> str:
         ({"device": "gpu"}, "Unknown device 'gpu'. Did you mean device=cuda? Allowed: auto, cpu, cuda."),
         (
             {"batch_size": 0},
-            "batch_size=0 is not possible: give an integer of at least 1.",
+            "batch_size=0 is not possible: give an integer of at least 1, or max.",
         ),
     ],
 )
@@ -42,7 +42,7 @@ def test_a_wrong_value_is_answered_with_what_is_allowed(options: dict[str, Any],
 @pytest.mark.parametrize(
     ("key", "value", "kind"),
     [
-        ("batch_size", "many", "an integer"),
+        ("batch_size", "many", "an integer of at least 1, or max"),
         ("threads", "x", "an integer or null"),
         ("measure.rel_ci", "narrow", "a number"),
         ("model.input_grad", "maybe", "true or false or null"),
