@@ -151,7 +151,9 @@ def find_peaks(case: Case, refresh: bool) -> Peaks | Outcome:
     """
     pool = Pool()
     try:
-        placed = case.at(pool.find_place(case).device, cpus.physical_cores())
+        engine = case.config.engine.name
+        place = pool.find_place(case, (engine,)).of(engine)
+        placed = case.at(place.device, cpus.physical_cores())
         found: Peaks | Outcome = pool.find(placed, FindPeaks(placed.config, refresh))
         return found
     finally:

@@ -13,7 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from microbench import registry
-from microbench.config import Config
+from microbench.config import AUTO, Config
 from microbench.errors import SkippedError, UserError
 from microbench.measure.experiment import Clock, Marker
 from microbench.measure.timer import Timer
@@ -142,8 +142,12 @@ class Device:
     libraries: Sequence[str] = ()
     preference: int = 1
 
+    def missing(self) -> str | None:
+        """Return why there is no such device here, and what would help; None if there is one."""
+        return None
+
     def unusable(self) -> str | None:
-        """Return why it cannot be used here, and what would help; None if it can."""
+        """Return why the device that is there cannot be used; None if it can."""
         return None
 
     def torch_device(self) -> torch.device:
@@ -233,17 +237,41 @@ class Device:
         return {}
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What `device=auto` may take.
+
+    Attributes:
+        usable: the usable devices, the preferred one first.
+        passed_over: why it takes none that it would prefer, though the machine has one; None if it does.
+    """
+
+    usable: Sequence[Device]
+    passed_over: str | None
+
+
+def choice() -> Choice:
+    """Return what `device=auto` may take here."""
+    every = sorted(map(find, registry.names("devices")), key=lambda each: -each.preference)
+    reasons = {each: each.unusable() for each in every if each.missing() is None}
+    usable = [each for each, reason in reasons.items() if reason is None]
+    better = [each for each, reason in reasons.items() if reason and each.preference > usable[0].preference]
+    if not better:
+        return Choice(usable, None)
+    told = " and ".join(f"device={each.name} cannot be used here ({reasons[each]})" for each in better)
+    return Choice(usable, f"device=auto takes device={usable[0].name}: {told}.")
+
+
 def open_device(name: str) -> Device:
     """Return the device of a name; for `auto`, the preferred usable one.
 
     Raises:
         UserError: no such device, or it cannot be used here.
     """
-    if name == "auto":
-        usable = (each for each in map(find, registry.names("devices")) if each.unusable() is None)
-        return max(usable, key=lambda each: each.preference)
+    if name == AUTO:
+        return choice().usable[0]
     device = find(name)
-    if reason := device.unusable():
+    if reason := device.missing() or device.unusable():
         raise UserError(f"device={name} cannot be used here: {reason}.")
     return device
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from microbench import devices, formats, registry
 from microbench.config import LAYOUTS, Config, EngineConfig, ModelConfig
-from microbench.devices import MemoryMeter
+from microbench.devices import Device, MemoryMeter
 from microbench.distribution import install_line
 from microbench.engines.capture.rehearsal import rehearse
 from microbench.errors import SkippedError
@@ -187,6 +187,15 @@ def engine_of(config: Config, training: bool) -> Engine:
         check_without_onednn(engine, config.engine)
     require(name, *getattr(engine, "LIBRARIES", ()))
     return engine
+
+
+def device_of(name: str, usable: Sequence[Device]) -> Device:
+    """Return the first of some devices that an engine runs on; the first, if it runs on none of them."""
+    try:
+        able = getattr(registry.find("engines", name), "DEVICES", None)
+    except Exception:  # its cases report it
+        able = None
+    return next((each for each in usable if able is None or each.name in able), usable[0])
 
 
 def check_file(name: str, engine: Engine, model: ModelConfig, training: bool) -> None:

@@ -19,12 +19,16 @@ class Described:
         facts: its facts, such as `gpu`: fields of `Machine`, or others.
         emulated: the number formats without instructions on it, by torch's names.
         slow: the number formats that it multiplies without instructions of their own, but without emulation.
+        by_engine: for engines that do not run on it, what `auto` is for them.
+        passed_over: why `auto` is no better device that the machine has; None if it has none.
     """
 
     device: str
     facts: Mapping[str, Scalar]
     emulated: tuple[str, ...] = ()
     slow: tuple[str, ...] = ()
+    by_engine: Mapping[str, Described] = field(default_factory=dict)
+    passed_over: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,18 @@ class Place:
         machine: its machine.
         emulated: the number formats without instructions on it, by torch's names.
         slow: the number formats that it multiplies without instructions of their own, but without emulation.
+        by_engine: for engines that do not run on it, the place of their cases.
     """
 
     device: str
     machine: Machine
     emulated: tuple[str, ...] = ()
     slow: tuple[str, ...] = ()
+    by_engine: Mapping[str, Place] = field(default_factory=dict)
+
+    def of(self, engine: str) -> Place:
+        """Return the place of an engine's cases."""
+        return self.by_engine.get(engine, self)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
 from microbench import registry
+from microbench.config import AUTO
 from microbench.errors import SkippedError, StoppedError
 from microbench.host import allocator
 from microbench.records.peaks import Peaks
@@ -42,6 +44,10 @@ class UnansweredError(Exception):
         self.outcome = outcome
 
 
+def _unheard(text: str) -> None:
+    """Ignore what is said."""
+
+
 def _unwatched(progress: Progress) -> None:
     """Ignore progress."""
 
@@ -55,14 +61,16 @@ class Pool:
     than measuring.
     """
 
-    def __init__(self, early: EarlyServer | None = None) -> None:
+    def __init__(self, early: EarlyServer | None = None, say: Callable[[str], None] = _unheard) -> None:
         """Begin without workers.
 
         Args:
             early: a server that was started before, for the first kind of case that can use it.
+            say: called with each sentence on the workers that the user should know, once.
         """
         self._workers: dict[Key, Workers] = {}
         self._early = early
+        self._say, self._said = say, set[str]()
 
     def of(self, case: Case) -> Workers:
         """Return the workers for a case.
@@ -125,8 +133,18 @@ class Pool:
         except UnansweredError as error:
             return error.outcome
 
-    def find_place(self, case: Case) -> Place:
+    def say_once(self, text: str) -> None:
+        """Say a sentence, unless it was said before."""
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
+
+    def find_place(self, case: Case, engines: Sequence[str] = ()) -> Place:
         """Return where a case will run: its device resolved, the machine described.
+
+        Args:
+            case: the case.
+            engines: the engines to resolve `auto` for, if that is its device.
 
         Raises:
             StoppedError: no worker can be started, or torch cannot be imported.
@@ -134,16 +152,18 @@ class Pool:
         """
         plain = replace(case, config=replace(case.config, allocator="system"))
         try:
-            answer = self.of(plain).ask(Describe(case.config.device.name), _unwatched, timeout=None)
+            name = case.config.device.name
+            request = Describe(name, tuple(engines) if name == AUTO else ())
+            answer = self.of(plain).ask(request, _unwatched, timeout=None)
         except WorkerDiedError as error:
             last_words = error.log.strip().splitlines()[-1:] or ["It printed nothing."]
             raise StoppedError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error
         if answer.error is not None:
             raise answer.error
         found: Described = answer.value
-        return Place(
-            found.device, machine.described(found.facts, case.config.env_set), found.emulated, found.slow
-        )
+        if found.passed_over is not None:
+            self.say_once(found.passed_over)
+        return _place(found, case.config.env_set)
 
     def renew(self) -> None:
         """End the servers that no two rounds share; the next round starts new ones."""
@@ -155,6 +175,13 @@ class Pool:
         for workers in self._workers.values():
             workers.close()
         self._workers.clear()
+
+
+def _place(found: Described, variables: Mapping[str, str]) -> Place:
+    """Return the place of a described device, with these environment variables."""
+    others = {name: _place(each, variables) for name, each in found.by_engine.items()}
+    described = machine.described(found.facts, variables)
+    return Place(found.device, described, found.emulated, found.slow, others)
 
 
 def preloads(case: Case) -> list[str]:

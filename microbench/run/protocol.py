@@ -30,15 +30,21 @@ def _holding(given: Given | Sent | None) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class Describe:
-    """A request for a device: resolve its name and describe it."""
+    """A request for a device: resolve its name and describe it.
+
+    Attributes:
+        device: its name.
+        engines: if that is `auto`, the engines to resolve it for as well.
+    """
 
     device: str
+    engines: tuple[str, ...] = ()
 
     def run(self, watch: Watch) -> Any:
         """Return the resolved device and its description."""
         from microbench import worker
 
-        return worker.describe(self.device)
+        return worker.describe(self.device, self.engines)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class Run:
             UserError: a device cannot be used here (before anything is measured), or the disk is full.
             KeyboardInterrupt: the user interrupted; everything measured until then is on disk.
         """
-        pool = Pool(self.early)
+        pool = Pool(self.early, self.observer.say)
         try:
             resolved = list(self._fitted(self._resolved(pool), pool))
             cases = list(expanded(resolved, lambda case: pool.find(case, Extract(case.config, case.given))))
@@ -114,15 +114,18 @@ class Run:
 
         Cores are counted in this process: OpenMP may bind a worker's first thread to one (OMP_PROC_BIND).
         """
-        first = {_where(case): case for case in reversed(self.cases)}
+        alike = dict[Where, list[Case]]()
+        for case in self.cases:
+            alike.setdefault(_where(case), []).append(case)
         start = time.monotonic()
-        places = {where: pool.find_place(case) for where, case in first.items()}
+        places = {where: pool.find_place(cases[0], _engines(cases)) for where, cases in alike.items()}
         self._startup = time.monotonic() - start
         threads = cpus.physical_cores()
-        resolved = [case.at(places[_where(case)].device, threads) for case in self.cases]
-        for case, given in zip(resolved, self.cases, strict=True):
+        found = [places[_where(case)].of(case.config.engine.name) for case in self.cases]
+        resolved = [case.at(place.device, threads) for case, place in zip(self.cases, found, strict=True)]
+        for case, place in zip(resolved, found, strict=True):
             _check_device(case.config)
-            self._places[_where(case)] = places[_where(given)]
+            self._places[_where(case)] = place
         return resolved
 
     def _fitted(self, cases: Sequence[Case], pool: Pool) -> Iterator[Case]:
@@ -188,7 +191,7 @@ class Run:
             done = [record for found in earlier.cases for record in found.rounds.values()]
             self.records += [each for each in done if not _is_replaced(each)]
             self.note = f"Rounds that were already measured or left out: {len(self.records)}."
-        place, budget = self._places[_where(cases[0])], config.experiment.budget
+        budget, places = config.experiment.budget, self._places.values()
         return Search(
             cases[0],
             cases[1:],
@@ -196,8 +199,8 @@ class Run:
             seed,
             self.records,
             config.objective,
-            place.emulated,
-            place.slow,
+            {each.device: each.emulated for each in places},
+            {each.device: each.slow for each in places},
             spent=sum(each.seconds or 0.0 for each in done if each.case.config.experiment.budget == budget),
             startup=0.0 if config.measure.share_server else self._startup,
         )
@@ -242,6 +245,11 @@ def _check_device(config: Config) -> None:
     for each in OPTIONS.values():
         if "device.name" in each.of:
             each.check_owner(value_of(config, each.key), {"device.name": config.device.name})
+
+
+def _engines(cases: Sequence[Case]) -> tuple[str, ...]:
+    """Return the engines of some cases."""
+    return tuple(dict.fromkeys(each.config.engine.name for each in cases))
 
 
 def _where(case: Case) -> Where:

@@ -43,6 +43,9 @@ ENDED = (Status.OK, Status.MISMATCH, Status.GIVEN_UP)
 
 Rounds = Iterator[Case]
 
+Formats = Mapping[str, Collection[str]]
+"""Number formats, by torch's names, for each device."""
+
 
 @dataclass
 class Search:
@@ -61,8 +64,8 @@ class Search:
         records: all records so far, those of an earlier invocation included; the runner adds a round's before
             it requests the next.
         objective: what is searched for.
-        emulated: number formats in which candidates are tried last, if there are others.
-        slow: number formats in which candidates are tried after the others.
+        emulated: by device, the number formats in which candidates are tried last, if there are others.
+        slow: by device, the number formats in which candidates are tried after the others.
         spent: seconds of the budget that an earlier invocation took.
         startup: seconds that starting a server takes, if each further round of a case begins with it.
         now: the clock, in seconds.
@@ -74,8 +77,8 @@ class Search:
     seed: int
     records: Sequence[RoundRecord]
     objective: str = "latency"
-    emulated: Collection[str] = ()
-    slow: Collection[str] = ()
+    emulated: Formats = field(default_factory=dict)
+    slow: Formats = field(default_factory=dict)
     spent: float = 0.0
     startup: float = 0.0
     now: Callable[[], float] = time.monotonic
@@ -154,18 +157,21 @@ class Search:
         """Return the candidates to try in this order, those with other batch sizes, and emulated ones."""
         others = [case for case in self.candidates if not self._is_usual(case)]
         usual = [case for case in self.candidates if self._is_usual(case)]
-        emulated = [case for case in usual if self._format(case) in self.emulated]
+        emulated = [case for case in usual if self._is_in(case, self.emulated)]
         if len(emulated) == len(usual):
             return usual, others, []
         usual = [case for case in usual if case not in emulated]
         places = {
-            case.order: place + (LATER + 0.5 if self._format(case) in self.slow else 0)
+            case.order: place + (LATER + 0.5 if self._is_in(case, self.slow) else 0)
             for place, case in enumerate(usual)
         }
         return sorted(usual, key=lambda case: places[case.order]), others, emulated
 
     def _is_usual(self, case: Case) -> bool:
         return case.config.batch_size == self.baseline.config.batch_size
+
+    def _is_in(self, case: Case, formats: Formats) -> bool:
+        return self._format(case) in formats.get(case.config.device.name, ())
 
     def _format(self, case: Case) -> str:
         precision = case.config.precision
@@ -193,7 +199,7 @@ class Search:
 
     def _unaffordable(self, case: Case) -> str:
         spent = f"experiment.budget={self.budget:g} (seconds) had no time left for it; raise it"
-        if self._format(case) in self.emulated:
+        if self._is_in(case, self.emulated):
             return f"{self._format(case)} is emulated in fp32 here, which takes longer, and {spent}"
         return spent
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from microbench import devices, engines, formats, modes, verify
-from microbench.config import Config
+from microbench.config import AUTO, Config
 from microbench.devices import Device
 from microbench.engines import Job, Program
 from microbench.errors import SkippedError, UserError
@@ -46,13 +46,26 @@ from microbench.workloads.exported import File
 from microbench.workloads.parts.deferred import Deferred
 
 
-def describe(device_name: str) -> Described:
-    """Resolve a device and describe it.
+def describe(device_name: str, engine_names: Sequence[str] = ()) -> Described:
+    """Resolve a device and describe it; `auto`, also for these engines.
 
     Raises:
         UserError: the device cannot be used here.
     """
-    device = devices.open_device(device_name)
+    if device_name != AUTO:
+        return _described(devices.open_device(device_name))
+    choice = devices.choice()
+    first, *others = choice.usable
+    taken = {name: engines.device_of(name, choice.usable) for name in engine_names if others}
+    by_device = {each: _described(each) for each in {*taken.values()} - {first}}
+    return dataclasses.replace(
+        _described(first),
+        by_engine={name: by_device[each] for name, each in taken.items() if each in by_device},
+        passed_over=choice.passed_over,
+    )
+
+
+def _described(device: Device) -> Described:
     kind = device.torch_device().type
     return Described(device.name, device.describe(), arithmetic.emulated(kind), arithmetic.slow(kind))
 

@@ -20,6 +20,7 @@ from microbench.worker import describe, measure_case
 
 
 def test_auto_is_the_preferred_device_that_is_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda.Device, "missing", lambda self: None)
     monkeypatch.setattr(cuda.Device, "unusable", lambda self: None)
     assert isinstance(devices.open_device("auto"), cuda.Device)
     monkeypatch.setattr(cuda.Device, "unusable", lambda self: "no GPU")
@@ -27,7 +28,7 @@ def test_auto_is_the_preferred_device_that_is_usable(monkeypatch: pytest.MonkeyP
 
 
 def test_a_device_that_cannot_be_used_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda.Device, "unusable", lambda self: "no GPU; use device=cpu")
+    monkeypatch.setattr(cuda.Device, "missing", lambda self: "no GPU; use device=cpu")
     with pytest.raises(UserError, match=r"^device=cuda cannot be used here: no GPU; use device=cpu\.$"):
         devices.open_device("cuda")
 
@@ -37,7 +38,7 @@ def test_a_device_need_not_say_more_than_its_name_and_its_clock() -> None:
         name, clock = "cpu", FakeClock()
 
     device = Other()
-    assert device.unusable() is None
+    assert (device.missing(), device.unusable()) == (None, None)
     assert device.torch_device() == torch.device("cpu")
     assert device.precisions == devices.PRECISIONS
     assert device.evicting_bytes() == 2 * devices.UNKNOWN_CACHE
@@ -92,6 +93,9 @@ def other(tmp_path: Path) -> Iterator[Config]:
 def test_one_file_adds_a_device(other: Config) -> None:
     place = describe("auto")
     assert (place.device, place.facts) == ("other", {"other": "mine"})
+    by_engine = describe("auto", ["eager", "openvino", "nothing_of_this_name"]).by_engine
+    assert {name: each.device for name, each in by_engine.items()} == {"openvino": "cpu"}
+    assert "cpu_capability" in by_engine["openvino"].facts
     measured = measure_case(other, lambda progress: None)
     outcome = measured.outcome
     assert (outcome.status, outcome.error) == (Status.OK, None)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from array import array
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from microbench import run as run_one
 from microbench import sweep
 from microbench.errors import StoppedError, UserError
 from microbench.records.peaks import Peaks
-from microbench.records.progress import Place, Progress, Watch
+from microbench.records.progress import Described, Place, Progress, Watch
 from microbench.records.record import Machine, Measured, Role, RoundRecord, Series, WarningCode
 from microbench.records.result import load
 from microbench.run.case import Case
@@ -317,7 +318,7 @@ def test_an_interrupt_during_the_check_stores_all_that_was_measured(take: Take, 
 def test_the_machines_capabilities_are_requested_with_the_variables_of_each_case(
     take: Take, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def find_place(pool: Pool, case: Case) -> Place:
+    def find_place(pool: Pool, case: Case, engines: Sequence[str]) -> Place:
         return Place("cpu", Machine(cpu_limits=case.config.env_set["LIMIT"]))
 
     monkeypatch.setattr(Pool, "find_place", find_place)
@@ -344,6 +345,32 @@ def test_each_device_is_described_once(take: Take) -> None:
     workers = Workers([lambda watch: OK] * 3)
     take(cases(1, 2, 4), workers)
     assert [request for request in workers.asked if isinstance(request, Describe)] == [Describe("cpu")]
+
+
+def test_auto_is_resolved_for_each_engine_and_in_one_request(take: Take) -> None:
+    cpu = Described("cpu", {"cpu_capability": "AVX2"})
+    gpu = Described("cuda", {"gpu": "Some GPU"}, by_engine={"openvino": cpu})
+    workers = Workers([lambda watch: OK] * 4, place=Answer(gpu))
+    planned = cases(1, 2, device="auto", engine=["eager", "openvino"])
+    records = take(planned, workers).records
+    assert {(each.case.config.engine.name, each.case.config.device.name) for each in records} == {
+        ("eager", "cuda"),
+        ("openvino", "cpu"),
+    }
+    for each in records:
+        on_cpu = each.case.config.device.name == "cpu"
+        assert (each.machine.gpu, each.machine.cpu_capability) == ((None, "AVX2") if on_cpu else ("Some GPU", None))
+        assert f"device={each.case.config.device.name}" in each.case.command
+    asked = [request for request in workers.asked if isinstance(request, Describe)]
+    assert asked == [Describe("auto", ("eager", "openvino"))]
+
+
+def test_a_gpu_that_auto_passes_over_is_mentioned_once(take: Take) -> None:
+    why = "device=auto takes device=cpu: device=cuda cannot be used here (busy)."
+    workers = Workers([lambda watch: OK] * 2, place=Answer(Described("cpu", {}, passed_over=why)))
+    diary = Diary()
+    take(cases(1, device="auto", **{"env_set.X": ["1", "2"]}), workers, diary)
+    assert [each for each in diary.told if each[0] == "say"] == [("say", why)]
 
 
 QUICK: dict[str, Any] = {

@@ -45,6 +45,7 @@ class Machine:
         cost: seconds per round, for all candidates or by candidate.
         formats: torch's name of the number format that a candidate is cast to, by candidate.
         emulated: the emulated number formats.
+        emulated_by: the device that emulates them.
         slow: the slow number formats.
         startup: seconds of a further round besides its turns.
         warned: the code of a warning, by candidate.
@@ -60,6 +61,7 @@ class Machine:
     cost: float | Mapping[str, float] = 1.0
     formats: Mapping[str, str] = field(default_factory=dict)
     emulated: tuple[str, ...] = ()
+    emulated_by: str = "cpu"
     slow: tuple[str, ...] = ()
     startup: float = 0.0
     warned: Mapping[str, WarningCode] = field(default_factory=dict)
@@ -91,8 +93,8 @@ class Machine:
             0,
             self.records,
             self.objective,
-            self.emulated,
-            self.slow,
+            {self.emulated_by: self.emulated},
+            {"cpu": self.slow},
             spent,
             self.startup,
             lambda: self.clock,
@@ -221,6 +223,10 @@ class TestFormats:
 
         assert tried[1:5] == ["a", "other", "b", "c"]
         assert tried[-1] == "half"
+
+    def test_a_format_that_another_device_emulates_is_tried_in_its_turn(self) -> None:
+        found = Machine(IN_FORMATS, formats=FORMATS, emulated=("bfloat16",), emulated_by="other")
+        assert found.run(budget=100) == Machine(IN_FORMATS, formats=FORMATS).run(budget=100)
 
     def test_an_emulated_format_is_named_if_no_time_is_left_for_it(self) -> None:
         found = Machine({"plain": 9.0, "half": 1.0, "a": 3.0}, {"a": 60.0}, FORMATS, ("bfloat16",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.profiler import ProfilerActivity
 
 from microbench import devices
 from microbench.config import EVENTS, Config
-from microbench.devices.cuda import graph
+from microbench.devices.cuda import graph, trial
 from microbench.devices.cuda.clock import EventClock, tick_of
 from microbench.devices.cuda.energy import CountedEnergy
 from microbench.devices.cuda.memory import AllocatorLedger, AllocatorPeak
@@ -38,13 +39,21 @@ class Device(devices.Device):
     def __init__(self) -> None:
         self.clock = EventClock()
 
-    def unusable(self) -> str | None:
+    @cached_property
+    def _failure(self) -> str | None:
+        return trial.failure()
+
+    def missing(self) -> str | None:
         """Return that torch has no CUDA, or finds no GPU; None if it does."""
         if torch.version.cuda is None:
             return "this torch is built without CUDA; install one built with it, or use device=cpu"
-        if not torch.cuda.is_available():
+        if self._failure is not None and trial.means_absent(self._failure):
             return "torch finds no NVIDIA GPU with a working driver; use device=cpu"
         return None
+
+    def unusable(self) -> str | None:
+        """Return torch's own reason why nothing runs on the GPU; None if a small kernel does."""
+        return self._failure
 
     def torch_device(self) -> torch.device:
         """Return torch's current CUDA device."""
