@@ -508,6 +508,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         gpu_driver: its driver's version.
         cuda: the version of CUDA that torch was built for.
         event_tick: resolution of a CUDA event's time in seconds.
+        nvidia_tf32_override: the environment variable that forbids or allows TF32 over torch's flags.
         cpu_capability: the widest vector instructions of torch's own kernels.
         cpu_limits: the environment variables that limit those of its libraries.
         smt: whether two CPUs share a core.
@@ -558,6 +559,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     gpu_driver: str | None = None
     cuda: str | None = None
     event_tick: float | None = None
+    nvidia_tf32_override: str | None = None
     cpu_capability: str | None = None
     cpu_limits: str | None = None
     smt: bool | None = None

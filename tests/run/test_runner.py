@@ -359,7 +359,9 @@ def test_auto_is_resolved_for_each_engine_and_in_one_request(take: Take) -> None
     }
     for each in records:
         on_cpu = each.case.config.device.name == "cpu"
-        assert (each.machine.gpu, each.machine.cpu_capability) == ((None, "AVX2") if on_cpu else ("Some GPU", None))
+        assert (each.machine.gpu, each.machine.cpu_capability) == (
+            (None, "AVX2") if on_cpu else ("Some GPU", None)
+        )
         assert f"device={each.case.config.device.name}" in each.case.command
     asked = [request for request in workers.asked if isinstance(request, Describe)]
     assert asked == [Describe("auto", ("eager", "openvino"))]

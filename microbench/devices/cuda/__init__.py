@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity
 
 from microbench import devices
 from microbench.config import EVENTS, Config
-from microbench.devices.cuda import graph, trial
+from microbench.devices.cuda import flags, graph, trial
 from microbench.devices.cuda.clock import EventClock, tick_of
 from microbench.devices.cuda.energy import CountedEnergy
 from microbench.devices.cuda.memory import AllocatorLedger, AllocatorPeak
@@ -24,6 +24,9 @@ from microbench.system import gpu
 
 HIDING = (EVENTS, "none")
 """Values of `device.sync` in which the host need not have waited for the GPU before a sample."""
+
+OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+"""The environment variable that forbids TF32 to NVIDIA's libraries, or allows it, over torch's flags."""
 
 
 class Device(devices.Device):
@@ -62,17 +65,8 @@ class Device(devices.Device):
     @contextmanager
     def prepared(self, config: Config) -> Iterator[None]:
         """Compute fp32 products in full, or in TF32 if that is the precision."""
-        cudnn: Any = torch.backends.cudnn
-        backends: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
-        before = [backend.fp32_precision for backend in backends]
-        with super().prepared(config):
-            for backend in backends:
-                backend.fp32_precision = "tf32" if config.precision.name == "tf32" else "ieee"
-            try:
-                yield
-            finally:
-                for backend, precision in zip(backends, before, strict=True):
-                    backend.fp32_precision = precision
+        with super().prepared(config), flags.products(tf32=config.precision.name == "tf32"):
+            yield
 
     def begin(self) -> None:
         """Make this process's context, if there is none yet."""
@@ -144,7 +138,7 @@ class Device(devices.Device):
         return (ProfilerActivity.CPU, ProfilerActivity.CUDA)
 
     def describe(self) -> dict[str, str | int | float | None]:
-        """Return the GPU's name, memory in bytes, driver, CUDA's version, and the resolution of events."""
+        """Return what the GPU, its driver and CUDA are, and what else the figures depend on."""
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         return {
             "gpu": properties.name,
@@ -152,4 +146,5 @@ class Device(devices.Device):
             "gpu_driver": gpu.driver(),
             "cuda": torch.version.cuda,
             "event_tick": tick_of(self.clock, self.torch_device()) or None,
+            "nvidia_tf32_override": os.environ.get(OVERRIDE),
         }
