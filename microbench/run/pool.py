@@ -17,7 +17,7 @@ from microbench.records.record import Outcome, Status
 from microbench.run.case import Case
 from microbench.run.layers import Extracted, stands_for_layers
 from microbench.run.patience import GivenUpError
-from microbench.run.protocol import Describe, Extract, FindPeaks, Measure, TryBatch
+from microbench.run.protocol import Answer, Describe, Extract, FindPeaks, Measure, Request, TryBatch
 from microbench.run.workers import (
     WORKER,
     EarlyServer,
@@ -101,7 +101,7 @@ class Pool:
         """
         killed = cgroups.oom_kills()
         try:
-            answer = self.of(case).ask(request, watch, _timeout(case))
+            answer = self._asked(case, request, watch, _timeout(case))
         except SkippedError as error:
             raise UnansweredError(Outcome(status=Status.SKIPPED, error=str(error))) from error
         except WorkerTimeoutError as error:
@@ -116,6 +116,15 @@ class Pool:
         if answer.error is not None:
             raise UnansweredError(Outcome(status=Status.ERROR, error=str(answer.error)))
         return answer.value
+
+    def _asked(self, case: Case, request: Request, watch: Watch, timeout: float | None) -> Answer:
+        """Ask a case's workers, and say what the user should know of them."""
+        workers = self.of(case)
+        try:
+            return workers.ask(request, watch, timeout)
+        finally:
+            for each in workers.notes:
+                self.say_once(each)
 
     @overload
     def find(self, case: Case, request: Extract) -> Extracted: ...
@@ -154,7 +163,7 @@ class Pool:
         try:
             name = case.config.device.name
             request = Describe(name, tuple(engines) if name == AUTO else ())
-            answer = self.of(plain).ask(request, _unwatched, timeout=None)
+            answer = self._asked(plain, request, _unwatched, timeout=None)
         except WorkerDiedError as error:
             last_words = error.log.strip().splitlines()[-1:] or ["It printed nothing."]
             raise StoppedError(f"Cannot start a worker: {error.reason}. {last_words[0].strip()}") from error

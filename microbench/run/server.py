@@ -7,6 +7,9 @@ worker that reads one request from it and writes the answer to it, and sends the
 it has ended, its wait status. One worker runs at a time, and the server sleeps until it ends. At the end of
 file, which the parent's death also causes, the server kills the worker with everything that it started, and
 ends.
+
+If an import has initialized CUDA, which forked processes cannot use, the worker is a new interpreter instead.
+The server then sends minus its process id, and the length and the name of the module.
 """
 
 from __future__ import annotations
@@ -25,7 +28,11 @@ from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
 
+from microbench.system import driver
+
 REPLY = struct.Struct("i")
+ANEW = "--worker"
+"""In place of modules: answer the one request on the descriptor, and end."""
 MORE = "-"
 """In place of a module: those that the parent names when it knows them."""
 
@@ -39,8 +46,13 @@ def die_with(parent: int) -> None:
             os._exit(1)
 
 
-def serve(control: socket.socket) -> None:
-    """Fork a worker for each file descriptor that arrives, until the end of file."""
+def serve(control: socket.socket, initializer: str | None) -> None:
+    """Fork a worker for each file descriptor that arrives, until the end of file.
+
+    Args:
+        control: the socket.
+        initializer: the module whose import has initialized CUDA; None if none has.
+    """
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not data:
@@ -49,21 +61,43 @@ def serve(control: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             control.close()
-            _work(descriptors[0], server)
+            (_work if initializer is None else _work_anew)(descriptors[0], server)
         os.close(descriptors[0])
         with suppress(OSError):  # a parent that has ended needs no reply; the end of file follows
-            control.sendall(REPLY.pack(pid))
+            control.sendall(REPLY.pack(pid) if initializer is None else _told(pid, initializer))
         status = _reap(pid, control)
         with suppress(OSError):
             control.sendall(REPLY.pack(status))
 
 
-def _work(descriptor: int, server: int) -> None:
-    """Answer the one request, in the worker, and exit without cleaning up, which takes time."""
-    code = 1
+def _told(pid: int, initializer: str) -> bytes:
+    """Return the reply for a worker that is a new interpreter."""
+    name = initializer.encode()
+    return REPLY.pack(-pid) + REPLY.pack(len(name)) + name
+
+
+def _work_anew(descriptor: int, server: int) -> None:
+    """Become a new interpreter, which answers the one request."""
     try:
         os.setpgrp()
         die_with(server)
+        os.set_inheritable(descriptor, True)
+        os.execv(sys.executable, [sys.executable, "-m", "microbench.run.server", str(descriptor), ANEW])
+    finally:
+        os._exit(1)
+
+
+def _work(descriptor: int, server: int) -> None:
+    """Answer the one request, in the worker, and exit without cleaning up, which takes time."""
+    os.setpgrp()
+    die_with(server)
+    _answer(descriptor)
+
+
+def _answer(descriptor: int) -> None:
+    """Answer the one request, and exit."""
+    code = 1
+    try:
         from microbench.run.protocol import answer
 
         answer(Connection(descriptor))
@@ -94,15 +128,21 @@ def _reap(pid: int, control: socket.socket) -> int:
 def main(arguments: Sequence[str]) -> None:
     """Serve on the socket of the given descriptor, after importing the given modules."""
     descriptor, *modules = arguments
-    control = socket.socket(fileno=int(descriptor))
     faulthandler.enable()
+    if modules == [ANEW]:
+        _answer(int(descriptor))
+    control = socket.socket(fileno=int(descriptor))
+    driver.keep_uninitialized(os.environ)
     gc.disable()  # nothing that an import makes is garbage: looking for it takes a fifth of the time
+    initializer: str | None = None
     for module in _all(modules, control):
         with suppress(Exception):  # the worker that needs it gets the same error, and reports it
             import_module(module)
+        if initializer is None and driver.is_initialized():
+            initializer = module
     gc.freeze()
     gc.enable()
-    serve(control)
+    serve(control, initializer)
 
 
 def _all(modules: Sequence[str], control: socket.socket) -> Iterator[str]:

@@ -22,6 +22,12 @@ from microbench.run.server import MORE, REPLY
 
 WORKER = "microbench.worker"  # what every worker needs, torch included
 GRACE = 5.0  # seconds a server has to end its worker and itself
+ENDING = 30.0  # seconds a worker has to end after its answer, or once it is killed
+INITIALIZED = (
+    "Importing {} initializes CUDA, which forked processes cannot use: each round that needs it starts a new "
+    "interpreter, which takes some seconds more."
+)
+STUCK = "Process {} does not end, though it was killed: what it holds, such as a GPU's memory, stays in use."
 LOG_TAIL = 4096  # bytes of a dead worker's last output to keep
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
@@ -64,7 +70,13 @@ class WorkerTimeoutError(Exception):
 
 
 class Workers(Protocol):
-    """Where requests run."""
+    """Where requests run.
+
+    Attributes:
+        notes: sentences on the processes that the user should know.
+    """
+
+    notes: Sequence[str]
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Run a request in a process of its own, passing its progress to `watch`.
@@ -83,6 +95,8 @@ class Workers(Protocol):
 
 class Inline:
     """Workers that run requests in this process, for debugging: no isolation, no timeout."""
+
+    notes = ()
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Run a request here."""
@@ -105,6 +119,7 @@ class Forked:
         early: EarlyServer | None = None,
     ) -> None:
         self._modules, self._variables = modules, variables
+        self.notes: list[str] = []
         self._server = None if early is None or variables else early.taken(modules)
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
@@ -116,6 +131,18 @@ class Forked:
         except _ServerDiedError as error:
             self.close()
             raise WorkerDiedError(error.status, error.log) from error
+        finally:
+            self._look_at(self._server)
+
+    def _look_at(self, server: _Server | None) -> None:
+        """Note what the user should know of the server, and give up one that waits for ever."""
+        if server is None:
+            return
+        if server.initializer is not None and not self.notes:
+            self.notes.append(INITIALIZED.format(server.initializer))
+        if server.stuck is not None:
+            self.notes.append(STUCK.format(server.stuck))
+            self.close()
 
     def close(self) -> None:
         """End the server and its worker."""
@@ -193,6 +220,8 @@ class _Server:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._log_start = 0
         self._ready = False
+        self.initializer: str | None = None  # the module whose import initialized CUDA there
+        self.stuck: int | None = None  # the process id of a worker that does not end
         environment = {
             **os.environ,
             **variables,
@@ -213,18 +242,30 @@ class _Server:
             with theirs, suppress(BrokenPipeError):
                 socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
             pid = self._reply()
+            if pid < 0:
+                pid, self.initializer = -pid, self._receive(self._reply()).decode()
             self._ready = True
             try:
                 answer = self._converse(connection, request, watch, Deadline(timeout))
             except BaseException:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                self._reply()
+                self._end_of(pid)
                 raise
-        status = self._reply()
+        status = self._end_of(pid)
         if answer is None:
             raise WorkerDiedError(status, self._log_tail())
         return answer
+
+    def _end_of(self, pid: int) -> int:
+        """Wait until the worker has ended, and return its wait status.
+
+        One that a driver holds may not end even if it is killed: the wait ends, as if it had been killed.
+        """
+        if wait([self._control], ENDING):
+            return self._reply()
+        self.stuck = pid
+        return signal.SIGKILL
 
     def _converse(
         self,
@@ -255,11 +296,15 @@ class _Server:
 
     def _reply(self) -> int:
         """Wait for the server's next reply and return it."""
-        data = self._control.recv(REPLY.size, socket.MSG_WAITALL)
-        if len(data) < REPLY.size:
+        return int(REPLY.unpack(self._receive(REPLY.size))[0])
+
+    def _receive(self, size: int) -> bytes:
+        """Wait for so many bytes from the server."""
+        data = self._control.recv(size, socket.MSG_WAITALL)
+        if len(data) < size:
             code = self._process.wait()
             raise _ServerDiedError(-code if code < 0 else code << 8, self._log_tail())
-        return int(REPLY.unpack(data)[0])
+        return data
 
     def _log_tail(self) -> str:
         size = os.fstat(self._log.fileno()).st_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ class Workers:
     place: Answer = field(default_factory=lambda: Answer(PLACE))
     asked: list[Request] = field(default_factory=list)
     timeouts: list[float | None] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         self.asked.append(request)
@@ -58,6 +59,7 @@ class Scripted:
 
     outcome: Callable[[int, int], Measured] = lambda batch, times: OK
     asked: list[int] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         if isinstance(request, Describe):

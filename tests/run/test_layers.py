@@ -52,6 +52,7 @@ class Workers:
     outcomes: dict[str | None, Measured] = field(default_factory=dict)
     extracted: list[Extract] = field(default_factory=list)
     measured: list[tuple[str, str | None]] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         if isinstance(request, Describe):

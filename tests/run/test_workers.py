@@ -19,6 +19,7 @@ import pytest
 
 from microbench.config import Config
 from microbench.records.progress import Progress, Watch
+from microbench.run import workers as running
 from microbench.run.protocol import Measure, Request
 from microbench.run.workers import (
     Deadline,
@@ -74,6 +75,10 @@ class Asks:
 
     def waits(self, watch: Watch) -> None:
         time.sleep(600)
+
+    def does_not_end(self, watch: Watch) -> int:
+        os._exit = lambda code: time.sleep(600)  # type: ignore[assignment, return-value]
+        return os.getpid()
 
 
 class Slow(Measure):
@@ -209,6 +214,22 @@ def test_a_watcher_that_raises_ends_the_worker_and_what_it_started(workers: Work
         workers.ask(ask("reports_a_child_and_waits"), interrupts, None)
     assert ends(children[0])
     assert workers.ask(ask("reports"), nothing, None).value == "done"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_worker_that_does_not_end_is_left_with_a_note_and_the_next_one_answers() -> None:
+    """As a process does not that a driver holds, whatever signal it gets."""
+    made = Forked(["json"])
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(running, "ENDING", 0.2)
+            pid = made.ask(ask("does_not_end"), nothing, None).value
+        (note,) = made.notes
+        assert note.startswith(f"Process {pid} does not end, though it was killed: ")
+        assert made.ask(ask("reports"), nothing, None).value == "done"
+        assert ends(pid)  # this one can be killed
+    finally:
+        made.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

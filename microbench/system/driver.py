@@ -1,0 +1,45 @@
+"""What NVIDIA's driver is to this process, without initializing it; no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import MutableMapping
+from importlib import metadata
+
+LIBRARY = "libcuda.so.1"
+CLEAN = (3, 100)
+"""What the driver answers in a process that has not initialized it (3), or could not, without a GPU (100)."""
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+BY_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
+BENCHMARKER = "TORCHINDUCTOR_USE_EXPERIMENTAL_BENCHMARKER"
+
+
+def is_initialized() -> bool:
+    """Return whether something in this process has initialized CUDA, which its forks then cannot use.
+
+    The driver's library is asked only if something has loaded it, so that this loads nothing.
+    """
+    try:
+        library = ctypes.CDLL(LIBRARY, mode=os.RTLD_NOLOAD)
+    except OSError:
+        return False
+    return library.cuDeviceGetCount(ctypes.byref(ctypes.c_int())) not in CLEAN
+
+
+def keep_uninitialized(environment: MutableMapping[str, str]) -> None:
+    """Let torch look for GPUs without initializing CUDA, in a process that others will be forked from.
+
+    Until torch 2.12, importing its compiler asks for a GPU. By NVML, that does not initialize CUDA, except if
+    only a part of a GPU (MIG) is visible, so that the code that asks is left out then.
+    """
+    environment.setdefault(BY_NVML, "1")
+    if "MIG-" in environment.get(VISIBLE, "") and _torch() < (2, 12):
+        environment.setdefault(BENCHMARKER, "0")
+
+
+def _torch() -> tuple[int, ...]:
+    """Return the first two parts of torch's version."""
+    return tuple(map(int, re.findall(r"\d+", metadata.version("torch"))[:2]))
