@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Every test that runs the command would compile the package anew where a shell or an image has set this.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-long test-isa lint
+.PHONY: run test test-long test-gpu test-isa lint
 run: .venv/installed
 	@$(BIN)/python -m microbench $(ARGS)
 
@@ -18,6 +18,10 @@ test: .venv/installed
 # What takes some minutes by itself: every command of the README, every classifier beside torch's counter, layers.
 test-long: .venv/installed
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile -m long $(ARGS)
+
+# What needs an NVIDIA GPU, which no other test sees.
+test-gpu: .venv/installed
+	$(BIN)/python -m pytest -m gpu $(ARGS) || test $$? -eq 5
 
 # Engines, formats, profiles and the doctor as on older CPUs; SHORT=1 for a selection of a minute and a half.
 test-isa: .venv/installed

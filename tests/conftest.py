@@ -1,7 +1,8 @@
-"""Fixtures of several rooms."""
+"""Fixtures of several rooms. No test sees a GPU but those that are marked `gpu`, which run alone."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -21,6 +22,24 @@ from microbench.records.record import (
     StopReason,
 )
 from microbench.verify.judging import Checked
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from this process and all that it starts, unless the tests of GPUs are asked for."""
+    if not _are_of_gpus(config):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the tests of GPUs beside others."""
+    for item in items:
+        if item.get_closest_marker("gpu") and not _are_of_gpus(config):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU: make test-gpu"))
+
+
+def _are_of_gpus(config: pytest.Config) -> bool:
+    return bool(config.option.markexpr == "gpu")
+
 
 RESNET = ModelConfig("torchvision", "resnet18", input_shape=[3, 224, 224])
 

@@ -8,7 +8,7 @@ import os
 import pkgutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -153,7 +153,7 @@ def _measure(arguments: Sequence[str]) -> int:
     from microbench.cli.session import carry_out, find_format, foresee, shown_in
     from microbench.run.workers import EarlyServer
 
-    early = EarlyServer() if may_start_early(arguments) else None
+    early = EarlyServer(early_variables(arguments)) if may_start_early(arguments) else None
     try:
         from microbench.options.compose import DRY_RUN, from_command_line  # imports Hydra, meanwhile
 
@@ -168,6 +168,14 @@ def _measure(arguments: Sequence[str]) -> int:
     finally:
         if early is not None:
             early.close()
+
+
+def early_variables(arguments: Sequence[str]) -> Mapping[str, str]:
+    """Return the variables that the server will most likely need: by the device, if one is given."""
+    from microbench.system import driver
+
+    named = [each.partition("=")[2] for each in arguments if each.startswith("device=")]
+    return driver.variables_for(named[-1] if named else "", os.environ)
 
 
 def may_start_early(arguments: Sequence[str]) -> bool:

@@ -543,6 +543,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         omp_proc_bind: the environment variable.
         kmp_affinity: the environment variable.
         gomp_cpu_affinity: the environment variable.
+        cuda_visible_devices: the environment variable, as the user has set it.
         extra: facts on a device of another package.
     """
 
@@ -594,6 +595,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     omp_proc_bind: str | None = None
     kmp_affinity: str | None = None
     gomp_cpu_affinity: str | None = None
+    cuda_visible_devices: str | None = None
     extra: dict[str, Scalar] = {}
 
 

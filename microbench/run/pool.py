@@ -28,7 +28,7 @@ from microbench.run.workers import (
     Workers,
     WorkerTimeoutError,
 )
-from microbench.system import cgroups, machine
+from microbench.system import cgroups, driver, machine
 
 MOST = 8  # servers at once: each takes a few hundred megabytes, and sleeps while another is used
 
@@ -80,7 +80,9 @@ class Pool:
         """
         isolation, modules = case.config.isolation, preloads(case)
         given = case.config.env_set
-        variables = given | allocator.variables(case.config.allocator, os.environ | given)
+        inherited = os.environ | given
+        variables = driver.variables_for(case.config.device.name, inherited) | given
+        variables |= allocator.variables(case.config.allocator, inherited)
         key = (case.config.measure.share_server, isolation, *modules, *variables.items())
         found = self._workers.pop(key, None)
         if found is None:

@@ -120,7 +120,7 @@ class Forked:
     ) -> None:
         self._modules, self._variables = modules, variables
         self.notes: list[str] = []
-        self._server = None if early is None or variables else early.taken(modules)
+        self._server = None if early is None else early.taken(modules, variables)
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Run a request in a forked worker; the first one starts the server."""
@@ -165,11 +165,18 @@ class Spawned(Forked):
 class EarlyServer:
     """A server that imports torch while this process still finds out what it is to measure."""
 
-    def __init__(self) -> None:
-        self._server: _Server | None = _Server([WORKER, MORE], NO_VARIABLES)
+    def __init__(self, variables: Mapping[str, str] = NO_VARIABLES) -> None:
+        """Start it with this process's environment variables, and the given ones."""
+        self._variables = dict(variables)
+        self._server: _Server | None = _Server([WORKER, MORE], variables)
 
-    def taken(self, modules: Sequence[str]) -> _Server | None:
-        """Return the server, which then imports these modules too; None if it was taken before."""
+    def taken(self, modules: Sequence[str], variables: Mapping[str, str]) -> _Server | None:
+        """Return the server, which then imports these modules too.
+
+        None if it was taken before, or if others than these variables were given to it.
+        """
+        if variables != self._variables:
+            return None
         server, self._server = self._server, None
         if server is not None:
             server.name(modules)

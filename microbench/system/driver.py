@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
-from collections.abc import MutableMapping
-from importlib import metadata
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 
 LIBRARY = "libcuda.so.1"
 CLEAN = (3, 100)
 """What the driver answers in a process that has not initialized it (3), or could not, without a GPU (100)."""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/nvhost-ctrl-gpu"))
+"""What there is where the driver is loaded: on a machine, in WSL, on a Jetson."""
+
+NONE = ("", "-1")
+"""Values of CUDA_VISIBLE_DEVICES with which a process sees no GPU."""
+
+WITHOUT = ("cpu",)
+"""Devices whose cases need no GPU."""
+
 BY_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 BENCHMARKER = "TORCHINDUCTOR_USE_EXPERIMENTAL_BENCHMARKER"
 
@@ -22,6 +30,8 @@ def is_initialized() -> bool:
 
     The driver's library is asked only if something has loaded it, so that this loads nothing.
     """
+    import ctypes
+
     try:
         library = ctypes.CDLL(LIBRARY, mode=os.RTLD_NOLOAD)
     except OSError:
@@ -40,6 +50,22 @@ def keep_uninitialized(environment: MutableMapping[str, str]) -> None:
         environment.setdefault(BENCHMARKER, "0")
 
 
+def variables_for(device: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with which a process sees the GPUs that a device needs; none if it does anyway.
+
+    Cases of the CPU see none: torch's compiler would make a context on one, which takes time and memory there
+    and here.
+
+    Args:
+        device: the device's name, or `auto`.
+        environment: the environment that the process inherits.
+    """
+    sees = environment.get(VISIBLE) not in NONE and any(node.exists() for node in NODES)
+    return {VISIBLE: ""} if device in WITHOUT and sees else {}
+
+
 def _torch() -> tuple[int, ...]:
     """Return the first two parts of torch's version."""
+    from importlib import metadata
+
     return tuple(map(int, re.findall(r"\d+", metadata.version("torch"))[:2]))

@@ -14,7 +14,7 @@ from typing import Any
 
 from microbench.distribution import VERSION
 from microbench.records.record import Machine, Scalar
-from microbench.system import cgroups, cpus
+from microbench.system import cgroups, cpus, driver
 from microbench.system.files import read
 from microbench.system.setup import checkup
 
@@ -26,6 +26,7 @@ THREAD_VARIABLES = (
     "KMP_AFFINITY",
     "GOMP_CPU_AFFINITY",
 )
+VARIABLES = (*THREAD_VARIABLES, driver.VISIBLE)
 ALLOCATORS = ("tcmalloc", "jemalloc", "mimalloc")
 
 
@@ -84,7 +85,7 @@ def described(device: Mapping[str, Scalar], variables: Mapping[str, str]) -> Mac
         device: the device's facts; those that `Machine` has no field for go to its `extra`.
         variables: environment variables of the measuring process, besides this one's.
     """
-    found = _found() | {key.lower(): variables.get(key, os.environ.get(key)) for key in THREAD_VARIABLES}
+    found = _found() | {key.lower(): variables.get(key, os.environ.get(key)) for key in VARIABLES}
     known = {name: value for name, value in device.items() if name in Machine.__struct_fields__}
     extra = {name: value for name, value in device.items() if name not in known}
     return Machine(host_id=host_id(), **{**found, **known}, extra=extra)

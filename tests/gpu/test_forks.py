@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -162,11 +163,11 @@ def test_without_a_driver_nothing_is_initialized() -> None:
 def test_a_server_finds_gpus_without_initializing_cuda(
     given: dict[str, str], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nvidia.metadata, "version", lambda name: "2.11.0+cu130")
+    monkeypatch.setattr(metadata, "version", lambda name: "2.11.0+cu130")
     environment = dict(given)
     nvidia.keep_uninitialized(environment)
     assert environment == given | expected
-    monkeypatch.setattr(nvidia.metadata, "version", lambda name: "2.14.1")
+    monkeypatch.setattr(metadata, "version", lambda name: "2.14.1")
     environment = dict(given)
     nvidia.keep_uninitialized(environment)
     assert "TORCHINDUCTOR_USE_EXPERIMENTAL_BENCHMARKER" not in environment

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from microbench.cli.main import early_variables
 from microbench.options.compose import from_options
 from microbench.run import pool as pools
+from microbench.run import workers as running
 from microbench.run.case import Case
+from microbench.run.protocol import Describe
+from microbench.system import driver
 
 from .support import Workers, cases
 
@@ -145,3 +150,63 @@ def test_an_allocator_is_preloaded_with_what_a_case_preloads(monkeypatch: pytest
     monkeypatch.setattr(pools, "Forked", lambda modules, variables, early: started.append(variables))
     pools.Pool().of(case_of(**{"allocator": "jemalloc", "env_set.LD_PRELOAD": "/mine.so", "env_set.X": "1"}))
     assert started == [{"X": "1", "LD_PRELOAD": "/libjemalloc.so:/mine.so"}]
+
+
+class TestOnAMachineWithAGpu:
+    @pytest.fixture
+    def started(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+        """The variables of each server that is started, on a machine with a driver."""
+        found: list[dict[str, str]] = []
+
+        class Server:
+            def __init__(self, modules: Sequence[str], variables: Mapping[str, str]) -> None:
+                found.append(dict(variables))
+
+            def name(self, modules: Sequence[str]) -> None:
+                pass
+
+        class Started(running.Forked):
+            def ask(self, *_: Any) -> Any:
+                self._server = self._server or running._Server(self._modules, self._variables)
+
+        monkeypatch.setattr(running, "_Server", Server)
+        monkeypatch.setattr(pools, "Forked", Started)
+        monkeypatch.setattr(driver, "NODES", (tmp_path,))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        return found
+
+    def ask(self, early: running.EarlyServer, *devices: str) -> None:
+        pool = pools.Pool(early)
+        for device in devices:
+            pool.of(case_of(device=device)).ask(Describe(device), lambda progress: None, None)
+
+    @pytest.mark.parametrize(
+        ("arguments", "devices", "variables"),
+        [
+            (["model=dense"], ["auto", "cuda"], [{}]),
+            (["model=dense", "device=cuda"], ["cuda"], [{}]),
+            (["model=dense", "device=cpu"], ["cpu"], [{"CUDA_VISIBLE_DEVICES": ""}]),
+            (["model=dense"], ["auto", "cpu"], [{}, {"CUDA_VISIBLE_DEVICES": ""}]),
+        ],
+    )
+    def test_cases_of_the_cpu_see_none_and_the_early_server_is_used_where_it_can(
+        self,
+        arguments: list[str],
+        devices: list[str],
+        variables: list[dict[str, str]],
+        started: list[dict[str, str]],
+    ) -> None:
+        self.ask(running.EarlyServer(early_variables(arguments)), *devices)
+        assert started == variables
+
+    def test_what_the_user_gives_the_process_stays(self, started: list[dict[str, str]]) -> None:
+        pool = pools.Pool()
+        pool.of(case_of(**{"env_set.CUDA_VISIBLE_DEVICES": "'3'"})).ask(None, None, None)  # type: ignore[arg-type]
+        assert started == [{"CUDA_VISIBLE_DEVICES": "3"}]
+
+    def test_without_a_driver_the_early_server_is_used_for_the_cpu(
+        self, started: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(driver, "NODES", (tmp_path / "none",))
+        self.ask(running.EarlyServer(early_variables(["model=dense"])), "auto", "cpu")
+        assert started == [{}]
