@@ -284,6 +284,46 @@ def test_a_users_mistake_is_its_own_message() -> None:
     assert found.outcome.error.startswith("Unknown model.cls 'torch.nn.Linaer'. Did you mean torch.nn.Linear")
 
 
+class LibraryError(Exception):
+    """An error as ONNX Runtime's are: of no kind that Python has."""
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        (
+            "CUDA error: device-side assert triggered",
+            "an index may be too large; env_set.CUDA_LAUNCH_BLOCKING=1",
+        ),
+        ("CUDA error: an illegal memory access was encountered", "env_set.CUDA_LAUNCH_BLOCKING=1"),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "env_set.CUDA_LAUNCH_BLOCKING=1"),
+    ],
+)
+def test_after_an_error_of_a_gpu_the_call_can_be_found(message: str, hint: str) -> None:
+    for doing in ("the first call of", "running"):
+        status, line = explain(RuntimeError(f"{message}\nmore"), config(), doing, None)
+        assert status is Status.ERROR
+        assert line.endswith(f" Linear failed: RuntimeError: {message}; {hint} shows which call fails")
+
+
+@pytest.mark.parametrize(("report", "notes"), [("5 of 9 bytes are free.\n|===|", 1), (None, 0)])
+def test_the_record_of_a_case_without_memory_says_how_the_devices_is_used(
+    report: str | None, notes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise LibraryError("CUDA failure 2: out of memory")
+
+    monkeypatch.setattr(devices.Device, "memory_report", lambda self: report)
+    monkeypatch.setattr(engines, "prepare", fail)
+    outcome = measured().outcome
+    assert outcome.status is Status.OOM
+    assert outcome.error == (
+        "Preparing Linear ran out of memory: CUDA failure 2: out of memory; lower batch_size"
+    )
+    assert outcome.traceback is not None
+    assert outcome.traceback.count("5 of 9 bytes are free.\n|===|") == notes
+
+
 def test_memory_that_runs_out_for_real_is_out_of_memory() -> None:
     # 2**50 numbers are more than any address space holds.
     found = measured(**{"model.cls": "torch.relu", "model.args": [], "model.input_shape": [2**50]})
@@ -307,6 +347,15 @@ def test_memory_that_runs_out_for_real_is_out_of_memory() -> None:
             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
             True,
         ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (
+            LibraryError(
+                "[ONNXRuntimeError] : 6 : bfc_arena.cc:376 Failed to allocate memory for requested buffer"
+            ),
+            True,
+        ),
+        (LibraryError("[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory ; GPU=0"), True),
+        (LibraryError("[ONNXRuntimeError] : 1 : FAIL : a node has no kernel"), False),
         (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False),
         (ValueError("out of memory"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),

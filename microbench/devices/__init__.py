@@ -228,6 +228,14 @@ class Device:
         """Return a meter of energy."""
         return Unmeasured()
 
+    def memory_report(self) -> str | None:
+        """Return how its memory is used, for the record of a case that ran out of it; None if unknown."""
+        return None
+
+    def notes(self) -> Sequence[str]:
+        """Return sentences on what it lacks here that the user should know."""
+        return ()
+
     def activities(self) -> Collection[ProfilerActivity]:
         """Return the activities that torch's profiler records."""
         return (ProfilerActivity.CPU,)

@@ -20,7 +20,7 @@ class Described:
         emulated: the number formats without instructions on it, by torch's names.
         slow: the number formats that it multiplies without instructions of their own, but without emulation.
         by_engine: for engines that do not run on it, what `auto` is for them.
-        passed_over: why `auto` is no better device that the machine has; None if it has none.
+        notes: sentences on the choice of the device, and on what it lacks, that the user should know.
     """
 
     device: str
@@ -28,7 +28,7 @@ class Described:
     emulated: tuple[str, ...] = ()
     slow: tuple[str, ...] = ()
     by_engine: Mapping[str, Described] = field(default_factory=dict)
-    passed_over: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

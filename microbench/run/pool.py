@@ -172,8 +172,9 @@ class Pool:
         if answer.error is not None:
             raise answer.error
         found: Described = answer.value
-        if found.passed_over is not None:
-            self.say_once(found.passed_over)
+        for each in (found, *found.by_engine.values()):
+            for note in each.notes:
+                self.say_once(note)
         return _place(found, case.config.env_set)
 
     def renew(self) -> None:

@@ -8,6 +8,21 @@ from typing import TypeVar
 
 Answer = TypeVar("Answer")
 
+HIDDEN = (
+    "The module pynvml here is not NVIDIA's, and may read the GPU's memory, clocks and energy wrongly or not "
+    "at all: `pip uninstall pynvml`, then `pip install --force-reinstall nvidia-ml-py`."
+)
+
+
+def is_hidden() -> bool:
+    """Return whether the package `pynvml` has replaced the module of that name that nvidia-ml-py installs.
+
+    Only the latter has the function that later libraries build on.
+    """
+    import pynvml
+
+    return not hasattr(pynvml, "_nvmlGetFunctionPointer")
+
 
 def driver() -> str | None:
     """Return the driver's version; None if there is none."""

@@ -39,7 +39,7 @@ from microbench.records.record import (
 )
 from microbench.system import cpus
 from microbench.verify.constancy import Constancy, Inputs
-from microbench.worker.failures import check_precision, explain
+from microbench.worker.failures import check_precision, explain, is_out_of_memory
 from microbench.worker.steps import Steps, device_series, series_of
 from microbench.workloads import Workload
 from microbench.workloads.exported import File
@@ -58,16 +58,23 @@ def describe(device_name: str, engine_names: Sequence[str] = ()) -> Described:
     first, *others = choice.usable
     taken = {name: engines.device_of(name, choice.usable) for name in engine_names if others}
     by_device = {each: _described(each) for each in {*taken.values()} - {first}}
+    found = _described(first)
     return dataclasses.replace(
-        _described(first),
+        found,
         by_engine={name: by_device[each] for name, each in taken.items() if each in by_device},
-        passed_over=choice.passed_over,
+        notes=(*([choice.passed_over] if choice.passed_over else []), *found.notes),
     )
 
 
 def _described(device: Device) -> Described:
     kind = device.torch_device().type
-    return Described(device.name, device.describe(), arithmetic.emulated(kind), arithmetic.slow(kind))
+    return Described(
+        device.name,
+        device.describe(),
+        arithmetic.emulated(kind),
+        arithmetic.slow(kind),
+        notes=tuple(device.notes()),
+    )
 
 
 def find_peaks(config: Config, refresh: bool) -> Peaks:
@@ -113,6 +120,8 @@ def measure_case(
                     return _measure(steps, device, is_first, trace)
                 except Exception as error:
                     check_precision(error, steps.config, steps.doing, device)
+                    if is_out_of_memory(error) and (report := device.memory_report()):
+                        error.add_note(report)
                     raise
     except KeyboardInterrupt:
         raise

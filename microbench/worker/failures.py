@@ -23,6 +23,18 @@ HINTS: dict[type[BaseException], str] = {
 }
 """What to check if the first call fails with such an error."""
 
+OF_GPU = ("CUDA error", "CUDA failure", "CUBLAS_STATUS_", "CUDNN_STATUS_")
+"""What errors of a GPU contain: they may stem from an earlier call than the one that failed."""
+
+NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Failed to allocate memory for requested buffer",  # ONNX Runtime
+)
+"""What errors contain that mean that memory ran out."""
+
 
 def explain(
     error: BaseException, config: Config, doing: str, workload: Workload | None
@@ -44,14 +56,25 @@ def explain(
             f"{name} cannot train at batch_size={config.batch_size}: batch normalization needs more than one "
             "value per channel; use batch_size=2 or more"
         )
-    told, hint, where = f"{type(error).__name__}: {message}", _hint(error, config), error.__cause__
+    on_gpu = _hint_on_gpu(error)
+    told, hint, where = f"{type(error).__name__}: {message}", on_gpu or _hint(error, config), error.__cause__
     if isinstance(where, FailedAt):
         within, advice = f" in {where}" if where.name else "", f"; {hint}" if hint else ""
         return Status.ERROR, f"{config.model.name} failed{within} {where.given}: {told}{advice}"
     text = f"{doing} {name} failed: {told}"
-    if doing.startswith("the first call") and workload is not None:
+    if on_gpu:
+        text += f"; {on_gpu}"
+    elif doing.startswith("the first call") and workload is not None:
         text += f" (input {workload.shape()}{f': {hint}' if hint else ''})"
     return Status.ERROR, _sentence(text)
+
+
+def _hint_on_gpu(error: BaseException) -> str | None:
+    """Return how to find the call that caused an error of a GPU; None for other errors."""
+    if not any(text in str(error) for text in OF_GPU):
+        return None
+    index = "an index may be too large; " if "device-side assert" in str(error) else ""
+    return f"{index}env_set.CUDA_LAUNCH_BLOCKING=1 shows which call fails"
 
 
 def _hint(error: BaseException, config: Config) -> str | None:
@@ -80,8 +103,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception means that memory ran out, on the host or on a device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    texts = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+    is_a_librarys = isinstance(error, RuntimeError) or type(error).__module__ != "builtins"
+    return is_a_librarys and any(text in str(error) for text in NO_MEMORY)
 
 
 def check_precision(error: Exception, config: Config, doing: str, device: Device) -> None:

@@ -316,6 +316,33 @@ def test_a_gpus_peak_leaves_out_what_is_used_and_freed_while_it_pauses(
     assert meter.peak() == 50
 
 
+def test_a_gpu_without_free_memory_tells_what_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def summary(abbreviated: bool) -> str:
+        return "| PyTorch CUDA memory summary |" if abbreviated else "all of it"
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (3 * 2**20, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_summary", summary)
+    report = cuda.Device().memory_report()
+    assert report == "3145728 of 85899345920 bytes are free.\n| PyTorch CUDA memory summary |"
+
+    def broken() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", broken)
+    assert cuda.Device().memory_report() is None
+
+
+def test_a_package_that_hides_nvidias_module_is_named_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert cuda.Device().notes() == ()
+    monkeypatch.delattr(pynvml, "_nvmlGetFunctionPointer")
+    (note,) = cuda.Device().notes()
+    assert "pip uninstall pynvml" in note
+    assert "nvidia-ml-py" in note
+    assert "\n" not in note
+
+
 def test_a_gpus_l2_cache_is_evicted_three_times_over(monkeypatch: pytest.MonkeyPatch) -> None:
     rewritten: list[int] = []
 

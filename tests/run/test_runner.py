@@ -369,7 +369,7 @@ def test_auto_is_resolved_for_each_engine_and_in_one_request(take: Take) -> None
 
 def test_a_gpu_that_auto_passes_over_is_mentioned_once(take: Take) -> None:
     why = "device=auto takes device=cpu: device=cuda cannot be used here (busy)."
-    workers = Workers([lambda watch: OK] * 2, place=Answer(Described("cpu", {}, passed_over=why)))
+    workers = Workers([lambda watch: OK] * 2, place=Answer(Described("cpu", {}, notes=(why,))))
     diary = Diary()
     take(cases(1, device="auto", **{"env_set.X": ["1", "2"]}), workers, diary)
     assert [each for each in diary.told if each[0] == "say"] == [("say", why)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -124,6 +124,18 @@ class Device(devices.Device):
     def give_back(self) -> None:
         """Empty the caching allocator's cache."""
         torch.cuda.empty_cache()
+
+    def memory_report(self) -> str | None:
+        """Return what is free, and the caching allocator's own summary; None if CUDA no longer answers."""
+        try:
+            free, total = torch.cuda.mem_get_info()
+            return f"{free} of {total} bytes are free.\n{torch.cuda.memory_summary(abbreviated=True)}"
+        except Exception:  # an error may have left CUDA unusable
+            return None
+
+    def notes(self) -> Sequence[str]:
+        """Return that another package hides NVIDIA's management library, if one does."""
+        return (gpu.HIDDEN,) if gpu.is_hidden() else ()
 
     def ledger(self) -> AllocatorLedger:
         """Track the caching allocator."""
