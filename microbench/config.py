@@ -243,6 +243,20 @@ class DeviceConfig:
     cuda_graph: bool = configuration(
         False, "launch a call, or a whole training step, as one CUDA graph", of=OF_CUDA
     )
+    index: int | None = configuration(
+        None,
+        "which GPU, as `nvidia-smi` numbers them, or CUDA_VISIBLE_DEVICES lists them; also: device=cuda:1",
+        at_least=0,
+        null="the first",
+        of=OF_CUDA,
+        axis="device_index",
+        after="device",
+    )
+
+    @property
+    def label(self) -> str:
+        """Its name, with its number if one is given: `cuda:1`."""
+        return self.name if self.index is None else f"{self.name}:{self.index}"
 
 
 @dataclass
@@ -635,6 +649,11 @@ def validate(config: Config) -> None:
         raise UserError(
             f"isolation=inline runs in this process; set {next(iter(config.env_set))} in the shell, not with "
             "env_set."
+        )
+    if config.isolation == "inline" and config.device.index is not None:
+        raise UserError(
+            f"isolation=inline runs in this process; set CUDA_VISIBLE_DEVICES={config.device.index} in the "
+            f"shell, not device={config.device.label}."
         )
     if config.isolation == "inline" and (config.measure.rounds or 1) > 1:
         raise UserError(

@@ -14,6 +14,7 @@ FACTS: Mapping[str, Callable[[CaseResult], object]] = {
     "host": lambda case: case.machine.host_id,
     "CPU": lambda case: case.machine.cpu,
     "GPU": lambda case: case.machine.gpu,
+    "the GPU's UUID": lambda case: case.machine.gpu_uuid,
     "torch": lambda case: case.machine.torch,
     "Python": lambda case: case.machine.python,
     "microbench": lambda case: case.machine.microbench,

@@ -367,7 +367,7 @@ def profile_reports(cases: Sequence[CaseResult]) -> list[ProfileReport]:
 
 def _report(case: CaseResult, profile: Profile, telling: str) -> ProfileReport:
     config = case.config
-    settings = [config.precision.name, config.layout, config.device.name, *([telling] if telling else [])]
+    settings = [config.precision.name, config.layout, config.device.label, *([telling] if telling else [])]
     return ProfileReport(
         profile,
         profile.view(config.view, config.columns, config.depth),

@@ -24,6 +24,7 @@ from microbench.run.layers import stands_for_layers
 from microbench.run.pool import Pool
 from microbench.run.protocol import FindPeaks
 from microbench.run.resume import arguments_of
+from microbench.run.turns import Turns
 from microbench.system import cpus
 
 HELP = """\
@@ -154,7 +155,8 @@ def find_peaks(case: Case, refresh: bool) -> Peaks | Outcome:
         engine = case.config.engine.name
         place = pool.find_place(case, (engine,)).of(engine)
         placed = case.at(place.device, cpus.physical_cores())
-        found: Peaks | Outcome = pool.find(placed, FindPeaks(placed.config, refresh))
+        with Turns(partial(print, file=sys.stderr)).on(place.machine.gpu_uuid):
+            found: Peaks | Outcome = pool.find(placed, FindPeaks(placed.config, refresh))
         return found
     finally:
         pool.close()

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import pkgutil
+import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -175,7 +176,8 @@ def early_variables(arguments: Sequence[str]) -> Mapping[str, str]:
     from microbench.system import driver
 
     named = [each.partition("=")[2] for each in arguments if each.startswith("device=")]
-    return driver.variables_for(named[-1] if named else "", os.environ)
+    label = named[-1] if named else ""
+    return driver.variables_for(label, os.environ) if re.fullmatch(r"\w+(:\d+)?", label) else {}
 
 
 def may_start_early(arguments: Sequence[str]) -> bool:

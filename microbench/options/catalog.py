@@ -1,4 +1,4 @@
-"""Options without a file in `conf/`: torchvision's models, and those of other packages.
+"""Options without a file in `conf/`: torchvision's models, GPUs by number, and those of other packages.
 
 Every model of torchvision is a `model=` option without a YAML file of its own.
 """
@@ -79,6 +79,41 @@ class TorchvisionSource(ConfigSource):
         return sorted(torchvision_models()) if path == GROUP and results_filter != ObjectType.GROUP else []
 
 
+class NumberedSource(ConfigSource):
+    """A configuration source with the GPUs by their numbers, such as `device=cuda:1`."""
+
+    NUMBERED = re.compile(r"device/(cuda):(\d+)(\.yaml)?")
+
+    @staticmethod
+    def scheme() -> str:
+        """Return the scheme of this source's place in Hydra's search path."""
+        return "numbered"
+
+    def available(self) -> bool:
+        """Return True: whether there is such a GPU is found out later."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Return whether a path is the root or `device/`."""
+        return config_path.strip("/") in ("", "device")
+
+    def is_config(self, config_path: str) -> bool:
+        """Return whether a path is a GPU with a number."""
+        return self.NUMBERED.fullmatch(config_path) is not None
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return the configuration of one GPU."""
+        found = self.NUMBERED.fullmatch(config_path)
+        if found is None:
+            raise ConfigLoadError(f"there is no device {config_path!r}")
+        config = OmegaConf.create({"name": found[1], "index": int(found[2])})
+        return ConfigResult(self.provider, f"{self.scheme()}://", config, header={"package": None})
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Return nothing: any number may be given."""
+        return []
+
+
 class InstalledSource(ConfigSource):
     """The YAML files of other installed packages, which are searched after our own."""
 
@@ -118,7 +153,8 @@ class SearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the sources."""
         places = [f"{LibrarySource.scheme()}://{library}" for library in LIBRARIES]
-        for place in (f"{TorchvisionSource.scheme()}://", *places, f"{InstalledSource.scheme()}://"):
+        numbered, installed = f"{NumberedSource.scheme()}://", f"{InstalledSource.scheme()}://"
+        for place in (f"{TorchvisionSource.scheme()}://", *places, numbered, installed):
             search_path.append("catalog", place)
 
 
@@ -137,5 +173,5 @@ def also(models: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
 
 def register() -> None:
     """Register the sources with Hydra; repeating it changes nothing."""
-    for plugin in (TorchvisionSource, LibrarySource, InstalledSource, SearchPath):
+    for plugin in (TorchvisionSource, LibrarySource, NumberedSource, InstalledSource, SearchPath):
         Plugins.instance().register(plugin)

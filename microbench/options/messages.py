@@ -18,6 +18,7 @@ from microbench.schema import Rule, groups_of, keys_of
 
 GROUPS = set(groups_of(Config))
 WAYS = "experiment.ways must be a list of lists of options, such as [[layout=contiguous],[layout=mkldnn]]."
+NUMBERED = OPTIONS["device.index"].of["device.name"]
 EXAMPLES = {"model.cls": "torch.nn.GELU", "model.input_shape": "[1024]"}
 
 
@@ -48,6 +49,10 @@ def _missing_config(error: Any) -> UserError | None:
         return UserError(f"There is no configuration {group!r} to start from.")
     if group == libraries.GROUP:
         return _no_model(name, error.options or [])
+    if group == "device" and ":" in name:
+        device = name.partition(":")[0]
+        wanted = "numbers count from 0, as in" if device in NUMBERED else "only GPUs have numbers, as in"
+        return UserError(f"device={name} is not possible: {wanted} device={NUMBERED[0]}:1.")
     return unknown(group, name, error.options or [], see=f"`microbench list {group}s`")
 
 

@@ -504,6 +504,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         os: the system and its version.
         arch: such as `x86_64`.
         gpu: the accelerator's name, if the case runs on one.
+        gpu_uuid: its UUID, which distinguishes GPUs of one model.
         gpu_memory: its memory in bytes.
         gpu_driver: its driver's version.
         cuda: the version of CUDA that torch was built for.
@@ -556,6 +557,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     os: str | None = None
     arch: str | None = None
     gpu: str | None = None
+    gpu_uuid: str | None = None
     gpu_memory: int | None = None
     gpu_driver: str | None = None
     cuda: str | None = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OF_THE_RUN = {each.name for each in OPTIONS.values() if each.scope is Scope.RUN and "." not in each.key}
 RESOLVED = [each for each in OPTIONS.values() if each.is_resolved]
+DEVICE = OPTIONS["device.name"]
 TITLED = {each.name for each in OPTIONS.values() if each.is_titled}
 
 GIVEN = ("model", "batch_size")  # follow from a module object and its inputs
@@ -86,7 +87,8 @@ class Case:
         given = [each for each in self.overrides if each.partition("=")[0] not in dropped]
         if self.config.experiment.search:
             given = [each for each in given if not each.lstrip("+").startswith("experiment")]
-        found = [(each, value_of(self.config, each.key)) for each in RESOLVED]
+        device = self.config.device.label
+        found = [(each, device if each is DEVICE else value_of(self.config, each.key)) for each in RESOLVED]
         resolved = [_setting(each.name, value) for each, value in found if value or not each.of]
         if self.given is not None:
             options = [each for each in (*given, *resolved) if each.partition("=")[0] not in GIVEN]

@@ -93,7 +93,10 @@ def _earlier(folder: Path) -> Before | None:
         return None
     here = machine.described({}, {})
     places = {
-        each.config.device.name: replace(here, gpu_driver=each.machine.gpu_driver) for each in earlier.cases
+        each.config.device.label: replace(
+            here, gpu_driver=each.machine.gpu_driver, gpu_uuid=each.machine.gpu_uuid
+        )
+        for each in earlier.cases
     }
     return None if changed(earlier, places) else earlier
 

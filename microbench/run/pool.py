@@ -77,11 +77,12 @@ class Pool:
 
         Raises:
             SkippedError: something that its environment needs is not installed.
+            UserError: there is no GPU of that number.
         """
         isolation, modules = case.config.isolation, preloads(case)
         given = case.config.env_set
         inherited = os.environ | given
-        variables = driver.variables_for(case.config.device.name, inherited) | given
+        variables = given | driver.variables_for(case.config.device.label, inherited)
         variables |= allocator.variables(case.config.allocator, inherited)
         key = (case.config.measure.share_server, isolation, *modules, *variables.items())
         found = self._workers.pop(key, None)
@@ -159,7 +160,7 @@ class Pool:
 
         Raises:
             StoppedError: no worker can be started, or torch cannot be imported.
-            UserError: the device cannot be used here.
+            UserError: there is no such device, or it cannot be used here.
         """
         plain = replace(case, config=replace(case.config, allocator="system"))
         try:

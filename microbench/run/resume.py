@@ -21,8 +21,8 @@ from microbench.records.store import FILE_NAME, file_of, read
 from microbench.run.case import COMMAND, Case
 from microbench.schema import Role, Scope, value_of, with_values
 
-SOFTWARE = ("torch", "torchvision", "python", "microbench", "gpu_driver")
-"""The versions in which the rounds of one run must agree."""
+AGREED = ("torch", "torchvision", "python", "microbench", "gpu_driver", "gpu_uuid")
+"""The versions in which the rounds of one run must agree, and the GPU."""
 
 Key = tuple[str, str]
 """A case's id, and how it is measured."""
@@ -107,15 +107,15 @@ def before(records: Sequence[RoundRecord], host_id: str) -> Before | None:
 
 
 def changed(earlier: Before, machines: Mapping[str, Machine]) -> str | None:
-    """Return which software changed since the earlier run, by name with both versions; None if none did.
+    """Return which software or GPU changed since the earlier run, by name, with both; None if none did.
 
     Args:
         earlier: the earlier run.
-        machines: the machine as it is now, by the device's name.
+        machines: the machine as it is now, by the device's label.
     """
     for record in (record for found in earlier.cases for record in found.rounds.values() if record.ok):
-        now = machines.get(record.case.config.device.name)
-        for name in SOFTWARE if now is not None else ():
+        now = machines.get(record.case.config.device.label)
+        for name in AGREED if now is not None else ():
             then, here = getattr(record.machine, name), getattr(now, name)
             if then != here:
                 return f"{name} was {then}, and is now {here}"

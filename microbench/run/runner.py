@@ -5,26 +5,28 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from microbench.config import OPTIONS, Config
 from microbench.errors import UserError
-from microbench.records.progress import Heading, Place
-from microbench.records.record import SEARCH, RoundRecord, RunInfo, Status
+from microbench.records.progress import Fit, Heading, Place
+from microbench.records.record import SEARCH, Outcome, RoundRecord, RunInfo, Status
 from microbench.records.result import Result, load
 from microbench.records.store import Store
 from microbench.run.adaptive import schedule_of
 from microbench.run.case import Case
 from microbench.run.fit import fitted
-from microbench.run.layers import expanded
+from microbench.run.layers import Extracted, expanded
 from microbench.run.order import Order, Schedule
 from microbench.run.pool import Pool
 from microbench.run.protocol import Extract, TryBatch
 from microbench.run.resume import Before, before, changed, matched, matched_by_id, shown_as
 from microbench.run.round import Observer, Round
 from microbench.run.search import Search
+from microbench.run.turns import Turns
 from microbench.run.workers import EarlyServer
 from microbench.schema import value_of
 from microbench.system import cpus, machine
@@ -65,6 +67,10 @@ class Run:
     _places: dict[Where, Place] = field(init=False, default_factory=dict)
     _startup: float = field(init=False, default=0.0)
     _number: int = field(init=False, default=1)
+    _turns: Turns = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._turns = Turns(self.observer.say)
 
     @property
     def result(self) -> Result:
@@ -85,7 +91,7 @@ class Run:
         pool = Pool(self.early, self.observer.say)
         try:
             resolved = list(self._fitted(self._resolved(pool), pool))
-            cases = list(expanded(resolved, lambda case: pool.find(case, Extract(case.config, case.given))))
+            cases = list(expanded(resolved, lambda case: self._layers(case, pool)))
             self._number = len(cases)
             is_search = self.cases[0].config.experiment.search
             order: Order = self._search(cases) if is_search else self._schedule(cases)
@@ -99,6 +105,15 @@ class Run:
             return self.result
         finally:
             pool.close()
+
+    def _layers(self, case: Case, pool: Pool) -> Extracted:
+        """Return the layers of a case's model, or the outcome that says why they cannot be found."""
+        with self._turn(case):
+            return pool.find(case, Extract(case.config, case.given))
+
+    def _turn(self, case: Case) -> AbstractContextManager[None]:
+        """Wait for this run's turn on a case's GPU, and keep other runs waiting meanwhile."""
+        return self._turns.on(self._places[_where(case)].machine.gpu_uuid)
 
     @cached_property
     def _of_all(self) -> set[str]:
@@ -132,11 +147,16 @@ class Run:
         """Yield the cases, those of `batch_size=max` with the most items that fit."""
         if not any(case.config.max_batch for case in cases):
             return iter(cases)
+
+        def tried(case: Case) -> Fit | Outcome:
+            with self._turn(case):
+                return pool.find(case, TryBatch(case.config))
+
         earlier = self._earlier()
         return fitted(
             cases,
             () if earlier is None else earlier.cases,
-            lambda case: pool.find(case, TryBatch(case.config)),
+            tried,
             lambda case, text: self.observer.say(
                 f"{planned(case.config, self._settings(case), 'max')}: {text}"
             ),
@@ -164,9 +184,9 @@ class Run:
         """Return the run to complete, whose id this one takes; None for a new run."""
         there = load(self.store.path).records if self.completing and self.store.path.exists() else []
         earlier = before(there, machine.host_id())
-        machines = {place.device: place.machine for place in self._places.values()}
+        machines = {label: place.machine for (label, *_), place in self._places.items()}
         if earlier is not None and (changes := changed(earlier, machines)):
-            self.note = f"The earlier run used other software, so all is measured again: {changes}."
+            self.note = f"The earlier run used another GPU or software, so all is measured again: {changes}."
             return None
         if earlier is not None:
             self.run_id = earlier.run_id
@@ -203,6 +223,7 @@ class Run:
             {each.device: each.slow for each in places},
             spent=sum(each.seconds or 0.0 for each in done if each.case.config.experiment.budget == budget),
             startup=0.0 if config.measure.share_server else self._startup,
+            now=self._turns.now,
         )
 
     def _measure(self, case: Case, turn: int, order: Order, pool: Pool) -> None:
@@ -228,7 +249,8 @@ class Run:
             self._number,
         )
         place = self._places[_where(case)]
-        Round(case, place, heading, run).measure(pool, self.store, self.observer, self.records)
+        with self._turns.on(place.machine.gpu_uuid if case.known is None else None):
+            Round(case, place, heading, run).measure(pool, self.store, self.observer, self.records)
 
 
 def _is_replaced(record: RoundRecord) -> bool:
@@ -254,4 +276,4 @@ def _engines(cases: Sequence[Case]) -> tuple[str, ...]:
 
 def _where(case: Case) -> Where:
     """Return what a case's place depends on: its device, and the environment variables of its process."""
-    return case.config.device.name, *sorted(case.config.env_set.items())
+    return case.config.device.label, *sorted(case.config.env_set.items())

@@ -7,11 +7,13 @@ import re
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from microbench.errors import UserError
+
 LIBRARY = "libcuda.so.1"
 CLEAN = (3, 100)
 """What the driver answers in a process that has not initialized it (3), or could not, without a GPU (100)."""
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/nvhost-ctrl-gpu"))
 """What there is where the driver is loaded: on a machine, in WSL, on a Jetson."""
 
@@ -54,14 +56,45 @@ def variables_for(device: str, environment: Mapping[str, str]) -> dict[str, str]
     """Return the variables with which a process sees the GPUs that a device needs; none if it does anyway.
 
     Cases of the CPU see none: torch's compiler would make a context on one, which takes time and memory there
-    and here.
+    and here. Those of a GPU with a number see that one alone, as the first.
 
     Args:
-        device: the device's name, or `auto`.
+        device: the device's label, such as `cuda:1`, or `auto`.
         environment: the environment that the process inherits.
+
+    Raises:
+        UserError: there is no GPU of that number, or this process may not see it.
     """
+    name, _, number = device.partition(":")
+    if number:
+        return _only(int(number), environment)
     sees = environment.get(VISIBLE) not in NONE and any(node.exists() for node in NODES)
-    return {VISIBLE: ""} if device in WITHOUT and sees else {}
+    return {VISIBLE: ""} if name in WITHOUT and sees else {}
+
+
+def _only(number: int, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with which a process sees one GPU alone.
+
+    They are counted as nvidia-smi does; but if the environment has a list of them, its entries are.
+    """
+    from microbench.system import gpu
+
+    listed = environment.get(VISIBLE)
+    if listed is None:
+        _check(number, gpu.count(), "this machine has {}")
+        return {ORDER: "PCI_BUS_ID", VISIBLE: str(number)}
+    entries = [] if listed in NONE else [each.strip() for each in listed.split(",")]
+    _check(number, len(entries), f"{VISIBLE}={listed} lists {{}}")
+    return {VISIBLE: entries[number]}
+
+
+def _check(number: int, there: int | None, told: str) -> None:
+    """Raise a UserError if there are fewer GPUs; None means that their number is unknown."""
+    if there is None or number < there:
+        return
+    words = told.format("no GPU" if there == 0 else f"{there} GPU" + "s" * (there > 1))
+    allowed = f"; give a number from 0 to {there - 1}" if there > 1 else "; give cuda:0" if there else ""
+    raise UserError(f"There is no device=cuda:{number}: {words}{allowed}.")
 
 
 def _torch() -> tuple[int, ...]:

@@ -35,6 +35,17 @@ def driver() -> str | None:
     return answer(ask)
 
 
+def count() -> int | None:
+    """Return the number of GPUs, as nvidia-smi lists them; None if NVML cannot be asked."""
+    import pynvml
+
+    def ask() -> int:
+        with library():
+            return int(pynvml.nvmlDeviceGetCount())
+
+    return answer(ask)
+
+
 @contextmanager
 def library() -> Iterator[None]:
     """Keep NVIDIA's management library open."""

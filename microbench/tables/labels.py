@@ -72,7 +72,7 @@ def planned(config: Config, settings: Sequence[str], batch: str | None = None) -
         batch: its batch, if that is not known yet.
     """
     model = " ".join(filter(None, (config.model.name, config.model.part)))
-    where = config.engine.name, config.device.name
+    where = config.engine.name, config.device.label
     return ", ".join(
         [f"{model} {config.mode.name}", f"batch {batch or config.batch_size}", *where, *settings]
     )
@@ -82,4 +82,4 @@ def run_as(case: CaseResult) -> str:
     """Return how a case is run, on one line."""
     config = case.config
     settings = f"batch {config.batch_size}, {config.precision.name}, {config.engine.name}"
-    return f"{config.mode.name}, {settings}, {config.device.name}"
+    return f"{config.mode.name}, {settings}, {config.device.label}"

@@ -28,6 +28,19 @@ def complaint(options: Mapping[str, Any]) -> str:
             {"mode": "tran"},
             "Unknown mode 'tran'. Did you mean train? Allowed: infer, layers, profile, train.",
         ),
+        (
+            {"device": "cuda:x"},
+            "device=cuda:x is not possible: numbers count from 0, as in device=cuda:1.",
+        ),
+        (
+            {"device": "cuda:-1"},
+            "device=cuda:-1 is not possible: numbers count from 0, as in device=cuda:1.",
+        ),
+        ({"device": "cpu:1"}, "device=cpu:1 is not possible: only GPUs have numbers, as in device=cuda:1."),
+        (
+            {"device": "cuda:1", "isolation": "inline"},
+            "isolation=inline runs in this process; set CUDA_VISIBLE_DEVICES=1 in the shell, not device=cuda:1.",
+        ),
         ({"device": "gpu"}, "Unknown device 'gpu'. Did you mean device=cuda? Allowed: auto, cpu, cuda."),
         (
             {"batch_size": 0},

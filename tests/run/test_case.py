@@ -22,6 +22,7 @@ from microbench.config import (
 from microbench.options.compose import from_command_line, from_options
 from microbench.run.case import Case
 from microbench.schema import ANY, Role, axes_of, group, option, value_of, with_values
+from microbench.tables.labels import planned
 
 
 def config() -> Config:
@@ -424,3 +425,25 @@ def test_a_case_on_cuda_is_timed_as_given_or_as_the_preset_says(
     case = Case(of, overrides=("model=conv", "device=auto")).at(device, 4)
     assert case.config.device.sync == sync
     assert (f"device.sync={sync}" in shlex.split(case.command)) is (sync is not None)
+
+
+def test_a_gpu_with_a_number_is_another_case_and_its_command_names_it() -> None:
+    sweep = {"model": "dense", "device": ["cuda", "cuda:0", "cuda:1"]}
+    found = [each.at("cuda", 2) for each in from_options(sweep, sweep=True)]
+    assert [(each.config.device.name, each.config.device.index) for each in found] == [
+        ("cuda", None),
+        ("cuda", 0),
+        ("cuda", 1),
+    ]
+    assert len({each.id for each in found}) == 3
+    for case, label in zip(found, ("cuda", "cuda:0", "cuda:1"), strict=True):
+        (device,) = [word for word in case.command.split() if word.startswith("device=")]
+        assert device == f"device={label}"
+        (again,) = from_options({"model": "dense", "device": label, "threads": 2}, sweep=False)
+        assert again.at("cuda", 2).id == case.id
+        assert case.config.device.label in planned(case.config, [])
+
+
+def test_a_gpu_can_be_given_by_the_option_of_its_number() -> None:
+    (case,) = from_options({"model": "dense", "device": "cuda", "device.index": 1}, sweep=False)
+    assert case.config.device.label == "cuda:1"

@@ -199,10 +199,14 @@ class TestOnAMachineWithAGpu:
         self.ask(running.EarlyServer(early_variables(arguments)), *devices)
         assert started == variables
 
-    def test_what_the_user_gives_the_process_stays(self, started: list[dict[str, str]]) -> None:
+    def test_those_of_each_gpu_see_it_alone_of_what_the_user_lets_them_see(
+        self, started: list[dict[str, str]]
+    ) -> None:
         pool = pools.Pool()
-        pool.of(case_of(**{"env_set.CUDA_VISIBLE_DEVICES": "'3'"})).ask(None, None, None)  # type: ignore[arg-type]
-        assert started == [{"CUDA_VISIBLE_DEVICES": "3"}]
+        for device in ("cuda:0", "cuda:1"):
+            options = {"device": device, "env_set.CUDA_VISIBLE_DEVICES": "5,3"}
+            pool.of(case_of(**options)).ask(Describe("cuda"), lambda progress: None, None)
+        assert started == [{"CUDA_VISIBLE_DEVICES": "5"}, {"CUDA_VISIBLE_DEVICES": "3"}]
 
     def test_without_a_driver_the_early_server_is_used_for_the_cpu(
         self, started: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

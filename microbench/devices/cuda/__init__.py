@@ -154,6 +154,7 @@ class Device(devices.Device):
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         return {
             "gpu": properties.name,
+            "gpu_uuid": f"GPU-{properties.uuid}",
             "gpu_memory": properties.total_memory,
             "gpu_driver": gpu.driver(),
             "cuda": torch.version.cuda,
