@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Every test that runs the command would compile the package anew where a shell or an image has set this.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-long test-gpu test-isa lint
+.PHONY: run test test-long test-gpu test-isa test-torch-floor lint
 run: .venv/installed
 	@$(BIN)/python -m microbench $(ARGS)
 
@@ -26,6 +26,10 @@ test-gpu: .venv/installed
 # Engines, formats, profiles and the doctor as on older CPUs; SHORT=1 for a selection of a minute and a half.
 test-isa: .venv/installed
 	tests/isa/run $(if $(SHORT),short)
+
+# The oldest torch that pyproject.toml allows, on Python 3.12 if there is one: some minutes, and 6 GB in build/floor.
+test-torch-floor:
+	tests/floor/run
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -39,7 +39,8 @@ def complaint(options: Mapping[str, Any]) -> str:
         ({"device": "cpu:1"}, "device=cpu:1 is not possible: only GPUs have numbers, as in device=cuda:1."),
         (
             {"device": "cuda:1", "isolation": "inline"},
-            "isolation=inline runs in this process; set CUDA_VISIBLE_DEVICES=1 in the shell, not device=cuda:1.",
+            "isolation=inline runs in this process; set CUDA_VISIBLE_DEVICES=1 in the shell, not "
+            "device=cuda:1.",
         ),
         ({"device": "gpu"}, "Unknown device 'gpu'. Did you mean device=cuda? Allowed: auto, cpu, cuda."),
         (
