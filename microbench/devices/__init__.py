@@ -17,6 +17,8 @@ from microbench.config import AUTO, Config
 from microbench.errors import SkippedError, UserError
 from microbench.measure.experiment import Clock, Marker
 from microbench.measure.timer import Timer
+from microbench.records.record import Scalar
+from microbench.system import cgroups, cpus, machine
 
 PRECISIONS = ("fp32", "bf16", "fp16", "amp_bf16", "amp_fp16")
 """The precisions that torch supports on most devices."""
@@ -133,6 +135,7 @@ class Device:
         has_context: whether opening it takes a process long, and is a phase of its own.
         libraries: torch's C++ libraries that a program needs to run on it.
         preference: `device=auto` takes the usable device with the highest.
+        peaks: the precisions, besides fp32 and bf16, whose peaks are measured.
     """
 
     name: str
@@ -141,6 +144,7 @@ class Device:
     has_context: bool = False
     libraries: Sequence[str] = ()
     preference: int = 1
+    peaks: Collection[str] = ()
 
     def missing(self) -> str | None:
         """Return why there is no such device here, and what would help; None if there is one."""
@@ -188,6 +192,29 @@ class Device:
     def cache(self) -> int:
         """Return the bytes of the device's last-level cache; an assumption if unknown."""
         return UNKNOWN_CACHE
+
+    def capacity(self) -> int | None:
+        """Return the bytes of the device's own memory; None if it uses the host's."""
+        return None
+
+    def uncached_bytes(self) -> int:
+        """Return the bytes of a buffer of which the device's caches hold little."""
+        return 4 * self.cache()
+
+    def identity(self) -> Mapping[str, Scalar]:
+        """Return what its peaks depend on: by default this process's CPUs, threads and libraries."""
+        return {
+            "cpu": machine.cpu_model(),
+            **self.describe(),
+            "threads": torch.get_num_threads(),
+            "cpus": cpus.text(cpus.usable()),
+            "cpu_quota": cgroups.cpu_quota(),
+            "mkldnn": bool(torch.backends.mkldnn.enabled),
+        }
+
+    def tf32(self) -> AbstractContextManager[None]:
+        """Compute fp32 products in TF32 meanwhile, if the device has it."""
+        return nullcontext()
 
     def evicting_bytes(self) -> int:
         """Return the bytes of memory to rewrite to evict everything else from the device's caches."""

@@ -21,10 +21,10 @@ from microbench.measure.experiment import Clock
 from microbench.profile import peaks_cache
 from microbench.records.peaks import Peaks
 from microbench.records.record import WarningCode
-from microbench.system import cgroups, cpus, machine
+from microbench.system import cgroups, machine
 from microbench.system.sensors import Sensors
 
-METHOD = 4  # incremented when peaks are measured differently, which discards stored ones
+METHOD = 5  # incremented when peaks are measured differently, which discards stored ones
 LONG = 0.05  # seconds per call: work is enlarged until it takes about that long
 BRIEF = 0.002  # the same for a format that may be emulated, until it is known not to be
 ENOUGH = 0.5  # of that: work that takes this long is not enlarged further
@@ -39,7 +39,6 @@ SAMPLES = 3  # between two checks of the time
 GLANCES = 8  # calls of a probe, at most
 TIME_TO_GLANCE = 4.0  # times a call's intended seconds: after that, no more than SAMPLES
 SHORT = 2e-5  # seconds: shorter calls are timed several at once
-CACHES = 4  # the largest probe, in last-level caches: little of it is cached
 MOST_OF_MEMORY = 1 / 8  # for the tensors of a probe
 UNKNOWN_MEMORY = 8 * 2**30  # bytes of memory to assume if the kernel does not say
 PERIOD = 2**20 - 3  # random numbers, which are repeated; a prime, so that no two rows are equal
@@ -71,14 +70,9 @@ def identity_of(device: Device) -> Mapping[str, str | int | float | bool | None]
     return {
         "method": METHOD,
         "host_id": machine.host_id(),
-        "cpu": machine.cpu_model(),
         "device": device.name,
-        **device.describe(),
+        **device.identity(),
         "torch": str(torch.__version__),
-        "threads": torch.get_num_threads(),
-        "cpus": cpus.text(cpus.usable()),
-        "cpu_quota": cgroups.cpu_quota(),
-        "mkldnn": bool(torch.backends.mkldnn.enabled),
         **devices.fp32_products(),
     }
 
@@ -101,26 +95,42 @@ def disturbed(sensors: Sensors) -> bool:
 def _passes(device: Device) -> Iterator[Peaks]:
     """Yield several measurements of every peak; fewer if one takes long."""
     clock, place = device.clock, device.torch_device()
-    products = {dtype: Products(clock, place, dtype) for dtype in (torch.float32, *HALF)}
+    most = memory_for_probes(device)
+    products = {dtype: Products(clock, place, dtype, most) for dtype in (torch.float32, *HALF)}
+    tf32 = Products(clock, place, torch.float32, most)
     end = clock.now() + LONGEST
     for _ in range(PASSES):
-        yield _pass(products, device)
+        yield _pass(products, tf32, device)
         if clock.now() >= end:
             break
 
 
-def _pass(products: Mapping[torch.dtype, Products], device: Device) -> Peaks:
-    """Measure every peak once; emulated formats only briefly."""
+def _pass(products: Mapping[torch.dtype, Products], tf32: Products, device: Device) -> Peaks:
+    """Measure every peak once; emulated formats only briefly.
+
+    Args:
+        products: by number format.
+        tf32: those of fp32 in TF32, of a device that has it.
+        device: the device.
+    """
     clock, place = device.clock, device.torch_device()
     slow = emulated(products, device.name)
     fp32, fp32_by = products[torch.float32].best(LONG)
     bf16, bf16_by = (0.0, "") if torch.bfloat16 in slow else products[torch.bfloat16].best(LONG)
+    has_fp16 = "fp16" in device.peaks and torch.float16 not in slow
+    fp16, fp16_by = products[torch.float16].best(LONG) if has_fp16 else (0.0, "")
+    with device.tf32():
+        in_tf32, tf32_by = tf32.best(LONG) if "tf32" in device.peaks else (0.0, "")
     return Peaks(
         fp32=fp32 or None,
         bf16=bf16 or None,
         fp32_by=fp32_by,
         bf16_by=bf16_by,
-        bandwidths=tuple(bandwidths(clock, place, largest(device.cache()))),
+        fp16=fp16 or None,
+        fp16_by=fp16_by,
+        tf32=in_tf32 or None,
+        tf32_by=tf32_by,
+        bandwidths=tuple(bandwidths(clock, place, largest(device))),
         call_seconds=call_of_nothing(clock, place),
         emulated=tuple(
             (name_of(each), max(rate, products[each].best(BRIEF)[0])) for each, rate in slow.items()
@@ -237,10 +247,18 @@ HALF = (torch.bfloat16, torch.float16)
 class Products:
     """Products of each kind in one number format. They start with the size reached before."""
 
-    def __init__(self, clock: Clock, place: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, clock: Clock, place: torch.device, dtype: torch.dtype, most: int) -> None:
+        """Begin with the smallest size.
+
+        Args:
+            clock: times the calls.
+            place: where they run.
+            dtype: the number format.
+            most: the most bytes for a call's tensors.
+        """
         self._clock, self._place, self._dtype = clock, place, dtype
         self._amounts: dict[tuple[str, float], float] = {}
-        self._most = memory_for_probes()
+        self._most = most
 
     def best(self, long: float) -> tuple[float, str]:
         """Return the FLOP/s of the fastest kind, with about `long` seconds per call, and its name.
@@ -302,15 +320,16 @@ def _glance(clock: Clock, call: Callable[[], object], long: float) -> float:
     return min(times)
 
 
-def memory_for_probes() -> int:
-    """Return the most bytes for a probe's tensors."""
-    limits = [size for size in (machine.memory(), cgroups.memory_limit()) if size]
-    return int(min(limits, default=UNKNOWN_MEMORY) * MOST_OF_MEMORY)
+def memory_for_probes(device: Device) -> int:
+    """Return the most bytes for a probe's tensors: of the device's own memory, or of the host's."""
+    own = device.capacity()
+    limits = (machine.memory(), cgroups.memory_limit()) if own is None else (own,)
+    return int(min(filter(None, limits), default=UNKNOWN_MEMORY) * MOST_OF_MEMORY)
 
 
-def largest(cache: int) -> int:
+def largest(device: Device) -> int:
     """Return the bytes that the largest probe of memory reads and writes, most of which are not cached."""
-    return max(LEAST_BYTES, min(CACHES * cache, memory_for_probes()))
+    return max(LEAST_BYTES, min(device.uncached_bytes(), memory_for_probes(device)))
 
 
 def bandwidths(clock: Clock, place: torch.device, most: int) -> Iterator[tuple[int, float]]:

@@ -182,7 +182,7 @@ def _show_peaks(peaks: Peaks, threads: int, out: Console) -> None:
 
 def peak_rows(peaks: Peaks) -> Iterator[tuple[str, str, str]]:
     """Yield each peak's name, value and source; an emulated format has no peak."""
-    for name, rate, by in (("fp32", peaks.fp32, peaks.fp32_by), ("bf16", peaks.bf16, peaks.bf16_by)):
+    for name, rate, by in peaks.products:
         if rate is not None:
             yield name, units.scaled(rate, "FLOP/s"), by
     for dtype, rate in peaks.emulated:

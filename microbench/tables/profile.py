@@ -216,8 +216,7 @@ def _peaks_note(peaks: Peaks) -> str:
     """Return the machine's peaks, in a sentence."""
     rates = [rate for _, rate in peaks.bandwidths]
     parts = [
-        peaks.fp32 and f"fp32 {units.scaled(peaks.fp32, 'FLOP/s')} ({peaks.fp32_by})",
-        peaks.bf16 and f"bf16 {units.scaled(peaks.bf16, 'FLOP/s')} ({peaks.bf16_by})",
+        *(rate and f"{name} {units.scaled(rate, 'FLOP/s')} ({by})" for name, rate, by in peaks.products),
         *(
             f"{units.format_name(name)} emulated ({units.scaled(speed, 'FLOP/s')} in small products)"
             for name, speed in peaks.emulated

@@ -115,7 +115,7 @@ def at_best(found: Peaks, precision: PrecisionConfig) -> float | None:
         case "int8":
             return max(4 * found.fp32, 2 * bf16)
         case "float16":
-            return max(2 * found.fp32, bf16)
+            return max(2 * found.fp32, bf16, found.fp16 or 0.0)
         case "bfloat16":
             return max(found.fp32, bf16)
     return found.fp32

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from factory import QUIET
 from fakes import FakeClock, FakeDevice
 from msgspec.structs import replace
 
-from microbench.devices import cpu
+from microbench.devices import cpu, cuda
 from microbench.measure.disturbances import Surroundings
 from microbench.profile import peaks, peaks_cache
 from microbench.records.peaks import Peaks
@@ -93,7 +94,7 @@ def at_a_rate(clock: FakeClock, name: str, rate: Callable[[float], float], done:
 
 
 def products(clock: FakeClock, dtype: torch.dtype = torch.float32) -> peaks.Products:
-    return peaks.Products(clock, CPU, dtype)
+    return peaks.Products(clock, CPU, dtype, most=2**40)
 
 
 def test_the_fastest_kind_of_product_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +291,88 @@ def test_the_largest_size_exceeds_the_caches_but_not_the_memory(
 ) -> None:
     monkeypatch.setattr(peaks.machine, "memory", lambda: memory)
     monkeypatch.setattr(peaks.cgroups, "memory_limit", lambda: limit)
-    assert peaks.largest(cache) == most
+
+    class Cached(FakeDevice):
+        def cache(self) -> int:
+            return cache
+
+    assert peaks.largest(Cached()) == most
+
+
+@pytest.mark.parametrize(
+    ("cache", "memory", "most"),
+    [
+        (50 * MIB, 80 * 2**30, 2**30),  # 1 GiB is more than 16 caches
+        (100 * MIB, 80 * 2**30, 1600 * MIB),
+        (50 * MIB, 4 * 2**30, 2**29),  # an eighth of the GPU's memory
+    ],
+)
+def test_on_a_gpu_the_largest_size_depends_on_its_own_cache_and_memory(
+    cache: int, memory: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = SimpleNamespace(L2_cache_size=cache, total_memory=memory)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(peaks.machine, "memory", lambda: 2**20)  # the host's does not matter
+    assert peaks.largest(cuda.Device()) == most
+
+
+def test_a_device_with_tf32_and_fp16_has_their_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that products in fp32, TF32, bf16 and fp16 move by different rates."""
+    rates = {torch.float32: 1e12, torch.bfloat16: 16e12, torch.float16: 15e12}
+
+    class WithTensorCores(FakeDevice):
+        peaks = ("fp16", "tf32")
+        speedup = 1.0
+
+        @contextmanager
+        def tf32(self) -> Iterator[None]:
+            self.speedup = 8.0
+            yield
+            self.speedup = 1.0
+
+    device = WithTensorCores()
+
+    def probe(draw: peaks.Draw, amount: float) -> peaks.Work:
+        rate = rates[draw(1).dtype] * device.speedup
+        return peaks.Work(lambda: device.clock.advance(amount / rate), amount, 1)
+
+    probe.__name__ = "only"
+    monkeypatch.setattr(peaks, "PROBES", (probe,))
+    monkeypatch.setattr(peaks.arithmetic, "is_emulated", lambda name, device: False)
+    monkeypatch.setattr(peaks, "bandwidths", lambda clock, place, most: ())
+    found = peaks.measure(device)
+    assert [(name, pytest.approx(rate), by) for name, rate, by in found.products] == [
+        ("fp32", 1e12, "only"),
+        ("tf32", 8e12, "only"),
+        ("bf16", 16e12, "only"),
+        ("fp16", 15e12, "only"),
+    ]
+    assert (found.arithmetic("float16"), found.arithmetic("float32")) == (found.fp16, found.fp32)
+
+
+def test_the_peaks_of_a_gpu_are_its_own_and_not_of_cpus_or_threads(
+    cache: Path, measured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts: dict[str, Any] = {"gpu": "Some GPU", "gpu_uuid": "GPU-1", "gpu_power_limit": 700.0}
+    facts["gpu_pstate"] = "P0"
+    monkeypatch.setattr(cuda.Device, "describe", lambda self: facts)
+    same = (
+        ("microbench.system.cpus.usable", lambda: {0}),
+        ("microbench.system.cgroups.cpu_quota", lambda: 0.5),
+        ("torch.get_num_threads", lambda: 99),
+    )
+    peaks.peaks(cuda.Device())
+    for change in same:
+        monkeypatch.setattr(*change)
+        peaks.peaks(cuda.Device())
+    facts["gpu_pstate"] = "P8"  # at rest
+    peaks.peaks(cuda.Device())
+    assert len(measured) == 1
+    for name, value in {"gpu_uuid": "GPU-2", "gpu_power_limit": 350.0, "gpu_mig": True}.items():
+        facts[name] = value
+        peaks.peaks(cuda.Device())
+    assert len(measured) == 4
 
 
 def test_measuring_finds_every_peak_and_leaves_torchs_state_unchanged(
@@ -299,7 +381,7 @@ def test_measuring_finds_every_peak_and_leaves_torchs_state_unchanged(
     monkeypatch.setattr(peaks, "LONG", 1e-5)
     monkeypatch.setattr(peaks, "BRIEF", 1e-5)
     monkeypatch.setattr(peaks, "LASTING", dict.fromkeys(peaks.LASTING, 0.0))
-    monkeypatch.setattr(peaks, "largest", lambda cache: MIB)
+    monkeypatch.setattr(peaks, "largest", lambda device: MIB)
     random, grad = torch.get_rng_state(), torch.is_grad_enabled()
     with torch.autocast("cpu", torch.bfloat16):
         found = peaks.measure(cpu.Device())
@@ -318,7 +400,7 @@ def test_measuring_finds_every_peak_and_leaves_torchs_state_unchanged(
 def test_the_best_of_several_passes_counts(disturbed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([1e11, 3e11, 2e11])
     assert peaks.PASSES == 3
-    monkeypatch.setattr(peaks, "_pass", lambda products, device: replace(FOUND, fp32=next(looks)))
+    monkeypatch.setattr(peaks, "_pass", lambda products, tf32, device: replace(FOUND, fp32=next(looks)))
     monkeypatch.setattr(peaks, "disturbed", lambda sensors: disturbed)
     assert peaks.measure(cpu.Device()) == replace(FOUND, fp32=3e11, disturbed=disturbed)
 
@@ -326,7 +408,7 @@ def test_the_best_of_several_passes_counts(disturbed: bool, monkeypatch: pytest.
 def test_slow_passes_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     device, looks = FakeDevice(), []
 
-    def look(products: object, given: FakeDevice) -> Peaks:
+    def look(products: object, tf32: object, given: FakeDevice) -> Peaks:
         given.clock.advance(peaks.LONGEST / 2)
         looks.append(given)
         return FOUND

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity
@@ -20,6 +21,7 @@ from microbench.devices.cuda.timers import timer_of
 from microbench.errors import UserError
 from microbench.measure.experiment import Marker
 from microbench.measure.timer import Timer
+from microbench.records.record import Scalar
 from microbench.system import gpu
 
 HIDING = (EVENTS, "none")
@@ -27,6 +29,10 @@ HIDING = (EVENTS, "none")
 
 OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 """The environment variable that forbids TF32 to NVIDIA's libraries, or allows it, over torch's flags."""
+
+
+OF_PEAKS = ("gpu", "gpu_uuid", "gpu_mig", "gpu_power_limit", "gpu_driver", "cuda", "nvidia_tf32_override")
+"""The facts on which peaks depend; others, such as the link's speed at rest, change by themselves."""
 
 
 class Device(devices.Device):
@@ -38,6 +44,7 @@ class Device(devices.Device):
     has_context = True
     libraries = ("torch_cuda", "c10_cuda")
     preference = 2
+    peaks = ("fp16", "tf32")
 
     def __init__(self) -> None:
         self.clock = EventClock()
@@ -112,6 +119,22 @@ class Device(devices.Device):
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             yield stream.cuda_stream
+
+    def capacity(self) -> int:
+        """Return the bytes of the GPU's memory."""
+        return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
+
+    def uncached_bytes(self) -> int:
+        """Return sixteen times the L2 cache, and 1 GiB at least: of four times, a tenth would be cached."""
+        return max(2**30, 16 * self.cache())
+
+    def identity(self) -> Mapping[str, Scalar]:
+        """Return which GPU it is, with its limit of power, and what computes on it: no CPUs, no threads."""
+        return {name: value for name, value in self.describe().items() if name in OF_PEAKS}
+
+    def tf32(self) -> AbstractContextManager[None]:
+        """Compute fp32 products in TF32."""
+        return flags.products(tf32=True)
 
     def memory(self) -> AllocatorPeak:
         """Measure the caching allocator's peak."""
