@@ -61,7 +61,7 @@ def serve(control: socket.socket, initializer: str | None) -> None:
         pid = os.fork()
         if pid == 0:
             control.close()
-            (_work if initializer is None else _work_anew)(descriptors[0], server)
+            _work(descriptors[0], server, is_forked=initializer is None)
         os.close(descriptors[0])
         with suppress(OSError):  # a parent that has ended needs no reply; the end of file follows
             control.sendall(REPLY.pack(pid) if initializer is None else _told(pid, initializer))
@@ -76,26 +76,21 @@ def _told(pid: int, initializer: str) -> bytes:
     return REPLY.pack(-pid) + REPLY.pack(len(name)) + name
 
 
-def _work_anew(descriptor: int, server: int) -> None:
-    """Become a new interpreter, which answers the one request."""
+def _work(descriptor: int, server: int, is_forked: bool) -> None:
+    """Answer the one request, in the worker; if it may not stay a fork, in a new interpreter in its place."""
     try:
         os.setpgrp()
         die_with(server)
+        if is_forked:
+            _answer(descriptor)
         os.set_inheritable(descriptor, True)
         os.execv(sys.executable, [sys.executable, "-m", "microbench.run.server", str(descriptor), ANEW])
     finally:
         os._exit(1)
 
 
-def _work(descriptor: int, server: int) -> None:
-    """Answer the one request, in the worker, and exit without cleaning up, which takes time."""
-    os.setpgrp()
-    die_with(server)
-    _answer(descriptor)
-
-
 def _answer(descriptor: int) -> None:
-    """Answer the one request, and exit."""
+    """Answer the one request, and exit without cleaning up, which takes time."""
     code = 1
     try:
         from microbench.run.protocol import answer
