@@ -15,6 +15,7 @@ import torch
 
 from microbench.config import Config, DeviceConfig, PrecisionConfig
 from microbench.devices import cuda
+from microbench.devices.cuda import flags
 
 BACKENDS: Any = torch.backends
 NEW = (
@@ -118,3 +119,27 @@ def test_from_any_state_all_is_put_back_even_if_the_case_fails() -> None:
             assert state() == before, (matmul, cudnn, conv, onednn, old_matmul, old_cudnn, precision)
         old = hidden()
         assert old == [old_matmul, "raises" if old_cudnn else False]
+
+
+@pytest.mark.parametrize("parent", [BACKENDS, BACKENDS.cudnn])
+def test_what_inherits_its_value_still_does_afterwards(parent: Any) -> None:
+    """Else the user's later change of what it inherits from would have no effect."""
+    settings = (*flags._settings(), BACKENDS.mkldnn.conv)
+    before = [each.fp32_precision for each in settings]
+    found = []
+    try:
+        for precision in (None, "fp32", "tf32"):
+            for each in settings:
+                each.fp32_precision = "none"
+            parent.fp32_precision = "tf32"
+            if precision is not None:
+                with prepared(precision):
+                    assert "raises" not in state()
+            told = [[each.fp32_precision for each in settings]]
+            parent.fp32_precision = "ieee"
+            found.append([*told, [each.fp32_precision for each in settings]])
+    finally:
+        for each, precision in zip(settings, before, strict=True):
+            each.fp32_precision = precision
+    assert found[1] == found[2] == found[0]
+    assert found[0][0] != found[0][1]

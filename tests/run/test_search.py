@@ -10,7 +10,7 @@ import pytest
 from factory import BUSY, QUIET, record_of
 from msgspec import structs
 
-from microbench.config import Config
+from microbench.config import MISSING, Config
 from microbench.records.record import BenchmarkWarning, Outcome, RoundRecord, Status, WarningCode
 from microbench.run.case import Case
 from microbench.run.patience import FIRST_CALL, HOPELESS, LOST, OF_BUDGET, OF_PLAIN, SAMPLES, Patience
@@ -61,7 +61,7 @@ class Machine:
     cost: float | Mapping[str, float] = 1.0
     formats: Mapping[str, str] = field(default_factory=dict)
     emulated: tuple[str, ...] = ()
-    emulated_by: str = "cpu"
+    emulated_by: str = MISSING
     slow: tuple[str, ...] = ()
     startup: float = 0.0
     warned: Mapping[str, WarningCode] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Machine:
             self.records,
             self.objective,
             {self.emulated_by: self.emulated},
-            {"cpu": self.slow},
+            {MISSING: self.slow},
             spent,
             self.startup,
             lambda: self.clock,

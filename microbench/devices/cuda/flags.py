@@ -8,13 +8,17 @@ from typing import Any
 
 import torch
 
-FULL, TF32 = "ieee", "tf32"
+FULL, TF32, UNSET = "ieee", "tf32", "none"
 
 
 def _settings() -> tuple[Any, ...]:
-    """Return what has an `fp32_precision` in the new interface that this module or the old one changes."""
-    cudnn: Any = torch.backends.cudnn
-    return torch.backends.cuda.matmul, cudnn, cudnn.conv, cudnn.rnn, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    """Return what has an `fp32_precision` in the new interface: for all, for cuDNN, and what inherits these.
+
+    oneDNN's own is left out: torch sets the one for all in its place.
+    """
+    backends: Any = torch.backends
+    cudnn = backends.cudnn
+    return backends, cudnn, backends.cuda.matmul, cudnn.conv, cudnn.rnn, backends.mkldnn.matmul
 
 
 @contextmanager
@@ -26,10 +30,11 @@ def products(tf32: bool) -> Iterator[None]:
     new one's values, also that of oneDNN's matrix products.
     """
     settings = _settings()
-    *on_gpu, _ = settings
-    before = [each.fp32_precision for each in settings]
+    every, *on_gpu, _ = settings
+    before = _own(settings)
     matmul, cudnn = _old(settings)
     try:
+        every.fp32_precision = before[0]
         _set_old("high" if tf32 else "highest", tf32)
         for each in on_gpu:
             each.fp32_precision = TF32 if tf32 else FULL
@@ -38,6 +43,15 @@ def products(tf32: bool) -> Iterator[None]:
         _set_old(matmul, cudnn)
         for each, precision in zip(settings, before, strict=True):
             each.fp32_precision = precision
+
+
+def _own(settings: tuple[Any, ...]) -> list[str]:
+    """Return each setting's own value, not one that it inherits from those before it: these are unset."""
+    found = []
+    for each in settings:
+        found.append(each.fp32_precision)
+        each.fp32_precision = UNSET
+    return found
 
 
 def _old(settings: tuple[Any, ...]) -> tuple[str, bool]:
