@@ -70,13 +70,12 @@ class WorkerTimeoutError(Exception):
 
 
 class Workers(Protocol):
-    """Where requests run.
+    """Where requests run."""
 
-    Attributes:
-        notes: sentences on the processes that the user should know.
-    """
-
-    notes: Sequence[str]
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences on the processes that the user should know."""
+        ...
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Run a request in a process of its own, passing its progress to `watch`.
@@ -96,7 +95,7 @@ class Workers(Protocol):
 class Inline:
     """Workers that run requests in this process, for debugging: no isolation, no timeout."""
 
-    notes = ()
+    notes: Sequence[str] = ()
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         """Run a request here."""

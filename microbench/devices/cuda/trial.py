@@ -23,7 +23,7 @@ def failure() -> str | None:
     tells whether torch has kernels for the GPU.
     """
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
         capability = torch.cuda.get_device_capability()
         if not has_kernels(capability, built := torch.cuda.get_arch_list()):
             of_gpu = "sm_{}{}".format(*capability)
