@@ -48,7 +48,6 @@ TASKS = {
     "features": "nothing: the model without a head",
 }
 
-AUTO = "auto"  # the device that is resolved where it runs
 PROFILE = "profile"
 TOKENS = 128  # of a sequence
 ROUNDS = 6  # of a case; the fewest that support a 95 % CI

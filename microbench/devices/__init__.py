@@ -13,11 +13,12 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from microbench import registry
-from microbench.config import AUTO, Config
+from microbench.config import Config
 from microbench.errors import SkippedError, UserError
 from microbench.measure.experiment import Clock, Marker
 from microbench.measure.timer import Timer
 from microbench.records.record import Scalar
+from microbench.schema import UNRESOLVED
 from microbench.system import cgroups, cpus, machine
 
 PRECISIONS = ("fp32", "bf16", "fp16", "amp_bf16", "amp_fp16")
@@ -303,7 +304,7 @@ def open_device(name: str) -> Device:
     Raises:
         UserError: no such device, or it cannot be used here.
     """
-    if name == AUTO:
+    if name == UNRESOLVED:
         return choice().usable[0]
     device = find(name)
     if reason := device.missing() or device.unusable():

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from microbench import registry
 from microbench.analysis.forecast import Basis, CaseForecast, Forecast
-from microbench.config import AUTO
 from microbench.records.record import CaseSpec, RoundRecord, RoundsReason
 from microbench.records.store import FILE_NAME, file_of, read, rounds_of
 from microbench.run.case import Case
 from microbench.run.layers import stands_for_layers
 from microbench.run.resume import Before, Key, before, changed, key_of, matched
+from microbench.schema import UNRESOLVED
 from microbench.system import cpus, machine
 
 
@@ -52,7 +52,7 @@ def forecast(cases: Sequence[Case], folder: Path, completing: bool) -> Forecast:
 def _placed(case: Case) -> list[Case]:
     """Return a case as it may run here: on any device if it says `auto`, which only torch can resolve."""
     name, threads = case.config.device.name, cpus.physical_cores()
-    devices = registry.names("devices") if name == AUTO else []
+    devices = registry.names("devices") if name == UNRESOLVED else []
     return [case.at(device, threads) for device in (*devices, name)]
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, overload
 
 from microbench import registry
-from microbench.config import AUTO
 from microbench.errors import SkippedError, StoppedError
 from microbench.host import allocator
 from microbench.records.peaks import Peaks
@@ -28,6 +27,7 @@ from microbench.run.workers import (
     Workers,
     WorkerTimeoutError,
 )
+from microbench.schema import UNRESOLVED
 from microbench.system import cgroups, driver, machine
 
 MOST = 8  # servers at once: each takes a few hundred megabytes, and sleeps while another is used
@@ -165,7 +165,7 @@ class Pool:
         plain = replace(case, config=replace(case.config, allocator="system"))
         try:
             name = case.config.device.name
-            request = Describe(name, tuple(engines) if name == AUTO else ())
+            request = Describe(name, tuple(engines) if name == UNRESOLVED else ())
             answer = self._asked(plain, request, _unwatched, timeout=None)
         except WorkerDiedError as error:
             last_words = error.log.strip().splitlines()[-1:] or ["It printed nothing."]

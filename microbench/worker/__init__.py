@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from microbench import devices, engines, formats, modes, verify
-from microbench.config import AUTO, Config
+from microbench.config import Config
 from microbench.devices import Device
 from microbench.engines import Job, Program
 from microbench.errors import SkippedError, UserError
@@ -37,6 +37,7 @@ from microbench.records.record import (
     WarningCode,
     unverified,
 )
+from microbench.schema import UNRESOLVED
 from microbench.system import cpus
 from microbench.verify.constancy import Constancy, Inputs
 from microbench.worker.failures import check_precision, explain, is_out_of_memory
@@ -52,7 +53,7 @@ def describe(device_name: str, engine_names: Sequence[str] = ()) -> Described:
     Raises:
         UserError: the device cannot be used here.
     """
-    if device_name != AUTO:
+    if device_name != UNRESOLVED:
         return _described(devices.open_device(device_name))
     choice = devices.choice()
     first, *others = choice.usable
