@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from microbench.analysis.case import figure_of
 from microbench.analysis.pairing import Pair
 from microbench.analysis.verdict import are_interleaved
 from microbench.config import option_at
@@ -22,10 +23,16 @@ FACTS: Mapping[str, Callable[[CaseResult], object]] = {
     "allocator": lambda case: case.first.outcome.process.allocator,
     "threads": lambda case: case.first.outcome.process.threads,
     "schedule": lambda case: case.run.schedule,
+    "what is timed": figure_of,
 }
 """The facts that should be the same on both sides, by name."""
 
-ASKED_FOR = {"GPU": "device.name", "allocator": "allocator", "threads": "threads"}
+ASKED_FOR = {
+    "GPU": "device.name",
+    "allocator": "allocator",
+    "threads": "threads",
+    "what is timed": "device.sync",
+}
 """The settings that make a fact differ: if they differ too, the difference is intended."""
 
 SAME = "both sides are the same measurement"

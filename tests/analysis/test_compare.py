@@ -23,6 +23,7 @@ from scipy import stats
 from microbench.analysis.compare import Compared, Row, compare
 from microbench.analysis.verdict import ONE_ROUND, judge
 from microbench.errors import UserError
+from microbench.records.clocks import BACKLOG, EVENTS
 from microbench.records.record import RoundRecord, Status
 from microbench.records.result import Result
 from microbench.stats.median import quantile
@@ -646,6 +647,25 @@ class TestSurroundings:
         self, settings: dict[str, Any], text: str, timed: Any
     ) -> None:
         assert self.separate(timed, {}, settings)[1:] == [text]
+
+    @pytest.mark.parametrize(
+        ("sync", "clock", "text"),
+        [
+            ("device", BACKLOG, None),
+            ("device", EVENTS, "what is timed differs: A has device time, B has stream time"),
+            ("events", EVENTS, None),  # which was asked for
+        ],
+    )
+    def test_times_of_another_kind_are_named_unless_they_were_asked_for(
+        self, sync: str, clock: str, text: str | None
+    ) -> None:
+        def on_gpu(run: str, sync: str, clock: str) -> Result:
+            config = configured(device="cuda", device__sync=sync)
+            series = series_of("inference", FAST, clock=clock)
+            return result_of([record_of({"inference": series}, config, run=run, round=n) for n in range(6)])
+
+        found = compare(on_gpu("r", "device", BACKLOG), on_gpu("s", sync, clock))
+        assert [each for each in found.warnings if "what is timed" in each] == ([text] if text else [])
 
     def test_the_compared_setting_causes_no_warning(self, timed: Any) -> None:
         b = {"allocator": "tuned", "threads": 1, "measure__cold_cache": True, "env": {"allocator": "tuned"}}
