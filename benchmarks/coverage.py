@@ -1,11 +1,15 @@
 """Which models infer, and train, at a small size here? Prints a table, and why each of the others does not.
 
-python benchmarks/coverage.py                          all groups: an hour on 2 cores
-python benchmarks/coverage.py 'torchvision det*' vgg*  groups, or models, of these names only
+    python benchmarks/coverage.py [--modes infer train …] [NAME …]
+
+Without names it measures all groups, which takes an hour on 2 cores. A name, which may have wildcards, is
+that of a group ('torchvision det*') or of a model (vgg*). With --modes layers, a model counts if it runs, and
+so do its layers that can be measured alone. Exits with the number of cases that failed.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import sys
@@ -25,7 +29,8 @@ from microbench.records.cases import CaseResult
 
 FEW = {"rounds": 1, "max_samples": 1, "min_samples": 1, "min_time": 0.0, "max_warmup": 0.0}
 LIGHT = {"measure": FEW, "threads": 1, "verify": False}  # whether they run, not how fast
-MODES = ("infer", "train")
+MODES = ("infer", "train", "profile", "layers")
+FINE = ("ok", "skipped")
 OUTPUTS = Path("outputs/coverage")
 
 
@@ -156,36 +161,51 @@ def chosen(patterns: Sequence[str]) -> Iterator[Group]:
             yield replace(group, models=names)
 
 
-def measured(group: Group) -> list[CaseResult]:
-    """Measure a group's models in every mode, a process each."""
+def measured(group: Group, mode: str) -> list[CaseResult]:
+    """Measure a group's models in a mode, a process each."""
     shape = "x".join(map(str, group.options.get("model.input_shape", ())))
     first = group.models[0] if isinstance(group.models[0], str) else "object"
-    folder = OUTPUTS / f"{group.name} {first} {shape}".strip().replace(" ", "-").replace("/", "-")
+    folder = OUTPUTS / f"{group.name} {first} {shape} {mode}".replace(" ", "-").replace("/", "-")
     (folder / "records.jsonl").unlink(missing_ok=True)
     if group.option is None:
-        return microbench.sweep(
-            *group.models, mode=list(MODES), folder=folder, **LIGHT, **group.options
-        ).cases()
+        return microbench.sweep(*group.models, mode=[mode], folder=folder, **LIGHT, **group.options).cases()
     options = {name: [value] for name, value in group.options.items()} | {group.option: group.models}
-    return microbench.sweep(mode=list(MODES), folder=folder, **LIGHT, **options).cases()
+    return microbench.sweep(mode=[mode], folder=folder, **LIGHT, **options).cases()
 
 
-def main(patterns: Sequence[str]) -> int:
+def running(cases: Sequence[CaseResult]) -> int:
+    """Return how many models run: themselves, and their layers if these are cases too."""
+    by_model: dict[str, list[CaseResult]] = {}
+    for case in cases:
+        by_model.setdefault(case.config.model.name, []).append(case)
+    return sum(
+        each[0].status == "ok" and all(case.status in FINE for case in each) for each in by_model.values()
+    )
+
+
+def main() -> int:
     """Print the table, and return how many cases failed; those that are skipped did not."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--modes", nargs="+", default=("infer", "train"), choices=MODES)
+    parser.add_argument("names", nargs="*", default=["*"], metavar="NAME")
+    arguments = parser.parse_args()
     out = Console(width=200, highlight=False)
     counts: dict[str, list[int]] = {}
     failed = 0
-    for group in chosen(patterns):
-        row = counts.setdefault(group.name, [0, *(0 for _ in MODES)])
+    for group in chosen(arguments.names):
+        row = counts.setdefault(group.name, [0, *(0 for _ in arguments.modes)])
         row[0] += len(group.models)
-        for case in measured(group):
-            config, outcome = case.first.case.config, case.first.outcome
-            if case.status == "ok":
-                row[1 + MODES.index(config.mode.name)] += 1
-            else:
-                failed += case.status != "skipped"
-                out.print(f"{config.model.name} {config.mode.name}: {case.status}: {outcome.error}")
-    table = Table("", "models", *MODES)
+        for column, mode in enumerate(arguments.modes, 1):
+            cases = measured(group, mode)
+            row[column] += running(cases)
+            failed += sum(case.status not in FINE for case in cases)
+            for case in cases:
+                if case.status != "ok" and (case.config.model.part is None or case.status not in FINE):
+                    name = ":".join(filter(None, (case.config.model.name, case.config.model.part)))
+                    out.print(f"{name} {mode}: {case.status}: {case.first.outcome.error}", markup=False)
+    table = Table("", "models", *arguments.modes)
     counts["all"] = [sum(column) for column in zip(*counts.values(), strict=True)]
     for name, row in counts.items():
         table.add_row(name, *map(str, row))
@@ -194,4 +214,4 @@ def main(patterns: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["*"]))
+    sys.exit(main())
