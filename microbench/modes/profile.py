@@ -57,6 +57,7 @@ class Mode(modes.Mode):
         """Return the phase of the uninstrumented module, with the calls within it as inner parts."""
         training, call = config.mode.training, program.call
         with torch.set_grad_enabled(True) if training else torch.inference_mode():
+            call()  # some modules make tables in their first call, which is not sampled
             root = trace(unwrapped(program.workload.module), call, _objective(program.workload, training))
             passes = Passes(call, root, phase_of_calls(training))
 

@@ -27,6 +27,7 @@ from microbench.profile.peaks import peaks
 from microbench.profile.power import joules_per_call
 from microbench.profile.study import Study, measure_memory
 from microbench.profile.timing import Passes, call_times, marking
+from microbench.profile.trace import trace
 from microbench.records.record import phase_of_calls
 from microbench.system import machine
 from microbench.system.sensors import Sensors
@@ -88,6 +89,8 @@ def _profile(model: nn.Module, arguments: Arguments, wanted: Wanted, place: torc
             raise UserError(
                 "The module changes its arguments, so that each call differs: leave out timing and memory."
             )
+        assert root.module is not None
+        root = trace(root.module, call)  # of a later call: some modules make tables in their first one
         memory = measure_memory(call, root, device) if wanted.memory else None
         study = Study(root, training, memory=memory)
         return _timed(study, call, device) if wanted.timing else Profile(study.rows())

@@ -18,7 +18,7 @@ from microbench import UserError
 from microbench.measure.stopping import StoppingRule
 from microbench.profile.timing import Cost, Marking
 from microbench.records.peaks import Peaks
-from microbench.records.record import BenchmarkWarning, WarningCode
+from microbench.records.record import BenchmarkWarning, Kind, WarningCode
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -622,6 +622,21 @@ def test_a_module_that_calls_different_layers_each_time_cannot_be_measured() -> 
 
     with pytest.raises(UserError, match=r"calls different layers.*from Python, without timing and memory"):
         microbench.stat(Alternates(), input_shape=(1, 4), memory=True)
+
+
+def test_a_module_that_makes_a_table_in_its_first_call_is_measured_in_later_ones() -> None:
+    class Prepares(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.output, self.table = nn.Linear(4, 4), dict[int, Tensor]()
+
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.table:
+                self.table[0] = torch.arange(4).exp()
+            return self.output(x) + self.table[0]
+
+    profile = microbench.stat(Prepares(), input_shape=(1, 4), memory=True)
+    assert [row.type for row in profile.rows if row.kind is Kind.FUNCTION] == ["add"]
 
 
 class Adds(nn.Module):
