@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from microbench.errors import UserError
 from microbench.watch.tensors import tensors
 from microbench.workloads.given import Given
+from microbench.workloads.given.described import described_value, is_function
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -21,7 +22,8 @@ def identity(given: Given) -> str:
     """Return twelve hexadecimal digits, the same in every process, for what a module object computes.
 
     They depend on the module's structure as its repr shows it, the shapes and types of its parameters,
-    buffers and inputs, its other arguments, and the objective's name.
+    buffers and inputs, its other arguments, the objective, and what the functions among all these do: those
+    that its modules hold, and their hooks. The code of its classes does not count.
     """
     module, objective = given.module, given.objective
     state = (*module.named_parameters(), *module.named_buffers())
@@ -30,22 +32,30 @@ def identity(given: Given) -> str:
         [(name, described_value(each)) for name, each in state],
         [described_value(each) for each in (tuple(given.args), dict(given.kwargs))],
         getattr(objective, "__qualname__", repr(objective)),
+        [described_value(each) for each in (*_functions(module), *_functions(objective))],
     )
     return hashlib.sha256(ADDRESS.sub("", repr(described)).encode()).hexdigest()[:12]
 
 
-def described_value(value: Any) -> Any:
-    """Return what represents a value, however nested: a tensor by its shape and type."""
-    if isinstance(value, Tensor):
-        return tuple(value.shape), str(value.dtype), value.requires_grad
-    if isinstance(value, Mapping):
-        return type(value).__qualname__, [(key, described_value(each)) for key, each in value.items()]
-    if isinstance(value, (tuple, list)):
-        return type(value).__qualname__, [described_value(each) for each in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        items = {each.name: getattr(value, each.name, None) for each in fields(value)}
-        return type(value).__qualname__, described_value(items)
-    return repr(value)
+def _functions(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the functions that a value is or holds, each with its place; all attributes of another object."""
+    if isinstance(value, nn.Module):
+        for name, module in value.named_modules():
+            for key, held in vars(module).items():
+                yield from ((f"{name}.{key}", each) for each in _functions_in(held))
+    elif is_function(value):
+        yield "", value
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        yield "", vars(value)
+
+
+def _functions_in(value: Any) -> Iterator[Any]:
+    """Yield the functions in containers, such as hooks."""
+    if is_function(value):
+        yield value
+    elif isinstance(value, (Mapping, tuple, list)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _functions_in(each)
 
 
 def batch_size_of(given: Given, asked: Any = None) -> int:

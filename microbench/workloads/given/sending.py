@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from microbench.errors import StoppedError, UserError, first_line
 from microbench.workloads.given import Given, Sent
+from microbench.workloads.given.described import variables
 
 PROTOCOL = 5
 DEEPEST = 50  # objects within objects
@@ -89,18 +90,9 @@ def _within(name: str, value: Any) -> Iterator[tuple[str, Any]]:
             (f"{name}.{key}", each) for key, each in inner.items() if key not in ("_modules", "_parameters")
         )
     elif isinstance(value, FunctionType):
-        yield from ((f"{name}: {key}", each) for key, each in _variables(value))
+        yield from ((f"{name}: {key}", each) for key, each in variables(value))
     elif hasattr(value, "__dict__") and not isinstance(value, type):
         yield from ((f"{name}.{key}", each) for key, each in vars(value).items())
-
-
-def _variables(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield the variables outside a function that it uses."""
-    for key, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        yield key, cell.cell_contents
-    yield from (
-        (key, function.__globals__[key]) for key in function.__code__.co_names if key in function.__globals__
-    )
 
 
 def _is_picklable(value: Any) -> bool:
