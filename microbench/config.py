@@ -116,7 +116,12 @@ class ModelConfig:
 
     source: str = work(MISSING, "the module of `workloads/` that builds it", ANY)
     name: str = work(
-        "", "its name in tables; with model=layer, the class's own name", ANY, axis="model", is_titled=True
+        "",
+        "its name in tables; with model=layer, the class's own name",
+        ANY,
+        axis="model",
+        is_titled=True,
+        unless=("model.code", "model.identity"),
     )
     cls: str | None = work(
         None, "for a layer, the dotted name of an `nn.Module` or of a function of tensors", ANY

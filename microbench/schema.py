@@ -131,6 +131,7 @@ class Option:
         is_resolved: whether its default depends on the machine, so that a case's command includes it.
         is_titled: whether every title shows its value.
         follows: the option that its default depends on.
+        unless: the options that, if given, identify the work in its place.
         also: another name that the command line accepts for it.
         key: its dotted key.
         type: its type.
@@ -153,6 +154,7 @@ class Option:
     is_resolved: bool = False
     is_titled: bool = False
     follows: str = ""
+    unless: Sequence[str] = ()
     also: str = ""
     key: str = ""
     type: Any = None
@@ -385,6 +387,11 @@ def with_values(config: Any, values: Mapping[str, Any]) -> Any:
     return found
 
 
+def identifies(declared: Option, config: Any) -> bool:
+    """Return whether an option is part of what a configuration runs, and no other option says the same."""
+    return declared.is_work and all(value_of(config, key) is None for key in declared.unless)
+
+
 def work_of(config: Any) -> dict[str, Any]:
     """Return the options of a configuration's work that differ from their defaults, nested.
 
@@ -393,7 +400,7 @@ def work_of(config: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, each in options_of(config.__class__).items():
         value = value_of(config, key)
-        if each.is_work and value != each.default:
+        if identifies(each, config) and value != each.default:
             *path, name = key.removeprefix("measure.").split(".")  # how, not what, is measured
             place = found
             for part in path:

@@ -174,6 +174,12 @@ def test_the_work_is_what_differs_from_the_defaults() -> None:
     }
 
 
+def test_a_name_is_no_work_where_something_else_says_what_is_computed() -> None:
+    assert work_of(with_values(Config(), {"model.name": "mine"})) == {"model": {"name": "mine"}}
+    given = {"model.name": "mine", "model.identity": "a0"}
+    assert work_of(with_values(Config(), given)) == {"model": {"identity": "a0"}}
+
+
 def test_scopes_are_distinguished() -> None:
     found = options_of(Config)
     of_case = {"measure.budget", "measure.rounds", "timeout"}

@@ -10,7 +10,7 @@ from microbench.config import AXES, Config, option_at
 from microbench.errors import NothingToCompareError, unknown
 from microbench.records.cases import CaseResult
 from microbench.records.naming import flat, labels, varying
-from microbench.schema import Role, Scope
+from microbench.schema import Role, Scope, identifies
 
 Settings = Mapping[str, str]
 """A configuration's values as text, by dotted key."""
@@ -45,7 +45,8 @@ def is_configuration(name: str) -> bool:
 
 def work_of(case: Configured) -> Settings:
     """Return the settings of a case's work."""
-    return {key: value for key, value in settings_of(case).items() if is_work(key)}
+    given, config = settings_of(case), case.config
+    return {key: value for key, value in given.items() if identifies(option_at(key), config)}
 
 
 def work_labels(cases: Sequence[CaseResult], but: Collection[str] = ()) -> list[str]:

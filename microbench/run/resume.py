@@ -125,11 +125,12 @@ def changed(earlier: Before, machines: Mapping[str, Machine]) -> str | None:
 def matched(cases: Sequence[Case], earlier: Before) -> list[Case]:
     """Return the cases with their places in the earlier run.
 
-    Cases are the same if their `case_id` and the measuring options are, except for the number of rounds. A
-    case that the earlier run did not reach keeps its place if no other has it; otherwise it gets one after
-    all others.
+    Cases are the same if their `case_id` and the measuring options are, except for the number of rounds; they
+    keep the names that they had. A case that the earlier run did not reach keeps its place if no other has
+    it; otherwise it gets one after all others.
     """
     places = _places(cases, earlier)
+    names = {found.spec.order: found.config.model.name for found in earlier.cases}
     taken = {found.spec.order for found in earlier.cases}
     behind = count(max([*taken, *(case.order for case in cases)]) + 1)
     placed: list[Case] = []
@@ -137,7 +138,9 @@ def matched(cases: Sequence[Case], earlier: Before) -> list[Case]:
         order = places.get(case.order)
         if order is None:
             order = next(behind) if case.order in taken else case.order
-        placed.append(dataclasses.replace(case, order=order))
+        model = dataclasses.replace(case.config.model, name=names.get(order, case.config.model.name))
+        config = dataclasses.replace(case.config, model=model)
+        placed.append(dataclasses.replace(case, order=order, config=config))
     return placed
 
 

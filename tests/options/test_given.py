@@ -73,10 +73,18 @@ def test_an_object_and_its_inputs_decide_name_and_batch() -> None:
     assert cases(LINEAR)[0].id == case.id != cases(nn.Linear(4, 3))[0].id
 
 
-def test_a_name_of_ones_own_counts() -> None:
+def test_a_name_is_a_title_and_no_part_of_the_work() -> None:
     (case,) = cases(LINEAR, **{"model.name": "mine"})
     assert case.config.model.name == "mine"
-    assert case.id != cases(LINEAR)[0].id
+    assert case.id == cases(LINEAR)[0].id
+
+
+def test_the_order_of_modules_is_no_part_of_what_they_are() -> None:
+    small, large = LINEAR, nn.Linear(4, 3)
+    first, second = cases([small, large], sweep=True)
+    assert [case.config.model.name for case in (first, second)] == ["Linear", "Linear_2"]
+    assert [case.id for case in cases([large, small], sweep=True)] == [second.id, first.id]
+    assert second.id == cases(large)[0].id != first.id
 
 
 def test_a_search_s_objective_is_not_that_of_training() -> None:

@@ -104,7 +104,7 @@ def test_shapes_can_be_swept_over() -> None:
     assert [each.config.model.inputs["ids"]["shape"] for each in found] == [[4], [8]]
 
 
-def test_the_id_is_of_the_code_and_not_of_its_place(folder: Path) -> None:
+def test_the_id_is_of_the_code_and_not_of_its_place_or_name(folder: Path) -> None:
     def identity(file: str) -> str:
         return only(f"model.file={file}", "model.inputs=[3]").id
 
@@ -113,6 +113,9 @@ def test_the_id_is_of_the_code_and_not_of_its_place(folder: Path) -> None:
     copy.write_text(CODE)
     first = identity("mine.py:Net")
     assert identity("elsewhere/mine.py:Net") == identity(f"{copy}:Net") == first
+    assert identity(str(copy.rename(folder / "elsewhere" / "yours.py")) + ":Net") == first
+    copy.write_text(CODE)
+    assert only("model.file=mine.py:Net", "model.inputs=[3]", "model.name=tiny").id == first
     assert identity("mine.py:make") != first
     copy.write_text(CODE + "\n")
     assert identity("elsewhere/mine.py:Net") != first

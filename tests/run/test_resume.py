@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from microbench.records.result import Result, load
 from microbench.records.store import FILE_NAME, Store
 from microbench.run.case import Case
 from microbench.run.resume import arguments_of, before, folder_of, matched
+from microbench.schema import with_values
 from microbench.system import machine
 
 from .support import CORES, OK, PLACE, Scripted, Take, cases, failed
@@ -275,6 +277,18 @@ class TestMatched:
             0: [0, 1, 2],
             1: [0, 1, 2],
         }
+
+    def test_a_case_keeps_its_name_where_that_does_not_say_what_it_is(self, take: Take) -> None:
+        def called(name: str) -> list[Case]:
+            (case,) = placed(1)
+            file = {"model.code": "c0de", "model.name": name}
+            return [dataclasses.replace(case, config=with_values(case.config, file))]
+
+        earlier = before(take(called("mine:Net"), Scripted()).records, machine.host_id())
+        assert earlier is not None
+        (again,) = matched(called("renamed:Net"), earlier)
+        assert (again.order, again.config.model.name, again.rounds) == (0, "mine:Net", 3)
+        assert again.id == earlier.cases[0].spec.id
 
     def test_the_last_of_several_runs_is_the_one_that_is_completed(self, take: Take) -> None:
         one = self.records(take, 1, 2)
