@@ -244,7 +244,7 @@ def _is_of(case: CaseResult, quantity: str) -> bool:
 def value(case: CaseResult, quantity: str) -> float | None:
     """Return a quantity of a case: a phase's time in seconds, its rate in 1/s, or its memory in bytes.
 
-    None if it was not measured.
+    A rate counts the items of a call, such as tokens. None if it was not measured.
     """
     phase, _, what = quantity.partition(" ")
     estimate = case.estimates.get(phase)
@@ -253,7 +253,7 @@ def value(case: CaseResult, quantity: str) -> float | None:
     if what == "memory":
         return case.peak_memory
     if what:
-        return case.config.batch_size / estimate.median if estimate.median else None
+        return case.throughput(estimate)
     return estimate.median
 
 

@@ -155,6 +155,12 @@ class TestPublished:
         assert rounded(backward.published[TITAN]) == (0.0606, 2.47)
         assert rounded(backward.measured) == (0.2, 2.0)
 
+    def test_a_rate_counts_the_items_of_a_call(self, timed: Timed) -> None:
+        (record,) = timed([0.5], **RESNEXT | {"batch_size": 2})
+        tokens = replace(record, outcome=replace(record.outcome, item="tokens", items=32))
+        assert published.value(only([record]), "inference images/s") == 4
+        assert published.value(only([tokens]), "inference images/s") == 64
+
 
 class TestRatios:
     def test_ratios_of_variants_say_how_many_times_faster(self, timed: Timed) -> None:
