@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +49,7 @@ def write(identity: Identity, peaks: Peaks) -> None:
     with contextlib.suppress(OSError, RuntimeError):
         path = place()
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(
+        files.replace(
             path, json.dumps([*others, {"of": dict(identity), "peaks": msgspec.to_builtins(peaks)}], indent=1)
         )
 
@@ -65,16 +63,3 @@ def _entries() -> list[dict[str, Any]]:
     if not isinstance(entries, list):
         return []
     return [entry for entry in entries if isinstance(entry, dict) and {"of", "peaks"} <= entry.keys()]
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write to a temporary file, and move it into place once it is complete."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    made = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        made.replace(path)
-    except BaseException:
-        made.unlink(missing_ok=True)
-        raise

@@ -1,10 +1,9 @@
-"""The kernel's small status files, the cache folder that is kept between runs, and what a file contains."""
+"""The kernel's small status files, and the cache folder that is kept between runs."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from functools import cache
+import tempfile
 from pathlib import Path
 
 PROCESSES = Path("/proc")
@@ -42,19 +41,18 @@ def number(path: Path) -> int | None:
         return None
 
 
-def digest(path: Path, text: str = "") -> str:
-    """Return twelve hexadecimal digits that identify a file's contents, and a text with them.
+def replace(path: Path, text: str) -> None:
+    """Write a file as a whole: to a temporary one, which is moved into place once it is complete.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be written.
     """
-    return _digest(path, text, path.stat().st_mtime_ns)
-
-
-@cache
-def _digest(path: Path, text: str, changed: int) -> str:
-    found = hashlib.sha256(text.encode())
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            found.update(chunk)
-    return found.hexdigest()[:12]
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    made = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        made.replace(path)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise

@@ -6,10 +6,13 @@ import mmap
 import re
 from pathlib import Path
 
-from microbench.system.files import digest
+from microbench.system.digests import digest
 
-LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])")
-"""In an ONNX file, the key of a tensor's external data: the name of a file, after the name's length."""
+LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]?[\x01-\x7f])")
+"""In an ONNX file, the key of a tensor's external data: the name of a file, after the name's length.
+
+The length has 7 bits a byte, the lowest first, and the highest bit of all but the last byte is set.
+"""
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -23,8 +26,12 @@ def weight_files(path: Path) -> list[Path]:
     if path.suffix != ".onnx" or not path.stat().st_size:
         return []
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = [content[each.end() : each.end() + each[1][0]] for each in LOCATION.finditer(content)]
+        found = [content[each.end() : each.end() + _length(each[1])] for each in LOCATION.finditer(content)]
     return [path.parent / name.decode(errors="replace") for name in dict.fromkeys(found)]
+
+
+def _length(varint: bytes) -> int:
+    return sum((each & 0x7F) << 7 * place for place, each in enumerate(varint))
 
 
 def digest_with_weights(path: Path, text: str = "") -> str:

@@ -20,7 +20,7 @@ from torch import nn
 
 from microbench.config import ModelConfig
 from microbench.errors import FailedAt, UserError, first_line, unknown
-from microbench.system.files import digest
+from microbench.system.digests import digest
 from microbench.workloads import objectives
 from microbench.workloads.arranged import arranged
 from microbench.workloads.inputs import draw

@@ -156,6 +156,16 @@ class TestOnnx:
         weights.write_bytes(b"\x01" + weights.read_bytes()[1:])
         assert model_of(moved).code != first
 
+    @pytest.mark.parametrize("length", [127, 128, 250])
+    def test_a_long_name_of_weights_is_read(self, length: int, tmp_path: Path) -> None:
+        name = "n" * (length - len(".onnx.data"))
+        path = exported.onnx_file(tmp_path / f"{name}.onnx", external=True)
+        weights = tmp_path / f"{name}.onnx.data"
+        assert (len(weights.name), weight_files(path)) == (length, [weights])
+        first = model_of(path).code
+        weights.write_bytes(b"\x01" + weights.read_bytes()[1:])
+        assert model_of(path).code != first
+
     def test_a_file_that_changed_since_the_run_began(self, tmp_path: Path) -> None:
         config = model_of(exported.onnx_file(tmp_path / "net.onnx"))
         exported.onnx_file(tmp_path / "net.onnx", batch=2)

@@ -12,7 +12,7 @@ import torch
 from microbench import workloads
 from microbench.config import ModelConfig
 from microbench.errors import FailedAt, UserError
-from microbench.system.files import digest
+from microbench.system.digests import digest
 from microbench.watch.tensors import tensors
 from microbench.workloads import Workload
 from microbench.workloads.objectives import OnesGradient
