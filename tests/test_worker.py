@@ -185,6 +185,7 @@ def test_progress_reports_the_stages_in_order() -> None:
     told: list[Progress] = []
     measure_case(config(), told.append)
     assert [progress.stage for progress in told][:3] == ["build", "prepare", "warmup"]
+    assert [None if each.built is None else each.built.inputs for each in told][:2] == [None, "2x4"]
 
 
 @pytest.fixture
@@ -636,6 +637,11 @@ def test_a_case_that_failed_has_the_settings_of_the_process_too() -> None:
     found = measured(threads=2, **{"model.args": [5, 3]})
     assert found.outcome.status is Status.ERROR
     assert found.outcome.process.threads == 2
+
+
+def test_a_case_that_failed_has_its_inputs_if_it_was_built() -> None:
+    assert measured(**{"model.args": [5, 3]}).outcome.inputs == "2x4"
+    assert measured(**{"model.args": [4]}).outcome.inputs is None
 
 
 def test_a_limit_of_the_machine_skips_the_case(monkeypatch: pytest.MonkeyPatch) -> None:

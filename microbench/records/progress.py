@@ -113,6 +113,7 @@ class Progress:
         eta: seconds that sampling may still take.
         clock: the clock that the samples were read on.
         calls_per_sample: number of calls per sample.
+        built: what is known of the workload, once it is built: its inputs and items.
         measured: everything measured before the answer is checked; it stands if the check ends the process.
     """
 
@@ -128,6 +129,7 @@ class Progress:
     medians: Mapping[str, float] = field(default_factory=dict)
     clock: str = ""
     calls_per_sample: int = 1
+    built: Outcome | None = None
     measured: Measured | None = None
 
 

@@ -64,6 +64,7 @@ class Round:
         started_at: its start, in UTC.
         partial: the samples received so far, by phase.
         first: the times of a call before the first sample, by phase.
+        built: what is known of the workload; None until it is built.
         measured: the measurement before the answer is checked; None until then.
         now: the clock, in seconds.
     """
@@ -75,6 +76,7 @@ class Round:
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     partial: dict[str, Series] = field(default_factory=dict)
     first: dict[str, Series] = field(default_factory=dict)
+    built: Outcome | None = None
     measured: Measured | None = None
     now: Callable[[], float] = time.monotonic
     _began: float = field(init=False, default=0.0)
@@ -132,6 +134,8 @@ class Round:
     def _cut_short(self, outcome: Outcome) -> Measured:
         """Return what is known without a worker's answer: all that it measured, if it ended at the check."""
         if self.measured is None:
+            if (built := self.built) is not None:
+                outcome = replace(outcome, inputs=built.inputs, item=built.item, items=built.items)
             return Measured(outcome)
         before = self.measured.outcome
         if outcome.status in (Status.GIVEN_UP, Status.INTERRUPTED):
@@ -172,6 +176,7 @@ class Round:
 
     def _keep(self, progress: Progress) -> None:
         """Keep samples as they arrive, in case the worker ends before it summarizes them."""
+        self.built = progress.built or self.built
         self.measured = progress.measured
         kept, received = self.partial, progress.samples
         if not received:

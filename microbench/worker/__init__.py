@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -30,7 +29,6 @@ from microbench.records.progress import Described, Progress, Watch
 from microbench.records.record import (
     BenchmarkWarning,
     Measured,
-    Outcome,
     Plan,
     Role,
     Series,
@@ -129,7 +127,7 @@ def measure_case(
     except BaseException as error:  # a user's module may end the program, as a script does when imported
         status, message = explain(error, config, steps.doing, steps.workload)
         told = traceback.format_exc()
-        return Measured(Outcome(status=status, error=message, traceback=told, process=steps.process))
+        return Measured(steps.outcome(status=status, error=message, traceback=told))
 
 
 def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -> Measured:
@@ -174,7 +172,8 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
         threads = {"threads": config.threads, "interop_threads": config.interop_threads}
         search_budget = config.experiment.budget if config.experiment.search else None
         wanted = Wanted(config.measure.rel_ci, config.measure.max_warmup, steps.limits.rounds, search_budget)
-        outcome = Outcome(
+        outcome = steps.outcome(
+            params=_parameters(workload),
             stop_reason=sampled.stop_reason,
             warnings=(
                 *cautions(warmup, main, wanted, finite),
@@ -184,11 +183,9 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
                 *fallen_back(timer.fallback, config.device.sync, FIGURES.get(timer.name)),
                 *no_trace,
             ),
-            **_facts(workload),
             peak_memory=peak_memory,
             joules=findings.joules,
             readings=readings,
-            process=process,
             peaks=findings.peaks,
             trace=None if trace is None or no_trace else str(trace),
         )
@@ -208,7 +205,7 @@ def _dry_run(steps: Steps, device: Device, mode: Mode) -> Measured:
     steps.begin("the first call of", "prepare")
     form, _ = engines.in_format(Job(workload, config, training))
     calls = mode.dry_run(form, config, fill)
-    return Measured(Outcome(**_facts(workload), process=steps.process), calls=calls)
+    return Measured(steps.outcome(params=_parameters(workload)), calls=calls)
 
 
 def _write_trace(mode: Mode, program: Program, device: Device, path: Path) -> list[BenchmarkWarning]:
@@ -236,15 +233,10 @@ def _check(measured: Measured, steps: Steps, device: Device, mode: Mode, program
     return replace(measured, outcome=checked.applied(measured.outcome))
 
 
-def _facts(workload: Workload) -> dict[str, Any]:
-    """Return what an outcome tells of a workload."""
-    module = workload.module  # the parameters in a file that torch does not read are not counted
-    return {
-        "params": None if isinstance(module, File) else sum(each.numel() for each in module.parameters()),
-        "inputs": workload.shape(),
-        "item": workload.item,
-        "items": workload.items,
-    }
+def _parameters(workload: Workload) -> int | None:
+    """Return the number of a module's parameters; None for a file that torch does not read."""
+    module = workload.module
+    return None if isinstance(module, File) else sum(each.numel() for each in module.parameters())
 
 
 def _seconds(series: Iterable[Series]) -> float | None:

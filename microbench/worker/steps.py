@@ -7,6 +7,7 @@ import time
 from array import array
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from msgspec.structs import replace
@@ -25,7 +26,7 @@ from microbench.measure.timer import Timer
 from microbench.measure.warmup import Warmup
 from microbench.records import clocks
 from microbench.records.progress import Progress, Watch
-from microbench.records.record import Plan, Process, Role, Series
+from microbench.records.record import Outcome, Plan, Process, Role, Series
 from microbench.records.summary import summarize
 from microbench.system.sensors import Sensors
 from microbench.workloads import Workload
@@ -65,9 +66,9 @@ class Steps:
         return device
 
     def begin(self, doing: str, stage: str) -> None:
-        """Begin a step, and report its stage."""
+        """Begin a step; report its stage, and the workload once it is built."""
         self.doing = doing
-        self.watch(Progress(stage))
+        self.watch(Progress(stage, built=None if self.workload is None else self.outcome()))
 
     def build(self, device: Device, training: bool) -> Workload:
         """Build the workload."""
@@ -77,6 +78,14 @@ class Steps:
         input_grad = any(each.requires_grad for each in self.workload.inputs)
         self.process = replace(self.process, input_grad=input_grad)
         return self.workload
+
+    def outcome(self, **found: Any) -> Outcome:
+        """Return an outcome that tells of the process, and of the workload's inputs once it is built."""
+        if (built := self.workload) is None:
+            return Outcome(process=self.process, **found)
+        return Outcome(
+            inputs=built.shape(), item=built.item, items=built.items, process=self.process, **found
+        )
 
     def inputs_again(self, device: Device, training: bool, memory: MemoryMeter) -> tuple[Tensor, ...]:
         """Build the inputs again, with their first values; memory and random state are unaffected."""

@@ -18,7 +18,7 @@ from microbench import sweep
 from microbench.errors import StoppedError, UserError
 from microbench.records.peaks import Peaks
 from microbench.records.progress import Described, Place, Progress, Watch
-from microbench.records.record import Machine, Measured, Role, RoundRecord, Series, WarningCode
+from microbench.records.record import Machine, Measured, Outcome, Role, RoundRecord, Series, WarningCode
 from microbench.records.result import load
 from microbench.run.case import Case
 from microbench.run.patience import Patience
@@ -297,6 +297,15 @@ def test_an_interrupt_during_the_warm_up_stores_the_numbers_that_were_shown(
         ("forward", Role.PART, [1.0]),
         ("total", Role.WHOLE, [2.0]),
     ]
+
+
+def test_an_interrupted_round_knows_how_many_items_its_calls_have(take: Take, tmp_path: Path) -> None:
+    built = Progress("prepare", built=Outcome(inputs="2x8", item="tokens", items=16))
+    shown = Progress("sample", whole="inference", n=1, medians={"inference": 1.0})
+    record = interrupted(take, tmp_path, built, shown)
+    assert (record.items, record.outcome.item, record.outcome.inputs) == (16, "tokens", "2x8")
+    (case,) = load(tmp_path / "run").cases()
+    assert case.throughput(case.preliminary["inference"]) == 16
 
 
 def test_samples_replace_the_numbers_of_the_warm_up(take: Take, tmp_path: Path) -> None:
