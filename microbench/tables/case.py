@@ -10,7 +10,7 @@ from rich.table import Table
 
 from microbench.analysis.case import CaseReport, Facts
 from microbench.config import reference_name
-from microbench.records.cases import Estimate
+from microbench.records.cases import CaseResult, Estimate
 from microbench.records.record import Check, Correctness, Role, StopReason
 from microbench.tables import units
 from microbench.tables.fitting import print_fitting
@@ -31,21 +31,23 @@ STOP_TEXTS = {
 
 def show_case(report: CaseReport, out: Console) -> None:
     """Print the case's heading, its phases, and what else is known about it."""
-    config = report.case.config
-    model = config.model
-    given = "x".join(map(str, (config.batch_size, *model.input_shape)))
-    shape = given if model.input_shape else report.case.first.outcome.inputs or given
-    of = "" if model.part is None or not model.input_shape else "model "  # a part's own inputs are recorded
-    out.print(
-        f"[bold]{escape(label(report.case))}[/bold], {of}input {shape}"
-        + ("" if model.input_dtype == "float32" else f" {model.input_dtype}")
-    )
+    out.print(f"[bold]{escape(label(report.case))}[/bold]{_input(report.case)}")
     if report.phases:
         print_fitting(out, case_table(report), less_wanted=LESS_WANTED)
     if text := facts_text(report.facts):
         out.print(text, style="dim")
     if report.phases and (text := " · ".join(filter(None, _answer_facts(report)))):
         out.print(escape(text), style="dim", soft_wrap=True)
+
+
+def _input(case: CaseResult) -> str:
+    """Return a case's input; nothing if no option describes it and the case failed before it was built."""
+    model, shape = case.config.model, case.first.outcome.inputs
+    of = "" if model.part is None or not model.input_shape else "model "  # a part's own inputs are recorded
+    if model.input_shape:
+        shape = "x".join(map(str, (case.config.batch_size, *model.input_shape)))
+    dtype = "" if model.input_dtype == "float32" else f" {model.input_dtype}"
+    return "" if shape is None else f", {of}input {shape}{dtype}"
 
 
 def case_table(report: CaseReport) -> Table:

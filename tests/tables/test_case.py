@@ -7,6 +7,7 @@ from functools import partial
 import factory
 import pytest
 from factory import told
+from msgspec.structs import replace
 
 from microbench.analysis.case import case_report, facts_of
 from microbench.records.cases import CaseResult
@@ -104,8 +105,18 @@ class TestHeading:
         records = make_case(INFER, mode="infer", input_shape=[16], input_dtype="int64")
         assert self.heading(rendered, records).endswith(", input 8x16 int64")
 
-    def test_an_input_without_a_shape_is_the_batch(self, make_case: MakeCase, rendered: Rendered) -> None:
-        assert self.heading(rendered, make_case(INFER, input_shape=[])).endswith(", input 8")
+    def test_an_input_that_no_option_describes_is_that_of_the_record(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        (record,) = make_case(INFER, mode="infer", input_shape=[])
+        built = replace(record, outcome=replace(record.outcome, inputs="8x128, 8x64"))
+        assert self.heading(rendered, [built]).endswith(", cpu, input 8x128, 8x64")
+
+    def test_the_input_of_a_case_that_was_not_built_is_unknown(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        records = make_case({}, mode="infer", input_shape=[], status="error", error="no such function")
+        assert self.heading(rendered, records) == "resnet18 infer, batch 8, fp32, eager, cpu"
 
     def test_a_case_without_times_is_its_heading(self, make_case: MakeCase, rendered: Rendered) -> None:
         records = make_case({}, status="oom", error="out of memory")
