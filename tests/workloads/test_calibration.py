@@ -78,3 +78,18 @@ def test_deferred_weights_are_calibrated_when_they_are_drawn() -> None:
     calibrate(drawn, [given])
     torch.testing.assert_close(deferred[1].running_var, drawn[1].running_var)
     assert not torch.equal(drawn[1].running_var, torch.ones(4))
+
+
+def test_a_model_that_was_cast_meanwhile_is_calibrated_in_the_type_of_its_examples() -> None:
+    given = batch()
+    with Deferred() as weights:
+        cast = model()
+        calibrate(cast, [given], {cast[3]: 2.0})
+    weights.fill(cast.to(torch.bfloat16))
+    assert {each.dtype for each in cast.parameters()} == {torch.bfloat16}
+    found = cast[1].running_var
+    assert found.dtype is torch.bfloat16
+    again = cast.float()
+    calibrate(again, [given])
+    torch.testing.assert_close(found.float(), again[1].running_var, rtol=2**-7, atol=0)
+    assert again(given).transpose(0, 1).flatten(1).std(1).detach().allclose(torch.full((5,), 2.0), rtol=0.1)

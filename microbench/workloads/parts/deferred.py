@@ -40,7 +40,7 @@ class Deferred(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._draws: dict[int, list[Draw]] = {}
-        self._calibrations: list[Sequence[Any]] = []
+        self._calibrations: list[tuple[torch.dtype, Sequence[Any]]] = []
         self._originals: dict[str, Callable[..., Any]] = {}
         self._stand_ins: list[Callable[..., Any]] = []
 
@@ -74,7 +74,7 @@ class Deferred(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is calibrate:
-            self._calibrations.append(args)
+            self._calibrations.append((_dtype(args[0]), args))
             return None
         given = list(tensors((args, kwargs)))
         if self._may_wait(func, given):
@@ -94,19 +94,29 @@ class Deferred(TorchFunctionMode):
         return func.__name__ in FILLS and len(given) == 1 and isinstance(given[0], nn.Parameter)
 
     def fill(self, module: nn.Module) -> None:
-        """Draw the deferred weights of a module, and calibrate it, as the model itself would have."""
+        """Draw the deferred weights of a module, and calibrate it, as the model itself would have.
+
+        It may have been cast meanwhile: it is calibrated in the type that its examples suit.
+        """
         for parameter in module.parameters():
             self._draw(parameter)
         pending, within = self._calibrations, set(module.modules())
-        self._calibrations = [each for each in pending if each[0] not in within]
-        for model, *rest in pending:
+        self._calibrations = [each for each in pending if each[1][0] not in within]
+        for dtype, (model, *rest) in pending:
             if model in within:
-                calibrate(model, *rest)
+                cast = _dtype(model)
+                calibrate(model.to(dtype), *rest)
+                model.to(cast)
 
     def _draw(self, parameter: Tensor) -> None:
         for function, tensor, args, kwargs in self._draws.pop(id(parameter), ()):
             with torch.no_grad():
                 function(tensor, *args, **kwargs)
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    """Return the type of a module's numbers."""
+    return next(each.dtype for each in module.parameters() if each.is_floating_point())
 
 
 def _is_of_data(func: Any, access: str) -> bool:
