@@ -31,6 +31,7 @@ SHARED = (
     "objectives",
     "optimizer",
     "parts",
+    "unused",
     "workload",
 )  # not options themselves, but shared by several
 

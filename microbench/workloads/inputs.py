@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from microbench.config import ModelConfig
 from microbench.errors import UserError, unknown
 from microbench.watch.tensors import tensors
+from microbench.workloads.unused import refuse
 
 DTYPES = (
     *("float32", "float64", "bfloat16", "float16"),
@@ -18,6 +19,9 @@ DTYPES = (
 )
 FIELDS = ("shape", "dtype", "low", "high", "fill", "batch")
 """The fields of an input's description; see docs/workloads.md."""
+
+ALIKE = ("input_shape", "input_count", "input_shared", "input_dtype", "input_high")
+"""The options of inputs that are all alike."""
 
 
 def draw(
@@ -29,11 +33,16 @@ def draw(
     otherwise.
 
     Raises:
-        UserError: the description is not possible, or in training there is nothing to differentiate.
+        UserError: the description is not possible, an option has no effect, or in training there is nothing
+            to differentiate.
     """
-    args, kwargs = (
-        (_alike(config, batch_size), {}) if config.inputs is None else _described(config.inputs, batch_size)
-    )
+    args: list[Any]
+    kwargs: dict[str, Any]
+    if config.inputs is None:
+        args, kwargs = _alike(config, batch_size), {}
+    else:
+        refuse(config, *ALIKE, why="has no effect, because model.inputs describes each argument")
+        args, kwargs = _described(config.inputs, batch_size)
     learns = any(parameter.requires_grad for parameter in module.parameters())
     wants_gradient = not learns if config.input_grad is None else config.input_grad
     numbers = [each for each in tensors((args, kwargs)) if each.is_floating_point()]

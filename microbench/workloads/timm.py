@@ -11,6 +11,7 @@ from microbench.errors import UserError, first_line
 from microbench.workloads.calibration import EXAMPLES, calibrate
 from microbench.workloads.library import imported, preload
 from microbench.workloads.objectives import CrossEntropy
+from microbench.workloads.unused import refuse_those_of_layers
 from microbench.workloads.workload import Workload, switch_on
 
 preload("timm")
@@ -21,8 +22,9 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
 
     Raises:
         SkippedError: timm is not installed.
-        UserError: the model does not take these arguments.
+        UserError: the model does not take these arguments, or an option has no effect on it.
     """
+    refuse_those_of_layers(config)
     timm = imported("timm", config.name)
     name = config.name.removeprefix("timm/")
     own = timm.models.get_pretrained_cfg(name)

@@ -15,6 +15,7 @@ from microbench.errors import UserError, first_line, unknown
 from microbench.workloads.arranged import arranged
 from microbench.workloads.library import imported, preload
 from microbench.workloads.objectives import Loss, Objective, OnesGradient, main_output
+from microbench.workloads.unused import refuse_those_of_layers
 from microbench.workloads.workload import Workload, switch_on
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
@@ -68,8 +69,9 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
 
     Raises:
         SkippedError: transformers is not installed.
-        UserError: it has no such configuration, or no model of it for the task.
+        UserError: it has no such configuration, no model of it for the task, or an option has no effect.
     """
+    refuse_those_of_layers(config)
     transformers = imported("transformers", config.name)
     settings = _settings(transformers, config)
     task, maker = _maker(transformers, settings, config)

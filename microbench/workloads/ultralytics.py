@@ -17,6 +17,7 @@ from microbench.config import ModelConfig
 from microbench.workloads.calibration import EXAMPLES, calibrate
 from microbench.workloads.library import imported
 from microbench.workloads.objectives import Loss
+from microbench.workloads.unused import refuse, refuse_those_of_layers
 from microbench.workloads.workload import Workload
 
 BOXES = 8
@@ -48,7 +49,10 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
 
     Raises:
         SkippedError: ultralytics is not installed.
+        UserError: an option has no effect on it.
     """
+    refuse_those_of_layers(config)
+    refuse(config, "kwargs", why="has no effect: ultralytics builds its models from YAML files")
     with _alone():
         imported("ultralytics", config.name, "yolo", licence="AGPL-3.0")
         tasks, losses, options = map(

@@ -115,6 +115,35 @@ class TestInputs:
     def test_a_description_that_does_not_fit(self, inputs: Any, told: str) -> None:
         assert told in complaint(lambda: drawn(IDS, inputs=inputs))
 
+    @pytest.mark.parametrize(
+        ("declared", "given", "told"),
+        [
+            (
+                [IMAGES, IMAGES],
+                {"input_shape": [3, 8, 8]},
+                "model.input_shape has no effect, because net.onnx",
+            ),
+            (
+                [IDS],
+                {"inputs": {"ids": [6]}, "input_shape": [6], "input_high": 3},
+                "model.input_shape has no",
+            ),
+            ([IMAGES], {"input_high": 3}, "model.input_high has no effect, because net.onnx takes no other"),
+            (
+                [IDS],
+                {"inputs": [{"shape": [6], "high": 3}], "input_high": 3},
+                "model.input_high has no effect",
+            ),
+        ],
+    )
+    def test_an_option_without_an_effect_is_refused(
+        self, declared: list[Declared], given: dict[str, Any], told: str
+    ) -> None:
+        assert complaint(lambda: drawn(*declared, **given)).startswith(told)
+
+    def test_an_option_may_be_for_one_of_the_inputs(self) -> None:
+        assert drawn(IMAGES, IDS, input_shape=[6], input_high=3) == [(2, 3, 8, 8), (2, 6)]
+
     def test_nothing_to_draw(self) -> None:
         assert "net.onnx has no inputs" in complaint(drawn)
 
@@ -238,7 +267,10 @@ class TestProgram:
     @pytest.mark.parametrize("option", ["args", "kwargs", "call_kwargs"])
     def test_what_makes_or_calls_a_module_is_refused(self, program: Path, option: str) -> None:
         given = {option: [1] if option == "args" else {"width": 1}}
-        assert f"model.{option} is for" in complaint(lambda: built(program, trust=True, **given))
+        told = complaint(lambda: built(program, trust=True, **given))
+        assert told.startswith(f"model.{option} ")
+        assert "net.pt2" in told
+        assert f": leave it out (got {given[option]})." in told
 
     def test_it_is_loaded_only_if_it_is_trusted(self, program: Path) -> None:
         text = complaint(lambda: built(program))

@@ -14,7 +14,7 @@ from microbench.workloads.inputs import DTYPES, draw
 
 
 def drawn(inputs: Any, module: nn.Module | None = None, training: bool = False, **more: Any) -> Any:
-    config = ModelConfig("own", "net", input_shape=[], inputs=inputs, **more)
+    config = ModelConfig("own", "net", inputs=inputs, **{"input_shape": [], **more})
     return draw(config, module or nn.Linear(1, 1), 5, training)
 
 
@@ -83,6 +83,26 @@ def test_without_anything_to_differentiate_training_is_a_mistake(inputs: Any, mo
     with pytest.raises(UserError) as caught:
         drawn(inputs, nn.ReLU(), training=True, **more)
     assert str(caught.value) == f"net has no parameters, so there is nothing to differentiate: {line}"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"input_shape": [3]},
+        {"input_count": 2},
+        {"input_shared": True},
+        {"input_dtype": "int64"},
+        {"input_high": 3},
+    ],
+)
+def test_options_of_inputs_that_are_all_alike_are_not_for_described_ones(more: dict[str, Any]) -> None:
+    ((name, value),) = more.items()
+    with pytest.raises(UserError) as caught:
+        drawn({"x": [3]}, **more)
+    assert str(caught.value) == (
+        f"model.{name} has no effect, because model.inputs describes each argument: leave it out "
+        f"(got {value})."
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -231,3 +233,18 @@ def test_a_detector_trains_on_the_sum_of_its_losses() -> None:
     assert loss.item() == pytest.approx(sum(each.item() for each in losses.values()))
     workload.objective.backward(loss)
     assert any(each.grad is not None for each in workload.module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("resnet18", {"args": [1]}, "model.args is for layers, and resnet18 has inputs of its own: leave it"),
+        ("resnet18", {"input_grad": True}, "model.input_grad is for layers, and resnet18 has inputs"),
+        ("raft_small", {"num_classes": 3}, "model.num_classes is for classifiers, and optical flow has no"),
+    ],
+)
+def test_an_option_without_an_effect_is_refused(name: str, given: dict[str, Any], told: str) -> None:
+    config = replace(ModelConfig("torchvision", name, input_shape=[3, 128, 128]), **given)
+    with pytest.raises(UserError) as caught:
+        workloads.build(config, 2, CPU, False, seed=0)
+    assert str(caught.value).startswith(told)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from microbench import workloads
 from microbench.config import ModelConfig
-from microbench.errors import SkippedError
+from microbench.errors import SkippedError, UserError
 from microbench.watch.tensors import tensors
 from microbench.workloads import Workload, library
 
@@ -37,6 +38,13 @@ def test_it_infers_boxes_of_three_scales() -> None:
     with torch.inference_mode():
         first = next(tensors(workload.module(*workload.inputs)))
     assert first.shape == (2, 4 + 20, 8 * 8 + 4 * 4 + 2 * 2)
+
+
+@pytest.mark.parametrize(("option", "value"), [("kwargs", {"scale": "n"}), ("args", [1]), ("input_high", 3)])
+def test_options_that_it_does_not_have_are_refused(option: str, value: object) -> None:
+    config = replace(ModelConfig("ultralytics", "yolov5s", input_shape=[3, 64, 64]), **{option: value})
+    with pytest.raises(UserError, match=rf"^model\.{option} .*: leave it out"):
+        workloads.build(config, 2, CPU, False, seed=0)
 
 
 def test_it_leaves_the_environment_and_the_home_alone(

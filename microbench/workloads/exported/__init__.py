@@ -17,6 +17,7 @@ from microbench.workloads.exported.declared import Declared, draw
 from microbench.workloads.exported.graphs import File, ir_file, onnx_file
 from microbench.workloads.exported.programs import Script
 from microbench.workloads.objectives import OnesGradient
+from microbench.workloads.unused import refuse
 from microbench.workloads.workload import Workload
 
 __all__ = ["NAME", "File", "Script", "build", "format_of"]
@@ -43,26 +44,19 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
     files are for inference.
 
     Raises:
-        UserError: it is something else, is not trusted, or has other inputs.
+        UserError: it is something else, is not trusted, or has other inputs, or an option has no effect.
         SkippedError: a package that reads it is missing.
     """
     path = Path(str(config.file))
     if digest_with_weights(path) != config.code:
         raise UserError(f"{path} changed after the run began: start a new run.")
-    for option in ("args", "kwargs"):
-        if getattr(config, option):
-            raise UserError(
-                f"model.{option} is for what makes a module; {path.name} holds one: leave it out."
-            )
+    refuse(config, "cls", "args", "kwargs", why=f"is for what makes a module, and {path.name} holds one")
     with device:
         module, declared = _loaded(config, path, device)
         module.train(False)
         if declared is not None:
-            if config.call_kwargs:
-                raise UserError(
-                    f"model.call_kwargs is for calls of a module; {path.name} declares its inputs: give "
-                    "model.inputs."
-                )
+            undeclared = ("call_kwargs", "input_count", "input_shared", "input_dtype")
+            refuse(config, *undeclared, why=f"has no effect, because {path.name} declares its inputs")
             return Workload(
                 config.name, module, tuple(draw(path.name, declared, config, batch_size)), OnesGradient()
             )

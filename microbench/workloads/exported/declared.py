@@ -12,6 +12,7 @@ from torch import Tensor
 from microbench.config import ModelConfig
 from microbench.errors import UserError, unknown
 from microbench.workloads.inputs import are_sizes, draws_numbers, tensor
+from microbench.workloads.unused import refuse
 
 ANY_SIZE = "?"
 BYTE = 256
@@ -51,13 +52,29 @@ def draw(file: str, declared: Sequence[Declared], config: ModelConfig, batch_siz
         batch_size: items in the batch.
 
     Raises:
-        UserError: the file has another batch, or leaves something open that the configuration does not say.
+        UserError: the file has another batch, or leaves something open that the configuration does not say,
+            or the configuration says what no input leaves open.
     """
     if not declared:
         raise UserError(f"{file} has no inputs, so there is nothing to measure.")
     _check_batch(file, declared, batch_size)
     given = _given(file, declared, config.inputs)
-    return [_drawn(file, each, given, config, batch_size, len(declared) == 1) for each in declared]
+    takes_shape = [each for each in declared if _takes_shape(each, given, len(declared) == 1)]
+    if not takes_shape:
+        refuse(config, "input_shape", why=f"has no effect, because {file} leaves no other sizes open")
+    if not any(_needs_bound(each, given.get(each.name, {})) for each in declared):
+        refuse(config, "input_high", why=f"has no effect, because {file} takes no other indices")
+    return [_drawn(file, each, given, config, batch_size, each in takes_shape) for each in declared]
+
+
+def _takes_shape(each: Declared, given: Mapping[str, dict[str, Any]], is_only: bool) -> bool:
+    """Return whether `model.input_shape` is about an input."""
+    return "shape" not in given.get(each.name, {}) and (each.is_dynamic or is_only)
+
+
+def _needs_bound(each: Declared, fields: Mapping[str, Any]) -> bool:
+    """Return whether `model.input_high` is about an input with these fields."""
+    return not draws_numbers(each.dtype) and "high" not in fields and "fill" not in fields
 
 
 def _check_batch(file: str, declared: Sequence[Declared], batch_size: int) -> None:
@@ -103,12 +120,12 @@ def _drawn(
     given: Mapping[str, dict[str, Any]],
     config: ModelConfig,
     batch_size: int,
-    is_only: bool,
+    takes_shape: bool,
 ) -> Tensor:
     fields = {"dtype": str(each.dtype).removeprefix("torch."), **given.get(each.name, {})}
     option = f"model.inputs.{each.name}"
     if "shape" not in fields:
-        is_meant = config.input_shape and (each.is_dynamic or is_only)
+        is_meant = config.input_shape and takes_shape
         option = "model.input_shape" if is_meant else option
         fields |= {"shape": config.input_shape} if is_meant else _own_shape(file, each, batch_size)
     found = tensor(f"model.inputs.{each.name}", _bounded(file, each, fields, config), batch_size)
@@ -143,7 +160,7 @@ def _bounded(file: str, each: Declared, fields: dict[str, Any], config: ModelCon
     Raises:
         UserError: none is given.
     """
-    if draws_numbers(each.dtype) or "high" in fields or "fill" in fields:
+    if not _needs_bound(each, fields):
         return fields
     high = BYTE if config.input_high is None and each.dtype is torch.uint8 else config.input_high
     if high is None:

@@ -15,6 +15,7 @@ from microbench.workloads.torchvision import (
     quantization,
     segmentation,
 )
+from microbench.workloads.unused import refuse_those_of_layers
 from microbench.workloads.workload import Workload
 
 FAMILIES: dict[str, Callable[[ModelConfig, int, torch.device, bool], Workload]] = {
@@ -31,6 +32,8 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
 
     Raises:
         SkippedError: it cannot train, or not here.
+        UserError: an option has no effect on it.
     """
+    refuse_those_of_layers(config)
     family = models.get_model_builder(config.name).__module__.split(".")[2]
     return FAMILIES.get(family, classification.build)(config, batch_size, device, training)

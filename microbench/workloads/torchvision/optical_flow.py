@@ -11,6 +11,7 @@ from torchvision import models
 from microbench.config import ModelConfig
 from microbench.workloads.calibration import EXAMPLES, calibrate
 from microbench.workloads.objectives import Loss
+from microbench.workloads.unused import refuse
 from microbench.workloads.workload import Workload
 
 GAMMA = 0.8
@@ -39,6 +40,7 @@ class SequenceLoss(Loss):
 
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:
     """Build a model of optical flow with two standard normal images of (batch, *input_shape)."""
+    refuse(config, "num_classes", "aux_weight", why="is for classifiers, and optical flow has no classes")
     with device:
         module = models.get_model(config.name, weights=None, **config.kwargs).train(training)
         first, second = torch.randn(2, batch_size, *config.input_shape)
