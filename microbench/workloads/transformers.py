@@ -43,6 +43,9 @@ MASKED = 0.15
 ITEMS = {"input_ids": "tokens", "pixel_values": "images"}
 """What the throughput counts, by the name of the main input; clips of audio for others."""
 
+UNBUILDABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What models raise on values of a configuration that they do not take."""
+
 SECOND = 16_000
 """Samples of a second of audio."""
 
@@ -78,10 +81,10 @@ def build(config: ModelConfig, batch_size: int, device: torch.device, training: 
     with device:
         try:
             module = maker.from_config(settings, **config.kwargs).train(training)
-        except (TypeError, ValueError) as error:
+        except UNBUILDABLE as error:
             raise UserError(
                 f"{config.name} does not take model.config={config.config} model.kwargs={config.kwargs}: "
-                f"{first_line(error)}"
+                f"{_told(error)}"
             ) from error
         switch_on(module)
         decodes = settings.is_encoder_decoder and task in ("seq2seq", "features")
@@ -104,7 +107,12 @@ def _settings(transformers: Any, config: ModelConfig) -> Any:
     if not name.endswith("Config") or not hasattr(made, "attribute_map"):
         known = [each for each in dir(transformers) if each.endswith("Config")]
         raise unknown("model.config_class", name, known, see="`microbench list transformers`")
-    keys = {each for each in vars(made()) if not each.startswith("_")} | {*made.attribute_map, "num_labels"}
+    try:
+        defaults = made()
+    except Exception as error:  # of many types
+        raise UserError(f"{config.name}: a {name} has no defaults: {_reason(error)}") from error
+    keys = {each for each in vars(defaults) if not each.startswith("_")}
+    keys |= {*made.attribute_map, "num_labels"}
     for key in config.config:
         if key not in keys:
             raise unknown(f"key of {name}", key, keys)
@@ -120,6 +128,12 @@ def _settings(transformers: Any, config: ModelConfig) -> Any:
 def _reason(error: Exception) -> str:
     """Return the last line of a validation error, whose first one names the field alone."""
     return str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
+
+
+def _told(error: Exception) -> str:
+    """Return the first line of an error, with its type if that alone says what is wrong."""
+    kind = "" if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: "
+    return kind + first_line(error)
 
 
 def _maker(transformers: Any, settings: Any, config: ModelConfig) -> tuple[str, Any]:
@@ -151,11 +165,14 @@ def _inputs(
     """Return random inputs by name, the main one first.
 
     Raises:
-        UserError: the model has no positions for so many tokens.
+        UserError: the model has no positions for so many tokens, or its configuration says neither how many
+            words it has nor how large its input is.
     """
     length = config.seq_len or TOKENS
     shape = tuple(config.input_shape or _shape(main, settings, length))
     is_text, words = main == "input_ids", getattr(settings.get_text_config(), "vocab_size", 0)
+    if (is_text or decodes) and not words:
+        raise UserError(f"{config.name} has no words: {type(settings).__name__} has no vocab_size.")
     size = (batch_size, *shape)
     inputs = {main: torch.randint(words, size) if is_text else torch.randn(size)}
     if decodes:
@@ -171,15 +188,29 @@ def _inputs(
 
 
 def _shape(main: str, settings: Any, tokens: int) -> Sequence[int]:
-    """Return the shape of a model's main input: that of its configuration, or one second of audio."""
+    """Return the shape of a model's main input: that of its configuration, or one second of audio.
+
+    Raises:
+        UserError: the configuration does not say it.
+    """
     if main == "input_ids":
         return [tokens]
-    if main == "pixel_values":
-        size = settings.image_size
-        return [settings.num_channels, *([size, size] if isinstance(size, int) else size)]
-    if main == "input_features":
-        return [settings.num_mel_bins, 2 * settings.max_source_positions]
-    return [SECOND]
+    names = {
+        "pixel_values": ("num_channels", "image_size"),
+        "input_features": ("num_mel_bins", "max_source_positions"),
+    }
+    if main not in names:
+        return [SECOND]
+    channels, size = (getattr(settings, name, None) for name in names[main])
+    if main == "input_features" and isinstance(channels, int) and isinstance(size, int):
+        return [channels, 2 * size]
+    sizes = [size, size] if isinstance(size, int) else size
+    if main == "pixel_values" and isinstance(channels, int) and isinstance(sizes, (list, tuple)):
+        return [channels, *sizes]
+    kind = type(settings).__name__
+    raise UserError(
+        f"{kind} does not say {' and '.join(names[main])}, the size of {main}: give model.input_shape."
+    )
 
 
 def _objective(task: str, inputs: Mapping[str, Tensor], settings: Any, batch_size: int) -> Objective:

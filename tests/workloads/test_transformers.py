@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -135,6 +136,10 @@ def test_arguments_reach_transformers() -> None:
             "^Unknown key of BertConfig 'num_hiden_layers'. Did you mean num_hidden",
         ),
         ({"config": {"num_hidden_layers": "two"}}, "BertConfig does not take .*expected int, got str"),
+        (
+            {"config": {"num_attention_heads": 0}},
+            "BertConfig does not take .*: ZeroDivisionError",
+        ),
         ({"config": {"hidden_size": 15}}, r"does not take model.config=\{'hidden_size': 15\}.*multiple"),
         (
             {"seq_len": 513},
@@ -146,6 +151,18 @@ def test_arguments_reach_transformers() -> None:
 def test_what_cannot_be_built_is_one_line(options: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
         built("BertConfig", **options)
+
+
+def test_an_input_of_unknown_size_is_asked_for() -> None:
+    pytest.importorskip("transformers")
+    config = ModelConfig("transformers", "resnet", input_shape=[], config_class="ResNetConfig")
+    with pytest.raises(UserError) as caught:
+        workloads.build(config, 2, CPU, False, seed=0)
+    assert str(caught.value) == (
+        "ResNetConfig does not say num_channels and image_size, the size of pixel_values: give "
+        "model.input_shape."
+    )
+    assert workloads.build(replace(config, input_shape=[3, 32, 32]), 2, CPU, False, 0).shape() == "2x3x32x32"
 
 
 def test_without_transformers_the_case_is_skipped_with_the_install_line(
