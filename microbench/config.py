@@ -57,7 +57,7 @@ EXPORTED = (".onnx", ".xml", ".pt2", ".pt", ".pth", ".torchscript")
 SOURCES = {".py": "own", **dict.fromkeys(EXPORTED, "exported")}
 """For each suffix of files that define models, the module of `workloads/` that builds them."""
 
-DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+NAMES_OF_TORCH = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 """Torch's names of precisions, which are accepted too."""
 
 OF_PROFILE = {"mode.name": (PROFILE,)}

@@ -221,6 +221,17 @@ class TestWays:
         found = settings(cases("batch_size=5", mine=ways))  # in no configuration: the axis is left
         assert [pair[:2] for pair in found] == [("dense", 5), ("batchnorm", 5)]
 
+    def test_torchs_names_of_types_are_precisions_in_them_too(self, cases: Cases) -> None:
+        way = "[[precision=float32], ['precision=torch.bfloat16,float16', max_error=0.5]]"
+        found = cases("model=dense", mine=f"hydra: {{mode: MULTIRUN}}\nexperiment: {{ways: {way}}}")
+        assert [(case.config.precision.name, case.config.tolerance) for case in found] == [
+            ("fp32", None),
+            ("bf16", 0.5),
+            ("fp16", 0.5),
+        ]
+        swept = "hydra: {mode: MULTIRUN, sweeper: {params: {model: dense, precision: 'float32,bfloat16'}}}"
+        assert [case.config.precision.name for case in cases(mine=swept)] == ["fp32", "bf16"]
+
     def test_configurations_are_no_part_of_the_work(self, cases: Cases) -> None:
         (native, *_) = cases(mine=WAYS)
         (plain,) = cases("model=dense", "batch_size=1")

@@ -29,7 +29,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from microbench.analysis import columns, published
-from microbench.config import DTYPES, OPTIONS, THROUGHPUT, Config, validate
+from microbench.config import NAMES_OF_TORCH, OPTIONS, THROUGHPUT, Config, validate
 from microbench.distribution import CONF
 from microbench.errors import UserError, first_line, nearest
 from microbench.options import catalog, hydra_options, own
@@ -62,7 +62,7 @@ BETWEEN_LISTS = re.compile(r"(?<=\])\s*,\s*(?=\[)")  # in a sweep
 LOCK = RLock()
 SCHEMA = keys_of(Config)
 PRECISION = "precision"
-OF_TORCH = re.compile(rf"\b(?:torch\.)?({'|'.join(DTYPES)})\b")
+OF_TORCH = re.compile(rf"\b(?:torch\.)?({'|'.join(NAMES_OF_TORCH)})\b")
 NO_MODELS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 ALSO = {each.also: key for key, each in OPTIONS.items() if each.also}
 
@@ -214,8 +214,9 @@ def preset_of(given: Axes, folder: str | None) -> Preset:
     loader = GlobalHydra.instance().config_loader()
     with _reading(folder):
         config = loader.load_configuration("config", _for_hydra(fixed, folder), RunMode.MULTIRUN)
-    params = dict(config.hydra.sweeper.get("params") or {})
-    ways = [list(way) for way in config.experiment.ways]
+    given_params = dict(config.hydra.sweeper.get("params") or {})
+    params = dict(named(f"{key}={value}").split("=", 1) for key, value in given_params.items())
+    ways = [list(map(named, way)) for way in config.experiment.ways]
     for override in (*(f"{key}=" for key in params), *(each for way in ways for each in way)):
         check_key(override)
     is_sweep, searches = config.hydra.mode is RunMode.MULTIRUN, config.experiment.search
@@ -469,7 +470,7 @@ def named(argument: str) -> str:
     """Return an argument with its option's own name, and precisions by theirs, if given by others."""
     key, is_given, value = argument.partition("=")
     if is_given and key == PRECISION:
-        return f"{key}={OF_TORCH.sub(lambda found: DTYPES[found[1]], value)}"
+        return f"{key}={OF_TORCH.sub(lambda found: NAMES_OF_TORCH[found[1]], value)}"
     return f"{ALSO[key]}={value}" if is_given and key in ALSO else argument
 
 
