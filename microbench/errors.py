@@ -167,6 +167,9 @@ def unknown(kind: str, word: str, known: Iterable[str], see: str = "") -> UserEr
 
 
 PLACE = re.compile(r"Exception from \S+:\d+:$")
+OF_TORCH = re.compile(r"^.{1,100}?, /\S+:\d+, (?=\")")
+"""The place in its own sources that torch's dispatch puts before what is not implemented for a type."""
+
 INTERPRETED = "The following operation failed in the TorchScript interpreter."
 
 
@@ -174,8 +177,9 @@ def first_line(text: object) -> str:
     """Return the first non-empty line of a message, for one-line reports.
 
     TorchScript says what failed on its last line, below the place, unless it lost that. OpenVINO begins with
-    places in its own sources.
+    places in its own sources, and so may torch.
     """
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     first, *rest = [line for line in lines if not PLACE.match(line)] or lines or ["no message"]
-    return rest[-1] if first == INTERPRETED and rest and not rest[-1].endswith(":") else first
+    told = rest[-1] if first == INTERPRETED and rest and not rest[-1].endswith(":") else first
+    return OF_TORCH.sub("", told)

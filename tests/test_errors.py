@@ -66,6 +66,10 @@ def test_a_list_too_long_for_a_line_is_named_by_its_command() -> None:
         (f"{INTERPRETED}\nTraceback of TorchScript\nRuntimeError: shapes\n", "RuntimeError: shapes"),
         (ValueError("a\nb"), "a"),
         ("Exception from src/core.cpp:117:\nException from src/plugin.cpp:54:\nno primitive", "no primitive"),
+        (
+            "operator(), /src/vision/nms.cpp:122, \"nms\" not implemented for 'BFloat16'",
+            "\"nms\" not implemented for 'BFloat16'",
+        ),
         (ValueError(), "no message"),
     ],
 )
