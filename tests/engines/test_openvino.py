@@ -15,7 +15,7 @@ from microbench.config import Config, EngineConfig, PrecisionConfig
 from microbench.distribution import install_line
 from microbench.engines import Job, Program, openvino
 from microbench.engines.openvino import compiling, library, model
-from microbench.engines.openvino.model import saturates
+from microbench.engines.openvino.model import difference, saturates
 from microbench.errors import SkippedError
 from microbench.formats import arithmetic
 from microbench.host.state import denormals_flushed
@@ -132,6 +132,38 @@ def test_inputs_and_outputs_may_be_of_any_number_and_form() -> None:
     shared = torch.randn(4, 3)
     program = prepared(Among(), shared, shared, torch.tensor([2, 0]))
     torch.testing.assert_close(output(program), [shared + shared, shared[[2, 0]]])
+
+
+class Differing(nn.Module):
+    """Takes differences as decoders do, which OpenVINO cannot convert."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.diff(x, prepend=x[:, :1] - 1, dim=-1), x.diff(n=2, dim=0)
+
+
+def test_differences_are_computed_by_subtraction() -> None:
+    program = prepared(Differing(), torch.randn(4, 5))
+    for found, exact in zip(output(program), wanted(program), strict=True):
+        torch.testing.assert_close(found, exact)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dim": 0},
+        {"n": 2},
+        {"n": 0},
+        {"n": 9},
+        {"prepend": torch.ones(3, 2)},
+        {"append": torch.ones(3, 1)},
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool])
+def test_they_are_those_of_torch(options: dict[str, Any], dtype: torch.dtype) -> None:
+    values = torch.arange(12).reshape(3, 4).square().remainder(7).to(dtype)
+    given = {key: each.to(dtype) if isinstance(each, Tensor) else each for key, each in options.items()}
+    assert torch.equal(difference(values, **given), torch.diff(values, **given))
 
 
 class Decomposed(nn.Module):

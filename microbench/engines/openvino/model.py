@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from microbench.engines.capture.tracing import Flat, trace
 from microbench.engines.openvino.library import nncf, openvino
@@ -21,6 +22,30 @@ UNKNOWN = "-- No conversion rule"  # how the line of a long message begins that 
 ATTENTION = ("ScaledDotProductAttention", "Softmax")  # operations of attention; classifiers have no others
 
 
+class Differences(TorchFunctionMode):
+    """Computes `torch.diff`, which OpenVINO cannot convert, by the subtractions that it stands for."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function, or in place of `torch.diff`, those that it stands for."""
+        return (difference if func in (torch.diff, Tensor.diff) else func)(*args, **(kwargs or {}))
+
+
+def difference(
+    input: Tensor,  # noqa: A002 - as torch.diff calls it
+    n: int = 1,
+    dim: int = -1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
+) -> Tensor:
+    """Return the n-th differences along a dimension, as `torch.diff` does."""
+    found = torch.cat([each for each in (prepend, input, append) if each is not None], dim)
+    for _ in range(min(n, found.shape[dim])):  # then nothing is left
+        length = found.shape[dim] - 1
+        ends = found.narrow(dim, 1, length), found.narrow(dim, 0, length)
+        found = ends[0] ^ ends[1] if found.dtype is torch.bool else ends[0] - ends[1]
+    return found
+
+
 def convert(workload: Workload) -> Any:
     """Convert a module to a model for inputs of exactly these shapes.
 
@@ -32,7 +57,8 @@ def convert(workload: Workload) -> Any:
     try:
         with torch.no_grad():
             module = workload.module  # of a script, a trace would only say that it is called
-            traced = module.script if isinstance(module, Script) else trace(Flat(module), workload.inputs)
+            with Differences():
+                traced = module.script if isinstance(module, Script) else trace(Flat(module), workload.inputs)
             model = openvino.convert_model(traced, example_input=workload.inputs)
     except Exception as error:
         workload.module(*workload.inputs)  # re-raises errors that eager mode has too
