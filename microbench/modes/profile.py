@@ -101,6 +101,6 @@ def _objective(workload: Workload, training: bool) -> Objective | None:
 
 def unwrapped(module: nn.Module) -> nn.Module:
     """Return the module without its wrappers, so that its layers keep their names."""
-    while isinstance(module, (Autocast, Applied, Arranged)):
+    while isinstance(module, (Autocast, Applied, Arranged)) and isinstance(module.module, nn.Module):
         module = module.module
     return module

@@ -65,41 +65,60 @@ def _objects(
     Raises:
         UserError: one is no module, the inputs are not its own, or an option has no effect on it.
     """
-    from microbench.profile.arguments import arguments_of, check, is_compiled, place_of
-    from microbench.workloads import objectives
-    from microbench.workloads.given import Given
-    from microbench.workloads.given.identity import batch_size_of, identity, input_shape_of
+    from microbench.workloads.given.identity import batch_size_of
 
     others = {key: value for key, value in options.items() if key not in ("model", "objective")}
     if strange := [key for key in others if key.startswith("model.") and key not in FREE]:
         raise UserError(f"{strange[0]} is not for a module object, whose options are {', '.join(FREE)}.")
-    if inputs is None:
-        raise UserError("A module object needs its inputs: give inputs=TENSOR, a tuple, or a dictionary.")
     objective = options.get("objective")
     if isinstance(objective, str) and objective in OBJECTIVES:
         others["objective"] = objective  # of a search
         objective = None
-    objectives.find(objective, 0)
-    found: dict[str, tuple[dict[str, Any], Given]] = {}
+    found = [_given(model, inputs, objective) for model in models]
     asked = others.pop("batch_size", None)
     if asked == "max":
         raise UserError("batch_size=max is not possible: the inputs of a module object have their batch.")
-    names = Counter[str]()
-    for model in models:
-        check(model)
-        if any(map(is_compiled, model.modules())):
-            raise UserError("The module is compiled: give it without compiling it, and engine='compile'.")
-        arguments = arguments_of(model, place_of(model, inputs), inputs, None, None)
-        given = Given(model, tuple(arguments.args), dict(arguments.kwargs), objective)
-        others["batch_size"] = batch_size_of(given, asked)
-        name, key = type(model).__name__, identity(given)
-        if key in found:
+    sizes = [batch_size_of(each, asked) for each in found]
+    return list(zip(_nodes(found), found, strict=True)), {**others, "batch_size": sizes[0]}
+
+
+def _given(model: Any, inputs: Any, objective: Any) -> Given:
+    """Return a module object with its inputs and its objective.
+
+    Raises:
+        UserError: it is no module, is compiled, or has other inputs, or there is no such objective.
+    """
+    from microbench.profile.arguments import arguments_of, check, is_compiled, place_of
+    from microbench.workloads import objectives
+    from microbench.workloads.given import Given
+
+    if inputs is None:
+        raise UserError("A module object needs its inputs: give inputs=TENSOR, a tuple, or a dictionary.")
+    objectives.find(objective, 0)
+    check(model)
+    if any(map(is_compiled, model.modules())):
+        raise UserError("The module is compiled: give it without compiling it, and engine='compile'.")
+    arguments = arguments_of(model, place_of(model, inputs), inputs, None, None)
+    return Given(model, tuple(arguments.args), dict(arguments.kwargs), objective)
+
+
+def _nodes(found: Sequence[Given]) -> Iterator[dict[str, Any]]:
+    """Yield the options of the group `model` for each module object; names of the same class are numbered.
+
+    Raises:
+        UserError: two of them are the same work.
+    """
+    from microbench.workloads.given.identity import identity, input_shape_of
+
+    names, keys = Counter[str](), set[str]()
+    for each in found:
+        name, key = type(each.module).__name__, identity(each)
+        if key in keys:
             raise UserError(f"Two of the modules are a {name} of the same structure: measure one of them.")
+        keys.add(key)
         names[name] += 1
         title = name if names[name] == 1 else f"{name}_{names[name]}"
-        node = {"source": "given", "name": title, "identity": key, "input_shape": input_shape_of(given)}
-        found[key] = (node, given)
-    return list(found.values()), others
+        yield {"source": "given", "name": title, "identity": key, "input_shape": input_shape_of(each)}
 
 
 def _with_object(

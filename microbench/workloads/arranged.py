@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -12,9 +12,9 @@ from torch.utils._pytree import SUPPORTED_NODES, TreeSpec, tree_flatten, tree_un
 
 
 class Applied(nn.Module):
-    """A module with its fixed arguments, which follow the inputs."""
+    """A module, or a function, with its fixed arguments, which follow the inputs."""
 
-    def __init__(self, module: nn.Module, rest: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def __init__(self, module: Callable[..., Any], rest: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         super().__init__()
         self.module, self.rest, self.arguments = module, tuple(rest), dict(kwargs)
 
@@ -92,6 +92,6 @@ def unarranged(
     module: nn.Module, inputs: Sequence[Tensor]
 ) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
     """Return the module within one that `arranged` made, with all its arguments; any other as it is."""
-    if not isinstance(module, (Applied, Arranged)):
+    if not isinstance(module, (Applied, Arranged)) or not isinstance(module.module, nn.Module):
         return module, tuple(inputs), {}
     return module.module, *module.arguments_with(inputs)

@@ -20,7 +20,7 @@ Few values say little of a channel, and one that is constant would be scaled up 
 EXAMPLES = 2
 """The size of a batch to calibrate with; it is the same for every batch size, and so are the weights."""
 
-TINY = 1e-6
+LEAST = 1e-6
 """The least deviation that is scaled up."""
 
 
@@ -87,7 +87,7 @@ class _Scale:
         assert isinstance(weight, Tensor)
         assert isinstance(bias, Tensor)
         deviation, mean = torch.std_mean(_by_channel(output), 1, correction=0)
-        scale = self._deviation / deviation.clamp(min=TINY)
+        scale = self._deviation / deviation.clamp(min=LEAST)
         weight.mul_(scale.view(-1, *[1] * (weight.dim() - 1)))
         bias.sub_(scale * (mean - bias))
         return layer.forward(*args)  # type: ignore[no-any-return]

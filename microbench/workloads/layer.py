@@ -8,25 +8,14 @@ from pkgutil import resolve_name
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from microbench.config import ModelConfig
 from microbench.errors import UserError, first_line, unknown
+from microbench.workloads.arranged import Applied
 from microbench.workloads.inputs import draw
 from microbench.workloads.objectives import OnesGradient
 from microbench.workloads.workload import Workload
-
-
-class Call(nn.Module):
-    """A module or function with fixed keyword arguments of its call."""
-
-    def __init__(self, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
-        super().__init__()
-        self.target, self.arguments = target, arguments
-
-    def forward(self, *inputs: Tensor) -> Any:
-        """Call the target."""
-        return self.target(*inputs, **self.arguments)
 
 
 def locate(name: str) -> Callable[..., Any]:
@@ -52,11 +41,9 @@ def locate(name: str) -> Callable[..., Any]:
 def _module(config: ModelConfig) -> nn.Module:
     target = locate(config.cls or "")
     if not (inspect.isclass(target) and issubclass(target, nn.Module)):
-        return Call(
-            lambda *inputs, **rest: target(*inputs, *config.args, **rest), config.kwargs | config.call_kwargs
-        )
+        return Applied(target, config.args, config.kwargs | config.call_kwargs)
     module = target(*config.args, **config.kwargs)
-    return Call(module, config.call_kwargs) if config.call_kwargs else module
+    return Applied(module, (), config.call_kwargs) if config.call_kwargs else module
 
 
 def build(config: ModelConfig, batch_size: int, device: torch.device, training: bool) -> Workload:

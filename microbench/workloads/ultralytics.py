@@ -18,10 +18,7 @@ from microbench.workloads.calibration import EXAMPLES, calibrate
 from microbench.workloads.library import imported
 from microbench.workloads.objectives import Loss
 from microbench.workloads.unused import refuse, refuse_those_of_layers
-from microbench.workloads.workload import Workload
-
-BOXES = 8
-"""Boxes per image in training: about as many as an image of COCO has (Lin et al. 2014, section 5)."""
+from microbench.workloads.workload import BOXES, Workload
 
 QUIETLY = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 """Variables that ultralytics reads when it is imported: no network, no installation, no log."""

@@ -44,6 +44,9 @@ class Workload:
         return ", ".join("x".join(map(str, tensor.shape)) for tensor in self.inputs)
 
 
+BOXES = 8
+"""Boxes of an image in the training of detectors; one of COCO has 7.3 (Lin et al. 2014, section 5)."""
+
 DEVIATION = 0.02
 
 
@@ -58,7 +61,7 @@ def draw_if_zero(weight: Tensor) -> Tensor:
     return weight if weight.any() else nn.init.trunc_normal_(weight, std=DEVIATION)
 
 
-TINY = 1e-3
+OFF = 1e-3
 """A scale below it switches off the branch that it multiplies."""
 
 
@@ -73,5 +76,5 @@ def switch_on(module: nn.Module) -> None:
             continue
         if parameter.numel() != max(parameter.shape, default=1):
             draw_if_zero(parameter)
-        elif parameter.min() == parameter.max() and parameter.abs().max() < TINY:
+        elif parameter.min() == parameter.max() and parameter.abs().max() < OFF:
             nn.init.ones_(parameter)

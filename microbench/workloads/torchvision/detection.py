@@ -17,10 +17,7 @@ from microbench.watch.tensors import tensors
 from microbench.workloads import objectives
 from microbench.workloads.arranged import arranged
 from microbench.workloads.calibration import EXAMPLES, calibrate
-from microbench.workloads.workload import Workload
-
-BOXES = 8
-"""Boxes of an image in training: about as many as one of COCO has (7.3)."""
+from microbench.workloads.workload import BOXES, Workload
 
 SIDES = (0.2, 0.5)
 """The shortest and the longest side of these boxes, as shares of the image's."""
