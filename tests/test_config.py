@@ -31,6 +31,7 @@ BAD_AND_GOOD: dict[str, tuple[list[Any], list[Any]]] = {
         ["none", "compact", [0], [3, 1]],
     ),
     "env_set": ([{"": "1"}, {"a=b": "1"}, {"a": "\0"}], [{}, {"X": ""}]),
+    "device.index": ([-1], [0, 7, None]),
     "seed": ([-1], [0]),
     "schedule_seed": ([-1], [0, None]),
     "tolerance": ([0.0, -1e-9, float("nan"), float("inf")], [1e-9, 2.0, None]),
