@@ -71,7 +71,7 @@ class Facade:
 
     Attributes:
         name: as torch tells it.
-        uuid: likewise, without `GPU-`.
+        uuid: likewise, without `GPU-`; another in each process, because rounds on one GPU take turns.
         total_memory: in bytes.
         cache: bytes of its L2 cache.
         capability: of its architecture.
@@ -81,7 +81,7 @@ class Facade:
     """
 
     name: str = "Facade F1"
-    uuid: str = "00000000-0000-0000-0000-0000000000f1"
+    uuid: str = field(default_factory=lambda: f"00000000-0000-0000-0000-{os.getpid():012x}")
     total_memory: int = 4 * GIB
     cache: int = 2**20
     capability: tuple[int, int] = (9, 0)
