@@ -69,6 +69,7 @@ HOW = {
     "resume",
     "model.file",
     "model.trust",
+    "max_batch",
     "verify",
     "tolerance",
     "view",
