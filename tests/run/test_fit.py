@@ -154,6 +154,7 @@ class Workers:
     device: Device
     measured: list[int] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def ask(self, request: Request, watch: Watch, timeout: float | None) -> Answer:
         self.requests.append(request)
