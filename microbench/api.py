@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import microbench.run  # noqa: F401 - imported later, the room would replace the function of its name
+import microbench.run
+import microbench.watch  # noqa: F401 - imported later, a room would replace the function of its name
 from microbench.config import MARGIN
 from microbench.errors import UserError, unknown
 from microbench.records import result as results
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from microbench.analysis.profile import Profile
+    from microbench.system.watcher import WatchedMemory
     from microbench.tables.compare import Comparison
     from microbench.tables.profile import ProfileTable
     from microbench.tables.search import SearchTable
@@ -267,6 +270,38 @@ def stat(
     found = profiling.stat(model, inputs, input_shape, batch_size, device, wanted)
     found = replace(found, functions=functions, energy=shown.pop("energy"))
     return ProfileTable(**vars(found), **shown)
+
+
+@contextmanager
+def watch(device: int | str = 0, *, period: float = 0.1) -> Iterator[WatchedMemory]:
+    """Watch an NVIDIA GPU while any code runs; needs its driver, and neither torch nor a model.
+
+        with microbench.watch(device=0) as memory:
+            model(x)
+        print(memory.peak_kb, "KB", memory.timeline.power)
+
+    The result has `peak_kb`: the most in use on the device above the level at the beginning, in KB of 1024
+    bytes; CUDA's context is part of it if the block makes it. `process_kb`: what this process takes at the
+    end. `others`: the number of other processes. `timeline`: clocks, power, temperature, memory and energy
+    every `period` seconds, as lists. The list of processes is read at both ends alone.
+
+    Args:
+        device: the GPU's number as this process's CUDA counts (CUDA_VISIBLE_DEVICES is obeyed; GPUs that
+            differ are counted in the order of the PCI bus), or its UUID (`GPU-…`, or `MIG-…` of a part).
+        period: seconds between readings.
+
+    Raises:
+        UserError: there is no such GPU, no driver, or no permission.
+    """
+    from microbench.system.gpu import NoAnswerError, opened, visible
+    from microbench.system.watcher import WatchedMemory
+
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(opened(visible(device)))
+        except NoAnswerError as error:
+            raise UserError(f"microbench.watch needs an NVIDIA GPU and its driver: {error}.") from error
+        yield stack.enter_context(WatchedMemory(found, period))
 
 
 def _checked(options: dict[str, Any], timing: bool, memory: bool, training: bool) -> dict[str, Any]:

@@ -29,7 +29,8 @@ MISSING = "???"  # OmegaConf's mark for a value that must be given
 
 LAYOUTS = {"contiguous": "", "channels_last": "", "mkldnn": "oneDNN's blocked layout"}
 ALLOCATORS = {"system": "", "tuned": "glibc keeps freed memory", "jemalloc": "", "tcmalloc": ""}
-AFFINITIES = ("none", "compact")
+NEAR_GPU = "gpu"
+AFFINITIES = ("none", "compact", NEAR_GPU)
 LEVELS = ("disabled", "basic", "extended", "layout", "all")
 THROUGHPUT = "throughput"
 OBJECTIVES = {
@@ -247,6 +248,12 @@ class DeviceConfig:
     cuda_graph: bool = configuration(
         False, "launch a call, or a whole training step, as one CUDA graph", of=OF_CUDA
     )
+    cudnn_benchmark: bool = configuration(
+        False, "let cuDNN try its algorithms and take the fastest", of=OF_CUDA, axis="cudnn_benchmark"
+    )
+    deterministic: bool = configuration(
+        False, "use only deterministic algorithms", of=OF_CUDA, axis="deterministic"
+    )
     index: int | None = configuration(
         None,
         "which GPU, as `nvidia-smi` numbers them, or CUDA_VISIBLE_DEVICES lists them; also: device=cuda:1",
@@ -276,6 +283,12 @@ class ModeConfig:
     )
     each: str = work(
         "train", "measure each layer in this mode", ("train", "infer"), of={"mode.name": ("layers",)}
+    )
+    grad: bool = work(
+        False,
+        "keep autograd on, as code without `torch.no_grad()` does; the memory for a backward pass counts",
+        of={"mode.name": ("infer",)},
+        axis="grad",
     )
     training: bool = work(
         False, "profile a training step's forward pass, and count the backward pass's FLOPs", of=OF_PROFILE
@@ -488,7 +501,8 @@ class Config:
     )
     affinity: Any = configuration(
         "none",
-        "CPUs to run on: none (all), compact (as many cores as threads), or a list such as [0,1]",
+        "CPUs to run on: none (all), compact (as many cores as threads), gpu (those near the GPU), or a list "
+        "such as [0,1]",
         Rule(_is_affinity, f"{', '.join(AFFINITIES)}, or a list of CPUs such as [0,1]"),
         axis="affinity",
     )
@@ -613,7 +627,9 @@ def plain(config: Config) -> Config:
     changes = {name: value for name, value in PLAIN.items() if name not in ("engine", "precision")}
     return replace(
         config,
-        device=replace(config.device, mkldnn=True, cuda_graph=False),
+        device=replace(
+            config.device, mkldnn=True, cuda_graph=False, cudnn_benchmark=False, deterministic=False
+        ),
         engine=EngineConfig(**engine),
         precision=PrecisionConfig(str(PLAIN["precision"])),
         **changes,  # type: ignore[arg-type]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+import pynvml
 import pytest
 from factory import QUIET, checked, configured, record_of, series_of, split
+from fake_nvml import State, built, create
 from msgspec.structs import replace
 
 from microbench.config import ModelConfig
@@ -42,6 +46,26 @@ def _are_of_gpus(config: pytest.Config) -> bool:
 
 
 RESNET = ModelConfig("torchvision", "resnet18", input_shape=[3, 224, 224])
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of a driver whose GPUs are a file."""
+    return built(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def gpus(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
+    """Two idle GPUs that are a file, of which this process's pynvml tells, and that of its children."""
+    library, state = ctypes.CDLL(str(nvml_library)), create(tmp_path / "gpus", 2)
+    monkeypatch.setenv("FAKE_NVML", str(tmp_path / "gpus"))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_library.parent))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(pynvml, "nvmlLib", library)
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+    library.fakeNvmlForget()
+    yield state
+    library.fakeNvmlForget()
 
 
 class Doctored(Protocol):

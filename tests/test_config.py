@@ -153,7 +153,8 @@ OF_A_PROFILE: dict[str, Any] = {
 
 def test_every_option_of_a_profile_is_tested_here() -> None:
     assert set(OF_A_PROFILE) == {key for key, each in OPTIONS.items() if "mode.name" in each.of} - {
-        "mode.each"
+        "mode.each",
+        "mode.grad",
     }
 
 
@@ -171,6 +172,15 @@ def test_a_profile_takes_its_options_and_other_modes_refuse_them(key: str, value
     ("given", "told"),
     [
         ({"depth": 1}, "depth=1 is an option of view=tree; view=calls does not have it."),
+        (
+            {"device.name": "cpu", "device.deterministic": True},
+            "device.deterministic=true is an option of device=cuda; device=cpu does not have it.",
+        ),
+        (
+            {"device.name": "cpu", "device.cudnn_benchmark": True},
+            "device.cudnn_benchmark=true is an option of device=cuda; device=cpu does not have it.",
+        ),
+        ({"mode.grad": True}, "mode.grad=true is an option of mode=infer; mode=profile does not have it."),
         (
             {"mode.name": "infer", "columns": ["p99"]},
             "columns=[p99] is an option of mode=profile; mode=infer does not have it: --tails shows the "

@@ -42,6 +42,31 @@ class Disturbed(NamedTuple):
 
 
 @dataclass(frozen=True)
+class OnGpu:
+    """What was read of the GPU: medians over the rounds; None if unknown.
+
+    Attributes:
+        process: bytes that the process took, with CUDA's context.
+        context: bytes of that context.
+        clock: Hz of the multiprocessors.
+        power: watts.
+        temperature: the highest of all rounds, in °C.
+        joules: energy of a call or step.
+        idle: watts of the idle GPU.
+        missing: why the energy was not measured; None if it was, or nothing was to be.
+    """
+
+    process: float | None
+    context: float | None
+    clock: float | None
+    power: float | None
+    temperature: float | None
+    joules: float | None
+    idle: float | None
+    missing: str | None
+
+
+@dataclass(frozen=True)
 class Facts:
     """How a case was measured.
 
@@ -60,6 +85,7 @@ class Facts:
         figure: what its times are, such as `stream time`; None on the CPU, where there is only one.
         idle: the share of a whole step in which the GPU waits for the host; None if it is short, or unknown.
         context: seconds that it took to make the GPU's context; None without one.
+        gpu: what was read of the GPU; None without one.
     """
 
     rounds: int
@@ -76,6 +102,7 @@ class Facts:
     figure: str | None = None
     idle: float | None = None
     context: float | None = None
+    gpu: OnGpu | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +223,30 @@ def facts_of(case: CaseResult) -> Facts:
         figure_of(case),
         idle_share(case),
         estimates["context"].median if "context" in estimates else None,
+        gpu=on_gpu(case),
+    )
+
+
+def on_gpu(case: CaseResult) -> OnGpu | None:
+    """Return what was read of the GPU while a case was measured; None if it did not run on one."""
+    found = [each.outcome.gpu for each in case.counted.values() if each.outcome.gpu is not None]
+    if not found:
+        return None
+
+    def middle(values: Iterable[float | None]) -> float | None:
+        known = [each for each in values if each is not None]
+        return median(known) if known else None
+
+    energy = next((each.outcome.energy for each in case.rounds.values() if each.outcome.energy), None)
+    return OnGpu(
+        process=middle(each.process for each in found),
+        context=middle(each.context for each in found),
+        clock=middle(each.sm_clock for each in found),
+        power=middle(each.power for each in found),
+        temperature=max((each.temperature for each in found if each.temperature is not None), default=None),
+        joules=None if energy is None else energy.joules,
+        idle=None if energy is None else energy.idle,
+        missing=None if energy is None else energy.missing,
     )
 
 

@@ -81,6 +81,7 @@ class Table:
         figures: its figures.
         baseline: what ratios are relative to: a field of the figures, and its value.
         workloads: our models by workload, if their names differ; None if there is none.
+        requires: the settings that a case must have to be compared in a quantity.
         variants: the settings of each variant, if they differ from plain eager's; a list contains
             alternatives.
         quantities: our phase by quantity, followed by what is measured of it if that is not its time.
@@ -93,6 +94,7 @@ class Table:
     variants: Mapping[str, Mapping[str, Any]]
     quantities: Mapping[str, str]
     workloads: Mapping[str, str | None] = field(default_factory=dict)
+    requires: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     def model(self, workload: str) -> str | None:
@@ -108,6 +110,8 @@ class Table:
     def published(self, case: CaseResult, quantity: str) -> list[Figure]:
         """Return the figures of a case's quantity: one per device and software that has it."""
         variant, shape = self.variant(case), case.axes["input_shape"] or _shape_of_item(case)
+        if not _holds(self.requires.get(quantity, {}), settings_of(case)):
+            return []
         return [
             figure
             for figure in self.figures
@@ -244,7 +248,8 @@ def _is_of(case: CaseResult, quantity: str) -> bool:
 def value(case: CaseResult, quantity: str) -> float | None:
     """Return a quantity of a case: a phase's time in seconds, its rate in 1/s, or its memory in bytes.
 
-    A rate counts the items of a call, such as tokens. None if it was not measured.
+    A rate counts the items of a call, such as tokens. `memory` is the peak of the process or the allocator,
+    `GPU memory` what the process takes on the GPU without CUDA's context. None if it was not measured.
     """
     phase, _, what = quantity.partition(" ")
     estimate = case.estimates.get(phase)
@@ -252,6 +257,8 @@ def value(case: CaseResult, quantity: str) -> float | None:
         return None
     if what == "memory":
         return case.peak_memory
+    if what == "GPU memory":
+        return case.gpu_memory
     if what:
         return case.throughput(estimate)
     return estimate.median

@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity
 from microbench import registry
 from microbench.config import Config
 from microbench.errors import SkippedError, UserError
+from microbench.measure.energy import Counter
 from microbench.measure.experiment import Clock, Marker
 from microbench.measure.timer import Timer
 from microbench.records.record import Scalar
@@ -137,6 +138,7 @@ class Device:
         libraries: torch's C++ libraries that a program needs to run on it.
         preference: `device=auto` takes the usable device with the highest.
         peaks: the precisions, besides fp32 and bf16, whose peaks are measured.
+        is_watched: whether the parent reads what the device does, for which it has a UUID.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Device:
     libraries: Sequence[str] = ()
     preference: int = 1
     peaks: Collection[str] = ()
+    is_watched: bool = False
 
     def missing(self) -> str | None:
         """Return why there is no such device here, and what would help; None if there is one."""
@@ -189,6 +192,26 @@ class Device:
             SkippedError: the device cannot do that, or the work does not allow it.
         """
         raise SkippedError(f"device={self.name} has no graphs: leave out device.cuda_graph")
+
+    def settings(self) -> Mapping[str, str | bool | None]:
+        """Return what the device's libraries are set to: fields of `Process`."""
+        return {}
+
+    def reserved(self) -> int | None:
+        """Return the most bytes that torch's allocator had reserved on it; None if it does not tell."""
+        return None
+
+    def near_cpus(self) -> set[int]:
+        """Return the CPUs near it.
+
+        Raises:
+            UserError: it is no device that is near to some CPUs only.
+            SkippedError: the system does not tell.
+        """
+        raise UserError(
+            f"affinity=gpu binds to the CPUs near the GPU, and device={self.name} is none: use affinity=none "
+            "or compact."
+        )
 
     def cache(self) -> int:
         """Return the bytes of the device's last-level cache; an assumption if unknown."""
@@ -264,11 +287,15 @@ class Device:
         """Return sentences on what it lacks here that the user should know."""
         return ()
 
+    def counter(self) -> AbstractContextManager[Counter | None]:
+        """Open the counter of energy that every mode uses; None if the device has none of that kind."""
+        return nullcontext()
+
     def activities(self) -> Collection[ProfilerActivity]:
         """Return the activities that torch's profiler records."""
         return (ProfilerActivity.CPU,)
 
-    def describe(self) -> dict[str, str | int | float | None]:
+    def describe(self) -> dict[str, Scalar]:
         """Return the records' `env_*` fields on the device, without that prefix."""
         return {}
 

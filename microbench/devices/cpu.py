@@ -17,6 +17,7 @@ from microbench import devices
 from microbench.config import Config
 from microbench.devices import Level
 from microbench.errors import UserError
+from microbench.records.record import Scalar
 from microbench.system import cpus, memory
 from microbench.system.energy import Meter
 from microbench.system.process import PeakMemory
@@ -185,7 +186,7 @@ class Device(devices.Device):
         """Read the processors' own counters."""
         return Meter()
 
-    def describe(self) -> dict[str, str | int | float | None]:
+    def describe(self) -> dict[str, Scalar]:
         """Return the widest vector instructions that torch uses, and the limits on those of libraries."""
         limits = " ".join(f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name))
         return {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "cpu_limits": limits or None}

@@ -131,11 +131,12 @@ class Engine(Protocol):
         TRAINS: whether it can train.
 
     Optional attributes default to what torch supports: `PRECISIONS` to torch's on the device, `LAYOUTS` to
-    all, `DEVICES` to any. `USES_TORCH = False` means that it computes without torch's kernels, and
-    `OWN_PROCESS = True` that it computes in another process; `NEEDS` names uncommon hardware that it
-    requires; `LIBRARIES` lists the modules of the libraries that it needs besides torch; `FILES` lists the
-    formats of exported files that it runs, if torch makes no module of them; `IN_GRAPHS = True` means that a
-    device can capture its calls (device.cuda_graph).
+    all, `DEVICES` to any. `USES_TORCH = False` means that it computes without torch's kernels, in memory that
+    it allocates itself; `OWN_PROCESS = True`, that it computes in another process; `KEEPS_GRAPH = False`,
+    that it trains, but has autograd off in inference; `NEEDS` names uncommon hardware that it requires;
+    `LIBRARIES` lists the modules of the libraries that it needs besides torch; `FILES` lists the formats of
+    exported files that it runs, if torch makes no module of them; `IN_GRAPHS = True` means that a device can
+    capture its calls (device.cuda_graph).
     """
 
     TRAINS: bool
@@ -183,6 +184,8 @@ def engine_of(config: Config, training: bool) -> Engine:
             f"engine={name} does not support device.cuda_graph=true: use engine=eager or torchscript, or "
             "engine=compile engine.mode=reduce-overhead, which makes CUDA graphs itself"
         )
+    if config.mode.grad:
+        check_grad(engine, config.engine)
     if not config.device.mkldnn:
         check_without_onednn(engine, config.engine)
     require(name, *getattr(engine, "LIBRARIES", ()))
@@ -227,6 +230,21 @@ def check_without_onednn(engine: Engine, config: EngineConfig) -> None:
         if getattr(config, option):
             raise SkippedError(
                 f"engine.{option}=true makes graphs that call oneDNN even with device.mkldnn=false"
+            )
+
+
+def check_grad(engine: Engine, config: EngineConfig) -> None:
+    """Raise a SkippedError if an engine keeps nothing for a backward pass in inference."""
+    if not engine.TRAINS or not getattr(engine, "KEEPS_GRAPH", True):
+        raise SkippedError(
+            f"engine={config.name} keeps nothing for a backward pass in inference: use mode.grad=false, or "
+            "engine=eager, torchscript or compile"
+        )
+    for option in ("freeze", "freezing", "optimize"):
+        if getattr(config, option):
+            raise SkippedError(
+                f"engine.{option}=true makes the parameters constants, so that nothing is kept for a "
+                "backward pass: use mode.grad=false"
             )
 
 

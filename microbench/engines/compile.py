@@ -46,7 +46,7 @@ def prepare(job: Job) -> Program:
         compiled = torch.compile(workload.module, backend=options.backend, mode=mode, dynamic=options.dynamic)
         call = partial(compiled, *workload.inputs)
         with quiet(), failures.one_line_errors(f"engine.backend={options.backend}", workload, job.training):
-            rehearse(call, workload, job.training, 1 if on_cpu else REHEARSALS)
+            rehearse(call, workload, job.training, 1 if on_cpu else REHEARSALS, job.config.mode.grad)
         check_compiled(job)
         inductor.end_processes()
         close = stack.pop_all().close

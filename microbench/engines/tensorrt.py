@@ -9,6 +9,7 @@ import torch
 from microbench.engines import EngineInfo, Job, Program, in_format, quiet
 
 TRAINS = False
+USES_TORCH = False
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 LAYOUTS = ("contiguous",)
 DEVICES = ("cuda",)

@@ -40,7 +40,8 @@ def prepare(job: Job) -> Program:
         if job.config.precision.autocast is not None:
             check_autocast(script, workload)
         call = partial(script, *workload.inputs)
-        rehearse(call, workload, job.training, REHEARSALS["train" if job.training else "infer"])
+        times = REHEARSALS["train" if job.training else "infer"]
+        rehearse(call, workload, job.training, times, job.config.mode.grad)
     return Program(
         workload,
         call,

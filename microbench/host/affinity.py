@@ -11,19 +11,22 @@ from microbench.errors import SkippedError, UserError
 from microbench.system import cpus
 
 
-def chosen(affinity: Any, threads: int) -> set[int] | None:
+def chosen(affinity: Any, threads: int, near: set[int] | None = None) -> set[int] | None:
     """Return the CPUs that the option selects; None to leave them as they are.
 
     Args:
-        affinity: `none`; `compact` (one CPU on each of as many neighbouring cores as there are threads); or a
-            list of CPUs.
+        affinity: `none`; `compact` (one CPU on each of as many neighbouring cores as there are threads);
+            `gpu`; or a list of CPUs.
         threads: threads per operation.
+        near: the CPUs near the GPU, for `gpu`.
 
     Raises:
         UserError: this process may not use one of the CPUs.
     """
     if affinity == "none":
         return None
+    if near is not None:
+        return near
     usable = cpus.usable()
     if affinity == "compact":
         return set(cpus.one_of_each_core(usable)[:threads])
@@ -35,14 +38,14 @@ def chosen(affinity: Any, threads: int) -> set[int] | None:
 
 
 @contextmanager
-def bound(affinity: Any, threads: int) -> Iterator[None]:
+def bound(affinity: Any, threads: int, near: set[int] | None = None) -> Iterator[None]:
     """Bind this process, and the threads it starts from now on, to the CPUs that the option selects.
 
     Raises:
         SkippedError: this system cannot bind processes to CPUs.
         UserError: this process may not use one of the CPUs.
     """
-    wanted = chosen(affinity, threads)
+    wanted = chosen(affinity, threads, near)
     if wanted is None:
         yield
         return

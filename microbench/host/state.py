@@ -15,15 +15,20 @@ from microbench.system import cpus, machine
 
 
 @contextmanager
-def prepared(config: Config, threads: int) -> Iterator[Process]:
+def prepared(config: Config, threads: int, near: set[int] | None = None) -> Iterator[Process]:
     """Set affinity, allocator, denormals and threads; yield the values that took effect.
 
     All are restored except a tuned allocator and the number of inter-op threads, which can be set only once.
 
+    Args:
+        config: the case.
+        threads: threads per operation.
+        near: the CPUs near the GPU, for affinity=gpu.
+
     Raises:
         UserError, SkippedError: this process cannot be brought into that state.
     """
-    with affinity.bound(config.affinity, threads):
+    with affinity.bound(config.affinity, threads, near):
         set_allocator(config.allocator)
         set_interop_threads(config.interop_threads)
         with denormals_flushed(config.flush_denormal), threads_set(threads):

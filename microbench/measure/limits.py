@@ -64,6 +64,13 @@ class Limits:
             reason,
         )
 
+    def spare(self, taken: float) -> float:
+        """Return the seconds of the case's budget that are left if each of its rounds takes as long."""
+        budget = self.settings.budget
+        if budget is None or self.plan is None or self.plan.seconds is None:
+            return math.inf
+        return budget - self.plan.spent - taken * self.rounds
+
     @property
     def least_sample(self) -> float:
         """The shortest sample, in seconds: means over several calls have no tail."""

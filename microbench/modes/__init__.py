@@ -14,7 +14,7 @@ from microbench import registry
 from microbench.config import Config
 from microbench.devices import Device
 from microbench.engines import Answer, Program
-from microbench.measure.experiment import Experiment
+from microbench.measure.experiment import Experiment, Step
 from microbench.measure.sampler import Sampled
 from microbench.records.peaks import Peaks
 from microbench.records.record import Call
@@ -29,6 +29,8 @@ class Trial:
     Attributes:
         experiment: the experiment to sample.
         finite: computes once more, untimed, and returns whether every output and loss is finite.
+        plain: does a call without marks within it, whose energy is measured; None if the experiment's step is
+            such.
         findings: returns the findings of the samples, and in the case's first round also those that are the
             same in all rounds; None if the mode has none.
     """
@@ -36,6 +38,7 @@ class Trial:
     experiment: Experiment
     finite: Callable[[], bool]
     findings: Callable[[Sampled, Device, bool], Findings] | None = None
+    plain: Step | None = None
 
 
 @dataclass(frozen=True)

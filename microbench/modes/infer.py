@@ -1,4 +1,4 @@
-"""Inference: the call in eval mode under `torch.inference_mode()`."""
+"""Inference: the call in eval mode under `torch.inference_mode()`, or with autograd on."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Mode(modes.Mode):
 
     @contextmanager
     def experiment(self, program: Program, config: Config) -> Iterator[Trial]:
-        """Return the phase, under inference_mode."""
-        with torch.inference_mode():
+        """Return the phase, under inference_mode; with mode.grad=true, autograd keeps what it would need."""
+        with torch.enable_grad() if config.mode.grad else torch.inference_mode():
             yield Trial(
                 Experiment(
                     step_of_calls(program.call),

@@ -15,6 +15,7 @@ from microbench.devices import Device
 from microbench.engines import Program
 from microbench.errors import SkippedError
 from microbench.formats.precision import Autocast
+from microbench.measure.experiment import Mark, Marker
 from microbench.measure.sampler import Sampled
 from microbench.modes import Findings, Trial, is_finite
 from microbench.profile.chrome import write_trace
@@ -73,7 +74,12 @@ class Mode(modes.Mode):
                     return Findings(study.calls(counted=False))
                 return Findings(study.calls(), joules_per_call(call, device), peaks(device))
 
-            yield Trial(passes.experiment(), lambda: is_finite(program.outputs(call())), findings)
+            def plain(mark: Marker, calls: int) -> tuple[Mark, Mark]:
+                start = mark()
+                call()
+                return start, mark()
+
+            yield Trial(passes.experiment(), lambda: is_finite(program.outputs(call())), findings, plain)
 
     def dry_run(self, workload: Workload, config: Config, fill: Callable[[], object]) -> tuple[Call, ...]:
         """Return a workload's calls and their costs, found with fake tensors."""

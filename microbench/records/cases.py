@@ -307,6 +307,13 @@ class CaseResult:
         return median(known) if known else None
 
     @property
+    def gpu_memory(self) -> float | None:
+        """The median over rounds of the bytes on the GPU without CUDA's context; None if unknown."""
+        found = [each.outcome.gpu.memory for each in self.rounds.values() if each.outcome.gpu is not None]
+        known = [each for each in found if each is not None]
+        return median(known) if known else None
+
+    @property
     def is_implausible(self) -> bool:
         """Whether it is faster than the machine can be: it may not have done its work, so it wins nothing."""
         return WarningCode.IMPLAUSIBLE in self.warnings

@@ -10,6 +10,8 @@ import msgspec
 from microbench.records.record import (
     Call,
     DistinctLayer,
+    Energy,
+    GpuReadings,
     Readings,
     Role,
     RoundRecord,
@@ -33,7 +35,16 @@ UNITS = {
 
 OF_A_CALL = ("name", "index", "order", "depth", "kind", "type", "in_shape", "out_shape", "dtype")
 OF_A_LAYER = ("name", "index", "type", "arguments", "in_shape", "count")
-NO_SAMPLING = dict.fromkeys(("stop_reason", "peak_memory", "joules", *Readings.__struct_fields__))
+OF_GPU = tuple(each for each in GpuReadings.__struct_fields__ if each != "timeline")
+OF_ENERGY = tuple(each for each in Energy.__struct_fields__ if each != "joules")
+NO_SAMPLING = dict.fromkeys(
+    (
+        *("stop_reason", "peak_memory", "joules"),
+        *(f"energy_{each}" for each in OF_ENERGY),
+        *Readings.__struct_fields__,
+        *(f"gpu_{each}" for each in OF_GPU),
+    )
+)
 
 
 def rows(record: RoundRecord) -> Iterator[Row]:
@@ -113,7 +124,9 @@ def _sampling(record: RoundRecord) -> Row:
         "stop_reason": outcome.stop_reason and outcome.stop_reason.value,
         "peak_memory": outcome.peak_memory,
         "joules": outcome.joules,
+        **{f"energy_{each}": getattr(outcome.energy, each, None) for each in OF_ENERGY},
         **readings,
+        **{f"gpu_{each}": getattr(outcome.gpu, each, None) for each in OF_GPU},
     }
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from microbench.config import Config
 from microbench.records.record import Machine, Measured, Outcome, Scalar
 
+OPENED, SAMPLING, SAMPLED = "opened", "sampling", "sampled"
+"""Stages of which only a device that is watched is told: its context is made, sampling begins, and ends."""
+
 
 @dataclass(frozen=True)
 class Described:
@@ -101,7 +104,8 @@ class Progress:
     """Progress of a case's sampling, for the display and so that a crash loses nothing.
 
     Attributes:
-        stage: what the worker is doing: context, build, prepare, warmup, sample or verify.
+        stage: what the worker is doing: context, build, prepare, warmup, sample, energy, findings or verify;
+            on a device that is watched also `OPENED`, `SAMPLING` and `SAMPLED`.
         samples: by phase, the samples taken since the last report, in seconds per call.
         whole: the phase that spans the step, if the samples are of sampled phases.
         phase: the phase of the figures below.
@@ -115,6 +119,7 @@ class Progress:
         calls_per_sample: number of calls per sample.
         built: what is known of the workload, once it is built: its inputs and items.
         measured: everything measured before the answer is checked; it stands if the check ends the process.
+        pid: the process that measures; 0 if it makes no difference.
     """
 
     stage: str
@@ -131,6 +136,7 @@ class Progress:
     calls_per_sample: int = 1
     built: Outcome | None = None
     measured: Measured | None = None
+    pid: int = 0
 
 
 Watch = Callable[[Progress], None]

@@ -97,6 +97,10 @@ class WarningCode(StrEnum):
     FREQUENCY_SCALING = "frequency_scaling"
     THERMAL = "thermal"
     ON_BATTERY = "on_battery"
+    GPU_THROTTLED = "gpu_throttled"
+    GPU_SHARED = "gpu_shared"
+    GPU_CLOCK_MOVED = "gpu_clock_moved"
+    GPU_NOT_IDLE = "gpu_not_idle"
     UNVERIFIED = "unverified"
     IMPLAUSIBLE = "implausible"
     NO_TRACE = "no_trace"
@@ -330,6 +334,117 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
         return self.had_foreign_load or self.was_stolen or self.was_throttled
 
 
+class MemorySource(StrEnum):
+    """How the memory that a process takes on a GPU was found."""
+
+    PROCESS_GROUP = "process_group"
+    NEW_ENTRY = "new_entry"
+    DEVICE = "device"
+    ALLOCATOR = "allocator"
+
+
+class GpuTimeline(msgspec.Struct, frozen=True, kw_only=True):
+    """The readings of a GPU while a case was sampled, in order; all columns have the same length.
+
+    Attributes:
+        seconds: since the sampling began.
+        memory: bytes in use on the device, by all processes together.
+        sm_clock: Hz of the multiprocessors.
+        memory_clock: Hz of the memory.
+        power: watts.
+        temperature: °C.
+        reasons: what held the clock down: the bits of NVML.
+        energy: joules since the first reading.
+    """
+
+    seconds: list[float] = []
+    memory: list[int | None] = []
+    sm_clock: list[float | None] = []
+    memory_clock: list[float | None] = []
+    power: list[float | None] = []
+    temperature: list[float | None] = []
+    reasons: list[int | None] = []
+    energy: list[float | None] = []
+
+
+class GpuReadings(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read of the GPU while a case was measured; an unknown value is None.
+
+    Attributes:
+        context: bytes that the process took before the model was built: CUDA's context.
+        process: bytes that it took at the end of the sampling, the context included.
+        contexts: number of contexts among these: an engine's own program has another.
+        memory_source: how these were found; where it is `allocator`, `process` is `reserved`.
+        allocated: the most bytes that torch's allocator handed out, above the level before the model.
+        reserved: the most bytes that it had reserved, blocks that it kept included.
+        others: the number of other processes on the GPU, where it was highest.
+        memory_moved: bytes by which the memory in use changed during the sampling, through others.
+        busy_before: the share of the time in which the GPU was at work before the case began.
+        sm_clock: median Hz of the multiprocessors during the sampling.
+        sm_clock_min: the lowest.
+        sm_clock_max: the highest.
+        sm_clock_limit: the highest that the GPU has.
+        memory_clock: median Hz of the memory.
+        power: mean watts.
+        temperature: the highest, in °C.
+        reasons: the share of the readings in which each reason held the clock down.
+        throttled_samples: the samples, as first and last index from 0, during which a reading showed
+            throttling.
+        watching: CPU seconds per second that the readings took.
+        timeline: the readings.
+    """
+
+    context: int | None = None
+    process: int | None = None
+    contexts: int = 1
+    memory_source: MemorySource | None = None
+    allocated: int | None = None
+    reserved: int | None = None
+    others: int | None = None
+    memory_moved: int | None = None
+    busy_before: float | None = None
+    sm_clock: float | None = None
+    sm_clock_min: float | None = None
+    sm_clock_max: float | None = None
+    sm_clock_limit: float | None = None
+    memory_clock: float | None = None
+    power: float | None = None
+    temperature: float | None = None
+    reasons: dict[str, float] = {}
+    throttled_samples: list[tuple[int, int]] = []
+    watching: float | None = None
+    timeline: GpuTimeline = GpuTimeline()
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that the model and its calls take on the GPU: the process without CUDA's contexts."""
+        if self.process is None or self.memory_source is MemorySource.ALLOCATOR:
+            return self.process
+        return None if self.context is None else max(0, self.process - self.contexts * self.context)
+
+
+class Energy(msgspec.Struct, frozen=True, kw_only=True):
+    """The measured energy of a call or a training step.
+
+    Attributes:
+        joules: per call, idle power included, by the device's counter; None if it was not measured.
+        integral: the same by the device's power at many moments, as a check; None if it tells none.
+        idle: watts of the idle device, measured just before.
+        period: seconds between two movements of the counter.
+        seconds: how long it was measured, from one movement of the counter to another.
+        calls: the calls meanwhile.
+        missing: why it was not measured; None if it was.
+    """
+
+    joules: float | None = None
+    integral: float | None = None
+    idle: float | None = None
+    period: float | None = None
+    seconds: float | None = None
+    calls: float | None = None
+    missing: str | None = None
+
+
 class Check(msgspec.Struct, frozen=True):
     """The comparison of a case's answer with eager fp32's for the same weights and inputs.
 
@@ -367,6 +482,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
         arithmetic: the instructions that multiplied, such as `avx512_bf16`; None if unknown.
         conversions: layout conversions per call; None if none are needed.
         input_grad: whether an input requires a gradient.
+        products: the precision of fp32 products on the GPU: `ieee` or `tf32`.
+        cudnn_benchmark: whether cuDNN tries its algorithms and takes the fastest.
+        deterministic: whether only deterministic algorithms are used on the GPU.
     """
 
     allocator: str | None = None
@@ -378,6 +496,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     arithmetic: str | None = None
     conversions: int | None = None
     input_grad: bool | None = None
+    products: str | None = None
+    cudnn_benchmark: bool | None = None
+    deterministic: bool | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -393,9 +514,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         inputs: the shapes of a call's inputs, such as `8x3x224x224`; several are joined by commas.
         item: the name of what the throughput counts: images, tokens, items.
         items: their number in a call; None for that of the batch.
-        peak_memory: bytes.
+        peak_memory: bytes: of the process's resident memory, or of torch's allocator on the device; of an
+            engine that allocates by itself there, of the process on the device.
         joules: measured energy per call.
+        energy: how the joules were measured, or why not; None if the device measures none of steps.
         readings: the sensors' readings during the sampling; None if nothing was sampled.
+        gpu: what was read of the GPU; None if the case did not run on one.
         check: the check of the answer against eager fp32's.
         process: the process's actual settings.
         peaks: the machine's peaks; None if not measured.
@@ -413,7 +537,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     items: int | None = None
     peak_memory: int | None = None
     joules: float | None = None
+    energy: Energy | None = None
     readings: Readings | None = None
+    gpu: GpuReadings | None = None
     check: Check = Check()
     process: Process = Process()
     peaks: Peaks | None = None
@@ -507,8 +633,18 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         gpu_uuid: its UUID, which distinguishes GPUs of one model.
         gpu_memory: its memory in bytes.
         gpu_driver: its driver's version.
+        gpu_capability: its compute capability, such as `9.0`.
+        gpu_ecc: whether its memory corrects errors.
+        gpu_mig: whether it is divided into parts (multi-instance GPU).
+        gpu_power_limit: watts.
+        gpu_clock_max: the highest clock of its multiprocessors in Hz.
+        gpu_memory_clock_max: that of its memory.
+        gpu_pcie: its link to the host while it was described, such as `gen 5 x16`; it may be slower at rest.
+        gpu_pstate: its performance state then, `P0` is the highest.
         cuda: the version of CUDA that torch was built for.
         event_tick: resolution of a CUDA event's time in seconds.
+        cudnn: the version of cuDNN.
+        cuda_alloc_conf: the environment variable that configures torch's allocator on the GPU.
         nvidia_tf32_override: the environment variable that forbids or allows TF32 over torch's flags.
         cpu_capability: the widest vector instructions of torch's own kernels.
         cpu_limits: the environment variables that limit those of its libraries.
@@ -560,8 +696,18 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     gpu_uuid: str | None = None
     gpu_memory: int | None = None
     gpu_driver: str | None = None
+    gpu_capability: str | None = None
+    gpu_ecc: bool | None = None
+    gpu_mig: bool | None = None
+    gpu_power_limit: float | None = None
+    gpu_clock_max: float | None = None
+    gpu_memory_clock_max: float | None = None
+    gpu_pcie: str | None = None
+    gpu_pstate: str | None = None
     cuda: str | None = None
     event_tick: float | None = None
+    cudnn: str | None = None
+    cuda_alloc_conf: str | None = None
     nvidia_tf32_override: str | None = None
     cpu_capability: str | None = None
     cpu_limits: str | None = None

@@ -25,6 +25,7 @@ from microbench.records.record import (
 from microbench.records.store import Store
 from microbench.run import signals
 from microbench.run.case import Case
+from microbench.run.gpu import GpuRound
 from microbench.run.patience import GivenUpError
 from microbench.run.plan import overrun, starts_anew
 from microbench.run.pool import Pool, UnansweredError
@@ -66,6 +67,7 @@ class Round:
         first: the times of a call before the first sample, by phase.
         built: what is known of the workload; None until it is built.
         measured: the measurement before the answer is checked; None until then.
+        gpu: what watches the GPU; None if there is none, or it is not watched.
         now: the clock, in seconds.
     """
 
@@ -78,6 +80,7 @@ class Round:
     first: dict[str, Series] = field(default_factory=dict)
     built: Outcome | None = None
     measured: Measured | None = None
+    gpu: GpuRound | None = None
     now: Callable[[], float] = time.monotonic
     _began: float = field(init=False, default=0.0)
     _working: float | None = field(init=False, default=None)
@@ -116,6 +119,8 @@ class Round:
             self._note_time(progress.stage)
             if progress.stage == "sample" and (text := self._overrun()):
                 observer.say(text)
+            if self.gpu is not None:
+                self.gpu.progress(progress)
             self._keep(progress)
             self._give_up_if_lost()
             observer.progress(progress)
@@ -125,6 +130,8 @@ class Round:
         limits = {} if patience is None else {"prepare": patience.prepare}
         trace_to = trace if config.trace and is_first else None
         request = Measure(config, is_first, trace_to, limits, self.case.plan, self.case.given)
+        if self.gpu is not None:
+            self.gpu.begin()
         try:
             measured: Measured = pool.ask(self.case, request, watch)
         except UnansweredError as error:
@@ -161,7 +168,7 @@ class Round:
         """Note when the process began to work, and when it began what only the first round does."""
         now = self.now()
         self._working = self._working or now
-        if stage in ("findings", "verify"):
+        if stage in ("energy", "findings", "verify"):
             self._checking = self._checking or now
 
     def _overrun(self) -> str | None:
@@ -208,6 +215,9 @@ class Round:
 
     def _record(self, measured: Measured) -> RoundRecord:
         """Return the round's record; if the worker died, with the samples received from it."""
+        if self.gpu is not None and self.case.known is None:
+            kept = measured.series or tuple(self.partial.values())
+            measured = self.gpu.told(replace(measured, series=kept))
         outcome = measured.outcome
         if outcome.peaks is None:
             outcome = replace(outcome, peaks=self.case.peaks)

@@ -19,6 +19,7 @@ from microbench.records.store import Store
 from microbench.run.adaptive import schedule_of
 from microbench.run.case import Case
 from microbench.run.fit import fitted
+from microbench.run.gpu import Gpus
 from microbench.run.layers import Extracted, expanded
 from microbench.run.order import Order, Schedule
 from microbench.run.pool import Pool
@@ -88,7 +89,7 @@ class Run:
             UserError: a device cannot be used here (before anything is measured), or the disk is full.
             KeyboardInterrupt: the user interrupted; everything measured until then is on disk.
         """
-        pool = Pool(self.early, self.observer.say)
+        pool, gpus = Pool(self.early, self.observer.say), Gpus(self.observer.say)
         try:
             resolved = list(self._fitted(self._resolved(pool), pool))
             cases = list(expanded(resolved, lambda case: self._layers(case, pool)))
@@ -100,11 +101,12 @@ class Run:
                 if last is not None and (case.round != last.round or case.order == last.order):
                     pool.renew()
                 last = case
-                self._measure(case, turn, order, pool)
+                self._measure(case, turn, order, pool, gpus)
             self.note = order.note or self.note
             return self.result
         finally:
             pool.close()
+            gpus.close()
 
     def _layers(self, case: Case, pool: Pool) -> Extracted:
         """Return the layers of a case's model, or the outcome that says why they cannot be found."""
@@ -226,7 +228,7 @@ class Run:
             now=self._turns.now,
         )
 
-    def _measure(self, case: Case, turn: int, order: Order, pool: Pool) -> None:
+    def _measure(self, case: Case, turn: int, order: Order, pool: Pool, gpus: Gpus) -> None:
         """Measure one round of a case."""
         run = RunInfo(
             id=self.run_id,
@@ -250,7 +252,10 @@ class Run:
         )
         place = self._places[_where(case)]
         with self._turns.on(place.machine.gpu_uuid if case.known is None else None):
-            Round(case, place, heading, run).measure(pool, self.store, self.observer, self.records)
+            watched = gpus.watch(place.machine.gpu_uuid)
+            Round(case, place, heading, run, gpu=watched).measure(
+                pool, self.store, self.observer, self.records
+            )
 
 
 def _is_replaced(record: RoundRecord) -> bool:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from microbench.analysis.case import CaseReport, Facts
+from microbench.analysis.case import CaseReport, Facts, OnGpu
 from microbench.config import reference_name
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.record import Check, Correctness, Role, StopReason
@@ -36,6 +36,8 @@ def show_case(report: CaseReport, out: Console) -> None:
         print_fitting(out, case_table(report), less_wanted=LESS_WANTED)
     if text := facts_text(report.facts):
         out.print(text, style="dim")
+    if text := gpu_text(report.facts.gpu):
+        out.print(escape(text), style="dim", soft_wrap=True)
     if report.phases and (text := " · ".join(filter(None, _answer_facts(report)))):
         out.print(escape(text), style="dim", soft_wrap=True)
 
@@ -115,6 +117,28 @@ def facts_text(found: Facts) -> str:
 def launch_bound(idle: float) -> str:
     """Return that the host is what takes the time, and the share of it in which the GPU is idle."""
     return f"launch-bound: GPU idle {idle * 100:.0f} %"
+
+
+def gpu_text(found: OnGpu | None) -> str:
+    """Return memory, clock, power, temperature and energy on one line; nothing of what is unknown."""
+    if found is None:
+        return ""
+    parts = []
+    if found.process:
+        context = "" if found.context is None else f", {units.memory(found.context)} of it CUDA's context"
+        parts.append(f"process {units.memory(found.process)}{context}")
+    if found.clock:
+        parts.append(f"{found.clock / 1e6:.0f} MHz")
+    if found.power is not None:
+        parts.append(f"{found.power:.0f} W")
+    if found.temperature is not None:
+        parts.append(f"{found.temperature:.0f} °C")
+    if found.joules is not None:
+        idle = "" if found.idle is None else f" (idle {found.idle:.0f} W)"
+        parts.append(f"energy {units.scaled(found.joules, 'J')} per call{idle}")
+    if found.missing is not None:
+        parts.append(f"energy not measured: {found.missing}")
+    return f"GPU: {' · '.join(parts)}" if parts else ""
 
 
 def _stops(reasons: Mapping[StopReason, int]) -> str:

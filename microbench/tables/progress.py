@@ -19,7 +19,7 @@ from rich.text import Text
 
 from microbench.analysis.case import LEAST_LOSS, case_report
 from microbench.records.cases import cases_of, estimate_of
-from microbench.records.progress import Heading, Progress
+from microbench.records.progress import OPENED, SAMPLED, SAMPLING, Heading, Progress
 from microbench.records.record import Role, RoundRecord
 from microbench.tables import units
 from microbench.tables.case import LESS_WANTED, case_table
@@ -28,10 +28,14 @@ from microbench.tables.labels import count, planned
 
 STAGES = {
     "context": "opening the device",
+    OPENED: "opening the device",
     "build": "building",
     "prepare": "preparing",
     "warmup": "warming up",
+    SAMPLING: "sampling",
     "sample": "sampling",
+    SAMPLED: "sampling",
+    "energy": "measuring energy",
     "findings": "inspecting the calls",
     "verify": "checking the answer",
 }

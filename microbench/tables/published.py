@@ -150,7 +150,7 @@ def _ratio(value: float) -> str:
 def _written(value: float, quantity: str) -> str:
     """Format a value in the unit of its quantity; the column of phases gives the unit of a rate."""
     what = quantity.partition(" ")[2]
-    if what == "memory":
+    if what.endswith("memory"):
         return units.memory(value)
     return units.rate(value) if what else units.time(value)
 

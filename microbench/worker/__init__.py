@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from microbench import devices, engines, formats, modes, verify
-from microbench.config import Config
+from microbench.config import NEAR_GPU, Config
 from microbench.devices import Device
 from microbench.engines import Job, Program
 from microbench.errors import SkippedError, UserError
@@ -28,6 +28,7 @@ from microbench.records.peaks import Peaks
 from microbench.records.progress import Described, Progress, Watch
 from microbench.records.record import (
     BenchmarkWarning,
+    GpuReadings,
     Measured,
     Plan,
     Role,
@@ -35,6 +36,7 @@ from microbench.records.record import (
     WarningCode,
     unverified,
 )
+from microbench.records.summary import summarize
 from microbench.schema import UNRESOLVED
 from microbench.system import cpus
 from microbench.verify.constancy import Constancy, Inputs
@@ -89,7 +91,7 @@ def find_peaks(config: Config, refresh: bool) -> Peaks:
     from microbench.profile.peaks import peaks
 
     try:
-        with state.prepared(config, config.threads or cpus.physical_cores()):
+        with state.prepared(config, config.threads or cpus.physical_cores(), _near(config)):
             device = devices.open_device(config.device.name)
             with device.prepared(config):
                 return peaks(device, refresh)
@@ -112,9 +114,10 @@ def measure_case(
     threads = config.threads or cpus.physical_cores()
     steps = Steps(dataclasses.replace(config, threads=threads), watch, plan)
     try:
-        with state.prepared(steps.config, threads) as steps.process:
+        with state.prepared(steps.config, threads, _near(config)) as steps.process:
             device = steps.opened(config.device.name)
             with device.prepared(steps.config):
+                steps.process = replace(steps.process, **device.settings())
                 try:
                     return _measure(steps, device, is_first, trace)
                 except Exception as error:
@@ -130,6 +133,11 @@ def measure_case(
         return Measured(steps.outcome(status=status, error=message, traceback=told))
 
 
+def _near(config: Config) -> set[int] | None:
+    """Return the CPUs near the GPU, if the case asks for them."""
+    return devices.find(config.device.name).near_cpus() if config.affinity == NEAR_GPU else None
+
+
 def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -> Measured:
     """Build, prepare, call once, warm up, sample, inspect the results, check the answer: in this order."""
     config = steps.config
@@ -137,7 +145,7 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
     training = mode.trains(config)
     mode.check(config)
     steps.doing = "preparing"
-    engines.engine_of(config, training)
+    engine = engines.engine_of(config, training)
     if not config.timing:
         return _dry_run(steps, device, mode)
     timer = device.timer(config)
@@ -158,7 +166,14 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
                 warmup, sampled, timer, sensors = steps.sample(experiment, timer, first_call, program.pid)
                 beside = device_series(experiment, timer)
             changes = constancy.changes(experiment)
-            peak_memory = program.peak_memory(memory)
+            peak_memory, gpu = program.peak_memory(memory), None
+            if device.is_watched:
+                contexts = 2 if getattr(engine, "OWN_PROCESS", False) else 1
+                gpu = GpuReadings(allocated=memory.peak(), reserved=device.reserved(), contexts=contexts)
+                if not getattr(engine, "USES_TORCH", True):
+                    peak_memory = None  # it is outside torch's allocator: the parent reads the process's
+            typical = summarize(sampled.samples[experiment.whole]).median
+            energy = steps.energy(device, trial, experiment, program, typical) if is_first else None
             finite = trial.finite()
             if trial.findings and is_first:
                 steps.watch(Progress("findings"))
@@ -184,8 +199,10 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
                 *no_trace,
             ),
             peak_memory=peak_memory,
-            joules=findings.joules,
+            joules=findings.joules if energy is None else energy.joules,
+            energy=energy,
             readings=readings,
+            gpu=gpu,
             peaks=findings.peaks,
             trace=None if trace is None or no_trace else str(trace),
         )

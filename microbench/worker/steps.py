@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from array import array
 from collections.abc import Mapping
@@ -19,14 +20,16 @@ from microbench.devices import Device, MemoryMeter
 from microbench.engines import Job, Program
 from microbench.engines.capture.rehearsal import same_random_numbers
 from microbench.measure import sampler
+from microbench.measure.energy import energy_per_call
 from microbench.measure.experiment import Experiment
 from microbench.measure.limits import Limits
 from microbench.measure.sampler import Sampled
 from microbench.measure.timer import Timer
 from microbench.measure.warmup import Warmup
+from microbench.modes import Trial
 from microbench.records import clocks
-from microbench.records.progress import Progress, Watch
-from microbench.records.record import Outcome, Plan, Process, Role, Series
+from microbench.records.progress import OPENED, SAMPLED, SAMPLING, Progress, Watch
+from microbench.records.record import Energy, Outcome, Plan, Process, Role, Series
 from microbench.records.summary import summarize
 from microbench.system.sensors import Sensors
 from microbench.workloads import Workload
@@ -53,6 +56,7 @@ class Steps:
         self.workload: Workload | None = None
         self.process = Process()
         self.opening: tuple[Series, ...] = ()
+        self._is_watched = False
 
     def opened(self, name: str) -> Device:
         """Open the device; if it takes a process long to make a context, that is a phase of its own."""
@@ -63,12 +67,24 @@ class Steps:
         if device.has_context:
             seconds = (time.perf_counter_ns() - start) * 1e-9
             self.opening = (self._once("context", "perf_counter_ns", seconds, "context"),)
+        self._is_watched = device.is_watched
+        self._pause(OPENED)
         return device
 
     def begin(self, doing: str, stage: str) -> None:
         """Begin a step; report its stage, and the workload once it is built."""
         self.doing = doing
         self.watch(Progress(stage, built=None if self.workload is None else self.outcome()))
+
+    def _pause(self, stage: str, n: int = 0) -> None:
+        """Wait, on a device that is watched, while the parent reads what may be read between stages alone.
+
+        Args:
+            stage: the stage that begins.
+            n: the number of samples so far.
+        """
+        if self._is_watched:
+            self.watch(Progress(stage, n=n, pid=os.getpid()))
 
     def build(self, device: Device, training: bool) -> Workload:
         """Build the workload."""
@@ -131,12 +147,45 @@ class Steps:
                 experiment, timer, limits.warmup(self.taken()), first_call.samples[0], begun
             )
             found, calls = sampler.calibrated(experiment, timer, warmup.typical, limits.least_sample)
-            if not warmup.times and found is timer and timer.name == timer.clock.name:
+            is_begun = not warmup.times and found is timer and timer.name == timer.clock.name
+            if is_begun:
+                self._pause(SAMPLING, 1)
                 rule = limits.sampling(self.taken())
-                return warmup, sampler.sample(experiment, timer, rule, 1, self.watch, begun), timer, sensors
-        with Sensors(pid) as sensors:
-            rule = limits.sampling(self.taken())
-            return warmup, sampler.sample(experiment, found, rule, calls, self.watch), found, sensors
+                sampled = sampler.sample(experiment, timer, rule, 1, self.watch, begun)
+        if not is_begun:
+            self._pause(SAMPLING)
+            with Sensors(pid) as sensors:
+                rule = limits.sampling(self.taken())
+                sampled = sampler.sample(experiment, found, rule, calls, self.watch)
+        self._pause(SAMPLED, len(sampled.samples[experiment.whole]))
+        return warmup, sampled, found, sensors
+
+    def energy(
+        self, device: Device, trial: Trial, experiment: Experiment, program: Program, typical: float
+    ) -> Energy | None:
+        """Measure the energy of a call or step, if the device has a counter and the budget allows it.
+
+        A search, which compares many configurations in little time, has none.
+
+        Args:
+            device: the device.
+            trial: the mode's trial.
+            experiment: its experiment as it was sampled.
+            program: the program.
+            typical: seconds that a call takes.
+        """
+        if self.config.experiment.search:
+            return None
+        with device.counter() as counter:
+            if counter is None:
+                return None
+            if program.pid is not None:
+                return Energy(missing="its engine runs it in a process of its own")
+            if experiment.before is not None:
+                return Energy(missing="something is done before each sample")
+            self.begin("measuring the energy of", "energy")
+            step, spare = trial.plain or trial.experiment.step, self.limits.spare(self.taken())
+            return energy_per_call(step, device.clock, counter, typical, spare)
 
     def taken(self) -> float:
         """Return the seconds that the round has taken."""

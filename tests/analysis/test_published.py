@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torchvision
+from factory import told
 from msgspec.structs import replace
 
 from microbench.analysis import published
@@ -17,7 +18,7 @@ from microbench.api import Result
 from microbench.cli.list import options
 from microbench.errors import UserError
 from microbench.records.cases import CaseResult, cases_of
-from microbench.records.record import RoundRecord, Status
+from microbench.records.record import GpuReadings, MemorySource, RoundRecord, Status
 
 XEON = ("Intel Xeon Platinum 8180 @ 2.50GHz", "torch 1.2.0 / torchvision 0.4.0")
 TITAN = ("Titan 1080Ti 12 GB", "Pytorch 0.4.1")
@@ -232,8 +233,18 @@ class TestRows:
         assert found == [(1, "eager"), (1, "poros"), (2, "eager"), (2, "poros")]
 
     def test_a_quantity_that_was_not_measured_has_no_row(self, timed: Timed) -> None:
-        found = rows("torchvision_pretrained_timing", timed([1.0], **RESNET))  # no sensor read its memory
+        found = rows("torchvision_pretrained_timing", timed([1.0], **RESNET))  # not on a GPU
         assert [row.quantity for row in found] == ["inference"]
+
+    @pytest.mark.parametrize("grad", [True, False])
+    def test_memory_is_compared_only_where_it_was_taken_in_the_same_way(
+        self, grad: bool, timed: Timed
+    ) -> None:
+        gpu = GpuReadings(process=300, context=100, memory_source=MemorySource.DEVICE)
+        made = told(timed([1.0], **RESNET, mode__grad=grad), gpu=gpu, peak_memory=7)
+        row = rows("torchvision_pretrained_timing", made)[1]
+        assert (row.quantity, row.measured) == ("inference GPU memory", Cell(200, 1.0))
+        assert [each.value for each in row.published.values()] == ([243712 * 1024.0] if grad else [])
 
 
 class TestFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,15 @@ import numpy as np
 import pynvml
 import pytest
 import torch
+from fake_nvml import State
 
+from microbench import devices
 from microbench.config import Config, DeviceConfig, PrecisionConfig
 from microbench.devices import Level, cpu, cuda
 from microbench.devices.cuda import clock
-from microbench.errors import UserError
+from microbench.errors import SkippedError, UserError
+from microbench.records.record import Machine
+from microbench.system import cpus
 
 
 class StubEvent:
@@ -167,105 +172,91 @@ def test_without_onednn_a_gpu_would_do_nothing_else() -> None:
         pass
 
 
-class Nvml:
-    """NVIDIA's management library on a machine of two GPUs, of which torch sees the second."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.millijoules = {"GPU-first": 10, "GPU-second": 2000}
-        self.error: int | None = None
-        self.open = self.waited = 0
-        self.asked: list[str] = []
-        seen = SimpleNamespace(uuid="second")
-        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: seen)
-        monkeypatch.setattr(torch.cuda, "synchronize", self.wait)
-        monkeypatch.setattr(pynvml, "nvmlInit", lambda: self.count(1))
-        monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: self.count(-1))
-        monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", self.handle)
-        monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", self.energy)
-
-    def wait(self) -> None:
-        self.waited += 1
-
-    def count(self, by: int) -> None:
-        self.asked.append("open" if by > 0 else "close")
-        self.open += by
-
-    def handle(self, uuid: str) -> str:
-        assert self.open == 1
-        self.asked.append("handle")
-        if uuid not in self.millijoules:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
-        return uuid
-
-    def energy(self, handle: Any) -> int:
-        assert self.open == 1
-        self.asked.append("energy")
-        assert self.waited, "the GPU may still be at work"
-        self.waited = 0
-        if self.error is not None:
-            raise pynvml.NVMLError(self.error)
-        return self.millijoules[handle]
-
-
 @pytest.fixture
-def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
-    return Nvml(monkeypatch)
+def seen(gpus: State, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The second of two GPUs, the only one that torch sees."""
+    gpu = gpus.gpu[1]
+    properties = SimpleNamespace(
+        uuid=gpu.uuid.decode().removeprefix("GPU-"), name="Fake H100", total_memory=7, major=9, minor=0
+    )
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    return gpu
 
 
-def test_a_gpus_energy_is_what_the_counter_of_the_one_that_torch_sees_moved_by(nvml: Nvml) -> None:
-    with cuda.Device().energy() as meter:
-        assert meter.joules is None
-        nvml.millijoules = {"GPU-first": 99, "GPU-second": 5500}
-    assert meter.joules == 3.5
-    assert nvml.open == 0
+def test_a_gpus_counter_is_that_of_the_one_that_torch_sees(gpus: State, seen: Any) -> None:
+    gpus.gpu[0].energy, seen.energy = 99_000, 5_500
+    with cuda.Device().counter() as counter:
+        assert counter is not None
+        assert counter.energy() == 5.5
+        assert gpus.opened == 1
+    assert gpus.opened == 0
 
 
-def test_between_the_two_readings_of_a_gpus_counter_there_is_the_work_alone(nvml: Nvml) -> None:
-    meter = cuda.Device().energy()
-    for _ in range(2):
-        with meter:
-            nvml.asked.append("work")
-        assert nvml.asked == ["open", "handle", "energy", "work", "energy", "close"]
-        nvml.asked.clear()
+def test_without_nvml_there_is_no_counter(gpus: State, seen: Any) -> None:
+    gpus.fails = pynvml.NVML_ERROR_LIBRARY_NOT_FOUND
+    with cuda.Device().counter() as counter:
+        assert counter is None
 
 
-def test_the_library_is_closed_where_the_work_fails(nvml: Nvml) -> None:
-    with pytest.raises(KeyError), cuda.Device().energy():
-        raise KeyError
-    assert nvml.open == 0
-
-
-def test_a_gpu_that_the_library_does_not_know_tells_nothing(nvml: Nvml) -> None:
-    del nvml.millijoules["GPU-second"]
-    with cuda.Device().energy() as meter:
-        pass
-    assert meter.joules is None
-    assert nvml.open == 0
-
-
-@pytest.mark.parametrize(
-    "error",
-    [pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NOT_FOUND],
-)
-def test_a_gpu_without_a_counter_tells_nothing(error: int, nvml: Nvml) -> None:
-    nvml.error = error
-    with cuda.Device().energy() as meter:
-        pass
-    assert meter.joules is None
-    assert nvml.open == 0
-
-
-def test_a_gpu_whose_driver_has_no_such_library_has_no_energy(
-    nvml: Nvml, monkeypatch: pytest.MonkeyPatch
+def test_a_gpu_is_described_by_torch_nvml_and_the_environment(
+    seen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing() -> None:
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    monkeypatch.setattr(cuda, "tick_of", lambda clock, place: 32e-9)
+    told = cuda.Device().describe()
+    assert (told["gpu"], told["gpu_uuid"]) == ("Fake H100", seen.uuid.decode())
+    assert (told["gpu_capability"], told["gpu_driver"]) == ("9.0", "580.0")
+    assert (told["gpu_power_limit"], told["gpu_pcie"]) == (700.0, "gen 5 x16")
+    assert told["cuda_alloc_conf"] == "expandable_segments:True"
+    assert told["nvidia_tf32_override"] == "0"
+    known = set(Machine.__struct_fields__)
+    assert set(told) <= known
 
-    monkeypatch.setattr(pynvml, "nvmlInit", missing)
-    with cuda.Device().energy() as meter:
-        pass
-    assert meter.joules is None
+
+def test_the_cpus_near_a_gpu_are_those_that_this_process_may_use(
+    seen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usable = cpus.usable()
+    seen.near[0] = sum(1 << cpu for cpu in usable if cpu < 64) | 1 << 63
+    assert cuda.Device().near_cpus() == {cpu for cpu in usable if cpu < 64}
+    seen.near[0] = 1 << 63
+    with pytest.raises(SkippedError, match=r"^affinity=gpu: this process may use none of .* GPU, 63, only "):
+        cuda.Device().near_cpus()
+
+
+@pytest.mark.parametrize(("device", "name"), [(cpu.Device(), "cpu"), (devices.Device(), "other")])
+def test_a_device_that_is_no_gpu_is_near_no_cpus(device: devices.Device, name: str) -> None:
+    device.name = name
+    with pytest.raises(UserError, match=f"^affinity=gpu binds .*, and device={name} is none: use affinity="):
+        device.near_cpus()
+
+
+def flags() -> tuple[Any, ...]:
+    cudnn: Any = torch.backends.cudnn
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    return cudnn.benchmark, cudnn.deterministic, torch.are_deterministic_algorithms_enabled(), workspace
+
+
+@pytest.mark.parametrize("benchmark", [False, True])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_cudnns_choice_and_determinism_hold_while_prepared_and_are_recorded(
+    benchmark: bool, deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    config, before = of("cuda"), flags()
+    config.device.cudnn_benchmark, config.device.deterministic = benchmark, deterministic
+    device = cuda.Device()
+    with device.prepared(config):
+        workspace = ":4096:8" if deterministic else None
+        assert flags() == (benchmark, deterministic, deterministic, workspace)
+        assert device.settings() == {
+            "products": "ieee",
+            "cudnn_benchmark": benchmark,
+            "deterministic": deterministic,
+        }
+    assert flags() == before
 
 
 class Allocator:

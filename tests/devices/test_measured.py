@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from statistics import median
 from typing import Any
 
@@ -24,7 +24,9 @@ US = 1e-6
 
 
 class Device(cuda.Device):
-    """The GPU, whose tensors are on the host and whose time is simulated."""
+    """The GPU, whose tensors are on the host, whose time is simulated, and which nobody watches."""
+
+    is_watched = False
 
     def torch_device(self) -> torch.device:
         return torch.device("cpu")
@@ -35,6 +37,12 @@ class Device(cuda.Device):
 
     def begin(self) -> None:
         pass
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def counter(self) -> Any:
+        return nullcontext()
 
     def memory(self) -> Any:
         return devices.Unmeasured()

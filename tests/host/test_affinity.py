@@ -71,6 +71,10 @@ class TestBound:
         with bound("compact", threads=1):
             assert len(cpus.usable()) == 1
 
+    def test_the_cpus_near_the_gpu_are_those_that_are_given(self, one: int) -> None:
+        with bound("gpu", threads=4, near={one}):
+            assert cpus.usable() == {one}
+
     def test_none_binds_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[Any] = []
         monkeypatch.setattr(os, "sched_setaffinity", lambda *each: asked.append(each))

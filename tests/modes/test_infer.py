@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -51,9 +52,10 @@ def clock() -> FakeClock:
 
 
 @contextmanager
-def trial_of(module: nn.Module, value: Tensor) -> Iterator[Trial]:
-    workload = Workload("toy", module, (value,), OnesGradient())
-    with infer.Mode().experiment(eager.prepare(Job(workload, CONFIG, False)), CONFIG) as trial:
+def trial_of(module: nn.Module, value: Tensor, grad: bool = False) -> Iterator[Trial]:
+    workload, config = Workload("toy", module, (value,), OnesGradient()), deepcopy(CONFIG)
+    config.mode.grad = grad
+    with infer.Mode().experiment(eager.prepare(Job(workload, config, False)), config) as trial:
         yield trial
 
 
@@ -71,6 +73,17 @@ def test_inference_runs_in_eval_mode_under_inference_mode_without_gradients(cloc
     state = {"training": False, "inference_mode": True, "grad": False, "differentiable": False}
     assert module.calls == [state] * 5
     assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_with_autograd_on_the_output_can_be_differentiated(clock: FakeClock, outside: bool) -> None:
+    module = Recorder(clock).train()
+    with torch.set_grad_enabled(outside):
+        with trial_of(module, torch.ones(2), grad=True) as trial:
+            trial.experiment.step(clock.mark, 2)
+        assert torch.is_grad_enabled() is outside
+    state = {"training": False, "inference_mode": False, "grad": True, "differentiable": True}
+    assert module.calls == [state] * 2
 
 
 def test_merged_calls_all_run_and_the_time_is_divided_by_them(clock: FakeClock) -> None:

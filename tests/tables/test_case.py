@@ -12,8 +12,17 @@ from msgspec.structs import replace
 from microbench.analysis.case import case_report, facts_of
 from microbench.records.cases import CaseResult
 from microbench.records.clocks import BACKLOG, EVENTS, FIGURES
-from microbench.records.record import Check, Correctness, Role, RoundRecord, Series, StopReason
-from microbench.tables.case import case_table, facts_text, show_case
+from microbench.records.record import (
+    Check,
+    Correctness,
+    Energy,
+    GpuReadings,
+    Role,
+    RoundRecord,
+    Series,
+    StopReason,
+)
+from microbench.tables.case import case_table, facts_text, gpu_text, show_case
 from microbench.verify.judging import Checked
 
 from .support import INFER, TRAIN, MakeCase, Rendered, case_of, over_rounds, rows
@@ -143,6 +152,28 @@ class TestFacts:
         ]
         assert facts_text(facts_of(case_of(*records))).startswith("3 rounds · peak memory 2.00 GiB · ")
         assert facts_text(facts_of(case_of(*records))).endswith(" · warm-up 3 steps")
+
+    def test_what_was_read_of_a_gpu_is_a_line_of_its_own(
+        self, make_case: MakeCase, rendered: Rendered
+    ) -> None:
+        gpu = GpuReadings(
+            process=1200 * 2**20, context=500 * 2**20, sm_clock=1.98e9, power=612, temperature=58
+        )
+        records = told(make_case(INFER), gpu=gpu, energy=Energy(joules=3.21, idle=72))
+        assert gpu_text(facts_of(case_of(*records)).gpu) == (
+            "GPU: process 1.17 GiB, 500 MiB of it CUDA's context · 1980 MHz · 612 W · 58 °C · energy 3.21 J "
+            "per call (idle 72 W)"
+        )
+        assert any(line.startswith("GPU: ") for line in self.lines(rendered, records))
+
+    def test_what_is_unknown_of_a_gpu_is_left_out(self, make_case: MakeCase) -> None:
+        records = told(make_case(INFER), gpu=GpuReadings(power=60), energy=Energy(missing="no counter"))
+        assert gpu_text(facts_of(case_of(*records)).gpu) == "GPU: 60 W · energy not measured: no counter"
+        assert gpu_text(facts_of(case_of(*told(make_case(INFER), gpu=GpuReadings()))).gpu) == ""
+        assert gpu_text(facts_of(case_of(*make_case(INFER))).gpu) == ""
+
+    def lines(self, rendered: Rendered, records: list[RoundRecord]) -> list[str]:
+        return rendered(using=partial(show_case, case_report(case_of(*records))))
 
     def test_rounds_are_counted_by_the_reason_why_they_stopped(self, make_case: MakeCase) -> None:
         reasons = [StopReason.MAX_TIME, StopReason.REL_CI, StopReason.MAX_TIME]

@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from factory import told
 
 from microbench.config import ExperimentConfig
-from microbench.records.record import RoundRecord
+from microbench.records.record import GpuReadings, MemorySource, RoundRecord
 from microbench.tables.published import show_reference
 
 from .support import INFER, TRAIN, MakeCase, Rendered, cases
@@ -98,11 +99,25 @@ def test_a_narrow_terminal_shows_published_figures_in_several_tables(
     assert not any("…" in line for line in lines)
 
 
-def test_memory_is_written_in_bytes(make_case: MakeCase, shown: Any) -> None:
-    options = {"model": "resnet18", "mode": "infer", "batch_size": 1, "experiment": TIMING}
-    lines = shown(make_case(INFER, peak_memory=220 * 2**20, **options))
-    row = next(line for line in lines if "inference memory" in line)
-    assert row.split()[-6:] == ["220", "MiB", "1.00", "110", "MiB", "1.00"]
+@pytest.mark.parametrize(
+    ("grad", "published"), [(True, ["110", "MiB", "1.00"]), (False, ["MiB", "1.00", "–"])]
+)
+def test_memory_on_a_gpu_is_written_in_bytes_and_beside_memory_of_the_same_kind(
+    grad: bool, published: list[str], make_case: MakeCase, shown: Any
+) -> None:
+    options = {
+        "model": "resnet18",
+        "mode": "infer",
+        "batch_size": 1,
+        "experiment": TIMING,
+        "mode__grad": grad,
+    }
+    gpu = GpuReadings(process=720 * 2**20, context=500 * 2**20, memory_source=MemorySource.PROCESS_GROUP)
+    lines = shown(told(make_case(INFER, **options), peak_memory=100 * 2**20, gpu=gpu))
+    row = next(line for line in lines if "inference GPU memory" in line)
+    assert "220 MiB" in row
+    assert row.split()[-3:] == published
+    assert any("published one was taken with autograd on" in line for line in lines)
 
 
 def test_a_batch_that_was_not_published_is_reported(resnext: Any, make_case: MakeCase, shown: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -13,22 +13,25 @@ from torch.profiler import ProfilerActivity
 
 from microbench import devices
 from microbench.config import EVENTS, Config
-from microbench.devices.cuda import flags, graph, trial
+from microbench.devices.cuda import flags, graph, libraries, trial
 from microbench.devices.cuda.clock import EventClock, tick_of
-from microbench.devices.cuda.energy import CountedEnergy
 from microbench.devices.cuda.memory import AllocatorLedger, AllocatorPeak
 from microbench.devices.cuda.timers import timer_of
-from microbench.errors import UserError
+from microbench.errors import SkippedError, UserError
+from microbench.measure.energy import Counter
 from microbench.measure.experiment import Marker
 from microbench.measure.timer import Timer
 from microbench.records.record import Scalar
-from microbench.system import gpu
+from microbench.system import cpus, gpu
 
 HIDING = (EVENTS, "none")
 """Values of `device.sync` in which the host need not have waited for the GPU before a sample."""
 
-OVERRIDE = "NVIDIA_TF32_OVERRIDE"
-"""The environment variable that forbids TF32 to NVIDIA's libraries, or allows it, over torch's flags."""
+VARIABLES = {
+    "cuda_alloc_conf": "PYTORCH_CUDA_ALLOC_CONF",
+    "nvidia_tf32_override": "NVIDIA_TF32_OVERRIDE",
+}
+"""The environment variables that are recorded, by their names in records."""
 
 
 OF_PEAKS = ("gpu", "gpu_uuid", "gpu_mig", "gpu_power_limit", "gpu_driver", "cuda", "nvidia_tf32_override")
@@ -45,6 +48,7 @@ class Device(devices.Device):
     libraries = ("torch_cuda", "c10_cuda")
     preference = 2
     peaks = ("fp16", "tf32")
+    is_watched = True
 
     def __init__(self) -> None:
         self.clock = EventClock()
@@ -72,7 +76,8 @@ class Device(devices.Device):
     @contextmanager
     def prepared(self, config: Config) -> Iterator[None]:
         """Compute fp32 products in full, or in TF32 if that is the precision."""
-        with super().prepared(config), flags.products(tf32=config.precision.name == "tf32"):
+        tf32 = config.precision.name == "tf32"
+        with super().prepared(config), flags.products(tf32), libraries.prepared(config.device):
             yield
 
     def begin(self) -> None:
@@ -164,23 +169,65 @@ class Device(devices.Device):
         """Track the caching allocator."""
         return AllocatorLedger()
 
-    def energy(self) -> CountedEnergy:
-        """Read the GPU's own counter."""
-        return CountedEnergy()
+    def reserved(self) -> int | None:
+        """Return the most that the caching allocator had reserved, blocks that it kept included."""
+        return int(torch.cuda.max_memory_reserved())
+
+    @contextmanager
+    def counter(self) -> Iterator[Counter | None]:
+        """Open the GPU's own counter."""
+        with ExitStack() as stack:
+            try:
+                found = stack.enter_context(gpu.opened(self._uuid()))
+            except gpu.NoAnswerError:
+                found = None
+            yield found
 
     def activities(self) -> Collection[ProfilerActivity]:
         """Include the GPU's activity."""
         return (ProfilerActivity.CPU, ProfilerActivity.CUDA)
 
-    def describe(self) -> dict[str, str | int | float | None]:
-        """Return what the GPU, its driver and CUDA are, and what else the figures depend on."""
+    def settings(self) -> Mapping[str, str | bool | None]:
+        """Return what CUDA's libraries are set to."""
+        return libraries.settings()
+
+    def near_cpus(self) -> set[int]:
+        """Return the CPUs near the GPU that this process may use."""
+        try:
+            with gpu.opened(self._uuid()) as found:
+                near = found.near_cpus()
+        except gpu.NoAnswerError as error:
+            raise SkippedError(f"affinity=gpu: {error}") from error
+        if near is None:
+            raise SkippedError(
+                "affinity=gpu: the system does not tell which CPUs are near the GPU; use affinity=compact"
+            )
+        if not near & cpus.usable():
+            raise SkippedError(
+                f"affinity=gpu: this process may use none of the CPUs near the GPU, {cpus.text(near)}, only "
+                f"{cpus.text(cpus.usable())}"
+            )
+        return near & cpus.usable()
+
+    def _uuid(self) -> str:
+        """Return the current GPU's UUID, as NVML knows it: NVML numbers GPUs that torch does not see."""
+        properties: Any = torch.cuda.get_device_properties(torch.cuda.current_device())
+        return gpu.full_uuid(str(properties.uuid))
+
+    def describe(self) -> dict[str, Scalar]:
+        """Return what the GPU is, its driver and libraries, and the variables that configure them."""
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        backends: Any = torch.backends
+        cudnn, uuid = backends.cudnn.version(), self._uuid()
         return {
             "gpu": properties.name,
-            "gpu_uuid": f"GPU-{properties.uuid}",
             "gpu_memory": properties.total_memory,
             "gpu_driver": gpu.driver(),
+            "gpu_uuid": uuid,
+            "gpu_capability": f"{properties.major}.{properties.minor}",
             "cuda": torch.version.cuda,
             "event_tick": tick_of(self.clock, self.torch_device()) or None,
-            "nvidia_tf32_override": os.environ.get(OVERRIDE),
+            "cudnn": None if cudnn is None else str(cudnn),
+            **{name: os.environ.get(variable) for name, variable in VARIABLES.items()},
+            **gpu.facts(uuid),
         }

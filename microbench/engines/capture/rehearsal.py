@@ -12,15 +12,24 @@ from torch import nn
 from microbench.workloads import Workload
 
 
-def rehearse(call: Callable[[], Any], workload: Workload, training: bool, times: int = 1) -> None:
+def rehearse(
+    call: Callable[[], Any], workload: Workload, training: bool, times: int = 1, grad: bool = False
+) -> None:
     """Call as the mode will (in training, with the backward pass) and undo what that changes.
 
     The module's buffers, such as the running statistics of batch normalization, and the state of the random
     number generators are restored; gradients are dropped.
+
+    Args:
+        call: computes the output.
+        workload: what it computes.
+        training: whether for a training step.
+        times: how often to call.
+        grad: whether autograd is on in inference too.
     """
     with unchanged(workload.module), same_random_numbers(workload):
         for _ in range(times):
-            with torch.enable_grad() if training else torch.inference_mode():
+            with torch.enable_grad() if training or grad else torch.inference_mode():
                 output = call()
                 if training:
                     workload.objective.backward(workload.objective(output))

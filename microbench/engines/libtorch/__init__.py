@@ -19,6 +19,7 @@ from microbench.errors import SkippedError
 from microbench.host import allocator
 
 TRAINS = True
+KEEPS_GRAPH = False
 FILES = ("torchscript",)
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 LAYOUTS = ("contiguous", "channels_last")
