@@ -27,11 +27,13 @@ FACTS: Mapping[str, Callable[[CaseResult], object]] = {
 }
 """The facts that should be the same on both sides, by name."""
 
+WHICH_GPU = ("device.name", "device.index")
 ASKED_FOR = {
-    "GPU": "device.name",
-    "allocator": "allocator",
-    "threads": "threads",
-    "what is timed": "device.sync",
+    "GPU": WHICH_GPU,
+    "the GPU's UUID": WHICH_GPU,
+    "allocator": ("allocator",),
+    "threads": ("threads",),
+    "what is timed": ("device.sync",),
 }
 """The settings that make a fact differ: if they differ too, the difference is intended."""
 
@@ -80,7 +82,7 @@ def _differences(pair: Pair, by: str | None) -> dict[str, tuple[str, str]]:
     found = {
         name: (as_given(fact(pair.a)), as_given(fact(pair.b)))
         for name, fact in FACTS.items()
-        if ASKED_FOR.get(name) not in differing
+        if not any(key in differing for key in ASKED_FOR.get(name, ()))
     }
     found |= {
         key: (as_given(a.get(key)), as_given(b.get(key)))

@@ -625,6 +625,7 @@ class TestSurroundings:
             ("python", "Python", "3.12", "3.13"),
             ("microbench", "microbench", "null", "0.2"),
             ("git", "git commit of microbench", "null", "abc-dirty"),
+            ("gpu_uuid", "the GPU's UUID", "null", "GPU-1"),
             ("allocator", "allocator", "glibc 2.36", "tcmalloc"),
             ("threads", "threads", "2", "1"),
         ],
@@ -666,6 +667,12 @@ class TestSurroundings:
 
         found = compare(on_gpu("r", "device", BACKLOG), on_gpu("s", sync, clock))
         assert [each for each in found.warnings if "what is timed" in each] == ([text] if text else [])
+
+    @pytest.mark.parametrize("b", [{"device__index": 1}, {"device": "cpu"}])
+    def test_another_gpu_that_was_asked_for_causes_no_warning(self, b: dict[str, Any], timed: Any) -> None:
+        a = {"device": "cuda", "env": {"gpu": "Some GPU", "gpu_uuid": "GPU-1"}}
+        other = {"gpu": "Another", "gpu_uuid": "GPU-2"} if "device__index" in b else {}
+        assert len(self.separate(timed, a, {"device": "cuda", "env": other} | b)) == 1
 
     def test_the_compared_setting_causes_no_warning(self, timed: Any) -> None:
         b = {"allocator": "tuned", "threads": 1, "measure__cold_cache": True, "env": {"allocator": "tuned"}}
