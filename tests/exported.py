@@ -76,8 +76,8 @@ def embedding_file(path: Path) -> Path:
     return path
 
 
-def ir_file(path: Path) -> Path:
-    """Write an OpenVINO IR of a product of (batch, any) with weights of (6, 4)."""
+def ir_file(path: Path, compress_to_fp16: bool = True) -> Path:
+    """Write an OpenVINO IR of a product of (batch, any) with weights of (6, 4), by default kept in fp16."""
     import numpy as np
 
     from microbench.engines.openvino.library import openvino
@@ -86,7 +86,8 @@ def ir_file(path: Path) -> Path:
     torch.manual_seed(0)
     x = operations.parameter(openvino.PartialShape([-1, -1]), np.float32, name="x")
     product = operations.matmul(x, operations.constant(torch.randn(6, 4).numpy()), False, False)
-    openvino.save_model(openvino.Model([operations.relu(product)], [x], "net"), path, compress_to_fp16=False)
+    model = openvino.Model([operations.relu(product)], [x], "net")
+    openvino.save_model(model, path, compress_to_fp16=compress_to_fp16)
     return path
 
 

@@ -40,10 +40,10 @@ def output(program: Program) -> Any:
         return next(tensors(program.outputs(program.call()))).clone().numpy()
 
 
-def wanted(program: Program) -> Any:
-    """Return the answer of the product and ReLU that the ONNX file and the IR hold."""
+def wanted(program: Program, kept: torch.dtype = torch.float32) -> Any:
+    """Return the answer of the product and ReLU that the files hold, whose weights were of that type."""
     torch.manual_seed(0)
-    return torch.relu(program.workload.inputs[0] @ torch.randn(6, 4)).numpy()
+    return torch.relu(program.workload.inputs[0] @ torch.randn(6, 4).to(kept).float()).numpy()
 
 
 class TestOnnx:
@@ -114,12 +114,17 @@ class TestOnnx:
         assert "the output is off unoptimized onnxruntime's by" in str(checked.reason)
 
 
-def test_openvino_runs_an_ir(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compress_to_fp16", [True, False])
+def test_openvino_runs_an_ir_in_fp32_however_its_weights_are_kept(
+    tmp_path: Path, compress_to_fp16: bool
+) -> None:
     pytest.importorskip("openvino")
-    path = exported.ir_file(tmp_path / "net.xml")
+    path = exported.ir_file(tmp_path / "net.xml", compress_to_fp16)
     config = config_of(path, "openvino", **{"model.input_shape": [6]})
     program = prepared(config)
-    np.testing.assert_allclose(output(program), wanted(program), rtol=1e-4, atol=1e-5)
+    answer = wanted(program, torch.float16 if compress_to_fp16 else torch.float32)
+    np.testing.assert_allclose(output(program), answer, rtol=1e-4, atol=1e-5)
+    assert program.info.arithmetic == "fp32"
     assert reference_name(config.model) == "openvino fp32"
     assert plain(config).engine.name == "openvino"
 

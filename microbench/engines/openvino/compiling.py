@@ -89,7 +89,7 @@ def arithmetic(compiled: Any, precision: str, reduced: bool) -> str:
         SkippedError: no layer is computed in the requested precision.
     """
     layers = layers_of(compiled)
-    if precision not in {FORMATS.get(layer["runtimePrecision"]) for layer in layers}:
+    if precision not in map(_precision, layers):
         raise SkippedError(f"engine=openvino computes no layer of this module in precision={precision}")
     text = counts_as_text(Counter(multiplier(layer, reduced) for layer in layers))
     return f"{text}, {REDUCED}" if reduced else text
@@ -107,14 +107,25 @@ def layers_of(compiled: Any) -> list[Layer]:
 
 def multiplier(layer: Layer, reduced: bool = False) -> str:
     """Return the CPU extension that multiplies in a layer, or if none is known, the precision."""
-    type_, kernel = layer["runtimePrecision"], layer["primitiveType"]
-    precision = FORMATS.get(type_, type_)
+    kernel, precision = layer["primitiveType"], _precision(layer)
     saturating = reduced and precision == "int8"  # no extension does
     if layer["layerType"] in MULTIPLYING and not saturating:
         for extension in EXTENSIONS.get(precision, ()):
             if extension.partition("_")[0] in kernel and is_usable(extension):
                 return extension
     return precision
+
+
+def _precision(layer: Layer) -> str:
+    """Return the precision that a layer computes in.
+
+    Of weights that a file keeps in 16 bits, as OpenVINO's IR does by default, the layer's type is that of the
+    weights, although a kernel for fp32 reads them.
+    """
+    type_ = layer["runtimePrecision"]
+    if type_ in ("f16", "bf16") and layer["primitiveType"].endswith("_f32"):
+        type_ = "f32"
+    return FORMATS.get(type_, type_)
 
 
 def is_usable(extension: str) -> bool:
