@@ -17,6 +17,7 @@ class Applied(nn.Module):
     def __init__(self, module: Callable[..., Any], rest: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         super().__init__()
         self.module, self.rest, self.arguments = module, tuple(rest), dict(kwargs)
+        self.training = getattr(module, "training", self.training)
 
     def forward(self, *inputs: Tensor) -> Any:
         """Call the module."""
@@ -35,6 +36,7 @@ class Arranged(nn.Module):
     ) -> None:
         super().__init__()
         self.module, self.leaves, self.places, self.tree = module, list(leaves), list(places), tree
+        self.training = module.training
 
     def forward(self, *inputs: Tensor) -> Any:
         """Call the module with the inputs in their places."""

@@ -54,6 +54,14 @@ def test_a_module_takes_only_tensors_and_is_called_with_all_arguments(
     assert repr((given, named)) == repr((args, kwargs))
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("args", [([A],), (A, 3)])
+def test_its_mode_is_the_module_s(args: tuple[Any, ...], training: bool) -> None:
+    """An engine wraps it again, in the mode that it finds."""
+    module, _ = arranged(Seen().train(training), args, {})
+    assert module.training is training
+
+
 def test_tensors_in_dataclasses_are_inputs_too() -> None:
     batch = Batch(A, 0.5, {"x": B})
     module, inputs = arranged(Seen(), (batch,), {})
