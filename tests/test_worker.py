@@ -405,6 +405,23 @@ def test_a_case_that_works_only_in_fp32_is_skipped_with_the_librarys_reason(
     )
 
 
+def test_a_dry_run_that_works_only_in_fp32_is_skipped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = torch.nn.Linear.forward
+
+    def only_fp32(self: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype is not torch.float32:
+            raise RuntimeError("no kernel")
+        return forward(self, x)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", only_fp32)
+    precision = PrecisionConfig("bf16", cast="bfloat16")
+    found = measured(mode="profile", timing=False, precision=precision)
+    assert (found.outcome.status, found.outcome.error) == (
+        Status.SKIPPED,
+        "Linear runs in fp32 but not in precision=bf16 here: RuntimeError: no kernel",
+    )
+
+
 @pytest.mark.parametrize("within", ["prepare", "call"])
 def test_a_case_that_fails_in_fp32_too_is_an_error(within: str, monkeypatch: pytest.MonkeyPatch) -> None:
     no_primitives(monkeypatch, "bf16", "fp32", within=within)

@@ -114,7 +114,7 @@ def check_precision(error: Exception, config: Config, doing: str, device: Device
     for an operator depends on the CPU and on the library's version, so they are tried and not listed.
     """
     is_set_up = doing in ("preparing", "the first call of")
-    if config.precision.name == "fp32" or not config.timing or not is_set_up:
+    if config.precision.name == "fp32" or not is_set_up:
         return
     if isinstance(error, (SkippedError, UserError)) or is_out_of_memory(error):
         return
@@ -123,8 +123,11 @@ def check_precision(error: Exception, config: Config, doing: str, device: Device
         _run_once(dataclasses.replace(config, precision=PrecisionConfig("fp32")), training, device)
     except Exception:
         return
+    where = error.__cause__
+    within = f" in {where}" if isinstance(where, FailedAt) and where.name else ""
+    name, precision = _name(config), config.precision.name
     raise SkippedError(
-        f"{_name(config)} runs in fp32 but not in precision={config.precision.name} here: {reason(error)}"
+        f"{name} runs in fp32 but not in precision={precision} here{within}: {reason(error)}"
     ) from error
 
 
