@@ -72,6 +72,25 @@ class TestInference:
         assert found.check.answer == Correctness.MISMATCH
         assert found.reason == "outputs of other shapes than eager fp32's: 3x2 instead of 2x3"
 
+    def test_a_shape_that_rounding_decides_is_unclear(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As the number of a detector's boxes, which a threshold decides."""
+
+        def positive(self: nn.Linear, x: Tensor) -> Tensor:
+            found = nn.functional.linear(x, self.weight, self.bias)
+            return found[found > 0]
+
+        monkeypatch.setattr(nn.Linear, "forward", positive)
+        case = config(precision=BF16, batch_size=5000)
+        assert checked(case).check.answer in (Correctness.SAME, Correctness.UNCLEAR)
+        found = checked(case, changed(case, lambda output: output[:-1]))
+        assert (found.check.answer, found.check.error_rel) == (Correctness.UNCLEAR, None)
+        assert found.reason is not None
+        assert found.reason.startswith("outputs of other shapes than eager fp32's: ")
+        assert found.reason.endswith("rounded as in bf16: the check is inconclusive")
+        case = config(precision=BF16, batch_size=5000, tolerance=0.1)
+        strict = checked(case, changed(case, lambda output: output[:-1]))
+        assert strict.check.answer == Correctness.MISMATCH
+
     @pytest.mark.parametrize("nothing", [None, 1.0, torch.empty(0, 3)])
     def test_a_check_over_nothing_tells_nothing(
         self, nothing: object, monkeypatch: pytest.MonkeyPatch
