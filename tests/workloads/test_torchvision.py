@@ -235,6 +235,13 @@ def test_a_detector_trains_on_the_sum_of_its_losses() -> None:
     assert any(each.grad is not None for each in workload.module.parameters())
 
 
+def test_a_quantized_model_has_no_more_to_draw() -> None:
+    with Deferred() as weights:
+        workload = of("quantized_shufflenet_v2_x0_5", [3, 64, 64], training=False)
+    weights.fill(workload.module)
+    assert workload.module(*workload.inputs).shape == (2, 1000)
+
+
 @pytest.mark.parametrize(
     ("name", "given", "told"),
     [

@@ -115,8 +115,9 @@ class Deferred(TorchFunctionMode):
 
 
 def _dtype(module: nn.Module) -> torch.dtype:
-    """Return the type of a module's numbers."""
-    return next(each.dtype for each in module.parameters() if each.is_floating_point())
+    """Return the type of a module's numbers; torch's default if it has none, as when it is quantized."""
+    found = (each.dtype for each in module.parameters() if each.is_floating_point())
+    return next(found, torch.get_default_dtype())
 
 
 def _is_of_data(func: Any, access: str) -> bool:
