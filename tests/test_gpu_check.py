@@ -180,3 +180,15 @@ def test_each_clock_is_held_against_the_loop_that_measures_the_same(check: Modul
     check.compare_work(slower, "relu_8-infer-1", [(broken, {**ours, "graph": {"inference": 0.7}})])
     verdicts = {each.name.partition(": ")[2]: each.passed for each in slower.findings}
     assert [name for name, passed in verdicts.items() if not passed] == ["stream time", "device time"]
+
+
+def test_a_work_is_measured_by_every_clock_in_one_run(check: ModuleType, gpu: Facade) -> None:
+    works = {"relu_64-infer-1": "inference", "linear_8-train-2": "total"}
+    found = check.by_clock(list(works))
+    for work, whole in works.items():
+        assert {name: found[work][name].get(whole, 0.0) > 0.0 for name in check.SYNCS} == dict.fromkeys(
+            check.SYNCS, True
+        ), found[work]
+    assert set(found["relu_64-infer-1"]) == {*check.SYNCS, "cold", "graph"}
+    assert found["relu_64-infer-1"]["cold"]["inference"] > 0.0
+    assert set(found["linear_8-train-2"]["phase"]) >= {"forward", "backward", "update"}
