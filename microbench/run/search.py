@@ -405,4 +405,5 @@ def varied(case: Case, key: str, value: str | int) -> Case:
 def other_threads(threads: int | None) -> list[int]:
     """Return other numbers of threads worth a try: half of it, and all CPUs if they are more."""
     number = threads or cpus.physical_cores()
-    return [each for each in (number // 2, len(cpus.usable())) if each >= 1 and each != number]
+    others = dict.fromkeys((number // 2, len(cpus.usable())))
+    return [each for each in others if each >= 1 and each != number]

@@ -615,3 +615,5 @@ def test_other_threads_are_half_of_them_and_all_cpus(monkeypatch: pytest.MonkeyP
     assert other_threads(4) == [2, 8]
     assert other_threads(8) == [4]
     assert other_threads(1) == [8]
+    monkeypatch.setattr("microbench.system.cpus.usable", lambda: {0})
+    assert other_threads(2) == [1]
