@@ -119,7 +119,7 @@ def test_an_affinity_is_a_name_or_a_list_of_cpus(affinity: Any) -> None:
 
 @pytest.mark.parametrize("affinity", ["all", [], ["0"], None])
 def test_any_other_affinity_is_the_users_mistake(affinity: Any) -> None:
-    with pytest.raises(UserError, match=r"^affinity=.* is not possible: give none, compact, or a list"):
+    with pytest.raises(UserError, match=r"^affinity=.* is not possible: give none, compact, gpu, or a list"):
         composed(model="vgg16", affinity=affinity)
 
 
