@@ -452,6 +452,16 @@ def test_any_other_error_is_reported_with_the_current_step() -> None:
     assert (status, line) == (Status.ERROR, "Running Linear failed: RuntimeError: a")
 
 
+def test_a_batch_that_an_exported_program_is_not_for_is_what_to_change() -> None:
+    exported = config(**{"model.file": "net.pt2", "model.name": "net"}, batch_size=100)
+    failed = "Guard failed: x.size()[0] <= 64"
+    for doing in ("preparing", "the first call of"):
+        _, line = explain(AssertionError(failed), exported, doing, None)
+        assert line == f"net was not exported for batch_size=100: {failed}; give another batch_size"
+    _, line = explain(AssertionError("Guard failed: x.size()[1] <= 64"), exported, "preparing", None)
+    assert "batch_size" not in line
+
+
 def test_a_located_error_is_reported_with_the_layer_and_its_inputs() -> None:
     error = RuntimeError("a\nb")
     error.__cause__ = FailedAt("conv1", "Conv2d", "on input (1, 3)")

@@ -69,10 +69,13 @@ def of_library(library: str) -> list[str]:
     """Return the models of a library, as values of `model=`.
 
     Raises:
-        StoppedError: it is not installed.
+        StoppedError: it is not installed, or names no models.
     """
-    if libraries.models(library) is None:
+    known = libraries.models(library)
+    if known is None:
         raise StoppedError(f"{library} is not installed: {install_line(library)}")
+    if not known:
+        raise libraries.broken(library)
     return [f"{library}/{name}" for name in sorted(libraries.names(library))]
 
 

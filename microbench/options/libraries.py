@@ -20,6 +20,8 @@ from omegaconf import OmegaConf
 
 from microbench import registry
 from microbench.config import TOKENS
+from microbench.distribution import install_line
+from microbench.errors import StoppedError
 
 GROUP = "model"
 
@@ -61,6 +63,14 @@ def models(library: str) -> frozenset[str] | None:
     known, folder = LIBRARIES[library], Path(spec.origin).parent
     texts = (file.read_text("utf-8") for file in folder.glob(known.files))
     return frozenset(name for text in texts for name in known.named.findall(text))
+
+
+def broken(library: str) -> StoppedError:
+    """Return the error for a library that is installed, but names no models."""
+    return StoppedError(
+        f"The installation of {library} is broken, because it names no models: `pip uninstall {library}`, "
+        f"then `{install_line(library)}`"
+    )
 
 
 def having(name: str) -> list[str]:

@@ -60,6 +60,8 @@ def _no_model(name: str, options: list[str]) -> UserError:
     """Return the error for an unknown model, or for one of a library that is given without the library."""
     library, _, rest = name.rpartition("/")
     if library in libraries.LIBRARIES:
+        if libraries.models(library) == frozenset():
+            return libraries.broken(library)
         names = [f"{library}/{each}" for each in libraries.names(library)]
         return unknown("model", name, names, see=f"`microbench list {library}`")
     if found := libraries.having(rest):

@@ -94,7 +94,9 @@ def arguments_of(
     Raises:
         UserError: neither is given, or both, or the inputs are on another device.
     """
-    if (inputs is None) == (input_shape is None):
+    if inputs is not None and input_shape is not None:
+        raise UserError("Give inputs or input_shape, not both.")
+    if inputs is None and input_shape is None:
         raise UserError("Give inputs=TENSORS, or input_shape=SIZES with the batch, such as (1, 3, 224, 224).")
     if inputs is None:
         return Arguments(_drawn(model, place, input_shape, batch_size))

@@ -59,6 +59,11 @@ def stat(
     Raises:
         UserError: it cannot be profiled, or it fails on these inputs; says what failed and where.
     """
+    if isinstance(model, str):
+        raise UserError(
+            "stat takes a torch.nn.Module; for a name, "
+            f'microbench.run("{model}", mode="profile", timing={wanted.timing}).'
+        )
     check(model)
     check_layers(model)
     place = place_of(model, inputs) if device is None else usable(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import torch
 
@@ -22,6 +23,9 @@ HINTS: dict[type[BaseException], str] = {
     IndexError: "check model.input_shape and model.input_high",
 }
 """What to check if the first call fails with such an error."""
+
+OF_BATCH = re.compile(r"Guard failed: .*\.size\(\)\[0\]")
+"""How an exported program begins to say that it is not for a batch of this size."""
 
 OF_GPU = ("CUDA error", "CUDA failure", "CUBLAS_STATUS_", "CUDNN_STATUS_")
 """What errors of a GPU contain: they may stem from an earlier call than the one that failed."""
@@ -56,6 +60,9 @@ def explain(
             f"{name} cannot train at batch_size={config.batch_size}: batch normalization needs more than one "
             "value per channel; use batch_size=2 or more"
         )
+    if config.model.file is not None and OF_BATCH.match(message):
+        given = f"{config.model.name} was not exported for batch_size={config.batch_size}"
+        return Status.ERROR, f"{given}: {message}; give another batch_size"
     on_gpu = _hint_on_gpu(error)
     told, hint, where = f"{type(error).__name__}: {message}", on_gpu or _hint(error, config), error.__cause__
     if isinstance(where, FailedAt):

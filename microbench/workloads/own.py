@@ -192,9 +192,21 @@ def _objective(config: ModelConfig, code: ModuleType) -> str | Callable[[Any], A
     Raises:
         UserError: there is none; the message gives the nearest names.
     """
-    name, own = config.objective, _functions(code)
+    functions = (each for each in _functions(code) if each != _name(config))  # that makes the module
+    name, own = config.objective, [each for each in functions if _takes_output(getattr(code, each))]
     if name is None or (name in objectives.NAMED and name not in own):
         return name
     if callable(found := getattr(code, name, None)):
         return found  # type: ignore[no-any-return]
-    raise unknown("model.objective", name, [*objectives.NAMED, *own])
+    raise unknown("model.objective", name, {*objectives.NAMED, *own})
+
+
+def _takes_output(function: Callable[..., Any]) -> bool:
+    """Return whether a function can be an objective: it is no class, and takes one argument."""
+    if isinstance(function, type):
+        return False
+    try:
+        inspect.signature(function).bind(None)
+    except (TypeError, ValueError):
+        return False
+    return True

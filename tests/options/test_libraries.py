@@ -86,6 +86,18 @@ def test_names_of_a_missing_library_are_not_listed(missing: Callable[[str], None
         listing.names("timm")
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_without_models_is_a_broken_installation(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libraries, "models", lambda library: frozenset())
+    told = f"^The installation of {library} is broken, .*`pip uninstall {library}`, then `pip install "
+    with pytest.raises(StoppedError, match=told):
+        listing.names(library)
+    with pytest.raises(StoppedError, match=told):
+        from_options({"model": f"{library}/any_name"}, sweep=False)
+
+
 def test_a_source_has_the_models_of_its_library_alone() -> None:
     source = LibrarySource("catalog", "library://timm")
     assert source.list("model", None) == ["timm"]

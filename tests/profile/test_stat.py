@@ -489,7 +489,7 @@ def test_the_batch_size_of_given_inputs_is_unknown() -> None:
     ("options", "line"),
     [
         ({}, "Give inputs=TENSORS, or input_shape=SIZES with the batch, such as (1, 3, 224, 224)."),
-        ({"inputs": torch.ones(1, 4), "input_shape": (1, 4)}, "Give inputs=TENSORS, or input_shape=SIZES"),
+        ({"inputs": torch.ones(1, 4), "input_shape": (1, 4)}, "Give inputs or input_shape, not both."),
         ({"inputs": torch.ones(1, 3)}, "0 (Linear) failed on input (1, 3): RuntimeError: "),
         ({"inputs": ("a", 3)}, "Sequential failed without a tensor: TypeError: "),
         ({"inputs": torch.ones(1, 4, device="meta")}, "An input is on meta and the module on cpu: move it"),
@@ -541,6 +541,10 @@ def test_a_module_that_cannot_be_profiled_is_reported_in_one_line(options: dict[
 @pytest.mark.parametrize(
     ("model", "line"),
     [
+        (
+            "vgg11",
+            'stat takes a torch.nn.Module; for a name, microbench.run("vgg11", mode="profile", timing=F',
+        ),
         (nn.Linear, "model must be a torch.nn.Module, not the class Linear."),
         (torch.relu, "model must be a torch.nn.Module, not a builtin_function_or_method."),
         (nn.LazyLinear(3), "The module is lazy, and its shapes are not known yet: call it once first."),

@@ -354,9 +354,19 @@ class TestPickle:
         complaint(lambda: built(path, input_shape=[4]))
         assert not proof.exists()
 
-    def test_what_is_no_pickle(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("trust", [False, True])
+    def test_what_torch_does_not_write(self, tmp_path: Path, trust: bool) -> None:
+        path, archive = tmp_path / "net.pt", io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as written:
+            written.writestr("notes/text.txt", "text")
+        for content in (b"", b"e: text", archive.getvalue()):
+            path.write_bytes(content)
+            text = complaint(lambda: built(path, input_shape=[4], trust=trust))
+            assert "net.pt is not what torch.jit.save or torch.save writes" in text
+
+    def test_a_damaged_one(self, tmp_path: Path) -> None:
         path = tmp_path / "net.pt"
-        path.write_bytes(b"no pickle")
+        path.write_bytes(pickle.dumps([1, 2])[:-4])
         assert "net.pt cannot be loaded" in complaint(lambda: built(path, input_shape=[4], trust=True))
 
 

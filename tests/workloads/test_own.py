@@ -211,6 +211,14 @@ def test_a_mistake_is_one_line(file: Path, name: str, options: Any, line: str) -
     assert complaint(file, name, **options).startswith(line)
 
 
+def test_what_can_be_no_objective_is_not_offered(file: Path) -> None:
+    file.write_text(
+        CODE.replace("def own_loss(output)", "def make_wide(a, b):\n    ...\n\n\ndef own_loss(output)")
+    )
+    allowed = complaint(file, "make", args=[4], objective="square").partition("Allowed: ")[2]
+    assert allowed == "cross_entropy, mse, net, ones, own_loss, squares."
+
+
 def test_a_function_must_make_a_new_module_at_each_call(file: Path) -> None:
     built(file, "same")
     assert complaint(file, "same").endswith("returns the same module at each call: it must make a new one.")

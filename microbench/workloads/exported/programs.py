@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,8 @@ def pickled(path: Path, device: torch.device, trusted: bool) -> nn.Module:
     try:
         found = torch.load(path, map_location=device, weights_only=not trusted)
     except Exception as error:
+        if not _is_saved(path):
+            raise UserError(f"{path.name} is not what torch.jit.save or torch.save writes.") from error
         if not trusted and "weights_only" in str(error).lower():
             raise untrusted(path, "is a pickle, and loading it") from error
         raise _unloadable(path, error) from error
@@ -119,6 +122,14 @@ def pickled(path: Path, device: torch.device, trusted: bool) -> nn.Module:
             "model.file=mine.py:make."
         )
     return found
+
+
+def _is_saved(path: Path) -> bool:
+    """Return whether a file is an archive as torch.save writes it, or else begins as a pickle does."""
+    if zipfile.is_zipfile(path):
+        return "data.pkl" in _entries(path)
+    with path.open("rb") as file:
+        return file.read(1) == pickle.PROTO
 
 
 def untrusted(path: Path, what: str) -> UserError:
