@@ -403,6 +403,9 @@ class MeasureConfig:
         unit="seconds",
     )
     max_warmup: float = timed(5.0, "longest warm-up", at_least=0, unit="seconds")
+    energy: bool = timed(
+        True, "on a GPU, also measure the energy of a call in the first round, which takes 3 to 7 s"
+    )
     cold_cache: bool = configuration(
         False, "evict the caches before each sample", axis="cold_cache", after="flush_denormal"
     )

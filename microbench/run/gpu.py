@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import TypeVar
 
@@ -30,6 +31,23 @@ SOURCES = {
 Number = TypeVar("Number", int, float)
 
 
+@dataclass
+class Known:
+    """A GPU, and what earlier rounds on it have left.
+
+    Attributes:
+        gpu: the GPU.
+        ours: the ids of our earlier rounds' processes, as NVML lists them.
+        level: the bytes in use before the last round.
+        patience: seconds to wait for rest before a round; 0 once that was in vain: others use the GPU.
+    """
+
+    gpu: Gpu
+    ours: set[int] = field(default_factory=set)
+    level: int | None = None
+    patience: float = field(default_factory=lambda: PATIENCE)
+
+
 class Gpus:
     """The GPUs that a run's cases use. What NVML does not tell is said once in a run.
 
@@ -40,15 +58,9 @@ class Gpus:
 
     def __init__(self, say: Callable[[str], None], sleep: Callable[[float], object] = time.sleep) -> None:
         self._say, self.sleep = say, sleep
-        self._open: dict[str, Gpu | None] = {}
+        self._open: dict[str, Known | None] = {}
         self._library = ExitStack()
         self._told: set[str] = set()
-        self.ours: set[int] = set()
-        """The ids of our earlier rounds' processes, as NVML lists them."""
-        self.level: int | None = None
-        """The bytes in use before the last round."""
-        self.patience = PATIENCE
-        """Seconds to wait for rest before a round; 0 once that was in vain, because others use the GPU."""
 
     def watch(self, uuid: str | None) -> GpuRound | None:
         """Return what watches a GPU during a round; None without a GPU, or if NVML cannot be asked."""
@@ -56,12 +68,12 @@ class Gpus:
             return None
         if uuid not in self._open:
             self._open[uuid] = self._found(uuid)
-        gpu = self._open[uuid]
-        return None if gpu is None else GpuRound(gpu, self)
+        known = self._open[uuid]
+        return None if known is None else GpuRound(known, self)
 
-    def _found(self, uuid: str) -> Gpu | None:
+    def _found(self, uuid: str) -> Known | None:
         try:
-            return self._library.enter_context(opened(uuid))
+            return Known(self._library.enter_context(opened(uuid)))
         except NoAnswerError as error:
             self.tell(f"The GPU is not watched (clocks, power, memory by process, other processes): {error}.")
             return None
@@ -94,9 +106,9 @@ class GpuRound:
     this process reads the rest.
     """
 
-    def __init__(self, gpu: Gpu, gpus: Gpus) -> None:
-        self._gpu, self._gpus = gpu, gpus
-        self._watcher = Watcher(gpu)
+    def __init__(self, known: Known, gpus: Gpus) -> None:
+        self._known, self._gpu, self._gpus = known, known.gpu, gpus
+        self._watcher = Watcher(known.gpu)
         self._borders: dict[str, Border] = {}
         self._group: int | None = None
         self._counts: list[tuple[float, int]] = []
@@ -107,17 +119,17 @@ class GpuRound:
         """Wait until the last worker's memory is free and the GPU at rest, for a short time; then look."""
         waited = 0.0
         self._before, self._busy = look(self._gpu), self._gpu.utilization()
-        while waited < self._gpus.patience and not self._is_settled():
+        while waited < self._known.patience and not self._is_settled():
             self._gpus.sleep(PAUSE)
             waited += PAUSE
             self._before, self._busy = look(self._gpu), self._gpu.utilization()
         if not self._is_settled():
-            self._gpus.patience = 0.0
-        self._gpus.level = self._before.memory
+            self._known.patience = 0.0
+        self._known.level = self._before.memory
 
     def _is_settled(self) -> bool:
-        level, memory = self._gpus.level, self._before.memory
-        is_left = any(each.pid in self._gpus.ours for each in self._before.entries or ())
+        level, memory = self._known.level, self._before.memory
+        is_left = any(each.pid in self._known.ours for each in self._before.entries or ())
         is_full = level is not None and memory is not None and memory > level + SLACK
         return not is_left and not is_full and (self._busy or 0.0) <= judging.BUSY
 
@@ -130,7 +142,7 @@ class GpuRound:
             self._watcher.end()
         if progress.stage in (OPENED, SAMPLING, SAMPLED):
             self._borders[progress.stage] = border = look(self._gpu)
-            self._gpus.ours.update(each.pid for each in border.of(self._group, self._before) if each.pid)
+            self._known.ours.update(each.pid for each in border.of(self._group, self._before) if each.pid)
         if progress.stage == SAMPLING:
             self._watcher.begin()
             self._count(progress.n)
@@ -196,7 +208,7 @@ class GpuRound:
     def _others(self) -> int | None:
         borders = (self._before, *self._borders.values())
         known = [each.others(self._group, self._before) for each in borders if each.entries is not None]
-        left = self._gpus.ours  # of earlier rounds, which the driver still lists
+        left = self._known.ours  # of earlier rounds, which the driver still lists
         return max((sum(each.pid not in left for each in found) for found in known), default=None)
 
     def _moved(self, timeline: GpuTimeline) -> int | None:

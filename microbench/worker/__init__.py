@@ -172,9 +172,9 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
                 gpu = GpuReadings(allocated=memory.peak(), reserved=device.reserved(), contexts=contexts)
                 if not getattr(engine, "USES_TORCH", True):
                     peak_memory = None  # it is outside torch's allocator: the parent reads the process's
+            finite = trial.finite()  # of what was sampled: more training steps follow
             typical = summarize(sampled.samples[experiment.whole]).median
             energy = steps.energy(device, trial, experiment, program, typical) if is_first else None
-            finite = trial.finite()
             if trial.findings and is_first:
                 steps.watch(Progress("findings"))
             findings = trial.findings(sampled, device, is_first) if trial.findings else Findings()

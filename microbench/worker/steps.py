@@ -165,7 +165,7 @@ class Steps:
     ) -> Energy | None:
         """Measure the energy of a call or step, if the device has a counter and the budget allows it.
 
-        A search, which compares many configurations in little time, has none.
+        A search, which compares many configurations in little time, has none, nor where it is not wanted.
 
         Args:
             device: the device.
@@ -174,7 +174,7 @@ class Steps:
             program: the program.
             typical: seconds that a call takes.
         """
-        if self.config.experiment.search:
+        if self.config.experiment.search or not self.config.measure.energy:
             return None
         with device.counter() as counter:
             if counter is None:

@@ -111,3 +111,12 @@ def test_a_run_without_permission_has_one_line_and_no_energy(site: Path, gpus: S
     assert whole["energy_missing"] == "the device has no counter of energy that may be read"
     (line,) = [each for each in run.err.splitlines() if "NVML" in each]
     assert line == "NVML does not tell the GPU's energy: Insufficient Permissions."
+
+
+def test_no_energy_is_measured_where_none_is_wanted(site: Path, gpus: State, tmp_path: Path) -> None:
+    with counting(gpus.gpu[0], 300.0, 0.02):
+        run = watched(site, tmp_path, "mode=infer", "measure.energy=false")
+    assert run.code == 0, run.err
+    whole: dict[str, Any] = next(each for each in run.records if each["phase"] == "inference")
+    assert (whole["joules"], whole["gpu_power"]) == (None, 300.0)
+    assert whole.get("energy_missing") is None

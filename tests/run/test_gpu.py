@@ -316,7 +316,9 @@ def test_a_round_waits_for_rest_and_for_the_memory_of_the_round_before(gpu: Any)
     slept = Slept(rest)
     gpus = Gpus(lambda text: None, slept)
     gpu.utilization = 95
-    gpus.ours.add(HOST)
+    first = gpus.watch(gpu.uuid.decode())
+    assert first is not None
+    first._known.ours.add(HOST)
     gpu.holds((HOST, MODEL_BYTES))
     watched = gpus.watch(gpu.uuid.decode())
     assert watched is not None
@@ -336,6 +338,18 @@ def test_a_gpu_that_never_rests_is_waited_for_once(gpu: Any) -> None:
         watched.begin()
     assert slept.times == round(watching.PATIENCE / watching.PAUSE)
     gpus.close()
+
+
+def test_a_second_gpu_in_use_keeps_no_round_waiting(gpus: State) -> None:
+    slept = Slept(lambda: None)
+    watching_ = Gpus(lambda text: None, slept)
+    gpus.gpu[1].holds((HOST, MODEL_BYTES))  # more than the first one has, but as much as ever
+    for number in (0, 1, 0, 1):
+        watched = watching_.watch(gpus.gpu[number].uuid.decode())
+        assert watched is not None
+        watched.begin()
+    assert slept.times == 0
+    watching_.close()
 
 
 def readings_of(watched: watching.GpuRound) -> GpuReadings:
