@@ -668,6 +668,11 @@ def validate(config: Config) -> None:
         _check_profile(config)
     if config.max_batch:
         _check_max_batch(config)
+    if config.device.cuda_graph and config.mode.grad:
+        raise UserError(
+            "mode.grad=true is not possible with device.cuda_graph=true: a graph of inference is captured "
+            "without autograd; leave out one of them."
+        )
     if config.isolation == "inline" and config.env_set:
         raise UserError(
             f"isolation=inline runs in this process; set {next(iter(config.env_set))} in the shell, not with "

@@ -363,6 +363,18 @@ def test_a_profile_is_by_events_and_not_of_graphs(values: dict[str, Any], told: 
     assert str(caught.value).startswith(told)
 
 
+def test_a_graph_of_inference_is_refused_with_autograd() -> None:
+    config = with_values(config_with("device.cuda_graph", True), {"device.name": "cuda"})
+    validate(config)
+    config.mode.grad = True
+    with pytest.raises(UserError) as caught:
+        validate(config)
+    assert str(caught.value) == (
+        "mode.grad=true is not possible with device.cuda_graph=true: a graph of inference is captured "
+        "without autograd; leave out one of them."
+    )
+
+
 def test_the_reference_is_timed_as_the_case_and_is_no_graph() -> None:
     config = config_with("device.sync", "step")
     config.device.cuda_graph = config.device.mkldnn = True
