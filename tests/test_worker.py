@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from microbench.formats import arithmetic
 from microbench.host import state
 from microbench.measure import warmup
 from microbench.measure.sampler import FROZEN_AT_START
+from microbench.modes import Trial, train
 from microbench.options.compose import from_options
 from microbench.records.peaks import Peaks
 from microbench.records.progress import Progress
@@ -130,6 +132,20 @@ def test_preparation_is_timed_in_nanoseconds(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(time, "perf_counter_ns", lambda: read() + ahead[0])
     (seconds,) = measured().series[-2].samples
     assert 7 <= seconds < 8
+
+
+def test_the_capture_of_a_graph_belongs_to_the_preparation(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = train.Mode.experiment
+
+    @contextmanager
+    def capturing(*arguments: Any) -> Iterator[Trial]:
+        with experiment(*arguments) as trial:
+            yield replace(trial, capture=50.0)
+
+    monkeypatch.setattr(train.Mode, "experiment", capturing)
+    seconds = {each.phase: each.samples for each in measured(mode="train").series}
+    assert 50.0 < seconds["prepare"][0] < 100.0
+    assert seconds["first_call"][0] < 50.0
 
 
 def test_preparation_and_the_first_call_have_the_role_once() -> None:

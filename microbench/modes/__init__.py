@@ -33,12 +33,14 @@ class Trial:
             such.
         findings: returns the findings of the samples, and in the case's first round also those that are the
             same in all rounds; None if the mode has none.
+        capture: the host's seconds for what the mode prepared itself, a graph: part of the phase `prepare`.
     """
 
     experiment: Experiment
     finite: Callable[[], bool]
     findings: Callable[[Sampled, Device, bool], Findings] | None = None
     plain: Step | None = None
+    capture: float = 0.0
 
 
 @dataclass(frozen=True)

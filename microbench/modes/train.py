@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -49,16 +50,21 @@ class Mode(modes.Mode):
             names.remove("update")
         phases = {name: (index, index + 1) for index, name in enumerate(names)} | {"total": (0, len(names))}
         step, is_graph = make_step(program, config), config.device.cuda_graph
-        experiment = Experiment(
-            step_of_graph(step, devices.find(config.device.name)) if is_graph else step,
-            phases,
-            main=("forward", "backward", "total"),
-            whole="total",
-            of_layers=("forward", "backward"),
-            reuses_marks=is_graph,
-        )
         with torch.enable_grad():
-            yield Trial(experiment, lambda: is_finite_answer(program.answer(forward_answer)))
+            start = time.perf_counter_ns()
+            if is_graph:
+                step = step_of_graph(step, devices.find(config.device.name))
+            capture = (time.perf_counter_ns() - start) * 1e-9 if is_graph else 0.0
+            experiment = Experiment(
+                step,
+                phases,
+                main=("forward", "backward", "total"),
+                whole="total",
+                of_layers=("forward", "backward"),
+                reuses_marks=is_graph,
+            )
+            finite = lambda: is_finite_answer(program.answer(forward_answer))  # noqa: E731
+            yield Trial(experiment, finite, capture=capture)
 
     def answer(self, program: Program) -> Answer:
         """Compute a step's loss, or a layer's outputs, and the gradients, which are then dropped."""
@@ -122,17 +128,14 @@ def capturable(config: Config) -> Config:
 
 
 def step_of_graph(step: Step, device: Device) -> Step:
-    """Return a step that launches another one as a whole, which is captured in the first call.
+    """Capture a step, and return one that launches it as a whole.
 
     Its marks are the graph's own, which it sets again each time, and one behind them, by which a clock knows
     that all have been passed.
     """
-    replay: Callable[[], Sequence[Mark]] | None = None
+    replay = device.captured(lambda within: step(within, 1))
 
     def replayed(mark: Marker, calls: int) -> tuple[Mark, ...]:
-        nonlocal replay
-        if replay is None:
-            replay = device.captured(lambda within: step(within, 1))
         return *replay(), mark()
 
     return replayed

@@ -153,10 +153,11 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
     memory = device.memory()
     workload = steps.build(device, training)
     inputs = Inputs(workload.inputs, lambda: steps.inputs_again(device, training, memory))
-    program, prepare = steps.prepare(workload, training)
+    program, preparing = steps.prepare(workload, training)
     with closing(program):
         inputs.follow(program.workload.inputs)
         with mode.experiment(program, config) as trial:
+            prepare = steps.prepared(preparing + trial.capture)
             experiment = program.timed(trial.experiment if evict is None else _cold(trial.experiment, evict))
             experiment = timer.fitted(experiment)
             first_call = steps.first_call(experiment, timer)

@@ -110,15 +110,19 @@ class Steps:
         with memory.paused(), same_random_numbers(self.workload):
             return workloads.build(config.model, config.batch_size, where, training, config.seed).inputs
 
-    def prepare(self, workload: Workload, training: bool) -> tuple[Program, Series]:
-        """Let the engine prepare the workload."""
+    def prepare(self, workload: Workload, training: bool) -> tuple[Program, float]:
+        """Let the engine prepare the workload; return how many seconds that took."""
         self.begin("preparing", "prepare")
         start = time.perf_counter_ns()
         program = engines.prepare(Job(workload, self.config, training))
         seconds = (time.perf_counter_ns() - start) * 1e-9
         self.process = replace(self.process, **asdict(program.info))
         self.look_at_threads(program)
-        return program, self._once("prepare", "perf_counter_ns", seconds)
+        return program, seconds
+
+    def prepared(self, seconds: float) -> Series:
+        """Report how long the engine and the mode took to prepare the case."""
+        return self._once("prepare", "perf_counter_ns", seconds)
 
     def first_call(self, experiment: Experiment, timer: Timer) -> Series:
         """Run the experiment for the first time."""

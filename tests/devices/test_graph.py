@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -185,6 +186,7 @@ def test_a_training_step_is_one_graph_and_its_phases_lie_between_the_graphs_own_
     program = engines.prepare(of)
     assert captured == []
     with train.Mode().experiment(program, of.config) as trial:
+        assert captured == ["captured in grad mode"]  # before the first call
         experiment = trial.experiment
         assert experiment.reuses_marks
         before = program.parameters[0].clone()
@@ -194,6 +196,27 @@ def test_a_training_step_is_one_graph_and_its_phases_lie_between_the_graphs_own_
         experiment.step(lambda: "outer", 1)
     assert captured == ["captured in grad mode", "launched", "launched"]
     assert not torch.equal(before, program.parameters[0])
+
+
+def test_the_capture_of_a_training_step_is_timed_apart_from_the_first_call(
+    captured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, now = cuda.Device.captured, 0
+
+    def slow(device: Device, work: Callable[[Callable[[], Any]], Any]) -> Callable[[], Any]:
+        nonlocal now
+        now += 3_000_000_000
+        return made(device, work)
+
+    monkeypatch.setattr(cuda.Device, "captured", slow)
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter_ns=lambda: now))
+    of = job(True, mode="train")
+    program = engines.prepare(of)
+    with train.Mode().experiment(program, of.config) as trial:
+        assert trial.capture == 3.0
+    plain = replace(of.config, device=replace(of.config.device, cuda_graph=False))
+    with train.Mode().experiment(program, plain) as trial:
+        assert trial.capture == 0.0
 
 
 @pytest.mark.parametrize(
