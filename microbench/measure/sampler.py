@@ -87,6 +87,7 @@ def calibrated(experiment: Experiment, timer: Timer, typical: float, min_sample:
 
     A single call takes longer than one of many if the device's clock runs ahead: it waits for the host, and
     the host for it. So the number is found again with as many calls as the single one suggested.
+    If the timer cannot take samples of so many, another one does.
 
     Args:
         experiment: the work.
@@ -99,11 +100,13 @@ def calibrated(experiment: Experiment, timer: Timer, typical: float, min_sample:
         return calibrate(experiment, typical, min_sample and max(min_sample, timer.least_sample))
 
     timer = timer.ready(experiment, number(timer, typical))
-    calls = number(timer, typical)
+    first = calls = number(timer, typical)
     if calls > 1 and timer.clock.ahead:
         taken = [times[experiment.whole] for times in timer.take(experiment, calls, RECALIBRATION)]
         calls = number(timer, quantile(taken))
         timer.sm_clocks = array("d")
+    if calls > first and (other := timer.ready(experiment, calls)) is not timer:
+        return calibrated(experiment, other, typical, min_sample)
     return timer, calls
 
 

@@ -217,6 +217,17 @@ def test_work_that_does_not_fit_into_the_queue_falls_back_to_events(gpu: Gpu) ->
     assert list(found.sampled.beside) == []
 
 
+def test_samples_that_become_too_long_for_the_queue_fall_back_to_events(gpu: Gpu) -> None:
+    """The first call, which waits for the host, suggests fewer calls than device time needs."""
+    call = kernels(gpu, 1 * US, 6)
+    found = measured("device", inference(call), min_sample=5e-3)
+    assert found.timer.fallback is not None
+    assert "the GPU's queue has no room for it" in found.timer.fallback
+    assert found.timer.name == clocks.EVENTS
+    assert found["inference"] == pytest.approx(by_hand(gpu, call), rel=0.02)
+    assert found["inference"] * found.sampled.calls_per_sample == pytest.approx(5e-3, rel=0.05)
+
+
 def test_work_that_waits_falls_back_to_events_and_its_place_is_told(gpu: Gpu) -> None:
     def call() -> None:
         gpu.kernel(10 * US)
