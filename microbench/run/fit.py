@@ -35,12 +35,14 @@ class Sizes:
     Attributes:
         fits: the largest that fits; 0 for none.
         fails: the smallest that does not; None for none.
+        least: the smallest to try.
         last: what the largest that fits needed.
         why: how the smallest that does not fit ended.
     """
 
     fits: int = 0
     fails: int | None = None
+    least: int = 1
     last: Fit = field(default_factory=lambda: Fit(Outcome()))
     why: Outcome | None = None
     _before: tuple[int, int] | None = None  # a smaller size that fits, and its bytes
@@ -73,7 +75,7 @@ class Sizes:
         """
         most = self._most()
         bound = min(each for each in (most, self.fails and self.fails - 1, 2**62) if each is not None)
-        if bound <= self.fits * (1 + CLOSE):
+        if bound < self.least or bound <= self.fits * (1 + CLOSE):
             return None
         if self.fails is not None:
             return min((self.fits + self.fails) // 2, bound)
@@ -141,14 +143,15 @@ def _found(case: Case, attempt: Try, say: Callable[[Case, str], None]) -> int | 
 def largest(case: Case, attempt: Try, say: Callable[[str], None]) -> Sizes:
     """Try sizes from the case's own on: larger ones until one does not fit, then those in between.
 
-    A case that fails with a single item may need two, as batch normalization in training does.
+    A case that fails with a single item may need two, as batch normalization in training does. One that
+    fails with two as well fails with any.
     """
     sizes, size, told = Sizes(), case.config.batch_size, time.monotonic()
     for _ in range(MOST_TRIALS):
         fits = sizes.add(size, attempt(_with(case, size)))
         is_alone = size == 1 and sizes.why is not None and sizes.why.status is Status.ERROR
         if not fits and is_alone:
-            sizes, size = Sizes(), 2
+            sizes, size = Sizes(least=2), 2
             continue
         following = sizes.next()
         if following is None:

@@ -131,6 +131,21 @@ def test_a_case_that_needs_two_items_begins_with_two() -> None:
     assert largest(case_of(), attempt, quiet).fits > 0.99 * by_hand(linear)
 
 
+@pytest.mark.parametrize(("begin", "tried"), [(1, [1, 2]), (8, [8, 4, 2, 1, 2])])
+def test_a_case_that_fails_with_two_items_too_is_given_up(begin: int, tried: list[int]) -> None:
+    sizes: list[int] = []
+
+    def attempt(case: Case) -> Outcome:
+        sizes.append(case.config.batch_size)
+        return Outcome(status=Status.ERROR, error=f"broken with {sizes[-1]}")
+
+    (case,) = from_options({"model": "dense", "device": "cpu", "max_batch": True, "batch_size": begin}, False)
+    found = largest(case, attempt, quiet)
+    assert sizes == tried
+    assert found.fits == 0
+    assert found.why == Outcome(status=Status.ERROR, error="broken with 2")
+
+
 def test_a_wrong_answer_fits_too() -> None:
     def attempt(case: Case) -> Fit:
         size = case.config.batch_size
@@ -210,6 +225,22 @@ def test_a_case_that_does_not_fit_at_all_has_the_outcome_of_one_item(take: Take)
     assert (record.outcome.status, record.outcome.error) == (Status.OOM, "out of memory")
     assert batches(Result([record], None)) == [(1, True)]  # type: ignore[arg-type]
     assert workers.measured == []
+
+
+def test_a_case_that_fails_with_every_batch_is_tried_twice_and_says_why(
+    take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(five, refuses=True)
+    tried: list[Case] = []
+
+    def attempt(case: Case) -> Outcome:
+        tried.append(case)
+        return Outcome(status=Status.ERROR, error="no such operator")
+
+    monkeypatch.setattr(device, "attempt", attempt)
+    (record,) = take(planned(batch_size=["max"]), Workers(device)).records
+    assert len(tried) == 2
+    assert (record.outcome.status, record.outcome.error) == (Status.ERROR, "no such operator")
 
 
 def test_a_run_that_is_completed_keeps_the_size_and_measures_what_is_missing(take: Take) -> None:
