@@ -117,7 +117,7 @@ def fitted(
         if found.config.max_batch and found.measured_rounds
     }
     for case in cases:
-        if not case.config.max_batch:
+        if not case.config.max_batch or case.known is not None:
             yield case
             continue
         key = _alone(case.config)

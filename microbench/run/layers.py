@@ -30,9 +30,9 @@ def expanded(cases: Iterable[Case], extract: Callable[[Case], Extracted]) -> Ite
         if stands_for_layers(case):
             config = case.config
             key = repr((asdict(config.model), config.batch_size, config.mode.each))
-            if key not in known:
+            if case.known is None and key not in known:
                 known[key] = extract(case)
-            found = _taken_apart(case, known[key])
+            found = _taken_apart(case, case.known or known[key])
         yield from (replace(each, order=next(place)) for each in found)
 
 

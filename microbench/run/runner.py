@@ -6,11 +6,11 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from microbench.config import OPTIONS, Config
+from microbench.config import OPTIONS
 from microbench.errors import UserError
 from microbench.records.progress import Fit, Heading, Place
 from microbench.records.record import SEARCH, Outcome, RoundRecord, RunInfo, Status
@@ -29,7 +29,7 @@ from microbench.run.round import Observer, Round
 from microbench.run.search import Search
 from microbench.run.turns import Turns
 from microbench.run.workers import EarlyServer
-from microbench.schema import value_of
+from microbench.schema import UNRESOLVED, value_of
 from microbench.system import cpus, machine
 from microbench.tables.labels import planned
 
@@ -130,6 +130,9 @@ class Run:
         """Return the cases with their devices and threads resolved for this machine.
 
         Cores are counted in this process: OpenMP may bind a worker's first thread to one (OMP_PROC_BIND).
+
+        Raises:
+            UserError: a device cannot be used here, or every case has an option that its device lacks.
         """
         alike = dict[Where, list[Case]]()
         for case in self.cases:
@@ -139,10 +142,11 @@ class Run:
         self._startup = time.monotonic() - start
         threads = cpus.physical_cores()
         found = [places[_where(case)].of(case.config.engine.name) for case in self.cases]
-        resolved = [case.at(place.device, threads) for case, place in zip(self.cases, found, strict=True)]
-        for case, place in zip(resolved, found, strict=True):
-            _check_device(case.config)
-            self._places[_where(case)] = place
+        resolved = [_placed(case, place, threads) for case, place in zip(self.cases, found, strict=True)]
+        self._places |= {_where(case): place for case, place in zip(resolved, found, strict=True)}
+        reasons = [str(case.known.error) for case in resolved if case.known is not None]
+        if len(reasons) == len(resolved):
+            raise UserError(reasons[0])
         return resolved
 
     def _fitted(self, cases: Sequence[Case], pool: Pool) -> Iterator[Case]:
@@ -263,15 +267,22 @@ def _is_replaced(record: RoundRecord) -> bool:
     return record.round > 0 and record.outcome.status is Status.INTERRUPTED
 
 
-def _check_device(config: Config) -> None:
-    """Reject an option that the device does not have which `auto` turned out to be.
+def _placed(case: Case, place: Place, threads: int) -> Case:
+    """Return a case at its place; known as skipped if the device that `auto` took lacks one of its options.
 
     Raises:
-        UserError: there is such an option.
+        UserError: the device that the user gave lacks one.
     """
-    for each in OPTIONS.values():
-        if "device.name" in each.of:
-            each.check_owner(value_of(config, each.key), {"device.name": config.device.name})
+    placed = case.at(place.device, threads)
+    try:
+        for each in OPTIONS.values():
+            if "device.name" in each.of:
+                each.check_owner(value_of(placed.config, each.key), {"device.name": place.device})
+    except UserError as error:
+        if case.config.device.name != UNRESOLVED:
+            raise
+        return replace(placed, known=Outcome(status=Status.SKIPPED, error=str(error)))
+    return placed
 
 
 def _engines(cases: Sequence[Case]) -> tuple[str, ...]:

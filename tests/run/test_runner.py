@@ -17,13 +17,22 @@ from microbench import run as run_one
 from microbench import sweep
 from microbench.errors import StoppedError, UserError
 from microbench.records.peaks import Peaks
-from microbench.records.progress import Described, Place, Progress, Watch
-from microbench.records.record import Machine, Measured, Outcome, Role, RoundRecord, Series, WarningCode
+from microbench.records.progress import Described, Fit, Place, Progress, Watch
+from microbench.records.record import (
+    Machine,
+    Measured,
+    Outcome,
+    Role,
+    RoundRecord,
+    Series,
+    Status,
+    WarningCode,
+)
 from microbench.records.result import load
 from microbench.run.case import Case
 from microbench.run.patience import Patience
 from microbench.run.pool import Pool
-from microbench.run.protocol import Answer, Describe, Measure, Request
+from microbench.run.protocol import Answer, Describe, Measure, Request, TryBatch
 from microbench.run.workers import WorkerDiedError, WorkerTimeoutError
 from microbench.system import cgroups, cpus, machine
 
@@ -374,6 +383,28 @@ def test_auto_is_resolved_for_each_engine_and_in_one_request(take: Take) -> None
         assert f"device={each.case.config.device.name}" in each.case.command
     asked = [request for request in workers.asked if isinstance(request, Describe)]
     assert asked == [Describe("auto", ("eager", "openvino"))]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"mode": "layers"}, {"batch_size": ["max"]}], ids=["a case", "layers", "max"]
+)
+def test_an_engine_whose_device_lacks_an_option_is_skipped_if_others_have_it(
+    options: dict[str, Any], take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = Described("cuda", {"gpu": "Some GPU"}, by_engine={"openvino": Described("cpu", {})})
+
+    def found(pool: Pool, case: Case, request: Request) -> Any:
+        assert case.config.engine.name == "eager"
+        return Fit(Outcome(), 10 * request.config.batch_size, 15) if isinstance(request, TryBatch) else ()
+
+    monkeypatch.setattr(Pool, "find", found)
+    given = {"device": "auto", "device.cuda_graph": True, "engine": ["eager", "openvino"], **options}
+    eager, openvino = take(cases(1, **given), Workers([lambda watch: OK], place=Answer(gpu))).records
+    assert (eager.case.config.engine.name, eager.outcome.status) == ("eager", Status.OK)
+    assert openvino.outcome.status is Status.SKIPPED
+    assert openvino.outcome.error == (
+        "device.cuda_graph=true is an option of device=cuda; device=cpu does not have it."
+    )
 
 
 def test_a_gpu_that_auto_passes_over_is_mentioned_once(take: Take) -> None:
