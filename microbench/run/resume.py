@@ -21,7 +21,7 @@ from microbench.records.store import FILE_NAME, file_of, read
 from microbench.run.case import COMMAND, Case
 from microbench.schema import Role, Scope, value_of, with_values
 
-AGREED = ("torch", "torchvision", "python", "microbench", "gpu_driver", "gpu_uuid")
+AGREED = ("torch", "torchvision", "python", "microbench", "gpu_driver", "gpu", "gpu_uuid")
 """The versions in which the rounds of one run must agree, and the GPU."""
 
 Key = tuple[str, str]
@@ -117,7 +117,7 @@ def changed(earlier: Before, machines: Mapping[str, Machine]) -> str | None:
         now = machines.get(record.case.config.device.label)
         for name in AGREED if now is not None else ():
             then, here = getattr(record.machine, name), getattr(now, name)
-            if then != here:
+            if then is not None and then != here:  # older records do not tell all of them
                 return f"{name} was {then}, and is now {here}"
     return None
 

@@ -16,7 +16,7 @@ from microbench.records.record import Measured, RoundRecord, RunInfo, Status, en
 from microbench.records.result import Result, load
 from microbench.records.store import FILE_NAME, Store
 from microbench.run.case import Case
-from microbench.run.resume import arguments_of, before, folder_of, matched
+from microbench.run.resume import arguments_of, before, changed, folder_of, matched
 from microbench.schema import with_values
 from microbench.system import machine
 
@@ -409,6 +409,29 @@ def test_a_run_of_other_software_is_not_completed_but_measured_again(
     assert asked == [1, 1, 1]
     assert {record.run.id for record in result.records} == {"another"}
     assert {record.machine.torch for record in result.records} == {"99.0"}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "expected"),
+    [
+        ({"gpu": "A", "gpu_uuid": None}, {"gpu": "A", "gpu_uuid": "GPU-1"}, None),
+        ({"gpu": "A", "gpu_uuid": None}, {"gpu": "B", "gpu_uuid": "GPU-1"}, "gpu was A, and is now B"),
+        (
+            {"gpu": "A", "gpu_uuid": "GPU-0"},
+            {"gpu": "A", "gpu_uuid": "GPU-1"},
+            "gpu_uuid was GPU-0, and is now GPU-1",
+        ),
+    ],
+)
+def test_a_run_is_not_completed_on_another_gpu_than_its_records_tell(
+    then: dict[str, str], now: dict[str, str], expected: str | None, take: Take
+) -> None:
+    records = [
+        replace(each, machine=replace(each.machine, **then)) for each in take(runs(1), Scripted()).records
+    ]
+    earlier = before(records, machine.host_id())
+    assert earlier is not None
+    assert changed(earlier, {"cpu": replace(records[0].machine, **now)}) == expected
 
 
 def test_each_command_that_measured_a_part_of_a_run_is_distinguished(take: Take, complete: Completed) -> None:
