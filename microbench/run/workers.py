@@ -254,20 +254,20 @@ class _Server:
             try:
                 answer = self._converse(connection, request, watch, Deadline(timeout))
             except BaseException:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                self._end_of(pid)
+                self._kill(pid)
                 raise
-        status = self._end_of(pid)
+        status = self._reply() if wait([self._control], ENDING) else self._kill(pid)
         if answer is None:
             raise WorkerDiedError(status, self._log_tail())
         return answer
 
-    def _end_of(self, pid: int) -> int:
-        """Wait until the worker has ended, and return its wait status.
+    def _kill(self, pid: int) -> int:
+        """Kill the worker, and return its wait status once it has ended.
 
-        One that a driver holds may not end even if it is killed: the wait ends, as if it had been killed.
+        One that a driver holds may not end even so: the wait ends, as if it had.
         """
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         if wait([self._control], ENDING):
             return self._reply()
         self.stuck = pid

@@ -217,12 +217,35 @@ def test_a_watcher_that_raises_ends_the_worker_and_what_it_started(workers: Work
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_worker_that_takes_long_to_end_is_killed_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Forked(["json"])
+    try:
+        kill, killed = os.kill, list[int]()
+
+        def patient(pid: int, number: int) -> None:
+            monkeypatch.undo()  # killed, it has the usual time to end
+            killed.append(pid)
+            kill(pid, number)
+
+        monkeypatch.setattr(running, "ENDING", 0.2)
+        monkeypatch.setattr(os, "kill", patient)
+        pid = made.ask(ask("does_not_end"), nothing, None).value
+        assert killed == [pid]
+        assert not is_alive(pid)
+        assert made.notes == []
+        assert made.ask(ask("reports"), nothing, None).value == "done"
+    finally:
+        made.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_worker_that_does_not_end_is_left_with_a_note_and_the_next_one_answers() -> None:
     """As a process does not that a driver holds, whatever signal it gets."""
     made = Forked(["json"])
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(running, "ENDING", 0.2)
+            patch.setattr(os, "kill", lambda pid, number: None)
             pid = made.ask(ask("does_not_end"), nothing, None).value
         (note,) = made.notes
         assert note.startswith(f"Process {pid} does not end, though it was killed: ")
