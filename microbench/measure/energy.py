@@ -12,7 +12,7 @@ from time import sleep
 from types import TracebackType
 from typing import Protocol
 
-from microbench.measure.experiment import Clock, Mark, Step
+from microbench.measure.experiment import Clock, Mark, Step, no_mark
 from microbench.records.record import Energy
 
 IDLE = 2.0  # seconds for which the idle device is watched before
@@ -159,10 +159,6 @@ class _Enough:
         return len(found) > self._periods or now - start > LONGEST
 
 
-def _no_mark() -> None:
-    """Mark nothing: how long the phases of a step take makes no difference here."""
-
-
 def _keep_busy(
     step: Step, clock: Clock, typical: float, is_enough: Callable[[float], bool]
 ) -> tuple[float, float, int]:
@@ -177,7 +173,7 @@ def _keep_busy(
     ended = 0
     while not (ended >= 2 and is_enough(start)):
         for _ in range(ahead):
-            step(_no_mark, 1)
+            step(no_mark, 1)
             pending.append(clock.mark())
         while len(pending) > ahead:
             clock.seconds([pending.popleft()])

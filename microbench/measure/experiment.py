@@ -11,6 +11,11 @@ Mark = Any
 
 Marker = Callable[[], Mark]
 
+
+def no_mark() -> Mark:
+    """Mark nothing: a `Marker` for steps whose phases are not read."""
+
+
 Step = Callable[[Marker, int], Sequence[Mark]]
 """Makes one observation: does the work of that many calls and returns the marks at the phases' borders."""
 

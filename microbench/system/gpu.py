@@ -241,47 +241,45 @@ def parsed(cpus: str) -> set[int]:
 
 
 def driver() -> str | None:
-    """Return the driver's version; None if there is none."""
-    import pynvml
-
-    def ask() -> str:
-        with library():
-            return str(pynvml.nvmlSystemGetDriverVersion())
-
-    return answer(ask)
+    """Return the driver's version; None if NVML cannot be asked."""
+    return _answer(lambda nvml: str(nvml.nvmlSystemGetDriverVersion()))
 
 
 def count() -> int | None:
     """Return the number of GPUs, as nvidia-smi lists them; None if NVML cannot be asked."""
+    return _answer(lambda nvml: int(nvml.nvmlDeviceGetCount()))
+
+
+def _answer(question: Callable[[Any], Answer]) -> Answer | None:
+    """Ask NVML; None if it cannot be asked, or does not tell."""
     import pynvml
 
-    def ask() -> int:
-        with library():
-            return int(pynvml.nvmlDeviceGetCount())
-
-    return answer(ask)
+    try:
+        with _library() as nvml:
+            return question(nvml)
+    except (NoAnswerError, pynvml.NVMLError):
+        return None
 
 
 @contextmanager
-def library() -> Iterator[None]:
-    """Keep NVIDIA's management library open."""
+def _library() -> Iterator[Any]:
+    """Open NVML, and yield the module `pynvml`.
+
+    Raises:
+        NoAnswerError: there is no such library, it may not be used, or the module is not NVIDIA's.
+    """
     import pynvml
 
-    pynvml.nvmlInit()
+    if is_hidden():
+        raise NoAnswerError(HIDDEN)
     try:
-        yield
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        raise NoAnswerError(f"NVML: {error}") from error
+    try:
+        yield pynvml
     finally:
         pynvml.nvmlShutdown()
-
-
-def answer(question: Callable[[], Answer]) -> Answer | None:
-    """Query NVIDIA's management library; None if it cannot answer."""
-    import pynvml
-
-    try:
-        return question()
-    except pynvml.NVMLError:
-        return None
 
 
 @contextmanager
@@ -291,24 +289,8 @@ def opened(uuid: str) -> Iterator[Gpu]:
     Raises:
         NoAnswerError: there is no such library, it may not be used, or it does not know the GPU.
     """
-    nvml = _nvml()
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        raise NoAnswerError(f"NVML: {error}") from error
-    try:
+    with _library():
         yield Gpu(uuid)
-    finally:
-        nvml.nvmlShutdown()
-
-
-def _nvml() -> Any:
-    """Return the module `pynvml`, if it is NVIDIA's."""
-    import pynvml
-
-    if is_hidden():
-        raise NoAnswerError(HIDDEN)
-    return pynvml
 
 
 def facts(uuid: str) -> dict[str, Scalar]:
@@ -345,16 +327,9 @@ def visible(device: int | str) -> str:
     """
     if isinstance(device, str):
         return device
-    nvml = _nvml()
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        raise NoAnswerError(f"NVML: {error}") from error
-    try:
+    with _library() as nvml:
         count = nvml.nvmlDeviceGetCount()
         every = [nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)]
-    finally:
-        nvml.nvmlShutdown()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     seen = every if named is None else list(_named(named, every))
     if not 0 <= device < len(seen):

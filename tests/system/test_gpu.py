@@ -14,7 +14,7 @@ from fake_nvml import MB, NAMES, NO_PERMISSION, NOT_SUPPORTED, UNKNOWN, State
 
 from microbench.errors import UserError
 from microbench.system import gpu
-from microbench.system.gpu import NoAnswerError, Reading, facts, full_uuid, opened, visible
+from microbench.system.gpu import NoAnswerError, Reading, count, driver, facts, full_uuid, opened, visible
 
 
 @pytest.fixture
@@ -106,8 +106,12 @@ def test_without_a_driver_or_permission_it_says_why(error: int, gpus: State) -> 
     assert facts(uuid(gpus.gpu[0])) == {}
 
 
-def test_another_package_of_the_same_name_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_package_of_the_same_name_is_found_out(gpus: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (driver(), count()) == ("580.0", 2)
     monkeypatch.delattr(pynvml, "_nvmlGetFunctionPointer")
+    assert (driver(), count()) == (None, None)
+    with pytest.raises(NoAnswerError, match="pip uninstall pynvml"):
+        visible(0)
     with pytest.raises(NoAnswerError, match="pip uninstall pynvml"), opened("GPU-0"):
         pass
 

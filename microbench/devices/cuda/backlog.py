@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from microbench.devices.cuda.clock import EventClock, no_mark
+from microbench.devices.cuda.clock import EventClock
 from microbench.errors import SkippedError
-from microbench.measure.experiment import Experiment
+from microbench.measure.experiment import Experiment, no_mark
 from microbench.measure.timer import Times, read
 
 FIRST = 1_000_000

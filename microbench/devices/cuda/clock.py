@@ -9,7 +9,6 @@ from itertools import accumulate, pairwise
 
 import torch
 
-from microbench.measure.experiment import Mark
 from microbench.records import clocks
 
 INTERVALS = 300
@@ -114,10 +113,6 @@ class HostClock:
         """Return each mark's time in seconds after the first, once the GPU has done its work."""
         torch.cuda.synchronize()
         return [(mark - marks[0]) * 1e-9 for mark in marks]
-
-
-def no_mark() -> Mark:
-    """Mark nothing."""
 
 
 def _event() -> torch.cuda.Event:

@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from microbench.devices.cuda.clock import no_mark
 from microbench.errors import SkippedError, first_line
-from microbench.measure.experiment import Marker
+from microbench.measure.experiment import Marker, no_mark
 
 Result = TypeVar("Result")
 

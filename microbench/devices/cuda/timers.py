@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from microbench.devices.cuda.backlog import Backlog
-from microbench.devices.cuda.clock import EventClock, HostClock, cost_of, no_mark, tick_of
+from microbench.devices.cuda.clock import EventClock, HostClock, cost_of, tick_of
 from microbench.errors import SkippedError
-from microbench.measure.experiment import Experiment, Mark, Marker
+from microbench.measure.experiment import Experiment, Mark, Marker, no_mark
 from microbench.measure.timer import Timer, Times
 from microbench.records import clocks
 
