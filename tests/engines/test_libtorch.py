@@ -614,9 +614,12 @@ def test_a_program_on_a_gpu_is_told_whether_tf32_is_allowed(precision: str, allo
     assert settings_of("cpu", precision="fp32")["tf32"] is None
 
 
-def test_a_program_on_a_gpu_is_told_what_to_evict() -> None:
-    with facade.installed(cache=2**20):
-        assert settings_of("cuda", **{"measure.cold_cache": True})["evict"] >= 2 * 2**20
+@pytest.mark.parametrize("sync", ["step", "phase", "device"])
+def test_cold_caches_of_a_gpu_are_skipped_because_the_fill_would_hide_the_launch(sync: str) -> None:
+    line = r"^measure\.cold_cache=true is not possible with engine=libtorch on device=cuda: its program would"
+    with facade.installed(), pytest.raises(SkippedError, match=line):
+        settings_of("cuda", **{"measure.cold_cache": True, "device.sync": sync})
+    assert settings_of("cpu", **{"measure.cold_cache": True})["evict"] > 0
 
 
 def test_tf32_is_no_format_of_the_cpu(prepare: Prepare) -> None:

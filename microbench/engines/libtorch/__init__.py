@@ -75,6 +75,12 @@ def _settings(job: Job) -> dict[str, Any]:
     if precision not in device.precisions:
         able = [each for each in PRECISIONS if each in device.precisions]
         raise unsupported("libtorch", f"precision={precision} on device={device.name}", able)
+    if config.measure.cold_cache and device.clock.ahead:
+        raise SkippedError(
+            f"measure.cold_cache=true is not possible with engine=libtorch on device={device.name}: its "
+            "program would launch the work while the GPU evicts its cache, and cold work could look faster "
+            "than warm; use another engine"
+        )
     if job.training and (engine.freeze or engine.optimize):
         raise SkippedError("engine.freeze and engine.optimize are for inference: use mode=infer")
     tuned = config.allocator == "tuned"
