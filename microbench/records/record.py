@@ -381,8 +381,8 @@ class GpuReadings(msgspec.Struct, frozen=True, kw_only=True):
         memory_moved: bytes by which the memory in use changed during the sampling, through others.
         busy_before: the share of the time in which the GPU was at work before the case began.
         sm_clock: median Hz of the multiprocessors during the sampling.
-        sm_clock_min: the lowest.
-        sm_clock_max: the highest.
+        sm_clock_min: the lowest; of the samples' own clocks, the 5th percentile.
+        sm_clock_max: the highest, or the 95th percentile.
         sm_clock_limit: the highest that the GPU has.
         memory_clock: median Hz of the memory.
         power: mean watts.

@@ -20,6 +20,7 @@ from microbench.system.watcher import Border, Watcher, attributed, group_of, loo
 PATIENCE = 2.0  # seconds for the driver to free the last worker's memory, and for the GPU to come to rest
 PAUSE = 0.05  # seconds between looks meanwhile
 SLACK = 32 * 2**20  # bytes
+OUTER = 0.05  # of the samples' clocks at either end do not count: each is as exact as one interval is
 
 SOURCES = {
     MemorySource.NEW_ENTRY: "that of the process that is listed since the case began",
@@ -180,8 +181,8 @@ class GpuRound:
             memory_moved=self._moved(timeline),
             busy_before=self._busy,
             sm_clock=median(clocks) if clocks else None,
-            sm_clock_min=min(clocks, default=None),
-            sm_clock_max=max(clocks, default=None),
+            sm_clock_min=_at(OUTER, clocks) if of_samples else min(clocks, default=None),
+            sm_clock_max=_at(1 - OUTER, clocks) if of_samples else max(clocks, default=None),
             sm_clock_limit=self._gpu.max_clock(),
             memory_clock=_of(timeline.memory_clock, median),
             power=_of(timeline.power, fmean),
@@ -242,6 +243,12 @@ class GpuRound:
         if found.memory_source in SOURCES:
             how = SOURCES[found.memory_source]
             self._gpus.tell(f"The memory on the GPU is {how}: NVML does not tell it by process.")
+
+
+def _at(p: float, clocks: list[float]) -> float:
+    """Return a quantile of the samples' clocks."""
+    ranked = sorted(clocks)
+    return ranked[round(p * (len(ranked) - 1))]
 
 
 def _of(values: list[float | None], what: Callable[[list[float]], float]) -> float | None:

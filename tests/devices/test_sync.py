@@ -199,6 +199,26 @@ def test_device_tells_the_clock_rate_of_each_sample(gpu: Gpu) -> None:
     assert rates[-1] < 0.95 * begun
 
 
+@pytest.mark.parametrize("launch", [6 * US, 12 * US])
+@pytest.mark.parametrize("hiccup", [0.0, 60 * US, 200 * US])
+def test_the_clock_rate_does_not_depend_on_the_host(
+    launch: float, hiccup: float, gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu.launch = launch
+    sleep, spins = gpu.sleep, 0
+
+    def slow(cycles: int) -> None:
+        nonlocal spins
+        spins += 1
+        gpu.host += hiccup if spins % 20 == 0 else 0.0
+        sleep(cycles)
+
+    monkeypatch.setattr(torch.cuda, "_sleep", slow)
+    rates = measured("device", inference(kernels(gpu, 50 * US))).timer.sm_clocks
+    assert len(rates) >= 20
+    assert list(rates) == pytest.approx([gpu.sm_clock] * len(rates), rel=0.002)
+
+
 def test_device_splits_a_training_step_into_its_phases(gpu: Gpu) -> None:
     gpu.launch = 20 * US
     found = measured("device", training(gpu, 5 * US, 10, 20, 3))
@@ -283,8 +303,9 @@ def test_the_cache_is_evicted_behind_the_backlog_and_not_timed(gpu: Gpu) -> None
     evict = lambda: gpu.kernel(45 * US, "evict")  # noqa: E731
     found = measured("device", inference(kernels(gpu, 10 * US), evict))
     number = len(found.sampled.samples["inference"])
-    sample = ["synchronize", "event", "sleep", "event", "evict", "event", "kernel", "event", "wait", "wait"]
-    assert gpu.log[-10 * number :] == sample * number
+    spin = ["synchronize", "sleep", "event", "sleep", "event"]
+    sample = [*spin, "evict", "event", "kernel", "event", "wait", "wait"]
+    assert gpu.log[-11 * number :] == sample * number
 
 
 def test_what_comes_before_a_sample_does_not_hide_the_launch(gpu: Gpu) -> None:

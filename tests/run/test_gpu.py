@@ -47,6 +47,7 @@ class Work:
         has_memory: whether the driver tells the memory of processes.
         foreign: other processes, with their memory.
         plant: changes more, at each stage.
+        sm_clocks: what it measures of the GPU's clock beside its samples, in Hz.
     """
 
     gpu: Any
@@ -54,6 +55,7 @@ class Work:
     has_memory: bool = True
     foreign: tuple[tuple[int, int], ...] = ()
     plant: Plant = lambda stage: None
+    sm_clocks: list[float] = field(default_factory=list)
     listed: list[tuple[str, int]] = field(default_factory=list)
 
     def __call__(self, watch: Watch) -> Measured:
@@ -76,7 +78,7 @@ class Work:
             self.listed.append((stage, self.gpu.calls("processes") - before))
         self.gpu.holds(*self.foreign)
         outcome = Outcome(peak_memory=ALLOCATED, gpu=GpuReadings(allocated=ALLOCATED, reserved=RESERVED))
-        return Measured(outcome, (series_of("inference", SAMPLES),))
+        return Measured(outcome, (replace(series_of("inference", SAMPLES), sm_clocks=self.sm_clocks),))
 
     def holds(self, memory: int) -> None:
         self.gpu.holds(*self.foreign, (self.pid, memory))
@@ -257,6 +259,18 @@ def test_a_clock_that_falls_meanwhile_is_told(gpu: Any, measured: Measure) -> No
     record = measured(Work(gpu, plant=plant))
     assert "1500 and 1980 MHz" in warned(record)[WarningCode.GPU_CLOCK_MOVED]
     assert readings(record).sm_clock_limit == 1.98e9
+
+
+@pytest.mark.parametrize(("number", "is_told"), [(0, False), (1, False), (5, True)])
+def test_the_clock_of_the_samples_moved_if_it_did_for_more_than_one(
+    number: int, is_told: bool, gpu: Any, measured: Measure
+) -> None:
+    clocks = [1.7e9] * (20 - number) + [1.6e9] * number
+    record = measured(Work(gpu, sm_clocks=clocks))
+    found = readings(record)
+    assert (found.sm_clock, found.sm_clock_min) == (1.7e9, 1.6e9 if is_told else 1.7e9)
+    assert found.sm_clock_max == 1.7e9
+    assert (WarningCode.GPU_CLOCK_MOVED in warned(record)) == is_told
 
 
 def test_other_processes_are_told(gpu: Any, measured: Measure) -> None:

@@ -14,7 +14,11 @@ from microbench.measure.experiment import Experiment, no_mark
 from microbench.measure.timer import Times, read
 
 FIRST = 1_000_000
-"""Cycles of the first spin, about half a millisecond: events around it tell the clock rate to 0.2 %."""
+"""Cycles of the first spin, about half a millisecond. It is doubled at least once: events around it, which
+themselves take about a microsecond, then tell the clock rate to 0.2 %."""
+
+LEADS = (200_000, 800_000, 3_200_000)
+"""Cycles of the spin before, about a tenth of a millisecond, and of those where the host took longer."""
 
 LONGEST = 0.05  # seconds of a spin: work that has not been launched by then does not fit into the queue
 WAITS = "called a synchronizing CUDA operation"  # how torch's warning begins
@@ -84,10 +88,7 @@ class Backlog:
     def _try(self, experiment: Experiment, calls: int, cycles: int) -> Held | None:
         """Take a sample behind so many cycles; None if they were over before all was launched."""
         clock, before = self._clock, experiment.before
-        torch.cuda.synchronize()
-        begin = clock.mark()
-        torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
-        end = clock.mark()
+        begin, end = self._spinning(cycles)
         if before is not None:
             before()
         start = time.perf_counter_ns()
@@ -97,6 +98,24 @@ class Backlog:
         times = read(experiment, clock, calls, marks)
         self._spin = clock.seconds([begin, end])[1]
         return Held(times, launch, cycles / self._spin) if is_held else None
+
+    def _spinning(self, cycles: int) -> tuple[torch.cuda.Event, torch.cuda.Event]:
+        """Let an idle stream spin, and return the events around it.
+
+        A short spin comes before: while the stream is busy with it, the host launches the other one, so that
+        the launch is not counted. Where the host took longer than that, it tries again.
+        """
+        for lead in LEADS:
+            torch.cuda.synchronize()
+            torch.cuda._sleep(lead)  # type: ignore[no-untyped-call]
+            begin = self._clock.mark()
+            torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
+            is_counted = not begin.query()  # type: ignore[no-untyped-call]
+            end = self._clock.mark()
+            if is_counted or lead == LEADS[-1]:
+                break
+            self._clock.seconds([begin, end])
+        return begin, end
 
 
 def waits_at(experiment: Experiment) -> str | None:
