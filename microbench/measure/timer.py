@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from microbench.measure.experiment import Clock, Experiment, Mark
+from microbench.measure.experiment import Burst, Clock, Experiment, Mark
 
 LAUNCHES = 500
 """Calls and marks that a burst may hold: a GPU's queue has room for about a thousand launches."""
@@ -91,8 +91,7 @@ class Timer:
     def take(self, experiment: Experiment, calls: int, most: int) -> Iterator[Times]:
         """Yield at least one sample, and at most so many."""
         if experiment.burst is not None and experiment.before is None:
-            for marks in experiment.burst(calls, most):
-                yield read(experiment, self.clock, calls, marks)
+            yield from self._own_burst(experiment, experiment.burst, calls, most)
             return
         room = self._room(experiment, calls)
         if room < 2:
@@ -120,6 +119,15 @@ class Timer:
             if index:
                 self._last = times[experiment.whole], len(marks)
                 yield times
+
+    def _own_burst(self, experiment: Experiment, burst: Burst, calls: int, number: int) -> Iterator[Times]:
+        """Yield samples that another process takes; of work set ahead, the first step is none here either."""
+        seconds = 0.0 if self._last is None else self._last[0] * calls
+        lead = int(2 * seconds <= self.in_flight) if self.in_flight else 0
+        for marks in burst(calls, number + lead)[lead:]:
+            times = read(experiment, self.clock, calls, marks)
+            self._last = times[experiment.whole], len(marks)
+            yield times
 
     def device_times(self, experiment: Experiment) -> array[float]:
         """Return a few samples of a whole step's device time; none if it is not known."""

@@ -375,6 +375,44 @@ def test_an_engine_that_times_itself_falls_back_to_events(sync: str, gpu: Gpu) -
     assert list(timer.fitted(own).phases) == ["inference"]
 
 
+def by_itself(gpu: Gpu, seconds: float) -> tuple[Experiment, list[int]]:
+    """Return an experiment that another process times by events of its own, and the lengths of its bursts."""
+    asked, clock = list[int](), EventClock()
+    step = step_of_calls(kernels(gpu, seconds))
+
+    def burst(calls: int, number: int) -> list[list[float]]:
+        asked.append(number)
+        taken = [step(clock.mark, calls) for _ in range(number)]
+        return [clock.seconds(marks) for marks in taken]
+
+    own = replace(
+        inference(kernels(gpu, seconds)),
+        step=lambda mark, calls: burst(calls, 1)[0],
+        burst=burst,
+        seconds=lambda marks: marks,
+    )
+    return own, asked
+
+
+@pytest.mark.parametrize("sync", ["events", "step"])
+def test_the_first_step_of_an_engines_own_burst_only_fills_the_queue(sync: str, gpu: Gpu) -> None:
+    own, asked = by_itself(gpu, 50 * US)
+    timer = timer_of(sync, EventClock(), CUDA).ready(own, 1)
+    for number in (1, 8):
+        gpu.synchronize()  # the GPU is idle
+        taken = [each["inference"] for each in timer.take(own, 1, number)]
+        assert taken == pytest.approx([gpu.gap + 50 * US + gpu.stamp] * number, abs=gpu.tick)
+    assert asked == [2, 9]
+
+
+def test_an_engines_own_burst_of_long_steps_has_no_step_too_many(gpu: Gpu) -> None:
+    own, asked = by_itself(gpu, 20e-3)
+    timer = timer_of("events", EventClock(), CUDA)
+    timer.observe(own)
+    assert len(list(timer.take(own, 1, 3))) == 3
+    assert asked == [1, 3]
+
+
 class TestDeviceTimeBesideTheStreams:
     def found(self, gpu: Gpu, seconds: float, number: int = 1) -> list[float]:
         found = measured("events", inference(kernels(gpu, seconds, number)))
