@@ -70,6 +70,10 @@ class Timer:
         """The name of the samples' clock in records."""
         return self.clock.name
 
+    def observer(self, experiment: Experiment) -> str:
+        """Return the name of the clock by which `observe` reads a sample."""
+        return self.clock.name
+
     def fitted(self, experiment: Experiment) -> Experiment:
         """Return what it can time of an experiment.
 

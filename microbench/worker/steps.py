@@ -129,7 +129,7 @@ class Steps:
         self.begin("the first call of", "warmup")
         seconds = timer.observe(experiment)[experiment.whole]
         self.doing = "running"
-        return self._once("first_call", timer.clock.name, seconds)
+        return self._once("first_call", timer.observer(experiment), seconds)
 
     def _once(self, phase: str, clock: str, seconds: float, stage: str = "warmup") -> Series:
         """Make the series of a phase that happens once; report it at once, so that a crash cannot lose it."""

@@ -22,7 +22,9 @@ from microbench.measure.sampler import Sampled
 from microbench.measure.stopping import StoppingRule
 from microbench.measure.timer import Timer
 from microbench.modes.infer import step_of_calls
+from microbench.options.compose import from_options
 from microbench.records import clocks
+from microbench.worker.steps import Steps
 
 CUDA = torch.device("cuda")
 RULE = StoppingRule(0.02, 0.02, 0.1, 20, 200)
@@ -403,6 +405,17 @@ def test_the_first_step_of_an_engines_own_burst_only_fills_the_queue(sync: str, 
         taken = [each["inference"] for each in timer.take(own, 1, number)]
         assert taken == pytest.approx([gpu.gap + 50 * US + gpu.stamp] * number, abs=gpu.tick)
     assert asked == [2, 9]
+
+
+@pytest.mark.parametrize("sync", ["step", "phase", "none", "device"])
+def test_the_first_call_of_an_engine_that_times_itself_is_named_after_its_events(sync: str, gpu: Gpu) -> None:
+    own, _ = by_itself(gpu, 50 * US)
+    case = from_options({"model": "dense", "device": "cpu"}, sweep=False)[0]
+    timer = timer_of(sync, EventClock(), CUDA)
+    steps = Steps(case.config, lambda progress: None, None)
+    assert steps.first_call(timer.fitted(own), timer).clock == clocks.EVENTS
+    plain = timer.fitted(inference(kernels(gpu, 50 * US)))
+    assert steps.first_call(plain, timer).clock == timer.clock.name
 
 
 def test_an_engines_own_burst_of_long_steps_has_no_step_too_many(gpu: Gpu) -> None:

@@ -74,6 +74,10 @@ class _Fallible(Timer):
         reason = self.refused(experiment, calls)
         return self if reason is None else replace(self.instead, fallback=reason)
 
+    def observer(self, experiment: Experiment) -> str:
+        """Return the name of its clock; of an engine that times itself, that of the timer instead."""
+        return (self if experiment.burst is None else self.instead).clock.name
+
     def refused(self, experiment: Experiment, calls: int) -> str | None:
         """Return why it cannot take samples of so many calls; None if it can."""
         return None if experiment.burst is None else "the engine times itself, in another process"
