@@ -175,6 +175,7 @@ def test_the_axes_are_flat_fields(records: list[Record]) -> None:
         "layout": "contiguous",
         "cache_weights": True,
         "batch_size": 8,
+        "max_batch": False,
         "input_shape": "1024",
         "threads": 1,
         "interop_threads": None,
