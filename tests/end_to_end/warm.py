@@ -64,7 +64,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return merged | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
 
 
-BEGUN = environment()
+BEGUN = environment({"CUDA_VISIBLE_DEVICES": ""})  # which is set later, for all but the tests of GPUs
 CPUS = os.sched_getaffinity(0) if sys.platform == "linux" else None
 
 
