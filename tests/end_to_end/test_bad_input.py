@@ -43,9 +43,9 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "system, tcmalloc, tuned",
     ),
     "model=dense affinity=compct": (
-        "affinity=compct is not possible: give none, compact, or a list of CPUs",
+        "affinity=compct is not possible: give none, compact, gpu, or a list of CPUs",
     ),
-    "model=dense affinity=[]": ("affinity=[] is not possible: give none, compact, or a list of CPUs",),
+    "model=dense affinity=[]": ("affinity=[] is not possible: give none, compact, gpu, or a list of CPUs",),
     "model=dense affinity=[-1]": ("affinity=[-1] is not possible",),
     "model=dense interop_threads=0": ("interop_threads=0 is not possible: give an integer of at least 1",),
     "model=dense flush_denormal=perhaps": ("flush_denormal=perhaps must be true or false",),
