@@ -65,3 +65,12 @@ def text(cpus: Iterable[int]) -> str:
         else:
             parts.append([cpu])
     return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+def parsed(text: str) -> set[int]:
+    """Return the CPUs of a list as the kernel writes it, such as `0-3,8`."""
+    found: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found

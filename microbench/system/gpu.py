@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from microbench.errors import UserError
 from microbench.records.record import Scalar
+from microbench.system import cpus
 from microbench.system.files import read
 
 PART = "MIG-"
@@ -211,7 +212,7 @@ class Gpu:
         if bus is None:
             return None
         domain, _, rest = bus.lower().partition(":")
-        return parsed(read(PCI / f"{domain[-4:]}:{rest}" / "local_cpulist") or "") or None
+        return cpus.parsed(read(PCI / f"{domain[-4:]}:{rest}" / "local_cpulist") or "") or None
 
     def _whole(self) -> Any:
         """Return the handle of the GPU that this is, or is a part of."""
@@ -229,15 +230,6 @@ class Gpu:
             if error.value in self._permanent:
                 self.missing[what] = str(error)
             return None
-
-
-def parsed(cpus: str) -> set[int]:
-    """Return the CPUs of a list as the kernel writes it, such as `0-3,8`."""
-    found: set[int] = set()
-    for part in filter(None, cpus.strip().split(",")):
-        first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    return found
 
 
 def driver() -> str | None:
@@ -280,6 +272,15 @@ def _library() -> Iterator[Any]:
         yield pynvml
     finally:
         pynvml.nvmlShutdown()
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Keep NVML open, if it can be, so that questions within the context need not load it again each."""
+    with ExitStack() as stack:
+        with suppress(NoAnswerError):
+            stack.enter_context(_library())
+        yield
 
 
 @contextmanager

@@ -216,6 +216,10 @@ class Device(devices.Device):
 
     def describe(self) -> dict[str, Scalar]:
         """Return what the GPU is, its driver and libraries, and the variables that configure them."""
+        with gpu.kept_open():
+            return self._described()
+
+    def _described(self) -> dict[str, Scalar]:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         backends: Any = torch.backends
         cudnn, uuid = backends.cudnn.version(), self._uuid()
