@@ -49,12 +49,12 @@ class Mode(modes.Mode):
         if not program.parameters:
             names.remove("update")
         phases = {name: (index, index + 1) for index, name in enumerate(names)} | {"total": (0, len(names))}
-        step, is_graph = make_step(program, config), config.device.cuda_graph
+        step, is_graph, capture = make_step(program, config), config.device.cuda_graph, 0.0
         with torch.enable_grad():
-            start = time.perf_counter_ns()
             if is_graph:
+                start = time.perf_counter_ns()
                 step = step_of_graph(step, devices.find(config.device.name))
-            capture = (time.perf_counter_ns() - start) * 1e-9 if is_graph else 0.0
+                capture = (time.perf_counter_ns() - start) * 1e-9
             experiment = Experiment(
                 step,
                 phases,

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from microbench import devices, engines, formats, modes, verify
 from microbench.config import NEAR_GPU, Config
-from microbench.devices import Device
-from microbench.engines import Job, Program
+from microbench.devices import Device, MemoryMeter
+from microbench.engines import Engine, Job, Program
 from microbench.errors import SkippedError, UserError
 from microbench.formats import arithmetic
 from microbench.host import state
@@ -167,12 +167,9 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
                 warmup, sampled, timer, sensors = steps.sample(experiment, timer, first_call, program.pid)
                 beside = device_series(experiment, timer)
             changes = constancy.changes(experiment)
-            peak_memory, gpu = program.peak_memory(memory), None
-            if device.is_watched:
-                contexts = 2 if getattr(engine, "OWN_PROCESS", False) else 1
-                gpu = GpuReadings(allocated=memory.peak(), reserved=device.reserved(), contexts=contexts)
-                if not getattr(engine, "USES_TORCH", True):
-                    peak_memory = None  # it is outside torch's allocator: the parent reads the process's
+            gpu = _of_allocator(device, engine, memory) if device.is_watched else None
+            is_seen = gpu is None or getattr(engine, "USES_TORCH", True)
+            peak_memory = program.peak_memory(memory) if is_seen else None  # the parent reads the process's
             finite = trial.finite()  # of what was sampled: more training steps follow
             typical = summarize(sampled.samples[experiment.whole]).median
             energy = steps.energy(device, trial, experiment, program, typical) if is_first else None
@@ -210,6 +207,12 @@ def _measure(steps: Steps, device: Device, is_first: bool, trace: Path | None) -
         measured = Measured(outcome, (*series, *steps.opening, prepare, first_call), findings.calls)
         has_answer = training == mode.TRAINING
         return _check(measured, steps, device, mode, program) if is_first and has_answer else measured
+
+
+def _of_allocator(device: Device, engine: Engine, memory: MemoryMeter) -> GpuReadings:
+    """Return what torch's allocator tells of a GPU that the parent watches."""
+    contexts = 2 if getattr(engine, "OWN_PROCESS", False) else 1
+    return GpuReadings(allocated=memory.peak(), reserved=device.reserved(), contexts=contexts)
 
 
 def _dry_run(steps: Steps, device: Device, mode: Mode) -> Measured:
