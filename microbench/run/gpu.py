@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from statistics import fmean, median
 from typing import TypeVar
 
@@ -58,10 +59,10 @@ class Gpus:
     """
 
     def __init__(self, say: Callable[[str], None], sleep: Callable[[float], object] = time.sleep) -> None:
-        self._say, self.sleep = say, sleep
+        self.say_once, self.sleep = cache(say), sleep
         self._open: dict[str, Known | None] = {}
         self._library = ExitStack()
-        self._told: set[str] = set()
+        self._missing: set[str] = set()
 
     def watch(self, uuid: str | None) -> GpuRound | None:
         """Return what watches a GPU during a round; None without a GPU, or if NVML cannot be asked."""
@@ -76,23 +77,19 @@ class Gpus:
         try:
             return Known(self._library.enter_context(opened(uuid)))
         except NoAnswerError as error:
-            self.tell(f"The GPU is not watched (clocks, power, memory by process, other processes): {error}.")
+            self.say_once(
+                f"The GPU is not watched (clocks, power, memory by process, other processes): {error}."
+            )
             return None
-
-    def tell(self, text: str) -> None:
-        """Say a line, unless it has been said."""
-        if text not in self._told:
-            self._told.add(text)
-            self._say(text)
 
     def tell_missing(self, missing: Mapping[str, str]) -> None:
         """Say what NVML refuses to tell, each once, with its reasons."""
-        fresh = {what: why for what, why in missing.items() if what not in self._told}
-        self._told.update(fresh)
+        fresh = {what: why for what, why in missing.items() if what not in self._missing}
+        self._missing.update(fresh)
         fresh.pop(INSTANT_POWER, None)  # the mean is read instead
         if fresh:
             why = ", ".join(dict.fromkeys(fresh.values()))
-            self._say(f"NVML does not tell the GPU's {', '.join(fresh)}: {why}.")
+            self.say_once(f"NVML does not tell the GPU's {', '.join(fresh)}: {why}.")
 
     def close(self) -> None:
         """Close NVML."""
@@ -235,14 +232,14 @@ class GpuRound:
 
     def _tell(self, found: GpuReadings) -> None:
         if self._gpu.is_part:
-            self._gpus.tell(
+            self._gpus.say_once(
                 "The GPU is a part of one (MIG): clocks, power, temperature and energy are the whole GPU's, "
                 "so they are not read."
             )
         self._gpus.tell_missing(self._gpu.missing)
         if found.memory_source in SOURCES:
             how = SOURCES[found.memory_source]
-            self._gpus.tell(f"The memory on the GPU is {how}: NVML does not tell it by process.")
+            self._gpus.say_once(f"The memory on the GPU is {how}: NVML does not tell it by process.")
 
 
 def _at(p: float, clocks: list[float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, overload
 
 from microbench import registry
@@ -70,7 +71,7 @@ class Pool:
         """
         self._workers: dict[Key, Workers] = {}
         self._early = early
-        self._say, self._said = say, set[str]()
+        self.say_once = cache(say)
 
     def of(self, case: Case) -> Workers:
         """Return the workers for a case.
@@ -144,12 +145,6 @@ class Pool:
             return self.ask(case, request, _unwatched)
         except UnansweredError as error:
             return error.outcome
-
-    def say_once(self, text: str) -> None:
-        """Say a sentence, unless it was said before."""
-        if text not in self._said:
-            self._said.add(text)
-            self._say(text)
 
     def find_place(self, case: Case, engines: Sequence[str] = ()) -> Place:
         """Return where a case will run: its device resolved, the machine described.

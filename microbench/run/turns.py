@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 WAITING = "Another run of microbench measures on this GPU: each round waits until it is free."
@@ -26,9 +27,8 @@ class Turns:
         Args:
             say: called with a sentence the first time that a turn has to wait.
         """
-        self._say = say
+        self._say_once = cache(say)
         self._waited = 0.0
-        self._has_said = False
 
     @contextmanager
     def on(self, uuid: str | None) -> Iterator[None]:
@@ -55,9 +55,7 @@ class Turns:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not self._has_said:
-                self._say(WAITING)
-            self._has_said = True
+            self._say_once(WAITING)
             began = time.monotonic()
             fcntl.flock(file, fcntl.LOCK_EX)
             self._waited += time.monotonic() - began
