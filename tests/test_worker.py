@@ -1033,9 +1033,12 @@ def prepare(job):
 
 
 class OpenedDevice(FakeDevice):
-    """A fake device on which a process first has to make a context, which is told to have taken some time."""
+    """A device on another's fake clock, on which a process first has to make a context, which takes a while."""
 
     has_context = True
+
+    def __init__(self, other: FakeDevice) -> None:
+        self.clock = other.clock
 
     def begin(self) -> None:
         time.sleep(0.01)
@@ -1044,7 +1047,7 @@ class OpenedDevice(FakeDevice):
 def test_making_a_context_is_a_phase_of_its_own_and_comes_before_all_others(
     slow_steps: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device, told = OpenedDevice(), list[Progress]()
+    device, told = OpenedDevice(slow_steps), list[Progress]()
     monkeypatch.setattr(devices, "open_device", lambda name: device)
     found = measure_case(config(**{"measure.max_warmup": 0}), told.append)
     assert found.outcome.status is Status.OK
