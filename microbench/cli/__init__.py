@@ -1,1 +1,1 @@
-"""The command line: `main` parses it, and every other module except `session` is a command."""
+"""The command line: `main` parses it, and every other module not in `NO_COMMANDS` is a command."""

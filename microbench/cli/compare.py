@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from collections.abc import Sequence
-from typing import NoReturn
 
 import msgspec
 
+from microbench.cli.arguments import Parser
 from microbench.config import MARGIN
-from microbench.errors import ExitCode, UserError, unknown
+from microbench.errors import ExitCode, UserError
 
 DESCRIPTION = """\
 Compare two runs, or the cases of one by an option: is B slower than A, and is the difference significant?
@@ -33,26 +32,9 @@ BY = """compare A's cases by an option, such as engine; with B: an option of the
 batch_size (engine, precision, threads and the like may differ anyway)"""
 
 
-class _Parser(ArgumentParser):
-    """A parser that raises this package's errors."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the error that argparse would print.
-
-        Raises:
-            UserError: always.
-        """
-        raise UserError(f"{message[:1].upper()}{message[1:]}. See `microbench compare --help`.")
-
-
-def parser() -> ArgumentParser:
+def parser() -> Parser:
     """Return the command's parser."""
-    found = _Parser(
-        prog="microbench compare",
-        description=DESCRIPTION,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    found = Parser("compare", DESCRIPTION)
     found.add_argument("paths", nargs="*", metavar="A [B]", help="a run's folder, or its file of records")
     found.add_argument("--by", metavar="OPTION", help=BY)
     found.add_argument(
@@ -85,10 +67,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     Raises:
         UserError: an option or a value does not exist, or there are no paths, or too many.
     """
-    found, strange = parser().parse_known_intermixed_args(arguments)
-    if strange:
-        options = re.findall("--[a-z-]+", parser().format_usage())
-        raise unknown("option", strange[0].partition("=")[0], ["--help", *options])
+    found = parser().parse(arguments)
     if not found.paths:
         raise UserError(
             "Give the runs to compare: microbench compare A B, or microbench compare A --by OPTION."
