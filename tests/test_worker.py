@@ -1033,7 +1033,7 @@ def prepare(job):
 
 
 class OpenedDevice(FakeDevice):
-    """A device on another's fake clock, on which a process first has to make a context, which takes a while."""
+    """A device on another's fake clock; a process first has to make a context on it, which takes a while."""
 
     has_context = True
 
