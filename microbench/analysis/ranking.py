@@ -97,19 +97,24 @@ def rankings(cases: Sequence[CaseResult], margin: float = MARGIN) -> list[Rankin
     are multiplied by the number of pairs (Bonferroni). Then at most 5 % of the rankings of equal alternatives
     call any of them slower, however many rounds they had (`benchmarks/trust.py --simulate`).
     """
-    groups: dict[Hashable, list[CaseResult]] = {}
-    for case in cases:
-        groups.setdefault((case.machine.host_id, computed(case)), []).append(case)
-    ranked = [group for group in groups.values() if _are_alternatives(group)]
+    ranked = alternatives(cases)
     if not ranked:
         return []
     names = work_labels([group[0] for group in ranked])
     return [_ranking(name, group, margin) for name, group in zip(names, ranked, strict=True)]
 
 
+def alternatives(cases: Sequence[CaseResult]) -> list[list[CaseResult]]:
+    """Group the cases that compute the same on the same host, where at least two of them can be ranked."""
+    groups: dict[Hashable, list[CaseResult]] = {}
+    for case in cases:
+        groups.setdefault((case.machine.host_id, computed(case)), []).append(case)
+    return [group for group in groups.values() if _are_alternatives(group)]
+
+
 def _ranking(name: str, group: Sequence[CaseResult], margin: float) -> Ranking:
     names = {id(case): name for case, name in zip(group, differences(group), strict=True)}
-    order = _judged(sorted(filter(is_measured, group), key=lambda case: _whole(case).median), margin)
+    order = judged(group, margin)
     phase = _whole(order[0].case).phase
     has_engines = len({each.case.config.engine.name for each in order}) > 1
     places = [
@@ -136,7 +141,7 @@ def _ranking(name: str, group: Sequence[CaseResult], margin: float) -> Ranking:
     return Ranking(name, phase, places, unmeasured, is_decided, has_engines)
 
 
-class _Judged(NamedTuple):
+class Judged(NamedTuple):
     """A case, compared with the fastest of its ranking; the fields are those of its place."""
 
     case: CaseResult
@@ -145,17 +150,18 @@ class _Judged(NamedTuple):
     rounds: int | None = None
 
 
-def _judged(cases: Sequence[CaseResult], margin: float) -> list[_Judged]:
-    """Compare the cases of a ranking, given by time, with the fastest; return them in order."""
+def judged(group: Sequence[CaseResult], margin: float = MARGIN) -> list[Judged]:
+    """Compare the measured cases of a ranking with the fastest of them; return them in order."""
+    cases = sorted(filter(is_measured, group), key=lambda case: _whole(case).median)
     pairs = len(cases) * (len(cases) - 1) // 2
     run = race_of(cases)
     if run is None:
         ratios = [contrast(cases[0], case, _whole(case).phase).ratio for case in cases[1:]]
         ps = [None if ratio.p is None else min(1.0, ratio.p * pairs) for ratio in ratios]
-        found = [judgement(ratio, p, pairs, margin) for ratio, p in zip(ratios, ps, strict=True)]
-        return [_Judged(cases[0]), *map(_Judged, cases[1:], ratios, found)]
+        verdicts = [judgement(ratio, p, pairs, margin) for ratio, p in zip(ratios, ps, strict=True)]
+        return [Judged(cases[0]), *map(Judged, cases[1:], ratios, verdicts)]
     first, *others = sorted(range(len(cases)), key=lambda index: index in run.left)
-    judged = [_Judged(cases[first])]
+    found = [Judged(cases[first])]
     for index in others:
         ratio, rounds = run.ratio(first, index), _whole(cases[index]).rounds
         p = run.left.get(index, min(1.0, ratio.p_slower * pairs))
@@ -163,8 +169,8 @@ def _judged(cases: Sequence[CaseResult], margin: float) -> list[_Judged]:
         if index in run.left and verdict.verdict is not Verdict.SAME:
             verdict = Judgement(Verdict.SLOWER, p_adjusted=p)
         is_early = index in run.left and rounds < _whole(cases[first]).rounds
-        judged.append(_Judged(cases[index], ratio, verdict, rounds if is_early else None))
-    return judged
+        found.append(Judged(cases[index], ratio, verdict, rounds if is_early else None))
+    return found
 
 
 def race_of(cases: Sequence[CaseResult]) -> Race | None:
