@@ -91,9 +91,9 @@ class Result(results.Result):
         """
         import pandas as pd
 
-        from microbench.analysis import published
+        from microbench.analysis import published, published_files
 
-        rows = published.rows(self.cases(), published.load(name))
+        rows = published.rows(self.cases(), published_files.load(name))
         return pd.DataFrame([each for row in rows for each in published.flat(row)])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from microbench.analysis import published
+from microbench.analysis import published_files
 from microbench.cli.list import description
 from microbench.config import validate
 from microbench.distribution import CONF
@@ -99,7 +99,7 @@ class TestShipped:
         swept = {
             (named(each["model"]), int(each.get("batch_size", case.config.batch_size))) for each in options
         }
-        table = published.load(TABLES[name])
+        table = published_files.load(TABLES[name])
         models = {model for model, _ in swept}
         known = {(table.model(each.workload), each.batch_size) for each in table.figures}
         assert {pair for pair in known if pair[0] in models} <= swept
@@ -115,7 +115,7 @@ class TestShipped:
             models = map(named, params["model"].replace(" ", "").split(","))
             swept.setdefault(table, set()).update(models)
         for name, wanted in swept.items():
-            table = published.load(name)
+            table = published_files.load(name)
             assert {table.model(each.workload) for each in table.figures} - {None} == wanted
 
     def test_each_case_of_convnet_mkldnn_is_led_to_by_its_command(self, cases: Cases) -> None:

@@ -28,7 +28,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from microbench.analysis import columns, published
+from microbench.analysis import columns, published_files
 from microbench.config import NAMES_OF_TORCH, OPTIONS, THROUGHPUT, Config, validate
 from microbench.distribution import CONF
 from microbench.errors import UserError, first_line, nearest
@@ -406,7 +406,7 @@ def case(config: DictConfig, overrides: tuple[str, ...], order: int) -> Case:
     resolved = cast(Config, OmegaConf.to_object(work))
     validate(resolved)
     if preset.reference is not None:
-        published.load(preset.reference)
+        published_files.load(preset.reference)
     timed, training = resolved.timing, resolved.mode.training
     columns.check(resolved.columns, columns.available(timed, resolved.memory and timed, training))
     if not resolved.model.name and resolved.model.cls:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from microbench.analysis import published
+from microbench.analysis import published, published_files, published_tables
 from microbench.analysis.published import Cell, Row
 from microbench.errors import UserError
 from microbench.records.cases import CaseResult
@@ -34,7 +34,7 @@ def show_reference(cases: Sequence[CaseResult], out: Console) -> None:
     named = [case.config.experiment.reference for case in cases]
     for name in dict.fromkeys(filter(None, named)):
         try:
-            table = published.load(name)
+            table = published_files.load(name)
         except UserError as error:  # the records are from another version
             out.print(escape(str(error)), style="dim")
             continue
@@ -42,7 +42,7 @@ def show_reference(cases: Sequence[CaseResult], out: Console) -> None:
         _show(own, table, out)
 
 
-def _show(cases: Sequence[CaseResult], table: published.Table, out: Console) -> None:
+def _show(cases: Sequence[CaseResult], table: published_tables.Table, out: Console) -> None:
     rows = published.rows(cases, table)
     origins = list(dict.fromkeys(origin for row in rows for origin in row.published))
     out.print(f"\n[bold]published results: {escape(table.figures[0].source)}[/bold]")
@@ -66,15 +66,14 @@ def machine(origin: Origin) -> str:
     return f"{device}, {software or 'software not stated'}"
 
 
-def contents(table: published.Table) -> str:
+def contents(table: published_tables.Table) -> str:
     """Return the models and batch sizes of a table."""
-    models = dict.fromkeys(filter(None, (table.model(each.workload) for each in table.figures)))
     batches = sorted({each.batch_size for each in table.figures})
-    return f"the table has {', '.join(models)} at batch {', '.join(map(str, batches))}"
+    return f"the table has {', '.join(table.models())} at batch {', '.join(map(str, batches))}"
 
 
 def _that_fit(
-    rows: Sequence[Row], table: published.Table, letters: Mapping[Origin, str], out: Console
+    rows: Sequence[Row], table: published_tables.Table, letters: Mapping[Origin, str], out: Console
 ) -> list[Table]:
     """Return the table; on a narrow terminal several, each with some of the published figures, or reduced."""
     found: list[Table] = []
@@ -87,7 +86,7 @@ def _that_fit(
 
 
 def reference_table(
-    rows: Sequence[Row], table: published.Table, letters: Mapping[Origin, str], extras: Container[str]
+    rows: Sequence[Row], table: published_tables.Table, letters: Mapping[Origin, str], extras: Container[str]
 ) -> Table:
     """Return one row per case and quantity: the measured figure and each published one, with ratios."""
     found = Table(box=None, pad_edge=False, header_style="bold")
@@ -111,8 +110,8 @@ def reference_table(
     return found
 
 
-def _ratio_name(table: published.Table) -> str:
-    return RATIOS.get(table.baseline[0], "ratio")
+def _ratio_name(table: published_tables.Table) -> str:
+    return RATIOS.get((table.baseline or ("",))[0], "ratio")
 
 
 def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
@@ -155,11 +154,17 @@ def _written(value: float, quantity: str) -> str:
     return units.rate(value) if what else units.time(value)
 
 
-def notes(table: published.Table, rows: Sequence[Row]) -> list[str]:
-    """Return how to read the table, and which batch sizes were published for models that lack figures."""
+def meaning(table: published_tables.Table) -> str:
+    """Return what the ratios of a table are, as another sentence; nothing if it has none."""
+    if table.baseline is None:
+        return ""
     ratio = _ratio_name(table)
-    meaning = f"{ratio}: {MEANINGS[ratio].format(table.baseline[1])} on the same machine"
-    found = [f"other machines: compare ratios, not times. {meaning}", *table.notes]
+    return f". {ratio}: {MEANINGS[ratio].format(table.baseline[1])} on the same machine"
+
+
+def notes(table: published_tables.Table, rows: Sequence[Row]) -> list[str]:
+    """Return how to read the table, and which batch sizes were published for models that lack figures."""
+    found = [f"other machines: compare ratios, not times{meaning(table)}", *table.notes]
     there = {row.case.config.model.name for row in rows if row.published}
     for model in dict.fromkeys(row.case.config.model.name for row in rows):
         batches = sorted({each.batch_size for each in table.figures if table.model(each.workload) == model})

@@ -12,7 +12,7 @@ import torchvision
 from factory import told
 from msgspec.structs import replace
 
-from microbench.analysis import published
+from microbench.analysis import published, published_files, published_tables
 from microbench.analysis.published import Cell, Row
 from microbench.api import Result
 from microbench.cli.list import options
@@ -32,7 +32,9 @@ Timed = Callable[..., list[RoundRecord]]
 
 def rows(name: str, *made: list[RoundRecord]) -> list[Row]:
     """Return the rows of these cases in a table."""
-    return published.rows(cases_of([record for records in made for record in records]), published.load(name))
+    return published.rows(
+        cases_of([record for records in made for record in records]), published_files.load(name)
+    )
 
 
 def only(made: list[RoundRecord]) -> CaseResult:
@@ -48,10 +50,10 @@ def rounded(cell: Cell | None) -> tuple[float, float | None] | None:
 
 
 class TestTables:
-    @pytest.mark.parametrize("name", published.names())
+    @pytest.mark.parametrize("name", published_files.names())
     def test_every_figure_is_read_in_si_units(self, name: str) -> None:
-        table = published.load(name)
-        with (published.FOLDER / f"{name}.csv").open(newline="") as file:
+        table = published_files.load(name)
+        with (published_tables.FOLDER / f"{name}.csv").open(newline="") as file:
             written = list(csv.DictReader(file))
         assert len(table.figures) == len(written)
         factors = {
@@ -69,9 +71,9 @@ class TestTables:
             assert (figure.workload, figure.batch_size) == (row["workload"], int(row["batch_size"]))
             assert figure.unit in {"s", "1/s", "B", "J", "1", "FLOP", "FLOP/s"}
 
-    @pytest.mark.parametrize("name", published.names())
+    @pytest.mark.parametrize("name", published_files.names())
     def test_every_name_of_a_table_has_a_meaning(self, name: str) -> None:
-        table = published.load(name)
+        table = published_files.load(name)
         assert {figure.variant for figure in table.figures} == set(table.variants)
         assert set(table.quantities) <= {figure.quantity for figure in table.figures}
         assert set(table.workloads) <= {figure.workload for figure in table.figures}
@@ -84,7 +86,7 @@ class TestTables:
 
     def test_a_missing_table_is_a_user_error(self) -> None:
         with pytest.raises(UserError, match=r"^Unknown experiment\.reference 'porus'\. Did you mean poros\?"):
-            published.load("porus")
+            published_files.load("porus")
 
 
 class TestVariants:
@@ -103,18 +105,18 @@ class TestVariants:
     def test_a_case_is_the_variant_that_has_its_settings(
         self, settings: dict[str, Any], variant: str | None, timed: Timed
     ) -> None:
-        table = published.load("convnet_benchmark_pytorch")
+        table = published_files.load("convnet_benchmark_pytorch")
         assert table.variant(only(timed([1.0], **RESNEXT, **settings))) == variant
 
     @pytest.mark.parametrize("engine", ["compile", "openvino", "onnxruntime"])
     def test_several_engines_may_match_one_variant(self, engine: str, timed: Timed) -> None:
         case = only(timed([1.0], **RESNET, engine=engine, engine__freezing=True))
-        assert published.load("poros").variant(case) == "poros"
+        assert published_files.load("poros").variant(case) == "poros"
 
 
 class TestPublished:
     def test_figures_are_of_the_same_model_batch_shape_and_variant(self, timed: Timed) -> None:
-        table = published.load("convnet_benchmark_pytorch")
+        table = published_files.load("convnet_benchmark_pytorch")
 
         def values(**settings: Any) -> list[float]:
             case = only(timed([1.0], **(RESNEXT | settings)))
@@ -133,14 +135,14 @@ class TestPublished:
             "batch_size": 2,
         }
         (record,) = timed({"inference": [1.0]}, **swin)
-        table = published.load("poros")
+        table = published_files.load("poros")
         for shape, count in (("2x3x224x224", 1), ("2x3x384x384", 0), (None, 0)):
             outcome = replace(record.outcome, inputs=shape)
             found = table.published(only([replace(record, outcome=outcome)]), "latency")
             assert len(found) == count
 
     def test_a_shape_that_was_not_stated_makes_no_difference(self, timed: Timed) -> None:
-        table = published.load("torchvision_pretrained_timing")
+        table = published_files.load("torchvision_pretrained_timing")
         case = only(timed([1.0], **RESNET, model__source="torchvision"))
         (figure,) = table.published(case, "latency")
         assert (figure.input_shape, figure.unit) == ("", "s")

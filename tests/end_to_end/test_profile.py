@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import microbench
-from microbench.analysis import published
+from microbench.analysis import published_tables
 from microbench.analysis.profile import Profile
 
 from .support import QUICK, Finished, by_case, complete, kill_left, measure, start
@@ -98,7 +98,7 @@ class TestOnPaper:
             cwd=tmp_path,
         )
         assert done.code == 0, done.err
-        with (published.FOLDER / "rasp_mobilenet_v2_layers.csv").open() as file:
+        with (published_tables.FOLDER / "rasp_mobilenet_v2_layers.csv").open() as file:
             expected = [{name: row[name] for name in PUBLISHED} for row in csv.DictReader(file)]
         assert [{**row, "name": f".{row['name']}"} for row in table(done.out)] == expected
         assert len(expected) == 141

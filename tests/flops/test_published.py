@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from microbench.analysis import published
+from microbench.analysis import published_tables
 from microbench.profile.calls import Call
 from microbench.profile.trace import trace
 from microbench.records.record import Kind
@@ -15,7 +15,7 @@ COLUMNS = ["name", "type", "in_shape", "out_shape", "params", "flops", "mem_r", 
 
 
 def rows_of(table: str) -> list[dict[str, str]]:
-    with (published.FOLDER / f"{table}.csv").open() as file:
+    with (published_tables.FOLDER / f"{table}.csv").open() as file:
         return list(csv.DictReader(file))
 
 
