@@ -253,8 +253,8 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
     first = order[0] if baseline is None else as_given(baseline)
     if first not in order:
         raise unknown(f"baseline of {by}", first, order)
-    following = _following(cases, by, values)
-    hidden = {by, *keys, *following, *NOT_OF_A_ROUND}
+    followers = following(cases, by, values)
+    hidden = {by, *keys, *followers, *NOT_OF_A_ROUND}
     settings = [settings_of(case) for case in cases]
     rests = [
         (case.machine.host_id, without(each, hidden)) for case, each in zip(cases, settings, strict=True)
@@ -273,7 +273,7 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
         _named(pairs, lambda setting: setting in hidden),
         [
             Difference(by, (first,), tuple(value for value in order if value != first)),
-            *_differences(following, *sides),
+            *_differences(followers, *sides),
         ],
         [f"not compared, because none agrees in everything but {by}: {listed(unused)}"] if unused else [],
         [
@@ -283,7 +283,7 @@ def within(cases: Sequence[CaseResult], by: str, baseline: object = None) -> Pai
     )
 
 
-def _following(cases: Sequence[CaseResult], by: str, values: Sequence[str]) -> list[str]:
+def following(cases: Sequence[CaseResult], by: str, values: Sequence[str]) -> list[str]:
     """Return the settings whose value follows from the value of `by`."""
     settings = [settings_of(case) for case in cases]
     both = {

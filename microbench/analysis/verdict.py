@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -104,7 +104,17 @@ def contrasts(
 
 
 def _contrast(a: CaseResult, b: CaseResult, phase: str, percent: float | None) -> Contrast:
-    first, second = a.times(phase, percent), b.times(phase, percent)
+    return contrast_of(a, b, a.times(phase, percent), b.times(phase, percent))
+
+
+def contrast_of(
+    a: CaseResult, b: CaseResult, first: Mapping[int, float], second: Mapping[int, float]
+) -> Contrast:
+    """Compare two cases by a value above 0 of each of their rounds, by the round's number.
+
+    Where rounds were given depending on what earlier ones found, this does not allow for that: see
+    `contrasts`.
+    """
     common = sorted(first.keys() & second.keys() & set(side_by_side(a, b)))
     is_paired = are_interleaved(a, b) and len(common) > 1
     rounds = (common, common) if is_paired else (list(first), list(second))

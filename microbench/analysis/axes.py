@@ -1,0 +1,71 @@
+"""The axes that a table can be laid out by: settings of cases, and facts of where they ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from microbench.errors import UserError, unknown
+from microbench.records.cases import CaseResult
+from microbench.records.naming import PART, varying
+from microbench.records.settings import as_given, is_work, settings_of
+
+HOST = "host"
+
+FACTS: Mapping[str, Callable[[CaseResult], object]] = {
+    HOST: lambda case: case.machine.host_id,
+    "cpu": lambda case: case.machine.cpu,
+    "gpu": lambda case: case.machine.gpu,
+    "os": lambda case: case.machine.os,
+    "torch": lambda case: case.machine.torch,
+    "python": lambda case: case.machine.python,
+    "library": lambda case: case.first.outcome.process.engine,
+    "microbench": lambda case: case.machine.microbench,
+    "git": lambda case: case.machine.git,
+    "date": lambda case: date_of(case),
+    "run": lambda case: case.run.id,
+}
+"""The axes that are no settings, by name."""
+
+
+def date_of(case: CaseResult) -> str:
+    """Return the day, in UTC, on which a case's first round began."""
+    return min(each.started_at for each in case.rounds.values())[:10]
+
+
+def value_on(case: CaseResult, axis: str) -> str:
+    """Return a case's value of an axis, a fact or a dotted key, as it is written on a command line."""
+    if axis in case.axes:
+        return as_given(case.axes[axis])
+    if axis in FACTS:
+        return as_given(FACTS[axis](case))
+    return as_given(settings_of(case).get(axis))
+
+
+def check_axes(names: Iterable[str], cases: Sequence[CaseResult]) -> None:
+    """Reject a name that is no axis of these cases.
+
+    Raises:
+        UserError: it is none; says which axes vary.
+    """
+    known = dict.fromkeys((*cases[0].axes, *FACTS, *(key for case in cases for key in settings_of(case))))
+    for name in names:
+        if name not in known:
+            vary = ", ".join(telling(cases)) or "none, there is one case"
+            raise UserError(f"{unknown('axis', name, known)} These vary: {vary}.")
+
+
+def telling(cases: Sequence[CaseResult]) -> list[str]:
+    """Return the axes that tell cases apart: model, part, mode, the settings that vary, and the host."""
+    named = [axis for axis in ("model", PART, "mode") if _varies(cases, axis)]
+    settings = [name for name in varying(cases) if name != PART and (name in cases[0].axes or is_work(name))]
+    return [*named, *settings, *([HOST] if _varies(cases, HOST) else [])]
+
+
+def _varies(cases: Sequence[CaseResult], axis: str) -> bool:
+    return len({value_on(case, axis) for case in cases}) > 1
+
+
+def in_order(values: Iterable[str]) -> list[str]:
+    """Return the distinct values of an axis in order: numbers by size, others as they came."""
+    found = list(dict.fromkeys(values))
+    return sorted(found, key=int) if all(each.isdecimal() for each in found) else found

@@ -1,0 +1,286 @@
+"""The values of a table: which cases, which quantities, and their ratios to a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from microbench.analysis.axes import HOST, check_axes, value_on
+from microbench.analysis.confounders import warnings_of
+from microbench.analysis.pairing import NOT_OF_A_ROUND, Pair, following
+from microbench.analysis.quantities import (
+    SPEEDUP,
+    STEP,
+    Better,
+    Quantity,
+    Reading,
+    is_comparable,
+    quantities,
+    ratios,
+    reading,
+    why_no_tail,
+)
+from microbench.analysis.verdict import Judgement, Verdict, judge
+from microbench.config import MARGIN
+from microbench.errors import NothingToCompareError, UserError, unknown
+from microbench.records.cases import CaseResult
+from microbench.records.record import Status
+from microbench.records.settings import (
+    keys_by,
+    settings_of,
+    values_by,
+    without,
+)
+from microbench.stats.median import CONFIDENCE
+from microbench.stats.ratio import Ratio
+
+VALUE = "value"  # the axis of several quantities in one table
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a table is to show.
+
+    Attributes:
+        rows: the axes of the rows; empty for those that suit the cases.
+        columns: the axes of the columns, likewise.
+        values: the names of the quantities; see `quantities.METRICS`.
+        where: by axis, the values of the cases to show; all if empty.
+        baseline: by axis, the values of the cases that ratios are relative to; empty for no ratios.
+        margin: the share by which a ratio may differ from 1 and still count as the same.
+    """
+
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    values: Sequence[str] = (STEP,)
+    where: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    baseline: Mapping[str, str] = field(default_factory=dict)
+    margin: float = MARGIN
+
+
+@dataclass(frozen=True)
+class OverBaseline:
+    """A value over its baseline's.
+
+    Attributes:
+        value: the ratio, the geometric mean over rounds.
+        low: lower end of its 95 % CI; None with a single round.
+        high: upper end.
+        verdict: on the times or costs of the two.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A value of a case before it has a place: see `Cell`."""
+
+    case: CaseResult
+    quantity: Quantity
+    reading: Reading | None
+    over: OverBaseline | None = None
+    is_baseline: bool = False
+    texts: tuple[str, ...] = ()  # of its footnotes
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The values to lay out, which the layout does not change."""
+
+    entries: Sequence[Entry]
+    request: Request
+    remarks: Sequence[str]
+
+    @property
+    def cases(self) -> list[CaseResult]:
+        """The cases that have values, each once."""
+        return list({id(each.case): each.case for each in self.entries}.values())
+
+
+def select(cases: Sequence[CaseResult], request: Request) -> Selection:
+    """Choose the cases and find the values to show.
+
+    Args:
+        cases: at least one; of several runs of the same case, the latest counts.
+        request: what to show.
+
+    Raises:
+        UserError: an axis, a value or a baseline does not exist, no case is left, or values have several
+            units.
+    """
+    named = [*request.rows, *request.columns, *request.where]
+    check_axes([name for name in named if name != VALUE], cases)
+    chosen, remarks = _where(cases, request.where), list[str]()
+    facts = [name for name in (*request.rows, *request.columns) if name not in chosen[0].axes]
+    latest = _latest(chosen, [name for name in facts if name != VALUE])
+    known = [case for case, _ in latest]
+    found = quantities(known, request.values)
+    kept = [(case, each, runs) for case, runs in latest for each in found if _has(case, each, known)]
+    if not kept:
+        phases = dict.fromkeys(phase for case in known for phase in case.estimates)
+        raise UserError(
+            f"No case measured {' or '.join(request.values)}. Measured: {', '.join(phases) or 'nothing'}."
+        )
+    modes = {case.config.mode.name: None for case in known}
+    if lacking := [mode for mode in modes if mode not in {case.config.mode.name for case, _, _ in kept}]:
+        remarks.append(f"left out, without {' or '.join(request.values)}: mode={','.join(lacking)}")
+    entries = [
+        Entry(case, each, reading(case, each), texts=tuple(_texts(case, each, runs)))
+        for case, each, runs in kept
+    ]
+    if request.baseline or any(each.name == SPEEDUP for each in found):
+        entries = _over_baseline(entries, request)
+    return Selection(entries, request, remarks)
+
+
+def _where(cases: Sequence[CaseResult], where: Mapping[str, Sequence[str]]) -> list[CaseResult]:
+    """Return the cases that have one of the given values on each axis."""
+    for axis, values in where.items():
+        known = dict.fromkeys(value_on(case, axis) for case in cases)
+        for value in values:
+            if value not in known:
+                raise unknown(f"{axis} among the cases", value, known)
+    found = [case for case in cases if all(value_on(case, axis) in each for axis, each in where.items())]
+    if not found:
+        told = ", ".join(f"{axis}={value}" for axis, values in where.items() for value in values)
+        raise UserError(f"No case has {told} together; each value occurs in another case.")
+    return found
+
+
+def _latest(cases: Sequence[CaseResult], facts: Sequence[str]) -> list[tuple[CaseResult, int]]:
+    """Return the latest measurement of each case on a host and with these facts, and how many there are."""
+    found: dict[Hashable, list[CaseResult]] = {}
+    for case in cases:
+        key = case.spec.id, *(value_on(case, name) for name in (HOST, *facts))
+        found.setdefault(key, []).append(case)
+    return [(max(each, key=lambda case: case.first.started_at), len(each)) for each in found.values()]
+
+
+def _has(case: CaseResult, quantity: Quantity, cases: Sequence[CaseResult]) -> bool:
+    """Return whether a case has a quantity, or failed before it could: then its mode decides."""
+    if not quantity.is_time:
+        return True
+    alike = [each for each in cases if each.config.mode.name == case.config.mode.name]
+    measured = [each for each in alike if each.estimates or each.discarded]
+    return not measured or any(
+        quantity.phase(each) in {**each.estimates, **each.discarded} for each in measured
+    )
+
+
+def _texts(case: CaseResult, quantity: Quantity, runs: int) -> Iterator[str]:
+    """Yield the footnotes of a case's value, except its warnings."""
+    failed = [each for each in case.failures.values() if each.outcome.status is not Status.INTERRUPTED]
+    if case.standing != "ok":
+        yield f"{case.standing}: {case.reason or 'no reason recorded'}"
+    elif failed:
+        first = failed[0].outcome
+        yield f"{len(failed)} of {len(case.rounds)} rounds failed: {first.status}: {first.error}"
+    if runs > 1:
+        yield f"the latest of several runs of the case ({runs}); microbench history shows all"
+    if case.left_out and quantity.is_time:
+        yield f"{case.left_out} of {len(case.measured_rounds)} rounds left out as disturbed"
+    phase = quantity.phase(case)
+    if quantity.percent is not None and phase in case.estimates and case.standing == "ok":
+        why = why_no_tail([case], phase or "", quantity.percent)
+        yield from () if why is None else (f"no verdict: {why}",)
+
+
+def _over_baseline(entries: Sequence[Entry], request: Request) -> list[Entry]:
+    """Add each value's ratio to that of its baseline."""
+    if not request.baseline:
+        raise UserError(f"{SPEEDUP} is relative to a baseline: give it, such as --baseline engine=eager.")
+    for each in entries:
+        if each.quantity.better is Better.NEITHER:
+            raise UserError(f"{each.quantity.name} has no ratios: leave out the baseline.")
+    cases = list({id(each.case): each.case for each in entries}.values())
+    bases = baselines(cases, request.baseline)
+    base_of = {id(case): base for case, base in zip(cases, bases, strict=True)}
+    told = ",".join(f"{name}={value}" for name, value in request.baseline.items())
+    is_compared = [
+        base is not None
+        and base is not each.case
+        and is_comparable(base, each.quantity)
+        and is_comparable(each.case, each.quantity)
+        for each in entries
+        for base in [base_of[id(each.case)]]
+    ]
+    pairs = [
+        (each, base)
+        for each, compared in zip(entries, is_compared, strict=True)
+        if compared and (base := base_of[id(each.case)]) is not None
+    ]
+    overs = ratios([(base, each.case, each.quantity) for each, base in pairs])
+    found = {
+        id(each): (over, base, judged)
+        for (each, base), over, judged in zip(pairs, overs, judge(overs, request.margin), strict=True)
+    }
+    result = []
+    for each in entries:
+        base = base_of[id(each.case)]
+        if id(each) in found:
+            over, base, verdict = found[id(each)]
+            doubts = warnings_of(Pair(base, each.case, "the baseline", "this"), next(iter(request.baseline)))
+            shown = _shown(over, each.quantity, verdict)
+            value = _speedup(shown, each) if each.quantity.name == SPEEDUP else each.reading
+            added = replace(each, over=shown, reading=value, texts=(*each.texts, *doubts))
+        elif base is each.case:
+            one = Reading(1.0) if each.quantity.name == SPEEDUP and each.reading else each.reading
+            added = replace(each, is_baseline=True, reading=one)
+        else:
+            why = f"no ratio: no case with {told} agrees in everything else"
+            if base is not None:
+                why = f"no ratio: the baseline has no value that counts ({base.standing})"
+            value = None if each.quantity.name == SPEEDUP else each.reading
+            added = replace(each, reading=value, texts=(*each.texts, *([why] if each.reading else ())))
+        result.append(added)
+    return result
+
+
+def _shown(found: Ratio, quantity: Quantity, verdict: Judgement) -> OverBaseline:
+    """Return the ratio of the values from that of their costs, which for a rate is its inverse."""
+    low, high = found.interval or (None, None)
+    if quantity.better is Better.LOWER:
+        return OverBaseline(found.value, low, high, verdict.verdict)
+    low, high = (None if not end else 1 / end for end in (high, low))
+    return OverBaseline(1 / found.value, low, high, verdict.verdict)
+
+
+def _speedup(found: OverBaseline, entry: Entry) -> Reading:
+    rounds = 1 if entry.reading is None else entry.reading.rounds
+    return Reading(found.value, found.low, found.high, CONFIDENCE, rounds)
+
+
+def baselines(cases: Sequence[CaseResult], given: Mapping[str, str]) -> list[CaseResult | None]:
+    """Return the baseline of each case: the one that has the given settings and agrees in everything else.
+
+    Args:
+        cases: at least one.
+        given: the baseline's values, by axis or dotted key.
+
+    Raises:
+        UserError: a setting does not exist or does not vary, or no case has the value.
+    """
+    hidden, is_base = set(NOT_OF_A_ROUND), [True] * len(cases)
+    for name, value in given.items():
+        try:
+            keys = keys_by(cases, name)
+        except NothingToCompareError as error:
+            raise UserError(f"There is no baseline {name}={value}. {error}") from error
+        values = values_by(cases, name, keys)
+        if value not in values:
+            raise unknown(f"baseline of {name}", value, dict.fromkeys(values))
+        hidden |= {name, *keys, *following(cases, name, values)}
+        is_base = [each and other == value for each, other in zip(is_base, values, strict=True)]
+    rests = [(case.machine.host_id, without(settings_of(case), hidden)) for case in cases]
+    found: dict[Hashable, CaseResult] = {}
+    for case, rest, is_one in zip(cases, rests, is_base, strict=True):
+        if is_one:
+            found.setdefault(rest, case)
+    if not found:
+        told = ",".join(f"{name}={value}" for name, value in given.items())
+        raise UserError(f"There is no baseline {told}: no case has all of it.")
+    return [found.get(rest) for rest in rests]

@@ -1,0 +1,172 @@
+"""`microbench report`: results as a table to paste, and in other forms to show them to others."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from microbench.cli.arguments import Parser
+from microbench.config import MARGIN
+from microbench.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from microbench.analysis.pivot import Pivot
+    from microbench.analysis.selection import Request, Selection
+
+DESCRIPTION = """\
+Lay the cases of runs out as a table: rows and columns are axes, each cell a value with its interval.
+
+  microbench report outputs/sweep
+  microbench report outputs/sweep --rows model --columns engine,batch_size --value throughput
+  microbench report outputs/sweep --baseline engine=eager --where mode=infer
+  microbench report outputs/sweep -o table.txt
+
+The best of each row is marked only if it is significantly better than the row's other cells that compute the
+same. Failed and skipped cases are in the table, with footnotes that say why.
+
+Exit codes: 0; 2 if the command line is invalid, or there is nothing to show."""
+
+VALUE = """what to show: step (default: total in training, inference otherwise), a phase such as forward, a
+percentile of the step such as p99, throughput, speedup, memory, energy, error, params; several phases with
+commas"""
+
+
+def parser() -> Parser:
+    """Return the command's parser."""
+    found = Parser("report", DESCRIPTION)
+    found.add_argument("paths", nargs="*", metavar="PATH", help="a run's folder, or its file of records")
+    found.add_argument("--rows", metavar="AXIS[,AXIS]", help="axes of the rows; by default model")
+    found.add_argument(
+        "--columns", metavar="AXIS[,AXIS]", help="axes of the columns; by default the others that vary"
+    )
+    found.add_argument("--value", metavar="V[,V]", default="step", help=VALUE.replace("%", "%%"))
+    found.add_argument(
+        "--where",
+        metavar="AXIS=V[,AXIS=V]",
+        action="append",
+        default=[],
+        help="only these cases; the same axis again: any of its values",
+    )
+    found.add_argument(
+        "--baseline", metavar="AXIS=V[,AXIS=V]", help="show ratios to the cases with these values"
+    )
+    found.add_argument(
+        "--margin",
+        type=float,
+        default=MARGIN,
+        metavar="SHARE",
+        help="difference that counts as the same (default %(default)s: 1 %%)",
+    )
+    outputs = found.add_mutually_exclusive_group()
+    outputs.add_argument("--markdown", action="store_true", help="a table in GitHub's markdown")
+    outputs.add_argument("--csv", action="store_true", help="the table as CSV, in SI units")
+    outputs.add_argument(
+        "--latex", action="store_true", help="a document with the table, to compile or \\input"
+    )
+    outputs.add_argument("--json", action="store_true", help="one line of JSON per cell, in SI units")
+    found.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of standard output")
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`microbench report PATH … [OPTION …]`: show the runs' results in one of the forms of `OUTPUTS`."""
+    given = parser().parse(arguments)
+    if not given.paths:
+        raise UserError("Give the runs to report: microbench report PATH.")
+    output = next((name for name in OUTPUTS if getattr(given, name, None)), "")
+    return OUTPUTS.get(output, _table)(given)
+
+
+def _table(given: Namespace) -> int:
+    """Print the table in the terminal, with as many of the columns' axes in the rows as it takes to fit."""
+    from microbench.tables.fitting import printed
+    from microbench.tables.pivot import show_pivots
+    from microbench.tables.terminal import console
+
+    variants = _pivots(given)
+    if given.output is None:
+        show_pivots(variants, console())
+    else:
+        _write(printed(lambda out: show_pivots(variants, out)) + "\n", given.output)
+    return ExitCode.OK
+
+
+OUTPUTS: Mapping[str, Callable[[Namespace], int]] = {}
+"""The function of each form by the name of its flag; without a flag, it is the table in the terminal."""
+
+
+def _write(text: str, output: str | None) -> None:
+    """Write a text to a file, or to standard output if none is given.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot write {output}: {error.strerror}.") from error
+
+
+def _pivots(given: Namespace) -> list[Pivot]:
+    """Return the table in as many layouts as there are, the widest first."""
+    from microbench.analysis.pivot import arrange, movable
+
+    selection = _selection(given)
+    return [arrange(selection, moved) for moved in range(movable(selection) + 1)]
+
+
+def _selection(given: Namespace) -> Selection:
+    from microbench.analysis.selection import select
+    from microbench.records.result import load
+
+    request = _request(given)
+    result = load(given.paths)
+    if not result.records:
+        raise UserError(f"Nothing to report: {', '.join(given.paths)} has no records.")
+    return select(result.cases(), request)
+
+
+def _request(given: Namespace) -> Request:
+    from microbench.analysis.selection import Request
+
+    if not 0 <= given.margin < 1:
+        raise UserError(
+            f"--margin {given.margin:g} is not possible: give a share from 0 to below 1 (0.01 is 1 %)."
+        )
+    where: dict[str, list[str]] = {}
+    for each in given.where:
+        for axis, value in _pairs("--where", each):
+            where.setdefault(axis, []).append(value)
+    return Request(
+        _names(given.rows),
+        _names(given.columns),
+        _names(given.value),
+        where,
+        dict(_pairs("--baseline", given.baseline or "")),
+        given.margin,
+    )
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip().removeprefix("cfg_") for name in (text or "").split(",") if name.strip()]
+
+
+def _pairs(option: str, text: str) -> list[tuple[str, str]]:
+    """Return the axes and values of a text such as `mode=infer,batch_size=1`.
+
+    Raises:
+        UserError: a part of it has no value.
+    """
+    found = []
+    for part in filter(None, text.split(",")):
+        axis, sign, value = (each.strip() for each in part.partition("="))
+        if not sign or not axis or not value:
+            raise UserError(f"{option} {part} is not possible: give AXIS=VALUE, such as engine=eager.")
+        found.append((axis.removeprefix("cfg_"), value))
+    return found
