@@ -11,6 +11,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 
 from microbench.analysis import published as reference
+from microbench.analysis import published_files
 from microbench.analysis.accuracy import weights_of
 from microbench.analysis.layers import is_layer
 from microbench.analysis.profile import Profile, ViewRow, profile_of
@@ -21,7 +22,7 @@ from microbench.records.cases import CaseResult, Estimate
 from microbench.records.naming import labels, varying
 from microbench.records.peaks import Peaks
 from microbench.records.record import DOCTOR, Kind, Role
-from microbench.records.settings import computed, is_configuration, meant, settings_of, without, work_of
+from microbench.records.settings import computed, is_configuration, meant, settings_of, work_of
 
 NAMED_FIRST = ("engine", "precision")  # of a configuration's name, whether they vary or not
 LEAST_OWN = 0.005  # of the model: a container's own time below it is not drawn
@@ -583,9 +584,9 @@ def _layers(name: str, profile: Profile) -> LayersPanel | None:
 
 
 def _published(cases: Sequence[CaseResult]) -> Iterator[PublishedPanel]:
-    for name in reference.names():
+    for name in published_files.names():
         panels: dict[str, list[PublishedPoint]] = {}
-        for row in reference.rows(cases, reference.load(name)):
+        for row in reference.rows(cases, published_files.load(name)):
             for (device, software), cell in row.published.items():
                 if row.measured is not None:
                     point = PublishedPoint(
