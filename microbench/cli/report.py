@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ Lay the cases of runs out as a table: rows and columns are axes, each cell a val
   microbench report outputs/sweep
   microbench report outputs/sweep --rows model --columns engine,batch_size --value throughput
   microbench report outputs/sweep --baseline engine=eager --where mode=infer
-  microbench report outputs/sweep -o table.txt
+  microbench report outputs/sweep --markdown -o table.md
 
 The best of each row is marked only if it is significantly better than the row's other cells that compute the
 same. Failed and skipped cases are in the table, with footnotes that say why.
@@ -62,10 +63,10 @@ def parser() -> Parser:
     )
     outputs = found.add_mutually_exclusive_group()
     outputs.add_argument("--markdown", action="store_true", help="a table in GitHub's markdown")
-    outputs.add_argument("--csv", action="store_true", help="the table as CSV, in SI units")
     outputs.add_argument(
-        "--latex", action="store_true", help="a document with the table, to compile or \\input"
+        "--latex", action="store_true", help="a document to compile, or to \\input in another"
     )
+    outputs.add_argument("--csv", action="store_true", help="the table as CSV, in SI units")
     outputs.add_argument("--json", action="store_true", help="one line of JSON per cell, in SI units")
     found.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of standard output")
     return found
@@ -94,7 +95,46 @@ def _table(given: Namespace) -> int:
     return ExitCode.OK
 
 
-OUTPUTS: Mapping[str, Callable[[Namespace], int]] = {}
+def _markdown(given: Namespace) -> int:
+    from microbench.tables.pasted import to_markdown
+
+    _write(to_markdown(_pivots(given)[0]), given.output)
+    return ExitCode.OK
+
+
+def _latex(given: Namespace) -> int:
+    from microbench.tables.pasted import to_latex
+
+    _write(to_latex(_pivots(given)[0]), given.output)
+    return ExitCode.OK
+
+
+def _csv(given: Namespace) -> int:
+    from microbench.tables.export import write_csv
+    from microbench.tables.pasted import wide_rows
+
+    file = StringIO()
+    write_csv(wide_rows(_pivots(given)[0]), file)
+    _write(file.getvalue(), given.output)
+    return ExitCode.OK
+
+
+def _json(given: Namespace) -> int:
+    from microbench.tables.export import write_json
+    from microbench.tables.pasted import cell_rows
+
+    file = StringIO()
+    write_json(cell_rows(_pivots(given)[0]), file)
+    _write(file.getvalue(), given.output)
+    return ExitCode.OK
+
+
+OUTPUTS: Mapping[str, Callable[[Namespace], int]] = {
+    "markdown": _markdown,
+    "latex": _latex,
+    "csv": _csv,
+    "json": _json,
+}
 """The function of each form by the name of its flag; without a flag, it is the table in the terminal."""
 
 

@@ -203,8 +203,8 @@ def sparkline(counts: Sequence[int], blocks: str = BLOCKS) -> str:
     return "".join(blocks[0 if not each else max(1, round(each * steps / top))] for each in counts)
 
 
-def legend(pivot: Pivot, glyphs: Glyphs = UNICODE) -> list[str]:
-    """Return how to read the table."""
+def legend(pivot: Pivot, glyphs: Glyphs = UNICODE, with_counts: bool = True) -> list[str]:
+    """Return how to read the table, and its sparklines unless it has none."""
     cells = list(pivot.cells)
     marks = {cell.mark for cell in cells}
     found = []
@@ -223,7 +223,7 @@ def legend(pivot: Pivot, glyphs: Glyphs = UNICODE) -> list[str]:
             f"{glyphs.times}: over the value with {pivot.baseline}, with its 95 % CI; geometric mean over "
             f"rounds, {NOT_OF_TIMES}; {what}"
         )
-    if any(cell.counts for cell in cells):
+    if with_counts and any(cell.counts for cell in cells):
         found.append(
             f"{glyphs.blocks[1]}{glyphs.blocks[-1]}{glyphs.blocks[2]}: histogram of all samples, each on its "
             "own scale from the fastest to the 99th percentile"
