@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from microbench.analysis.absences import Absence, absences, counts
 from microbench.analysis.confounders import warnings_of
 from microbench.analysis.pairing import Difference, Pair, Pairing, across, listed, within
+from microbench.analysis.phases import chosen
 from microbench.analysis.verdict import Contrast, Judgement, Verdict, contrasts, judge
 from microbench.config import MARGIN
-from microbench.errors import NothingToCompareError, UserError, unknown
+from microbench.errors import NothingToCompareError, UserError
 from microbench.records.cases import CaseResult
 from microbench.records.result import Result
 from microbench.records.settings import choices
@@ -25,7 +26,6 @@ from microbench.stats.sequential import SequentialRatio, seen_once
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL = "all"  # phases
 MEDIAN = "median"
 
 
@@ -186,7 +186,7 @@ def compare(
     within_one = by if b is None else None
     pairing = _pairing(a, b, by, baseline)
     measured = [pair for pair in pairing.pairs if pair.a.estimates and pair.b.estimates]
-    phases = _phases(measured, phase)
+    phases = chosen([case for pair in measured for case in (pair.a, pair.b)], phase)
     found = [(pair, each) for pair in measured for each in phases if _is_comparable(pair, each, percent)]
     untold = [*_failures(pairing.pairs), *_too_short(measured, phases)]
     if not found:
@@ -290,23 +290,6 @@ def _pairing(a: Result, b: Result | None, by: str | None, baseline: object) -> P
         within_it = f", or a setting that varies in this one: {vary}" if vary else ""
         raise UserError(f"Give a second run to compare with{within_it}.")
     return within(cases, by, baseline)
-
-
-def _phases(pairs: Sequence[Pair], wanted: str | Sequence[str] | None) -> list[str]:
-    """Return the phases to compare.
-
-    Raises:
-        UserError: no case has measured a given phase.
-    """
-    cases = [case for pair in pairs for case in (pair.a, pair.b)]
-    if wanted is None:
-        return list(dict.fromkeys(case.whole.phase for case in cases if case.whole is not None))
-    known = list(dict.fromkeys(phase for case in cases for phase in case.estimates))
-    given = [word.strip() for word in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
-    for word in given:
-        if word not in (*known, ALL) and known:
-            raise unknown("phase", word, [*known, ALL])
-    return known if ALL in given else list(dict.fromkeys(given))
 
 
 def _sides(pair: Pair) -> tuple[tuple[str, CaseResult], tuple[str, CaseResult]]:
