@@ -92,14 +92,14 @@ def in_folder(folder: Path, models: Collection[str] = ()) -> list[Table]:
         UserError: there is no table, a file of one is missing, or one has a mistake: says which and where.
     """
     if not folder.is_dir():
-        raise UserError(f"--published {folder} is no folder of tables (NAME.csv and NAME.yaml).")
+        raise UserError(f"{folder} is no folder of published tables (NAME.csv and NAME.yaml).")
     meanings = sorted(folder.glob("*.yaml"))
     alone = sorted(path for path in folder.glob("*.csv") if path.with_suffix(".yaml") not in meanings)
     if alone:
         wanted = alone[0].with_suffix(".yaml").name
         raise UserError(f"{alone[0]} lacks {wanted} beside it, which says what its names mean here.")
     if not meanings:
-        raise UserError(f"--published {folder} has no tables: a table is NAME.csv and NAME.yaml.")
+        raise UserError(f"{folder} has no published tables: one is NAME.csv and NAME.yaml.")
     tables = [read(path) for path in meanings]
     for table in tables:
         _check_models(table, models)

@@ -114,7 +114,7 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
     """
     named = [*request.rows, *request.columns, *request.where]
     check_axes([name for name in named if name != VALUE], cases)
-    chosen, remarks = _where(cases, request.where), list[str]()
+    chosen, remarks = having(cases, request.where), list[str]()
     facts = [name for name in (*request.rows, *request.columns) if name not in chosen[0].axes]
     latest = _latest(chosen, [name for name in facts if name != VALUE])
     known = [case for case, _ in latest]
@@ -137,8 +137,13 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
     return Selection(entries, request, remarks)
 
 
-def _where(cases: Sequence[CaseResult], where: Mapping[str, Sequence[str]]) -> list[CaseResult]:
-    """Return the cases that have one of the given values on each axis."""
+def having(cases: Sequence[CaseResult], where: Mapping[str, Sequence[str]]) -> list[CaseResult]:
+    """Return the cases that have one of the given values on each axis.
+
+    Raises:
+        UserError: there is no such axis, no case has such a value, or none has all of them.
+    """
+    check_axes(where, cases)
     for axis, values in where.items():
         known = dict.fromkeys(value_on(case, axis) for case in cases)
         for value in values:

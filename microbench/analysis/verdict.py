@@ -76,9 +76,9 @@ def contrast(a: CaseResult, b: CaseResult, phase: str) -> Contrast:
 
 
 def contrasts(
-    pairs: Sequence[tuple[CaseResult, CaseResult, str]], percent: float | None = None
+    pairs: Sequence[tuple[CaseResult, CaseResult, str | tuple[str, str]]], percent: float | None = None
 ) -> list[Contrast]:
-    """Compare the times of a phase of each pair of cases, which both have measured.
+    """Compare the times of a phase of each pair of cases, which both have measured, or of one phase of each.
 
     The rounds are the independent observations: their medians, or their own percentiles, are compared.
 
@@ -86,7 +86,7 @@ def contrasts(
     that failed on one side are left out. Other rounds are not paired. Where rounds were given depending on
     what earlier ones found, p-values and intervals allow for a look after each: see `stats.sequential`.
     """
-    found = [_contrast(*each, percent) for each in pairs]
+    found = [_contrast(a, b, phase, percent) for a, b, phase in pairs]
     for index, each in enumerate(found):
         if each.most and not each.is_paired:
             found[index] = replace(each, ratio=seen_once(each.ratio, max(each.most)))
@@ -103,8 +103,9 @@ def contrasts(
     return found
 
 
-def _contrast(a: CaseResult, b: CaseResult, phase: str, percent: float | None) -> Contrast:
-    return contrast_of(a, b, a.times(phase, percent), b.times(phase, percent))
+def _contrast(a: CaseResult, b: CaseResult, phase: str | tuple[str, str], percent: float | None) -> Contrast:
+    of_a, of_b = (phase, phase) if isinstance(phase, str) else phase
+    return contrast_of(a, b, a.times(of_a, percent), b.times(of_b, percent))
 
 
 def contrast_of(
@@ -116,7 +117,7 @@ def contrast_of(
     `contrasts`.
     """
     common = sorted(first.keys() & second.keys() & set(side_by_side(a, b)))
-    is_paired = are_interleaved(a, b) and len(common) > 1
+    is_paired = (a is b or are_interleaved(a, b)) and len(common) > 1
     rounds = (common, common) if is_paired else (list(first), list(second))
     times = [first[each] for each in rounds[0]], [second[each] for each in rounds[1]]
     most = most_rounds([a, b], rounds[0])

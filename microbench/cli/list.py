@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from microbench import registry
+from microbench.analysis import published_files
 from microbench.config import MISSING, Config
 from microbench.distribution import CONF, install_line
 from microbench.errors import ExitCode, StoppedError, unknown
@@ -90,7 +91,8 @@ def groups() -> list[str]:
     return sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
 
 
-KINDS = ("models", "layers", *(f"{group}s" for group in groups() if group != "model"))
+PUBLISHED = "published"
+KINDS = ("models", "layers", *(f"{group}s" for group in groups() if group != "model"), PUBLISHED)
 
 
 def names(kind: str) -> list[str]:
@@ -99,7 +101,7 @@ def names(kind: str) -> list[str]:
     Raises:
         UserError: there is no such kind.
     """
-    special = {"models": models, "layers": layers}
+    special = {"models": models, "layers": layers, PUBLISHED: published_files.names}
     if kind in special:
         return special[kind]()
     if kind in libraries.LIBRARIES:
@@ -116,11 +118,22 @@ def description(experiment: str) -> str:
     return next(text for text in comments if text and not text.startswith("@")).rstrip(".:")
 
 
-def main(kinds: Sequence[str]) -> int:
-    """`microbench list [KIND …]`: print the available names."""
+def main(arguments: Sequence[str]) -> int:
+    """`microbench list [KIND …]`: print the available names.
+
+    `published` is printed as a table; after it, folders are of the user's tables.
+    """
     from microbench.tables.terminal import console
 
-    show_list(kinds, console(width_in_pipe=110))
+    out = console(width_in_pipe=110)
+    if PUBLISHED in arguments[:1]:
+        from microbench.tables.published import show_tables
+
+        folders = arguments[1:]
+        own = [table for each in folders for table in published_files.in_folder(Path(each))]
+        show_tables(own if folders else published_files.ours(), out)
+        return ExitCode.OK
+    show_list(arguments, out)
     return ExitCode.OK
 
 

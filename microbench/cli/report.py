@@ -15,7 +15,9 @@ from microbench.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from microbench.analysis.pivot import Pivot
+    from microbench.analysis.published_tables import Table
     from microbench.analysis.selection import Request, Selection
+    from microbench.records.cases import CaseResult
 
 DESCRIPTION = """\
 Lay the cases of runs out as a table: rows and columns are axes, each cell a value with its interval.
@@ -68,15 +70,31 @@ def parser() -> Parser:
     )
     outputs.add_argument("--csv", action="store_true", help="the table as CSV, in SI units")
     outputs.add_argument("--json", action="store_true", help="one line of JSON per cell, in SI units")
+    _add_published(found)
     found.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of standard output")
     return found
+
+
+def _add_published(found: Parser) -> None:
+    """Add the options of a table beside published figures."""
+    found.add_argument(
+        "--published",
+        nargs="?",
+        action="append",
+        const="",
+        metavar="DIR",
+        help="the cases beside the published figures that agree with them; also those of a folder of tables",
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
     """`microbench report PATH … [OPTION …]`: show the runs' results in one of the forms of `OUTPUTS`."""
     given = parser().parse(arguments)
     if not given.paths:
-        raise UserError("Give the runs to report: microbench report PATH.")
+        hint = " before --published" if given.published else ""
+        raise UserError(f"Give the runs to report{hint}: microbench report PATH.")
+    if given.published is not None:
+        return _published(given)
     output = next((name for name in OUTPUTS if getattr(given, name, None)), "")
     return OUTPUTS.get(output, _table)(given)
 
@@ -129,6 +147,59 @@ def _json(given: Namespace) -> int:
     return ExitCode.OK
 
 
+def _published(given: Namespace) -> int:
+    """Show the cases beside published figures, in one of the formats that tables have."""
+    from microbench.analysis.beside import beside, flat
+    from microbench.tables.beside import show_beside, to_markdown
+    from microbench.tables.fitting import printed
+    from microbench.tables.terminal import console
+
+    _check_unused(given, "--published", ("rows", "columns", "value", "baseline", "margin", "latex"))
+    cases = _chosen(given)
+    sections = beside(cases, _published_tables(given, cases))
+    if given.csv or given.json:
+        from microbench.tables.export import FORMATS
+
+        file = StringIO()
+        FORMATS["--csv" if given.csv else "--json"]([row for each in sections for row in flat(each)], file)
+        _write(file.getvalue(), given.output)
+    elif given.markdown:
+        _write(to_markdown(sections), given.output)
+    elif given.output is None:
+        show_beside(sections, console())
+    else:
+        _write(printed(lambda out: show_beside(sections, out)) + "\n", given.output)
+    return ExitCode.OK
+
+
+def _check_unused(given: Namespace, flag: str, names: Sequence[str]) -> None:
+    """Reject options that would have no effect.
+
+    Raises:
+        UserError: one is given.
+    """
+    default = parser().get_default
+    if used := [name for name in names if getattr(given, name) != default(name)]:
+        raise UserError(f"--{used[0]} has no effect with {flag}: leave out one of them.")
+
+
+def _chosen(given: Namespace) -> list[CaseResult]:
+    """Return the cases that --where leaves."""
+    from microbench.analysis.selection import having
+
+    return having(_loaded(given), _where(given))
+
+
+def _published_tables(given: Namespace, cases: Sequence[CaseResult]) -> list[Table]:
+    """Return the package's published tables, and those of the folders that are given."""
+    from microbench.analysis.published_files import in_folder, ours
+    from microbench.cli.list import layers, models
+
+    folders = [Path(each) for each in given.published if each]
+    known = {*models(), *layers(), *(case.config.model.name for case in cases)} if folders else set()
+    return [*ours(), *(table for each in folders for table in in_folder(each, known))]
+
+
 OUTPUTS: Mapping[str, Callable[[Namespace], int]] = {
     "markdown": _markdown,
     "latex": _latex,
@@ -163,13 +234,19 @@ def _pivots(given: Namespace) -> list[Pivot]:
 
 def _selection(given: Namespace) -> Selection:
     from microbench.analysis.selection import select
-    from microbench.records.result import load
 
     request = _request(given)
+    return select(_loaded(given), request)
+
+
+def _loaded(given: Namespace) -> list[CaseResult]:
+    """Return the cases of the runs that are given; at least one."""
+    from microbench.records.result import load
+
     result = load(given.paths)
     if not result.records:
         raise UserError(f"Nothing to report: {', '.join(given.paths)} has no records.")
-    return select(result.cases(), request)
+    return result.cases()
 
 
 def _request(given: Namespace) -> Request:
@@ -179,18 +256,23 @@ def _request(given: Namespace) -> Request:
         raise UserError(
             f"--margin {given.margin:g} is not possible: give a share from 0 to below 1 (0.01 is 1 %)."
         )
-    where: dict[str, list[str]] = {}
-    for each in given.where:
-        for axis, value in _pairs("--where", each):
-            where.setdefault(axis, []).append(value)
     return Request(
         _names(given.rows),
         _names(given.columns),
         _names(given.value),
-        where,
+        _where(given),
         dict(_pairs("--baseline", given.baseline or "")),
         given.margin,
     )
+
+
+def _where(given: Namespace) -> dict[str, list[str]]:
+    """Return the allowed values of each axis."""
+    found: dict[str, list[str]] = {}
+    for each in given.where:
+        for axis, value in _pairs("--where", each):
+            found.setdefault(axis, []).append(value)
+    return found
 
 
 def _names(text: str | None) -> list[str]:

@@ -16,7 +16,8 @@ from microbench.errors import UserError
 from microbench.records.cases import CaseResult
 from microbench.records.naming import varying
 from microbench.tables import units
-from microbench.tables.fitting import fits, print_fitting
+from microbench.tables.fitting import fits, print_fitting, print_table
+from microbench.tables.labels import count, relative
 
 Origin = tuple[str, str]
 
@@ -40,6 +41,35 @@ def show_reference(cases: Sequence[CaseResult], out: Console) -> None:
             continue
         own = [case for case, reference_name in zip(cases, named, strict=True) if reference_name == name]
         _show(own, table, out)
+
+
+def show_tables(tables: Sequence[published_tables.Table], out: Console) -> None:
+    """Print what published tables have: who measured what on what, and their files."""
+    for place, table in enumerate(tables):
+        if place:
+            out.print()
+        origins = dict.fromkeys(map(machine, (each.origin for each in table.figures)))
+        models = table.models()
+        lacking = {each.workload for each in table.figures if table.model(each.workload) is None}
+        others = dict.fromkeys(
+            each.quantity for each in table.figures if each.quantity not in table.quantities
+        )
+        lines = {
+            "measured on": "; ".join(origins),
+            "models": ", ".join(models) + (f" ({len(lacking)} more are none here)" if lacking else ""),
+            "batch sizes": ", ".join(map(str, sorted({each.batch_size for each in table.figures}))),
+            "quantities": ", ".join(f"{there} = {here}" for there, here in table.quantities.items())
+            + (f" (not compared: {', '.join(others)})" if others else ""),
+            "run as": "; ".join(table.variants),
+            "ratios to": "none" if table.baseline is None else " ".join(table.baseline),
+            "file": relative(table.path),
+        }
+        figures = count(len(table.figures), "figure")
+        out.print(f"[bold]{escape(table.name)}[/bold]: {escape(table.source)}, {figures}")
+        grid = Table.grid(padding=(0, 2))
+        for name, text in lines.items():
+            grid.add_row(f"  {name}", escape(text))
+        print_table(out, grid)
 
 
 def _show(cases: Sequence[CaseResult], table: published_tables.Table, out: Console) -> None:
@@ -96,7 +126,7 @@ def reference_table(
         found.add_column(header, overflow="fold")
     for header in ("here", *(letter or "published" for letter in letters.values())):
         found.add_column(header, justify="right", no_wrap=True)
-        found.add_column(_ratio_name(table), justify="right", no_wrap=True)
+        found.add_column(ratio_name(table), justify="right", no_wrap=True)
     for row in rows:
         cells = [_cells(row.published.get(origin), row.quantity) for origin in letters]
         found.add_row(
@@ -110,7 +140,8 @@ def reference_table(
     return found
 
 
-def _ratio_name(table: published_tables.Table) -> str:
+def ratio_name(table: published_tables.Table) -> str:
+    """Return the name of a table's ratios to its baseline."""
     return RATIOS.get((table.baseline or ("",))[0], "ratio")
 
 
@@ -139,14 +170,14 @@ def _cells(cell: Cell | None, quantity: str) -> tuple[str, str]:
     """Return a figure and its ratio, formatted."""
     if cell is None:
         return "–", ""
-    return _written(cell.value, quantity), "" if cell.ratio is None else _ratio(cell.ratio)
+    return written(cell.value, quantity), "" if cell.ratio is None else _ratio(cell.ratio)
 
 
 def _ratio(value: float) -> str:
     return f"{value:.2f}" if 0.1 <= value < 100 else f"{value:.3g}"
 
 
-def _written(value: float, quantity: str) -> str:
+def written(value: float, quantity: str) -> str:
     """Format a value in the unit of its quantity; the column of phases gives the unit of a rate."""
     what = quantity.partition(" ")[2]
     if what.endswith("memory"):
@@ -158,7 +189,7 @@ def meaning(table: published_tables.Table) -> str:
     """Return what the ratios of a table are, as another sentence; nothing if it has none."""
     if table.baseline is None:
         return ""
-    ratio = _ratio_name(table)
+    ratio = ratio_name(table)
     return f". {ratio}: {MEANINGS[ratio].format(table.baseline[1])} on the same machine"
 
 
