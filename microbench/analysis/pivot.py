@@ -16,12 +16,14 @@ from microbench.analysis.quantities import (
     Reading,
     is_comparable,
     ratios,
+    why_no_tail,
 )
 from microbench.analysis.ranking import judged
 from microbench.analysis.selection import VALUE, Entry, OverBaseline, Selection
 from microbench.analysis.verdict import ONE_ROUND, TOO_FEW, Verdict, judgement
 from microbench.analysis.warnings import problems
 from microbench.records.cases import CaseResult
+from microbench.records.record import WarningCode
 from microbench.records.settings import (
     computed,
     is_configuration,
@@ -140,7 +142,11 @@ def arrange(selection: Selection, moved: int = 0) -> Pivot:
     )
     warned = {each.code: _warning(each.text, each.worst, each.code) for each in problems(cases).warnings}
     texts = [
-        (*each.texts, *mark_texts.get(index, ()), *(warned[code] for code in each.case.warnings))
+        (
+            *each.texts,
+            *mark_texts.get(index, ()),
+            *(warned[code] for code in _doubts(each)),
+        )
         for index, each in enumerate(entries)
     ]
     places = {
@@ -160,6 +166,7 @@ def arrange(selection: Selection, moved: int = 0) -> Pivot:
         for row, line in zip(ordered_rows, grid, strict=True)
     ]
     readings = [each.reading for each in entries if each.reading is not None]
+    rounds = [each.rounds for each in readings if each.rounds is not None]
     days = sorted(date_of(case) for case in cases)
     return Pivot(
         cases,
@@ -173,12 +180,17 @@ def arrange(selection: Selection, moved: int = 0) -> Pivot:
         [*selection.remarks, *added, *shared],
         ",".join(f"{name}={value}" for name, value in request.baseline.items()),
         all(each.quantity.better is Better.HIGHER for each in entries),
-        (min(each.rounds for each in readings), max(each.rounds for each in readings)) if readings else None,
+        (min(rounds), max(rounds)) if rounds else None,
         sorted(
             {each.confidence for each in readings if each.confidence is not None and each.low is not None}
         ),
         (days[0], days[-1]),
     )
+
+
+def _doubts(entry: Entry) -> list[WarningCode]:
+    """Return the warnings of a value: of a time, those of its case that its standing does not tell."""
+    return [code for code in entry.case.warnings if entry.quantity.is_time and code != entry.case.standing]
 
 
 def movable(selection: Selection) -> int:
@@ -267,6 +279,11 @@ def _can_win(entry: Entry) -> bool:
 def _contest(rivals: Sequence[Entry], margin: float) -> tuple[dict[int, Mark], str | None]:
     """Return the marks of at least two alternatives by the id of the case, and why there are none."""
     quantity = rivals[0].quantity
+    phase = quantity.phase(rivals[0].case)
+    if quantity.percent is not None and why_no_tail(
+        [each.case for each in rivals], phase or "", quantity.percent
+    ):
+        return {}, None  # a footnote of each says why
     sign = -1 if quantity.better is Better.HIGHER else 1
     cases = [each.case for each in sorted(rivals, key=lambda each: sign * (each.reading or Reading(0)).value)]
     if _is_of_whole(quantity, cases):

@@ -88,14 +88,14 @@ class Reading:
         low: lower end of its interval; None if it has none.
         high: upper end.
         confidence: the interval's level.
-        rounds: the number of rounds that it rests on.
+        rounds: the number of rounds that it rests on; None if it is the same in all.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
     confidence: float | None = None
-    rounds: int = 1
+    rounds: int | None = None
 
     @property
     def half_width(self) -> float | None:
@@ -204,7 +204,7 @@ def _throughput(case: CaseResult, estimate: Estimate) -> Reading | None:
 def _over_rounds(values: Sequence[float]) -> Reading | None:
     """Return the median of the rounds' values, with its interval if there are at least two."""
     if len(values) < 2:
-        return Reading(values[0]) if values else None
+        return Reading(values[0], rounds=1) if values else None
     found = over_rounds(values)
     return Reading(found.median, found.low, found.high, found.confidence, len(values))
 

@@ -125,6 +125,9 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
         raise UserError(
             f"No case measured {' or '.join(request.values)}. Measured: {', '.join(phases) or 'nothing'}."
         )
+    for each in found:
+        if not each.is_time and all(reading(case, each) is None for case in known):
+            raise UserError(f"No case has a value of {each.name}.")
     modes = {case.config.mode.name: None for case in known}
     if lacking := [mode for mode in modes if mode not in {case.config.mode.name for case, _, _ in kept}]:
         remarks.append(f"left out, without {' or '.join(request.values)}: mode={','.join(lacking)}")
@@ -148,7 +151,7 @@ def having(cases: Sequence[CaseResult], where: Mapping[str, Sequence[str]]) -> l
         known = dict.fromkeys(value_on(case, axis) for case in cases)
         for value in values:
             if value not in known:
-                raise unknown(f"{axis} among the cases", value, known)
+                raise unknown(axis, value, known)
     found = [case for case in cases if all(value_on(case, axis) in each for axis, each in where.items())]
     if not found:
         told = ", ".join(f"{axis}={value}" for axis, values in where.items() for value in values)
@@ -195,54 +198,60 @@ def _texts(case: CaseResult, quantity: Quantity, runs: int) -> Iterator[str]:
 
 
 def _over_baseline(entries: Sequence[Entry], request: Request) -> list[Entry]:
-    """Add each value's ratio to that of its baseline."""
+    """Add each value's ratio to that of its baseline.
+
+    Raises:
+        UserError: there is no such baseline, or a quantity has no ratios.
+    """
     if not request.baseline:
         raise UserError(f"{SPEEDUP} is relative to a baseline: give it, such as --baseline engine=eager.")
     for each in entries:
         if each.quantity.better is Better.NEITHER:
             raise UserError(f"{each.quantity.name} has no ratios: leave out the baseline.")
     cases = list({id(each.case): each.case for each in entries}.values())
-    bases = baselines(cases, request.baseline)
-    base_of = {id(case): base for case, base in zip(cases, bases, strict=True)}
-    told = ",".join(f"{name}={value}" for name, value in request.baseline.items())
-    is_compared = [
-        base is not None
-        and base is not each.case
-        and is_comparable(base, each.quantity)
-        and is_comparable(each.case, each.quantity)
-        for each in entries
-        for base in [base_of[id(each.case)]]
-    ]
-    pairs = [
-        (each, base)
-        for each, compared in zip(entries, is_compared, strict=True)
-        if compared and (base := base_of[id(each.case)]) is not None
-    ]
-    overs = ratios([(base, each.case, each.quantity) for each, base in pairs])
-    found = {
-        id(each): (over, base, judged)
-        for (each, base), over, judged in zip(pairs, overs, judge(overs, request.margin), strict=True)
+    base_of = dict(zip(map(id, cases), baselines(cases, request.baseline), strict=True))
+    pairs = [(each, base_of[id(each.case)]) for each in entries]
+    compared = {
+        place: (base, each.case, each.quantity)
+        for place, (each, base) in enumerate(pairs)
+        if base is not None and base is not each.case and _are_comparable(base, each)
     }
-    result = []
-    for each in entries:
-        base = base_of[id(each.case)]
-        if id(each) in found:
-            over, base, verdict = found[id(each)]
-            doubts = warnings_of(Pair(base, each.case, "the baseline", "this"), next(iter(request.baseline)))
-            shown = _shown(over, each.quantity, verdict)
-            value = _speedup(shown, each) if each.quantity.name == SPEEDUP else each.reading
-            added = replace(each, over=shown, reading=value, texts=(*each.texts, *doubts))
-        elif base is each.case:
-            one = Reading(1.0) if each.quantity.name == SPEEDUP and each.reading else each.reading
-            added = replace(each, is_baseline=True, reading=one)
-        else:
-            why = f"no ratio: no case with {told} agrees in everything else"
-            if base is not None:
-                why = f"no ratio: the baseline has no value that counts ({base.standing})"
-            value = None if each.quantity.name == SPEEDUP else each.reading
-            added = replace(each, reading=value, texts=(*each.texts, *([why] if each.reading else ())))
-        result.append(added)
-    return result
+    overs = ratios(list(compared.values()))
+    found = dict(zip(compared, zip(overs, judge(overs, request.margin), strict=True), strict=True))
+    return [_beside(each, base, request, *found.get(place, ())) for place, (each, base) in enumerate(pairs)]
+
+
+def _are_comparable(base: CaseResult, entry: Entry) -> bool:
+    return all(is_comparable(case, entry.quantity) for case in (base, entry.case))
+
+
+def _beside(
+    entry: Entry,
+    base: CaseResult | None,
+    request: Request,
+    over: Ratio | None = None,
+    judged: Judgement | None = None,
+) -> Entry:
+    """Return a value with its ratio to the baseline, or with a footnote that says why it has none."""
+    is_speedup = entry.quantity.name == SPEEDUP
+    if base is entry.case:
+        one = entry.reading and Reading(1.0, rounds=entry.reading.rounds)
+        return replace(entry, is_baseline=True, reading=one if is_speedup else entry.reading)
+    if base is not None and over is not None and judged is not None:
+        doubts = warnings_of(Pair(base, entry.case, "the baseline", "this"), next(iter(request.baseline)))
+        shown = _shown(over, entry.quantity, judged)
+        rounds = None if entry.reading is None else entry.reading.rounds
+        speedup = Reading(shown.value, shown.low, shown.high, CONFIDENCE, rounds)
+        value = speedup if is_speedup else entry.reading
+        return replace(entry, over=shown, reading=value, texts=(*entry.texts, *doubts))
+    if entry.reading is None:
+        return entry
+    told = ",".join(f"{name}={value}" for name, value in request.baseline.items())
+    why = f"no case with {told} agrees in everything else"
+    if base is not None:
+        why = f"the baseline has no value that counts ({base.standing})"
+    value = None if is_speedup else entry.reading
+    return replace(entry, reading=value, texts=(*entry.texts, f"no ratio: {why}"))
 
 
 def _shown(found: Ratio, quantity: Quantity, verdict: Judgement) -> OverBaseline:
@@ -252,11 +261,6 @@ def _shown(found: Ratio, quantity: Quantity, verdict: Judgement) -> OverBaseline
         return OverBaseline(found.value, low, high, verdict.verdict)
     low, high = (None if not end else 1 / end for end in (high, low))
     return OverBaseline(1 / found.value, low, high, verdict.verdict)
-
-
-def _speedup(found: OverBaseline, entry: Entry) -> Reading:
-    rounds = 1 if entry.reading is None else entry.reading.rounds
-    return Reading(found.value, found.low, found.high, CONFIDENCE, rounds)
 
 
 def baselines(cases: Sequence[CaseResult], given: Mapping[str, str]) -> list[CaseResult | None]:

@@ -10,7 +10,6 @@ from microbench.analysis.pivot import Cell, Mark, Pivot
 from microbench.analysis.quantities import SPEEDUP
 from microbench.tables.escaping import latex, markdown
 from microbench.tables.pivot import (
-    NO_CASE,
     UNICODE,
     absent,
     header,
@@ -21,7 +20,7 @@ from microbench.tables.pivot import (
     value_text,
 )
 
-BEGIN = r"""% pdflatex FILE compiles this as it is. \input{FILE} inserts the table into a document; it needs no package.
+BEGIN = r"""% pdflatex FILE compiles this as it is. In a document, \input{FILE} gives the table alone.
 \makeatletter
 \ifx\@nodocument\relax
   \let\microbenchend\relax
@@ -68,7 +67,7 @@ def head(pivot: Pivot, key: Sequence[str]) -> str:
 
 def _in_markdown(cell: Cell | None) -> str:
     if cell is None:
-        return NO_CASE
+        return UNICODE.no_case
     notes = f"<sup>{','.join(map(str, cell.notes))}</sup>" if cell.notes else ""
     if cell.reading is None:
         return f"{markdown(absent(cell))}{notes}"
@@ -116,7 +115,7 @@ def to_latex(pivot: Pivot) -> str:
 
 def _in_latex(cell: Cell | None) -> str:
     if cell is None:
-        return latex(NO_CASE)
+        return latex(UNICODE.no_case)
     notes = rf"\textsuperscript{{{','.join(map(str, cell.notes))}}}" if cell.notes else ""
     if cell.reading is None:
         return latex(absent(cell)) + notes

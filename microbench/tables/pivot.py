@@ -24,7 +24,6 @@ BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 STYLES = {Mark.BEST: "bold green", Mark.TIED: "bold"}
 STATUS_STYLES = {"skipped": "dim"}  # of how a case ended; the others are red
 RATIO_STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red", Verdict.INCONCLUSIVE: "dim"}
-NO_CASE = "–"
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,17 @@ class Glyphs:
         blocks: the heights of a sparkline.
         marks: the mark of each standing.
         times: the sign before a ratio.
+        no_case: what stands where there is no case.
     """
 
     blocks: str
     marks: dict[Mark, str]
     times: str
+    no_case: str
 
 
-UNICODE = Glyphs(BLOCKS, {Mark.BEST: "★", Mark.TIED: "≈"}, "×")
-ASCII = Glyphs(ASCII_BLOCKS, {Mark.BEST: "*", Mark.TIED: "="}, "x")
+UNICODE = Glyphs(BLOCKS, {Mark.BEST: "★", Mark.TIED: "≈"}, "×", "–")
+ASCII = Glyphs(ASCII_BLOCKS, {Mark.BEST: "*", Mark.TIED: "="}, "x", "-")
 
 
 def glyphs_of(encoding: str) -> Glyphs:
@@ -133,7 +134,7 @@ def pivot_table(pivot: Pivot, glyphs: Glyphs, is_stacked: bool = False) -> Table
         head = "\n".join(map(escape, key)) if pivot.columns else title(pivot)
         table.add_column(head, justify="right", no_wrap=True)
     for line in pivot.lines:
-        cells = [NO_CASE if each is None else joint.join(_marked(each, glyphs)) for each in line.cells]
+        cells = [glyphs.no_case if each is None else joint.join(_marked(each, glyphs)) for each in line.cells]
         table.add_row(*(escape(each) for each in line.key), *([""] if not pivot.rows else []), *cells)
     return table
 
@@ -208,7 +209,7 @@ def legend(pivot: Pivot, glyphs: Glyphs = UNICODE, with_counts: bool = True) -> 
     cells = list(pivot.cells)
     marks = {cell.mark for cell in cells}
     found = []
-    if any(cell.reading is not None and cell.reading.low is not None for cell in cells):
+    if any(cell.reading is not None and cell.reading.half_width is not None for cell in cells):
         found.append("±: half-width of the interval over rounds, relative to the value")
     of = "highest" if pivot.is_rate else "lowest"
     if Mark.BEST in marks:
@@ -217,7 +218,12 @@ def legend(pivot: Pivot, glyphs: Glyphs = UNICODE, with_counts: bool = True) -> 
         )
     if Mark.TIED in marks:
         found.append(f"{glyphs.marks[Mark.TIED]}: {of}, or not significantly worse")
-    if any(cell.ratio is not None for cell in cells):
+    if SPEEDUP in pivot.values:
+        found.append(
+            f"speedup: the time with {pivot.baseline} over this one's; geometric mean over rounds, with its "
+            "95 % CI"
+        )
+    elif any(cell.ratio is not None for cell in cells):
         what = "above 1 is faster" if pivot.is_rate else "above 1 is more"
         found.append(
             f"{glyphs.times}: over the value with {pivot.baseline}, with its 95 % CI; geometric mean over "
@@ -229,7 +235,7 @@ def legend(pivot: Pivot, glyphs: Glyphs = UNICODE, with_counts: bool = True) -> 
             "own scale from the fastest to the 99th percentile"
         )
     if any(cell is None for line in pivot.lines for cell in line.cells):
-        found.append(f"{NO_CASE}: not measured")
+        found.append(f"{glyphs.no_case}: not measured")
     return found
 
 

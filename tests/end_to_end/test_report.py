@@ -1,0 +1,401 @@
+"""`microbench report`, on files that the test writes: tables, their marks, ratios and footnotes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+from factory import FAST, IMPLAUSIBLE, NOISY, SLOW, told
+from markdown_it import MarkdownIt
+from msgspec.structs import replace
+from rich.console import Console
+from scipy.stats import t
+
+from microbench.analysis.pivot import arrange
+from microbench.analysis.selection import Request, select
+from microbench.cli import report
+from microbench.config import ModelConfig
+from microbench.errors import UserError
+from microbench.records.record import BenchmarkWarning, RoundRecord, Status, WarningCode
+from microbench.records.result import load
+from microbench.records.store import Store
+from microbench.tables.pivot import show_pivots
+
+ENGINES = ("eager", "export", "onnxruntime")
+HOSTILE = "<img src=x onerror=alert(1)>|@you_50%$#&{x}~^\\[1]"
+
+
+def write(folder: Path, *cases: list[RoundRecord]) -> Path:
+    folder.mkdir()
+    (folder / "records.jsonl").touch()
+    with Store(folder) as store:
+        for record in (record for case in cases for record in case):
+            store.append(record)
+    return folder
+
+
+def of_run(records: list[RoundRecord], run: str, day: str) -> list[RoundRecord]:
+    """The records as those of a run on another day."""
+    return [
+        replace(each, run=replace(each.run, id=run), started_at=day + each.started_at[10:])
+        for each in records
+    ]
+
+
+def model(name: str) -> ModelConfig:
+    return ModelConfig("layer", name, "torch.nn.Linear", input_shape=[1024])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, timed: Any) -> Path:
+    """Where a sweep over engines and batch sizes is, and what is wrong in one way each."""
+    found = tmp_path_factory.mktemp("report")
+    write(
+        found / "sweep",
+        *(
+            timed(
+                [x * b * f for x in times], 3 * row + column, engine=engine, batch_size=b, model=model(name)
+            )
+            for row, (name, b, f) in enumerate([("dense", 1, 1.0), ("dense", 8, 0.5), ("wide", 1, 3.0)])
+            for column, (engine, times) in enumerate(zip(ENGINES, (SLOW, FAST, NOISY), strict=True))
+        ),
+    )
+    write(
+        found / "faults",
+        timed(SLOW),
+        timed(FAST, 1, engine="export"),
+        told(timed([0.1] * 6, 2, engine="onnxruntime"), status=Status.MISMATCH, error="it is off"),
+        timed([None] * 6, 3, engine="openvino", error=(Status.TIMEOUT, "took longer than timeout=60 s")),
+        told(timed([0.01] * 6, 4, engine="compile"), warnings=(IMPLAUSIBLE,)),
+        timed([None] * 6, 5, engine="tensorrt", error=(Status.SKIPPED, "needs a GPU")),
+        timed([0.2, None, *[0.2] * 4], 6, engine="torchscript"),
+    )
+    write(found / "holes", timed(FAST), timed(FAST, 1, engine="export", model=model("wide")))
+    both = {"forward": FAST, "total": SLOW}
+    write(
+        found / "modes",
+        timed(FAST),
+        timed(both, 1, mode="train"),
+        timed(both, 2, mode="train", engine="export"),
+    )
+    write(found / "once", timed([1.0]), timed([2.0], 1, engine="export"))
+    write(found / "empty")
+    write(
+        found / "hostile",
+        timed(FAST, model=model(HOSTILE)),
+        timed(SLOW, 1, model=model(HOSTILE), engine="export"),
+    )
+    write(
+        found / "again",
+        of_run(timed(SLOW), "a", "2026-01-01"),
+        of_run(timed(FAST, env={"torch": "2.12"}), "b", "2026-02-01"),
+    )
+    return found
+
+
+@pytest.fixture(autouse=True)
+def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert report.main(arguments) == 0
+    return capsys.readouterr().out
+
+
+def cells(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in shown(capsys, *arguments, "--json").splitlines()]
+
+
+def marks(found: list[dict[str, Any]], *axes: str) -> dict[Any, str]:
+    """The cells that have a mark, by their values on some axes."""
+    return {tuple(each[axis] for axis in axes): each["mark"] for each in found if each["mark"]}
+
+
+def test_axes_that_vary_lay_the_table_out(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys, "sweep").splitlines()
+    assert lines[0].startswith("Some CPU, 4 cores")
+    assert "torch 2.11" in lines[0]
+    assert lines[1] == "2026-01-01 · 6 rounds · 95 % CI"
+    assert lines[2] == "inference (infer):"
+    assert lines[3:5] == ["engine", lines[4]]
+    assert lines[4].split() == ["batch_size", *(engine for engine in ENGINES for _ in range(2))]
+    assert lines[5].split() == ["model", *"181818"]
+    assert [line.split()[0] for line in lines[6:8]] == ["dense", "wide"]
+
+
+def test_given_axes_are_followed_and_no_case_is_averaged(capsys: pytest.CaptureFixture[str]) -> None:
+    found = shown(capsys, "sweep", "--rows", "engine", "--columns", "model")
+    assert "batch_size varies too, and is in the rows: cases are not averaged" in found
+    rows = list(
+        csv.DictReader(io.StringIO(shown(capsys, "sweep", "--rows", "engine", "--columns", "model", "--csv")))
+    )
+    assert [(row["engine"], row["batch_size"]) for row in rows] == [
+        (engine, batch) for engine in ENGINES for batch in ("1", "8")
+    ]
+    assert float(rows[0]["dense"]) == pytest.approx(1.205)
+    assert rows[1]["wide"] == ""
+
+
+def test_the_best_is_marked_only_where_the_difference_is_real(capsys: pytest.CaptureFixture[str]) -> None:
+    found = cells(capsys, "sweep", "--where", "engine=eager", "--where", "engine=export")
+    assert set(marks(found, "engine").items()) == {(("export",), "best")}
+    noisy = cells(capsys, "sweep", "--where", "engine=export", "--where", "engine=onnxruntime")
+    assert set(marks(noisy, "engine").values()) == {"may be as good"}
+    assert len(marks(noisy, "engine", "model", "batch_size")) == 6
+    alone = cells(capsys, "sweep", "--where", "engine=export")
+    assert marks(alone, "engine") == {}
+
+
+def test_marks_do_not_depend_on_where_the_alternatives_stand(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another batch size is another work: it is compared with nothing but its alternatives."""
+    wide = marks(cells(capsys, "sweep"), "model", "batch_size", "engine")
+    across = marks(cells(capsys, "sweep", "--rows", "model,batch_size"), "model", "batch_size", "engine")
+    assert wide == across
+    assert marks(cells(capsys, "sweep", "--columns", "model", "--rows", "engine,batch_size"), "engine") == {}
+
+
+def test_what_failed_is_shown_as_such_and_never_wins(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "faults")
+    for words in (
+        "mismatch ~100 ms~[1]",
+        "timeout[2]",
+        "implausible ~10.0 ms~[3]",
+        "skipped[4]",
+        "[1] mismatch: it is off",
+        "[2] timeout: took longer than timeout=60 s",
+        "[4] skipped: needs a GPU",
+        "1 of 6 rounds failed: error: it broke",
+    ):
+        assert words in text, text
+    found = cells(capsys, "faults")
+    assert marks(found, "engine") == {("export",): "best"}
+    assert {each["engine"] for each in found if each["estimate"] is None} == {
+        *("onnxruntime", "openvino", "compile", "tensorrt")
+    }
+
+
+def test_one_round_has_no_best(capsys: pytest.CaptureFixture[str]) -> None:
+    found = cells(capsys, "once")
+    assert marks(found, "engine") == {}
+    assert all("all: no best of the row: one round says nothing" in " ".join(each["notes"]) for each in found)
+
+
+def test_ratios_are_those_of_paired_rounds(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {each["engine"]: each for each in cells(capsys, "faults", "--baseline", "engine=eager")}
+    logs = [math.log(b / a) for a, b in zip(SLOW, FAST, strict=True)]
+    half = t.ppf(0.975, 5) * stdev(logs) / math.sqrt(6)
+    ratio = found["export"]
+    assert ratio["ratio"] == pytest.approx(math.exp(mean(logs)))
+    assert ratio["ratio_ci_low"] == pytest.approx(math.exp(mean(logs) - half))
+    assert ratio["ratio_ci_high"] == pytest.approx(math.exp(mean(logs) + half))
+    assert ratio["verdict"] == "faster"
+    assert found["eager"]["is_baseline"]
+    assert found["eager"]["ratio"] is None
+    assert found["onnxruntime"]["ratio"] is None
+    assert re.search(
+        r"×0\.83\d+ \(0\.8\d+ to 0\.8\d+\)", shown(capsys, "faults", "--baseline", "engine=eager")
+    )
+
+
+def test_a_speedup_is_the_inverse_with_its_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = "faults", "--baseline", "engine=eager", "--where", "engine=eager", "--where", "engine=export"
+    times = {each["engine"]: each for each in cells(capsys, *asked)}
+    speedups = {each["engine"]: each for each in cells(capsys, *asked, "--value", "speedup")}
+    assert speedups["eager"]["estimate"] == 1
+    assert speedups["export"]["estimate"] == pytest.approx(1 / times["export"]["ratio"])
+    assert speedups["export"]["ci_low"] == pytest.approx(1 / times["export"]["ratio_ci_high"])
+    assert speedups["export"]["mark"] == "best"
+
+
+def test_a_row_without_its_baseline_says_so(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(
+        tmp_path / "run",
+        timed(SLOW),
+        timed(FAST, 1, engine="export"),
+        timed(FAST, 2, engine="export", batch_size=1),
+    )
+    assert "no ratio: no case with engine=eager agrees in everything else" in shown(
+        capsys, str(path), "--baseline", "engine=eager"
+    )
+
+
+def test_throughput_is_compared_over_batch_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = "sweep", "--value", "throughput", "--where", "engine=export", "--where", "engine=eager"
+    found = cells(capsys, *asked)
+    assert found[0]["unit"] == "items/s"
+    by_case = {(each["model"], each["engine"], each["batch_size"]): each for each in found}
+    assert by_case["dense", "eager", "8"]["estimate"] == pytest.approx(8 / (1.205 * 8 * 0.5))
+    assert marks(found, "model", "engine", "batch_size") == {
+        ("dense", "export", "8"): "best",
+        ("wide", "export", "1"): "best",
+    }
+
+
+def test_both_modes_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "modes")
+    assert "inference (infer), total (train):" in text
+    found = cells(capsys, "modes", "--value", "forward")
+    assert {each.get("mode", "train") for each in found} == {"train"}
+    assert any("left out, without forward: mode=infer" in note for note in found[0]["notes"])
+    several = cells(capsys, "modes", "--value", "forward,total", "--where", "mode=train")
+    assert {(each["engine"], each["value"]) for each in several} == {
+        (engine, phase) for engine in ("eager", "export") for phase in ("forward", "total")
+    }
+
+
+def test_memory_energy_and_tails_have_their_units(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = timed(FAST), timed(FAST, 1, engine="export")
+    peaks = [(100 + i) * 2**20 for i in range(6)]
+    records = [
+        [replace(each, outcome=replace(each.outcome, peak_memory=int(peak * f), joules=0.5 * f, params=10))
+         for each, peak in zip(case, peaks, strict=True)]
+        for case, f in ((first, 1), (second, 2))
+    ]  # fmt: skip
+    path = str(write(tmp_path / "run", *records))
+    memory = cells(capsys, path, "--value", "memory")
+    assert [each["estimate"] for each in memory] == [102.5 * 2**20, 205 * 2**20]
+    assert marks(memory, "engine") == {("eager",): "best"}
+    assert "102 MiB" in shown(capsys, path, "--value", "memory") or "103 MiB" in shown(
+        capsys, path, "--value", "memory"
+    )
+    assert [each["estimate"] for each in cells(capsys, path, "--value", "energy")] == [0.5, 1.0]
+    assert "500 mJ" in shown(capsys, path, "--value", "energy")
+    assert "10" in shown(capsys, path, "--value", "params")
+    tails = cells(capsys, path, "--value", "p90")
+    assert [each["estimate"] for each in tails] == [pytest.approx(1.02), pytest.approx(1.02)]
+    assert marks(tails, "engine") == {}
+
+
+def test_of_several_runs_the_latest_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "–: not measured" in shown(capsys, "holes")
+    (only,) = cells(capsys, "again")
+    assert only["estimate"] == pytest.approx(1.005)
+    assert only["notes"] == ["the latest of several runs of the case (2); microbench history shows all"]
+    versions = cells(capsys, "again", "--columns", "torch")
+    assert [(each["torch"], round(each["estimate"], 2)) for each in versions] == [
+        ("2.11", 1.21),
+        ("2.12", 1.0),
+    ]
+
+
+def test_warnings_are_footnotes_once(timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drifts = (BenchmarkWarning(WarningCode.DRIFT, "drifts by 4 %"),)
+    some = told(timed(FAST, 1, engine="export"), warnings=drifts)
+    path = write(tmp_path / "run", timed(FAST), some)
+    assert "[1] drifts by 4 % [drift]" in shown(capsys, str(path))
+    everywhere = write(tmp_path / "all", told(timed(FAST), warnings=drifts), some)
+    assert "all: drifts by 4 % [drift]" in shown(capsys, str(everywhere))
+
+
+def test_markdown_is_one_table_in_which_names_stay_text(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "hostile", "--markdown", "--baseline", "engine=eager")
+    html = MarkdownIt("commonmark").enable("table").render(text)
+    assert html.count("<table>") == 1
+    rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
+    assert [len(re.findall("<t[hd]", row)) for row in rows] == [3, 3]
+    assert "<img" not in html
+    assert "&lt;img src=x onerror=alert(1)&gt;|@<!-- -->you_50%$#&amp;{x}~^\\[1]" in rows[1]
+    assert "★ <strong>1.005 s" in rows[1]
+
+
+def test_latex_has_the_same_number_of_cells_in_each_row_and_no_bare_specials(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = shown(capsys, "hostile", "--latex", "--baseline", "engine=eager")
+    body = text.partition(r"\begin{tabular}{lrr}")[2].partition(r"\end{tabular}")[0]
+    rows = [line.removesuffix(r" \\") for line in body.splitlines() if line.endswith(r"\\")]
+    assert [len(re.split(r"(?<!\\)&", row)) for row in rows] == [3, 3, 3]
+    assert rows[2].startswith(
+        r"\textless{}img src=x onerror=alert(1)\textgreater{}\textbar{}@you\_50\%\$\#\&\{x\}"
+        r"\textasciitilde{}\textasciicircum{}\textbackslash{}{[}1{]}"
+    )
+    assert text.isascii()
+    assert text.count(r"\begin{document}") == 1
+    assert all(line.count("{") == line.count("}") for line in rows if "\\{" not in line)
+
+
+def test_a_file_is_written_or_the_error_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "table.txt"
+    assert shown(capsys, "sweep", "-o", str(file)) == ""
+    assert file.read_text(encoding="utf-8").rstrip() == shown(capsys, "sweep").rstrip()
+    with pytest.raises(UserError, match=r"Cannot write .*nowhere/x: No such file"):
+        report.main(["sweep", "--csv", "-o", str(tmp_path / "nowhere" / "x")])
+    with pytest.raises(UserError, match="Is a directory"):
+        report.main(["sweep", "-o", str(tmp_path)])
+
+
+def printed(path: str, width: int, encoding: str = "utf-8") -> str:
+    selection = select(load(path).cases(), Request())
+    file = io.TextIOWrapper(io.BytesIO(), encoding, errors="replace")
+    show_pivots([arrange(selection, moved) for moved in range(3)], Console(file=file, width=width))
+    file.seek(0)
+    return file.read()
+
+
+def test_what_does_not_fit_the_terminal_falls_back_to_rows() -> None:
+    for width in (50, 80, 120):
+        found = printed("sweep", width)
+        lines = found.partition("infer):\n")[2].partition("±:")[0].splitlines()
+        assert max(map(len, lines)) <= width
+        assert "columns hidden" not in found
+    assert ["dense", "8"] in [line.split()[:2] for line in printed("sweep", 80).splitlines()]
+
+
+def test_a_stream_without_block_characters_gets_others() -> None:
+    found = printed("sweep", 200, "ascii").partition("infer):\n")[2].partition("?: half")[0]
+    assert " = " in found
+    assert "#" in found
+    assert found.isascii()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Give the runs to report: microbench report PATH."),
+        (["empty"], "Nothing to report: empty has no records."),
+        (["nowhere"], "nowhere"),
+        (["sweep", "--rows", "modle"], "Unknown axis 'modle'. Did you mean mode, model"),
+        (["sweep", "--columns", "engin"], "These vary: model, engine, batch_size."),
+        (["sweep", "--value", "forwrd"], "Unknown value 'forwrd'."),
+        (["sweep", "--value", "inference,memory"], "inference is in seconds, memory is in bytes: give one"),
+        (["sweep", "--value", "p100"], "p100 is not possible: give a percentile between p0 and p100."),
+        (["sweep", "--value", "energy"], "No case has a value of energy."),
+        (["sweep", "--value", "speedup"], "give it, such as --baseline engine=eager"),
+        (["sweep", "--value", "params", "--baseline", "engine=eager"], "params"),
+        (["sweep", "--where", "engine=onnx"], "Did you mean"),
+        (["sweep", "--where", "model=wide,batch_size=8"], "No case has model=wide, batch_size=8 together"),
+        (["sweep", "--where", "model"], "--where model is not possible: give AXIS=VALUE"),
+        (["sweep", "--baseline", "engine=openvino"], "Unknown baseline of engine 'openvino'."),
+        (["sweep", "--baseline", "precision=fp32"], "There is no baseline precision=fp32."),
+        (["sweep", "--margin", "2"], "--margin 2 is not possible"),
+        (["sweep", "--csv", "--json"], "not allowed with argument"),
+        (["sweep", "--jsn"], "Unknown option '--jsn'. Did you mean --json"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        report.main(arguments)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert error.value.exit_code == 2
+
+
+def test_throughputs_of_several_things_do_not_mix(timed: Any, tmp_path: Path) -> None:
+    images, tokens = told(timed(FAST), item="images"), told(timed(FAST, 1, batch_size=1), item="tokens")
+    path = write(tmp_path / "run", images, tokens)
+    with pytest.raises(UserError, match="throughput would be in images/s and tokens/s"):
+        report.main([str(path), "--value", "throughput"])
