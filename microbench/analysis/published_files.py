@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,7 @@ def _figures(path: Path) -> Iterator[Figure]:
     Raises:
         UserError: a column is missing or unknown, or a row has a mistake: says in which line.
     """
-    reader = csv.DictReader(_text(path).splitlines(), strict=True)
+    reader = csv.DictReader(StringIO(_text(path), newline=""), strict=True)
     seen: dict[Figure, int] = {}
     try:
         columns = reader.fieldnames or ()
