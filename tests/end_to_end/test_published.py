@@ -70,7 +70,7 @@ def test_the_table_of_the_documentation_is_read(capsys: pytest.CaptureFixture[st
         if "| compiled |" in line
     ]
     assert (row["speedup published"], row["here/published"]) == ("1.60", "0.80")
-    assert row["ratio of ratios"].== "1.26 (1.22 to 1.31)"
+    assert row["ratio of ratios"] == "1.26 (1.22 to 1.31)"
     assert "- measured in a warm room" in lines
 
 
