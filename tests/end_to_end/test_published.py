@@ -94,7 +94,7 @@ def test_other_formats_have_the_same_rows(capsys: pytest.CaptureFixture[str], tm
         (["run", "--published", "nowhere"], "nowhere is no folder of published tables"),
         (["run", "--published", "--rows", "model"], "--rows has no effect with --published"),
         (["run", "--published", "--latex"], "--latex has no effect with --published"),
-        (["run", "--published", "--where", "batch_size=4"], "Unknown batch_size among the cases '4'."),
+        (["run", "--published", "--where", "batch_size=4"], "Unknown batch_size"),
         (["run", "--published", "-o", "."], "Cannot write .: Is a directory."),
     ],
 )
