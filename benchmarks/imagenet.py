@@ -2,9 +2,9 @@
 
     python benchmarks/imagenet.py > microbench/reference/torchvision_imagenet.csv
 
-A report draws accuracy against latency from this file, because the process that draws it imports no torch. It
-has one row per weights: the model, the weights' name, the top-1 accuracy in percent, the side in pixels of the
-square images that it was measured with, and whether these are the model's default weights.
+A report draws accuracy against latency from this file, because the process that draws it imports no torch.
+It has one row per weights: the model, the weights' name, the top-1 accuracy in percent, the side in pixels of
+the square images that it was measured with, and whether these are the model's default weights.
 """
 
 from __future__ import annotations
