@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,11 +27,17 @@ Lay the cases of runs out as a table: rows and columns are axes, each cell a val
   microbench report outputs/sweep --rows model --columns engine,batch_size --value throughput
   microbench report outputs/sweep --baseline engine=eager --where mode=infer
   microbench report outputs/sweep --markdown -o table.md
+  microbench report outputs/sweep --html report.html
+  microbench report outputs/sweep --serve
 
 The best of each row is marked only if it is significantly better than the row's other cells that compute the
 same. Failed and skipped cases are in the table, with footnotes that say why.
 
 Exit codes: 0; 2 if the command line is invalid, or there is nothing to show."""
+
+MOST_PORTS = 65535
+OF_TABLES = ("rows", "columns", "value", "baseline", "margin")
+"""Options that lay out a table."""
 
 VALUE = """what to show: step (default: total in training, inference otherwise), a phase such as forward, a
 percentile of the step such as p99, throughput, speedup, memory, energy, error, params; several phases with
@@ -70,6 +77,17 @@ def parser() -> Parser:
     )
     outputs.add_argument("--csv", action="store_true", help="the table as CSV, in SI units")
     outputs.add_argument("--json", action="store_true", help="one line of JSON per cell, in SI units")
+    outputs.add_argument(
+        "--html", metavar="FILE", help="a page with charts in one file, which opens from a disk, offline"
+    )
+    outputs.add_argument(
+        "--serve",
+        nargs="?",
+        const="0",
+        metavar="PORT",
+        help="serve this page on 127.0.0.1, and refresh it while a run measures; Ctrl-C ends it",
+    )
+    found.add_argument("--host", metavar="ADDRESS", help="listen on this address instead, with --serve")
     _add_published(found)
     found.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of standard output")
     return found
@@ -90,9 +108,13 @@ def _add_published(found: Parser) -> None:
 def main(arguments: Sequence[str]) -> int:
     """`microbench report PATH … [OPTION …]`: show the runs' results in one of the forms of `OUTPUTS`."""
     given = parser().parse(arguments)
+    if given.serve is not None and not given.serve.isdecimal() and Path(given.serve).exists():
+        given.paths, given.serve = [given.serve, *given.paths], "0"  # `--serve PATH` names no port
     if not given.paths:
         hint = " before --published" if given.published else ""
         raise UserError(f"Give the runs to report{hint}: microbench report PATH.")
+    if given.host is not None and given.serve is None:
+        raise UserError("--host is the address of --serve: give both.")
     if given.published is not None:
         return _published(given)
     output = next((name for name in OUTPUTS if getattr(given, name, None)), "")
@@ -154,7 +176,7 @@ def _published(given: Namespace) -> int:
     from microbench.tables.fitting import printed
     from microbench.tables.terminal import console
 
-    _check_unused(given, "--published", ("rows", "columns", "value", "baseline", "margin", "latex"))
+    _check_unused(given, "--published", (*OF_TABLES, "latex", "html", "serve"))
     cases = _chosen(given)
     sections = beside(cases, _published_tables(given, cases))
     if given.csv or given.json:
@@ -200,11 +222,45 @@ def _published_tables(given: Namespace, cases: Sequence[CaseResult]) -> list[Tab
     return [*ours(), *(table for each in folders for table in in_folder(each, known))]
 
 
+def _html(given: Namespace) -> int:
+    from microbench.analysis.page import page
+    from microbench.tables.page import html
+
+    _check_unused(given, "--html", (*OF_TABLES, "output"))
+    _write(html(page(_chosen(given)), given.paths), given.html)
+    return ExitCode.OK
+
+
+def _serve(given: Namespace) -> int:
+    """Serve the page until Ctrl-C."""
+    from microbench.tables.page.server import LOCAL, Server, Source
+
+    _check_unused(given, "--serve", (*OF_TABLES, "output", "where"))
+    with Server(Source(given.paths), given.host or LOCAL, _port(given.serve)) as server:
+        print(f"microbench: {server.url} shows {', '.join(given.paths)}; Ctrl-C ends it", flush=True)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return ExitCode.OK
+
+
+def _port(text: str) -> int:
+    """Return a port; 0 stands for any free one.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not text.isdecimal() or int(text) > MOST_PORTS:
+        raise UserError(f"--serve {text} is not possible: give a port from 0 to {MOST_PORTS}.")
+    return int(text)
+
+
 OUTPUTS: Mapping[str, Callable[[Namespace], int]] = {
     "markdown": _markdown,
     "latex": _latex,
     "csv": _csv,
     "json": _json,
+    "html": _html,
+    "serve": _serve,
 }
 """The function of each form by the name of its flag; without a flag, it is the table in the terminal."""
 

@@ -1,0 +1,174 @@
+"""A page that a server on this machine refreshes while a run measures."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha256
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from threading import Lock
+
+from microbench.analysis.page import Page, page
+from microbench.errors import UserError
+from microbench.records.result import load
+from microbench.records.store import file_of
+from microbench.tables import page as pages
+
+LOCAL = "127.0.0.1"
+ANY = ("0.0.0.0", "::")
+"""The addresses that mean all of a machine's."""
+
+LOCAL_NAMES = (LOCAL, "localhost", "[::1]")
+"""The names that a browser on this machine may call the server by.
+
+Any other name in a request's `Host` is refused: it may be that of a foreign site, whose owner lets it point
+to this machine, so that the browser gives the site what it reads here (DNS rebinding). An address cannot.
+"""
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Source:
+    """The records that a page shows, read again when their files have changed.
+
+    Args:
+        paths: runs' folders or files of records. A folder may have no records yet.
+
+    Raises:
+        UserError: a path does not exist, or what is there are no records.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            if not Path(path).exists():
+                raise UserError(f"Cannot read {path}: No such file or directory.")
+        self.paths = paths
+        self._lock = Lock()
+        self._tag = self._digest()
+        self._page = self._read()
+
+    def current(self) -> tuple[str, Page]:
+        """Return the page as it is now, and a tag that changes with it.
+
+        A file that cannot be read now, as while it is replaced, leaves the page as it was.
+        """
+        with self._lock:
+            tag = self._digest()
+            if tag != self._tag:
+                with suppress(UserError):
+                    self._page = self._read()
+                    self._tag = tag
+            return self._tag, self._page
+
+    def _read(self) -> Page:
+        return page(load([path for path in self.paths if file_of(Path(path)).exists()]).cases())
+
+    def _digest(self) -> str:
+        """Return what changes when a file of records does."""
+        files = (file_of(Path(path)) for path in self.paths)
+        stats = [(str(each), found.st_mtime_ns, found.st_size) for each in files if (found := _stat(each))]
+        return sha256(repr(stats).encode()).hexdigest()[:16]
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one page.
+
+    Args:
+        source: what it shows.
+        host: the address to listen on.
+        port: the port; 0 for a free one.
+
+    Raises:
+        UserError: the address cannot be listened on.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, source: Source, host: str = LOCAL, port: int = 0) -> None:
+        self.source = source
+        self.host = f"[{host}]" if ":" in host else host
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._is_any = host in ANY
+        try:
+            super().__init__((host, port), _Handler)
+        except OSError as error:
+            raise UserError(f"Cannot listen on {self.host}:{port}: {error.strerror}.") from error
+
+    @property
+    def url(self) -> str:
+        """The page's address."""
+        return f"http://{self.host}:{self.server_port}/"
+
+    def allows(self, host: str) -> bool:
+        """Return whether a request's `Host` names this server."""
+        name, _, port = host.rpartition(":")
+        is_known = name.lower() in {*LOCAL_NAMES, self.host.lower()} or (self._is_any and _is_address(name))
+        return is_known and port == str(self.server_port)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    server_version = "microbench"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer with the page, or with what a page shows anew."""
+        if not self.server.allows(self.headers.get("Host", "")):
+            self._answer(HTTPStatus.MISDIRECTED_REQUEST, "text/plain", b"This host is not served here.\n")
+            return
+        if self.path not in ("/", "/data"):
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"There is / and /data.\n")
+            return
+        tag, found = self.server.source.current()
+        etag = f'"{tag}"'
+        if self.path == "/":
+            text = pages.html(found, self.server.source.paths, is_served=True)
+            self._answer(HTTPStatus.OK, "text/html", text.encode(), etag)
+        elif self.headers.get("If-None-Match") == etag:
+            self._answer(HTTPStatus.NOT_MODIFIED, "application/json", b"", etag)
+        else:
+            self._answer(HTTPStatus.OK, "application/json", pages.fragment(found).encode(), etag)
+
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes, etag: str | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        if status is not HTTPStatus.NOT_MODIFIED:
+            self.send_header("Content-Length", str(len(body)))
+        if etag is not None:
+            self.send_header("ETag", etag)
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in http.server
+        """Print nothing: a page asks every two seconds."""

@@ -1,0 +1,111 @@
+"""The sentences of a page: what is fastest, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from microbench.analysis.page import Alone, Answer, Rival
+from microbench.analysis.verdict import Verdict
+from microbench.config import MARGIN
+from microbench.tables import units
+from microbench.tables.compare import interval_text, ratio_text
+from microbench.tables.labels import count
+
+Piece = tuple[bool, str]
+"""A part of a sentence, and whether it is emphasized."""
+
+
+def headline(answers: Sequence[Answer], alone: Sequence[Alone]) -> str:
+    """Return what is fastest how often, and how often that is not decided; nothing for a single work."""
+    if not answers:
+        return "Nothing to rank: each work was measured in one configuration." if alone else ""
+    if len(answers) == 1:
+        return ""
+    decided = Counter(answer.fastest for answer in answers if not answer.undecided)
+    wins = [f"{name} is fastest in {number}" for name, number in decided.most_common()]
+    rest = len(answers) - decided.total()
+    parts = [*wins, *([f"not decided in {rest}"] if rest else [])]
+    return f"Of {count(len(answers), 'work')}: {', '.join(parts)}."
+
+
+def sentence(answer: Answer) -> Iterator[Piece]:
+    """Yield the pieces of an answer."""
+    if answer.undecided:
+        yield from _undecided(answer)
+    else:
+        yield True, answer.fastest
+        yield False, " is fastest for "
+        yield True, answer.work
+        against = answer.baseline or answer.rivals[0]
+        next_ = "" if answer.baseline else "the next, "
+        yield (
+            False,
+            f": {_times(against)} times as fast as {next_}{against.configuration}{_sure(against, answer)}.",
+        )
+        if len(answer.rivals) > 1:
+            yield False, f" All {len(answer.rivals)} others are significantly slower."
+    if answer.unmeasured:
+        verb = "has" if answer.unmeasured == 1 else "have"
+        yield (
+            False,
+            f" {count(answer.unmeasured, 'configuration')} {verb} no time that counts: see the table.",
+        )
+
+
+def _undecided(answer: Answer) -> Iterator[Piece]:
+    rivals = answer.undecided
+    yield False, "Not decided for "
+    yield True, answer.work
+    yield False, ": "
+    yield True, answer.fastest
+    names = ", ".join(rival.configuration for rival in rivals)
+    yield False, f" has the shortest time, {_time(answer)}, but "
+    yield True, names
+    if all(rival.verdict is Verdict.SAME for rival in rivals):
+        yield False, f" {'takes' if len(rivals) == 1 else 'take'} equally long within ±{units.share(MARGIN)}."
+        return
+    yield False, f" may be as fast: {'; '.join(map(_open, rivals))}."
+    base = answer.baseline
+    if base is not None and base.verdict is Verdict.SLOWER:
+        yield False, f" It is {_times(base)} times as fast as {base.configuration}{_sure(base, answer)}."
+
+
+def _open(rival: Rival) -> str:
+    """Return what is known of a rival that may be as fast, and what would settle it."""
+    reason = f" ({rival.reason})" if rival.reason else ""
+    if rival.low is None or rival.high is None:
+        return f"ratio {_times(rival)}{reason}"
+    return f"ratio {_times(rival)}, 95 % CI {interval_text(rival.ratio, rival.low, rival.high)}{reason}"
+
+
+def _times(rival: Rival) -> str:
+    return ratio_text(rival.ratio, rival.low, rival.high)
+
+
+def _sure(rival: Rival, answer: Answer) -> str:
+    """Return the interval of a ratio, and the rounds that it rests on."""
+    rounds = count(answer.time.rounds, "round")
+    if rival.low is None or rival.high is None:
+        return f" ({rounds}, no interval)"
+    return f" (95 % CI {interval_text(rival.ratio, rival.low, rival.high)}, {rounds})"
+
+
+def _time(answer: Answer) -> str:
+    time = answer.time
+    half_width = None if time.low is None or time.high is None else (time.high - time.low) / 2
+    return units.time(time.seconds, half_width)
+
+
+def alone(found: Alone) -> Iterator[Piece]:
+    """Yield the pieces of what is known of a work that was measured in one configuration."""
+    time = found.time
+    yield True, found.work
+    half_width = None if time.low is None or time.high is None else (time.high - time.low) / 2
+    interval = (
+        "no interval"
+        if time.low is None or time.high is None
+        else f"interval {units.interval(time.low, time.high, time.seconds)}"
+    )
+    shown = units.time(time.seconds, half_width)
+    yield False, f", {found.configuration}: {shown} ({interval}, {count(time.rounds, 'round')})."

@@ -1,0 +1,129 @@
+"""The server of a page: whom it answers, and that it shows what has been written since."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from factory import FAST, SLOW
+
+from microbench.errors import UserError
+from microbench.records.record import encode
+from microbench.tables.page.server import LOCAL, Server, Source
+
+
+@contextmanager
+def serving(folder: Path, host: str = LOCAL) -> Iterator[Server]:
+    with Server(Source([str(folder)]), host) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ask(
+    server: Server, path: str = "/", method: str = "GET", **headers: str
+) -> tuple[int, http.client.HTTPResponse, str]:
+    connection = http.client.HTTPConnection(LOCAL, server.server_port, timeout=10)
+    try:
+        connection.request(
+            method, path, headers={name.replace("_", "-"): text for name, text in headers.items()}
+        )
+        answer = connection.getresponse()
+        return answer.status, answer, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def add(folder: Path, records: Any) -> None:
+    with (folder / "records.jsonl").open("ab") as file:
+        file.writelines(encode(record) + b"\n" for record in records)
+
+
+def test_it_listens_on_this_machine_alone_unless_told(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        assert server.url == f"http://127.0.0.1:{server.server_port}/"
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"])
+def test_it_answers_by_the_machine_s_own_names(name: str, tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        assert ask(server, Host=f"{name}:{server.server_port}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:{}", "localhost", "localhost:1", "10.0.0.1:{}", "localhost.evil:{}", ""]
+)
+def test_a_foreign_host_is_refused(host: str, tmp_path: Path, timed: Any) -> None:
+    add(tmp_path, timed(FAST))
+    with serving(tmp_path) as server:
+        for path in ("/", "/data"):
+            status, _, text = ask(server, path, Host=host.format(server.server_port))
+            assert (status, text) == (421, "This host is not served here.\n")
+
+
+def test_on_every_address_it_answers_by_any_address_but_by_no_foreign_name(tmp_path: Path) -> None:
+    with serving(tmp_path, "0.0.0.0") as server:
+        assert ask(server, Host=f"10.0.0.1:{server.server_port}")[0] == 200
+        assert ask(server, Host=f"evil.example:{server.server_port}")[0] == 421
+
+
+def test_it_has_the_page_and_its_data_and_nothing_else(tmp_path: Path, timed: Any) -> None:
+    add(tmp_path, timed(FAST))
+    with serving(tmp_path) as server:
+        status, answer, text = ask(server)
+        assert (status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert "connect-src 'self'" in text
+        for path in ("/records.jsonl", "/../records.jsonl", "/data/x", "/?x"):
+            assert ask(server, path)[0] == 404
+        assert ask(server, method="POST")[0] == 501
+        status, answer, text = ask(server, method="HEAD")
+        assert (status, text) == (200, "")
+        assert int(answer.headers["Content-Length"]) > 1000
+
+
+def test_what_is_written_meanwhile_is_shown_and_what_is_the_same_is_not_sent(
+    tmp_path: Path, timed: Any
+) -> None:
+    with serving(tmp_path) as server:
+        _, answer, text = ask(server, "/data")
+        assert "There are no records yet." in json.loads(text)["main"]
+        tag = answer.headers["ETag"]
+        assert ask(server, "/data", If_None_Match=tag)[::2] == (304, "")
+        add(tmp_path, timed(FAST))
+        status, answer, text = ask(server, "/data", If_None_Match=tag)
+        assert (status, json.loads(text)["subtitle"][:16]) == (200, "1 case · 6 round")
+        assert ask(server, "/data", If_None_Match=answer.headers["ETag"])[0] == 304
+        add(tmp_path, timed(SLOW, 1, engine="compile"))
+        found = json.loads(ask(server, "/data")[2])
+        assert found["data"]["names"].keys() == {"r/0", "r/1"}
+        (tmp_path / "records.jsonl").write_bytes(b"no record\n" * 3)
+        assert json.loads(ask(server, "/data")[2]) == found
+
+
+@pytest.mark.parametrize(("name", "content"), [("nowhere", None), ("binary", b"\x00\x01\n\x02\n")])
+def test_paths_without_records_are_refused_at_once(name: str, content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match="Cannot read"):
+        Source([str(tmp_path / name)])
+
+
+def test_a_port_that_is_taken_and_a_host_that_is_none_are_reported(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        with pytest.raises(
+            UserError, match=f"Cannot listen on 127.0.0.1:{server.server_port}: Address already in use"
+        ):
+            Server(Source([str(tmp_path)]), port=server.server_port)
+        with pytest.raises(UserError, match=r"Cannot listen on no\.such\.host\.invalid:0: "):
+            Server(Source([str(tmp_path)]), "no.such.host.invalid")
