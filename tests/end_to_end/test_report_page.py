@@ -1,0 +1,87 @@
+"""`microbench report --html` and `--serve`: the file, the server, and mistakes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factory import FAST, SLOW
+
+from microbench.cli import report
+from microbench.errors import UserError
+
+from .support import COMMAND, environment
+from .test_show import write
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, timed: Any) -> Path:
+    """Where a run of two engines and a folder without records are."""
+    found = tmp_path_factory.mktemp("page")
+    write(found / "sweep", timed(SLOW), timed(FAST, 1, engine="compile"))
+    (found / "new").mkdir()
+    return found
+
+
+@pytest.fixture(autouse=True)
+def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def test_one_file_has_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main(["sweep", "--html", "report.html"]) == 0
+    assert capsys.readouterr() == ("", "")
+    text = Path("report.html").read_text(encoding="utf-8")
+    assert "<title>microbench: sweep</title>" in text
+    assert "Apache License" in text
+    assert not re.findall(r'(?:src|href)="(?!#|data:,")', text.partition('id="data"')[0])
+
+
+def test_a_page_has_the_cases_that_were_asked_for() -> None:
+    assert report.main(["sweep", "--html", "eager.html", "--where", "engine=eager"]) == 0
+    (data,) = re.findall(r'id="data">(.*?)</script>', Path("eager.html").read_text(encoding="utf-8"))
+    assert json.loads(data)["names"].keys() == {"r/0"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--html", "x.html"], "Give the runs to report"),
+        (["nowhere", "--html", "x.html"], "Cannot read nowhere"),
+        (["sweep", "--html"], "Argument --html: expected one argument"),
+        (["sweep", "--html", "no/such/x.html"], "Cannot write no/such/x.html: No such file or directory."),
+        (["sweep", "--html", "new"], "Cannot write new: Is a directory."),
+        (["sweep", "--html", "x.html", "--csv"], "not allowed with argument"),
+        (["sweep", "--html", "x.html", "-o", "y"], "--output has no effect with --html"),
+        (["sweep", "--html", "x.html", "--rows", "model"], "--rows has no effect with --html"),
+        (["sweep", "--html", "x.html", "--host", "127.0.0.1"], "--host is the address of --serve"),
+        (["sweep", "--serve", "eighty"], "--serve eighty is not possible: give a port from 0 to 65535."),
+        (["sweep", "--serve", "65536"], "--serve 65536 is not possible"),
+        (["nowhere", "--serve"], "Cannot read nowhere: No such file or directory."),
+        (["sweep", "--serve", "--host", "no.such.host.invalid"], "Cannot listen on no.such.host.invalid:0"),
+    ],
+)
+def test_a_mistake_is_reported(arguments: list[str], words: str) -> None:
+    with pytest.raises(UserError) as told:
+        report.main(arguments)
+    assert words in str(told.value)
+    assert not Path("x.html").exists()
+
+
+def test_a_server_says_where_it_is_and_ends_on_ctrl_c() -> None:
+    command = [*COMMAND, "report", "--serve", "new"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, env=environment(), text=True, **pipes)  # type: ignore[call-overload]
+    line = process.stdout.readline()
+    (url,) = re.findall(r"^microbench: (http://127\.0\.0\.1:\d+/) shows new; Ctrl-C ends it$", line)
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert b"There are no records yet." in answer.read()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "", "")
