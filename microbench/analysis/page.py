@@ -25,6 +25,16 @@ from microbench.records.cases import CaseResult, Estimate
 from microbench.records.naming import varying
 from microbench.records.record import DOCTOR, Machine, Role, WarningCode
 
+VERSIONS = {
+    "microbench": "microbench",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "Python": "python",
+    "CUDA": "cuda",
+    "GPU driver": "gpu_driver",
+}
+"""The fields of `Machine` with versions, by the names that a page gives them."""
+
 
 @dataclass(frozen=True)
 class Rival:
@@ -348,20 +358,13 @@ def _versions(cases: Sequence[CaseResult]) -> dict[str, Sequence[str]]:
     """Return the versions of each library that measured the cases, without those that are unknown."""
     found: dict[str, dict[str, None]] = {}
     for case in cases:
-        machine = case.machine
-        commit = f" ({machine.git})" if machine.git else ""
-        facts = {
-            "microbench": machine.microbench and f"{machine.microbench}{commit}",
-            "torch": machine.torch,
-            "torchvision": machine.torchvision,
-            "Python": machine.python,
-            "CUDA": machine.cuda,
-            "GPU driver": machine.gpu_driver,
-        }
+        versions = {name: getattr(case.machine, field) for name, field in VERSIONS.items()}
+        if case.machine.git and case.machine.microbench:
+            versions["microbench"] = f"{case.machine.microbench} ({case.machine.git})"
         library, _, version = (case.first.outcome.process.engine or "").partition(" ")
         if library not in ("", "torch"):
-            facts[library] = version
-        for name, version_ in facts.items():
-            if version_:
-                found.setdefault(name, {})[version_] = None
+            versions[library] = version
+        for name, each in versions.items():
+            if each:
+                found.setdefault(name, {})[each] = None
     return {name: list(versions) for name, versions in found.items()}
