@@ -70,7 +70,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = tmp_path_factory.mktemp("site")
     for folder in ("microbench", "conf"):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "setup.py", "README.md"):
+    for file in ("pyproject.toml", "setup.py", "README.md", "pytest_microbench.py"):
         shutil.copy(ROOT / file, source)
     build = "from setuptools.build_meta import build_sdist; build_sdist('.')"
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
@@ -108,3 +108,10 @@ def test_every_file_of_the_package_is_installed(installed: Path) -> None:
     assert {each for each in files(installed / "microbench") if each.parts[0] != "conf"} == files(
         ROOT / "microbench"
     )
+
+
+def test_the_pytest_plugin_is_installed_and_found(installed: Path) -> None:
+    (found,) = metadata.distributions(name=distribution.NAME, path=[str(installed)])
+    (plugin,) = found.entry_points.select(group="pytest11")
+    assert (plugin.name, plugin.value) == ("microbench", "pytest_microbench")
+    assert (installed / "pytest_microbench.py").read_text() == (ROOT / "pytest_microbench.py").read_text()

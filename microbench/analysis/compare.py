@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -133,6 +134,8 @@ class Compared:
         differences: what differs between the sides.
         by: the setting that was compared by within one side; None for two sides.
         margin: the share by which a ratio may differ from 1 and still count as the same.
+        a_cases: the compared baselines.
+        b_cases: the cases compared with them, in the same order.
     """
 
     a: Path
@@ -145,6 +148,25 @@ class Compared:
     differences: Sequence[Difference]
     by: str | None
     margin: float
+    a_cases: Sequence[CaseResult] = field(repr=False)
+    b_cases: Sequence[CaseResult] = field(repr=False)
+
+    @property
+    def tally(self) -> Mapping[str, int]:
+        """The number of rows of each verdict, and of absences of each kind, by its name."""
+        return Counter([*(row.verdict for row in self.rows), *(each.kind for each in self.absences)])
+
+    def slower_by_more_than(self, share: float) -> list[Row]:
+        """Return the rows that are certainly slower by more than a share of the baseline's time.
+
+        Their verdict is `slower`, and even the lower end of the ratio's interval is above 1 + share.
+        """
+        return [row for row in self.rows if row.verdict is Verdict.SLOWER and (row.low or 0.0) > 1 + share]
+
+    def perhaps_slower_by_more_than(self, share: float) -> list[Row]:
+        """Return the other rows of which that is possible: the interval's upper end is above 1 + share."""
+        certain = self.slower_by_more_than(share)
+        return [row for row in self.rows if row not in certain and (row.high or 0.0) > 1 + share]
 
     def to_frame(self) -> pd.DataFrame:
         """Return the rows as a pandas data frame, one column per attribute."""
@@ -219,6 +241,8 @@ def compare(
         differences=pairing.differences,
         by=within_one,
         margin=margin,
+        a_cases=[pair.a for pair, _ in found],
+        b_cases=[pair.b for pair, _ in found],
     )
 
 

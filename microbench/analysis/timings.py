@@ -12,7 +12,7 @@ from microbench.errors import UserError
 from microbench.records import frame
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.naming import labels
-from microbench.records.record import Role, RoundRecord, Series
+from microbench.records.record import Readings, Role, RoundRecord, Series
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ class CpuTime:
 
     user: float
     system: float
+
+    @classmethod
+    def of(cls, readings: Readings, seconds: float) -> CpuTime:
+        """Return the CPU time of a call that takes so long."""
+        system = readings.system_utilization * seconds
+        return cls(readings.cpu_utilization * seconds - system, system)
 
 
 @dataclass(frozen=True)
@@ -117,21 +123,20 @@ class Timing:
 
     @cached_property
     def cpu_times(self) -> Mapping[int, CpuTime]:
-        """The CPU time of a call in each round, by its number; empty for a part of a step, and if unknown."""
-        if self.estimate.role is not Role.WHOLE:
-            return {}
-        found = {}
-        for number, seconds in self.estimate.medians.items():
-            if (readings := self.case.rounds[number].outcome.readings) is not None:
-                system = readings.system_utilization * seconds
-                found[number] = CpuTime(readings.cpu_utilization * seconds - system, system)
-        return found
+        """The CPU time of a call in each round, by its number; empty for a part of a step, or if unknown."""
+        readings = {number: self.case.rounds[number].outcome.readings for number in self.series}
+        found = {
+            number: CpuTime.of(each, self.estimate.medians[number])
+            for number, each in readings.items()
+            if each is not None and self.estimate.role is Role.WHOLE
+        }
+        return found if len(found) == len(readings) else {}
 
     @property
     def cpu_time(self) -> CpuTime | None:
-        """The CPU time of a call, the mean over rounds; None if it is unknown in one of them."""
+        """The CPU time of a call, the mean over rounds; None if it is unknown."""
         times = self.cpu_times.values()
-        if len(times) < len(self.series):
+        if not times:
             return None
         return CpuTime(fmean(each.user for each in times), fmean(each.system for each in times))
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from microbench.analysis.absences import Absence, Absent
 from microbench.analysis.compare import MEDIAN, Compared, Row, Suite
 from microbench.analysis.verdict import Verdict
-from microbench.errors import NothingToCompareError, unknown
+from microbench.errors import NothingToCompareError, UserError, unknown
 from microbench.tables import units
 from microbench.tables.fitting import print_fitting, printed
 from microbench.tables.labels import relative
@@ -38,27 +38,37 @@ IMPLIED: Mapping[str, Sequence[str]] = {Verdict.SLOWER: tuple(Absent)}
 class Comparison(Compared):
     """The findings of a comparison; it prints as its table."""
 
-    def failing(self, on: str | Sequence[str] = "slower") -> list[str]:
+    def failing(self, on: str | Sequence[str] | None = None, max_slowdown: float | None = None) -> list[str]:
         """Return what a check of this comparison fails on, one line each; none if it passes.
 
             assert not microbench.compare("before", "after").failing("slower,inconclusive")
+            assert not microbench.compare("before", "after").failing(max_slowdown=0.05)
 
         Args:
             on: any of slower, faster, inconclusive, failed (a case of B, or some of its rounds, but none of
                 A's) and missing (B has not measured what A has), as a list or separated by commas. slower
-                includes failed and missing.
+                includes failed and missing. By default slower, unless `max_slowdown` is given.
+            max_slowdown: the share by which B may be slower: fails where the verdict is slower and even the
+                lower end of the ratio's interval is above 1 plus it. Includes failed and missing.
 
         Raises:
             NothingToCompareError: none of these is possible with so few rounds.
-            UserError: `on` has another word.
+            UserError: `on` has another word, or is slower although `max_slowdown` is given.
         """
-        asked = known_to_fail_on(on)
+        asked = known_to_fail_on(on if on is not None else Verdict.SLOWER if max_slowdown is None else ())
+        check_limit(asked, max_slowdown)
         found = [
             f"{row.verdict}: {row.case} {timed(row.phase, row.at)}: {sentence(row)}"
             for row in self.rows
             if row.verdict in asked
         ]
-        found += absent(asked, self.absences)
+        if max_slowdown is not None:
+            found += [
+                f"slower by more than {units.share(max_slowdown)}: {row.case} {timed(row.phase, row.at)}: "
+                f"{sentence(row)}"
+                for row in self.slower_by_more_than(max_slowdown)
+            ]
+        found += absent(asked if max_slowdown is None else [*asked, *Absent], self.absences)
         if not found and {*asked} <= JUDGED and len(self.unjudged) == len(self.rows):
             reason = self.unjudged[0].reason
             raise NothingToCompareError(f"No verdict is possible, and none to fail on: {reason}.")
@@ -90,6 +100,18 @@ def known_to_fail_on(words: str | Sequence[str]) -> list[str]:
         if word not in FAIL_ON:
             raise unknown("verdict to fail on", word, FAIL_ON)
     return asked
+
+
+def check_limit(asked: Sequence[str], max_slowdown: float | None) -> None:
+    """Reject a limit that has no effect, because every slower case fails anyway.
+
+    Raises:
+        UserError: it is one.
+    """
+    if max_slowdown is not None and Verdict.SLOWER in asked:
+        raise UserError(
+            "slower fails on every slower case, and max_slowdown on those beyond a limit: leave one out."
+        )
 
 
 def show_comparison(comparison: Compared, out: Console) -> None:

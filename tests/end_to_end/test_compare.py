@@ -124,6 +124,66 @@ def test_fail_on_is_the_exit_code_and_says_which(verdicts: str, code: int, folde
 
 
 @pytest.mark.parametrize(
+    ("limit", "code"),
+    [("18%", 1), ("0.18", 1), ("18.3 %", 1), ("19%", 0), ("0.25", 0), ("150%", 0)],
+)
+def test_a_slowdown_is_beyond_a_limit_where_the_interval_is(limit: str, code: int, folder: Path) -> None:
+    """The ratio is 1.199, of which the interval begins at 1.184; the other row is inconclusive."""
+    found = microbench("compare", "before", "after", "--max-slowdown", limit, cwd=folder)
+    assert found.code == code
+    told = "slower by more than 18 %: dense infer inference: B/A 1.199, 95 % CI 1.184 to 1.214, slower"
+    assert found.err == (f"microbench: --max-slowdown {told}\n" if code else "")
+
+
+@pytest.mark.parametrize(
+    ("b", "more", "code", "said"),
+    [
+        ("broken", (), 1, "--max-slowdown failed: dense train: B: error: it broke"),
+        ("fewer", (), 1, "--max-slowdown missing: dense train: B has no such case"),
+        ("failed", (), 1, "--max-slowdown failed: dense infer: B: error: it broke"),
+        ("once", (), 3, f"No verdict is possible, and none to fail on: {ONE_ROUND}."),
+        ("after", ("--fail-on", "faster"), 0, ""),
+    ],
+)
+def test_a_limit_is_no_success_where_there_is_no_time(
+    b: str, more: tuple[str, ...], code: int, said: str, folder: Path
+) -> None:
+    found = microbench("compare", "before", b, "--max-slowdown", "50%", *more, cwd=folder)
+    assert found.code == code, found
+    assert said in found.err.splitlines()[0] if said else found.err == ""
+
+
+def test_a_limit_and_other_verdicts_fail_together(folder: Path) -> None:
+    both = ("--max-slowdown", "5%", "--fail-on", "inconclusive,failed")
+    found = microbench("compare", "before", "after", *both, cwd=folder)
+    assert found.code == 1
+    assert [line.split(":")[1] for line in found.err.splitlines()] == [
+        " --max-slowdown slower by more than 5.0 %",
+        " --fail-on inconclusive",
+    ]
+    strict = microbench("compare", "before", "once", *both, cwd=folder)
+    assert (strict.code, "--fail-on inconclusive" in strict.err) == (1, True)
+
+
+def test_markdown_is_a_comment_with_the_verdict_first(folder: Path) -> None:
+    found = microbench("compare", "before", "after", "--markdown", "--max-slowdown", "25%", cwd=folder)
+    assert (found.code, found.err) == (0, "")
+    lines = found.out.splitlines()
+    assert lines[0] == "**1 of 2 cases is slower, 1 is inconclusive**"
+    assert "Limit: 25 % slower. 0 certainly beyond it." in lines
+    folded = lines.index("<details>")
+    rows = [line.split(" | ") for line in lines if line.startswith("| dense")]
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("| dense infer", "**slower** |"),
+        ("| dense infer", "**slower** |"),
+        ("| dense train", "inconclusive: about 2 more rounds |"),
+    ]
+    assert [lines.index(line) > folded for line in lines if line.startswith("| dense train")] == [True]
+    assert "- Some CPU, 4 cores · 2 threads · torch 2.11 · Python 3.12 · glibc 2.36 malloc · Linux 6" in lines
+    assert lines[-1] == "</details>"
+
+
+@pytest.mark.parametrize(
     ("on", "code", "said"),
     [
         ("slower", 1, "--fail-on failed: dense infer: B: error: it broke"),
@@ -193,6 +253,14 @@ def test_two_works_are_compared_if_requested(folder: Path) -> None:
             ["before", "after", "--fail-on", "slwer"],
             "Unknown verdict to fail on 'slwer'. Did you mean slower?",
         ),
+        (
+            ["before", "after", "--max-slowdown", "5"],
+            "Argument --max-slowdown: '5' is not possible: give a share such as 5% or 0.05.",
+        ),
+        (["before", "after", "--max-slowdown=-1%"], "'-1%' is not possible: give a share such as 5%"),
+        (["before", "after", "--max-slowdown", "x%"], "'x%' is not possible: give a share such as 5% or"),
+        (["before", "after", "--max-slowdown", "5%", "--fail-on", "slower"], "leave one out."),
+        (["before", "after", "--json", "--markdown"], "--markdown: not allowed with argument --json."),
         (["before", "after", "--jsn"], "Unknown option '--jsn'. Did you mean --json?"),
         (["before", "after", "--phas=all"], "Unknown option '--phas'. Did you mean --phase"),
     ],

@@ -74,7 +74,7 @@ def _rate(timing: Timing, seconds: float) -> dict[str, float]:
 
 def _aggregates(title: str, timing: Timing, shared: dict[str, Any]) -> Iterator[dict[str, Any]]:
     used = [each.user + each.system for each in timing.cpu_times.values()]
-    real, cpu = timing.of_rounds, moments(used) if len(used) == len(timing.series) else None
+    real, cpu = timing.of_rounds, moments(used) if used else None
     for name, factor in (
         ("mean", NANOSECONDS),
         ("median", NANOSECONDS),
