@@ -93,7 +93,7 @@ def test_it_has_the_page_and_its_data_and_nothing_else(tmp_path: Path, timed: An
 
 
 def test_what_is_written_meanwhile_is_shown_and_what_is_the_same_is_not_sent(
-    tmp_path: Path, timed: Any
+    tmp_path: Path, timed: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(tmp_path) as server:
         _, answer, text = ask(server, "/data")
@@ -108,7 +108,9 @@ def test_what_is_written_meanwhile_is_shown_and_what_is_the_same_is_not_sent(
         found = json.loads(ask(server, "/data")[2])
         assert found["data"]["names"].keys() == {"r/0", "r/1"}
         (tmp_path / "records.jsonl").write_bytes(b"no record\n" * 3)
-        assert json.loads(ask(server, "/data")[2]) == found
+        after = json.loads(ask(server, "/data")[2])
+        assert (after["main"], after["data"]["names"]) == (found["main"], found["data"]["names"])
+        assert "no line of it is a record" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "content"), [("nowhere", None), ("binary", b"\x00\x01\n\x02\n")])

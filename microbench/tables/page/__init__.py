@@ -38,13 +38,14 @@ UNSAFE = {ord(each): f"\\u{ord(each):04x}" for each in "<>&\u2028\u2029"}
 """What JSON may contain, and HTML or JavaScript would read as something else."""
 
 
-def html(page: Page, paths: Sequence[str], is_served: bool = False) -> str:
+def html(page: Page, paths: Sequence[str], tag: str | None = None) -> str:
     """Return a page as a file.
 
     Args:
         page: what it shows.
         paths: where its records are; its title.
-        is_served: whether a server refreshes it: then it may connect to where it came from.
+        tag: what the server that refreshes it calls this state of it, which lets it connect to that server;
+            None for a file.
     """
     files = {name: _file(name) for name in ("style.css", "page.js", "vendor/echarts.min.js")}
     scripts = " ".join(_digest(files[name]) for name in ("vendor/echarts.min.js", "page.js"))
@@ -53,7 +54,7 @@ def html(page: Page, paths: Sequence[str], is_served: bool = False) -> str:
         f"script-src {scripts}",
         f"style-src {_digest(files['style.css'])}",
         "img-src data:",
-        *(["connect-src 'self'"] if is_served else []),
+        *([] if tag is None else ["connect-src 'self'"]),
         "base-uri 'none'",
         "form-action 'none'",
     ]
@@ -65,15 +66,15 @@ def html(page: Page, paths: Sequence[str], is_served: bool = False) -> str:
         subtitle=escape(subtitle(page)),
         style=files["style.css"],
         main=main(page),
-        data=data(page, is_served),
+        data=data(page, tag),
         library=files["vendor/echarts.min.js"],
         script=files["page.js"],
     )
 
 
-def fragment(page: Page) -> str:
+def fragment(page: Page, tag: str) -> str:
     """Return what a served page takes over when its records have changed, as JSON."""
-    return json.dumps({"main": main(page), "subtitle": subtitle(page), "data": content(page, is_served=True)})
+    return json.dumps({"main": main(page), "subtitle": subtitle(page), "data": content(page, tag)})
 
 
 def title(paths: Sequence[str]) -> str:
@@ -397,12 +398,12 @@ def _facts(host: Host) -> Iterator[tuple[str, str]]:
         yield f"run {run}", line or "from Python"
 
 
-def data(page: Page, is_served: bool) -> str:
+def data(page: Page, tag: str | None) -> str:
     """Return what the page's script draws, as JSON that can stand in HTML."""
-    return json.dumps(content(page, is_served), separators=(",", ":")).translate(UNSAFE)
+    return json.dumps(content(page, tag), separators=(",", ":")).translate(UNSAFE)
 
 
-def content(page: Page, is_served: bool) -> dict[str, Any]:
+def content(page: Page, tag: str | None) -> dict[str, Any]:
     """Return what the page's script draws."""
     return {
         "charts": {chart.name: _panels(chart, page) for chart in CHARTS},
@@ -410,7 +411,7 @@ def content(page: Page, is_served: bool) -> dict[str, Any]:
         "names": {row.key: _name(row) for row in page.rows},
         "series": _packed(page.series),
         "warnings": _warnings(page.series),
-        "served": is_served,
+        "tag": tag,
     }
 
 

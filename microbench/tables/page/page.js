@@ -662,17 +662,10 @@
 
   // A served page asks for what is new, and takes it over without losing what the reader chose.
   const INTERVAL = 2000;
-  let tag = null;
   async function refresh() {
-    try {
-      const answer = await fetch("data", { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
-      if (answer.status === 200) {
-        const isFirst = tag === null;
-        tag = answer.headers.get("ETag");
-        if (!isFirst) take(await answer.json());
-      }
-    } catch { /* the server has ended: what is shown stays */ }
     setTimeout(refresh, INTERVAL);
+    const answer = await fetch("data", { headers: { "If-None-Match": data.tag }, cache: "no-store" }).catch(() => null);
+    if (answer?.status === 200) take(await answer.json()); // without an answer, what is shown stays
   }
   function take(fresh) {
     const open = all("details").map((each) => each.open);
@@ -702,5 +695,5 @@
   readInk();
   setUpTheme();
   setUp();
-  if (data.served) refresh();
+  if (data.tag !== null) refresh();
 })();

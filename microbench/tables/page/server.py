@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from hashlib import sha256
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,24 +61,26 @@ class Source:
     def current(self) -> tuple[str, Page]:
         """Return the page as it is now, and a tag that changes with it.
 
-        A file that cannot be read now, as while it is replaced, leaves the page as it was.
+        A file that cannot be read any more leaves the page as it was, and a line that says so.
         """
         with self._lock:
             tag = self._digest()
             if tag != self._tag:
-                with suppress(UserError):
+                self._tag = tag
+                try:
                     self._page = self._read()
-                    self._tag = tag
+                except UserError as error:
+                    print(f"microbench: {error}", file=sys.stderr)
             return self._tag, self._page
 
     def _read(self) -> Page:
         return page(load([path for path in self.paths if file_of(Path(path)).exists()]).cases())
 
     def _digest(self) -> str:
-        """Return what changes when a file of records does."""
+        """Return what changes when a file of records does, as an ETag."""
         files = (file_of(Path(path)) for path in self.paths)
         stats = [(str(each), found.st_mtime_ns, found.st_size) for each in files if (found := _stat(each))]
-        return sha256(repr(stats).encode()).hexdigest()[:16]
+        return f'"{sha256(repr(stats).encode()).hexdigest()[:16]}"'
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -146,24 +148,23 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"There is / and /data.\n")
             return
         tag, found = self.server.source.current()
-        etag = f'"{tag}"'
         if self.path == "/":
-            text = pages.html(found, self.server.source.paths, is_served=True)
-            self._answer(HTTPStatus.OK, "text/html", text.encode(), etag)
-        elif self.headers.get("If-None-Match") == etag:
-            self._answer(HTTPStatus.NOT_MODIFIED, "application/json", b"", etag)
+            text = pages.html(found, self.server.source.paths, tag)
+            self._answer(HTTPStatus.OK, "text/html", text.encode(), tag)
+        elif self.headers.get("If-None-Match") == tag:
+            self._answer(HTTPStatus.NOT_MODIFIED, "application/json", b"", tag)
         else:
-            self._answer(HTTPStatus.OK, "application/json", pages.fragment(found).encode(), etag)
+            self._answer(HTTPStatus.OK, "application/json", pages.fragment(found, tag).encode(), tag)
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
-    def _answer(self, status: HTTPStatus, kind: str, body: bytes, etag: str | None = None) -> None:
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes, tag: str | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         if status is not HTTPStatus.NOT_MODIFIED:
             self.send_header("Content-Length", str(len(body)))
-        if etag is not None:
-            self.send_header("ETag", etag)
+        if tag is not None:
+            self.send_header("ETag", tag)
         for name, value in HEADERS.items():
             self.send_header(name, value)
         self.end_headers()
