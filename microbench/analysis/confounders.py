@@ -60,7 +60,7 @@ def warnings_of(pair: Pair, by: str | None) -> Iterator[str]:
         yield SEPARATE
     elif not are_interleaved(pair.a, pair.b):
         yield SEQUENTIAL if pair.a.run.schedule == "sequential" else COMPLETED
-    for name, (a, b) in _differences(pair, by).items():
+    for name, (a, b) in facts_apart(pair, by).items():
         yield f"{name} differs: {pair.a_name} has {a}, {pair.b_name} has {b}"
 
 
@@ -74,7 +74,7 @@ def _rounds_of(case: CaseResult) -> set[tuple[str, str]]:
     return {(record.run.id, record.started_at) for record in case.rounds.values()}
 
 
-def _differences(pair: Pair, by: str | None) -> dict[str, tuple[str, str]]:
+def facts_apart(pair: Pair, by: str | None) -> dict[str, tuple[str, str]]:
     """Return the facts that should be the same on both sides but are not: both values by name."""
     a, b = settings_of(pair.a), settings_of(pair.b)
     differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]

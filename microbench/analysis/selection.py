@@ -114,12 +114,12 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
     """
     named = [*request.rows, *request.columns, *request.where]
     check_axes([name for name in named if name != VALUE], cases)
-    chosen, remarks = having(cases, request.where), list[str]()
-    facts = [name for name in (*request.rows, *request.columns) if name not in chosen[0].axes]
-    latest = _latest(chosen, [name for name in facts if name != VALUE])
+    left, remarks = having(cases, request.where), list[str]()
+    facts = [name for name in (*request.rows, *request.columns) if name not in left[0].axes]
+    latest = _latest(left, [name for name in facts if name != VALUE])
     known = [case for case, _ in latest]
     found = quantities(known, request.values)
-    kept = [(case, each, runs) for case, runs in latest for each in found if _has(case, each, known)]
+    kept = [(case, each, runs) for case, runs in latest for each in found if has(case, each, known)]
     if not kept:
         phases = dict.fromkeys(phase for case in known for phase in case.estimates)
         raise UserError(
@@ -168,7 +168,7 @@ def _latest(cases: Sequence[CaseResult], facts: Sequence[str]) -> list[tuple[Cas
     return [(max(each, key=lambda case: case.first.started_at), len(each)) for each in found.values()]
 
 
-def _has(case: CaseResult, quantity: Quantity, cases: Sequence[CaseResult]) -> bool:
+def has(case: CaseResult, quantity: Quantity, cases: Sequence[CaseResult]) -> bool:
     """Return whether a case has a quantity, or failed before it could: then its mode decides."""
     if not quantity.is_time:
         return True

@@ -1,12 +1,15 @@
-"""The parser that commands share: argparse whose errors are one line with the nearest spelling."""
+"""The parser that commands share, whose errors are one line with the nearest spelling, and their options."""
 
 from __future__ import annotations
 
 import re
+import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
+from microbench.config import MARGIN
 from microbench.errors import UserError, unknown
 
 
@@ -45,3 +48,90 @@ class Parser(ArgumentParser):
             UserError: always.
         """
         raise UserError(f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`.")
+
+
+def add_where(parser: Parser) -> None:
+    """Add `--where`, which chooses cases: see `where`."""
+    parser.add_argument(
+        "--where",
+        metavar="AXIS=V[,AXIS=V]",
+        action="append",
+        default=[],
+        help="only these cases; the same axis again: any of its values",
+    )
+
+
+def where(given: Namespace) -> dict[str, list[str]]:
+    """Return the allowed values of each axis in `--where`.
+
+    Raises:
+        UserError: a part of it has no value.
+    """
+    found: dict[str, list[str]] = {}
+    for each in given.where:
+        for axis, value in pairs_in("--where", each):
+            found.setdefault(axis, []).append(value)
+    return found
+
+
+def add_margin(parser: Parser) -> None:
+    """Add `--margin`, which `check_margin` checks."""
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=MARGIN,
+        metavar="SHARE",
+        help="difference that counts as the same (default %(default)s: 1 %%)",
+    )
+
+
+def check_margin(given: Namespace) -> None:
+    """Reject a margin that is no share.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not 0 <= given.margin < 1:
+        raise UserError(
+            f"--margin {given.margin:g} is not possible: give a share from 0 to below 1 (0.01 is 1 %)."
+        )
+
+
+def add_output(parser: Parser) -> None:
+    """Add `-o`, the file to write to: see `write_text`."""
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of standard output")
+
+
+def write_text(text: str, output: str | None) -> None:
+    """Write a text to a file, or to standard output if none is given.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot write {output}: {error.strerror}.") from error
+
+
+def names_in(text: str | None) -> list[str]:
+    """Return the names in a text with commas between them, without the prefix of the records' columns."""
+    return [name.strip().removeprefix("cfg_") for name in (text or "").split(",") if name.strip()]
+
+
+def pairs_in(option: str, text: str) -> list[tuple[str, str]]:
+    """Return the axes and values in an option's text, such as `mode=infer,batch_size=1`.
+
+    Raises:
+        UserError: a part of it has no value.
+    """
+    found = []
+    for part in filter(None, text.split(",")):
+        axis, sign, value = (each.strip() for each in part.partition("="))
+        if not sign or not axis or not value:
+            raise UserError(f"{option} {part} is not possible: give AXIS=VALUE, such as engine=eager.")
+        found.append((axis.removeprefix("cfg_"), value))
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -10,8 +9,17 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microbench.cli.arguments import Parser
-from microbench.config import MARGIN
+from microbench.cli.arguments import (
+    Parser,
+    add_margin,
+    add_output,
+    add_where,
+    check_margin,
+    names_in,
+    pairs_in,
+    where,
+    write_text,
+)
 from microbench.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
@@ -53,23 +61,11 @@ def parser() -> Parser:
         "--columns", metavar="AXIS[,AXIS]", help="axes of the columns; by default the others that vary"
     )
     found.add_argument("--value", metavar="V[,V]", default="step", help=VALUE.replace("%", "%%"))
-    found.add_argument(
-        "--where",
-        metavar="AXIS=V[,AXIS=V]",
-        action="append",
-        default=[],
-        help="only these cases; the same axis again: any of its values",
-    )
+    add_where(found)
     found.add_argument(
         "--baseline", metavar="AXIS=V[,AXIS=V]", help="show ratios to the cases with these values"
     )
-    found.add_argument(
-        "--margin",
-        type=float,
-        default=MARGIN,
-        metavar="SHARE",
-        help="difference that counts as the same (default %(default)s: 1 %%)",
-    )
+    add_margin(found)
     outputs = found.add_mutually_exclusive_group()
     outputs.add_argument("--markdown", action="store_true", help="a table in GitHub's markdown")
     outputs.add_argument(
@@ -89,7 +85,7 @@ def parser() -> Parser:
     )
     found.add_argument("--host", metavar="ADDRESS", help="listen on this address instead, with --serve")
     _add_published(found)
-    found.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of standard output")
+    add_output(found)
     return found
 
 
@@ -131,21 +127,21 @@ def _table(given: Namespace) -> int:
     if given.output is None:
         show_pivots(variants, console())
     else:
-        _write(printed(lambda out: show_pivots(variants, out)) + "\n", given.output)
+        write_text(printed(lambda out: show_pivots(variants, out)) + "\n", given.output)
     return ExitCode.OK
 
 
 def _markdown(given: Namespace) -> int:
     from microbench.tables.pasted import to_markdown
 
-    _write(to_markdown(_pivots(given)[0]), given.output)
+    write_text(to_markdown(_pivots(given)[0]), given.output)
     return ExitCode.OK
 
 
 def _latex(given: Namespace) -> int:
     from microbench.tables.pasted import to_latex
 
-    _write(to_latex(_pivots(given)[0]), given.output)
+    write_text(to_latex(_pivots(given)[0]), given.output)
     return ExitCode.OK
 
 
@@ -155,7 +151,7 @@ def _csv(given: Namespace) -> int:
 
     file = StringIO()
     write_csv(wide_rows(_pivots(given)[0]), file)
-    _write(file.getvalue(), given.output)
+    write_text(file.getvalue(), given.output)
     return ExitCode.OK
 
 
@@ -165,7 +161,7 @@ def _json(given: Namespace) -> int:
 
     file = StringIO()
     write_json(cell_rows(_pivots(given)[0]), file)
-    _write(file.getvalue(), given.output)
+    write_text(file.getvalue(), given.output)
     return ExitCode.OK
 
 
@@ -184,13 +180,13 @@ def _published(given: Namespace) -> int:
 
         file = StringIO()
         FORMATS["--csv" if given.csv else "--json"]([row for each in sections for row in flat(each)], file)
-        _write(file.getvalue(), given.output)
+        write_text(file.getvalue(), given.output)
     elif given.markdown:
-        _write(to_markdown(sections), given.output)
+        write_text(to_markdown(sections), given.output)
     elif given.output is None:
         show_beside(sections, console())
     else:
-        _write(printed(lambda out: show_beside(sections, out)) + "\n", given.output)
+        write_text(printed(lambda out: show_beside(sections, out)) + "\n", given.output)
     return ExitCode.OK
 
 
@@ -209,7 +205,7 @@ def _chosen(given: Namespace) -> list[CaseResult]:
     """Return the cases that --where leaves."""
     from microbench.analysis.selection import having
 
-    return having(_loaded(given), _where(given))
+    return having(_loaded(given), where(given))
 
 
 def _published_tables(given: Namespace, cases: Sequence[CaseResult]) -> list[Table]:
@@ -227,7 +223,7 @@ def _html(given: Namespace) -> int:
     from microbench.tables.page import html
 
     _check_unused(given, "--html", (*OF_TABLES, "output"))
-    _write(html(page(_chosen(given)), given.paths), given.html)
+    write_text(html(page(_chosen(given)), given.paths), given.html)
     return ExitCode.OK
 
 
@@ -265,21 +261,6 @@ OUTPUTS: Mapping[str, Callable[[Namespace], int]] = {
 """The function of each form by the name of its flag; without a flag, it is the table in the terminal."""
 
 
-def _write(text: str, output: str | None) -> None:
-    """Write a text to a file, or to standard output if none is given.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    if output is None:
-        sys.stdout.write(text)
-        return
-    try:
-        Path(output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"Cannot write {output}: {error.strerror}.") from error
-
-
 def _pivots(given: Namespace) -> list[Pivot]:
     """Return the table in as many layouts as there are, the widest first."""
     from microbench.analysis.pivot import arrange, movable
@@ -308,43 +289,12 @@ def _loaded(given: Namespace) -> list[CaseResult]:
 def _request(given: Namespace) -> Request:
     from microbench.analysis.selection import Request
 
-    if not 0 <= given.margin < 1:
-        raise UserError(
-            f"--margin {given.margin:g} is not possible: give a share from 0 to below 1 (0.01 is 1 %)."
-        )
+    check_margin(given)
     return Request(
-        _names(given.rows),
-        _names(given.columns),
-        _names(given.value),
-        _where(given),
-        dict(_pairs("--baseline", given.baseline or "")),
+        names_in(given.rows),
+        names_in(given.columns),
+        names_in(given.value),
+        where(given),
+        dict(pairs_in("--baseline", given.baseline or "")),
         given.margin,
     )
-
-
-def _where(given: Namespace) -> dict[str, list[str]]:
-    """Return the allowed values of each axis."""
-    found: dict[str, list[str]] = {}
-    for each in given.where:
-        for axis, value in _pairs("--where", each):
-            found.setdefault(axis, []).append(value)
-    return found
-
-
-def _names(text: str | None) -> list[str]:
-    return [name.strip().removeprefix("cfg_") for name in (text or "").split(",") if name.strip()]
-
-
-def _pairs(option: str, text: str) -> list[tuple[str, str]]:
-    """Return the axes and values of a text such as `mode=infer,batch_size=1`.
-
-    Raises:
-        UserError: a part of it has no value.
-    """
-    found = []
-    for part in filter(None, text.split(",")):
-        axis, sign, value = (each.strip() for each in part.partition("="))
-        if not sign or not axis or not value:
-            raise UserError(f"{option} {part} is not possible: give AXIS=VALUE, such as engine=eager.")
-        found.append((axis.removeprefix("cfg_"), value))
-    return found
