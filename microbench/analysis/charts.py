@@ -15,6 +15,7 @@ from microbench.analysis import published_files
 from microbench.analysis.accuracy import weights_of
 from microbench.analysis.layers import is_layer
 from microbench.analysis.profile import Profile, ViewRow, profile_of
+from microbench.analysis.published_tables import Table
 from microbench.analysis.ranking import alternatives, is_measured
 from microbench.analysis.verdict import Verdict, contrasts, judge
 from microbench.config import PLAIN, PROFILE
@@ -252,12 +253,16 @@ class LayersPanel:
 
 @dataclass(frozen=True)
 class PublishedPoint:
-    """A figure of one's own beside a published one, in the panel's unit."""
+    """A figure of one's own beside a published one, in the panel's unit.
+
+    `variant` is how it is run by the table's name, and `configuration` by ours.
+    """
 
     key: str
     model: str
     batch_size: int
     variant: str
+    configuration: str
     measured: float
     published: float
     device: str
@@ -287,8 +292,13 @@ class Charts:
     published: Sequence[PublishedPanel]
 
 
-def charts(cases: Sequence[CaseResult]) -> Charts:
-    """Return every chart of some cases; of a case that several runs measured, the latest is drawn."""
+def charts(cases: Sequence[CaseResult], tables: Sequence[Table] | None = None) -> Charts:
+    """Return every chart of some cases; of a case that several runs measured, the latest is drawn.
+
+    Args:
+        cases: the cases.
+        tables: the published tables to draw beside them; by default the package's.
+    """
     drawn = latest(cases)
     timed = [case for case in drawn if is_timed(case) and is_measured(case)]
     names = dict(zip(map(key_of, timed), configuration_names(timed), strict=True))
@@ -305,7 +315,7 @@ def charts(cases: Sequence[CaseResult]) -> Charts:
         list(_accuracy(timed, names)),
         [roof for name, each in profiles.items() if (roof := _roofline(name, each)) is not None],
         [layers for name, each in profiles.items() if (layers := _layers(name, each)) is not None],
-        list(_published(timed)),
+        list(_published(timed, names, published_files.ours() if tables is None else tables)),
     )
 
 
@@ -583,10 +593,12 @@ def _layers(name: str, profile: Profile) -> LayersPanel | None:
     return LayersPanel(name, "s" if profile.timed else "FLOP", nodes) if len(nodes) > 1 else None
 
 
-def _published(cases: Sequence[CaseResult]) -> Iterator[PublishedPanel]:
-    for name in published_files.names():
+def _published(
+    cases: Sequence[CaseResult], names: Mapping[str, str], tables: Sequence[Table]
+) -> Iterator[PublishedPanel]:
+    for table in tables:
         panels: dict[str, list[PublishedPoint]] = {}
-        for row in reference.rows(cases, published_files.load(name)):
+        for row in reference.rows(cases, table):
             for (device, software), cell in row.published.items():
                 if row.measured is not None:
                     point = PublishedPoint(
@@ -594,6 +606,7 @@ def _published(cases: Sequence[CaseResult]) -> Iterator[PublishedPanel]:
                         row.case.name,
                         row.case.config.batch_size,
                         row.variant or "",
+                        names[key_of(row.case)],
                         row.measured.value,
                         cell.value,
                         device,
@@ -601,7 +614,7 @@ def _published(cases: Sequence[CaseResult]) -> Iterator[PublishedPanel]:
                     )
                     panels.setdefault(row.quantity, []).append(point)
         for quantity, points in panels.items():
-            yield PublishedPanel(f"{name}: {quantity}", _unit(quantity), points)
+            yield PublishedPanel(f"{table.name}: {quantity}", _unit(quantity), points)
 
 
 def _unit(quantity: str) -> str:

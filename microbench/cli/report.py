@@ -37,6 +37,8 @@ Lay the cases of runs out as a table: rows and columns are axes, each cell a val
   microbench report outputs/sweep --markdown -o table.md
   microbench report outputs/sweep --html report.html
   microbench report outputs/sweep --serve
+  microbench report outputs/sweep --svg speedup.svg --chart speedup
+  microbench report outputs/sweep --published
 
 The best of each row is marked only if it is significantly better than the row's other cells that compute the
 same. Failed and skipped cases are in the table, with footnotes that say why.
@@ -46,6 +48,10 @@ Exit codes: 0; 2 if the command line is invalid, or there is nothing to show."""
 MOST_PORTS = 65535
 OF_TABLES = ("rows", "columns", "value", "baseline", "margin")
 """Options that lay out a table."""
+
+PICTURES = ("png", "svg")
+CHART = """which chart to draw: speedup, latency, phases, memory, accuracy, roofline or published; by default
+the first of these that has data"""
 
 VALUE = """what to show: step (default: total in training, inference otherwise), a phase such as forward, a
 percentile of the step such as p99, throughput, speedup, memory, energy, error, params; several phases with
@@ -83,6 +89,14 @@ def parser() -> Parser:
         metavar="PORT",
         help="serve this page on 127.0.0.1, and refresh it while a run measures; Ctrl-C ends it",
     )
+    for form in PICTURES:
+        outputs.add_argument(
+            f"--{form}",
+            metavar="FILE",
+            help=f"a chart as {form.upper()}, for a README or a slide (extra plot)",
+        )
+    found.add_argument("--chart", metavar="NAME", help=CHART)
+    found.add_argument("--dark", action="store_true", help="a picture for a dark background")
     found.add_argument("--host", metavar="ADDRESS", help="listen on this address instead, with --serve")
     _add_published(found)
     add_output(found)
@@ -111,6 +125,11 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"Give the runs to report{hint}: microbench report PATH.")
     if given.host is not None and given.serve is None:
         raise UserError("--host is the address of --serve: give both.")
+    picture = next((form for form in PICTURES if getattr(given, form)), None)
+    if picture is not None:
+        return _picture(given, picture)
+    if given.chart or given.dark:
+        raise UserError(f"--{'chart' if given.chart else 'dark'} is of a picture: give --png or --svg too.")
     if given.published is not None:
         return _published(given)
     output = next((name for name in OUTPUTS if getattr(given, name, None)), "")
@@ -187,6 +206,22 @@ def _published(given: Namespace) -> int:
         show_beside(sections, console())
     else:
         write_text(printed(lambda out: show_beside(sections, out)) + "\n", given.output)
+    return ExitCode.OK
+
+
+def _picture(given: Namespace, form: str) -> int:
+    """Draw a chart."""
+    from microbench.analysis.charts import charts
+    from microbench.tables.pictures import save
+
+    _check_unused(given, f"--{form}", (*OF_TABLES, "output"))
+    path = Path(getattr(given, form))
+    if path.suffix != f".{form}":
+        raise UserError(f"--{form} {path} is no name of such a file: give {path.stem or 'chart'}.{form}.")
+    cases = _chosen(given)
+    chart = given.chart or ("published" if given.published else None)
+    tables = _published_tables(given, cases) if given.published else None
+    save(charts(cases, tables), cases, path, chart, given.dark)
     return ExitCode.OK
 
 
