@@ -66,7 +66,10 @@ class Microbench:
         self._baseline = None if baseline is None else Path(baseline) / name
         self._folder = tmp_path / "microbench" if save is None else Path(save) / name
         self._is_strict = bool(config.getoption(STRICT))
-        self._lock = request.getfixturevalue("tmp_path_factory").getbasetemp().parent / "microbench.lock"
+        self._lock: Path | None = None
+        if hasattr(config, "workerinput"):  # a worker of xdist, whose folder lies in that of all workers
+            folder: Path = request.getfixturevalue("tmp_path_factory").getbasetemp().parent
+            self._lock = folder / "microbench.lock"
         self._measurements = 0
 
     def run(self, model: Any, *, inputs: Any = None, objective: Any = None, **options: Any) -> Result:
@@ -180,8 +183,8 @@ class Microbench:
         with _told(), _alone(self._lock):
             result = measure(model, folder=folder, **arguments)
         for case in result.cases():
-            if not case.ok:
-                text = f"{case.name}: {case.standing}: {case.reason}"
+            for failed in case.failures.values():
+                text = f"{case.name}: {failed.outcome.status}: {failed.outcome.error}"
                 if case.status == "skipped":
                     pytest.skip(text)
                 pytest.fail(text, pytrace=False)
@@ -214,8 +217,11 @@ def _told() -> Iterator[None]:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Wait until no other process of the same pytest run measures, as those of xdist."""
+def _alone(lock: Path | None) -> Iterator[None]:
+    """Wait until no other process that locks the file measures."""
+    if lock is None:
+        yield
+        return
     import fcntl
 
     with lock.open("w") as file:

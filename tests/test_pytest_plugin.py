@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -102,7 +103,7 @@ def test_the_plugin_imports_nothing_of_the_package() -> None:
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Makes the fixture of a test, which measures these records."""
 
-    def made(*cases: list[RoundRecord], **options: Any) -> Microbench:
+    def made(*cases: list[RoundRecord], among_workers: bool = False, **options: Any) -> Microbench:
         given = {f"--microbench-{name}": value for name, value in options.items()}
 
         def run(model: Any, folder: Path, **_: Any) -> Any:
@@ -112,9 +113,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
             return result_of(*cases)
 
         monkeypatch.setattr(api, "run", run)
-        factory = SimpleNamespace(getbasetemp=lambda: tmp_path / "base")
+        factory = SimpleNamespace(getbasetemp=lambda: tmp_path / "worker")
         request = SimpleNamespace(
-            config=SimpleNamespace(getoption=given.get),
+            config=SimpleNamespace(getoption=given.get, **({"workerinput": {}} if among_workers else {})),
             node=SimpleNamespace(nodeid="tests/test_speed.py::test_net[1/2]"),
             getfixturevalue=lambda name: {"tmp_path_factory": factory}[name],
         )
@@ -189,6 +190,33 @@ def test_a_mistake_fails_the_test_with_its_line(make: Make, monkeypatch: pytest.
     monkeypatch.setattr(api, "run", run)
     with pytest.raises(Failed, match=r"^Unknown mode 'infr'\.$"):
         fixture.run("dense")
+
+
+def test_a_case_of_which_some_rounds_fail_fails_the_test(make: Make, timed: Any) -> None:
+    with pytest.raises(Failed, match=r"^dense: error: it broke$"):
+        make(timed([1.0, None, 1.0])).run("dense")
+
+
+def test_workers_of_xdist_measure_in_turn(
+    make: Make, timed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+
+    def run(*_: Any, **__: Any) -> Any:
+        with (tmp_path / "microbench.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.append(False)
+            except BlockingIOError:
+                held.append(True)
+        return result_of(timed(FAST))
+
+    alone, worker = make(), make(among_workers=True)
+    monkeypatch.setattr(api, "run", run)
+    (tmp_path / "microbench.lock").touch()
+    alone.run("dense")
+    worker.run("dense")
+    assert held == [False, True]
 
 
 def test_one_round_per_side_has_no_verdict(make: Make, timed: Any, kept: Path) -> None:
