@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,9 +14,12 @@ import pynvml
 import pytest
 from factory import QUIET, checked, configured, record_of, series_of, split
 from fake_nvml import State, built, create
+from hydra.core.config_store import ConfigStore
 from msgspec.structs import replace
+from omegaconf import DictConfig
 
 from microbench.config import ModelConfig
+from microbench.options import compose
 from microbench.records.peaks import Peaks
 from microbench.records.record import (
     BenchmarkWarning,
@@ -43,6 +48,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _are_of_gpus(config: pytest.Config) -> bool:
     return bool(config.option.markexpr == "gpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _composed_once() -> Iterator[None]:
+    """Have Hydra compose the same task once: it takes a tenth of a second, and most tests want a plain case.
+
+    What other files, models or packages a test adds is composed anew, as is what is in its own folder.
+    """
+    plainly, found = compose._compose, dict[object, DictConfig]()
+
+    def _compose(task: Sequence[str], folder: str | None = None) -> DictConfig:
+        has_models = bool(ConfigStore.instance().repo.get("model"))
+        if folder is not None or has_models or any("searchpath" in each for each in task):
+            return plainly(task, folder)
+        key = tuple(task), Path.cwd(), tuple(sys.path)
+        if key not in found:
+            found[key] = plainly(task)
+        return deepcopy(found[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compose, "_compose", _compose)
+        yield
 
 
 RESNET = ModelConfig("torchvision", "resnet18", input_shape=[3, 224, 224])

@@ -61,6 +61,7 @@ MOST = f"{BATCH}=max"
 BETWEEN_LISTS = re.compile(r"(?<=\])\s*,\s*(?=\[)")  # in a sweep
 LOCK = RLock()
 SCHEMA = keys_of(Config)
+SCHEMA_NAME = "microbench_schema"
 PRECISION = "precision"
 OF_TORCH = re.compile(rf"\b(?:torch\.)?({'|'.join(NAMES_OF_TORCH)})\b")
 NO_MODELS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
@@ -88,7 +89,9 @@ class Plan:
 
 def register(run_id: str) -> None:
     """Register with Hydra the schema, the catalog's models, and the run's id, which names its folder."""
-    ConfigStore.instance().store(name="microbench_schema", node=Config)
+    store = ConfigStore.instance()
+    if f"{SCHEMA_NAME}.yaml" not in store.repo:  # to convert it again takes 10 ms
+        store.store(name=SCHEMA_NAME, node=Config)
     OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
     catalog.register()
 
