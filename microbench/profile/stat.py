@@ -24,7 +24,7 @@ from microbench.profile.arguments import Arguments, arguments_of, check, check_l
 from microbench.profile.dry_run import dry_run
 from microbench.profile.once import called
 from microbench.profile.peaks import peaks
-from microbench.profile.power import joules_per_call
+from microbench.profile.power import joules_by_counter
 from microbench.profile.study import Study, measure_memory
 from microbench.profile.timing import Passes, call_times, marking
 from microbench.profile.trace import trace
@@ -111,11 +111,12 @@ def _timed(study: Study, call: Callable[[], Any], device: devices.Device) -> Pro
     readings = sensors.readings(sampled.calls * experiment.runs)
     surroundings = sensors.surroundings(torch.get_num_threads(), machine.allocator())
     times = call_times(study.root, sampled.inner, marking(device.clock, device.torch_device()))
+    seconds = interquartile_mean(sampled.samples[phase])
     return Profile(
         replace(study, times=times).rows(),
-        seconds=interquartile_mean(sampled.samples[phase]),
+        seconds=seconds,
         peaks=peaks(device),
-        joules=joules_per_call(call, device),
+        joules=joules_by_counter(call, device, seconds),
         warnings=[each.message for each in disturbances(readings, surroundings)],
     )
 
