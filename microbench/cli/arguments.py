@@ -110,9 +110,18 @@ def write_text(text: str, output: str | None) -> None:
     """
     if output is None:
         sys.stdout.write(text)
-        return
+    else:
+        write_file(text.encode(), output)
+
+
+def write_file(data: bytes, output: str) -> None:
+    """Write a file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
-        Path(output).write_text(text, encoding="utf-8")
+        Path(output).write_bytes(data)
     except OSError as error:
         raise UserError(f"Cannot write {output}: {error.strerror}.") from error
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 
-from microbench.cli.arguments import Parser
+from microbench.cli.arguments import Parser, add_output, add_where, where, write_file
 from microbench.errors import ExitCode, UserError
 
 DESCRIPTION = """\
@@ -42,7 +41,8 @@ def parser() -> Parser:
     found.add_argument(
         "--samples", action="store_true", help="csv, parquet: one row per sample, not per case and phase"
     )
-    found.add_argument("-o", "--output", metavar="FILE", help="file to write; by default standard output")
+    add_where(found)
+    add_output(found)
     found.add_argument(
         "--tracking-uri", metavar="URI", help="mlflow: its store; by default the one that MLflow is set to"
     )
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.form is None or not given.paths:
         raise UserError("Give a format and the runs to export: microbench export FORMAT PATH.")
     from microbench.analysis.phases import ALL
+    from microbench.analysis.selection import having
     from microbench.analysis.timings import timings
     from microbench.records.result import load
     from microbench.tables.formats import find
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     result = load(given.paths)
     if not result.records:
         raise UserError(f"Nothing to export: {', '.join(given.paths)} has no records.")
-    found = timings(result.cases(), given.phase or (None if hasattr(form, "encode") else ALL))
+    cases = having(result.cases(), where(given))
+    found = timings(cases, given.phase or (None if hasattr(form, "encode") else ALL))
     if hasattr(form, "log"):
         print(form.log(found, given.tracking_uri, given.experiment or "microbench"))
     elif hasattr(form, "encode_rows"):
@@ -107,16 +109,9 @@ def _check(given: Namespace, form: ModuleType) -> None:
 
 
 def _write(data: bytes, output: str | None) -> None:
-    """Write to a file, or to standard output.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    if output is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    """Write to a file, or to standard output if none is given."""
+    if output is not None:
+        write_file(data, output)
         return
-    try:
-        Path(output).write_bytes(data)
-    except OSError as error:
-        raise UserError(f"Cannot write {output}: {error.strerror}.") from error
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

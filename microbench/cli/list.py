@@ -30,6 +30,9 @@ HELP = """\
        microbench +experiment=NAME \\[option=V …]   run a preset, with published figures
        microbench compare A B | A --by OPTION     tell real differences from chance
        microbench show DIR                        print a run's result again
+       microbench report PATH                     tables, pages and pictures of results
+       microbench history PATH                    the same cases over many runs
+       microbench export FORMAT PATH              the times in the formats of other tools
        microbench doctor                          what this machine can measure, and how to improve it
        microbench list \\[KIND]                     print the available names
 

@@ -255,6 +255,11 @@ def read_table(path: Path, form: str) -> list[dict[str, Any]]:
     return rows
 
 
+def test_cases_are_chosen_by_their_axes(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    found = exported(capsysbinary, "pytest-benchmark", "sweep", "--where", "mode=infer,allocator=tuned")
+    assert [each["name"] for each in found["benchmarks"]] == [f"{TUNED}: inference"]
+
+
 def test_cases_without_times_are_left_out_and_told(
     capsysbinary: pytest.CaptureFixture[bytes], folder: Path
 ) -> None:
@@ -315,6 +320,8 @@ def test_a_missing_mlflow_is_told_with_how_to_install_it(monkeypatch: pytest.Mon
         (["csv", "bad"], "Nothing to export: dense infer, batch_size=8: error: it broke."),
         (["csv", "sweep", "--phase", "totl"], "Unknown phase 'totl'. Did you mean total?"),
         (["csv", "one", "--phase", "infrence"], "Unknown phase 'infrence'. Did you mean inference?"),
+        (["csv", "sweep", "--where", "mode=profile"], "Unknown mode 'profile'. Allowed: infer, train."),
+        (["csv", "sweep", "--where", "mod=train"], "Unknown axis 'mod'. Did you mean mode"),
         (["csv", "one", "-o", "nowhere/table"], "Cannot write nowhere/table: No such file or directory."),
         (["csv", "one", "-o", "."], "Cannot write .: Is a directory."),
         (["csv", "one", "--sampls"], "Unknown option '--sampls'. Did you mean --samples?"),
