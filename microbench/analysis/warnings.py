@@ -125,7 +125,8 @@ def _figure(case: CaseResult, code: WarningCode) -> float:
         return (case.whole.relative_half_width if case.whole is not None else None) or 0.0
     if code is WarningCode.DRIFT:
         series = [each for record in case.rounds.values() for each in record.series]
-        return max(abs(each.summary.drift or 0.0) for each in series if each.summary is not None)
+        drifts = (abs(each.summary.drift or 0.0) for each in series if each.summary is not None)
+        return max(drifts, default=0.0)
     readings = [each for record in case.rounds.values() if (each := record.outcome.readings) is not None]
     name = FIGURES.get(code)
     return 0.0 if name is None else max((abs(getattr(each, name) or 0.0) for each in readings), default=0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import is_dataclass
 from typing import Any
 
 from microbench.records.cases import CaseResult
@@ -38,11 +38,11 @@ def differences(cases: Sequence[CaseResult], but: Collection[str] = ()) -> list[
     ]
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return a configuration's values as text, by dotted key."""
+def flat(config: Any, prefix: str = "") -> dict[str, str]:
+    """Return the values of a configuration, a dataclass or a mapping, as text by dotted key."""
     found: dict[str, str] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
+    for name, value in (config if isinstance(config, Mapping) else vars(config)).items():
+        if isinstance(value, Mapping) or is_dataclass(value):
             found |= flat(value, f"{prefix}{name}.")
         else:
             found[prefix + name] = str(value)
@@ -62,7 +62,7 @@ def varying(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
     found = {name: each for name, each in values.items() if len(set(each)) > 1}
     names = [(case.config.model.name, case.config.mode.name) for case in cases]
     if len(set(zip(names, *found.values(), strict=True))) < len(cases):
-        configs = [flat(asdict(case.config)) for case in cases]
+        configs = [flat(case.config) for case in cases]
         for key in dict.fromkeys(key for config in configs for key in config):
             each = [config.get(key, "") for config in configs]
             group, _, name = key.partition(".")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Protocol
 
 from microbench.config import AXES, Config, option_at
@@ -30,7 +29,7 @@ class Configured(Protocol):
 
 def settings_of(case: Configured) -> Settings:
     """Return all settings of a case."""
-    return flat(asdict(case.config))
+    return flat(case.config)
 
 
 def is_work(key: str) -> bool:
