@@ -107,12 +107,16 @@ def new_run_id() -> str:
 
 
 def load(paths: Iterable[Path | str] | Path | str) -> Result:
-    """Load one or several record files or run folders, concatenated.
+    """Load files of records or folders with them, concatenated.
 
-    A record that occurs several times, as in the same file given twice, counts once.
+        microbench.load("outputs/**").to_frame()
+
+    A path may be a file, a run's folder, any folder above such, or a pattern such as `outputs/**`. A record
+    that occurs several times, as in the same file given twice, counts once. The records are decoded when they
+    are needed; a data frame of them needs a cache alone.
 
     Raises:
-        UserError: a file cannot be read, or contains something other than records.
+        UserError: a file cannot be read, or contains something other than records, or there is none.
     """
     return Result(**vars(results.load(paths)))
 

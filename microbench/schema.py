@@ -362,11 +362,12 @@ def axes_in(schema: type) -> Mapping[str, Option]:
 def axes_of(config: Any) -> dict[str, Any]:
     """Return the values of a configuration that are axes of its records, by the axis' name."""
     return {
-        axis: _column(value_of(config, each.key), each) for axis, each in axes_in(config.__class__).items()
+        axis: as_column(value_of(config, each.key), each) for axis, each in axes_in(config.__class__).items()
     }
 
 
-def _column(value: Any, declared: Option) -> Any:
+def as_column(value: Any, declared: Option) -> Any:
+    """Return an axis' value as its column has it: the items of a list are joined."""
     return declared.joined.join(map(str, value)) if isinstance(value, list) else value
 
 

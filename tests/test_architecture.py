@@ -28,7 +28,7 @@ FLOORS = (
 """The rooms from top to bottom: each imports itself and those behind it."""
 
 FLOOR = {room: floor for floor, room in enumerate(FLOORS)}
-LEAVES = {"", "errors", "config", "schema", "registry", "startup", "distribution", "quoting"}
+LEAVES = {"", "errors", "config", "schema", "registry", "startup", "distribution", "quoting", "caching"}
 """What every room may import, and what imports nothing of ours but each other."""
 
 

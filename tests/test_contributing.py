@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from flat import rows
 from packages import FILES
 
-from microbench.records.frame import rows
 from microbench.records.store import read
 
 ROOT = Path(__file__).parents[1]
@@ -98,7 +98,7 @@ def test_parts_that_were_added_run_together(tree: Path) -> None:
     parts = ("model=narrow", "mode=decode", "engine=repeated", "engine.times=1,2", "device=cpu_time")
     run = microbench(tree, "-m", *parts, *few, "hydra.sweep.dir=run")
     assert run.returncode == 0, run.stdout + run.stderr
-    found = [row for record in read(tree / "run" / "records.jsonl") for row in rows(record)]
+    found = rows(*read(tree / "run" / "records.jsonl"))
     assert {row["env_engine"] for row in found} == {"repeated 1", "repeated 2"}
     assert {row["cfg_device"] for row in found} == {"cpu_time"}
     assert {"decode"} <= {row["phase"] for row in found}

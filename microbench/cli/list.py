@@ -33,6 +33,7 @@ HELP = """\
        microbench report PATH                     tables, pages and pictures of results
        microbench history PATH                    the same cases over many runs
        microbench export FORMAT PATH              the times in the formats of other tools
+       microbench query SQL \\[PATH …]              ask the records in SQL
        microbench doctor                          what this machine can measure, and how to improve it
        microbench list \\[KIND]                     print the available names
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from microbench.caching import cache_folder
 from microbench.records.peaks import Peaks
 from microbench.system import files
 
@@ -27,7 +28,7 @@ def place() -> Path:
     Raises:
         RuntimeError: this user has no home.
     """
-    return files.cache_folder() / "peaks.json"
+    return cache_folder() / "peaks.json"
 
 
 def read(identity: Identity) -> Peaks | None:

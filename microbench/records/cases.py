@@ -228,7 +228,7 @@ class CaseResult:
                 "run_id": self.run.id,
                 "case_id": self.spec.id,
                 "status": self.status.value,
-                **frame.axes(record),
+                **frame.axes(record.case.config),
                 **layer,
                 "phase": each.phase,
                 "median": each.median,

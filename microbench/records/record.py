@@ -859,11 +859,21 @@ def decode(line: bytes) -> RoundRecord:
         OtherVersionError: it is of an unreadable version, or another kind of object.
         msgspec.DecodeError: it is not JSON, such as a line truncated by a crash, or not a record.
     """
+    check_version(line)
+    return _DECODER.decode(line)
+
+
+def check_version(line: bytes) -> None:
+    """Reject a line that is not a record of this version of the schema.
+
+    Raises:
+        OtherVersionError: it is of an unreadable version, or another kind of object.
+        msgspec.DecodeError: it is not JSON.
+    """
     begin = VERSION.match(line)
     version = int(begin[1]) if begin else _version(line)
     if version != SCHEMA_VERSION:
         raise OtherVersionError(version)
-    return _DECODER.decode(line)
 
 
 def _version(line: bytes) -> object:

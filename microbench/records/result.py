@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from microbench.records import frame, store
+from microbench.records import store
 from microbench.records.cases import CaseResult, cases_of
-from microbench.records.record import SEARCH, RoundRecord, Status
+from microbench.records.record import SEARCH, RoundRecord, Status, encode
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from microbench.records.journal import Tables
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,36 @@ class Result:
             raise KeyError(f"phase {phase!r} {what}: {why}")
         return estimates[phase].median
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return a flat pandas data frame: one row per series, and per figure of a profile's call."""
-        import pandas as pd
+    def to_frame(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return a flat pandas data frame: one row per series, and per figure of a profile's call.
 
-        return pd.DataFrame([row for record in self.records for row in frame.rows(record)])
+        Texts are categories, numbers have Arrow's types, and what has no fixed type (config, warnings,
+        env_peaks and some of the GPU's readings) is JSON. Of loaded results it is made from the cache.
+
+        Args:
+            columns: the columns to return, which takes less time and memory; by default all.
+
+        Raises:
+            UserError: there is no such column.
+        """
+        from microbench.records.dataframe import data_frame
+
+        return data_frame(self.tables(), columns)
+
+    def tables(self) -> Tables:
+        """Return the records as Arrow tables, each round once.
+
+        Raises:
+            UserError: a file cannot be read any more.
+        """
+        from microbench.records.journal import Builder
+
+        if isinstance(self.records, Loaded):
+            return self.records.tables()
+        builder = Builder()
+        for record in self.records:
+            builder.add(encode(record))
+        return builder.taken()
 
     def summary(self) -> pd.DataFrame:
         """Return the estimates over rounds: one row per case and phase, times in seconds per call.
@@ -97,14 +125,62 @@ class Result:
         return pd.DataFrame([row for case in self.cases() for row in case.rows()])
 
 
-def load(paths: Iterable[Path | str] | Path | str) -> Result:
-    """Load one or several record files or run folders, concatenated.
+class Loaded(Sequence[RoundRecord]):
+    """The records of files, each round once, which are decoded when one is needed.
 
-    A round that occurs several times, as in the same file given twice, counts once.
+    Args:
+        files: the files.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+
+    @cached_property
+    def _records(self) -> list[RoundRecord]:
+        return list({each.identity: each for file in self.files for each in store.read(file)}.values())
+
+    @overload
+    def __getitem__(self, place: int) -> RoundRecord: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[RoundRecord]: ...
+
+    def __getitem__(self, place: int | slice) -> RoundRecord | Sequence[RoundRecord]:
+        return self._records[place]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._records == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def tables(self) -> Tables:
+        """Return the tables of the records, from the cache if they are there.
+
+        Raises:
+            UserError: a file cannot be read, or has no record, or records of another version of the schema.
+        """
+        from microbench.records.cache import tables_of
+        from microbench.records.journal import once
+
+        tables, skipped = tables_of(self.files)
+        store.tell_skipped(skipped)
+        return once(tables)
+
+
+def load(paths: Iterable[Path | str] | Path | str) -> Result:
+    """Load files of records or folders with them, concatenated.
+
+    A path may be a file, a run's folder, any folder above such, or a pattern such as `outputs/**`. A round
+    that occurs several times, as in the same file given twice, counts once.
 
     Raises:
-        UserError: a file cannot be read, or contains something other than records.
+        UserError: a file cannot be read, or contains something other than records, or there is none.
     """
     chosen = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    records = {record.identity: record for path in chosen for record in store.read(Path(path))}
-    return Result(list(records.values()), store.file_of(Path(chosen[0])) if chosen else Path())
+    files = store.find(chosen)
+    for file in files:
+        store.check(file)
+    return Result(Loaded(files), files[0] if files else Path())

@@ -6,18 +6,24 @@ import fcntl
 import os
 import re
 import stat
+import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from glob import glob, has_magic
 from pathlib import Path
 from types import TracebackType
 
-from msgspec import DecodeError, ValidationError
+from msgspec import DecodeError
 
 from microbench.errors import StoppedError, UserError
 from microbench.records.record import SCHEMA_VERSION, OtherVersionError, RoundRecord, decode, encode
 
 FILE_NAME = "records.jsonl"
+
+BLOCK = 1 << 21  # bytes read at once: what they are decoded to fits into a cache of the CPU
+LONGEST = 1 << 28  # bytes of a line
 
 CASE_ID = re.compile(rb'"case":\{"id":"(\w+)"')
 """The id of a record's case, in its line."""
@@ -92,8 +98,8 @@ class Store:
             UserError: it would be.
         """
         try:
-            _decoded(self.path.read_bytes())
-        except _UnreadableError as error:
+            _decoded(self.path)
+        except UnreadableError as error:
             raise UserError(
                 f"Cannot add records to {self.path}: {error}. Give another folder: hydra.run.dir=DIR."
             ) from error
@@ -161,21 +167,89 @@ def file_of(path: Path) -> Path:
     return path / FILE_NAME if path.is_dir() else path
 
 
-def read(path: Path) -> list[RoundRecord]:
-    """Read all complete records of a file, or of a folder's `records.jsonl`, in the order they were written.
+def find(paths: Iterable[Path | str]) -> list[Path]:
+    """Return the files of records at paths, each once.
 
-    A line truncated by a crash is left out.
+    A path is a file; a folder, of which it is the `records.jsonl`, or all below it if it has none; or a
+    pattern of such, as in `outputs/**`, of whose matches those without records do not count.
 
     Raises:
-        UserError: there is no such file, or it has no records, or records of an unreadable version.
+        UserError: there is none at a path.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        files = _files_at(str(path))
+        if not files:
+            raise UserError(f"No records in {path}: no file there is called {FILE_NAME}.")
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def _files_at(path: str) -> list[Path]:
+    """Return the files of records at a path, sorted."""
+    if not Path(path).is_dir():
+        if Path(path).exists() or not has_magic(path):
+            return [Path(path)]
+        matches = sorted(map(Path, glob(path, recursive=True)))  # noqa: PTH207 - of any folder
+        named = [each for each in matches if each.is_file() and _is_meant(each, path)]
+        folders = [] if "**" in path else [each for each in matches if each.is_dir()]
+        return [*named, *(file for folder in folders for file in _files_at(str(folder)))]
+    own = Path(path) / FILE_NAME
+    return [own] if own.exists() else sorted(Path(path).rglob(FILE_NAME))
+
+
+def _is_meant(file: Path, pattern: str) -> bool:
+    """Return whether a pattern means a file that it matches: one of that name, or any of that kind."""
+    return file.name == FILE_NAME or pattern.endswith(".jsonl")
+
+
+def check(path: Path) -> None:
+    """Reject a file that certainly cannot be read; only its beginning is looked at, to its first record.
+
+    Raises:
+        UserError: there is no such file, or it has no record, or begins with those of another version.
+    """
+    skipped = Skipped()
+    try:
+        for lines in blocks(path):
+            for line in lines:
+                if skipped.add([line], decode):
+                    return
+        skipped.check(0, is_torn(path))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnreadableError as error:
+        raise UserError(f"Cannot read {path}: {error}.") from error
+
+
+def read(path: Path) -> list[RoundRecord]:
+    """Read all records of a file, or of a folder's `records.jsonl`, in the order they were written.
+
+    Lines that are no records, such as one truncated by a crash, are skipped; a line on standard error says
+    how many.
+
+    Raises:
+        UserError: there is no such file, no line of it is a record, or a record is of an unreadable version.
     """
     path = file_of(path)
     try:
-        return _decoded(path.read_bytes())
+        found, skipped = _decoded(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except _UnreadableError as error:
+    except UnreadableError as error:
         raise UserError(f"Cannot read {path}: {error}.") from error
+    if found:
+        tell_skipped({path: skipped.count})
+    return found
+
+
+def tell_skipped(lines: Mapping[Path, int]) -> None:
+    """Say on standard error how many lines of which files are no records."""
+    for path, count in lines.items():
+        if count:
+            what = "line that is not a record" if count == 1 else "lines that are not records"
+            print(f"microbench: {path}: skipped {count} {what}", file=sys.stderr)
 
 
 def rounds_of(path: Path, ids: Collection[str]) -> Iterator[RoundRecord]:
@@ -191,35 +265,104 @@ def rounds_of(path: Path, ids: Collection[str]) -> Iterator[RoundRecord]:
                     yield decode(line)
 
 
-class _UnreadableError(Exception):
+class UnreadableError(Exception):
     """Lines are not records of this version; says why."""
 
 
-def _decoded(data: bytes) -> list[RoundRecord]:
-    """Decode lines of records.
+@dataclass
+class Skipped:
+    """The lines of a file that are no records.
+
+    Attributes:
+        count: their number; empty lines do not count.
+        reason: why the first of them is none.
+    """
+
+    count: int = 0
+    reason: str = ""
+
+    def add(self, lines: Iterable[bytes], take: Callable[[bytes], object]) -> int:
+        """Hand over each line to a function that decodes it, and return the number of records.
+
+        Raises:
+            UnreadableError: a record is of another version of the schema.
+        """
+        records = 0
+        for line in lines:
+            try:
+                take(line)
+                records += 1
+            except OtherVersionError as error:
+                if isinstance(error.version, int):
+                    raise UnreadableError(_other(error.version)) from error
+                self._skip("its objects have no schema_version")
+            except DecodeError as error:
+                if line.strip():
+                    self._skip(str(error))
+        return records
+
+    def _skip(self, reason: str) -> None:
+        self.count += 1
+        self.reason = self.reason or reason
+
+    def check(self, records: int, is_torn: bool) -> None:
+        """Reject a file without any record; one whose only line a crash truncated is just empty.
+
+        Raises:
+            UnreadableError: it is rejected.
+        """
+        if not records and self.count > is_torn:
+            raise UnreadableError(f"no line of it is a record ({self.reason})")
+
+
+def blocks(path: Path, start: int = 0, end: int | None = None) -> Iterator[list[bytes]]:
+    """Yield the lines in a range of a file's bytes, from a line's begin to a line's end, in blocks.
 
     Raises:
-        _UnreadableError: some are of another version, or none is a record.
+        OSError: it cannot be read.
+        UnreadableError: a line is longer than any record.
     """
-    lines, found = data.split(b"\n"), list[RoundRecord]()
-    for number, line in enumerate(lines, start=1):
-        try:
-            found.append(decode(line))
-        except OtherVersionError as error:
-            raise _UnreadableError(_other(error.version)) from error
-        except ValidationError as error:
-            raise _UnreadableError(f"line {number} is not a record: {error}") from error
-        except DecodeError:  # empty, or truncated by a crash
-            continue
-    if not found and any(line.strip() for line in lines[:-1]):
-        raise _UnreadableError("no line of it is a record (a JSON object)")
-    return found
+    with path.open("rb") as file:
+        file.seek(start)
+        left, rest = sys.maxsize if end is None else end - start, b""
+        while left and (data := file.read(min(BLOCK, left))):
+            left -= len(data)
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > LONGEST:
+                raise UnreadableError(f"no line of it is a record (one is longer than {LONGEST >> 20} MiB)")
+            yield lines
+        yield [rest]
 
 
-def _other(version: object) -> str:
+def is_torn(path: Path) -> bool:
+    """Return whether a file's last line has no end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
+def _decoded(path: Path) -> tuple[list[RoundRecord], Skipped]:
+    """Decode a file's records.
+
+    Raises:
+        OSError: it cannot be read.
+        UnreadableError: some are of another version, or none is a record.
+    """
+    found, skipped = list[RoundRecord](), Skipped()
+    for lines in blocks(path):
+        skipped.add(lines, lambda line: found.append(decode(line)))
+    skipped.check(len(found), is_torn(path))
+    return found, skipped
+
+
+def _other(version: int) -> str:
     """Return the error's text for records of another schema version."""
-    if not isinstance(version, int):
-        return "its records are not microbench's"
     remedy = (
         "an older microbench wrote them: measure again, or read them with that version"
         if version < SCHEMA_VERSION

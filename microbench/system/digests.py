@@ -9,6 +9,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+from microbench.caching import cache_folder
 from microbench.system import files
 
 LARGE = 2**24
@@ -30,7 +31,7 @@ def place() -> Path:
     Raises:
         RuntimeError: this user has no home.
     """
-    return files.cache_folder() / "digests.json"
+    return cache_folder() / "digests.json"
 
 
 def digest(path: Path, text: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The kernel's small status files, and the cache folder that is kept between runs."""
+"""The kernel's small status files, and files that are replaced as a whole."""
 
 from __future__ import annotations
 
@@ -20,16 +20,6 @@ def read(path: Path) -> str | None:
         return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def cache_folder() -> Path:
-    """Return this user's cache folder: `microbench` in XDG_CACHE_HOME, or else in ~/.cache.
-
-    Raises:
-        RuntimeError: this user has no home.
-    """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return folder.absolute() / "microbench"
 
 
 def number(path: Path) -> int | None:

@@ -58,10 +58,11 @@ def write_csv(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
     writer = csv.DictWriter(file, names, lineterminator="\n")
     writer.writeheader()
     for row in found:
-        writer.writerow({name: _cell(value) for name, value in row.items()})
+        writer.writerow({name: as_cell(value) for name, value in row.items()})
 
 
-def _cell(value: Any) -> Any:
+def as_cell(value: Any) -> Any:
+    """Return a value as a cell of CSV has it: lists and dictionaries are JSON."""
     return json.dumps(value) if isinstance(value, (list, dict)) else value
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flat import rows
+
 from microbench.errors import ExitCode
-from microbench.records.frame import rows
 from microbench.records.store import read
 
 from .warm import environment, run
@@ -82,7 +83,7 @@ def measure(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) ->
 def records_in(folder: Path) -> list[Record]:
     """Return the complete records of a run's folder as flat rows, one per series."""
     path = folder / "records.jsonl"
-    return [row for record in read(path) for row in rows(record)] if path.exists() else []
+    return rows(*read(path)) if path.exists() else []
 
 
 def by_case(records: list[Record]) -> list[list[Record]]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from flat import rows
 
-from microbench.records.frame import rows
 from microbench.records.record import decode
 
 from .support import (
@@ -121,13 +121,13 @@ def test_a_full_disk_ends_the_sweep_with_one_line_that_says_what_is_where(filled
 def test_a_full_disk_keeps_the_records_of_before_whole(filled: Filled) -> None:
     assert 1 <= len(complete(filled.before)) < len(BATCHES)
     assert filled.left.endswith(b"\n")
-    assert [row for line in filled.left.splitlines() for row in rows(decode(line))] == filled.before
+    assert rows(*map(decode, filled.left.splitlines())) == filled.before
 
 
 def test_the_last_round_is_rescued_to_a_file_of_its_own(filled: Filled) -> None:
     found = re.search(RESCUED, filled.stopped.err)
     assert found is not None
-    records = [row for line in Path(found[1]).read_bytes().splitlines() for row in rows(decode(line))]
+    records = rows(*map(decode, Path(found[1]).read_bytes().splitlines()))
     assert len(complete(records)) == 1
     assert not {*complete(records)} & {*complete(filled.before)}
     assert {each["run_id"] for each in records} == {each["run_id"] for each in filled.before}
@@ -174,7 +174,7 @@ def test_two_sweeps_that_write_to_one_folder_at_once_are_both_complete(tmp_path:
         ends = list(pool.map(lambda name: microbench(*SWEEP, together, cwd=tmp_path / name), ("a", "b")))
     assert [each.code for each in ends] == [0, 0], ends
     lines = (tmp_path / "run" / "records.jsonl").read_bytes().splitlines()
-    records = [row for line in lines for row in rows(decode(line))]
+    records = rows(*map(decode, lines))
     for run_id in {each["run_id"] for each in records}:
         found = complete([each for each in records if each["run_id"] == run_id])
         assert sorted(set(found)) == CASES

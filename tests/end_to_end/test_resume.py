@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from flat import rows
 
-from microbench.records.frame import rows
 from microbench.records.record import decode
 
 from .support import (

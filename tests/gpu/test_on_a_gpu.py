@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from flat import rows
 
 import microbench
-from microbench.records.frame import rows
 from microbench.records.store import read
 
 pytestmark = pytest.mark.gpu
@@ -41,7 +41,7 @@ def measured(folder: Path, *arguments: str) -> list[Record]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert (folder / "run").exists(), done.stderr
-    records = [row for record in read(folder / "run") for row in rows(record)]
+    records = rows(*read(folder / "run"))
     skipped = [str(each["error"]) for each in records if each["status"] == "skipped"]
     if skipped:
         pytest.skip(skipped[0])

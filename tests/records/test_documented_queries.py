@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 import torch
-from factory import configured, record_of, series_of
+from factory import BUSY, QUIET, configured, record_of, series_of
 from msgspec.structs import replace
 from torch import nn
 
@@ -30,10 +31,11 @@ from microbench.records.record import (
     encode,
 )
 from microbench.records.result import Result, load
+from microbench.records.views import connect
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-VIEWS, TIMES, RATES, FLOPS, FAILED = QUERIES
+TIMES, RATES, FLOPS, FAILED, TAILS = QUERIES
 
 
 def series(phase: str, median: float) -> Series:
@@ -126,6 +128,17 @@ def several(folder: Path) -> None:
     other.append(same)  # the same file concatenated twice
 
 
+def disturbed(folder: Path) -> None:
+    run = Run(folder, "a")
+    for number in range(5):
+        run.write(
+            0, number, timed(series("total", 1e-3 * 1.1**number), readings=BUSY if number > 2 else QUIET)
+        )
+        run.write(
+            1, number, timed(series("total", 1e-3 * 1.1**number), readings=QUIET if number > 2 else BUSY)
+        )
+
+
 def measured_again(folder: Path) -> None:
     run = Run(folder, "a")
     run.write(0, 0, timed(series("forward", 5.0), status=Status.OOM, error="no memory"))
@@ -137,17 +150,16 @@ def measured_again(folder: Path) -> None:
     run.write(2, 0, timed(status=Status.ERROR, error="twice"))
 
 
-FOLDERS = [plain, with_profile, with_layers, with_failures, several, measured_again]
+FOLDERS = [plain, with_profile, with_layers, with_failures, several, disturbed, measured_again]
 
 
 @pytest.fixture(params=FOLDERS, ids=lambda each: each.__name__)
 def read(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What DuckDB reads in a folder with outputs, and what microbench does."""
+    """What the views have of a folder with outputs, and what microbench itself reads there."""
     request.param(tmp_path / "outputs")
     monkeypatch.chdir(tmp_path)
-    connection = duckdb.connect()
-    connection.execute(VIEWS)
-    return connection, load(sorted((tmp_path / "outputs").iterdir()))
+    result = load("outputs/**")
+    return connect(result.tables()), result
 
 
 Read = tuple[duckdb.DuckDBPyConnection, Result]
@@ -178,7 +190,7 @@ def test_rates_are_the_batch_over_the_median_of_a_whole_step(read: Read) -> None
         if case.whole is not None
     }
     found = {
-        (row["run_id"], row["order"], row["phase"]): row["items_per_second"]
+        (row["run_id"], row["case_order"], row["phase"]): row["items_per_second"]
         for row in rows(connection, RATES)
     }
     assert found == pytest.approx(expected)
@@ -191,8 +203,24 @@ def test_flops_are_those_of_the_profile(read: Read) -> None:
         profile = profile_of(case)
         for row in [] if profile is None else profile.calls:
             expected[*place_of(case), row.type] += int(row.flops or 0)
-    found = {(row["run_id"], row["order"], row["type"]): row["flops"] for row in rows(connection, FLOPS)}
+    found = {(row["run_id"], row["case_order"], row["type"]): row["flops"] for row in rows(connection, FLOPS)}
     assert found == expected
+
+
+def test_percentiles_are_those_over_the_samples_of_all_rounds(read: Read) -> None:
+    connection, result = read
+    expected = {
+        (*place_of(case), phase): np.quantile(
+            [value for each in case.series(phase).values() for value in each.samples], 0.9
+        )
+        for case in result.cases()
+        for phase, estimate in case.estimates.items()
+        if estimate.samples >= 10
+    }
+    found = {
+        (row["run_id"], row["case_order"], row["phase"]): row["p90"] for row in rows(connection, TAILS)
+    }
+    assert found == pytest.approx(expected)
 
 
 def place_of(case: CaseResult) -> tuple[str, int]:
@@ -208,7 +236,7 @@ def test_failures_are_those_of_the_cases(read: Read) -> None:
         for number, record in case.failures.items()
     }
     found = {
-        (row["run_id"], row["order"], row["round"]): (row["status"], row["error"])
+        (row["run_id"], row["case_order"], row["round"]): (row["status"], row["error"])
         for row in rows(connection, FAILED)
     }
     assert found == expected

@@ -285,7 +285,7 @@ def test_load_of_a_missing_file_is_the_users_mistake(record: MakeRecord, tmp_pat
 def test_a_json_object_that_is_no_record_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text('{"schema_version":3,"run":{"id":"a"}}\n')
-    with pytest.raises(UserError, match=r"^Cannot read .*: line 1 is not a record: .* required field `case`"):
+    with pytest.raises(UserError, match=r"^Cannot read .*: no line of it is a record \(.* field `case`\)"):
         load(path)
 
 

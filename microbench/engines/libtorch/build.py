@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
+from microbench.caching import cache_folder
 from microbench.errors import SkippedError, first_line
-from microbench.system import files
 
 SOURCES = Path(__file__).parent
 TORCH = Path(torch.__file__).parent
@@ -106,7 +106,7 @@ def _folder() -> Path:
         SkippedError: this user has no home.
     """
     try:
-        return files.cache_folder() / "libtorch"
+        return cache_folder() / "libtorch"
     except RuntimeError as error:
         raise SkippedError(
             "engine=libtorch has no folder to build in, because this user has no home: set XDG_CACHE_HOME"
