@@ -175,7 +175,7 @@ class Timings:
     def sample_rows(self) -> Iterator[frame.Row]:
         """Yield one flat row per sample: its case, phase, round and place in the round, and its seconds."""
         for timing in self.timings:
-            axes = frame.axes(timing.case.first)
+            axes = frame.axes(timing.case.config)
             for record, series in timing.rounds:
                 shared = {
                     "run_id": record.run.id,
