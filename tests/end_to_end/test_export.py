@@ -78,6 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, timed: Any) -> Path:
     write(found / "some", timed([1.0, 1.1], 4, batch_size=1), timed([None]), wrong)
     write(found / "empty")
     (found / "noise").write_bytes(bytes(range(256)))
+    (found / "newer").write_text('{"schema_version":99,"run":{}}\n')
     return found
 
 
@@ -316,6 +317,10 @@ def test_a_missing_mlflow_is_told_with_how_to_install_it(monkeypatch: pytest.Mon
         ),
         (["csv", "nowhere"], "Cannot read nowhere: No such file or directory."),
         (["csv", "noise"], "Cannot read noise: no line of it is a record"),
+        (
+            ["csv", "newer"],
+            "its records have schema_version 99, and this microbench reads 3: update microbench",
+        ),
         (["csv", "empty"], "Nothing to export: empty has no records."),
         (["csv", "bad"], "Nothing to export: dense infer, batch_size=8: error: it broke."),
         (["csv", "sweep", "--phase", "totl"], "Unknown phase 'totl'. Did you mean total?"),
