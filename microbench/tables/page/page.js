@@ -5,6 +5,8 @@
   const SYMBOLS = ["circle", "rect", "triangle", "diamond", "roundRect", "arrow"];
   const DASHES = ["solid", "dashed", "dotted", [8, 3, 2, 3]];
   const LINE = "path://M0,0H24V3H0Z";
+  const MOST_CHARACTERS = 48; // of a name in a legend
+  const MOST_LINES = 8; // of a legend
   const WIDE = 30; // a ratio of values from which an axis is logarithmic
   const root = document.documentElement;
   root.classList.add("js");
@@ -80,16 +82,29 @@
     }
     return axis({ type: "value", name, ...more });
   }
-  const base = (more) => ({
-    animation: false,
-    textStyle: { fontFamily: "system-ui, sans-serif" },
-    grid: { left: 68, right: 24, top: 44, bottom: 52 },
-    ...more,
-    legend: { type: "scroll", top: 4, textStyle: { color: ink.text }, pageTextStyle: { color: ink.text },
-      pageIconColor: ink.text, pageIconInactiveColor: ink.line, ...more.legend },
-    tooltip: { confine: true, backgroundColor: ink.panel, borderColor: ink.line, textStyle: { color: ink.text },
-      ...more.tooltip },
-  });
+  // The legend wraps, and the plot begins below it.
+  function base({ grid = {}, legend = {}, height = 380, tooltip = {}, ...more }) {
+    const names = legend.data?.map((item) => item.name ?? item) ?? [...new Set(more.series.map(({ name }) => name).filter(Boolean))];
+    let [lines, used] = [1, 0];
+    for (const name of names) {
+      const wide = Math.min(name.length, MOST_CHARACTERS) * 6.8 + 46;
+      if (used && used + wide > width - 12) [lines, used] = [lines + 1, 0];
+      used += wide;
+    }
+    const room = legend.show === false ? 0 : 22 * (lines > MOST_LINES ? 1 : lines);
+    return {
+      animation: false,
+      textStyle: { fontFamily: "system-ui, sans-serif" },
+      ...more,
+      height: height + room,
+      grid: { left: 68, right: 24, bottom: 52, ...grid, top: (grid.top ?? 22) + room },
+      legend: { type: lines > MOST_LINES ? "scroll" : "plain", top: 4, itemGap: 12, textStyle: { color: ink.text },
+        pageTextStyle: { color: ink.text }, pageIconColor: ink.text, pageIconInactiveColor: ink.line,
+        formatter: (name) => shortened(name, MOST_CHARACTERS), ...legend },
+      tooltip: { confine: true, backgroundColor: ink.panel, borderColor: ink.line, textStyle: { color: ink.text }, ...tooltip },
+    };
+  }
+  const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
   const tip = (title, ...lines) => make("div", { class: "tip" }, make("strong", {}, title),
     ...lines.filter(Boolean).map((line) => make("div", {}, line)));
 
@@ -118,7 +133,7 @@
   const labels = (names) => ({
     type: "scatter", silent: true, symbolSize: 0, z: 5, data: names.map((name, place) => [0, place]),
     label: { show: true, position: "right", offset: [-5, -15], color: ink.text, backgroundColor: ink.paper, padding: [1, 3],
-      width: width - 40, overflow: "truncate", formatter: ({ dataIndex }) => names[dataIndex] },
+      formatter: ({ dataIndex }) => shortened(names[dataIndex], Math.floor((width - 40) / 6.4)) },
   });
   let width = 800;
 
@@ -187,8 +202,8 @@
     phases(panel) {
       const [factor, unit] = panel.axes.x;
       return base({
-        height: panel.bars.length * 44 + 98,
-        grid: { left: 12, right: 24, top: 84, bottom: 12 },
+        height: panel.bars.length * 44 + 70,
+        grid: { left: 12, right: 24, top: 56, bottom: 12 },
         xAxis: axis({ type: "value", position: "top", name: `time (${unit} per step)`, nameGap: 28, min: 0 }),
         yAxis: rows(panel.bars.length),
         series: [
@@ -294,7 +309,7 @@
           roof(`${name} ${withUnit(rate, [1e9, "GB/s"])}`, [[left, left * rate], [ridge(rate), ridge(rate) * rate]], place)),
       ];
       return base({
-        height: 460,
+        height: 420,
         legend: { data: [...kinds, ...(total ? ["whole model"] : []), ...roofs.map(({ name }) => ({ name, icon: LINE }))] },
         xAxis: axis({ type: "log", name: "arithmetic intensity (FLOP/byte), log scale", nameGap: 30, min: left, max: right }),
         yAxis: axis({ type: "log", name: `speed (${unit}), log scale`, nameGap: 52,
@@ -375,7 +390,7 @@
             lineStyle: { type: "dashed", width: 1.5 } },
           ...origins.map((origin, place) => ({
             type: "scatter", name: origin, ...{ color: look(place).color, symbol: look(place).symbol }, symbolSize: 11, z: 3,
-            label: { show: true, position: "right", color: ink.text, formatter: ({ data: each }) => each.point.model },
+            label: { show: true, position: "top", color: ink.text, formatter: ({ data: each }) => each.point.model },
             labelLayout: { hideOverlap: true },
             data: panel.points.filter((point) => [point.device, point.software].filter(Boolean).join(", ") === origin)
               .map((point) => ({ value: [point.measured / x[0], point.published / x[0]], key: point.key, point })) })),
@@ -599,7 +614,7 @@
     const calls = Math.max(...parts.map((part) => part.calls));
     const left = parts.filter((part) => !part.counts).length;
     find("[data-samples-summary]").textContent = [
-      `${sorted.length.toLocaleString("en")} samples in ${parts.length} ${parts.length === 1 ? "round" : "rounds"}`,
+      `${sorted.length.toLocaleString("en")} ${sorted.length === 1 ? "sample" : "samples"} in ${parts.length} ${parts.length === 1 ? "round" : "rounds"}`,
       `median ${withUnit(middle, unit)}`, `least ${withUnit(sorted[0], unit)}`, `most ${withUnit(sorted.at(-1), unit)}`,
       calls > 1 ? `a sample is the mean of ${calls} calls` : "a sample is one call",
       ...(left ? [`${left} of the rounds does not count`] : []),
@@ -642,7 +657,7 @@
           return { type: "rect", shape: { x: x1, y, width: Math.max(1, x2 - x1 - 1), height: zero - y }, style: { fill: ink.colors[0] } };
         },
       }],
-      tooltip: { formatter: ({ value }) => tip(`${value[2]} samples`, `${digits(value[0])} – ${digits(value[1])} ${unit[1]}`) },
+      tooltip: { formatter: ({ value }) => tip(`${value[2]} ${value[2] === 1 ? "sample" : "samples"}`, `${digits(value[0])} – ${digits(value[1])} ${unit[1]}`) },
     }));
   }
 
