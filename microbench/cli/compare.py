@@ -117,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     from microbench.analysis.absences import Absent
     from microbench.analysis.compare import NoneMeasuredError
     from microbench.api import compare
-    from microbench.tables.comment import comment
+    from microbench.tables.comment import comment, comment_without_times
     from microbench.tables.compare import JUDGED, absent, check_limit, known_to_fail_on, show_comparison
     from microbench.tables.terminal import console
 
@@ -133,6 +133,8 @@ def main(arguments: Sequence[str]) -> int:
             at=given.at,
         )
     except NoneMeasuredError as error:
+        if given.markdown:
+            print(comment_without_times(error.absences), end="")
         kinds = fail_on if given.max_slowdown is None else [*fail_on, *Absent]
         option = MAX_SLOWDOWN if given.fail_on is None else FAIL_ON
         if not _show_failing(dict.fromkeys(absent(kinds, error.absences), option)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from microbench.analysis.absences import Absent
+from microbench.analysis.absences import Absence, Absent
 from microbench.analysis.compare import Compared, Row
 from microbench.analysis.verdict import Verdict
 from microbench.tables import units
@@ -38,14 +38,20 @@ def comment(comparison: Compared, limit: float | None = None) -> str:
     if telling:
         lines += [*_table(telling), ""]
     if comparison.absences:
-        lines += [
-            *(f"- {each.kind}: {markdown(f'{each.case}: {each.reason}')}" for each in comparison.absences),
-            "",
-        ]
+        lines += [*_absent(comparison.absences), ""]
     title = f"{count(len(comparison.rows), 'comparison')}, machine and versions"
     lines += ["<details>", f"<summary>{title}</summary>", "", *_table(comparison.rows), ""]
     lines += [f"- {markdown(each)}" for each in _details(comparison)]
     return "\n".join([*lines, "", "</details>"]) + "\n"
+
+
+def comment_without_times(absences: Sequence[Absence]) -> str:
+    """Return the comment for a comparison of which no case has times on both sides."""
+    return "\n".join(["**Nothing was measured on both sides**", "", *_absent(absences)]) + "\n"
+
+
+def _absent(absences: Sequence[Absence]) -> Iterator[str]:
+    return (f"- {each.kind}: {markdown(f'{each.case}: {each.reason}')}" for each in absences)
 
 
 def verdict_words(comparison: Compared) -> str:
@@ -67,8 +73,9 @@ def _limit(comparison: Compared, limit: float | None) -> Iterator[str]:
     if limit is None:
         return
     beyond, perhaps = comparison.slower_by_more_than(limit), comparison.perhaps_slower_by_more_than(limit)
-    found = f"Limit: {units.share(limit)} slower. {len(beyond)} certainly beyond it"
-    yield f"\n{found}{f'; {len(perhaps)} more may be' if perhaps else ''}."
+    yield ""
+    more = f"; {len(perhaps)} more may be" if perhaps else ""
+    yield f"Limit: {units.share(limit)} slower. {len(beyond)} certainly beyond it{more}."
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
@@ -111,8 +118,15 @@ def _details(comparison: Compared) -> Iterator[str]:
     for name, path in (("A", comparison.a), ("B", comparison.b)):
         if path is not None:
             yield f"{name}: {relative(path)}"
-    machines = machine(comparison.a_cases), machine(comparison.b_cases)
-    named = zip(("A: ", "B: "), machines, strict=True) if len({*machines}) == 2 else [("", machines[0])]
-    yield from (f"{name}{text}" for name, text in named)
+    yield from _machines(comparison)
     yield from comparison.remarks
     yield from (f"warning: {each}" for each in comparison.warnings)
+
+
+def _machines(comparison: Compared) -> Iterator[str]:
+    """Yield the machine and the versions of both sides; of each, where two runs differ in them."""
+    a, b = machine(comparison.a_cases), machine(comparison.b_cases)
+    if comparison.b is None or a == b:
+        yield machine([*comparison.a_cases, *comparison.b_cases])
+    else:
+        yield from (f"A: {a}", f"B: {b}")

@@ -183,6 +183,13 @@ def test_markdown_is_a_comment_with_the_verdict_first(folder: Path) -> None:
     assert lines[-1] == "</details>"
 
 
+def test_markdown_says_that_nothing_was_measured(folder: Path) -> None:
+    found = microbench("compare", "fewer", "failed", "--markdown", "--max-slowdown", "5%", cwd=folder)
+    told = "failed: dense infer: B: error: it broke"
+    assert found.out == f"**Nothing was measured on both sides**\n\n- {told}\n"
+    assert (found.code, found.err) == (1, f"microbench: --max-slowdown {told}\n")
+
+
 @pytest.mark.parametrize(
     ("on", "code", "said"),
     [

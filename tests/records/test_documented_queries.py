@@ -217,9 +217,7 @@ def test_percentiles_are_those_over_the_samples_of_all_rounds(read: Read) -> Non
         for phase, estimate in case.estimates.items()
         if estimate.samples >= 10
     }
-    found = {
-        (row["run_id"], row["case_order"], row["phase"]): row["p90"] for row in rows(connection, TAILS)
-    }
+    found = {(row["run_id"], row["case_order"], row["phase"]): row["p90"] for row in rows(connection, TAILS)}
     assert found == pytest.approx(expected)
 
 

@@ -45,3 +45,11 @@ def test_two_machines_are_both_named(timed: Any) -> None:
     lines = comment(microbench.compare(a, b)).splitlines()
     named = [line.partition(",")[0] for line in lines if "malloc" in line]
     assert named == ["- A: Some CPU", "- B: Other CPU"]
+
+
+def test_the_values_of_an_option_share_a_machine(timed: Any) -> None:
+    found = result_of(timed(FAST), timed(SLOW, 1, engine="export", env={"engine": "aoti 1"}))
+    lines = comment(microbench.compare(found, by="engine")).splitlines()
+    assert [line for line in lines if "malloc" in line] == [
+        "- Some CPU, 4 cores · 2 threads · torch 2.11 · aoti 1 · Python 3.12 · glibc 2.36 malloc · Linux 6"
+    ]
