@@ -44,7 +44,7 @@ OF_MACHINE = {
     "transparent huge pages": "thp",
 }
 OF_PROCESS = {"library": "engine", "CPUs of the process": "cpus"}
-"""Facts that may change between runs on one host, besides those that comparisons warn of: the field of each."""
+"""Facts that may change between runs on a host, besides those that comparisons warn of, and their fields."""
 
 
 @dataclass(frozen=True)

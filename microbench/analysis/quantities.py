@@ -16,7 +16,7 @@ from microbench.records.record import Role
 from microbench.stats.percentiles import Percentile, lacking, over_calls
 from microbench.stats.ratio import Ratio
 from microbench.stats.rounds import over_rounds
-from microbench.stats.sequential import SequentialRatio
+from microbench.stats.sequential import SequentialRatio, seen_once
 
 STEP, THROUGHPUT, SPEEDUP = "step", "throughput", "speedup"
 MEMORY, ENERGY, ERROR, PARAMS = "memory", "energy", "error", "params"
@@ -250,7 +250,8 @@ def ratios(pairs: Sequence[tuple[CaseResult, CaseResult, Quantity]]) -> list[Rat
 
 
 def _of_rounds(a: CaseResult, b: CaseResult, quantity: Quantity) -> Ratio:
-    return contrast_of(a, b, by_round(a, quantity), by_round(b, quantity)).ratio
+    found = contrast_of(a, b, by_round(a, quantity), by_round(b, quantity))
+    return seen_once(found.ratio, max(found.most)) if found.most else found.ratio
 
 
 def _per_item(found: Ratio, a: CaseResult, b: CaseResult, quantity: Quantity) -> Ratio:
