@@ -31,6 +31,7 @@ from microbench.records.settings import (
 from microbench.stats.histogram import histogram
 
 BINS = 8  # of a sparkline
+LEAST_SAMPLES = 20  # for a sparkline: the shape of fewer is chance
 
 
 class Mark(StrEnum):
@@ -57,7 +58,7 @@ class Cell:
         is_baseline: whether ratios are relative to it.
         ratio: the value over the baseline's; None without a baseline.
         counts: how many samples are in each of eight bins of equal width, from the least sample to the 99th
-            percentile; what is above is in the last. Empty if it has no samples.
+            percentile; what is above is in the last. Empty if it has fewer than 20 samples.
         notes: the numbers of its footnotes.
     """
 
@@ -332,7 +333,7 @@ def _cell(entry: Entry, mark: Mark | None, texts: Sequence[str], numbers: Mappin
     counts: Sequence[int] = ()
     if quantity.is_time and phase in case.estimates:
         samples = [sample for each in case.series(phase or "").values() for sample in each.samples]
-        counts = histogram(samples, BINS)
+        counts = histogram(samples, BINS) if len(samples) >= LEAST_SAMPLES else ()
     return Cell(
         case,
         quantity.name,

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Follow cases over many runs on the same machine: their trend by date, the steps in it, and what changed there.
 
-  microbench history outputs/*
-  microbench history outputs/* --where model=resnet18 --runs
-  microbench history outputs/* --value throughput --csv -o history.csv
-  microbench history outputs/* --fail-on slower
+  microbench history "outputs/**"
+  microbench history "outputs/**" --where model=resnet18 --runs
+  microbench history "outputs/**" --value throughput --csv -o history.csv
+  microbench history "outputs/**" --fail-on slower
 
 With six runs or more, a step is where the level of the runs changes significantly. With fewer, each run is
 compared with the one before.
@@ -39,7 +39,7 @@ Exit codes: 0; 1 if --fail-on applies; 2 if the command line is invalid, or ther
 def parser() -> Parser:
     """Return the command's parser."""
     found = Parser("history", DESCRIPTION)
-    found.add_argument("paths", nargs="*", metavar="PATH", help="a run's folder, or its file of records")
+    found.add_argument("paths", nargs="*", metavar="PATH", help="a run's folder, its records, or a pattern")
     found.add_argument(
         "--value",
         metavar="V",

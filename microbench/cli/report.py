@@ -61,7 +61,7 @@ commas"""
 def parser() -> Parser:
     """Return the command's parser."""
     found = Parser("report", DESCRIPTION)
-    found.add_argument("paths", nargs="*", metavar="PATH", help="a run's folder, or its file of records")
+    found.add_argument("paths", nargs="*", metavar="PATH", help="a run's folder, its records, or a pattern")
     found.add_argument("--rows", metavar="AXIS[,AXIS]", help="axes of the rows; by default model")
     found.add_argument(
         "--columns", metavar="AXIS[,AXIS]", help="axes of the columns; by default the others that vary"

@@ -104,7 +104,8 @@ def measured(pivot: Pivot) -> str:
     if pivot.rounds is not None:
         least, most = pivot.rounds
         parts.append(count(least, "round") if least == most else f"{least} to {most} rounds")
-    parts += [f"{' and '.join(map(units.level, pivot.levels))} CI"] if pivot.levels else []
+    within = " within one process" if pivot.rounds == (1, 1) else ""
+    parts += [f"{' and '.join(map(units.level, pivot.levels))} CI{within}"] if pivot.levels else []
     return " · ".join(parts)
 
 
@@ -210,7 +211,7 @@ def legend(pivot: Pivot, glyphs: Glyphs = UNICODE, with_counts: bool = True) -> 
     marks = {cell.mark for cell in cells}
     found = []
     if any(cell.reading is not None and cell.reading.half_width is not None for cell in cells):
-        found.append("±: half-width of the interval over rounds, relative to the value")
+        found.append("±: half-width of the interval, relative to the value")
     of = "highest" if pivot.is_rate else "lowest"
     if Mark.BEST in marks:
         found.append(
