@@ -18,6 +18,7 @@ from microbench.analysis.charts import (
     time_of,
     work_names,
 )
+from microbench.analysis.published_tables import Table
 from microbench.analysis.ranking import Judged, alternatives, is_measured, judged
 from microbench.analysis.verdict import Verdict
 from microbench.analysis.warnings import Problems, problems
@@ -208,8 +209,13 @@ class Page:
     repeated: int
 
 
-def page(cases: Sequence[CaseResult]) -> Page:
-    """Return what a page shows of cases; those of a doctor's run are not among them."""
+def page(cases: Sequence[CaseResult], tables: Sequence[Table] | None = None) -> Page:
+    """Return what a page shows of cases; those of a doctor's run are not among them.
+
+    Args:
+        cases: the cases.
+        tables: the published tables to draw beside them; by default the package's.
+    """
     shown = [case for case in cases if case.run.command != DOCTOR]
     drawn = [case for case in latest(shown) if is_timed(case)]
     settings = {
@@ -225,7 +231,7 @@ def page(cases: Sequence[CaseResult]) -> Page:
             _row(case, {name: values[index] for name, values in settings.items()})
             for index, case in enumerate(shown)
         ],
-        charts(shown),
+        charts(shown, tables),
         [series for case in shown for series in _series(case)],
         problems(shown),
         list(_hosts(shown)),

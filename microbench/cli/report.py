@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
         return _picture(given, picture)
     if given.chart or given.dark:
         raise UserError(f"--{'chart' if given.chart else 'dark'} is of a picture: give --png or --svg too.")
-    if given.published is not None:
+    if given.published is not None and given.html is None:
         return _published(given)
     output = next((name for name in OUTPUTS if getattr(given, name, None)), "")
     return OUTPUTS.get(output, _table)(given)
@@ -191,7 +191,7 @@ def _published(given: Namespace) -> int:
     from microbench.tables.fitting import printed
     from microbench.tables.terminal import console
 
-    _check_unused(given, "--published", (*OF_TABLES, "latex", "html", "serve"))
+    _check_unused(given, "--published", (*OF_TABLES, "latex", "serve"))
     cases = _chosen(given)
     sections = beside(cases, _published_tables(given, cases))
     if given.csv or given.json:
@@ -258,7 +258,9 @@ def _html(given: Namespace) -> int:
     from microbench.tables.page import html
 
     _check_unused(given, "--html", (*OF_TABLES, "output"))
-    write_text(html(page(_chosen(given)), given.paths), given.html)
+    cases = _chosen(given)
+    tables = None if given.published is None else _published_tables(given, cases)
+    write_text(html(page(cases, tables), given.paths), given.html)
     return ExitCode.OK
 
 

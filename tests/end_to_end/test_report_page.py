@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import urllib.request
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 from factory import FAST, SLOW
 
+from microbench.analysis.published_files import FOLDER
 from microbench.cli import report
+from microbench.config import ModelConfig
 from microbench.errors import UserError
 
 from .support import COMMAND, environment
@@ -34,6 +37,12 @@ def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
 
+def data_of(page: Path) -> Any:
+    """Return what a page's script is given."""
+    (data,) = re.findall(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"))
+    return json.loads(data)
+
+
 def test_one_file_has_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main(["sweep", "--html", "report.html"]) == 0
     assert capsys.readouterr() == ("", "")
@@ -45,8 +54,21 @@ def test_one_file_has_everything(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_page_has_the_cases_that_were_asked_for() -> None:
     assert report.main(["sweep", "--html", "eager.html", "--where", "engine=eager"]) == 0
-    (data,) = re.findall(r'id="data">(.*?)</script>', Path("eager.html").read_text(encoding="utf-8"))
-    assert json.loads(data)["names"].keys() == {"r/0"}
+    assert data_of(Path("eager.html"))["names"].keys() == {"r/0"}
+
+
+def test_a_published_table_of_one_s_own_stands_beside_the_cases(timed: Any, tmp_path: Path) -> None:
+    model = ModelConfig("torchvision", "resnet50", input_shape=[3, 224, 224])
+    write(tmp_path / "run", timed(FAST, model=model, batch_size=1))
+    (tmp_path / "mine").mkdir()
+    for kind in ("csv", "yaml"):
+        shutil.copy(FOLDER / f"poros.{kind}", tmp_path / "mine" / f"shop.{kind}")
+    page = tmp_path / "page.html"
+    given = ["--html", str(page), "--published", str(tmp_path / "mine")]
+    assert report.main([str(tmp_path / "run"), *given]) == 0
+    assert {"shop: inference", "poros: inference"} <= {
+        each["name"] for each in data_of(page)["charts"]["published"]
+    }
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,14 @@ def test_what_is_written_meanwhile_is_shown_and_what_is_the_same_is_not_sent(
         assert "no line of it is a record" in capsys.readouterr().err
 
 
+def test_runs_that_begin_below_a_folder_are_shown_too(tmp_path: Path, timed: Any) -> None:
+    sources = Source([str(tmp_path)]), Source([f"{tmp_path}/**"])
+    assert [source.current()[1].rows for source in sources] == [[], []]
+    (tmp_path / "run").mkdir()
+    add(tmp_path / "run", timed(FAST))
+    assert [len(source.current()[1].rows) for source in sources] == [1, 1]
+
+
 @pytest.mark.parametrize(("name", "content"), [("nowhere", None), ("binary", b"\x00\x01\n\x02\n")])
 def test_paths_without_records_are_refused_at_once(name: str, content: bytes | None, tmp_path: Path) -> None:
     if content is not None:

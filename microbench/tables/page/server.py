@@ -6,6 +6,8 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from glob import has_magic
 from hashlib import sha256
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +18,7 @@ from threading import Lock
 from microbench.analysis.page import Page, page
 from microbench.errors import UserError
 from microbench.records.result import load
-from microbench.records.store import file_of
+from microbench.records.store import find
 from microbench.tables import page as pages
 
 LOCAL = "127.0.0.1"
@@ -43,7 +45,7 @@ class Source:
     """The records that a page shows, read again when their files have changed.
 
     Args:
-        paths: runs' folders or files of records. A folder may have no records yet.
+        paths: files of records, folders with them, or patterns of such. There may be no records yet.
 
     Raises:
         UserError: a path does not exist, or what is there are no records.
@@ -51,7 +53,7 @@ class Source:
 
     def __init__(self, paths: Sequence[str]) -> None:
         for path in paths:
-            if not Path(path).exists():
+            if not has_magic(path) and not Path(path).exists():
                 raise UserError(f"Cannot read {path}: No such file or directory.")
         self.paths = paths
         self._lock = Lock()
@@ -74,13 +76,22 @@ class Source:
             return self._tag, self._page
 
     def _read(self) -> Page:
-        return page(load([path for path in self.paths if file_of(Path(path)).exists()]).cases())
+        return page(load(self._files()).cases())
 
     def _digest(self) -> str:
         """Return what changes when a file of records does, as an ETag."""
-        files = (file_of(Path(path)) for path in self.paths)
-        stats = [(str(each), found.st_mtime_ns, found.st_size) for each in files if (found := _stat(each))]
+        stats = [
+            (str(each), found.st_mtime_ns, found.st_size) for each in self._files() if (found := _stat(each))
+        ]
         return f'"{sha256(repr(stats).encode()).hexdigest()[:16]}"'
+
+    def _files(self) -> list[Path]:
+        """Return the files of records that there are by now."""
+        files = []
+        for path in self.paths:
+            with suppress(UserError):  # there are none yet
+                files += find([path])
+        return files
 
 
 def _stat(path: Path) -> os.stat_result | None:
