@@ -126,7 +126,8 @@ def quantities(cases: Sequence[CaseResult], names: Sequence[str]) -> list[Quanti
         elif name in phases or name in metrics:
             found.append(Quantity(name, _better(name)))
         else:
-            raise unknown("value", name, [*phases, *metrics, "p99"])
+            known = [*phases, *metrics, "p99"]
+            raise unknown("value", name, known, see=f"{', '.join(known)}.")
     _check_units(found, cases)
     return found
 

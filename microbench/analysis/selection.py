@@ -222,7 +222,15 @@ def _over_baseline(entries: Sequence[Entry], request: Request) -> list[Entry]:
 
 
 def _are_comparable(base: CaseResult, entry: Entry) -> bool:
-    return all(is_comparable(case, entry.quantity) for case in (base, entry.case))
+    return _are_of_one_phase(base, entry) and all(
+        is_comparable(case, entry.quantity) for case in (base, entry.case)
+    )
+
+
+def _are_of_one_phase(base: CaseResult, entry: Entry) -> bool:
+    """Return whether a baseline's time is of the same phase: training's whole step is not inference's."""
+    quantity = entry.quantity
+    return not quantity.is_time or quantity.phase(base) == quantity.phase(entry.case)
 
 
 def _beside(
@@ -250,6 +258,8 @@ def _beside(
     why = f"no case with {told} agrees in everything else"
     if base is not None:
         why = f"the baseline has no value that counts ({base.standing})"
+        if not _are_of_one_phase(base, entry):
+            why = f"the baseline measured {entry.quantity.phase(base)}"
     value = None if is_speedup else entry.reading
     return replace(entry, reading=value, texts=(*entry.texts, f"no ratio: {why}"))
 

@@ -15,7 +15,7 @@ from microbench import registry
 from microbench.analysis import published_files
 from microbench.config import MISSING, Config
 from microbench.distribution import CONF, install_line
-from microbench.errors import ExitCode, StoppedError, unknown
+from microbench.errors import ExitCode, StoppedError, UserError, unknown
 from microbench.options import catalog, libraries
 from microbench.options.torchvision import torchvision_models
 from microbench.records.settings import as_given
@@ -134,6 +134,8 @@ def main(arguments: Sequence[str]) -> int:
         from microbench.tables.published import show_tables
 
         folders = arguments[1:]
+        if folders and folders[0].startswith("-"):
+            raise UserError("Give the folder of tables itself: microbench list published DIR.")
         own = [table for each in folders for table in published_files.in_folder(Path(each))]
         show_tables(own if folders else published_files.ours(), out)
         return ExitCode.OK

@@ -324,14 +324,18 @@ def blocks(path: Path, start: int = 0, end: int | None = None) -> Iterator[list[
     """
     with path.open("rb") as file:
         file.seek(start)
-        left, rest = sys.maxsize if end is None else end - start, b""
+        left, parts = sys.maxsize if end is None else end - start, [b""]  # of a line, joined at its end
         while left and (data := file.read(min(BLOCK, left))):
             left -= len(data)
-            *lines, rest = (rest + data).split(b"\n")
-            if len(rest) > LONGEST:
+            first, *others = data.split(b"\n")
+            parts.append(first)
+            if others:
+                *lines, rest = b"".join(parts), *others
+                parts = [rest]
+                yield lines
+            if sum(map(len, parts)) > LONGEST:
                 raise UnreadableError(f"no line of it is a record (one is longer than {LONGEST >> 20} MiB)")
-            yield lines
-        yield [rest]
+        yield [b"".join(parts)]
 
 
 def is_torn(path: Path) -> bool:
