@@ -24,7 +24,7 @@ DESCRIPTION = """\
 Run SQL (DuckDB's) over the records of runs.
 
   microbench query "select model, engine, median(median) from series where counts group by all"
-  microbench query "from rounds where status <> 'ok' select run_id, model, error" outputs/nightly
+  microbench query "select run_id, model, error from rounds where status <> 'ok'" outputs/nightly
   microbench query "select * from samples" "outputs/2026*" --parquet -o samples.parquet
   microbench query "describe series"
 
@@ -151,10 +151,11 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> Answer:
         statements = connection.extract_statements(sql)
         if len(statements) != 1:
             raise UserError(f"Give one statement, not {len(statements)}.")
-        found = connection.sql(sql)
-        if found is None:
+        if statements[0].expected_result_type != [duckdb.ExpectedResultType.QUERY_RESULT]:
             raise UserError("The statement returns no rows: give a select.")
-        reader = found.fetch_arrow_reader(ROWS)
+        found = connection.sql(sql)
+        read = getattr(found, "to_arrow_reader", None) or found.fetch_arrow_reader  # DuckDB 2, or before
+        reader = read(ROWS)
     except duckdb.Error as error:
         raise _explained(_with_place(str(error), sql, connection), connection) from error
     return Answer(reader.schema, _batches(reader, connection))

@@ -33,7 +33,7 @@ from microbench.records.store import Skipped, UnreadableError, blocks, is_torn
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ENOUGH = 1 << 26  # bytes of journals in an entry, unless one is larger
+ENOUGH = 1 << 28  # bytes of journals in an entry, unless one is larger
 BLOCKS = 32  # in a row group of a file: few groups are faster to read
 ALONE = 1 << 25  # bytes that are read faster in this process than in others, which have to start
 LARGEST = 4 << 30  # bytes of all entries

@@ -6,7 +6,9 @@ are categories. What has no fixed type, such as a configuration, is JSON.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -87,7 +89,9 @@ def data_frame(tables: Tables, columns: Sequence[str] | None = None) -> pd.DataF
         if name not in known:
             raise unknown("column", name, known)
     chosen = known if columns is None else list(columns)
-    return pd.DataFrame({name: extra[name] if name in extra else found.column(name) for name in chosen})
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # numpy lets go of the interpreter's lock
+        values = pool.map(lambda name: extra[name] if name in extra else found.column(name), chosen)
+        return pd.DataFrame(dict(zip(chosen, values, strict=True)), copy=False)
 
 
 class _Frame:
@@ -181,28 +185,38 @@ def _numbers(found: pa.ChunkedArray) -> Places:
 def _taken(found: pa.ChunkedArray, places: Places) -> pa.Array:
     """Return the values at places; None where that is -1."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     whole = found.combine_chunks()
-    mask = places < 0 if len(places) and places.min() < 0 else None
-    return whole.take(pa.array(places, mask=mask))
+    if not _is_number(found.type) or not len(whole):
+        return whole.take(pa.array(places, mask=places < 0))
+    values = whole.fill_null(False if pa.types.is_boolean(found.type) else 0)
+    missing = pc.is_null(whole).to_numpy(zero_copy_only=False)
+    is_full = not missing.any() and places.min(initial=0) >= 0
+    mask = None if is_full else missing[places] | (places < 0)
+    return pa.array(values.to_numpy(zero_copy_only=False)[places], found.type, mask=mask)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return any(each(kind) for each in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean))
 
 
 def _categories(found: pa.ChunkedArray, places: Places | None) -> pd.Categorical:
     """Return texts as categories, in alphabetical order."""
     import numpy as np
     import pandas as pd
+    import pyarrow.compute as pc
 
     whole = found.unify_dictionaries().combine_chunks()
-    names = whole.dictionary.to_pandas()
-    order = np.argsort(names.to_numpy(dtype=object), kind="stable")
-    small = np.min_scalar_type(-len(order) - 1)
-    rank = np.empty(len(order) + 1, dtype=small)
-    rank[order], rank[-1] = np.arange(len(order)), -1
-    codes = whole.indices.fill_null(len(order)).to_numpy(zero_copy_only=False)
-    codes = rank[codes]
+    order = pc.array_sort_indices(whole.dictionary)
+    rank = np.empty(len(order) + 1, dtype=np.min_scalar_type(-len(order) - 1))
+    rank[order.to_numpy()], rank[-1] = np.arange(len(order)), -1
+    codes = rank[whole.indices.fill_null(len(order)).to_numpy()]
     if places is not None:
         codes = np.append(codes, rank[-1:])[places]
-    kind = pd.CategoricalDtype(pd.Index(names.iloc[order]))
+    kind = pd.CategoricalDtype(pd.Index(whole.dictionary.take(order).to_pandas()))
     return pd.Categorical.from_codes(codes, dtype=kind, validate=False)
 
 
