@@ -49,6 +49,11 @@ class Time:
     high: float | None
     rounds: int
 
+    @property
+    def half_width(self) -> float | None:
+        """Half-width of the interval in seconds."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
 
 @dataclass(frozen=True)
 class LatencyLine:

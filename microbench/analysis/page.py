@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from microbench.analysis.case import error_of
+from microbench.analysis.case import Interval, error_of, intervals
 from microbench.analysis.charts import (
     Charts,
     Time,
@@ -193,6 +193,7 @@ class Page:
         rows: one per case.
         charts: the charts.
         series: the samples of every case.
+        intervals: the kinds of intervals that the rows' times have.
         problems: the failures and warnings of all cases.
         hosts: the machines.
         repeated: how many of the cases were measured again later, and are in the table alone.
@@ -204,6 +205,7 @@ class Page:
     rows: Sequence[CaseRow]
     charts: Charts
     series: Sequence[SeriesSamples]
+    intervals: Sequence[Interval]
     problems: Problems
     hosts: Sequence[Host]
     repeated: int
@@ -233,6 +235,7 @@ def page(cases: Sequence[CaseResult], tables: Sequence[Table] | None = None) -> 
         ],
         charts(shown, tables),
         [series for case in shown for series in _series(case)],
+        intervals(shown),
         problems(shown),
         list(_hosts(shown)),
         len([case for case in shown if is_timed(case)]) - len(drawn),

@@ -168,6 +168,11 @@ def test_samples_are_there_in_order_by_case_phase_and_round(timed: Any) -> None:
     assert [unpacked(each[1]) for each in series["total"]] == [[3.0] * 6, [4.0] * 6]
 
 
+def test_the_level_of_the_intervals_is_said(timed: Any) -> None:
+    found = Read(made(timed(FAST))).within("cases")
+    assert "its interval (±: half-width of the 95 % CI over 6 rounds, relative to the median)" in found
+
+
 def test_what_would_fill_a_chart_without_data_is_said(timed: Any) -> None:
     found = Read(made(timed(FAST)))
     assert "Roofline: no timed profile with peaks in these records: add mode=profile." in found.within(

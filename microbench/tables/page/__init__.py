@@ -6,7 +6,6 @@ scripts and styles, by their digests, makes sure that nothing is requested and t
 
 from __future__ import annotations
 
-import json
 import math
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ from typing import Any
 
 import msgspec
 
-from microbench.analysis.charts import Time
 from microbench.analysis.page import CaseRow, Host, Page, SeriesSamples
 from microbench.distribution import VERSION
 from microbench.records.store import FILE_NAME
@@ -28,6 +26,7 @@ from microbench.tables import units
 from microbench.tables.labels import count
 from microbench.tables.page import words
 from microbench.tables.page.charts import CHARTS, Chart, Table
+from microbench.tables.sweep import interval_note
 
 FOLDER = Path(__file__).parent
 ECHARTS = "6.1.0"
@@ -74,7 +73,8 @@ def html(page: Page, paths: Sequence[str], tag: str | None = None) -> str:
 
 def fragment(page: Page, tag: str) -> str:
     """Return what a served page takes over when its records have changed, as JSON."""
-    return json.dumps({"main": main(page), "subtitle": subtitle(page), "data": content(page, tag)})
+    fresh = {"main": main(page), "subtitle": subtitle(page), "data": content(page, tag)}
+    return msgspec.json.encode(fresh).decode()
 
 
 def title(paths: Sequence[str]) -> str:
@@ -253,25 +253,18 @@ class Column:
     mark: Callable[[CaseRow], str] = lambda _: ""
 
 
-def _half(time: Time) -> float | None:
-    return None if time.low is None or time.high is None else (time.high - time.low) / 2
-
-
-def _interval(row: CaseRow) -> str:
-    time = row.time
-    if time is None or time.low is None or time.high is None:
-        return ""
-    return units.interval(time.low, time.high, time.seconds)
-
-
 COLUMNS = (
     Column(
         "median",
-        lambda row: "" if row.time is None else units.time(row.time.seconds, _half(row.time)),
+        lambda row: "" if row.time is None else words.median_of(row.time),
         lambda row: None if row.time is None else row.time.seconds,
         mark=lambda row: "" if row.is_valid else "invalid",
     ),
-    Column("interval", _interval, lambda row: None if row.time is None else row.time.low),
+    Column(
+        "interval",
+        lambda row: "" if row.time is None else words.interval_of(row.time),
+        lambda row: None if row.time is None else row.time.low,
+    ),
     Column(
         "±",
         lambda row: "" if row.half_width is None else units.share(row.half_width),
@@ -324,7 +317,10 @@ def _cases(page: Page) -> str:
         for row in page.rows
     )
     table = f'<table id="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return _file("cases.html") + _scroll(table, "All cases")
+    note = Template(_file("cases.html")).substitute(
+        interval=escape(interval_note(page.intervals) or "no intervals")
+    )
+    return note + _scroll(table, "All cases")
 
 
 def _numeric(page: Page, name: str) -> Callable[[CaseRow], float | None] | None:
@@ -400,7 +396,7 @@ def _facts(host: Host) -> Iterator[tuple[str, str]]:
 
 def data(page: Page, tag: str | None) -> str:
     """Return what the page's script draws, as JSON that can stand in HTML."""
-    return json.dumps(content(page, tag), separators=(",", ":")).translate(UNSAFE)
+    return msgspec.json.encode(content(page, tag)).decode().translate(UNSAFE)  # what is not finite is null
 
 
 def content(page: Page, tag: str | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from microbench.analysis.charts import (
 )
 from microbench.tables import units
 from microbench.tables.compare import interval_text, ratio_text
+from microbench.tables.page.words import interval_of, median_of
 
 BINARY = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
 
@@ -88,10 +89,7 @@ def _decimal(values: Iterable[float], unit: str) -> Axis:
 
 def _time(time: Time) -> tuple[str, str]:
     """Return a time and its interval."""
-    if time.low is None or time.high is None:
-        return units.time(time.seconds), ""
-    half_width = (time.high - time.low) / 2
-    return units.time(time.seconds, half_width), units.interval(time.low, time.high, time.seconds)
+    return median_of(time), interval_of(time)
 
 
 def _latency_table(panels: Sequence[LatencyPanel]) -> Table:

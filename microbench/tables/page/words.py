@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from microbench.analysis.charts import Time
 from microbench.analysis.page import Alone, Answer, Rival
 from microbench.analysis.verdict import Verdict
 from microbench.config import MARGIN
@@ -60,7 +61,7 @@ def _undecided(answer: Answer) -> Iterator[Piece]:
     yield False, ": "
     yield True, answer.fastest
     names = ", ".join(rival.configuration for rival in rivals)
-    yield False, f" has the shortest time, {_time(answer)}, but "
+    yield False, f" has the shortest time, {median_of(answer.time)}, but "
     yield True, names
     if all(rival.verdict is Verdict.SAME for rival in rivals):
         yield False, f" {'takes' if len(rivals) == 1 else 'take'} equally long within ±{units.share(MARGIN)}."
@@ -91,21 +92,21 @@ def _sure(rival: Rival, answer: Answer) -> str:
     return f" (95 % CI {interval_text(rival.ratio, rival.low, rival.high)}, {rounds})"
 
 
-def _time(answer: Answer) -> str:
-    time = answer.time
-    half_width = None if time.low is None or time.high is None else (time.high - time.low) / 2
-    return units.time(time.seconds, half_width)
-
-
 def alone(found: Alone) -> Iterator[Piece]:
     """Yield the pieces of what is known of a work that was measured in one configuration."""
-    time = found.time
     yield True, found.work
-    half_width = None if time.low is None or time.high is None else (time.high - time.low) / 2
-    interval = (
-        "no interval"
-        if time.low is None or time.high is None
-        else f"interval {units.interval(time.low, time.high, time.seconds)}"
-    )
-    shown = units.time(time.seconds, half_width)
-    yield False, f", {found.configuration}: {shown} ({interval}, {count(time.rounds, 'round')})."
+    interval = f"interval {interval_of(found.time)}" if found.time.half_width is not None else "no interval"
+    rounds = count(found.time.rounds, "round")
+    yield False, f", {found.configuration}: {median_of(found.time)} ({interval}, {rounds})."
+
+
+def median_of(time: Time) -> str:
+    """Return a time with the digits that its interval supports."""
+    return units.time(time.seconds, time.half_width)
+
+
+def interval_of(time: Time) -> str:
+    """Return a time's interval; nothing without one."""
+    if time.low is None or time.high is None:
+        return ""
+    return units.interval(time.low, time.high, time.seconds)
