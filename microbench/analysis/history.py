@@ -21,7 +21,7 @@ from microbench.analysis.quantities import (
     ratios,
     reading,
 )
-from microbench.analysis.selection import has, having
+from microbench.analysis.selection import having, with_quantity
 from microbench.analysis.verdict import Verdict, judge
 from microbench.config import MARGIN
 from microbench.errors import UserError
@@ -191,7 +191,7 @@ def history(cases: Sequence[CaseResult], request: Request) -> History:
     (quantity,) = quantities(left, [request.value])
     if quantity.better is Better.NEITHER or quantity.name == SPEEDUP:
         raise UserError(f"{quantity.name} has no history: show a time, throughput, memory or energy.")
-    left = [case for case in left if has(case, quantity, left)]
+    left = with_quantity(left, quantity)
     groups = [each for each in _groups(left) if len(each) > 1]
     if not groups:
         raise UserError(

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-from microbench.analysis.axes import FACTS, HOST, date_of, in_order, telling, value_on
-from microbench.analysis.confounders import SEPARATE
-from microbench.analysis.quantities import (
-    SPEEDUP,
-    THROUGHPUT,
-    Better,
-    Quantity,
-    Reading,
-    is_comparable,
-    ratios,
-    why_no_tail,
-)
-from microbench.analysis.ranking import judged
-from microbench.analysis.selection import VALUE, Entry, OverBaseline, Selection
-from microbench.analysis.verdict import ONE_ROUND, TOO_FEW, Verdict, judgement
+from microbench.analysis.axes import date_of
+from microbench.analysis.best import Mark, marks
+from microbench.analysis.layout import Layout, layout, ordered
+from microbench.analysis.quantities import SPEEDUP, THROUGHPUT, Better, Quantity, Reading
+from microbench.analysis.selection import Entry, OverBaseline, Selection
 from microbench.analysis.warnings import problems
 from microbench.records.cases import CaseResult
 from microbench.records.record import WarningCode
-from microbench.records.settings import (
-    computed,
-    is_configuration,
-)
 from microbench.stats.histogram import histogram
 
 BINS = 8  # of a sparkline
 LEAST_SAMPLES = 20  # for a sparkline: the shape of fewer is chance
-
-
-class Mark(StrEnum):
-    """The standing of a value among the row's values of the same work, before columns are moved to rows."""
-
-    BEST = "best"
-    """Certainly better than the others."""
-    TIED = "may be as good"
-    """The best is not certain, and this may be it."""
 
 
 @dataclass(frozen=True)
@@ -125,66 +101,71 @@ class Pivot:
         return (cell for line in self.lines for cell in line.cells if cell is not None)
 
 
-def arrange(selection: Selection, moved: int = 0) -> Pivot:
-    """Lay the values out.
+@dataclass(frozen=True)
+class _Noted:
+    """A value with its mark and the texts of its footnotes."""
 
-    Args:
-        selection: the values.
-        moved: how many of the columns' axes, from the last, are in the rows because the table would be too
-            wide.
-    """
-    request, entries, cases = selection.request, selection.entries, selection.cases
-    rows, columns, added = _layout(selection, moved)
-    row_keys = [tuple(_on(each, axis) for axis in rows) for each in entries]
-    column_keys = [tuple(_on(each, axis) for axis in columns) for each in entries]
-    asked = _layout(selection, 0)[0]
-    marks, mark_texts = _marks(
-        entries, [tuple(_on(each, axis) for axis in asked) for each in entries], request.margin
-    )
-    warned = {each.code: _warning(each.text, each.worst, each.code) for each in problems(cases).warnings}
-    texts = [
-        (
-            *each.texts,
-            *mark_texts.get(index, ()),
-            *(warned[code] for code in _doubts(each)),
+    entry: Entry
+    mark: Mark | None
+    texts: Sequence[str]
+
+
+def pivot(selection: Selection) -> Pivot:
+    """Lay the values out as is asked for."""
+    return _arranged(selection, layout(selection), _noted(selection))
+
+
+def pivots(selection: Selection) -> list[Pivot]:
+    """Lay the values out as is asked for, then with more and more of the columns' axes in the rows."""
+    asked, noted = layout(selection), _noted(selection)
+    moves = range(len(asked.movable) + 1)
+    return [_arranged(selection, asked.moved(number), noted) for number in moves]
+
+
+def _noted(selection: Selection) -> list[_Noted]:
+    """Return the values with what does not depend on where the columns' axes are."""
+    entries, asked = selection.entries, layout(selection)
+    found, mark_texts = marks(entries, [asked.row_of(each) for each in entries], selection.request.margin)
+    warned = {
+        each.code: _warning(each.text, each.worst, each.code) for each in problems(selection.cases).warnings
+    }
+    return [
+        _Noted(
+            each,
+            found.get(index),
+            [*each.texts, *mark_texts.get(index, ()), *(warned[code] for code in _doubts(each))],
         )
         for index, each in enumerate(entries)
     ]
-    places = {
-        (row, column): index for index, (row, column) in enumerate(zip(row_keys, column_keys, strict=True))
-    }
-    ordered_rows, ordered_columns = _ordered(row_keys), _ordered(column_keys)
-    grid = [[places.get((row, column)) for column in ordered_columns] for row in ordered_rows]
-    shared, numbers = _numbered([texts[index] for line in grid for index in line if index is not None])
-    lines = [
-        Line(
-            row,
-            [
-                None if index is None else _cell(entries[index], marks.get(index), texts[index], numbers)
-                for index in line
-            ],
-        )
-        for row, line in zip(ordered_rows, grid, strict=True)
-    ]
+
+
+def _arranged(selection: Selection, chosen: Layout, noted: Sequence[_Noted]) -> Pivot:
+    request, entries, cases = selection.request, selection.entries, selection.cases
+    places = {(chosen.row_of(each.entry), chosen.column_of(each.entry)): each for each in noted}
+    rows, columns = (ordered([each[side] for each in places]) for side in (0, 1))
+    grid = [[places.get((row, column)) for column in columns] for row in rows]
+    shared, numbers = _numbered([each.texts for line in grid for each in line if each is not None])
     readings = [each.reading for each in entries if each.reading is not None]
     rounds = [each.rounds for each in readings if each.rounds is not None]
+    levels = {each.confidence for each in readings if each.confidence is not None and each.low is not None}
     days = sorted(date_of(case) for case in cases)
     return Pivot(
         cases,
-        rows,
-        columns,
+        chosen.rows,
+        chosen.columns,
         list(request.values),
         {case.config.mode.name: whole.phase for case in cases if (whole := case.whole) is not None},
-        ordered_columns,
-        lines,
+        columns,
+        [
+            Line(row, [None if each is None else _cell(each, numbers) for each in line])
+            for row, line in zip(rows, grid, strict=True)
+        ],
         list(numbers),
-        [*selection.remarks, *added, *shared],
+        [*selection.remarks, *chosen.remarks, *shared],
         ",".join(f"{name}={value}" for name, value in request.baseline.items()),
         all(each.quantity.better is Better.HIGHER for each in entries),
         (min(rounds), max(rounds)) if rounds else None,
-        sorted(
-            {each.confidence for each in readings if each.confidence is not None and each.low is not None}
-        ),
+        sorted(levels),
         (days[0], days[-1]),
     )
 
@@ -192,127 +173,6 @@ def arrange(selection: Selection, moved: int = 0) -> Pivot:
 def _doubts(entry: Entry) -> list[WarningCode]:
     """Return the warnings of a value: of a time, those of its case that its standing does not tell."""
     return [code for code in entry.case.warnings if entry.quantity.is_time and code != entry.case.standing]
-
-
-def movable(selection: Selection) -> int:
-    """Return how many axes of the columns can be moved to the rows."""
-    return len([axis for axis in _layout(selection, 0)[1] if axis != VALUE])
-
-
-def _on(entry: Entry, axis: str) -> str:
-    return entry.quantity.name if axis == VALUE else value_on(entry.case, axis)
-
-
-def _layout(selection: Selection, moved: int) -> tuple[list[str], list[str], list[str]]:
-    """Return the axes of rows and columns, and what to say of axes that were not asked for."""
-    request, vary, remarks = selection.request, telling(selection.cases), list[str]()
-    rows, columns = list(request.rows), list(request.columns)
-    left = [axis for axis in vary if axis not in (*rows, *columns)]
-    if not rows:
-        rows = [axis for axis in ("model", "part", HOST) if axis in left] if columns else []
-        rows = rows or [axis for axis in ("model",) if axis not in columns]
-        rows += [axis for axis in left if axis in ("part", HOST) and axis not in rows and not columns]
-        left = [axis for axis in left if axis not in rows]
-        if columns:
-            rows, left = [*rows, *left], []
-    if not request.columns:
-        columns, left = sorted(left, key=_place), []
-    if len(request.values) > 1 and VALUE not in (*rows, *columns):
-        columns = [*columns, VALUE]
-    if left:
-        rows = [*rows, *left]
-        told = "varies too, and is" if len(left) == 1 else "vary too, and are"
-        remarks.append(f"{', '.join(left)} {told} in the rows: cases are not averaged")
-    if moved:
-        moving = [axis for axis in columns if axis != VALUE][-moved:]
-        rows, columns = [*rows, *moving], [axis for axis in columns if axis not in moving]
-    return rows, columns, remarks
-
-
-def _place(axis: str) -> int:
-    """Return the place of an axis among the columns: alternatives stand next to each other, engines first."""
-    if axis == "mode":
-        return 3
-    return 0 if axis == "engine" else 1 if axis in FACTS or is_configuration(axis) else 2
-
-
-def _ordered(keys: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the distinct keys in the order of their values."""
-    if not keys or not keys[0]:
-        return [()]
-    orders = [in_order(values) for values in zip(*keys, strict=True)]
-    return sorted(
-        set(keys), key=lambda key: [order.index(value) for order, value in zip(orders, key, strict=True)]
-    )
-
-
-def _marks(
-    entries: Sequence[Entry], row_keys: Sequence[Hashable], margin: float
-) -> tuple[dict[int, Mark], dict[int, tuple[str, ...]]]:
-    """Return which entries are the best of their row and work, or may be, and footnotes on that."""
-    groups: dict[Hashable, list[int]] = {}
-    for index, (each, row) in enumerate(zip(entries, row_keys, strict=True)):
-        but = ("batch_size",) if each.quantity.name == THROUGHPUT else ()
-        work = computed(each.case, but)
-        groups.setdefault((row, each.case.machine.host_id, work, each.quantity.name), []).append(index)
-    marks, texts = dict[int, Mark](), dict[int, tuple[str, ...]]()
-    for group in groups.values():
-        rivals = [index for index in group if _can_win(entries[index])]
-        if len(rivals) < 2:
-            continue
-        found, why = _contest([entries[index] for index in rivals], margin)
-        for index in rivals:
-            mark = found.get(id(entries[index].case))
-            if mark is not None:
-                marks[index] = mark
-        if why:
-            texts |= dict.fromkeys(rivals, (f"no best of the row: {why}",))
-        elif len({entries[index].case.run.id for index in rivals}) > 1:
-            texts |= {index: (SEPARATE,) for index in rivals if index in marks}
-    return marks, texts
-
-
-def _can_win(entry: Entry) -> bool:
-    is_ranked = entry.quantity.better is not Better.NEITHER and entry.reading is not None
-    return is_ranked and entry.case.can_win and is_comparable(entry.case, entry.quantity)
-
-
-def _contest(rivals: Sequence[Entry], margin: float) -> tuple[dict[int, Mark], str | None]:
-    """Return the marks of at least two alternatives by the id of the case, and why there are none."""
-    quantity = rivals[0].quantity
-    phase = quantity.phase(rivals[0].case)
-    if quantity.percent is not None and why_no_tail(
-        [each.case for each in rivals], phase or "", quantity.percent
-    ):
-        return {}, None  # a footnote of each says why
-    sign = -1 if quantity.better is Better.HIGHER else 1
-    cases = [each.case for each in sorted(rivals, key=lambda each: sign * (each.reading or Reading(0)).value)]
-    if _is_of_whole(quantity, cases):
-        order = [(each.case, each.judgement) for each in judged(cases, margin)]
-    else:
-        number = len(cases) * (len(cases) - 1) // 2
-        overs = ratios([(cases[0], case, quantity) for case in cases[1:]])
-        ps = [None if each.p is None else min(1.0, each.p * number) for each in overs]
-        found = [judgement(each, p, number, margin) for each, p in zip(overs, ps, strict=True)]
-        order = list(zip(cases, [None, *found], strict=True))
-    judgements = [each for _, each in order if each is not None]
-    for reason in (ONE_ROUND, TOO_FEW):
-        if any(each.reason == reason for each in judgements):
-            return {}, reason
-    if all(each.verdict is Verdict.SLOWER for each in judgements):
-        return {id(order[0][0]): Mark.BEST}, None
-    tied = [case for case, each in order if each is None or each.verdict is not Verdict.SLOWER]
-    return {id(case): Mark.TIED for case in tied}, None
-
-
-def _is_of_whole(quantity: Quantity, cases: Sequence[CaseResult]) -> bool:
-    """Return whether the time of the whole step decides: then rounds may have depended on what they found."""
-    if quantity.percent is not None or not quantity.is_time:
-        return False
-    phases = {case.whole.phase for case in cases if case.whole is not None}
-    items = {case.first.items for case in cases}
-    is_whole = {quantity.phase(case) for case in cases} == phases and len(phases) == 1
-    return is_whole and (quantity.name != THROUGHPUT or len(items) == 1)
 
 
 def _warning(text: str, worst: str | None, code: str) -> str:
@@ -327,8 +187,8 @@ def _numbered(texts: Sequence[Sequence[str]]) -> tuple[list[str], dict[str, int]
     return [f"all: {text}" for text in shared], {text: number for number, text in enumerate(others, 1)}
 
 
-def _cell(entry: Entry, mark: Mark | None, texts: Sequence[str], numbers: Mapping[str, int]) -> Cell:
-    case, quantity = entry.case, entry.quantity
+def _cell(noted: _Noted, numbers: Mapping[str, int]) -> Cell:
+    entry, case, quantity = noted.entry, noted.entry.case, noted.entry.quantity
     phase = quantity.phase(case)
     counts: Sequence[int] = ()
     if quantity.is_time and phase in case.estimates:
@@ -341,11 +201,11 @@ def _cell(entry: Entry, mark: Mark | None, texts: Sequence[str], numbers: Mappin
         entry.reading,
         _discarded(case, quantity) if entry.reading is None else None,
         case.standing,
-        mark,
+        noted.mark,
         entry.is_baseline,
         entry.over,
         counts,
-        sorted({numbers[text] for text in texts if text in numbers}),
+        sorted({numbers[text] for text in noted.texts if text in numbers}),
     )
 
 

@@ -117,9 +117,9 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
     left, remarks = having(cases, request.where), list[str]()
     facts = [name for name in (*request.rows, *request.columns) if name not in left[0].axes]
     latest = _latest(left, [name for name in facts if name != VALUE])
-    known = [case for case, _ in latest]
+    known, runs = [case for case, _ in latest], {id(case): number for case, number in latest}
     found = quantities(known, request.values)
-    kept = [(case, each, runs) for case, runs in latest for each in found if has(case, each, known)]
+    kept = {(id(case), each.name) for each in found for case in with_quantity(known, each)}
     if not kept:
         phases = dict.fromkeys(phase for case in known for phase in case.estimates)
         raise UserError(
@@ -128,13 +128,16 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
     for each in found:
         if not each.is_time and all(reading(case, each) is None for case in known):
             raise UserError(f"No case has a value of {each.name}.")
-    modes = {case.config.mode.name: None for case in known}
-    if lacking := [mode for mode in modes if mode not in {case.config.mode.name for case, _, _ in kept}]:
-        remarks.append(f"left out, without {' or '.join(request.values)}: mode={','.join(lacking)}")
     entries = [
-        Entry(case, each, reading(case, each), texts=tuple(_texts(case, each, runs)))
-        for case, each, runs in kept
+        Entry(case, each, reading(case, each), texts=tuple(_texts(case, each, runs[id(case)])))
+        for case in known
+        for each in found
+        if (id(case), each.name) in kept
     ]
+    shown = {each.case.config.mode.name for each in entries}
+    modes = dict.fromkeys(case.config.mode.name for case in known)
+    if lacking := [mode for mode in modes if mode not in shown]:
+        remarks.append(f"left out, without {' or '.join(request.values)}: mode={','.join(lacking)}")
     if request.baseline or any(each.name == SPEEDUP for each in found):
         entries = _over_baseline(entries, request)
     return Selection(entries, request, remarks)
@@ -168,11 +171,17 @@ def _latest(cases: Sequence[CaseResult], facts: Sequence[str]) -> list[tuple[Cas
     return [(max(each, key=lambda case: case.first.started_at), len(each)) for each in found.values()]
 
 
-def has(case: CaseResult, quantity: Quantity, cases: Sequence[CaseResult]) -> bool:
-    """Return whether a case has a quantity, or failed before it could: then its mode decides."""
-    if not quantity.is_time:
-        return True
-    alike = [each for each in cases if each.config.mode.name == case.config.mode.name]
+def with_quantity(cases: Sequence[CaseResult], quantity: Quantity) -> list[CaseResult]:
+    """Return the cases that have a quantity, or failed before they could: for a time, their mode decides."""
+    modes: dict[str, list[CaseResult]] = {}
+    for case in cases:
+        modes.setdefault(case.config.mode.name, []).append(case)
+    kept = {mode for mode, alike in modes.items() if not quantity.is_time or _may_have(alike, quantity)}
+    return [case for case in cases if case.config.mode.name in kept]
+
+
+def _may_have(alike: Sequence[CaseResult], quantity: Quantity) -> bool:
+    """Return whether any case of a mode has a quantity, or none was measured, so that nobody knows."""
     measured = [each for each in alike if each.estimates or each.discarded]
     return not measured or any(
         quantity.phase(each) in {**each.estimates, **each.discarded} for each in measured

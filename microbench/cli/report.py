@@ -153,14 +153,14 @@ def _table(given: Namespace) -> int:
 def _markdown(given: Namespace) -> int:
     from microbench.tables.pasted import to_markdown
 
-    write_text(to_markdown(_pivots(given)[0]), given.output)
+    write_text(to_markdown(_pivot(given)), given.output)
     return ExitCode.OK
 
 
 def _latex(given: Namespace) -> int:
     from microbench.tables.pasted import to_latex
 
-    write_text(to_latex(_pivots(given)[0]), given.output)
+    write_text(to_latex(_pivot(given)), given.output)
     return ExitCode.OK
 
 
@@ -169,7 +169,7 @@ def _csv(given: Namespace) -> int:
     from microbench.tables.pasted import wide_rows
 
     file = StringIO()
-    write_csv(wide_rows(_pivots(given)[0]), file)
+    write_csv(wide_rows(_pivot(given)), file)
     write_text(file.getvalue(), given.output)
     return ExitCode.OK
 
@@ -179,7 +179,7 @@ def _json(given: Namespace) -> int:
     from microbench.tables.pasted import cell_rows
 
     file = StringIO()
-    write_json(cell_rows(_pivots(given)[0]), file)
+    write_json(cell_rows(_pivot(given)), file)
     write_text(file.getvalue(), given.output)
     return ExitCode.OK
 
@@ -300,10 +300,16 @@ OUTPUTS: Mapping[str, Callable[[Namespace], int]] = {
 
 def _pivots(given: Namespace) -> list[Pivot]:
     """Return the table in as many layouts as there are, the widest first."""
-    from microbench.analysis.pivot import arrange, movable
+    from microbench.analysis.pivot import pivots
 
-    selection = _selection(given)
-    return [arrange(selection, moved) for moved in range(movable(selection) + 1)]
+    return pivots(_selection(given))
+
+
+def _pivot(given: Namespace) -> Pivot:
+    """Return the table as it is asked for, however wide it is."""
+    from microbench.analysis.pivot import pivot
+
+    return pivot(_selection(given))
 
 
 def _selection(given: Namespace) -> Selection:

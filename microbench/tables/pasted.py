@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from microbench.analysis.pivot import Cell, Mark, Pivot
+from microbench.analysis.best import Mark
+from microbench.analysis.pivot import Cell, Pivot
 from microbench.analysis.quantities import SPEEDUP
 from microbench.tables.escaping import latex, markdown
 from microbench.tables.pivot import (

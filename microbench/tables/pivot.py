@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from microbench.analysis.pivot import Cell, Mark, Pivot
+from microbench.analysis.best import Mark
+from microbench.analysis.pivot import Cell, Pivot
 from microbench.analysis.quantities import ERROR, MEMORY, PARAMS, SPEEDUP, STEP, THROUGHPUT, Reading
 from microbench.analysis.verdict import Verdict
 from microbench.records.cases import CaseResult

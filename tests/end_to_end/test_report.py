@@ -18,12 +18,20 @@ from msgspec.structs import replace
 from rich.console import Console
 from scipy.stats import t
 
-from microbench.analysis.pivot import arrange
+from microbench.analysis.pivot import pivots
+from microbench.analysis.ranking import rankings
 from microbench.analysis.selection import Request, select
 from microbench.cli import report
 from microbench.config import ModelConfig
 from microbench.errors import UserError
-from microbench.records.record import BenchmarkWarning, RoundRecord, Status, WarningCode
+from microbench.records.record import (
+    BenchmarkWarning,
+    Plan,
+    RoundRecord,
+    RoundsReason,
+    Status,
+    WarningCode,
+)
 from microbench.records.result import load
 from microbench.records.store import Store
 from microbench.tables.pivot import show_pivots
@@ -241,6 +249,28 @@ def test_throughput_is_compared_over_batch_sizes(capsys: pytest.CaptureFixture[s
     }
 
 
+def test_an_adaptive_run_decides_on_times_alone(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its marks allow for a look after each round, as its ranking does."""
+    plan = Plan(rounds=10, reason=RoundsReason.DECIDED, most=10)
+    cases = [
+        timed([f * each for each in times], order, schedule="adaptive", engine=engine, batch_size=batch)
+        for order, (engine, batch, times, f) in enumerate(
+            [("eager", 8, SLOW, 1.0), ("export", 8, FAST, 1.0), ("export", 1, FAST, 0.5)]
+        )
+    ]
+    path = str(write(tmp_path / "run", *([replace(each, plan=plan) for each in case] for case in cases)))
+    assert marks(cells(capsys, path), "engine", "batch_size") == {("export", "8"): "best"}
+    (ranking,) = rankings(load(path).cases())
+    assert ranking.is_decided
+    rates = cells(capsys, path, "--value", "throughput")
+    assert marks(rates, "engine") == {}
+    assert "the run decided by times how many rounds" in rates[0]["notes"][0]
+    few = str(write(tmp_path / "few", *([replace(each, plan=plan) for each in case[:3]] for case in cases)))
+    assert marks(cells(capsys, few), "engine") == {}
+
+
 def test_both_modes_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "modes")
     assert "inference (infer), total (train):" in text
@@ -341,7 +371,7 @@ def test_a_file_is_written_or_the_error_is_one_line(
 def printed(path: str, width: int, encoding: str = "utf-8") -> str:
     selection = select(load(path).cases(), Request())
     file = io.TextIOWrapper(io.BytesIO(), encoding, errors="replace")
-    show_pivots([arrange(selection, moved) for moved in range(3)], Console(file=file, width=width))
+    show_pivots(pivots(selection), Console(file=file, width=width))
     file.seek(0)
     return file.read()
 
