@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -157,6 +158,14 @@ def test_a_speedup_is_a_bar_with_its_verdict_unless_that_is_certain() -> None:
     bars = [each for each in axes.containers if isinstance(each, BarContainer)]
     assert [bar.patches[0].get_width() for bar in bars] == [2.0, 1.1]
     assert [text.get_text() for text in axes.texts] == ["2.00", "1.10  inconclusive"]
+
+
+def test_what_has_no_interval_has_no_error_bar() -> None:
+    bar = SpeedupBar("r/1", "openvino fp32", 2.0, None, None, Verdict.INCONCLUSIVE, "one round")
+    axes = drawn("speedup", [SpeedupPanel("infer", [SpeedupGroup("net", "eager fp32", [bar])])]).axes[0]
+    (errors,) = [each for each in axes.containers if isinstance(each, ErrorbarContainer)]
+    drawn_bars = [segment for bars in errors.lines[2] for segment in bars.get_segments() if len(segment)]
+    assert not any(np.isfinite(segment).all() for segment in drawn_bars)
 
 
 def test_series_differ_in_more_than_their_colours() -> None:

@@ -12,7 +12,7 @@ from microbench.analysis.charts import Charts
 from microbench.distribution import install_line
 from microbench.errors import StoppedError, UserError, unknown
 from microbench.records.cases import CaseResult
-from microbench.tables.labels import count, machine
+from microbench.tables.labels import machine
 from microbench.tables.pictures.drawing import DRAWINGS, name_points
 from microbench.tables.pictures.style import DARK, LIGHT, Looks, Style
 
@@ -129,6 +129,7 @@ def _caption(cases: Sequence[CaseResult], width: int, has_errors: bool) -> list[
     lines = [machine(of_host) for of_host in hosts.values()]
     if has_errors and (rounds := [case.whole.rounds for case in cases if case.whole is not None]):
         least, most = min(rounds), max(rounds)
-        over = count(most, "round") if least == most else f"{least} to {most} rounds"
-        lines.append(f"error bars: 95 % CI over {over} (fresh processes)")
+        over = f"{most} rounds" if least == most else f"{least} to {most} rounds"
+        told = f"over {over} (fresh processes)" if most > 1 else "within one process"
+        lines.append(f"error bars: 95 % CI {told}")
     return [part for line in lines for part in textwrap.wrap(line, width)]

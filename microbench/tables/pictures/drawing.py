@@ -122,7 +122,8 @@ def speedup(axes: Axes, panel: SpeedupPanel, looks: Looks) -> list[Named]:
         y += 0.6
     _rows(axes, ticks, y - 0.6)
     axes.axvline(1, color=looks.style.ink, linewidth=1.2, linestyle="--")
-    axes.margins(x=0.16)
+    is_certain = all(bar.verdict in CERTAIN for group in panel.groups for bar in group.bars)
+    axes.margins(x=0.12 if is_certain else 0.3)
     axes.set_xlim(left=0)
     axes.set_xlabel("speedup: times as fast as the baseline (1)")
     return []
@@ -277,11 +278,11 @@ def _beside(axes: Axes, text: str, point: tuple[float, float], x: float, y: floa
 
 
 def _errors(values: Iterable[tuple[float, Ends]], scale: float = 1.0) -> list[list[float]]:
-    """Return how far the ends of intervals are from values, below and above; 0 without an interval."""
+    """Return how far the ends of intervals are from values, below and above; NaN is not drawn."""
     below, above = [], []
     for value, (low, high) in values:
-        below.append(0.0 if low is None else max(0.0, value - low) / scale)
-        above.append(0.0 if high is None else max(0.0, high - value) / scale)
+        below.append(math.nan if low is None else max(0.0, value - low) / scale)
+        above.append(math.nan if high is None else max(0.0, high - value) / scale)
     return [below, above]
 
 
