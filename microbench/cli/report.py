@@ -260,7 +260,12 @@ def _html(given: Namespace) -> int:
     _check_unused(given, "--html", (*OF_TABLES, "output"))
     cases = _chosen(given)
     tables = None if given.published is None else _published_tables(given, cases)
-    write_text(html(page(cases, tables), given.paths), given.html)
+    shown = page(cases, tables)
+    if not shown.rows:
+        raise UserError(
+            f"Nothing for a page: {', '.join(given.paths)} has a doctor's run alone; see microbench show."
+        )
+    write_text(html(shown, given.paths), given.html)
     return ExitCode.OK
 
 

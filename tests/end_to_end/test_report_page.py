@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from factory import FAST, SLOW
+from msgspec.structs import replace
 
 from microbench.analysis.published_files import FOLDER
 from microbench.cli import report
 from microbench.config import ModelConfig
 from microbench.errors import UserError
+from microbench.records.record import DOCTOR, RunInfo
 
 from .support import COMMAND, environment
 from .test_show import write
@@ -28,6 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, timed: Any) -> Path:
     """Where a run of two engines and a folder without records are."""
     found = tmp_path_factory.mktemp("page")
     write(found / "sweep", timed(SLOW), timed(FAST, 1, engine="compile"))
+    doctor = RunInfo(id="d", command=DOCTOR)
+    write(found / "doctor", [replace(each, run=doctor) for each in timed(FAST)])
     (found / "new").mkdir()
     return found
 
@@ -76,6 +80,7 @@ def test_a_published_table_of_one_s_own_stands_beside_the_cases(timed: Any, tmp_
     [
         (["--html", "x.html"], "Give the runs to report"),
         (["nowhere", "--html", "x.html"], "Cannot read nowhere"),
+        (["doctor", "--html", "x.html"], "Nothing for a page: doctor has a doctor's run alone"),
         (["sweep", "--html"], "Argument --html: expected one argument"),
         (["sweep", "--html", "no/such/x.html"], "Cannot write no/such/x.html: No such file or directory."),
         (["sweep", "--html", "new"], "Cannot write new: Is a directory."),

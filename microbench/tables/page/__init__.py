@@ -175,7 +175,8 @@ def _pieces(pieces: Iterable[words.Piece]) -> str:
 
 def _answers(page: Page) -> str:
     """Return the first screen: what is fastest, by how much, and how sure that is; then the chart of it."""
-    sentences = [_pieces(words.sentence(answer)) for answer in page.answers]
+    decided_first = sorted(page.answers, key=lambda answer: bool(answer.undecided))
+    sentences = [_pieces(words.sentence(answer)) for answer in decided_first]
     sentences += [_pieces(words.alone(each)) for each in page.alone]
     items = [f"<li>{sentence}</li>" for sentence in sentences]
     rest = items[MOST_ANSWERS:]

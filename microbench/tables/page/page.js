@@ -132,7 +132,7 @@
     axisTick: { show: false }, axisLabel: { show: false }, splitLine: { show: false } });
   const labels = (names) => ({
     type: "scatter", silent: true, symbolSize: 0, z: 5, data: names.map((name, place) => [0, place]),
-    label: { show: true, position: "right", offset: [-5, -15], color: ink.text, backgroundColor: ink.paper, padding: [1, 3],
+    label: { show: true, position: "right", offset: [-3, -13], color: ink.text, backgroundColor: ink.paper, padding: [1, 3],
       formatter: ({ dataIndex }) => shortened(names[dataIndex], Math.floor((width - 40) / 6.4)) },
   });
   let width = 800;

@@ -24,10 +24,13 @@ def headline(answers: Sequence[Answer], alone: Sequence[Alone]) -> str:
     if len(answers) == 1:
         return ""
     decided = Counter(answer.fastest for answer in answers if not answer.undecided)
-    wins = [f"{name} is fastest in {number}" for name, number in decided.most_common()]
     rest = len(answers) - decided.total()
-    parts = [*wins, *([f"not decided in {rest}"] if rest else [])]
-    return f"Of {count(len(answers), 'work')}: {', '.join(parts)}."
+    if not decided:
+        return f"Not decided for any of {len(answers)} works."
+    (name, number), *others = decided.most_common()
+    parts = [f"{name} is fastest in {number}", *(f"{name} in {number}" for name, number in others)]
+    parts += [f"not decided in {rest}"] if rest else []
+    return f"Of {len(answers)} works: {', '.join(parts)}."
 
 
 def sentence(answer: Answer) -> Iterator[Piece]:
@@ -44,8 +47,8 @@ def sentence(answer: Answer) -> Iterator[Piece]:
             False,
             f": {_times(against)} times as fast as {next_}{against.configuration}{_sure(against, answer)}.",
         )
-        if len(answer.rivals) > 1:
-            yield False, f" All {len(answer.rivals)} others are significantly slower."
+        if (number := len(answer.rivals)) > 1:
+            yield False, f" {'Both' if number == 2 else f'All {number}'} others are significantly slower."
     if answer.unmeasured:
         verb = "has" if answer.unmeasured == 1 else "have"
         yield (
