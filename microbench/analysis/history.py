@@ -29,7 +29,7 @@ from microbench.records.cases import CaseResult
 from microbench.records.naming import PART, labels
 from microbench.records.settings import as_given
 from microbench.stats.ratio import Ratio, unpaired
-from microbench.stats.steps import LEAST, Step, steps
+from microbench.stats.steps import LEAST, Step, resemblance, steps
 
 OF_MACHINE = {
     "torchvision": "torchvision",
@@ -122,6 +122,7 @@ class Track:
         points: its runs in order of time; at least one.
         changes: its steps in order; with fewer than six runs, the comparisons of successive runs.
         is_searched: whether it has enough runs to search for steps.
+        resemblance: the correlation of successive runs' deviations, if significant: steps may be chance.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Track:
     points: Sequence[Point]
     changes: Sequence[Change]
     is_searched: bool
+    resemblance: float | None = None
 
     @property
     def latest(self) -> Change | None:
@@ -199,11 +201,12 @@ def history(cases: Sequence[CaseResult], request: Request) -> History:
         )
     tracks = [_track(group, quantity) for group in groups]
     names = _names([group[-1] for group in groups])
-    changes = _changes(tracks, quantity, request.margin)
+    values = [_measured(track.points, quantity) for track in tracks]
+    changes, resembling = _changes(tracks, values, quantity, request.margin)
     runs = sorted({each.case.run.id: _began(each.case) for track in tracks for each in track.points}.values())
     found = [
-        replace(track, name=name, changes=each)
-        for track, name, each in zip(tracks, names, changes, strict=True)
+        replace(track, name=name, changes=each, resemblance=resembling.get(place))
+        for place, (track, name, each) in enumerate(zip(tracks, names, changes, strict=True))
     ]
     return History(
         found,
@@ -301,9 +304,13 @@ def _measured(points: Sequence[Point], quantity: Quantity) -> dict[int, float]:
     return found
 
 
-def _changes(tracks: Sequence[Track], quantity: Quantity, margin: float) -> list[list[Change]]:
-    """Return the steps of the tracks that are searched, and the comparisons of the others' runs."""
-    values = [_measured(track.points, quantity) for track in tracks]
+def _changes(
+    tracks: Sequence[Track], values: Sequence[Mapping[int, float]], quantity: Quantity, margin: float
+) -> tuple[list[list[Change]], dict[int, float | None]]:
+    """Return the steps of the tracks that are searched, and the comparisons of the others' runs.
+
+    With them, by a track's place, how much the runs of those that are searched resemble each other.
+    """
     searched = [place for place, track in enumerate(tracks) if track.is_searched]
     found = steps([list(values[place].values()) for place in searched])
     stepped = {
@@ -317,7 +324,11 @@ def _changes(tracks: Sequence[Track], quantity: Quantity, margin: float) -> list
         for before, after in zip(values[place], list(values[place])[1:], strict=False)
     ]
     compared = _compared(pairs, tracks, quantity, margin)
-    return [stepped.get(place, compared.get(place, [])) for place in range(len(tracks))]
+    resembling = {
+        place: resemblance(list(values[place].values()), some)
+        for place, some in zip(searched, found, strict=True)
+    }
+    return [stepped.get(place, compared.get(place, [])) for place in range(len(tracks))], resembling
 
 
 def _of_step(step: Step, track: Track, values: Mapping[int, float], margin: float) -> Change:

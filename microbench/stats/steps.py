@@ -20,6 +20,7 @@ so that a single slow run is no step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from microbench.stats.dependence import autocorrelation
 from microbench.stats.ratio import LEVEL, adjusted
 
 LEAST_SIDE = 2  # runs
@@ -95,6 +97,28 @@ def _parts(logs: Floats, begin: int, place: int, end: int, level: float) -> Iter
     """Yield the places of further steps on both sides of one."""
     yield from _within(logs, begin, place, level)
     yield from _within(logs, place, end, level)
+
+
+def resemblance(logs: ArrayLike, found: Sequence[Step]) -> float | None:
+    """Return how much each run resembles the one before: the correlation of successive deviations.
+
+    The deviations are from the means of the runs between steps. None with fewer than twelve runs, and if the
+    correlation is not above 0 at 5 %: that of independent runs is normal, with mean -1/n and variance 1/n
+    (Anderson, Distribution of the Serial Correlation Coefficient, The Annals of Mathematical Statistics 13,
+    1942).
+
+    Args:
+        logs: the logarithms of the runs' values, in order of time.
+        found: the steps in them.
+    """
+    values = np.asarray(logs, np.float64)
+    number = len(values)
+    parts = np.split(values, [each.place for each in found])
+    deviations = np.concatenate([each - each.mean() for each in parts]) if number else values
+    if number < LEAST_RANKED or not deviations.any():
+        return None
+    correlation = float(autocorrelation(deviations)[1])
+    return correlation if correlation > -1 / number - ndtri(LEVEL) / math.sqrt(number) else None
 
 
 def _within(logs: Floats, begin: int, end: int, level: float) -> Iterator[int]:

@@ -16,12 +16,12 @@ LATEX = {
     "$": r"\$",
     "#": r"\#",
     "_": r"\_",
-    "~": r"\textasciitilde{}",
+    "~": r"$\sim$",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",  # \textquotedbl needs another encoding of fonts
     "[": "{[}",  # after a row's end, it would begin an argument
     "]": "{]}",
     "±": r"$\pm$",

@@ -26,6 +26,7 @@ FAIL_ON = (Verdict.SLOWER, Verdict.FASTER, Verdict.INCONCLUSIVE)
 """The verdicts on a case's latest change that a check can fail on."""
 
 MOST_NAMES = 4  # of the cases of an event; more are counted
+RESEMBLING = 0.1  # of the cases: fewer are by chance
 MOST_POINTS = 40  # of a trend: the latest
 NOT_MEASURED = " "  # in a trend
 
@@ -193,6 +194,13 @@ def notes(found: History) -> list[str]:
         texts.append(
             "step: where the level of the runs changes; ×: the level after it over that before, with its "
             "95 % CI over runs. At most 5 % are false alarms, unless runs resemble the run before"
+        )
+    resembling = [track.resemblance for track in found.tracks if track.resemblance is not None]
+    if len(resembling) > RESEMBLING * len(found.tracks):
+        texts.append(
+            f"in {len(resembling)} of {count(len(found.tracks), 'case')} runs resemble the one before "
+            f"(correlation up to {max(resembling):.2f}): the machine's speed wanders, and steps may be its"
+            " own"
         )
     if any(track.changes and not track.is_searched for track in found.tracks):
         texts.append(

@@ -92,7 +92,7 @@ def to_latex(pivot: Pivot) -> str:
     """Return the table in LaTeX: a document that compiles as it is, and that another one can input."""
     number = len(pivot.keys)
     rows = [*pivot.rows] or [""]
-    lines = [BEGIN, rf"\begin{{tabular}}{{{'l' * len(rows)}{'r' * number}}}", r"\hline"]
+    lines = [BEGIN, rf"\noindent\begin{{tabular}}{{{'l' * len(rows)}{'r' * number}}}", r"\hline"]
     blank = ["" for _ in rows[1:]]
     for place, axis in enumerate(pivot.columns):
         spans = [

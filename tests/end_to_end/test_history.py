@@ -133,6 +133,18 @@ def test_more_throughput_is_faster(runs: list[str], capsys: pytest.CaptureFixtur
     assert rates[0]["ratio_ci_low"] == pytest.approx(1 / times[0]["ratio_ci_high"])
 
 
+def test_a_machine_whose_speed_wanders_is_told_of(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise, drift = random.Random(1), 0.0
+    paths = []
+    for number in range(24):
+        drift = 0.9 * drift + noise.gauss(0, 0.02)
+        times = [1 + drift + noise.gauss(0, 0.001) for _ in range(2)]
+        paths.append(write(tmp_path / f"{number}", of_run(timed(times), number)))
+    assert "in 1 of 1 case runs resemble the one before (correlation up to 0." in shown(capsys, *paths)
+
+
 def test_hosts_have_histories_of_their_own_and_failed_runs_a_gap(
     timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
 from microbench.stats import steps
-from microbench.stats.steps import LEAST, LEAST_RANKED, largest, p_value
+from microbench.stats.steps import LEAST, LEAST_RANKED, largest, p_value, resemblance
 
 HISTORIES = 400
 SPREAD = 0.02
@@ -101,3 +101,24 @@ def test_among_many_histories_few_of_the_found_ones_are_false() -> None:
     found = np.array([bool(each) for each in steps.steps(list(logs))])
     assert found[:40].all()
     assert found[40:].sum() <= 9  # 5 % of those found are expected, that is 2
+
+
+@pytest.mark.parametrize(("correlation", "least", "most"), [(0.0, 0.02, 0.09), (0.6, 0.7, 1.0)])
+def test_runs_that_resemble_the_one_before_are_told(correlation: float, least: float, most: float) -> None:
+    logs = simulated(30, "normal", seed=7)
+    for run in range(1, 30):
+        logs[:, run] += correlation * logs[:, run - 1]
+    found = [resemblance(each, []) for each in logs]
+    assert least <= np.mean([each is not None for each in found]) <= most
+    if correlation:
+        assert np.median([each for each in found if each is not None]) == pytest.approx(correlation, abs=0.12)
+
+
+def test_a_step_is_no_resemblance() -> None:
+    logs = 0.005 * np.random.default_rng(8).standard_normal(30)
+    logs[15:] += 0.2
+    (found,) = steps.steps([logs])
+    assert resemblance(logs, []) is not None
+    assert resemblance(logs, found) is None
+    assert resemblance(logs[:8], []) is None
+    assert resemblance([1.0] * 20, []) is None
