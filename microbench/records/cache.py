@@ -9,6 +9,7 @@ Where none can be written, there is none.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -16,12 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from microbench.caching import cache_folder
@@ -390,9 +393,8 @@ def _line_end(journal: Journal, place: int) -> int:
 
 def serve() -> None:
     """Read the ranges of journals that standard input names, write their tables, and print what was found."""
-    import gc
-
-    gc.disable()  # records refer to no others: nothing would be found
+    gc.disable()  # nothing here refers to itself
+    _hide_pandas()
     made, part = Path(sys.argv[1]), sys.argv[2]
     report: dict[str, Any] = {"error": None, "found": {}}
     try:
@@ -412,6 +414,14 @@ def serve() -> None:
     except UserError as error:
         report["error"] = str(error)
     print(json.dumps(report))
+
+
+def _hide_pandas() -> None:
+    """Keep pyarrow from importing pandas, which takes as long as reading 50 MB, to ask what an array is."""
+    hidden = ModuleType("pandas")
+    hidden.__dict__["__version__"] = "0"  # too old for it
+    sys.modules["pandas"] = hidden
+    warnings.simplefilter("ignore")
 
 
 def _concatenated(parts: Sequence[Tables]) -> Tables:
