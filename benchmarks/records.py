@@ -28,7 +28,7 @@ import microbench.records.result as result
 
 start = time.perf_counter()
 if len(sys.argv) > 1:
-    records = result.load(sys.argv[1]).records
+    len(result.load(sys.argv[1]).records)  # decodes them
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
 """
 

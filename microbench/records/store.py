@@ -23,7 +23,7 @@ from microbench.records.record import SCHEMA_VERSION, OtherVersionError, RoundRe
 FILE_NAME = "records.jsonl"
 
 BLOCK = 1 << 21  # bytes read at once: what they are decoded to fits into a cache of the CPU
-LONGEST = 1 << 28  # bytes of a line
+LONGEST = 1 << 27  # bytes of a line
 
 CASE_ID = re.compile(rb'"case":\{"id":"(\w+)"')
 """The id of a record's case, in its line."""
