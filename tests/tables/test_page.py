@@ -17,7 +17,7 @@ from microbench.analysis.page import page
 from microbench.config import ModelConfig
 from microbench.records.cases import cases_of
 from microbench.records.record import RoundRecord
-from microbench.tables.page import html, packed
+from microbench.tables.page import ECHARTS, FOLDER, html, packed
 
 EVIL = "<img src=x onerror=alert(1)></script>\u2028"
 VOID = {"meta", "link", "img", "br", "input"}
@@ -149,6 +149,10 @@ def test_the_policy_allows_the_page_s_own_scripts_and_styles_alone(timed: Any) -
     assert "connect-src" not in str(policy)
     assert "unsafe" not in str(policy)
     assert all("src" not in tag and not tag.get("href", "").startswith("http") for _, tag in Read(text).tags)  # type: ignore[union-attr]
+
+
+def test_the_library_is_the_version_that_the_page_names() -> None:
+    assert set(re.findall(r'version="([\d.]+)"', (FOLDER / "vendor/echarts.min.js").read_text())) == {ECHARTS}
 
 
 def unpacked(text: str) -> list[float]:

@@ -2,7 +2,7 @@
 (() => {
   const LIGHT = ["#0072b2", "#d55e00", "#00805c", "#b0568f", "#b07800", "#2b8cc4", "#5a5a5a", "#7a3e00"];
   const DARK = ["#56b4e9", "#ff8a3d", "#2bc79a", "#e39cc4", "#f0c040", "#8fb8ff", "#c0c6cc", "#f0e442"];
-  const SYMBOLS = ["circle", "rect", "triangle", "diamond", "roundRect", "arrow"];
+  const SYMBOLS = ["circle", "rect", "triangle", "diamond", "path://M0,3H3V0H5V3H8V5H5V8H3V5H0Z", "arrow"];
   const DASHES = ["solid", "dashed", "dotted", [8, 3, 2, 3]];
   const LINE = "path://M0,0H24V3H0Z";
   const MOST_CHARACTERS = 48; // of a name in a legend
