@@ -297,6 +297,8 @@ def baselines(cases: Sequence[CaseResult], given: Mapping[str, str]) -> list[Cas
         try:
             keys = keys_by(cases, name)
         except NothingToCompareError as error:
+            if len(given) > 1 and value_on(cases[0], name) == value:
+                continue  # all cases have it
             raise UserError(f"There is no baseline {name}={value}. {error}") from error
         values = values_by(cases, name, keys)
         if value not in values:

@@ -213,6 +213,18 @@ def test_ratios_are_those_of_paired_rounds(capsys: pytest.CaptureFixture[str]) -
     )
 
 
+def test_a_baseline_may_have_several_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    def ratios(baseline: str) -> dict[tuple[str, str, str], float | None]:
+        found = cells(capsys, "sweep", "--baseline", baseline)
+        return {(each["model"], each["engine"], each["batch_size"]): each["ratio"] for each in found}
+
+    assert ratios("engine=eager,precision=fp32") == ratios("engine=eager")
+    across = ratios("engine=eager,batch_size=1")
+    assert across["dense", "eager", "8"] == pytest.approx(4)
+    assert across["dense", "eager", "1"] is None
+    assert across["dense", "export", "8"] == pytest.approx(4 * (across["dense", "export", "1"] or 0))
+
+
 def test_a_speedup_is_the_inverse_with_its_interval(capsys: pytest.CaptureFixture[str]) -> None:
     asked = "faults", "--baseline", "engine=eager", "--where", "engine=eager", "--where", "engine=export"
     times = {each["engine"]: each for each in cells(capsys, *asked)}
