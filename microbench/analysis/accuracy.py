@@ -13,6 +13,10 @@ from microbench.config import ModelConfig
 FILE = Path(__file__).parents[1] / "reference" / "torchvision_imagenet.csv"
 """Written by `benchmarks/imagenet.py`."""
 
+CLASSES = 1000  # of ImageNet
+SAME_LAYERS = {"init_weights"}
+"""Arguments of a model's constructor that do not change its layers."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -48,9 +52,10 @@ def weights_of(model: ModelConfig) -> Weights | None:
     """Return the weights whose accuracy holds for a model at its input's size.
 
     These are its default weights; if those were trained for another size, the most accurate ones for this
-    size. None if there are none, and for a part of a model.
+    size. None if there are none, for a part of a model, and for one whose layers differ.
     """
-    if model.source != "torchvision" or model.part is not None or not model.input_shape:
+    is_plain = model.num_classes == CLASSES and {*model.kwargs} <= SAME_LAYERS
+    if model.source != "torchvision" or model.part is not None or not model.input_shape or not is_plain:
         return None
     sides = set(model.input_shape[1:])
     fitting = [each for each in published().get(model.name, ()) if sides == {each.crop}]

@@ -523,9 +523,9 @@ def _accuracy(cases: Sequence[CaseResult], names: Mapping[str, str]) -> Iterator
         if _whole(case).phase == "inference" and weights_of(case.config.model) is not None
     ]
     for work, group in _by_work(with_weights, ("model",)):
-        fastest: dict[str, CaseResult] = {}
+        fastest: dict[Hashable, CaseResult] = {}
         for case in sorted(group, key=lambda case: _whole(case).median):
-            fastest.setdefault(case.config.model.name, case)
+            fastest.setdefault((case.config.model.name, weights_of(case.config.model)), case)
         if len(fastest) > 1:
             yield AccuracyPanel(work.partition(" ")[2], _on_frontier(list(fastest.values()), names))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import runpy
+from dataclasses import replace as replace_dataclass
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -127,6 +128,26 @@ def test_the_frontier_has_the_models_that_none_beats_in_both(timed: Any) -> None
     assert {name for name, point in points.items() if point.is_on_frontier} == frontier
     assert points["resnet18"].time.seconds == 3.0
     assert points["resnet50"].weights == "IMAGENET1K_V2"
+
+
+def test_a_model_is_a_point_at_each_size_that_weights_were_trained_for(timed: Any) -> None:
+    cases = [
+        timed([time] * 6, order, model=model("vit_b_16", side), batch_size=1, engine=engine)
+        for order, (side, engine, time) in enumerate(
+            [(224, "eager", 1.0), (224, "export", 2.0), (384, "eager", 4.0), (384, "export", 3.0)]
+        )
+    ]
+    (panel,) = drawn(*cases).accuracy
+    assert [(point.weights, point.time.seconds, point.configuration) for point in panel.points] == [
+        ("IMAGENET1K_V1", 1.0, "eager fp32"),
+        ("IMAGENET1K_SWAG_E2E_V1", 3.0, "export fp32"),
+    ]
+
+
+@pytest.mark.parametrize("other", [{"num_classes": 10}, {"kwargs": {"width_mult": 2}}, {"part": "layer1"}])
+def test_a_model_with_other_layers_has_no_published_accuracy(other: dict[str, Any]) -> None:
+    assert weights_of(replace_dataclass(model("mobilenet_v2"), **other)) is None
+    assert weights_of(replace_dataclass(model("mobilenet_v2"), kwargs={"init_weights": True})) is not None
 
 
 def test_accuracies_are_those_of_torchvision_s_weights() -> None:
