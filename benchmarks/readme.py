@@ -1,15 +1,15 @@
-"""Make the README's tables and pictures again from a run, by the commands that stand beside them.
+"""Make the tables and pictures of README and docs again from a run, by the commands that stand beside them.
 
     python benchmarks/readme.py outputs/sweep
     python benchmarks/readme.py outputs/sweep --check
 
-In README.md, what stands between `<!-- made by: COMMAND -->` and `<!-- end -->` is what that command prints,
-or a picture for both of GitHub's themes if the command draws one. COMMAND reads `outputs/sweep`, which is
-replaced by the given run.
+In a page of `PAGES`, what stands between `<!-- made by: COMMAND -->` and `<!-- end -->` is what that command
+prints, or a picture for both of GitHub's themes if the command draws one. COMMAND reads `outputs/sweep`,
+which is replaced by the given run.
 
 With --check nothing is written. It exits with 1 and says what is stale: a command that no longer runs, a
-picture that is missing, a table whose columns or rows are named otherwise than the code names them now.
-Numbers may differ: they are another run's.
+picture that is missing, a table whose columns are named otherwise than the code names them now. Numbers and
+rows may differ: they are another run's.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,6 +30,7 @@ from microbench.cli import report
 from microbench.errors import UserError
 
 ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "published.md")
 RUN = "outputs/sweep"
 MARKED = re.compile(r"<!-- made by: (.+?) -->\n(.*?)<!-- end -->", re.DOTALL)
 PICTURE = """\
@@ -41,7 +43,7 @@ PICTURE = """\
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the README that a command makes.
+    """A part of a page that a command makes.
 
     Attributes:
         command: the command as it is written there.
@@ -53,7 +55,7 @@ class Part:
 
     @property
     def picture(self) -> str | None:
-        """The file that the command draws, relative to the README; None if it prints a table."""
+        """The file that the command draws, relative to the page; None if it prints a table."""
         found = re.search(r"--(?:svg|png) (\S+)", self.command)
         return found[1] if found else None
 
@@ -82,7 +84,7 @@ class Part:
         chart = re.search(r"--chart (\w+)", self.command)
         return "\n" + PICTURE.format(light=light, dark=dark, alt=chart[1] if chart else "chart") + "\n"
 
-    def stale(self, run: Path, readme: Path) -> Iterator[str]:
+    def stale(self, run: Path, page: Path) -> Iterator[str]:
         """Yield what no longer is as the code makes it."""
         with TemporaryDirectory() as folder:
             try:
@@ -92,11 +94,12 @@ class Part:
                 return
         if self.picture is not None:
             files = (self.picture, dark_of(self.picture))
-            yield from (f"{file} is missing" for file in files if not (readme.parent / file).exists())
+            yield from (f"{file} is missing" for file in files if not (page.parent / file).exists())
             if made != self.text:
                 yield f"{self.picture} is shown otherwise"
-        elif names(made) != names(self.text):
-            yield f"{self.command}: has {shown(self.text)}; the code makes {shown(made)}"
+        elif columns(made) != columns(self.text):
+            there, now = (" and ".join(columns(text)) or "no table" for text in (self.text, made))
+            yield f"{self.command}: has {there}; the code makes {now}"
 
 
 def dark_of(file: str) -> str:
@@ -105,31 +108,25 @@ def dark_of(file: str) -> str:
     return str(path.with_stem(f"{path.stem}-dark"))
 
 
-def names(text: str) -> list[list[str]]:
-    """Return the header of each table in a text, and the first cell of each row."""
-    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in (line if not place else line[:1])] for place, line in enumerate(lines)]
+def columns(text: str) -> list[str]:
+    """Return the header of each table in a text."""
+    lines = text.splitlines()
+    return [line for line, following in pairwise(lines) if following.startswith("| ---")]
 
 
-def shown(text: str) -> str:
-    """Return the names of a text's tables on one line."""
-    return " / ".join(" | ".join(row) for row in names(text)) or "no table"
+def parts(page: Path) -> list[Part]:
+    """Return the parts of a page that commands make."""
+    return [Part(*found) for found in MARKED.findall(page.read_text(encoding="utf-8"))]
 
 
-def parts(readme: Path) -> list[Part]:
-    """Return the parts of a README that commands make."""
-    return [Part(*found) for found in MARKED.findall(readme.read_text(encoding="utf-8"))]
+def remake(page: Path, run: Path) -> None:
+    """Write a page's tables and pictures again."""
 
+    def made(found: re.Match[str]) -> str:
+        part = Part(*found.groups())
+        return f"<!-- made by: {part.command} -->\n{part.made(run, page.parent)}<!-- end -->"
 
-def remake(readme: Path, run: Path) -> None:
-    """Write a README's tables and pictures again."""
-    text = MARKED.sub(
-        lambda found: (
-            f"<!-- made by: {found[1]} -->\n{Part(*found.groups()).made(run, readme.parent)}<!-- end -->"
-        ),
-        readme.read_text(encoding="utf-8"),
-    )
-    readme.write_text(text, encoding="utf-8")
+    page.write_text(MARKED.sub(made, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -139,16 +136,18 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("run", type=Path, help="the folder of the run")
     parser.add_argument("--check", action="store_true", help="write nothing; say what is stale")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--page", type=Path, action="append", help="instead of those of README and docs")
     given = parser.parse_args(arguments)
+    pages = given.page or PAGES
     try:
         if not given.check:
-            remake(given.readme, given.run)
+            for page in pages:
+                remake(page, given.run)
             return 0
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    stale = [text for part in parts(given.readme) for text in part.stale(given.run, given.readme)]
+    stale = [text for page in pages for part in parts(page) for text in part.stale(given.run, page)]
     for text in stale:
         print(f"stale: {text}", file=sys.stderr)
     return 1 if stale else 0

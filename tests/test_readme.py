@@ -10,13 +10,21 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from end_to_end import warm
 
+from microbench.config import ModelConfig
+from microbench.records.store import FILE_NAME, Store
+
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "benchmarks"))
+import readme  # noqa: E402 - a script, not a module of the package
+
 README = (ROOT / "README.md").read_text()
 ONE = "threads=1"  # several commands run at once, and threads that wait for each other take what others need
 FEW = ["measure.rounds=1", "measure.max_samples=2", "measure.max_warmup=0"]
@@ -30,8 +38,10 @@ SHRINK = (
     "mobilenet_v3_small",
     "resnet18",
     "resnet50",
+    "squeezenet1_1",
     "vgg16",
 )
+QUICKER = {"engine=eager,compile": "engine=eager,torchscript"}  # of a sweep that compiles each case
 TWICE = ["measure.rounds=2"]  # what compares processes
 MAKE = [
     "make",
@@ -72,6 +82,7 @@ def as_run_here(command: str) -> tuple[list[str], Path]:
             pip = [sys.executable, "-m", "pip", *rest, "--dry-run", "--no-deps", "--no-build-isolation"]
             return pip, ROOT
         case ["python", "-m", "microbench", *rest] | ["microbench", *rest]:
+            rest = [QUICKER.get(word, word) for word in rest]
             few = [*FEW, *(SMALL if shrinks(rest) else [])] if measures(rest) else []
             return [sys.executable, "-m", "microbench", *rest, *few, *more(rest)], folder()
     raise AssertionError(f"the README has a command this test cannot run: {command}")
@@ -92,7 +103,7 @@ def more(arguments: list[str]) -> list[str]:
 
 def measures(arguments: list[str]) -> bool:
     """Return whether the command takes options of measuring; one that is repeated has its own."""
-    is_other = arguments[0] in ("list", "compare", "show") or arguments[0].startswith("resume=")
+    is_other = arguments[0] in ("list", "compare", "show", "report") or arguments[0].startswith("resume=")
     return not is_other and not {"--help", "--cfg"} & set(arguments)
 
 
@@ -104,8 +115,8 @@ def shrinks(arguments: list[str]) -> bool:
 
 def needed(command: str) -> list[str]:
     """Return the README's commands that write the folders which this one reads."""
-    names = re.findall(r"(?<!hydra\.run\.dir=)\boutputs/\w+", command)
-    return [each for name in names for each in commands() if f"hydra.run.dir={name}" in each]
+    names = re.findall(r"(?<!\.dir=)\boutputs/\w+", command)
+    return [each for name in names for each in commands() if f".dir={name}" in each]
 
 
 @cache
@@ -171,6 +182,47 @@ def test_program_of_the_readme_runs(program: str, tmp_path: Path) -> None:
     code, out, err = warm.run(("-c", program), tmp_path, warm.environment(), 300)
     assert code == 0, err
     assert "inference" in out
+
+
+def named(model: str) -> ModelConfig:
+    """Return one of torchvision's classifiers."""
+    return ModelConfig("torchvision", model, input_shape=[3, 224, 224])
+
+
+@pytest.fixture
+def sweep(timed: Any, tmp_path: Path) -> Path:
+    """A run with the cases of the README's sweep."""
+    (command,) = (each for each in commands() if f"hydra.sweep.dir={readme.RUN}" in each)
+    axes = {name: values.split(",") for name, _, values in (word.partition("=") for word in command.split())}
+    (tmp_path / FILE_NAME).touch()
+    names = ("model", "batch_size", "mode", "engine")
+    with Store(tmp_path) as store:
+        for order, (model, size, mode, engine) in enumerate(product(*(axes[name] for name in names))):
+            phase = "inference" if mode == "infer" else "total"
+            settings = {"batch_size": int(size), "mode": mode, "engine": engine, "model": named(model)}
+            for record in timed({phase: [1.0, 1.1, 1.05]}, order, **settings):
+                store.append(record)
+    return tmp_path
+
+
+def test_the_tables_and_pictures_are_those_that_the_code_makes(sweep: Path, tmp_path: Path) -> None:
+    assert {part.picture is None for page in readme.PAGES for part in readme.parts(page)} == {True, False}
+    assert readme.main([str(sweep), "--check"]) == 0
+    stale = tmp_path / "README.md"
+    stale.write_text(README.replace("| model | batch\\_size", "| model | batch"))
+    told = [text for part in readme.parts(stale) for text in part.stale(sweep, stale)]
+    assert ["has | model | batch " in told[0], *("is missing" in text for text in told[1:])] == [True] * 3
+
+
+def test_making_the_readme_s_parts_again_changes_nothing_else(sweep: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    copy.write_text(README)
+    readme.remake(copy, sweep)
+    assert readme.MARKED.sub("", copy.read_text()) == readme.MARKED.sub("", README)
+    assert [part.command for part in readme.parts(copy)] == [
+        part.command for part in readme.parts(ROOT / "README.md")
+    ]
+    assert readme.main([str(sweep), "--check", "--page", str(copy)]) == 0
 
 
 def test_no_page_has_a_gap_where_an_output_belongs() -> None:

@@ -211,6 +211,9 @@ def _remarks(cases: Sequence[CaseResult], table: Table, rows: Sequence[Row]) -> 
     shapes = dict.fromkeys(shape_of_item(row.case) for row in rows if not row.figure.input_shape)
     if shapes:
         found.append(f"the input's shape was not published; here: {', '.join(filter(None, shapes))}")
+    warned = {row.case.name: None for row in rows if row.measured is not None and row.case.warnings}
+    if warned:
+        found.append(f"measured with warnings (microbench show PATH --warnings): {', '.join(warned)}")
     alone = dict.fromkeys(
         row.case.name
         for row in rows

@@ -76,8 +76,9 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def title(table: Published) -> str:
-    """Return what a table is called: by whom it was published, and its own name."""
-    return f"published results: {table.source} ({table.name})"
+    """Return what a table is called: by whom it was published, and its own name if that tells more."""
+    own = "" if table.source.replace("-", "_") == table.name else f" ({table.name})"
+    return f"published results: {table.source}{own}"
 
 
 def machines(rows: Sequence[Row]) -> list[str]:

@@ -150,6 +150,15 @@ class TestAgreement:
         found = section(table(figure(input_shape="")), timed(EAGER, **RESNET))
         assert found.remarks == ["the input's shape was not published; here: 3x224x224"]
 
+    def test_a_case_with_warnings_is_told(self, timed: Timed) -> None:
+        told = BenchmarkWarning(WarningCode.FOREIGN_LOAD, "others kept a CPU busy")
+        made = timed(EAGER, **RESNET)
+        warned = [replace(each, outcome=replace(each.outcome, warnings=(told,))) for each in made]
+        assert section(BOTH, made).remarks == []
+        assert section(BOTH, warned).remarks == [
+            "measured with warnings (microbench show PATH --warnings): resnet18"
+        ]
+
     def test_a_case_that_failed_or_is_implausible_has_no_figure_of_its_own(self, timed: Timed) -> None:
         told = BenchmarkWarning(WarningCode.IMPLAUSIBLE, "3e+15 FLOP/s")
         fast = timed(FAST, 1, engine="openvino", **RESNET)

@@ -50,10 +50,9 @@ def reported(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
 
 def test_the_package_s_tables_stand_beside_any_run(capsys: pytest.CaptureFixture[str]) -> None:
     lines = reported(capsys, "--published")
-    titles = [line for line in lines if line.startswith("published results: ")]
-    assert [re.search(r"\((.*)\)", line)[1] for line in titles] == [  # type: ignore[index]
-        "rasp_torchvision_cpu",
-        "torchvision_pretrained_timing",
+    assert [line for line in lines if line.startswith("published results: ")] == [
+        "published results: rasp (rasp_torchvision_cpu)",
+        "published results: torchvision-pretrained-timing",
     ]
     assert "published: NVIDIA GeForce GTX 1060 6GB, software not stated" in lines
     assert any(line.startswith("here: Some CPU, 4 cores") for line in lines)
