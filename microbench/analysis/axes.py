@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from microbench.errors import UserError, unknown
 from microbench.records.cases import CaseResult
 from microbench.records.naming import PART, varying
-from microbench.records.settings import as_given, is_work, settings_of
+from microbench.records.settings import as_given, is_work, settings_of, varying_keys
 
-HOST = "host"
+HOST, CASE = "host", "case"
 
 FACTS: Mapping[str, Callable[[CaseResult], object]] = {
     HOST: lambda case: case.machine.host_id,
@@ -23,6 +23,7 @@ FACTS: Mapping[str, Callable[[CaseResult], object]] = {
     "git": lambda case: case.machine.git,
     "date": lambda case: date_of(case),
     "run": lambda case: case.run.id,
+    CASE: lambda case: case.spec.id,
 }
 """The axes that are no settings, by name."""
 
@@ -55,10 +56,29 @@ def check_axes(names: Iterable[str], cases: Sequence[CaseResult]) -> None:
 
 
 def telling(cases: Sequence[CaseResult]) -> list[str]:
-    """Return the axes that tell cases apart: model, part, mode, the settings that vary, and the host."""
-    named = [axis for axis in ("model", PART, "mode") if _varies(cases, axis)]
-    settings = [name for name in varying(cases) if name != PART and (name in cases[0].axes or is_work(name))]
-    return [*named, *settings, *([HOST] if _varies(cases, HOST) else [])]
+    """Return the axes that tell cases apart: model, part, mode, the settings that vary, and the host.
+
+    If these do not, other settings of the work follow, and in the end what identifies the case.
+    """
+    found = [axis for axis in ("model", PART, "mode") if _varies(cases, axis)]
+    found += [name for name in varying(cases) if name != PART and (name in cases[0].axes or is_work(name))]
+    found += [HOST] if _varies(cases, HOST) else []
+    ids = {case.spec.id for case in cases}
+    for more in (*varying_keys([settings_of(case) for case in cases]), CASE):
+        apart = len({(case.spec.id, *_key(case, found)) for case in cases})
+        if len({_key(case, found) for case in cases}) == apart or len(ids) == 1:
+            break
+        if (more == CASE or is_work(more)) and _splits(cases, found, more):
+            found.append(more)
+    return found
+
+
+def _key(case: CaseResult, axes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(value_on(case, axis) for axis in axes)
+
+
+def _splits(cases: Sequence[CaseResult], axes: Sequence[str], more: str) -> bool:
+    return len({_key(case, [*axes, more]) for case in cases}) > len({_key(case, axes) for case in cases})
 
 
 def _varies(cases: Sequence[CaseResult], axis: str) -> bool:

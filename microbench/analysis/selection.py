@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from microbench.analysis.axes import HOST, check_axes, value_on
+from microbench.analysis.axes import FACTS, HOST, check_axes, value_on
 from microbench.analysis.confounders import warnings_of
 from microbench.analysis.pairing import NOT_OF_A_ROUND, Pair, following
 from microbench.analysis.quantities import (
@@ -115,8 +115,7 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
     named = [*request.rows, *request.columns, *request.where]
     check_axes([name for name in named if name != VALUE], cases)
     left, remarks = having(cases, request.where), list[str]()
-    facts = [name for name in (*request.rows, *request.columns) if name not in left[0].axes]
-    latest = _latest(left, [name for name in facts if name != VALUE])
+    latest = _latest(left, _facts(request))
     known, runs = [case for case, _ in latest], {id(case): number for case, number in latest}
     found = quantities(known, request.values)
     kept = {(id(case), each.name) for each in found for case in with_quantity(known, each)}
@@ -141,6 +140,11 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
     if request.baseline or any(each.name == SPEEDUP for each in found):
         entries = _over_baseline(entries, request)
     return Selection(entries, request, remarks)
+
+
+def _facts(request: Request) -> list[str]:
+    """Return the facts that a table is laid out by."""
+    return [name for name in (*request.rows, *request.columns) if name in FACTS]
 
 
 def having(cases: Sequence[CaseResult], where: Mapping[str, Sequence[str]]) -> list[CaseResult]:
@@ -218,7 +222,7 @@ def _over_baseline(entries: Sequence[Entry], request: Request) -> list[Entry]:
         if each.quantity.better is Better.NEITHER:
             raise UserError(f"{each.quantity.name} has no ratios: leave out the baseline.")
     cases = list({id(each.case): each.case for each in entries}.values())
-    base_of = dict(zip(map(id, cases), baselines(cases, request.baseline), strict=True))
+    base_of = dict(zip(map(id, cases), baselines(cases, request.baseline, _facts(request)), strict=True))
     pairs = [(each, base_of[id(each.case)]) for each in entries]
     compared = {
         place: (base, each.case, each.quantity)
@@ -282,30 +286,49 @@ def _shown(found: Ratio, quantity: Quantity, verdict: Judgement) -> OverBaseline
     return OverBaseline(1 / found.value, low, high, verdict.verdict)
 
 
-def baselines(cases: Sequence[CaseResult], given: Mapping[str, str]) -> list[CaseResult | None]:
+def _values_by(
+    cases: Sequence[CaseResult], name: str, value: str, facts: Sequence[str], is_only: bool
+) -> tuple[list[str], set[str]]:
+    """Return each case's value of a setting or fact, and the settings in which baselines may differ."""
+    if name in FACTS:
+        if name not in facts:
+            raise UserError(f"--baseline {name}={value} needs {name} among --rows or --columns.")
+        return [value_on(case, name) for case in cases], set()
+    try:
+        keys = keys_by(cases, name)
+    except NothingToCompareError as error:
+        if not is_only and value_on(cases[0], name) == value:
+            return [value] * len(cases), set()
+        raise UserError(f"There is no baseline {name}={value}. {error}") from error
+    values = values_by(cases, name, keys)
+    return values, {name, *keys, *following(cases, name, values)}
+
+
+def baselines(
+    cases: Sequence[CaseResult], given: Mapping[str, str], facts: Sequence[str]
+) -> list[CaseResult | None]:
     """Return the baseline of each case: the one that has the given settings and agrees in everything else.
 
     Args:
         cases: at least one.
-        given: the baseline's values, by axis or dotted key.
+        given: the baseline's values, by axis, fact or dotted key.
+        facts: the facts that cases are told apart by.
 
     Raises:
         UserError: a setting does not exist or does not vary, or no case has the value.
     """
     hidden, is_base = set(NOT_OF_A_ROUND), [True] * len(cases)
     for name, value in given.items():
-        try:
-            keys = keys_by(cases, name)
-        except NothingToCompareError as error:
-            if len(given) > 1 and value_on(cases[0], name) == value:
-                continue  # all cases have it
-            raise UserError(f"There is no baseline {name}={value}. {error}") from error
-        values = values_by(cases, name, keys)
+        values, own = _values_by(cases, name, value, facts, len(given) == 1)
         if value not in values:
             raise unknown(f"baseline of {name}", value, dict.fromkeys(values))
-        hidden |= {name, *keys, *following(cases, name, values)}
+        hidden |= own
         is_base = [each and other == value for each, other in zip(is_base, values, strict=True)]
-    rests = [(case.machine.host_id, without(settings_of(case), hidden)) for case in cases]
+    others = [HOST, *(name for name in facts if name not in given)]
+    rests = [
+        (*(value_on(case, name) for name in others if name not in given), without(settings_of(case), hidden))
+        for case in cases
+    ]
     found: dict[Hashable, CaseResult] = {}
     for case, rest, is_one in zip(cases, rests, is_base, strict=True):
         if is_one:

@@ -225,6 +225,41 @@ def test_a_baseline_may_have_several_settings(capsys: pytest.CaptureFixture[str]
     assert across["dense", "export", "8"] == pytest.approx(4 * (across["dense", "export", "1"] or 0))
 
 
+def test_versions_are_compared_with_one_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {
+        each["torch"]: each
+        for each in cells(capsys, "again", "--columns", "torch", "--baseline", "torch=2.11")
+    }
+    assert found["2.11"]["is_baseline"]
+    assert found["2.12"]["ratio"] == pytest.approx(1.005 / 1.205, rel=1e-3)
+    assert any("separate runs are not interleaved" in note for note in found["2.12"]["notes"])
+    with pytest.raises(UserError, match=r"--baseline torch=2\.11 needs torch among --rows or --columns"):
+        report.main(["again", "--baseline", "torch=2.11"])
+    with pytest.raises(UserError, match=r"Unknown baseline of torch '2\.10'"):
+        report.main(["again", "--columns", "torch", "--baseline", "torch=2.10"])
+
+
+def test_no_case_hides_another_that_differs_in_what_is_no_axis(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two ways of one engine beside another engine; and files of one name with other contents."""
+    ways = write(
+        tmp_path / "ways",
+        timed(SLOW),
+        timed(FAST, 1, engine="export"),
+        timed(NOISY, 2, engine="export", engine__freeze=True),
+    )
+    found = cells(capsys, str(ways))
+    assert [(each["engine"], each["engine.freeze"]) for each in found] == [
+        *(("eager", "false"), ("export", "false"), ("export", "true"))
+    ]
+    first, second = timed(SLOW), timed(FAST, 1)
+    other = [replace(each, case=replace(each.case, id="other")) for each in second]
+    twins = cells(capsys, str(write(tmp_path / "twins", first, other)))
+    assert [each["estimate"] for each in twins] == pytest.approx([1.205, 1.005])
+    assert len({each["case"] for each in twins}) == 2
+
+
 def test_a_speedup_is_the_inverse_with_its_interval(capsys: pytest.CaptureFixture[str]) -> None:
     asked = "faults", "--baseline", "engine=eager", "--where", "engine=eager", "--where", "engine=export"
     times = {each["engine"]: each for each in cells(capsys, *asked)}
