@@ -331,6 +331,7 @@ def _fill_in_processes(groups: Sequence[_Group], made: Path) -> None:
             [sys.executable, "-c", READER, str(made), str(place)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env=environment,
         )
         assert process.stdin is not None

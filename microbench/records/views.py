@@ -6,7 +6,10 @@ that something else disturbed do not count where there are enough others.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microbench.records.cases import ENOUGH
@@ -116,7 +119,8 @@ def connect(tables: Tables) -> duckdb.DuckDBPyConnection:
     import numpy as np
     import pyarrow as pa
 
-    found = duckdb.connect(config={"memory_limit": MEMORY_LIMIT})
+    spilled = Path(tempfile.gettempdir()) / f"microbench-{os.getpid()}"  # DuckDB makes and removes it
+    found = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(spilled)})
     found.execute("create schema stored")
     for name, table in tables.items():
         places = pa.array(np.arange(len(table)))
