@@ -134,11 +134,13 @@ def names_in(text: str | None) -> list[str]:
 def pairs_in(option: str, text: str) -> list[tuple[str, str]]:
     """Return the axes and values in an option's text, such as `mode=infer,batch_size=1`.
 
+    A comma that no axis follows belongs to the value, as in `affinity=0,2`.
+
     Raises:
         UserError: a part of it has no value.
     """
     found = []
-    for part in filter(None, text.split(",")):
+    for part in filter(None, re.split(r",(?=[^,]*=)", text)):
         axis, sign, value = (each.strip() for each in part.partition("="))
         if not sign or not axis or not value:
             raise UserError(f"{option} {part} is not possible: give AXIS=VALUE, such as engine=eager.")

@@ -471,6 +471,12 @@ def test_a_mistake_is_one_line(arguments: list[str], words: str) -> None:
     assert error.value.exit_code == 2
 
 
+def test_a_value_may_have_a_comma(timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "run", timed(SLOW), timed(FAST, 1, affinity="0,2"))
+    (only,) = cells(capsys, str(path), "--where", "affinity=0,2,mode=infer")
+    assert only["estimate"] == pytest.approx(1.005)
+
+
 def test_throughputs_of_several_things_do_not_mix(timed: Any, tmp_path: Path) -> None:
     images, tokens = told(timed(FAST), item="images"), told(timed(FAST, 1, batch_size=1), item="tokens")
     path = write(tmp_path / "run", images, tokens)
