@@ -15,7 +15,7 @@ setup(
             "engines/libtorch/*.h",
             "tables/page/*.html",
             "tables/page/*.css",
-            "tables/page/*.js",
+            "tables/page/scripts/*.js",
             "tables/page/vendor/*",
         ],
         "microbench.conf": ["**/*.yaml"],

@@ -32,6 +32,9 @@ FOLDER = Path(__file__).parent
 ECHARTS = "6.1.0"
 """The version of `vendor/echarts.min.js`, as npm's package `echarts` has it in `dist`."""
 
+SCRIPTS = ("look", "charts", "drawing", "table", "samples", "page")
+"""The files of `scripts/`, each after those that it needs when it is read."""
+
 MOST_ANSWERS = 5  # on the first screen
 UNSAFE = {ord(each): f"\\u{ord(each):04x}" for each in "<>&\u2028\u2029"}
 """What JSON may contain, and HTML or JavaScript would read as something else."""
@@ -46,12 +49,11 @@ def html(page: Page, paths: Sequence[str], tag: str | None = None) -> str:
         tag: what the server that refreshes it calls this state of it, which lets it connect to that server;
             None for a file.
     """
-    files = {name: _file(name) for name in ("style.css", "page.js", "vendor/echarts.min.js")}
-    scripts = " ".join(_digest(files[name]) for name in ("vendor/echarts.min.js", "page.js"))
+    style, library, script = _file("style.css"), _file("vendor/echarts.min.js"), _script()
     policy = [
         "default-src 'none'",
-        f"script-src {scripts}",
-        f"style-src {_digest(files['style.css'])}",
+        f"script-src {_digest(library)} {_digest(script)}",
+        f"style-src {_digest(style)}",
         "img-src data:",
         *([] if tag is None else ["connect-src 'self'"]),
         "base-uri 'none'",
@@ -63,11 +65,11 @@ def html(page: Page, paths: Sequence[str], tag: str | None = None) -> str:
         echarts=ECHARTS,
         title=escape(title(paths)),
         subtitle=escape(subtitle(page)),
-        style=files["style.css"],
+        style=style,
         main=main(page),
         data=data(page, tag),
-        library=files["vendor/echarts.min.js"],
-        script=files["page.js"],
+        library=library,
+        script=script,
     )
 
 
@@ -87,6 +89,12 @@ def title(paths: Sequence[str]) -> str:
 @cache
 def _file(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """Return the page's script: the files of `scripts/` in one function, so that their names are its own."""
+    parts = "\n".join(_file(f"scripts/{name}.js") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _digest(text: str) -> str:
