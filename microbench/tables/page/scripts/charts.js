@@ -547,38 +547,23 @@ const BUILDERS = {
 
   published(panel) {
     const { x } = panel.axes;
-    const origins = [
-      ...new Set(panel.points.map((point) => [point.device, point.software].filter(Boolean).join(", "))),
-    ];
-    const values = panel.points.flatMap((point) => [point.measured / x[0], point.published / x[0]]);
-    const [low, high] = [
-      10 ** Math.floor(Math.log10(Math.min(...values))),
-      10 ** Math.ceil(Math.log10(Math.max(...values))),
-    ];
+    const originOf = ({ device, software }) => [device, software].filter(Boolean).join(", ");
+    const origins = [...new Set(panel.points.map(originOf))];
+    const here = decades(panel.points.map((point) => point.measured / x[0]));
+    const there = decades(panel.points.map((point) => point.published / x[0]));
+    const ends = [Math.max(here.min, there.min), Math.min(here.max, there.max)]; // of the line of equal figures
+    const highest = new Map(); // a case's figures are above each other: its name is above the highest
+    for (const point of panel.points)
+      highest.set(point.key, Math.max(highest.get(point.key) ?? 0, point.published));
     return base({
       legend: { data: origins },
-      xAxis: axis({
-        type: "log",
-        name: `measured here (${x[1]}), log scale`,
-        nameGap: 30,
-        min: low,
-        max: high,
-      }),
-      yAxis: axis({
-        type: "log",
-        name: `published (${x[1]}), log scale`,
-        nameGap: 52,
-        min: low,
-        max: high,
-      }),
+      xAxis: axis({ type: "log", name: `measured here (${x[1]}), log scale`, nameGap: 30, ...here }),
+      yAxis: axis({ type: "log", name: `published (${x[1]}), log scale`, nameGap: 52, ...there }),
       series: [
         {
           type: "line",
           name: "equal",
-          data: [
-            [low, low],
-            [high, high],
-          ],
+          data: ends[0] < ends[1] ? ends.map((value) => [value, value]) : [],
           symbol: "none",
           silent: true,
           color: ink.quiet,
@@ -588,18 +573,20 @@ const BUILDERS = {
         ...origins.map((origin, place) => ({
           type: "scatter",
           name: origin,
-          ...{ color: look(place).color, symbol: look(place).symbol },
+          color: look(place).color,
+          symbol: look(place).symbol,
           symbolSize: 11,
           z: 3,
           label: {
             show: true,
             position: "top",
             color: ink.text,
-            formatter: ({ data: each }) => each.point.model,
+            formatter: ({ data: { point } }) =>
+              point.published === highest.get(point.key) ? `${point.model}, batch ${point.batch_size}` : "",
           },
           labelLayout: { hideOverlap: true },
           data: panel.points
-            .filter((point) => [point.device, point.software].filter(Boolean).join(", ") === origin)
+            .filter((point) => originOf(point) === origin)
             .map((point) => ({
               value: [point.measured / x[0], point.published / x[0]],
               key: point.key,

@@ -83,12 +83,19 @@ const axis = (more) => ({
   nameLocation: "middle",
   ...more,
 });
+// The whole powers of ten around some values: a logarithmic axis has ticks nowhere else.
+function decades(values) {
+  const [low, high] = [
+    Math.floor(Math.log10(Math.min(...values))),
+    Math.ceil(Math.log10(Math.max(...values))),
+  ];
+  return { min: 10 ** low, max: 10 ** Math.max(high, low + 1) };
+}
 function scale(values, name, more = {}) {
   const known = values.filter((value) => isNumber(value) && value > 0);
   const [low, high] = [Math.min(...known), Math.max(...known)];
   if (known.length && high / low > WIDE) {
-    const ends = { min: 10 ** Math.floor(Math.log10(low)), max: 10 ** Math.ceil(Math.log10(high)) };
-    return axis({ type: "log", name: `${name}, log scale`, ...ends, ...more });
+    return axis({ type: "log", name: `${name}, log scale`, ...decades(known), ...more });
   }
   return axis({ type: "value", name, ...more });
 }
