@@ -42,6 +42,7 @@ SHRINK = (
     "vgg16",
 )
 QUICKER = {"engine=eager,compile": "engine=eager,torchscript"}  # of a sweep that compiles each case
+READERS = ("list", "compare", "show", "query", "report")
 TWICE = ["measure.rounds=2"]  # what compares processes
 MAKE = [
     "make",
@@ -103,7 +104,7 @@ def more(arguments: list[str]) -> list[str]:
 
 def measures(arguments: list[str]) -> bool:
     """Return whether the command takes options of measuring; one that is repeated has its own."""
-    is_other = arguments[0] in ("list", "compare", "show", "report") or arguments[0].startswith("resume=")
+    is_other = arguments[0] in READERS or arguments[0].startswith("resume=")
     return not is_other and not {"--help", "--cfg"} & set(arguments)
 
 
