@@ -285,8 +285,9 @@ CHARTS = (
     Chart(
         "speedup",
         "Speedup over the baseline",
-        "How many times as fast as the baseline of the same work; a whisker is the 95 % CI of the ratio over "
-        "rounds, a hollow bar is not significant. Right of 1 is faster.",
+        "How many times as fast as the baseline of the same work; a whisker is the 95 % CI of the ratio "
+        "over rounds, and has no end if it leaves the chart; a hollow bar is not significant. Right of 1 is "
+        "faster.",
         "no work was measured in two configurations: sweep engine=eager,compile",
         lambda panel: {},
         _speedup_table,

@@ -74,6 +74,9 @@ const BUILDERS = {
         itemStyle: { color: sure ? color : "transparent", borderColor: color, borderWidth: 1.5 },
       };
     });
+    // An interval over few rounds may be a thousand times as wide as the bars are long: it runs off the chart.
+    const most = Math.ceil(3 * Math.max(1, ...lines.map(({ bar }) => bar.speedup)));
+    const end = (bar) => Math.min(most, Math.max(bar.speedup, bar.high ?? 0));
     return base({
       height: lines.length * 44 + 64,
       legend: { show: false },
@@ -84,6 +87,7 @@ const BUILDERS = {
         name: `speedup${over} (times as fast)`,
         nameGap: 28,
         min: 0,
+        max: lines.some(({ bar }) => bar.high > most) ? most : null,
       }),
       yAxis: rows(lines.length),
       series: [
@@ -112,7 +116,7 @@ const BUILDERS = {
           silent: true,
           symbolSize: 0,
           z: 5,
-          data: lines.map(({ bar }, place) => [Math.max(bar.speedup, bar.high ?? 0), place]),
+          data: lines.map(({ bar }, place) => [end(bar), place]),
           label: {
             show: true,
             position: "right",

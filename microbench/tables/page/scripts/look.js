@@ -152,6 +152,7 @@ function whiskers(name, points, color, lying = false, z = 4) {
     type: "custom",
     name,
     silent: true,
+    clip: true,
     z,
     data: points.filter((point) => isNumber(point[1]) && isNumber(point[2])),
     encode: lying ? { x: [1, 2], y: 0 } : { x: 0, y: [1, 2] },
