@@ -11,6 +11,7 @@ import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from functools import cache
 from hashlib import blake2b
 from operator import attrgetter
 from types import SimpleNamespace
@@ -175,6 +176,7 @@ def is_text(kind: Any) -> bool:
     return kind in (str, JSON)
 
 
+@cache
 def schema_of(name: str) -> pa.Schema:
     """Return the Arrow schema of a table."""
     import pyarrow as pa
