@@ -23,7 +23,10 @@ from microbench.stats.ratio import Ratio
 
 @dataclass(frozen=True)
 class Known:
-    """A number, and the ends of its 95 % CI; these are None where the interval is unknown."""
+    """A number, and the ends of its interval, which are None where it is unknown.
+
+    That of a ratio is its 95 % CI; that of a figure has the level that its rounds allow: `Row.confidence`.
+    """
 
     value: float
     low: float | None = None
@@ -62,6 +65,13 @@ class Row:
     measured_ratio: Known | None
     published_ratio: float | None
     ratio_of_ratios: Known | None
+
+    @property
+    def confidence(self) -> float | None:
+        """The level of our figure's interval; None without one."""
+        if self.measured is None or self.measured.low is None:
+            return None
+        return self.case.estimates[_phase(self.quantity)].confidence
 
 
 @dataclass(frozen=True)
@@ -278,6 +288,7 @@ def _flat(table: Table, row: Row) -> dict[str, Any]:
         "measured_device": machine.gpu or machine.cpu,
         "measured_software": f"torch {machine.torch}",
         **_ends("measured", row.measured),
+        "confidence": row.confidence,
         **_ends("ratio", row.ratio),
         "baseline": None if part is None else f"{part}={name}",
         "published_ratio": row.published_ratio,

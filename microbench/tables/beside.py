@@ -178,6 +178,9 @@ def _table(found: Grid) -> Table:
 def notes(section: Section) -> list[str]:
     """Return how to read a section."""
     table, found = section.table, ["here/published is of other hardware and versions: it ranks no machine"]
+    if levels := {row.confidence for row in section.rows} - {None}:
+        known = " and ".join(units.level(each) for each in sorted(filter(None, levels)))
+        found.append(f"±: half-width of the {known} CI over rounds, relative to the figure")
     if table.baseline is not None and any(row.published_ratio is not None for row in section.rows):
         ratio = ratio_name(table)
         found.append(f"{ratio}: {MEANINGS[ratio].format(table.baseline[1])}, on the same machine")

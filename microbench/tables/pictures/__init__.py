@@ -12,9 +12,11 @@ from microbench.analysis.charts import Charts
 from microbench.distribution import install_line
 from microbench.errors import StoppedError, UserError, unknown
 from microbench.records.cases import CaseResult
+from microbench.stats.median import CONFIDENCE
 from microbench.tables.labels import machine
-from microbench.tables.pictures.drawing import DRAWINGS, name_points
+from microbench.tables.pictures.drawing import DRAWINGS, Intervals, name_points
 from microbench.tables.pictures.style import DARK, LIGHT, Looks, Style
+from microbench.tables.units import level
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,7 +104,7 @@ def _figure(name: str, panels: Sequence[Any], cases: Sequence[CaseResult], style
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     heights = [max(map(drawing.height, row)) for row in rows]
     width = WIDTH if columns == 1 else 2 * COLUMN
-    lines = _caption(cases, round(width * 17), drawing.has_errors)
+    lines = _caption(cases, round(width * 17), drawing.intervals)
     legend = [looks.legend(each, drawing.mark) for each in looks.names]
     per_line = max(1, int(width * 12 / (6 + max(map(len, looks.names)))))
     figure = Figure((width, sum(heights) + 0.16 * len(lines) + 0.22 * math.ceil(len(legend) / per_line)))
@@ -121,15 +123,17 @@ def _figure(name: str, panels: Sequence[Any], cases: Sequence[CaseResult], style
     return figure
 
 
-def _caption(cases: Sequence[CaseResult], width: int, has_errors: bool) -> list[str]:
+def _caption(cases: Sequence[CaseResult], width: int, intervals: Intervals) -> list[str]:
     """Return the machines, and what error bars are, in lines of at most some characters."""
     hosts: dict[str, list[CaseResult]] = {}
     for case in cases:
         hosts.setdefault(case.machine.host_id, []).append(case)
     lines = [machine(of_host) for of_host in hosts.values()]
-    if has_errors and (rounds := [case.whole.rounds for case in cases if case.whole is not None]):
+    wholes = [case.whole for case in cases if case.whole is not None]
+    if intervals is not Intervals.NONE and (rounds := [each.rounds for each in wholes]):
         least, most = min(rounds), max(rounds)
         over = f"{most} rounds" if least == most else f"{least} to {most} rounds"
         told = f"over {over} (fresh processes)" if most > 1 else "within one process"
-        lines.append(f"error bars: 95 % CI {told}")
+        known = {CONFIDENCE} if intervals is Intervals.OF_RATIOS else {each.confidence for each in wholes}
+        lines.append(f"error bars: {' and '.join(map(level, sorted(known)))} CI {told}")
     return [part for line in lines for part in textwrap.wrap(line, width)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from microbench.analysis.charts import (
@@ -48,6 +49,14 @@ PLACES = (
 """Where a name may be beside its point: the distances in points, and how it is aligned."""
 
 Ends = tuple[float | None, float | None]
+
+
+class Intervals(Enum):
+    """Which intervals a chart draws: those of ratios are at 95 %, those of times as the rounds allow."""
+
+    NONE = auto()
+    OF_TIMES = auto()
+    OF_RATIOS = auto()
 
 
 @dataclass(frozen=True)
@@ -108,24 +117,28 @@ def memory(axes: Axes, panel: MemoryPanel, looks: Looks) -> list[Named]:
 
 def speedup(axes: Axes, panel: SpeedupPanel, looks: Looks) -> list[Named]:
     """Draw how many times as fast as the baseline each configuration is, by work."""
+    bars = [bar for group in panel.groups for bar in group.bars]
+    most = 2 * max(1.0, *(bar.speedup for bar in bars))  # of an interval, so that the bars can be seen
     y, ticks = 0.0, dict[float, str]()
     for group in panel.groups:
         start = y
         for bar in group.bars:
-            errors = _errors([(bar.speedup, (bar.low, bar.high))])
+            end = max(bar.speedup, min(bar.high or 0.0, most))
+            errors = _errors([(bar.speedup, (bar.low, bar.high and end))])
             axes.barh(y, bar.speedup, xerr=errors, ecolor=looks.style.ink, **looks.bar(bar.configuration))
             told = "" if bar.verdict in CERTAIN else f"  {bar.verdict}"
-            end = max(bar.speedup, bar.high or 0.0)
-            _beside(axes, f"{bar.speedup:.2f}{told}", (end, y), 4, va="center", fontsize="small")
+            cut = "" if (bar.high or 0.0) <= most else "▸ "
+            _beside(axes, f"{cut}{bar.speedup:.2f}{told}", (end, y), 4, va="center", fontsize="small")
             y += 1
         ticks[(start + y - 1) / 2] = f"{group.work}\n(1: {group.baseline})"
         y += 0.6
     _rows(axes, ticks, y - 0.6)
     axes.axvline(1, color=looks.style.ink, linewidth=1.2, linestyle="--")
-    is_certain = all(bar.verdict in CERTAIN for group in panel.groups for bar in group.bars)
-    axes.margins(x=0.12 if is_certain else 0.3)
+    axes.margins(x=0.12 if all(bar.verdict in CERTAIN for bar in bars) else 0.3)
     axes.set_xlim(left=0)
-    axes.set_xlabel("speedup: times as fast as the baseline (1)")
+    is_cut = any((bar.high or 0.0) > most for bar in bars)
+    on = "; ▸: the interval goes on" if is_cut else ""
+    axes.set_xlabel(f"speedup: times as fast as the baseline (1){on}")
     return []
 
 
@@ -337,7 +350,7 @@ class Drawing:
         series: the names of a panel's series, for the legend.
         mark: what stands for a series in the legend.
         in_rows: whether a picture has one column, because rows have names.
-        has_errors: whether it draws intervals.
+        intervals: which intervals it draws.
     """
 
     draw: Callable[[Axes, Any, Looks], list[Named]]
@@ -345,7 +358,7 @@ class Drawing:
     series: Callable[[Any], Iterable[str]]
     mark: Mark = Mark.LINE
     in_rows: bool = False
-    has_errors: bool = True
+    intervals: Intervals = Intervals.OF_TIMES
 
 
 def _high(inches: float) -> Callable[[Any], float]:
@@ -367,6 +380,7 @@ DRAWINGS: Mapping[str, Drawing] = {
         lambda panel: [bar.configuration for group in panel.groups for bar in group.bars],
         Mark.BAR,
         in_rows=True,
+        intervals=Intervals.OF_RATIOS,
     ),
     "latency": Drawing(latency, _high(3.2), _configurations),
     "phases": Drawing(
@@ -379,7 +393,7 @@ DRAWINGS: Mapping[str, Drawing] = {
         _high(4.6),
         lambda panel: [point.type or WHOLE for point in panel.points],
         Mark.POINT,
-        has_errors=False,
+        intervals=Intervals.NONE,
     ),
     "published": Drawing(
         published,
@@ -387,7 +401,7 @@ DRAWINGS: Mapping[str, Drawing] = {
         lambda panel: (HERE, *map(origin_of, panel.points)),
         Mark.POINT,
         in_rows=True,
-        has_errors=False,
+        intervals=Intervals.NONE,
     ),
 }
 """How each chart is drawn, by its name."""
