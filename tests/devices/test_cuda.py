@@ -239,21 +239,21 @@ def flags() -> tuple[Any, ...]:
     return cudnn.benchmark, cudnn.deterministic, torch.are_deterministic_algorithms_enabled(), workspace
 
 
-@pytest.mark.parametrize("benchmark", [False, True])
+@pytest.mark.parametrize("is_timed", [False, True])
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_cudnns_choice_and_determinism_hold_while_prepared_and_are_recorded(
-    benchmark: bool, deterministic: bool, monkeypatch: pytest.MonkeyPatch
+    is_timed: bool, deterministic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     config, before = of("cuda"), flags()
-    config.device.cudnn_benchmark, config.device.deterministic = benchmark, deterministic
+    config.device.cudnn_benchmark, config.device.deterministic = is_timed, deterministic
     device = cuda.Device()
     with device.prepared(config):
         workspace = ":4096:8" if deterministic else None
-        assert flags() == (benchmark, deterministic, deterministic, workspace)
+        assert flags() == (is_timed, deterministic, deterministic, workspace)
         assert device.settings() == {
             "products": "ieee",
-            "cudnn_benchmark": benchmark,
+            "cudnn_benchmark": is_timed,
             "deterministic": deterministic,
         }
     assert flags() == before

@@ -326,15 +326,15 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         yield seen
 
 
-@pytest.mark.parametrize("benchmark", [False, True])
+@pytest.mark.parametrize("is_timed", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "tf32"])
 def test_on_a_gpu_it_computes_on_torch_s_stream_without_waiting_and_searches_as_torch_does(
-    benchmark: bool, precision: str, streams: list[str], monkeypatch: pytest.MonkeyPatch
+    is_timed: bool, precision: str, streams: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", benchmark)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", is_timed)
     program = prepared(nn.Identity(), torch.ones(1, 2), config=configured(precision, "cuda"))
     (made,) = Session.made
-    search = "EXHAUSTIVE" if benchmark else "HEURISTIC"
+    search = "EXHAUSTIVE" if is_timed else "HEURISTIC"
     assert (made.provider, made.settings) == (
         "CUDAExecutionProvider",
         {
