@@ -95,7 +95,9 @@ def test_a_suite_fails_where_a_module_is_slower(tmp_path: Path) -> None:
 def test_the_plugin_imports_nothing_of_the_package() -> None:
     heavy = ("microbench", "torch", "numpy", "pandas")
     code = f"import sys, pytest_microbench; print([name for name in {heavy} if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
     assert told.stdout == "[]\n"
 
 

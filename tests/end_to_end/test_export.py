@@ -132,7 +132,7 @@ def test_pyperf_compares_two_exports_by_title(folder: Path) -> None:
     for name in ("one", "slow"):
         assert export.main(["pyperf", name, "-o", f"{name}.json"]) == 0
     command = [sys.executable, "-m", "pyperf", "compare_to", "one.json", "slow.json", "--table"]
-    told = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True).stdout
+    told = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True, timeout=60).stdout
     row = next(line for line in told.splitlines() if INFER in line)
     means = statistics.mean(SAMPLES), 2 * statistics.mean(SAMPLES[:6])
     assert [f"{each:.2f} sec" in row for each in means] == [True, True], told
@@ -198,7 +198,7 @@ def test_pytest_benchmark_compares_two_exports(folder: Path) -> None:
     assert stats["outliers"] == theirs.outliers
     files = [folder / "one.json", folder / "slow.json"]
     command = [Path(sys.executable).with_name("pytest-benchmark"), "compare", *files, "--columns=median"]
-    told = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True).stdout
+    told = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True, timeout=60).stdout
     assert told.count(f"{INFER}: inference") == 2
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import urllib.request
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from microbench.config import ModelConfig
 from microbench.errors import UserError
 from microbench.records.record import DOCTOR, RunInfo
 
-from .support import COMMAND, environment
+from .support import COMMAND, PATIENCE, environment
 from .test_show import write
 
 
@@ -101,14 +102,31 @@ def test_a_mistake_is_reported(arguments: list[str], words: str) -> None:
     assert not Path("x.html").exists()
 
 
+def without_interrupts_ignored() -> None:
+    """Let SIGINT end a process as in a terminal: a job in a shell's background ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_server_says_where_it_is_and_ends_on_ctrl_c() -> None:
-    command = [*COMMAND, "report", "--serve", "new"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, env=environment(), text=True, **pipes)  # type: ignore[call-overload]
-    line = process.stdout.readline()
-    (url,) = re.findall(r"^microbench: (http://127\.0\.0\.1:\d+/) shows new; Ctrl-C ends it$", line)
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        assert b"There are no records yet." in answer.read()
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "", "")
+    with subprocess.Popen(
+        [*COMMAND, "report", "--serve", "new"],
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=without_interrupts_ignored,
+    ) as process:
+        patience = Timer(PATIENCE, process.kill)
+        patience.start()
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            (url,) = re.findall(r"^microbench: (http://127\.0\.0\.1:\d+/) shows new; Ctrl-C ends it$", line)
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                assert b"There are no records yet." in answer.read()
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30) == ("", "")
+            assert process.returncode == 0
+        finally:
+            patience.cancel()
+            process.kill()
