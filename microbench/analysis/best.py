@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from microbench.analysis.confounders import SEPARATE
 from microbench.analysis.quantities import (
+    SPEEDUP,
     THROUGHPUT,
     Better,
     Quantity,
@@ -36,12 +37,17 @@ class Mark(StrEnum):
 def marks(
     entries: Sequence[Entry], row_keys: Sequence[Hashable], margin: float
 ) -> tuple[dict[int, Mark], dict[int, tuple[str, ...]]]:
-    """Return which entries are the best of their row and work, or may be, and footnotes on that."""
+    """Return which entries are the best of their row and work, or may be, and footnotes on that.
+
+    Speedups over different baselines are no rivals.
+    """
     groups: dict[Hashable, list[int]] = {}
     for index, (each, row) in enumerate(zip(entries, row_keys, strict=True)):
         but = ("batch_size",) if each.quantity.name == THROUGHPUT else ()
         work = computed(each.case, but)
-        groups.setdefault((row, each.case.machine.host_id, work, each.quantity.name), []).append(index)
+        relative_to = id(each.baseline) if each.quantity.name == SPEEDUP else None
+        key = row, each.case.machine.host_id, work, each.quantity.name, relative_to
+        groups.setdefault(key, []).append(index)
     marks, texts = dict[int, Mark](), dict[int, tuple[str, ...]]()
     for group in groups.values():
         rivals = [index for index in group if _can_win(entries[index])]

@@ -83,8 +83,13 @@ class Entry:
     quantity: Quantity
     reading: Reading | None
     over: OverBaseline | None = None
-    is_baseline: bool = False
+    baseline: CaseResult | None = None
     texts: tuple[str, ...] = ()  # of its footnotes
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether ratios are relative to it."""
+        return self.baseline is self.case
 
 
 @dataclass(frozen=True)
@@ -257,14 +262,14 @@ def _beside(
     is_speedup = entry.quantity.name == SPEEDUP
     if base is entry.case:
         one = entry.reading and Reading(1.0, rounds=entry.reading.rounds)
-        return replace(entry, is_baseline=True, reading=one if is_speedup else entry.reading)
+        return replace(entry, baseline=base, reading=one if is_speedup else entry.reading)
     if base is not None and over is not None and judged is not None:
         doubts = warnings_of(Pair(base, entry.case, "the baseline", "this"), next(iter(request.baseline)))
         shown = _shown(over, entry.quantity, judged)
         rounds = None if entry.reading is None else entry.reading.rounds
         speedup = Reading(shown.value, shown.low, shown.high, CONFIDENCE, rounds)
         value = speedup if is_speedup else entry.reading
-        return replace(entry, over=shown, reading=value, texts=(*entry.texts, *doubts))
+        return replace(entry, over=shown, baseline=base, reading=value, texts=(*entry.texts, *doubts))
     if entry.reading is None:
         return entry
     told = ",".join(f"{name}={value}" for name, value in request.baseline.items())

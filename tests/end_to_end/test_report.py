@@ -270,6 +270,28 @@ def test_a_speedup_is_the_inverse_with_its_interval(capsys: pytest.CaptureFixtur
     assert speedups["export"]["mark"] == "best"
 
 
+def test_speedups_over_different_baselines_are_no_rivals(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With four threads the time is least, and with one the speedup is largest: neither is best of both."""
+    times = {("eager", 1): 10, ("export", 1): 4, ("eager", 4): 3, ("export", 4): 2}
+    path = write(
+        tmp_path / "run",
+        *(
+            timed([factor * each for each in FAST], order, engine=engine, threads=threads)
+            for order, ((engine, threads), factor) in enumerate(times.items())
+        ),
+    )
+    found = cells(capsys, str(path), "--value", "speedup", "--baseline", "engine=eager", "--rows", "model")
+    assert {(each["engine"], each["threads"]): round(each["estimate"], 9) for each in found} == {
+        ("eager", "1"): 1,
+        ("export", "1"): 2.5,
+        ("eager", "4"): 1,
+        ("export", "4"): 1.5,
+    }
+    assert marks(found, "engine", "threads") == {("export", "1"): "best", ("export", "4"): "best"}
+
+
 def test_a_row_without_its_baseline_says_so(
     timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
