@@ -21,7 +21,7 @@ SHORT = ("measure.max_time=0.05", "measure.min_time=0", "measure.max_warmup=0.05
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A search among eager's layouts and formats, which ends when there is nothing left to try."""
-    few = ("model=conv3x3_2", "engine=eager", "precision=fp32,bf16", "experiment.budget=100")
+    few = ("model=conv3x3_2", "engine=eager", "precision=fp32,bf16", "experiment.budget=600")
     return microbench(*SEARCH, *SHORT, *few, "hydra.run.dir=run", cwd=tmp_path_factory.mktemp("search"))
 
 
