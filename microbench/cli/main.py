@@ -21,7 +21,7 @@ OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 """The error numbers with which a disk, or the reader of standard output, rejects output."""
 
 
-NO_COMMANDS = ("arguments", "main", "session")
+NO_COMMANDS = ("arguments", "main", "session", "source")
 OF_OTHER_SERVERS = {
     *("allocator", "env_set", "isolation", "resume"),
     *(

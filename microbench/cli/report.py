@@ -118,8 +118,8 @@ def _add_published(found: Parser) -> None:
 def main(arguments: Sequence[str]) -> int:
     """`microbench report PATH … [OPTION …]`: show the runs' results in one of the forms of `OUTPUTS`."""
     given = parser().parse(arguments)
-    if given.serve is not None and not given.serve.isdecimal() and Path(given.serve).exists():
-        given.paths, given.serve = [given.serve, *given.paths], "0"  # `--serve PATH` names no port
+    if _is_path(given.serve, given.paths):
+        given.paths, given.serve = [given.serve, *given.paths], "0"
     if not given.paths:
         hint = " before --published" if given.published else ""
         raise UserError(f"Give the runs to report{hint}: microbench report PATH.")
@@ -134,6 +134,11 @@ def main(arguments: Sequence[str]) -> int:
         return _published(given)
     output = next((name for name in OUTPUTS if getattr(given, name, None)), "")
     return OUTPUTS.get(output, _table)(given)
+
+
+def _is_path(serve: str | None, paths: Sequence[str]) -> bool:
+    """Return whether the word after --serve is a path, which need not exist yet, and no port."""
+    return serve is not None and not serve.isdecimal() and (not paths or Path(serve).exists())
 
 
 def _table(given: Namespace) -> int:
@@ -271,10 +276,12 @@ def _html(given: Namespace) -> int:
 
 def _serve(given: Namespace) -> int:
     """Serve the page until Ctrl-C."""
-    from microbench.tables.page.server import LOCAL, Server, Source
+    from microbench.cli.source import Source
+    from microbench.tables.page.server import LOCAL, Server
 
     _check_unused(given, "--serve", (*OF_TABLES, "output", "where"))
-    with Server(Source(given.paths), given.host or LOCAL, _port(given.serve)) as server:
+    source = Source(given.paths)
+    with Server(source.current, given.paths, given.host or LOCAL, _port(given.serve)) as server:
         print(f"microbench: {server.url} shows {', '.join(given.paths)}; Ctrl-C ends it", flush=True)
         with suppress(KeyboardInterrupt):
             server.serve_forever()

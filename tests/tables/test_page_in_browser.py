@@ -13,12 +13,13 @@ from browser import DESKTOP, PHONE, browser, errors, requested, resize
 from factory import call_of, configured, record_of, told
 
 from microbench.analysis.page import page
+from microbench.cli.source import Source
 from microbench.config import ModelConfig
 from microbench.records.cases import cases_of
 from microbench.records.peaks import Peaks
 from microbench.records.record import BenchmarkWarning, Kind, RoundRecord, WarningCode, encode
 from microbench.tables.page import html
-from microbench.tables.page.server import Server, Source
+from microbench.tables.page.server import Server
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -280,7 +281,8 @@ def test_a_served_page_takes_over_what_is_new_and_keeps_what_was_chosen(
             assert time.monotonic() < deadline, f"{text} does not come: {errors(driver)}"
             time.sleep(0.05)
 
-    with Server(Source([str(tmp_path)])) as server:
+    paths = [str(tmp_path)]
+    with Server(Source(paths).current, paths) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+import socket
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from factory import FAST, SLOW
 
+from microbench.analysis.page import Page, page
+from microbench.cli.source import Source
 from microbench.errors import UserError
 from microbench.records.record import encode
-from microbench.tables.page.server import LOCAL, Server, Source
+from microbench.tables.page.server import LOCAL, Server
 
 
 @contextmanager
-def serving(folder: Path, host: str = LOCAL) -> Iterator[Server]:
-    with Server(Source([str(folder)]), host) as server:
+def serving(
+    folder: Path, host: str = LOCAL, current: Callable[[], tuple[Page, str]] | None = None
+) -> Iterator[Server]:
+    paths = [str(folder)]
+    with Server(current or Source(paths).current, paths, host) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -28,6 +35,10 @@ def serving(folder: Path, host: str = LOCAL) -> Iterator[Server]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def nothing() -> tuple[Page, str]:
+    return page([]), "tag"
 
 
 def ask(
@@ -113,20 +124,25 @@ def test_what_is_written_meanwhile_is_shown_and_what_is_the_same_is_not_sent(
         assert "no line of it is a record" in capsys.readouterr().err
 
 
-def test_runs_that_begin_below_a_folder_are_shown_too(tmp_path: Path, timed: Any) -> None:
-    sources = Source([str(tmp_path)]), Source([f"{tmp_path}/**"])
-    assert [source.current()[1].rows for source in sources] == [[], []]
-    (tmp_path / "run").mkdir()
-    add(tmp_path / "run", timed(FAST))
-    assert [len(source.current()[1].rows) for source in sources] == [1, 1]
+def test_a_browser_that_leaves_before_it_is_answered_leaves_no_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked, left = Event(), Event()
 
+    def slow() -> tuple[Page, str]:
+        asked.set()
+        assert left.wait(timeout=60)
+        return nothing()
 
-@pytest.mark.parametrize(("name", "content"), [("nowhere", None), ("binary", b"\x00\x01\n\x02\n")])
-def test_paths_without_records_are_refused_at_once(name: str, content: bytes | None, tmp_path: Path) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match="Cannot read"):
-        Source([str(tmp_path / name)])
+    with serving(tmp_path, current=slow) as server:
+        server.daemon_threads = False  # so that its end waits for the answer
+        browser = socket.create_connection((LOCAL, server.server_port), timeout=60)
+        browser.sendall(b"GET / HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % server.server_port)
+        assert asked.wait(timeout=60)
+        browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        browser.close()  # at once, as that of a tab: the connection is reset
+        left.set()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_port_that_is_taken_and_a_host_that_is_none_are_reported(tmp_path: Path) -> None:
@@ -134,6 +150,6 @@ def test_a_port_that_is_taken_and_a_host_that_is_none_are_reported(tmp_path: Pat
         with pytest.raises(
             UserError, match=f"Cannot listen on 127.0.0.1:{server.server_port}: Address already in use"
         ):
-            Server(Source([str(tmp_path)]), port=server.server_port)
+            Server(nothing, [], port=server.server_port)
         with pytest.raises(UserError, match=r"Cannot listen on no\.such\.host\.invalid:0: "):
-            Server(Source([str(tmp_path)]), "no.such.host.invalid")
+            Server(nothing, [], "no.such.host.invalid")

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from glob import has_magic
-from hashlib import sha256
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
-from pathlib import Path
-from threading import Lock
 
-from microbench.analysis.page import Page, page
+from microbench.analysis.page import Page
 from microbench.errors import UserError
-from microbench.records.result import load
-from microbench.records.store import find
 from microbench.tables import page as pages
 
 LOCAL = "127.0.0.1"
@@ -41,71 +33,12 @@ HEADERS = {
 }
 
 
-class Source:
-    """The records that a page shows, read again when their files have changed.
-
-    Args:
-        paths: files of records, folders with them, or patterns of such. There may be no records yet.
-
-    Raises:
-        UserError: a path does not exist, or what is there are no records.
-    """
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        for path in paths:
-            if not has_magic(path) and not Path(path).exists():
-                raise UserError(f"Cannot read {path}: No such file or directory.")
-        self.paths = paths
-        self._lock = Lock()
-        self._tag = self._digest()
-        self._page = self._read()
-
-    def current(self) -> tuple[str, Page]:
-        """Return the page as it is now, and a tag that changes with it.
-
-        A file that cannot be read any more leaves the page as it was, and a line that says so.
-        """
-        with self._lock:
-            tag = self._digest()
-            if tag != self._tag:
-                self._tag = tag
-                try:
-                    self._page = self._read()
-                except UserError as error:
-                    print(f"microbench: {error}", file=sys.stderr)
-            return self._tag, self._page
-
-    def _read(self) -> Page:
-        return page(load(self._files()).cases())
-
-    def _digest(self) -> str:
-        """Return what changes when a file of records does, as an ETag."""
-        stats = [
-            (str(each), found.st_mtime_ns, found.st_size) for each in self._files() if (found := _stat(each))
-        ]
-        return f'"{sha256(repr(stats).encode()).hexdigest()[:16]}"'
-
-    def _files(self) -> list[Path]:
-        """Return the files of records that there are by now."""
-        files = []
-        for path in self.paths:
-            with suppress(UserError):  # there are none yet
-                files += find([path])
-        return files
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:
-        return None
-
-
 class Server(ThreadingHTTPServer):
     """Serves one page.
 
     Args:
-        source: what it shows.
+        current: gives the page as it is now, and a tag that changes with it. Threads call it.
+        paths: the records that it is of.
         host: the address to listen on.
         port: the port; 0 for a free one.
 
@@ -115,8 +48,11 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, source: Source, host: str = LOCAL, port: int = 0) -> None:
-        self.source = source
+    def __init__(
+        self, current: Callable[[], tuple[Page, str]], paths: Sequence[str], host: str = LOCAL, port: int = 0
+    ) -> None:
+        self.current = current
+        self.paths = paths
         self.host = f"[{host}]" if ":" in host else host
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._is_any = host in ANY
@@ -150,6 +86,11 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "microbench"
     sys_version = ""
 
+    def handle(self) -> None:
+        """Answer a connection's requests, until the browser leaves."""
+        with suppress(ConnectionError):
+            super().handle()
+
     def do_GET(self) -> None:
         """Answer with the page, or with what a page shows anew."""
         if not self.server.allows(self.headers.get("Host", "")):
@@ -158,9 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path not in ("/", "/data"):
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"There is / and /data.\n")
             return
-        tag, found = self.server.source.current()
+        found, tag = self.server.current()
         if self.path == "/":
-            text = pages.html(found, self.server.source.paths, tag)
+            text = pages.html(found, self.server.paths, tag)
             self._answer(HTTPStatus.OK, "text/html", text.encode(), tag)
         elif self.headers.get("If-None-Match") == tag:
             self._answer(HTTPStatus.NOT_MODIFIED, "application/json", b"", tag)
