@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, Any, NoReturn
 
 from microbench.config import MARGIN
-from microbench.errors import UserError, unknown
+from microbench.errors import StoppedError, UserError, unknown
+
+STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
+"""How paths begin that may lead to an open file: what it has must stay."""
 
 
 class Parser(ArgumentParser):
@@ -106,24 +110,65 @@ def write_text(text: str, output: str | None) -> None:
     """Write a text to a file, or to standard output if none is given.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or has records.
+        StoppedError: it could not be completed.
     """
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        write_file(text.encode(), output)
+    with opened(output) as file:
+        file.write(text)
 
 
-def write_file(data: bytes, output: str) -> None:
-    """Write a file.
+def write_file(data: bytes, output: str | None) -> None:
+    """Write bytes to a file, or to standard output if none is given.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written, or has records.
+        StoppedError: it could not be completed.
     """
+    with opened(output, is_binary=True) as file:
+        file.write(data)
+
+
+@contextmanager
+def opened(output: str | None, is_binary: bool = False) -> Iterator[IO[Any]]:
+    """Open the output: standard output, or a file that is complete in the end or as it was before.
+
+    Raises:
+        UserError: it cannot be written, or has records.
+        StoppedError: it could not be completed.
+    """
+    if output is None:
+        yield sys.stdout.buffer if is_binary else sys.stdout
+        sys.stdout.flush()
+        return
+    error_type: type[UserError] = UserError
     try:
-        Path(output).write_bytes(data)
+        with _file(Path(output), is_binary) as file:
+            error_type = StoppedError
+            yield file
+    except BrokenPipeError:  # its reader has left, which ends a command without a word
+        raise
     except OSError as error:
-        raise UserError(f"Cannot write {output}: {error.strerror}.") from error
+        raise error_type(f"Cannot write {output}: {error.strerror or error}.") from error
+
+
+def _file(path: Path, is_binary: bool) -> AbstractContextManager[IO[Any]]:
+    """Return a file to write to, as a whole unless it is a stream, such as a pipe or a terminal.
+
+    Raises:
+        UserError: it has records, which may be the only ones of a measurement.
+        OSError: it cannot be written.
+    """
+    from microbench.records.store import has_records
+    from microbench.system.files import replaced
+
+    is_there = path.exists()
+    if (is_there and not path.is_file()) or str(path.absolute()).startswith(STREAMS):
+        return path.open("ab" if is_binary else "a", encoding=None if is_binary else "utf-8")
+    if is_there:
+        path.open("ab").close()  # raises what forbids to write it
+        if has_records(path):
+            raise UserError(f"Cannot write {path}: it has the records of a run. Give another file.")
+    return replaced(path.resolve(), is_binary)
 
 
 def names_in(text: str | None) -> list[str]:

@@ -23,7 +23,8 @@ formats: {formats}
 Cases that failed, or compute something other than eager fp32, have no times: standard error says how many
 were left out, and why.
 
-Exit codes: 0; 2 if the command line is invalid, there is nothing to export, or a file cannot be written."""
+Exit codes: 0; 1 if the output could not be completed; 2 if the command line is invalid, there is nothing to
+export, or a file cannot be written."""
 
 
 def parser() -> Parser:
@@ -78,9 +79,10 @@ def main(arguments: Sequence[str]) -> int:
     if hasattr(form, "log"):
         print(form.log(found, given.tracking_uri, given.experiment or "microbench"))
     elif hasattr(form, "encode_rows"):
-        _write(form.encode_rows(list(found.sample_rows() if given.samples else found.rows())), given.output)
+        rows = found.sample_rows() if given.samples else found.rows()
+        write_file(form.encode_rows(list(rows)), given.output)
     else:
-        _write(form.encode(found), given.output)
+        write_file(form.encode(found), given.output)
     if found.left_out:
         first = found.left_out[0]
         rest = f"{len(found.left_out)} left out: {first.name}: {first.reason}"
@@ -106,12 +108,3 @@ def _check(given: Namespace, form: ModuleType) -> None:
             raise UserError(f"--{option.replace('_', '-')} is for mlflow, not for {given.form}.")
     if getattr(form, "IS_BINARY", False) and given.output is None and sys.stdout.isatty():
         raise UserError(f"{given.form} is binary: give -o FILE, or a pipe.")
-
-
-def _write(data: bytes, output: str | None) -> None:
-    """Write to a file, or to standard output if none is given."""
-    if output is not None:
-        write_file(data, output)
-        return
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()

@@ -33,7 +33,8 @@ Follow cases over many runs on the same machine: their trend by date, the steps 
 With six runs or more, a step is where the level of the runs changes significantly. With fewer, each run is
 compared with the one before.
 
-Exit codes: 0; 1 if --fail-on applies; 2 if the command line is invalid, or there is no history."""
+Exit codes: 0; 1 if --fail-on applies, or the output could not be completed; 2
+if the command line is invalid, or there is no history."""
 
 
 def parser() -> Parser:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from microbench.cli.arguments import Parser
-from microbench.errors import ExitCode, StoppedError, UserError, unknown
+from microbench.cli.arguments import Parser, opened
+from microbench.errors import ExitCode, UserError, unknown
 
 if TYPE_CHECKING:
     import duckdb
@@ -79,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     from microbench.tables.query import WRITERS, show_answer
     from microbench.tables.terminal import console
 
-    with _opened(given.output, form) as file:
+    with opened(given.output, is_binary=form == PARQUET) as file:
         found = _answer(connect(load(given.paths or [DEFAULT]).tables()), given.sql)
         rows = show_answer(found, console()) if form is None else WRITERS[form](found, file)
     if not rows:
@@ -102,39 +100,6 @@ def _format(given: Namespace) -> str | None:
     if suffix not in SUFFIXES:
         raise UserError(f"The format of {given.output} is not clear: give --csv, --json or --parquet.")
     return SUFFIXES[suffix]
-
-
-@contextmanager
-def _opened(output: str | None, form: str | None) -> Iterator[IO[Any]]:
-    """Open the output: standard output, or a file that is complete or as it was before.
-
-    Raises:
-        UserError: it cannot be written.
-        StoppedError: it could not be completed.
-    """
-    if output is None:
-        yield sys.stdout
-        return
-    path = Path(output)
-    is_special = path.exists() and not path.is_file()  # such as /dev/stdout
-    mode, encoding = ("wb", None) if form == PARQUET else ("w", "utf-8")
-    with ExitStack() as stack:
-        try:
-            if path.is_dir() or (path.exists() and not os.access(path, os.W_OK)):
-                path.open("ab").close()  # raises what is wrong
-            made = path if is_special else path.with_name(f".{path.name}.{os.getpid()}")
-            file = stack.enter_context(made.open(mode, encoding=encoding))
-        except OSError as error:
-            raise UserError(f"Cannot write {output}: {error.strerror}.") from error
-        if not is_special:
-            stack.callback(made.unlink, missing_ok=True)
-        try:
-            yield file
-            file.close()
-            if not is_special:
-                made.replace(path)
-        except OSError as error:
-            raise StoppedError(f"Cannot write {output}: {error.strerror}.") from error
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> Answer:

@@ -18,6 +18,7 @@ from microbench.cli.arguments import (
     names_in,
     pairs_in,
     where,
+    write_file,
     write_text,
 )
 from microbench.errors import ExitCode, UserError
@@ -43,7 +44,8 @@ Lay the cases of runs out as a table: rows and columns are axes, each cell a val
 The best of each row is marked only if it is significantly better than the row's other cells that compute the
 same. Failed and skipped cases are in the table, with footnotes that say why.
 
-Exit codes: 0; 2 if the command line is invalid, or there is nothing to show."""
+Exit codes: 0; 1 if the output could not be completed; 2 if the command line is invalid, or there is
+nothing to show."""
 
 MOST_PORTS = 65535
 OF_TABLES = ("rows", "columns", "value", "baseline", "margin")
@@ -217,7 +219,7 @@ def _published(given: Namespace) -> int:
 def _picture(given: Namespace, form: str) -> int:
     """Draw a chart."""
     from microbench.analysis.charts import charts
-    from microbench.tables.pictures import save
+    from microbench.tables.pictures import picture
 
     _check_unused(given, f"--{form}", (*OF_TABLES, "output"))
     path = Path(getattr(given, form))
@@ -226,7 +228,7 @@ def _picture(given: Namespace, form: str) -> int:
     cases = _chosen(given)
     chart = given.chart or ("published" if given.published else None)
     tables = _published_tables(given, cases) if given.published else None
-    save(charts(cases, tables), cases, path, chart, given.dark)
+    write_file(picture(charts(cases, tables), cases, form, chart, given.dark), str(path))
     return ExitCode.OK
 
 

@@ -223,6 +223,20 @@ def check(path: Path) -> None:
         raise UserError(f"Cannot read {path}: {error}.") from error
 
 
+def has_records(path: Path) -> bool:
+    """Return whether a file begins as one of records does, of any version; only its first block counts."""
+    with suppress(OSError, UnreadableError):
+        for line in next(blocks(path)):
+            with suppress(DecodeError):
+                try:
+                    decode(line)
+                except OtherVersionError as error:
+                    if not isinstance(error.version, int):
+                        continue
+                return True
+    return False
+
+
 def read(path: Path) -> list[RoundRecord]:
     """Read all records of a file, or of a folder's `records.jsonl`, in the order they were written.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
+from typing import IO, Any
 
 PROCESSES = Path("/proc")
 
@@ -31,18 +34,29 @@ def number(path: Path) -> int | None:
         return None
 
 
-def replace(path: Path, text: str) -> None:
-    """Write a file as a whole: to a temporary one, which is moved into place once it is complete.
+@contextmanager
+def replaced(path: Path, is_binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a file to write as a whole: a temporary one, which is moved into place once it is complete.
 
     Raises:
         OSError: it cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    made = Path(name)
+    made = path.with_name(f".{path.name[:100]}.{token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with made.open("xb" if is_binary else "x", encoding=None if is_binary else "utf-8") as file:
+            yield file
+        with suppress(OSError):
+            shutil.copymode(path, made)
         made.replace(path)
-    except BaseException:
+    finally:
         made.unlink(missing_ok=True)
-        raise
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a text to a file as a whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replaced(path) as file:
+        file.write(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from microbench.analysis.charts import Charts
@@ -37,20 +37,22 @@ WIDTH, COLUMN = 7.4, 5.6  # inches: of a picture of one column, and of one of tw
 DPI = 160  # of a PNG
 
 
-def save(charts: Charts, cases: Sequence[CaseResult], path: Path, chart: str | None, is_dark: bool) -> None:
-    """Draw a chart and write it to a file, as PNG or SVG by the file's suffix.
+def picture(
+    charts: Charts, cases: Sequence[CaseResult], form: str, chart: str | None, is_dark: bool
+) -> bytes:
+    """Return the drawing of a chart as a PNG or SVG file.
 
     Equal charts give equal files: nothing in them depends on when they were drawn.
 
     Args:
         charts: what to draw.
         cases: the cases behind it, whose machine is named below the picture.
-        path: the file.
+        form: png or svg.
         chart: one of `CHARTS`; by default the first that has data.
         is_dark: whether it is for a dark background.
 
     Raises:
-        UserError: there is no such chart, it has no data or too many panels, or the file cannot be written.
+        UserError: there is no such chart, it has no data or too many panels.
         StoppedError: matplotlib is not installed.
     """
     name = _chosen(charts, chart)
@@ -65,14 +67,13 @@ def save(charts: Charts, cases: Sequence[CaseResult], path: Path, chart: str | N
         raise StoppedError(f"A picture needs matplotlib: {install_line('plot')}") from error
     style = DARK if is_dark else LIGHT
     metadata: dict[str, Any] = {"Date": None, "Creator": "microbench"}
-    if path.suffix == ".png":
+    if form == "png":
         metadata = {"Software": "microbench"}
     with rc_context(style.settings):
         figure = _figure(name, panels, cases, style)
-        try:
-            figure.savefig(path, format=path.suffix[1:], dpi=DPI, metadata=metadata)
-        except OSError as error:
-            raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+        file = BytesIO()
+        figure.savefig(file, format=form, dpi=DPI, metadata=metadata)
+    return file.getvalue()
 
 
 def _chosen(charts: Charts, chart: str | None) -> str:
