@@ -33,6 +33,11 @@ class Moments:
     least: float
     most: float
 
+    @property
+    def cv(self) -> float | None:
+        """The coefficient of variation: the standard deviation by the mean; None for one time, or zeros."""
+        return self.std / self.mean if self.std is not None and self.mean else None
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -67,6 +72,11 @@ class CpuTime:
         """Return the CPU time of a call that takes so long."""
         system = readings.system_utilization * seconds
         return cls(readings.cpu_utilization * seconds - system, system)
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.user + self.system
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,19 @@ class Timing:
             if each is not None and self.estimate.role is Role.WHOLE
         }
         return found if len(found) == len(readings) else {}
+
+    @property
+    def of_cpu_times(self) -> Moments | None:
+        """What describes the CPU times of the rounds; None if they are unknown."""
+        return moments([each.total for each in self.cpu_times.values()]) if self.cpu_times else None
+
+    @property
+    def throughputs(self) -> Mapping[int, float]:
+        """The items per second of each round, by its number; empty for a part of a step."""
+        if self.estimate.role is not Role.WHOLE:
+            return {}
+        items = self.case.first.items
+        return {number: items / median for number, median in self.estimate.medians.items()}
 
     @property
     def cpu_time(self) -> CpuTime | None:

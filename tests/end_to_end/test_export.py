@@ -164,6 +164,16 @@ def test_google_benchmark_leaves_out_an_unknown_cpu_time(capsysbinary: pytest.Ca
     assert all("cpu_time" not in each for each in found)
 
 
+def test_times_of_zero_have_no_variation() -> None:
+    from microbench.analysis.timings import moments
+
+    assert [moments(each).cv for each in ([1.0, 3.0], [0.0, 0.0], [1.0])] == [
+        pytest.approx(0.5**0.5),
+        None,
+        None,
+    ]
+
+
 @pytest.mark.parametrize(
     "samples", [[3.0], [1.0, 4.0], [5.0, 1.0, 2.0], *pairwise([SAMPLES[:n] for n in (4, 5)])]
 )

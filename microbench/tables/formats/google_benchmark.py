@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from microbench.analysis.timings import Moments, Timing, Timings, moments
-from microbench.records.record import Role
+from microbench.analysis.timings import Moments, Timing, Timings
 from microbench.tables.formats import json_of, known, texts, titles
 
 NANOSECONDS = 1e9  # in a second
@@ -51,30 +50,24 @@ def _entries(place: int, title: str, timing: Timing) -> Iterator[dict[str, Any]]
         "label": timing.case.spec.command,
     }
     for index, (number, series) in enumerate(timing.series.items()):
-        seconds, used = timing.estimate.medians[number], timing.cpu_times.get(number)
+        used, rate = timing.cpu_times.get(number), timing.throughputs.get(number)
         yield {
             **shared,
             "name": title,
             "run_type": "iteration",
             "repetition_index": index,
             "iterations": len(series.samples) * series.calls_per_sample,
-            "real_time": seconds * NANOSECONDS,
-            **({} if used is None else {"cpu_time": (used.user + used.system) * NANOSECONDS}),
+            "real_time": timing.estimate.medians[number] * NANOSECONDS,
+            **({} if used is None else {"cpu_time": used.total * NANOSECONDS}),
             "time_unit": "ns",
-            **_rate(timing, seconds),
+            **known(items_per_second=rate),
         }
     if len(timing.series) > 1:
         yield from _aggregates(title, timing, shared)
 
 
-def _rate(timing: Timing, seconds: float) -> dict[str, float]:
-    is_whole = timing.estimate.role is Role.WHOLE
-    return {"items_per_second": timing.case.first.items / seconds} if is_whole else {}
-
-
 def _aggregates(title: str, timing: Timing, shared: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    used = [each.user + each.system for each in timing.cpu_times.values()]
-    real, cpu = timing.of_rounds, moments(used) if used else None
+    real, cpu = timing.of_rounds, timing.of_cpu_times
     for name, factor in (
         ("mean", NANOSECONDS),
         ("median", NANOSECONDS),
@@ -95,5 +88,7 @@ def _aggregates(title: str, timing: Timing, shared: dict[str, Any]) -> Iterator[
 
 
 def _aggregate(found: Moments, name: str) -> float:
-    std = found.std or 0.0
-    return {"mean": found.mean, "median": found.median, "stddev": std, "cv": std / found.mean}[name]
+    """Return a statistic of several rounds; a variation that is unknown is zero, as in google-benchmark."""
+    return {"mean": found.mean, "median": found.median, "stddev": found.std or 0.0, "cv": found.cv or 0.0}[
+        name
+    ]

@@ -5,7 +5,7 @@ The action that uploads them adds the repository, the commit and the workflow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -27,12 +27,9 @@ def encode(found: Timings) -> bytes:
 
 def _metrics(timing: Timing) -> Iterator[dict[str, Any]]:
     """Yield the latency, and the throughput of a whole step."""
-    medians = list(timing.estimate.medians.values())
-    yield _record(timing.case, f"{timing.phase}_latency(s)", medians)
-    if timing.case.throughput(timing.estimate) is not None:
-        items = timing.case.first.items
-        rates = [items / median for median in medians]
-        yield _record(timing.case, f"{timing.phase}_throughput({timing.case.item}/s)", rates)
+    yield _record(timing.case, f"{timing.phase}_latency(s)", timing.estimate.medians.values())
+    if rates := timing.throughputs:
+        yield _record(timing.case, f"{timing.phase}_throughput({timing.case.item}/s)", rates.values())
 
 
 def _memory(case: CaseResult) -> Iterator[dict[str, Any]]:
@@ -42,7 +39,7 @@ def _memory(case: CaseResult) -> Iterator[dict[str, Any]]:
         yield _record(case, "peak_memory(bytes)", found)
 
 
-def _record(case: CaseResult, metric: str, values: Sequence[float]) -> dict[str, Any]:
+def _record(case: CaseResult, metric: str, values: Iterable[float]) -> dict[str, Any]:
     config, outcome = case.config, case.first.outcome
     return {
         "timestamp": int(datetime.fromisoformat(case.first.started_at).timestamp()),
