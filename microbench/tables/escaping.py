@@ -7,6 +7,9 @@ import re
 MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~])")
 """The characters that mean something in GitHub's markdown, besides those of HTML."""
 
+MAGIC = re.compile(r"@|:(?=//|[\w+\\-]+:)|www(?=\.)|#(?=\d)", re.IGNORECASE)
+"""What GitHub makes a mention, a link, an emoji or a reference of, however it is escaped."""
+
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -43,10 +46,10 @@ LATEX = {
 
 
 def markdown(text: str) -> str:
-    """Return a text as GitHub shows it in a table's cell: no markup, no HTML, no mention, no line break."""
+    """Return a text as GitHub shows it in a table's cell: no markup, HTML, mention, link, line break."""
     safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     escaped = MARKDOWN.sub(r"\\\1", " ".join(safe.split()))
-    return escaped.replace("@", "@<!-- -->")
+    return MAGIC.sub(r"\g<0><!-- -->", escaped)
 
 
 def latex(text: str) -> str:

@@ -9,7 +9,18 @@ from markdown_it import MarkdownIt
 
 from microbench.tables.escaping import latex, markdown
 
-TEXTS = ["plain", "a_b*c*", "<b>&amp;</b>", "`x` | [y](z) ~s~ # {1}", "@you", "\\|", "a\nb", "50 % ±2 µs"]
+TEXTS = [
+    "plain",
+    "a_b*c*",
+    "<b>&amp;</b>",
+    "`x` | [y](z) ~s~ # {1}",
+    "@you",
+    "\\|",
+    "a\nb",
+    "50 % ±2 µs",
+    "https://a.example www.a.example",
+    ":a_b: 1:2:3 #12",
+]
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -24,8 +35,23 @@ def test_a_renderer_shows_the_text_itself(text: str) -> None:
     assert shown == " ".join(text.split())
 
 
-def test_nobody_is_mentioned() -> None:
-    assert re.search(r"@\w", markdown("@you and a@you")) is None
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("@you and a@you", r"@\w"),
+        ("https://evil.example, ftp://evil.example", r"\w://"),
+        ("www.evil.example WWW.evil.example", r"(?i)www\."),
+        (":tada: :+1: :white_check_mark::e-mail:", r":[\w+\\-]+:"),
+        ("#1 you/it#23", r"#\d"),
+    ],
+)
+def test_nothing_is_a_mention_a_link_an_emoji_or_a_reference(text: str, meant: str) -> None:
+    assert re.search(meant, text)
+    assert re.search(meant, markdown(text)) is None
+
+
+def test_what_means_nothing_is_left_alone() -> None:
+    assert markdown("warning: 1:2, wwwx, a: b") == "warning: 1:2, wwwx, a: b"
 
 
 @pytest.mark.parametrize(
