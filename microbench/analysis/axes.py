@@ -9,12 +9,13 @@ from microbench.records.cases import CaseResult
 from microbench.records.naming import PART, varying
 from microbench.records.settings import as_given, is_work, settings_of, varying_keys
 
-HOST, CASE = "host", "case"
+HOST, GPU_UUID, CASE = "host", "gpu_uuid", "case"
 
 FACTS: Mapping[str, Callable[[CaseResult], object]] = {
     HOST: lambda case: case.machine.host_id,
     "cpu": lambda case: case.machine.cpu,
     "gpu": lambda case: case.machine.gpu,
+    GPU_UUID: lambda case: case.machine.gpu_uuid,
     "os": lambda case: case.machine.os,
     "torch": lambda case: case.machine.torch,
     "python": lambda case: case.machine.python,
@@ -56,13 +57,14 @@ def check_axes(names: Iterable[str], cases: Sequence[CaseResult]) -> None:
 
 
 def telling(cases: Sequence[CaseResult]) -> list[str]:
-    """Return the axes that tell cases apart: model, part, mode, the settings that vary, and the host.
+    """Return the axes that tell cases apart: model, part, mode, settings that vary, host and GPU.
 
     If these do not, other settings of the work follow, and in the end what identifies the case.
     """
     found = [axis for axis in ("model", PART, "mode") if _varies(cases, axis)]
     found += [name for name in varying(cases) if name != PART and (name in cases[0].axes or is_work(name))]
     found += [HOST] if _varies(cases, HOST) else []
+    found += [GPU_UUID] if _splits(cases, (CASE, HOST), GPU_UUID) else []
     ids = {case.spec.id for case in cases}
     for more in (*varying_keys([settings_of(case) for case in cases]), CASE):
         apart = len({(case.spec.id, *_key(case, found)) for case in cases})

@@ -11,7 +11,8 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from microbench.analysis.absences import counts
-from microbench.analysis.charts import is_timed, latest
+from microbench.analysis.charts import is_timed
+from microbench.analysis.latest import LATEST, latest
 from microbench.analysis.pairing import listed
 from microbench.analysis.published import Bases, value
 from microbench.analysis.published_tables import Figure, Table, ratio_to, shape_of_item
@@ -93,14 +94,15 @@ class Section:
 def beside(cases: Sequence[CaseResult], tables: Sequence[Table]) -> list[Section]:
     """Return each table that has a figure of a case, with these cases; at least one.
 
-    Of a case that several runs measured, the latest counts.
+    Of a case that several runs measured, one counts: see `latest`.
 
     Raises:
         UserError: no figure agrees with any case; says what was published of their models.
     """
-    timed = [case for case in latest(cases) if is_timed(case)]
+    counted = [each for each in latest(cases) if is_timed(each.case)]
+    timed, repeated = [each.case for each in counted], [each.case for each in counted if each.runs > 1]
     found = [(table, list(_rows(timed, table))) for table in tables]
-    sections = [Section(table, rows, _remarks(timed, table, rows)) for table, rows in found if rows]
+    sections = [Section(table, rows, _remarks(timed, table, rows, repeated)) for table, rows in found if rows]
     if sections:
         return sections
     near = [f"{text} ({table.name})" for table in tables for text in _elsewhere(timed, table, ())]
@@ -215,12 +217,17 @@ def _of_values(case: CaseResult, quantity: str, base: tuple[CaseResult, str], pa
     return None if ratio is None else Known(ratio)
 
 
-def _remarks(cases: Sequence[CaseResult], table: Table, rows: Sequence[Row]) -> list[str]:
+def _remarks(
+    cases: Sequence[CaseResult], table: Table, rows: Sequence[Row], repeated: Sequence[CaseResult]
+) -> list[str]:
     """Return what else to know of a table's rows, besides its own notes."""
     found = _elsewhere(cases, table, {_work(row.case) for row in rows})
     shapes = dict.fromkeys(shape_of_item(row.case) for row in rows if not row.figure.input_shape)
     if shapes:
         found.append(f"the input's shape was not published; here: {', '.join(filter(None, shapes))}")
+    again = dict.fromkeys(row.case.name for row in rows if any(row.case is each for each in repeated))
+    if again:
+        found.append(f"{LATEST}: {', '.join(again)}")
     warned = {row.case.name: None for row in rows if row.measured is not None and row.case.warnings}
     if warned:
         found.append(f"measured with warnings (microbench show PATH --warnings): {', '.join(warned)}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from microbench.analysis import published as reference
 from microbench.analysis import published_files
 from microbench.analysis.accuracy import weights_of
+from microbench.analysis.latest import latest
 from microbench.analysis.layers import is_layer
 from microbench.analysis.profile import Profile, ViewRow, profile_of
 from microbench.analysis.published_tables import Table
@@ -285,7 +286,10 @@ class PublishedPanel:
 
 @dataclass(frozen=True)
 class Charts:
-    """Every chart of a report; one without panels has no data in these cases."""
+    """Every chart of a report; one without panels has no data in these cases.
+
+    `repeated` is the number of measurements that are not drawn because another of the same case counts.
+    """
 
     latency: Sequence[LatencyPanel]
     speedup: Sequence[SpeedupPanel]
@@ -295,16 +299,17 @@ class Charts:
     roofline: Sequence[RooflinePanel]
     layers: Sequence[LayersPanel]
     published: Sequence[PublishedPanel]
+    repeated: int = 0
 
 
 def charts(cases: Sequence[CaseResult], tables: Sequence[Table] | None = None) -> Charts:
-    """Return every chart of some cases; of a case that several runs measured, the latest is drawn.
+    """Return every chart of some cases; of a case that several runs measured, one is drawn: see `latest`.
 
     Args:
         cases: the cases.
         tables: the published tables to draw beside them; by default the package's.
     """
-    drawn = latest(cases)
+    drawn = [each.case for each in latest(cases)]
     timed = [case for case in drawn if is_timed(case) and is_measured(case)]
     names = dict(zip(map(key_of, timed), configuration_names(timed), strict=True))
     profiles = {
@@ -321,6 +326,7 @@ def charts(cases: Sequence[CaseResult], tables: Sequence[Table] | None = None) -
         [roof for name, each in profiles.items() if (roof := _roofline(name, each)) is not None],
         [layers for name, each in profiles.items() if (layers := _layers(name, each)) is not None],
         list(_published(timed, names, published_files.ours() if tables is None else tables)),
+        sum(map(is_timed, cases)) - sum(map(is_timed, drawn)),
     )
 
 
@@ -335,15 +341,6 @@ def is_timed(case: CaseResult) -> bool:
     A doctor's run measures the machine.
     """
     return case.config.mode.name != PROFILE and not is_layer(case) and case.run.command != DOCTOR
-
-
-def latest(cases: Sequence[CaseResult]) -> list[CaseResult]:
-    """Return each case once per host: the last measurement that ended well, otherwise the last."""
-    found: dict[Hashable, CaseResult] = {}
-    for case in sorted(cases, key=lambda case: (is_measured(case), case.first.started_at)):
-        found[case.machine.host_id, case.machine.gpu_uuid, case.spec.id, case.config.model.part] = case
-    chosen = set(map(id, found.values()))
-    return [case for case in cases if id(case) in chosen]
 
 
 def configuration_names(cases: Sequence[CaseResult]) -> list[str]:

@@ -14,10 +14,10 @@ from microbench.analysis.charts import (
     configuration_names,
     is_timed,
     key_of,
-    latest,
     time_of,
     work_names,
 )
+from microbench.analysis.latest import latest
 from microbench.analysis.published_tables import Table
 from microbench.analysis.ranking import Judged, alternatives, is_measured, judged
 from microbench.analysis.verdict import Verdict
@@ -196,7 +196,6 @@ class Page:
         intervals: the kinds of intervals that the rows' times have.
         problems: the failures and warnings of all cases.
         hosts: the machines.
-        repeated: how many of the cases were measured again later, and are in the table alone.
     """
 
     answers: Sequence[Answer]
@@ -208,7 +207,6 @@ class Page:
     intervals: Sequence[Interval]
     problems: Problems
     hosts: Sequence[Host]
-    repeated: int
 
 
 def page(cases: Sequence[CaseResult], tables: Sequence[Table] | None = None) -> Page:
@@ -219,7 +217,7 @@ def page(cases: Sequence[CaseResult], tables: Sequence[Table] | None = None) -> 
         tables: the published tables to draw beside them; by default the package's.
     """
     shown = [case for case in cases if case.run.command != DOCTOR]
-    drawn = [case for case in latest(shown) if is_timed(case)]
+    drawn = [each.case for each in latest(shown) if is_timed(each.case)]
     settings = {
         "model": [case.name for case in shown],
         "mode": [case.config.mode.name for case in shown],
@@ -238,7 +236,6 @@ def page(cases: Sequence[CaseResult], tables: Sequence[Table] | None = None) -> 
         intervals(shown),
         problems(shown),
         list(_hosts(shown)),
-        len([case for case in shown if is_timed(case)]) - len(drawn),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from microbench.analysis.axes import FACTS, HOST, check_axes, value_on
 from microbench.analysis.confounders import warnings_of
+from microbench.analysis.latest import latest
 from microbench.analysis.pairing import NOT_OF_A_ROUND, Pair, following
 from microbench.analysis.quantities import (
     SPEEDUP,
@@ -110,7 +111,7 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
     """Choose the cases and find the values to show.
 
     Args:
-        cases: at least one; of several runs of the same case, the latest counts.
+        cases: at least one; of a case that several runs measured, one counts: see `latest`.
         request: what to show.
 
     Raises:
@@ -120,8 +121,8 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
     named = [*request.rows, *request.columns, *request.where]
     check_axes([name for name in named if name != VALUE], cases)
     left, remarks = having(cases, request.where), list[str]()
-    latest = _latest(left, _facts(request))
-    known, runs = [case for case, _ in latest], {id(case): number for case, number in latest}
+    counted = latest(left, _facts(request))
+    known, notes = [each.case for each in counted], {id(each.case): each.note for each in counted}
     found = quantities(known, request.values)
     kept = {(id(case), each.name) for each in found for case in with_quantity(known, each)}
     if not kept:
@@ -133,7 +134,7 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
         if not each.is_time and all(reading(case, each) is None for case in known):
             raise UserError(f"No case has a value of {each.name}.")
     entries = [
-        Entry(case, each, reading(case, each), texts=tuple(_texts(case, each, runs[id(case)])))
+        Entry(case, each, reading(case, each), texts=tuple(_texts(case, each, notes[id(case)])))
         for case in known
         for each in found
         if (id(case), each.name) in kept
@@ -171,15 +172,6 @@ def having(cases: Sequence[CaseResult], where: Mapping[str, Sequence[str]]) -> l
     return found
 
 
-def _latest(cases: Sequence[CaseResult], facts: Sequence[str]) -> list[tuple[CaseResult, int]]:
-    """Return the latest measurement of each case on a host and with these facts, and how many there are."""
-    found: dict[Hashable, list[CaseResult]] = {}
-    for case in cases:
-        key = case.spec.id, *(value_on(case, name) for name in (HOST, *facts))
-        found.setdefault(key, []).append(case)
-    return [(max(each, key=lambda case: case.first.started_at), len(each)) for each in found.values()]
-
-
 def with_quantity(cases: Sequence[CaseResult], quantity: Quantity) -> list[CaseResult]:
     """Return the cases that have a quantity, or failed before they could: for a time, their mode decides."""
     modes: dict[str, list[CaseResult]] = {}
@@ -197,7 +189,7 @@ def _may_have(alike: Sequence[CaseResult], quantity: Quantity) -> bool:
     )
 
 
-def _texts(case: CaseResult, quantity: Quantity, runs: int) -> Iterator[str]:
+def _texts(case: CaseResult, quantity: Quantity, note: str | None) -> Iterator[str]:
     """Yield the footnotes of a case's value, except its warnings."""
     failed = [each for each in case.failures.values() if each.outcome.status is not Status.INTERRUPTED]
     if case.standing != "ok":
@@ -205,8 +197,8 @@ def _texts(case: CaseResult, quantity: Quantity, runs: int) -> Iterator[str]:
     elif failed:
         first = failed[0].outcome
         yield f"{len(failed)} of {len(case.rounds)} rounds failed: {first.status}: {first.error}"
-    if runs > 1:
-        yield f"the latest of several runs of the case ({runs}); microbench history shows all"
+    if note is not None:
+        yield note
     if case.left_out and quantity.is_time:
         yield f"{case.left_out} of {len(case.measured_rounds)} rounds left out as disturbed"
     phase = quantity.phase(case)
@@ -314,6 +306,8 @@ def baselines(
 ) -> list[CaseResult | None]:
     """Return the baseline of each case: the one that has the given settings and agrees in everything else.
 
+    One on the same GPU is preferred.
+
     Args:
         cases: at least one.
         given: the baseline's values, by axis, fact or dotted key.
@@ -338,7 +332,11 @@ def baselines(
     for case, rest, is_one in zip(cases, rests, is_base, strict=True):
         if is_one:
             found.setdefault(rest, case)
+            found.setdefault((rest, case.machine.gpu_uuid), case)
     if not found:
         told = ",".join(f"{name}={value}" for name, value in given.items())
         raise UserError(f"There is no baseline {told}: no case has all of it.")
-    return [found.get(rest) for rest in rests]
+    return [
+        found.get((rest, case.machine.gpu_uuid), found.get(rest))
+        for case, rest in zip(cases, rests, strict=True)
+    ]

@@ -18,6 +18,8 @@ from msgspec.structs import replace
 from rich.console import Console
 from scipy.stats import t
 
+from microbench.analysis.charts import charts
+from microbench.analysis.page import page
 from microbench.analysis.pivot import pivots
 from microbench.analysis.ranking import rankings
 from microbench.analysis.selection import Request, select
@@ -387,6 +389,54 @@ def test_of_several_runs_the_latest_counts(capsys: pytest.CaptureFixture[str]) -
         ("2.11", 1.21),
         ("2.12", 1.0),
     ]
+
+
+def test_a_later_run_that_failed_does_not_replace_one_that_ended_well(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table, the picture and the page agree on which measurement counts."""
+    failed = timed([None], error=(Status.TIMEOUT, "too long"))
+    path = write(
+        tmp_path / "run",
+        of_run(timed(FAST), "a", "2026-01-01"),
+        of_run(timed(SLOW, 1, engine="export"), "a", "2026-01-01"),
+        of_run(failed, "b", "2026-02-01"),
+    )
+    found = {each["engine"]: each for each in cells(capsys, str(path))}
+    assert found["eager"]["estimate"] == pytest.approx(1.005)
+    assert found["eager"]["notes"] == [
+        "the latest of several runs of the case (2) that ended well; after it, timeout: too long; microbench "
+        "history shows all"
+    ]
+    cases = load(path).cases()
+    (shown_page,) = page(cases).answers
+    assert shown_page.time.seconds == pytest.approx(1.005)
+    assert charts(cases).repeated == 1
+
+
+def test_the_gpus_of_a_host_have_cells_of_their_own(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        of_run(
+            timed([factor * each for each in FAST], env={"gpu_uuid": uuid}, engine=engine), run, "2026-01-01"
+        )
+        for run, uuid, engine, factor in (
+            ("a", "A", "eager", 1),
+            ("b", "B", "eager", 2),
+            ("c", "B", "export", 3),
+        )
+    ]
+    path = str(write(tmp_path / "run", *runs))
+    found = {
+        (each["gpu_uuid"], each["engine"]): each for each in cells(capsys, path, "--baseline", "engine=eager")
+    }
+    assert {key: round(each["estimate"] / 1.005, 3) for key, each in found.items()} == {
+        ("A", "eager"): 1,
+        ("B", "eager"): 2,
+        ("B", "export"): 3,
+    }
+    assert found["B", "export"]["ratio"] == pytest.approx(1.5)
 
 
 def test_warnings_are_footnotes_once(timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from microbench.analysis.latest import LATEST
 from microbench.analysis.page import CaseRow, Host, Page, SeriesSamples
 from microbench.distribution import VERSION
 from microbench.records.store import FILE_NAME
@@ -194,9 +195,9 @@ def _answers(page: Page) -> str:
         else ""
     )
     repeated = (
-        f'<p class="note">{count(page.repeated, "case")} measured again later: '
-        "the latest measurement counts here and in the charts; the table has all.</p>"
-        if page.repeated
+        f'<p class="note">{count(page.charts.repeated, "measurement")} left out here and in the charts: '
+        f"{LATEST}; the table has all.</p>"
+        if page.charts.repeated
         else ""
     )
     lead = words.headline(page.answers, page.alone)

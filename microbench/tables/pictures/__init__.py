@@ -9,11 +9,12 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from microbench.analysis.charts import Charts
+from microbench.analysis.latest import LATEST
 from microbench.distribution import install_line
 from microbench.errors import StoppedError, UserError, unknown
 from microbench.records.cases import CaseResult
 from microbench.stats.median import CONFIDENCE
-from microbench.tables.labels import machine
+from microbench.tables.labels import count, machine
 from microbench.tables.pictures.drawing import DRAWINGS, Intervals, name_points
 from microbench.tables.pictures.style import DARK, LIGHT, Looks, Style
 from microbench.tables.units import level
@@ -70,7 +71,7 @@ def picture(
     if form == "png":
         metadata = {"Software": "microbench"}
     with rc_context(style.settings):
-        figure = _figure(name, panels, cases, style)
+        figure = _figure(name, panels, cases, style, charts.repeated)
         file = BytesIO()
         figure.savefig(file, format=form, dpi=DPI, metadata=metadata)
     return file.getvalue()
@@ -95,7 +96,9 @@ def _chosen(charts: Charts, chart: str | None) -> str:
     return chart or filled[0]
 
 
-def _figure(name: str, panels: Sequence[Any], cases: Sequence[CaseResult], style: Style) -> Figure:
+def _figure(
+    name: str, panels: Sequence[Any], cases: Sequence[CaseResult], style: Style, repeated: int = 0
+) -> Figure:
     """Return the panels of a chart below their legend, and above what they were measured on."""
     from matplotlib.figure import Figure
 
@@ -105,7 +108,7 @@ def _figure(name: str, panels: Sequence[Any], cases: Sequence[CaseResult], style
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     heights = [max(map(drawing.height, row)) for row in rows]
     width = WIDTH if columns == 1 else 2 * COLUMN
-    lines = _caption(cases, round(width * 17), drawing.intervals)
+    lines = _caption(cases, round(width * 17), drawing.intervals, repeated)
     legend = [looks.legend(each, drawing.mark) for each in looks.names]
     per_line = max(1, int(width * 12 / (6 + max(map(len, looks.names)))))
     figure = Figure((width, sum(heights) + 0.16 * len(lines) + 0.22 * math.ceil(len(legend) / per_line)))
@@ -124,8 +127,8 @@ def _figure(name: str, panels: Sequence[Any], cases: Sequence[CaseResult], style
     return figure
 
 
-def _caption(cases: Sequence[CaseResult], width: int, intervals: Intervals) -> list[str]:
-    """Return the machines, and what error bars are, in lines of at most some characters."""
+def _caption(cases: Sequence[CaseResult], width: int, intervals: Intervals, repeated: int) -> list[str]:
+    """Return the machines, what error bars are, and what is left out, in lines of at most some characters."""
     hosts: dict[str, list[CaseResult]] = {}
     for case in cases:
         hosts.setdefault(case.machine.host_id, []).append(case)
@@ -137,4 +140,6 @@ def _caption(cases: Sequence[CaseResult], width: int, intervals: Intervals) -> l
         told = f"over {over} (fresh processes)" if most > 1 else "within one process"
         known = {CONFIDENCE} if intervals is Intervals.OF_RATIOS else {each.confidence for each in wholes}
         lines.append(f"error bars: {' and '.join(map(level, sorted(known)))} CI {told}")
+    if repeated:
+        lines.append(f"{count(repeated, 'measurement')} left out: {LATEST}")
     return [part for line in lines for part in textwrap.wrap(line, width)]
