@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ Exit codes: 0; 1 if the output could not be completed; 2 if something is wrong w
 DEFAULT = "outputs/**"
 ROWS = 10_000  # in a batch
 PARQUET = "parquet"
+OF_NAMES = ("json", PARQUET)  # formats in which a column is found by its name alone
 SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": PARQUET}
 DESCRIBE = 'microbench query "describe VIEW"'
 UNKNOWN_COLUMN = re.compile(r'Referenced column "(?P<name>[^"]+)" (?:was )?not found')
@@ -73,12 +75,17 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError('Give a query, such as microbench query "select * from rounds".')
     form = _format(given)
     from microbench.records.result import load
-    from microbench.records.views import connect
+    from microbench.records.views import connected
     from microbench.tables.query import WRITERS, show_answer
     from microbench.tables.terminal import console
 
-    with opened(given.output, is_binary=form == PARQUET) as file:
-        found = _answer(connect(load(given.paths or [DEFAULT]).tables()), given.sql)
+    with (
+        opened(given.output, is_binary=form == PARQUET) as file,
+        connected(load(given.paths or [DEFAULT]).tables()) as connection,
+    ):
+        found = _answer(connection, given.sql)
+        if form in OF_NAMES:
+            _check_names(found.schema.names)
         rows = show_answer(found, console()) if form is None else WRITERS[form](found, file)
     if not rows:
         print("microbench: the query returns no rows", file=sys.stderr)
@@ -126,6 +133,17 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> Answer:
     return Answer(reader.schema, _batches(reader, connection))
 
 
+def _check_names(names: Sequence[str]) -> None:
+    """Reject equal names of columns.
+
+    Raises:
+        UserError: some are equal.
+    """
+    name, number = Counter(names).most_common(1)[0]
+    if number > 1:
+        raise UserError(f"{number} columns are called {name}: give each another name, … as NAME.")
+
+
 def _with_place(text: str, sql: str, connection: duckdb.DuckDBPyConnection) -> str:
     """Return what DuckDB says of a wrong statement with the place, which it leaves out of a relation's."""
     import duckdb
@@ -165,4 +183,4 @@ def _explained(text: str, connection: duckdb.DuckDBPyConnection) -> UserError:
         known = {name for names in columns_of(connection).values() for name in names}
         return UserError(f"{unknown('column', column['name'], known, DESCRIBE)}{where}")
     told = " ".join(text.partition("\nLINE ")[0].split())
-    return UserError(f"{told.removesuffix('.')}{where}.")
+    return UserError(f"{told.rstrip('.!')}{where}.")

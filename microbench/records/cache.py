@@ -1,9 +1,9 @@
 """The cache of journals: their tables as Parquet files, made and used by whoever reads them.
 
-An entry is a folder named after the paths, sizes and times of its journals and the tables' columns: whatever
-changes makes another entry. It is complete or absent, because it is moved into place. Journals that follow
-each other share an entry of some size, so that a folder with a thousand runs needs few, and a new run makes
-only the last one anew. A faulty entry does no harm: it is made anew.
+An entry is a folder named after the state of its journals and the tables' columns: whatever changes makes
+another entry. It is complete or absent, because it is moved into place. Journals that follow each other share
+an entry of some size, so that a folder with a thousand runs needs few, and a new run makes only the last one
+anew. A faulty entry does no harm: it is made anew.
 Where none can be written, there is none.
 """
 
@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -55,11 +55,21 @@ READER = "from microbench.records.cache import serve; serve()"
 
 @dataclass(frozen=True)
 class Journal:
-    """A file of records as it is now: its path, bytes and time of its last change in ns."""
+    """A file of records as it is now.
+
+    Attributes:
+        path: its absolute path.
+        size: its bytes.
+        written: when it was last written, in ns, or what its writer says of that.
+        changed: when it was last changed in any way, in ns, as its file system says.
+        inode: its number there, which another file in its place does not have.
+    """
 
     path: str
     size: int
-    time: int
+    written: int
+    changed: int
+    inode: int
 
     @classmethod
     def of(cls, path: Path) -> Journal:
@@ -72,7 +82,7 @@ class Journal:
             found = path.stat()
         except OSError as error:
             raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-        return cls(str(path.absolute()), found.st_size, found.st_mtime_ns)
+        return cls(str(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,7 @@ def _grouped(journals: Sequence[Journal]) -> Iterator[list[Journal]]:
 
 def _key(journals: Sequence[Journal]) -> str:
     columns = {name: {column: str(kind) for column, kind in each.items()} for name, each in TABLES.items()}
-    state = [SCHEMA_VERSION, columns, [[each.path, each.size, each.time] for each in journals]]
+    state = [SCHEMA_VERSION, columns, [astuple(each) for each in journals]]
     return sha256(json.dumps(state).encode()).hexdigest()[:32]
 
 
@@ -248,7 +258,7 @@ def _finish(group: _Group, made: Path, parts: Sequence[str]) -> None:
         meta = {
             "parts": parts,
             "skipped": group.skipped,
-            "journals": [[each.path, each.size, each.time] for each in group.journals],
+            "journals": [astuple(each) for each in group.journals],
         }
         (made / META).write_text(json.dumps(meta), "utf-8")
         with suppress(FileExistsError):
@@ -320,26 +330,28 @@ def _fill_in_processes(groups: Sequence[_Group], made: Path) -> None:
     shares = _shares(groups, len(os.sched_getaffinity(0)))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     running = []
-    for place, share in enumerate(shares):
-        work = {
-            str(number): [[each.path, each.start, each.end] for each in spans]
-            for number, spans in share.items()
-        }
-        for number in work:
-            (made / number).mkdir(exist_ok=True)
-        process = subprocess.Popen(
-            [sys.executable, "-c", READER, str(made), str(place)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(work).encode())
-        process.stdin.close()
-        process.stdin = None
-        running.append(process)
-    answers = [process.communicate()[0] for process in running]
+    with ExitStack() as stack:
+        for place, share in enumerate(shares):
+            for number in share:
+                (made / str(number)).mkdir(exist_ok=True)
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-P", "-c", READER, str(made), str(place)],  # -P: not from this folder
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env=environment,
+                )
+            )
+            stack.callback(process.kill)  # unless it has ended
+            running.append(process)
+            assert process.stdin is not None
+            process.stdin.write(
+                json.dumps({str(n): list(map(astuple, each)) for n, each in share.items()}).encode()
+            )
+            process.stdin.close()
+            process.stdin = None
+        answers = [process.communicate()[0] for process in running]
     if any(process.returncode for process in running):
         raise _FailedError
     reports = [json.loads(answer) for answer in answers]
@@ -445,14 +457,16 @@ def _concatenated(parts: Sequence[Tables]) -> Tables:
 
 def _prune(folder: Path) -> None:
     """Remove entries of journals that have changed or are gone; if all are too large, the longest unused."""
-    entries = sorted(
-        (each for each in folder.iterdir() if each.is_dir()), key=lambda each: -each.stat().st_mtime
-    )
+    used: dict[Path, float] = {}
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            with suppress(OSError):  # another process has removed it
+                used[entry] = entry.stat().st_mtime
     total = 0
-    for entry in entries:
+    for entry in sorted(used, key=lambda each: -used[each]):
         with suppress(OSError):
             size = sum(each.stat().st_size for each in entry.iterdir())
-            is_left = entry.name.startswith("new-") and entry.stat().st_mtime < time.time() - DAY
+            is_left = entry.name.startswith("new-") and used[entry] < time.time() - DAY
             if total + size > LARGEST or is_left or _is_stale(entry):
                 shutil.rmtree(entry, ignore_errors=True)
             else:
@@ -462,11 +476,11 @@ def _prune(folder: Path) -> None:
 def _is_stale(entry: Path) -> bool:
     """Return whether a journal of an entry has changed or is gone; an entry in the making is not stale."""
     with suppress(OSError, ValueError, KeyError):
-        for path, size, changed in json.loads((entry / META).read_text("utf-8"))["journals"]:
+        for path, *state in json.loads((entry / META).read_text("utf-8"))["journals"]:
             try:
-                found = Path(path).stat()
-            except OSError:
+                found = Journal.of(Path(path))
+            except UserError:
                 return True
-            if (found.st_size, found.st_mtime_ns) != (size, changed):
+            if astuple(found) != (path, *state):
                 return True
     return False

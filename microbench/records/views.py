@@ -6,10 +6,9 @@ that something else disturbed do not count where there are enough others.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from microbench.records.cases import ENOUGH
@@ -113,28 +112,31 @@ where chosen.ended_well;
 """
 
 
-def connect(tables: Tables) -> duckdb.DuckDBPyConnection:
+@contextmanager
+def connected(tables: Tables) -> Iterator[duckdb.DuckDBPyConnection]:
     """Return a connection with the views of tables, for which nothing outside of it exists."""
     import duckdb
     import numpy as np
     import pyarrow as pa
 
-    spilled = Path(tempfile.gettempdir()) / f"microbench-{os.getpid()}"  # DuckDB makes and removes it
-    found = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(spilled)})
-    found.execute("create schema stored")
-    for name, table in tables.items():
-        places = pa.array(np.arange(len(table)))
-        found.register(f"arrow_{name}", table.append_column("place", places))
-        found.execute(f"create view stored.{name} as select * from arrow_{name}")
-    found.execute(SETUP)
-    found.execute("set enable_external_access = false; set lock_configuration = true")
-    return found
+    with (
+        TemporaryDirectory(prefix="microbench-") as spilled,
+        duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": spilled}) as found,
+    ):
+        found.execute("create schema stored; set schema = 'stored'")
+        for name, table in tables.items():
+            places = pa.array(np.arange(len(table)))
+            found.from_arrow(table.append_column("place", places)).create_view(name)
+        found.execute("set schema = 'main'")
+        found.execute(SETUP)
+        found.execute("set enable_external_access = false; set lock_configuration = true")
+        yield found
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
     """Return the columns of each view."""
     rows = connection.execute(
-        "select view_name, column_name from duckdb_columns() join duckdb_views() on table_name = view_name "
-        "where not duckdb_views.internal order by column_index"
+        "select table_name, column_name from duckdb_columns() "
+        "where schema_name = 'main' and not internal order by column_index"
     ).fetchall()
     return {view: [column for name, column in rows if name == view] for view in VIEWS}

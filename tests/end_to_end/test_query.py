@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +87,30 @@ def test_failed_rounds_say_why(ask: Ask) -> None:
     ]
 
 
+def test_the_views_are_all_there_is(ask: Ask) -> None:
+    assert [json.loads(line)["name"] for line in ask("show tables", "--json").splitlines()] == sorted(VIEWS)
+
+
+def test_nothing_is_left_of_what_did_not_fit_in_memory(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    sql = "select current_setting('temp_directory') as folder"
+    folder = Path(json.loads(ask(sql, "--json"))["folder"])
+    assert folder.parent == tmp_path / "temporary"
+    assert list(folder.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["json", "parquet"])
+def test_columns_of_equal_names_are_refused_where_one_would_be_lost(form: str, ask: Ask) -> None:
+    said = r"^2 columns are called a: give each another name, … as NAME\.$"
+    with pytest.raises(UserError, match=said):
+        query.main(["select 1 as a, 2 as a, 3 as b", f"--{form}", "-o", "answer"])
+    assert not Path("answer").exists()
+    assert ask("select 1 as a, 2 as a", "--csv").splitlines()[0] == "a,a"
+
+
 def test_no_row_is_said_in_one_line(ask: Ask) -> None:
     said = "microbench: the query returns no rows\n"
     assert ask("select model from series where false", err=said) == "model\n"
@@ -118,6 +143,7 @@ WRONG = {
     "select * from read_text('/etc/hostname')": r"^Permission Error: .*disabled",
     "copy series to 'out.csv'": r"^The statement returns no rows: give a select\.$",
     "set enable_external_access = true": r"^The statement returns no rows: give a select\.$",
+    "select date '2026-01-01' * date '2026-01-01'": r"^Binder Error: .*[^.!?] \(line 1, column \d+\)\.$",
     "": r"^Give a query",
 }
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -109,6 +113,60 @@ def test_a_changed_journal_is_read_again_and_its_old_entry_removed(tmp_path: Pat
     assert len(load(path).to_frame()) == before + 1
     assert [each.name for each in home.iterdir()] != [entry.name]
     assert len(list(home.iterdir())) == 1
+
+
+def test_a_journal_written_anew_is_read_again_though_its_size_and_time_are_the_same(tmp_path: Path) -> None:
+    path = written(tmp_path / "records.jsonl", record_of({"inference": 1.5}))
+    assert load(path).to_frame()["median"].tolist() == [1.5]
+    state = path.stat()
+    written(path, record_of({"inference": 2.5}))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    assert load(path).to_frame()["median"].tolist() == [2.5]
+
+
+def test_an_entry_that_another_process_removes_is_passed_over(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "records.jsonl", *rounds())
+    home.mkdir(parents=True)
+    listed = Path.iterdir
+
+    def gone(folder: Path) -> Iterator[Path]:
+        yield from listed(folder)
+        if folder == home:
+            yield folder / "new-gone"
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    pd.testing.assert_frame_equal(load(path).to_frame(), frame_of(rounds()))
+
+
+def test_the_processes_run_nothing_of_the_working_folder(
+    tmp_path: Path, several: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "run" / "records.jsonl", *rounds())
+    (tmp_path / "random.py").write_text("open('executed', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cache, "_fill_here", None)  # the processes read all
+    pd.testing.assert_frame_equal(load("run").to_frame(), frame_of(rounds()))
+    assert not Path("executed").exists()
+
+
+def test_no_process_is_left_when_another_cannot_be_started(
+    tmp_path: Path, several: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "records.jsonl", *rounds())
+    real, started = subprocess.Popen, list[Any]()
+
+    def second_fails(command: list[str], **more: Any) -> Any:
+        if started:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(real([command[0], "-c", "import time; time.sleep(600)"], **more))
+        return started[0]
+
+    monkeypatch.setattr(cache.subprocess, "Popen", second_fails)
+    pd.testing.assert_frame_equal(load(path).to_frame(), frame_of(rounds()))
+    assert [each.returncode for each in started] == [-signal.SIGKILL]
 
 
 def cut(entry: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from microbench.records.record import (
     encode,
 )
 from microbench.records.result import Result, load
-from microbench.records.views import connect
+from microbench.records.views import connected
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -154,12 +155,13 @@ FOLDERS = [plain, with_profile, with_layers, with_failures, several, disturbed, 
 
 
 @pytest.fixture(params=FOLDERS, ids=lambda each: each.__name__)
-def read(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def read(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """What the views have of a folder with outputs, and what microbench itself reads there."""
     request.param(tmp_path / "outputs")
     monkeypatch.chdir(tmp_path)
     result = load("outputs/**")
-    return connect(result.tables()), result
+    with connected(result.tables()) as connection:
+        yield connection, result
 
 
 Read = tuple[duckdb.DuckDBPyConnection, Result]
