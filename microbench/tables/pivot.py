@@ -127,13 +127,13 @@ def pivot_table(pivot: Pivot, glyphs: Glyphs, is_stacked: bool = False) -> Table
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = list(pivot.rows) or [""]
-    above = "\n".join(map(escape, pivot.columns))
+    below = [""] if pivot.rows and pivot.columns else []  # the line of the rows' axes
     for place, name in enumerate(names):
-        lines = above if place == 0 else "\n" * (len(pivot.columns) - 1)
-        table.add_column(f"{lines}\n{escape(name)}" if pivot.columns else escape(name))
+        axes = pivot.columns if place == 0 else [""] * len(pivot.columns)
+        table.add_column("\n".join(map(escape, [*axes, *([name] if pivot.rows or not axes else [])])))
     joint = "\n" if is_stacked else "  "
     for key in pivot.keys:
-        head = "\n".join(map(escape, key)) if pivot.columns else title(pivot)
+        head = "\n".join(map(escape, [*key, *below])) if pivot.columns else title(pivot)
         table.add_column(head, justify="right", no_wrap=True)
     for line in pivot.lines:
         cells = [glyphs.no_case if each is None else joint.join(_marked(each, glyphs)) for each in line.cells]
