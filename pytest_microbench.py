@@ -166,7 +166,10 @@ class Microbench:
     def check(
         self, comparison: Comparison, *, strict: bool | None = None, max_slowdown: float | None = None
     ) -> None:
-        """Fail the test if a comparison's verdict is slower; for the arguments see `not_slower`."""
+        """Fail the test if a comparison's verdict is slower, and warn of inconclusive ones that pass.
+
+        For the arguments see `not_slower`.
+        """
         __tracebackhide__ = True
         words = [] if max_slowdown is not None else ["slower"]
         words += ["inconclusive"] if (self._is_strict if strict is None else strict) else []
@@ -174,6 +177,8 @@ class Microbench:
             failing = comparison.failing(words, max_slowdown)
         if failing:
             pytest.fail("\n".join([*failing, "", str(comparison)]), pytrace=False)
+        for text in comparison.failing("inconclusive"):
+            warnings.warn(text, stacklevel=3)
 
     def _measured(self, measure: Callable[..., Result], model: Any, /, **arguments: Any) -> Result:
         __tracebackhide__ = True
