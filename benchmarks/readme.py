@@ -63,7 +63,7 @@ class Part:
         """Return the command's arguments for another run than the one it names."""
         _, command, *rest = shlex.split(self.command)
         if command != "report":
-            raise UserError(f"{self.command} is no `microbench report`.")
+            raise UserError(f"{self.command} is not `microbench report`.")
         return [str(run) if word == RUN else word for word in rest]
 
     def made(self, run: Path, folder: Path) -> str:

@@ -93,7 +93,7 @@ def in_folder(folder: Path, models: Collection[str] = ()) -> list[Table]:
         UserError: there is no table, a file of one is missing, or one has a mistake: says which and where.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder of published tables (NAME.csv and NAME.yaml).")
+        raise UserError(f"{folder} is not a folder of published tables (NAME.csv and NAME.yaml).")
     meanings = sorted(folder.glob("*.yaml"))
     alone = sorted(path for path in folder.glob("*.csv") if path.with_suffix(".yaml") not in meanings)
     if alone:
@@ -144,7 +144,7 @@ def _text(path: Path) -> str:
     """Return the text of a file that a user may have given.
 
     Raises:
-        UserError: it cannot be read, is too large, or is no text.
+        UserError: it cannot be read, is too large, or is not text.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -153,9 +153,9 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8.") from error
+        raise UserError(f"{path} is not UTF-8 text.") from error
     if "\0" in text:
-        raise UserError(f"{path} is no text: it contains NUL.")
+        raise UserError(f"{path} is not text: it contains NUL.")
     return text
 
 
@@ -174,13 +174,13 @@ def _meaning(path: Path) -> dict[str, Any]:
     """Return what a YAML file says, checked by itself.
 
     Raises:
-        UserError: it is no YAML, has an unknown key, or a value of another type.
+        UserError: it is not YAML, has an unknown key, or a value of another type.
     """
     try:
         found = yaml.safe_load(_text(path))
     except yaml.YAMLError as error:
         raise UserError(
-            f"{path} is no YAML: {first_line(getattr(error, 'problem', None) or error)}."
+            f"{path} is not YAML: {first_line(getattr(error, 'problem', None) or error)}."
         ) from error
     if not isinstance(found, dict):
         raise UserError(f"{path} must be a mapping with the keys {', '.join(KINDS)}.")
@@ -236,11 +236,11 @@ def _figures(path: Path) -> Iterator[Figure]:
             figure = _figure(path, reader.line_num, row)
             key = replace(figure, value=0.0)
             if key in seen:
-                raise UserError(f"{path}:{reader.line_num} is of the same figure as line {seen[key]}.")
+                raise UserError(f"{path}:{reader.line_num} repeats the figure of line {seen[key]}.")
             seen[key] = reader.line_num
             yield figure
     except csv.Error as error:
-        raise UserError(f"{path}:{reader.line_num} is no CSV: {error}.") from error
+        raise UserError(f"{path}:{reader.line_num} is not CSV: {error}.") from error
     if not seen:
         raise UserError(f"{path} has no figures.")
 
@@ -261,9 +261,9 @@ def _figure(path: Path, line: int, row: Mapping[str, Any]) -> Figure:
     factor, unit = UNITS[row["unit"]]
     value = _number(row["value"])
     if value is None:
-        raise UserError(f"{place}: value {row['value']!r} is no number above 0.")
+        raise UserError(f"{place}: value {row['value']!r} is not a number above 0.")
     if not row["batch_size"].isdecimal() or int(row["batch_size"]) < 1:
-        raise UserError(f"{place}: batch_size {row['batch_size']!r} is no integer of at least 1.")
+        raise UserError(f"{place}: batch_size {row['batch_size']!r} is not an integer of at least 1.")
     texts: dict[str, Any] = {"source": path.stem, **dict.fromkeys(OPTIONAL[1:], "")}
     typed = {"batch_size": int(row["batch_size"]), "value": value * factor, "unit": unit}
     return Figure(**(texts | dict(row) | typed))

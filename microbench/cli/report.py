@@ -126,12 +126,12 @@ def main(arguments: Sequence[str]) -> int:
         hint = " before --published" if given.published else ""
         raise UserError(f"Give the runs to report{hint}: microbench report PATH.")
     if given.host is not None and given.serve is None:
-        raise UserError("--host is the address of --serve: give both.")
+        raise UserError("--host needs --serve: give both.")
     picture = next((form for form in PICTURES if getattr(given, form)), None)
     if picture is not None:
         return _picture(given, picture)
     if given.chart or given.dark:
-        raise UserError(f"--{'chart' if given.chart else 'dark'} is of a picture: give --png or --svg too.")
+        raise UserError(f"--{'chart' if given.chart else 'dark'} needs a picture: give --png or --svg too.")
     if given.published is not None and given.html is None:
         return _published(given)
     output = next((name for name in OUTPUTS if getattr(given, name, None)), "")
@@ -224,7 +224,7 @@ def _picture(given: Namespace, form: str) -> int:
     _check_unused(given, f"--{form}", (*OF_TABLES, "output"))
     path = Path(getattr(given, form))
     if path.suffix != f".{form}":
-        raise UserError(f"--{form} {path} is no name of such a file: give {path.stem or 'chart'}.{form}.")
+        raise UserError(f"--{form} {path} must end in .{form}: give {path.stem or 'chart'}.{form}.")
     cases = _chosen(given)
     chart = given.chart or ("published" if given.published else None)
     tables = _published_tables(given, cases) if given.published else None

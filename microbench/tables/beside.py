@@ -177,7 +177,8 @@ def _table(found: Grid) -> Table:
 
 def notes(section: Section) -> list[str]:
     """Return how to read a section."""
-    table, found = section.table, ["here/published is of other hardware and versions: it ranks no machine"]
+    table = section.table
+    found = ["here/published compares other hardware and versions: it does not rank machines"]
     if levels := {row.confidence for row in section.rows} - {None}:
         known = " and ".join(units.level(each) for each in sorted(filter(None, levels)))
         found.append(f"±: half-width of the {known} CI over rounds, relative to the figure")

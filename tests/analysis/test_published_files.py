@@ -51,17 +51,20 @@ def test_a_file_that_a_spreadsheet_wrote_is_read(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("CPU,resnet18,eager,1,latency,fast,ms", "lab.csv:2: value 'fast' is no number above 0."),
-        ("CPU,resnet18,eager,1,latency,nan,ms", "lab.csv:2: value 'nan' is no number above 0."),
-        ("CPU,resnet18,eager,1,latency,-1,ms", "lab.csv:2: value '-1' is no number above 0."),
-        ("CPU,resnet18,eager,one,latency,1,ms", "lab.csv:2: batch_size 'one' is no integer of at least 1."),
+        ("CPU,resnet18,eager,1,latency,fast,ms", "lab.csv:2: value 'fast' is not a number above 0."),
+        ("CPU,resnet18,eager,1,latency,nan,ms", "lab.csv:2: value 'nan' is not a number above 0."),
+        ("CPU,resnet18,eager,1,latency,-1,ms", "lab.csv:2: value '-1' is not a number above 0."),
+        (
+            "CPU,resnet18,eager,one,latency,1,ms",
+            "lab.csv:2: batch_size 'one' is not an integer of at least 1.",
+        ),
         ("CPU,resnet18,eager,1,latency,1,mss", "Unknown unit in "),
         ("CPU,,eager,1,latency,1,ms", "lab.csv:2: workload is empty."),
         ("CPU,resnet18,eager,1,latency,1", "lab.csv:2 has another number of cells than the header."),
         ("CPU,resnet18,eager,1,latency,1,ms,1", "lab.csv:2 has another number of cells than the header."),
-        ('CPU,"resnet18,eager,1,latency,1,ms', "is no CSV: unexpected end of data."),
+        ('CPU,"resnet18,eager,1,latency,1,ms', "is not CSV: unexpected end of data."),
         ("CPU,resnet18,eager,1,latency,1,images/s", "lab.csv: latency mixes units: 1/s, s."),
-        ("CPU,resnet18,fast,1,latency,1,ms", "lab.csv:3 is of the same figure as line 2."),
+        ("CPU,resnet18,fast,1,latency,1,ms", "lab.csv:3 repeats the figure of line 2."),
     ],
 )
 def test_a_mistake_in_a_row_is_reported_with_its_line(row: str, words: str, folder: Path) -> None:
@@ -89,7 +92,7 @@ def test_a_mistake_in_the_header_is_reported(header: str, words: str, folder: Pa
     [
         ("quantites: {latency: inference}", "lab.yaml: 'quantites'. Did you mean quantities?"),
         ("- a", "lab.yaml must be a mapping with the keys"),
-        ("a: [", "lab.yaml is no YAML: "),
+        ("a: [", "lab.yaml is not YAML: "),
         ("variants: {eager: {}}", "lab.yaml lacks quantities"),
         (f"{YAML}baseline: eager", "lab.yaml: baseline must be one of variant"),
         (f"{YAML}baseline: {{variant: egaer}}", "'egaer'. Did you mean eager?"),
@@ -125,8 +128,8 @@ def test_an_unknown_model_is_reported_with_the_nearest_and_with_what_to_do(folde
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x80\xff\x00", "is no text in UTF-8."),
-        (bytes(10), "is no text: it contains NUL."),
+        (b"\x80\xff\x00", "is not UTF-8 text."),
+        (bytes(10), "is not text: it contains NUL."),
         (bytes(MOST_BYTES + 1), "is too large for a table"),
         (b"", "lacks the column device."),
         (HEADER.encode(), "has no figures."),
@@ -148,5 +151,5 @@ def test_a_folder_without_tables_is_reported(folder: Path) -> None:
     (folder / "lab.yaml").write_text(YAML)
     with pytest.raises(UserError, match=r"Cannot read .*lab\.csv: No such file"):
         in_folder(folder)
-    with pytest.raises(UserError, match="is no folder of published tables"):
+    with pytest.raises(UserError, match="is not a folder of published tables"):
         in_folder(folder / "nowhere")

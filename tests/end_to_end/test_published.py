@@ -90,7 +90,7 @@ def test_other_formats_have_the_same_rows(capsys: pytest.CaptureFixture[str], tm
     ("arguments", "words"),
     [
         (["--published", "run"], "Give the runs to report before --published: microbench report PATH."),
-        (["run", "--published", "nowhere"], "nowhere is no folder of published tables"),
+        (["run", "--published", "nowhere"], "nowhere is not a folder of published tables"),
         (["run", "--published", "--rows", "model"], "--rows has no effect with --published"),
         (["run", "--published", "--latex"], "--latex has no effect with --published"),
         (["run", "--published", "--where", "batch_size=4"], "Unknown batch_size"),

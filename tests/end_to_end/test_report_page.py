@@ -88,7 +88,7 @@ def test_a_published_table_of_one_s_own_stands_beside_the_cases(timed: Any, tmp_
         (["sweep", "--html", "x.html", "--csv"], "not allowed with argument"),
         (["sweep", "--html", "x.html", "-o", "y"], "--output has no effect with --html"),
         (["sweep", "--html", "x.html", "--rows", "model"], "--rows has no effect with --html"),
-        (["sweep", "--html", "x.html", "--host", "127.0.0.1"], "--host is the address of --serve"),
+        (["sweep", "--html", "x.html", "--host", "127.0.0.1"], "--host needs --serve: give both."),
         (["sweep", "--serve", "eighty"], "--serve eighty is not possible: give a port from 0 to 65535."),
         (["sweep", "--serve", "65536"], "--serve 65536 is not possible"),
         (["sweep", "--serve", "--host", "no.such.host.invalid"], "Cannot listen on no.such.host.invalid:0"),

@@ -84,15 +84,15 @@ def test_the_headline_counts_the_works_that_each_configuration_wins(timed: Any) 
         for size, pair in enumerate(works)
         for place, (engine, times) in enumerate(zip(("eager", "compile"), pair, strict=True))
     ]
-    words = "Of 4 works: compile fp32 is fastest in 2, eager fp32 in 1, not decided in 1."
+    words = "Of 4 workloads: compile fp32 is fastest in 2, eager fp32 in 1, not decided in 1."
     assert words in Read(made(*cases)).within("answer")
     open_ones = [timed(NOISY, 9, batch_size=16), timed(FAST, 10, batch_size=16, engine="compile"), *cases[6:]]
-    assert "Not decided for any of 2 works." in Read(made(*open_ones)).within("answer")
+    assert "Not decided for any of 2 workloads." in Read(made(*open_ones)).within("answer")
 
 
 def test_without_alternatives_the_times_stand_alone(timed: Any) -> None:
     found = Read(made(timed(FAST))).within("answer")
-    assert "Nothing to rank: each work was measured in one configuration." in found
+    assert "Nothing to rank: each workload was measured in one configuration." in found
     assert "dense infer, batch 8, eager fp32: 1.005 s (interval 0.990 – 1.020 s, 6 rounds)." in found
 
 

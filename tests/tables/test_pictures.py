@@ -206,7 +206,7 @@ def test_texts_can_be_read_on_their_background(style: Style) -> None:
     ("charts", "chart", "words"),
     [
         (ALL, "sped", "Unknown chart 'sped'. Did you mean speedup?"),
-        (NONE, None, "Nothing to draw: speedup needs two configurations of the same work; "),
+        (NONE, None, "Nothing to draw: speedup needs two configurations of the same workload; "),
         (NONE, "roofline", "--chart roofline has no data in these cases: it needs a case of mode=profile."),
         (Charts(LATENCY * 13, [], [], [], [], [], [], []), None, "--chart latency has 13 panels, at most 12"),
     ],

@@ -285,7 +285,7 @@ CHARTS = (
     Chart(
         "speedup",
         "Speedup over the baseline",
-        "How many times as fast as the baseline of the same work; a whisker is the 95 % CI of the ratio "
+        "How many times as fast as the baseline of the same workload; a whisker is the 95 % CI of the ratio "
         "over rounds, and has no end if it leaves the chart; a hollow bar is not significant. Right of 1 is "
         "faster.",
         "no work was measured in two configurations: sweep engine=eager,compile",
@@ -297,7 +297,7 @@ CHARTS = (
         "latency",
         "Latency against batch size",
         "The median over rounds of a whole step; a whisker is its interval.",
-        "every work was measured with one batch size: sweep batch_size=1,8,32",
+        "no case was measured with two batch sizes: sweep batch_size=1,8,32",
         lambda panel: {"y": _times(_seconds_of(panel))},
         _latency_table,
     ),
@@ -315,7 +315,7 @@ CHARTS = (
         "Throughput against memory",
         "Numbers beside the points are batch sizes; a whisker is the throughput's interval. Up and left "
         "is better.",
-        "peak memory is unknown, or each work has one case: sweep batch_size=1,8,32",
+        "peak memory is unknown, or each model has one case: sweep batch_size=1,8,32",
         _memory_axes,
         _memory_table,
     ),

@@ -18,19 +18,19 @@ Piece = tuple[bool, str]
 
 
 def headline(answers: Sequence[Answer], alone: Sequence[Alone]) -> str:
-    """Return what is fastest how often, and how often that is not decided; nothing for a single work."""
+    """Return what is fastest how often, and how often that is not decided; nothing for a single one."""
     if not answers:
-        return "Nothing to rank: each work was measured in one configuration." if alone else ""
+        return "Nothing to rank: each workload was measured in one configuration." if alone else ""
     if len(answers) == 1:
         return ""
     decided = Counter(answer.fastest for answer in answers if not answer.undecided)
     rest = len(answers) - decided.total()
     if not decided:
-        return f"Not decided for any of {len(answers)} works."
+        return f"Not decided for any of {len(answers)} workloads."
     (name, number), *others = decided.most_common()
     parts = [f"{name} is fastest in {number}", *(f"{name} in {number}" for name, number in others)]
     parts += [f"not decided in {rest}"] if rest else []
-    return f"Of {len(answers)} works: {', '.join(parts)}."
+    return f"Of {len(answers)} workloads: {', '.join(parts)}."
 
 
 def sentence(answer: Answer) -> Iterator[Piece]:

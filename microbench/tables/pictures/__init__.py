@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHARTS = {
-    "speedup": "two configurations of the same work",
+    "speedup": "two configurations of the same workload",
     "latency": "one case at two batch sizes",
     "phases": "a case of mode=train",
     "memory": "two cases of one model that differ in batch size or configuration",
