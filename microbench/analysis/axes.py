@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from microbench.errors import UserError, unknown
 from microbench.records.cases import CaseResult
-from microbench.records.naming import PART, varying
-from microbench.records.settings import as_given, is_work, settings_of, varying_keys
+from microbench.records.naming import PART
+from microbench.records.settings import as_given, compared, is_work, settings_of, varying_keys
 
 HOST, GPU_UUID, CASE = "host", "gpu_uuid", "case"
 
@@ -62,7 +62,7 @@ def telling(cases: Sequence[CaseResult]) -> list[str]:
     If these do not, other settings of the work follow, and in the end what identifies the case.
     """
     found = [axis for axis in ("model", PART, "mode") if _varies(cases, axis)]
-    found += [name for name in varying(cases) if name != PART and (name in cases[0].axes or is_work(name))]
+    found += [name for name in compared(cases) if name != PART]
     found += [HOST] if _varies(cases, HOST) else []
     found += [GPU_UUID] if _splits(cases, (CASE, HOST), GPU_UUID) else []
     ids = {case.spec.id for case in cases}

@@ -23,8 +23,9 @@ from microbench.analysis.ranking import Judged, alternatives, is_measured, judge
 from microbench.analysis.verdict import Verdict
 from microbench.analysis.warnings import Problems, problems
 from microbench.records.cases import CaseResult, Estimate
-from microbench.records.naming import varying
+from microbench.records.naming import PART
 from microbench.records.record import DOCTOR, Machine, Role, WarningCode
+from microbench.records.settings import compared
 
 VERSIONS = {
     "microbench": "microbench",
@@ -99,7 +100,7 @@ class CaseRow:
 
     Attributes:
         key: the case: see `charts.key_of`.
-        settings: by name, the model, the mode, and every setting that differs between the cases.
+        settings: by name, the model, the mode, and every setting that is compared.
         phase: the phase that spans its step; empty if it has none.
         time: its time; None if it was not measured, or counts for nothing.
         is_valid: whether that time counts: it computes the same as eager fp32, and is plausible.
@@ -240,9 +241,9 @@ def page(cases: Sequence[CaseResult], tables: Sequence[Table] | None = None) -> 
 
 
 def _settings(cases: Sequence[CaseResult]) -> dict[str, Sequence[str]]:
-    """Return what else distinguishes the cases: their batch, engine and precision, and whatever varies."""
+    """Return what else distinguishes the cases: their batch, engine and precision, and what else is compared."""
     usual = ("batch_size", "engine", "precision")
-    others = {name: values for name, values in varying(cases).items() if name not in (*usual, "part")}
+    others = {name: values for name, values in compared(cases).items() if name not in (*usual, PART)}
     return {**{name: [str(case.axes[name]) for case in cases] for name in usual}, **others}
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from microbench.records.cases import CaseResult
-from microbench.records.naming import labels
 from microbench.records.record import WarningCode
+from microbench.records.settings import case_labels
 
 FIGURES = {
     WarningCode.FOREIGN_LOAD: "foreign_cpus",
@@ -81,7 +81,7 @@ def problems(cases: Sequence[CaseResult]) -> Problems:
 def failures(cases: Sequence[CaseResult]) -> list[Failure]:
     """Return what failed or was skipped, and why; rounds of a case that ended in the same way count once."""
     found = []
-    for case, name in zip(cases, labels(cases), strict=True):
+    for case, name in zip(cases, case_labels(cases), strict=True):
         failed = (record.outcome for record in case.failures.values())
         for how, number in Counter((each.status.value, each.error or "") for each in failed).items():
             rounds = (number, len(case.rounds)) if len(case.rounds) > 1 else None
@@ -111,7 +111,7 @@ def _together(told: Sequence[tuple[Warned, Severity]]) -> Warned:
 def _warnings(cases: Sequence[CaseResult]) -> dict[WarningCode, list[tuple[Warned, Severity]]]:
     """Return each case's warnings by code, each with its severity compared with other cases."""
     found: dict[WarningCode, list[tuple[Warned, Severity]]] = {}
-    for case, name in zip(cases, labels(cases), strict=True):
+    for case, name in zip(cases, case_labels(cases), strict=True):
         for code, messages in case.warnings.items():
             rounds = (len(messages), len(case.rounds)) if len(messages) < len(case.rounds) else None
             warned = Warned(code, messages[0], rounds, [name], len(cases))

@@ -48,6 +48,19 @@ def work_of(case: Configured) -> Settings:
     return {key: value for key, value in given.items() if identifies(option_at(key), config)}
 
 
+def compared(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
+    """Return the axes, and the other settings of what is run, that distinguish cases: each case's values.
+
+    Left out are settings such as a time budget or a preset's name: how cases are measured or shown.
+    """
+    return {name: each for name, each in varying(cases).items() if name in AXES or is_work(name)}
+
+
+def case_labels(cases: Sequence[CaseResult]) -> list[str]:
+    """Return each case's label, without the settings of how it is measured or shown."""
+    return labels(cases, compared(cases))
+
+
 def work_labels(cases: Sequence[CaseResult], but: Collection[str] = ()) -> list[str]:
     """Return what each case's work is called, in any configuration and without some settings."""
     settings = varying(cases).items()

@@ -118,6 +118,18 @@ def test_every_case_is_a_row_and_a_time_that_does_not_count_is_struck_out(timed:
     assert "error: dense infer, engine=export: it broke" in Read(text).within("warnings")
 
 
+def test_how_cases_were_measured_is_in_no_column_and_no_name(timed: Any) -> None:
+    broken = timed([None] * 2, 1, experiment__name="threads", measure__budget=30.0, threads=4)
+    again = timed(FAST, 2, experiment__name="eager", measure__budget=3.0)
+    text = made(timed(FAST, 0), broken, again)
+    headings = re.findall(r"<th [^>]*>(.*?)</th>", text[text.index('<table id="table">') :])
+    settings = ["model", "mode", "batch_size", "engine", "precision", "threads"]
+    assert headings[: len(settings) + 2] == [*settings, "median", "interval"]
+    assert "error: dense infer, threads=4: it broke" in Read(text).within("warnings")
+    assert "experiment.name" not in text
+    assert "measure.budget" not in text
+
+
 def test_texts_of_records_stay_texts(timed: Any) -> None:
     cases = [
         timed(SLOW, 0, model=ModelConfig("layer", EVIL), env={"cpu": EVIL}),

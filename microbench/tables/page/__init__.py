@@ -275,6 +275,7 @@ COLUMNS = (
         lambda row: "" if row.time is None else words.interval_of(row.time),
         lambda row: None if row.time is None else row.time.low,
     ),
+    Column("phase", lambda row: row.phase, is_filter=True),
     Column(
         "±",
         lambda row: "" if row.half_width is None else units.share(row.half_width),
@@ -312,7 +313,7 @@ def _cases(page: Page) -> str:
     )
     warned = Column("warnings", lambda row: ", ".join(row.warnings), mark=lambda row: "doubt")
     items = {row.item for row in page.rows if row.throughput is not None}
-    columns = [*settings, Column("phase", lambda row: row.phase, is_filter=True), *COLUMNS, ended, warned]
+    columns = [*settings, *COLUMNS, ended, warned]
     names = [
         f"{items.copy().pop()}/s" if each.name == "items/s" and len(items) == 1 else each.name
         for each in columns
