@@ -241,7 +241,7 @@ def page(cases: Sequence[CaseResult], tables: Sequence[Table] | None = None) -> 
 
 
 def _settings(cases: Sequence[CaseResult]) -> dict[str, Sequence[str]]:
-    """Return what else distinguishes the cases: their batch, engine and precision, and what else is compared."""
+    """Return what else distinguishes the cases: batch, engine and precision, and what else is compared."""
     usual = ("batch_size", "engine", "precision")
     others = {name: values for name, values in compared(cases).items() if name not in (*usual, PART)}
     return {**{name: [str(case.axes[name]) for case in cases] for name in usual}, **others}

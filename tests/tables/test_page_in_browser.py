@@ -45,6 +45,10 @@ const light = (color) => {
     .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
   return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
 };
+const contrast = (one, other) => {
+  const [a, b] = [light(one), light(other)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+};
 const behind = (node) => {
   for (; node; node = node.parentElement) {
     const color = getComputedStyle(node).backgroundColor;
@@ -53,10 +57,15 @@ const behind = (node) => {
 };
 const tags = "h1, h2, p, a, td, th, dt, dd, li, summary, button, select, label, .doubt, .bad";
 const texts = [...document.querySelectorAll(tags)];
-return Math.min(...texts.filter((node) => node.offsetParent && node.textContent.trim()).map((node) => {
-  const [a, b] = [light(getComputedStyle(node).color), light(behind(node))].sort((x, y) => y - x);
-  return (a + 0.05) / (b + 0.05);
-}));
+const plain = (color) => `${color.match(/\\w\\w/g).map((part) => parseInt(part, 16))}`;
+const leaves = (item) => (item.children ? item.children.flatMap(leaves) : [item]);
+const areas = echarts.getInstanceByDom(document.querySelector('[data-chart="layers"]'))
+  .getOption().series[0].data.flatMap(leaves);
+return Math.min(
+  ...texts.filter((node) => node.offsetParent && node.textContent.trim())
+    .map((node) => contrast(getComputedStyle(node).color, behind(node))),
+  ...areas.map((area) => contrast(plain(area.label.color), plain(area.itemStyle.color))),
+);
 """
 
 
@@ -82,12 +91,12 @@ def records(timed: Any) -> list[RoundRecord]:
     )
     peaks = Peaks(fp32=1e9, bf16=None, fp32_by="", bf16_by="", bandwidths=((1000, 1e8),), call_seconds=1e-6)
     calls = [
-        call_of(0, "", Kind.CONTAINER, "Net", 0, times=[4e-3] * 4),
+        call_of(0, "", Kind.CONTAINER, "Net", 0, times=[5e-3] * 4),
         call_of(1, "a", Kind.MODULE, EVIL, 1, times=[3e-3] * 4, flops=9999, mem_r=30, mem_w=20),
         call_of(2, "b", Kind.MODULE, "Linear", 1, times=[1e-3] * 4, flops=100, mem_r=30, mem_w=20),
     ]
     config = configured(mode="profile", batch_size=1)
-    return [*found, record_of({"inference": 4e-3}, config, order=13, calls=calls, peaks=peaks)]
+    return [*found, record_of({"inference": 5e-3}, config, order=13, calls=calls, peaks=peaks)]
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +148,7 @@ def test_html_in_a_name_stays_text(opened: Chrome) -> None:
     assert EVIL in find(opened, "#table").text
     opened.execute_script(
         "const plot = document.querySelector('[data-chart=layers]'); plot.scrollIntoView();"
-        "echarts.getInstanceByDom(plot).dispatchAction({type: 'showTip', seriesIndex: 0, dataIndex: 1})"
+        "echarts.getInstanceByDom(plot).dispatchAction({type: 'showTip', seriesIndex: 0, dataIndex: 2})"
     )
     tips = opened.execute_script(
         "return [...document.querySelectorAll('.tip')].map((tip) => tip.textContent)"

@@ -486,7 +486,9 @@ const BUILDERS = {
     for (const leaf of leaves) {
       const place = order.indexOf(leaf.node.type);
       const color = leaf.node.type === "" ? ink.line : ink.colors[Math.min(place, ink.colors.length - 1)];
-      leaf.itemStyle = { color, decal: place >= ink.colors.length ? DECALS[1] : undefined };
+      const isPatterned = leaf.node.type !== "" && place >= ink.colors.length;
+      leaf.itemStyle = { color, decal: isPatterned ? DECALS[1] : undefined };
+      leaf.label = { color: inkOn(color), backgroundColor: isPatterned ? color : undefined };
     }
     const border = { borderColor: ink.paper, borderWidth: 1, gapWidth: 1 };
     const name = (item) =>
@@ -525,7 +527,6 @@ const BUILDERS = {
           visibleMin: 60,
           label: {
             formatter: ({ data: each }) => (each.node ? name(each) : ""),
-            color: isDark() ? "#101418" : "#ffffff",
             fontSize: 11,
           },
           upperLabel: {

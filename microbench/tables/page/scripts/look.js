@@ -71,6 +71,14 @@ function look(place) {
     dash: DASHES[Math.floor(index / 2) % DASHES.length],
   };
 }
+// Black or white, whichever is easier to read on a colour such as #0072b2: a contrast of at least 4.5:1 on any.
+function inkOn(color) {
+  const [red, green, blue] = [1, 3, 5]
+    .map((start) => parseInt(color.slice(start, start + 2), 16) / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+  const luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue; // as WCAG 2 defines it
+  return luminance > 0.179 ? "#000000" : "#ffffff";
+}
 const lookOf = (configuration) => look(data.configurations.indexOf(configuration));
 
 // What all charts have.
