@@ -212,13 +212,11 @@ def _over_rounds(values: Sequence[float]) -> Reading | None:
 
 def by_round(case: CaseResult, quantity: Quantity) -> Mapping[int, float]:
     """Return the value of each round that counts, by the round's number: for a time quantity, seconds."""
-    if quantity.name in (MEMORY, ENERGY):
-        outcomes = {number: each.outcome for number, each in case.counted.items()}
-        values = {
-            number: each.peak_memory if quantity.name == MEMORY else each.joules
-            for number, each in outcomes.items()
-        }
-        return {number: float(value) for number, value in values.items() if value is not None}
+    if quantity.name == MEMORY:
+        return case.peak_memories if case.counted else {}
+    if quantity.name == ENERGY:
+        joules = {number: each.outcome.joules for number, each in case.counted.items()}
+        return {number: each for number, each in joules.items() if each is not None}
     phase = quantity.phase(case)
     if quantity.name in (ERROR, PARAMS) or phase is None or phase not in case.estimates:
         return {}

@@ -300,16 +300,21 @@ class CaseResult:
         return next((each for each in self.estimates.values() if each.role is Role.WHOLE), None)
 
     @property
+    def peak_memories(self) -> Mapping[int, int]:
+        """The peak memory in bytes by the number of the round: of those that count, or of all if none does."""
+        found = {n: each.outcome.peak_memory for n, each in (self.counted or self.rounds).items()}
+        return {number: peak for number, peak in found.items() if peak is not None}
+
+    @property
     def peak_memory(self) -> float | None:
         """The median over rounds of the peak memory in bytes; None if unknown."""
-        peaks = [record.outcome.peak_memory for record in self.rounds.values()]
-        known = [peak for peak in peaks if peak is not None]
-        return median(known) if known else None
+        return median(self.peak_memories.values()) if self.peak_memories else None
 
     @property
     def gpu_memory(self) -> float | None:
         """The median over rounds of the bytes on the GPU without CUDA's context; None if unknown."""
-        found = [each.outcome.gpu.memory for each in self.rounds.values() if each.outcome.gpu is not None]
+        rounds = (self.counted or self.rounds).values()
+        found = [each.outcome.gpu.memory for each in rounds if each.outcome.gpu is not None]
         known = [each for each in found if each is not None]
         return median(known) if known else None
 

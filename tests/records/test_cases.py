@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
-from factory import configured, record_of, series_of, told
+from factory import busy_in, configured, record_of, series_of, told
 
+from microbench.analysis.quantities import quantities, reading
+from microbench.analysis.timings import timings
 from microbench.config import ModelConfig
 from microbench.records.cases import CaseResult, cases_of
 from microbench.records.record import BenchmarkWarning, Check, Correctness, RoundRecord, Status, WarningCode
 from microbench.stats.percentiles import PERCENTILES, over_calls
 from microbench.stats.rounds import over_rounds
+from microbench.tables.formats import pytorch
 from microbench.verify.judging import Checked
 
 MakeRecord = Callable[..., RoundRecord]
@@ -29,6 +33,25 @@ def only(records: list[RoundRecord]) -> CaseResult:
 
 def warned(*found: tuple[str, str]) -> tuple[BenchmarkWarning, ...]:
     return tuple(BenchmarkWarning(WarningCode(code), message) for code, message in found)
+
+
+def test_memory_is_that_of_the_rounds_that_count_for_every_reader() -> None:
+    """Six rounds of 1 to 6 GB, of which others disturbed the last three."""
+    records = [record_of({"inference": 1.0}, round=n, peak_memory=(n + 1) * 10**9) for n in range(6)]
+    case = only(busy_in(records, 3, 4, 5))
+    assert case.peak_memory == 2e9
+    (memory,) = quantities([case], ["memory"])
+    found = reading(case, memory)
+    assert found is not None
+    assert (found.value, found.rounds) == (2e9, 3)
+    exported = json.loads(pytorch.encode(timings([case])))
+    (uploaded,) = (each for each in exported if each["metric"]["name"] == "peak_memory(bytes)")
+    assert uploaded["metric"]["benchmark_values"] == [1e9, 2e9, 3e9]
+
+
+def test_memory_is_that_of_all_rounds_if_none_counts() -> None:
+    failed = told([record_of({}, round=n, peak_memory=n) for n in (1, 2, 6)], status=Status.MISMATCH)
+    assert only(failed).peak_memory == 2
 
 
 class TestAttempts:

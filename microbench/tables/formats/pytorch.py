@@ -34,9 +34,8 @@ def _metrics(timing: Timing) -> Iterator[dict[str, Any]]:
 
 def _memory(case: CaseResult) -> Iterator[dict[str, Any]]:
     """Yield the peak memory, if it is known."""
-    peaks = [each.outcome.peak_memory for each in case.counted.values()]
-    if found := [peak for peak in peaks if peak is not None]:
-        yield _record(case, "peak_memory(bytes)", found)
+    if peaks := case.peak_memories:
+        yield _record(case, "peak_memory(bytes)", list(peaks.values()))
 
 
 def _record(case: CaseResult, metric: str, values: Iterable[float]) -> dict[str, Any]:
