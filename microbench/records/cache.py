@@ -102,13 +102,12 @@ class Found:
     skipped: Skipped = field(default_factory=Skipped)
 
 
-def tables_of(paths: Iterable[Path]) -> tuple[Tables, dict[Path, int]]:
+def tables_of(journals: Sequence[Journal]) -> tuple[Tables, dict[Path, int]]:
     """Return the tables of journals, and the number of lines of each that are no records.
 
     Raises:
         UserError: a journal cannot be read, or has no record, or records of another version of the schema.
     """
-    journals = [Journal.of(path) for path in paths]
     folder = _folder()
     groups = [_Group(each, None if folder is None else folder / _key(each)) for each in _grouped(journals)]
     missing = [each for each in groups if not each.read()]
@@ -185,7 +184,7 @@ class _Group:
                 next((each.skipped.reason for each in of_parts if each.skipped.count), ""),
             )
             try:
-                skipped.check(sum(each.records for each in of_parts), is_torn(Path(path)))
+                skipped.check(sum(each.records for each in of_parts), is_torn(Path(path), journal.size))
             except UnreadableError as error:
                 raise UserError(f"Cannot read {path}: {error}.") from error
             self.skipped[path] = skipped.count

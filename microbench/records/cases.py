@@ -301,7 +301,7 @@ class CaseResult:
 
     @property
     def peak_memories(self) -> Mapping[int, int]:
-        """The peak memory in bytes by the number of the round: of those that count, or of all if none does."""
+        """Each round's peak memory in bytes by its number: of those that count, or of all if none does."""
         found = {n: each.outcome.peak_memory for n, each in (self.counted or self.rounds).items()}
         return {number: peak for number, peak in found.items() if peak is not None}
 

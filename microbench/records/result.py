@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from microbench.records import store
+from microbench.records.cache import Journal
 from microbench.records.cases import CaseResult, cases_of
 from microbench.records.record import SEARCH, RoundRecord, Status, encode
 
@@ -128,16 +129,25 @@ class Result:
 class Loaded(Sequence[RoundRecord]):
     """The records of files, each round once, which are decoded when one is needed.
 
+    They are those of the files as these are now: what a run appends later is not among them.
+
     Args:
         files: the files.
+
+    Raises:
+        UserError: there is no such file.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self.files = files
+        self._journals = {file: Journal.of(file) for file in files}
 
     @cached_property
     def _records(self) -> list[RoundRecord]:
-        return list({each.identity: each for file in self.files for each in store.read(file)}.values())
+        found: dict[Hashable, RoundRecord] = {}
+        for file, journal in self._journals.items():
+            for each in store.read(file, journal.size):
+                found.setdefault(each.identity, each)
+        return list(found.values())
 
     @overload
     def __getitem__(self, place: int) -> RoundRecord: ...
@@ -165,7 +175,7 @@ class Loaded(Sequence[RoundRecord]):
         from microbench.records.cache import tables_of
         from microbench.records.journal import once
 
-        tables, skipped = tables_of(self.files)
+        tables, skipped = tables_of(list(self._journals.values()))
         store.tell_skipped(skipped)
         return once(tables)
 

@@ -237,8 +237,10 @@ def has_records(path: Path) -> bool:
     return False
 
 
-def read(path: Path) -> list[RoundRecord]:
+def read(path: Path, size: int | None = None) -> list[RoundRecord]:
     """Read all records of a file, or of a folder's `records.jsonl`, in the order they were written.
+
+    If a size is given, only those in so many of its first bytes are read.
 
     Lines that are no records, such as one truncated by a crash, are skipped; a line on standard error says
     how many.
@@ -248,7 +250,7 @@ def read(path: Path) -> list[RoundRecord]:
     """
     path = file_of(path)
     try:
-        found, skipped = _decoded(path)
+        found, skipped = _decoded(path, size)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except UnreadableError as error:
@@ -352,30 +354,31 @@ def blocks(path: Path, start: int = 0, end: int | None = None) -> Iterator[list[
         yield [b"".join(parts)]
 
 
-def is_torn(path: Path) -> bool:
-    """Return whether a file's last line has no end.
+def is_torn(path: Path, size: int | None = None) -> bool:
+    """Return whether a file's last line has no end, or the last of its first bytes.
 
     Raises:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        if not file.seek(0, os.SEEK_END):
+        end = file.seek(0, os.SEEK_END) if size is None else size
+        if not end:
             return False
-        file.seek(-1, os.SEEK_END)
-        return file.read() != b"\n"
+        file.seek(end - 1)
+        return file.read(1) != b"\n"
 
 
-def _decoded(path: Path) -> tuple[list[RoundRecord], Skipped]:
-    """Decode a file's records.
+def _decoded(path: Path, size: int | None = None) -> tuple[list[RoundRecord], Skipped]:
+    """Decode a file's records, or those in its first bytes.
 
     Raises:
         OSError: it cannot be read.
         UnreadableError: some are of another version, or none is a record.
     """
     found, skipped = list[RoundRecord](), Skipped()
-    for lines in blocks(path):
+    for lines in blocks(path, end=size):
         skipped.add(lines, lambda line: found.append(decode(line)))
-    skipped.check(len(found), is_torn(path))
+    skipped.check(len(found), is_torn(path, size))
     return found, skipped
 
 

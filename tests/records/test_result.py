@@ -271,6 +271,25 @@ def test_records_that_are_read_twice_count_once(record: MakeRecord, tmp_path: Pa
         assert {phase: each.rounds for phase, each in case.estimates.items()} == {"forward": 2, "total": 2}
 
 
+def test_of_a_round_that_occurs_twice_the_first_counts_in_records_and_tables(tmp_path: Path) -> None:
+    loaded = load(stored(tmp_path, record_of({"total": 1.0}), record_of({"total": 2.0})))
+    assert [each.series[0].summary.median for each in loaded.records if each.series[0].summary] == [1.0]
+    assert list(loaded.to_frame()["median"]) == [1.0]
+
+
+@pytest.mark.parametrize("first", ["records", "tables"])
+def test_a_result_stays_what_it_was_while_a_run_appends(first: str, tmp_path: Path) -> None:
+    stored(tmp_path, record_of({"total": 1.0}, round=0))
+    loaded = load(tmp_path)
+    if first == "tables":
+        assert len(loaded.to_frame()) == 1
+    else:
+        assert len(loaded.records) == 1
+    stored(tmp_path, record_of({"total": 1.0}, round=1))
+    assert (len(loaded.records), len(loaded.to_frame())) == (1, 1)
+    assert (len(load(tmp_path).records), len(load(tmp_path).to_frame())) == (2, 2)
+
+
 def test_alike_rounds_of_several_runs_and_machines_all_count(record: MakeRecord, tmp_path: Path) -> None:
     runs = [record("total", 1.0, run=run, machine=machine_of(host_id=host)) for run in "rs" for host in "hi"]
     assert load(stored(tmp_path, *runs)).records == runs
