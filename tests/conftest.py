@@ -51,6 +51,17 @@ def _are_of_gpus(config: pytest.Config) -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's cache folder as it is: all tests, in several processes too, share one of their own."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(base / "cache"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _composed_once() -> Iterator[None]:
     """Have Hydra compose the same task once: it takes a tenth of a second, and most tests want a plain case.
 
