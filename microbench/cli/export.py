@@ -67,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     from microbench.analysis.selection import having
     from microbench.analysis.timings import timings
     from microbench.records.result import load
+    from microbench.tables.escaping import visible
     from microbench.tables.formats import find
 
     form = find(given.form)
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         first = found.left_out[0]
         rest = f"{len(found.left_out)} left out: {first.name}: {first.reason}"
         more = f"; and {len(found.left_out) - 1} more" if len(found.left_out) > 1 else ""
-        print(f"microbench: {rest}{more}", file=sys.stderr)
+        print(f"microbench: {visible(rest)}{more}", file=sys.stderr)
     return ExitCode.OK
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import yaml
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench import registry
@@ -20,6 +19,7 @@ from microbench.options import catalog, libraries
 from microbench.options.torchvision import torchvision_models
 from microbench.records.settings import as_given
 from microbench.schema import Scope, groups_of, options_of
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import print_fitting
 
 HELP = """\

@@ -97,9 +97,12 @@ def _check_folder() -> None:
 
 def _say(error: BaseException) -> None:
     """Print the error with its notes on one line."""
+    from microbench.tables.escaping import visible
+
     text = str(error) or "interrupted"
     notes = getattr(error, "__notes__", [])
-    print(f"microbench: {'. '.join([text.removesuffix('.'), *notes]) if notes else text}", file=sys.stderr)
+    told = ". ".join([text.removesuffix("."), *notes]) if notes else text
+    print(f"microbench: {visible(told)}", file=sys.stderr)
 
 
 def _dispatch(arguments: list[str]) -> int:

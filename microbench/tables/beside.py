@@ -6,7 +6,6 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.beside import Known, Row, Section
@@ -15,6 +14,7 @@ from microbench.records.cases import CaseResult
 from microbench.records.naming import varying
 from microbench.tables import units
 from microbench.tables.compare import interval_text, ratio_text
+from microbench.tables.escaping import escape
 from microbench.tables.escaping import markdown as plain
 from microbench.tables.fitting import print_fitting
 from microbench.tables.labels import machine

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.case import CaseReport, Facts, OnGpu
@@ -13,6 +12,7 @@ from microbench.config import reference_name
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.record import Check, Correctness, Role, StopReason
 from microbench.tables import units
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import print_fitting
 from microbench.tables.labels import count, label
 from microbench.tables.sweep import rate

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.absences import Absence, Absent
@@ -13,6 +12,7 @@ from microbench.analysis.compare import MEDIAN, Compared, Row, Suite
 from microbench.analysis.verdict import Verdict
 from microbench.errors import NothingToCompareError, UserError, unknown
 from microbench.tables import units
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import print_fitting, printed
 from microbench.tables.labels import relative
 

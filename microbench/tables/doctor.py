@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from microbench.records.cases import CaseResult
 from microbench.records.peaks import Peaks
 from microbench.records.result import Result
 from microbench.tables import units
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import print_fitting
 from microbench.tables.labels import count, label, machine, relative
 from microbench.tables.machine_checks import (

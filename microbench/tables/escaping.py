@@ -1,8 +1,13 @@
-"""Texts as they are written in markdown and LaTeX: names and messages may contain any character."""
+"""Texts as written in the terminal, markdown and LaTeX: names and messages may contain any character."""
 
 from __future__ import annotations
 
 import re
+
+import rich.markup
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""The characters that a terminal obeys: they move its cursor, change its colours or the order of a line."""
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~])")
 """The characters that mean something in GitHub's markdown, besides those of HTML."""
@@ -45,10 +50,20 @@ LATEX = {
 """What is written for a character in LaTeX without any package."""
 
 
+def visible(text: str) -> str:
+    """Return a text with what a terminal would obey as Python's escapes; line breaks and tabs stay."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def escape(text: str) -> str:
+    """Return a text as rich prints it: no markup, and nothing that a terminal obeys."""
+    return rich.markup.escape(visible(text))
+
+
 def markdown(text: str) -> str:
     """Return a text as GitHub shows it in a table's cell: no markup, HTML, mention, link, line break."""
-    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    escaped = MARKDOWN.sub(r"\\\1", " ".join(safe.split()))
+    safe = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = MARKDOWN.sub(r"\\\1", safe)
     return MAGIC.sub(r"\g<0><!-- -->", escaped)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.forecast import Basis, CaseForecast, Forecast
 from microbench.schema import axes_of
 from microbench.tables import units
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import print_fitting
 from microbench.tables.labels import count, planned
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.history import Change, Event, History, Point, Track
@@ -17,7 +16,7 @@ from microbench.records.cases import CaseResult
 from microbench.stats.steps import LEAST
 from microbench.tables import units
 from microbench.tables.compare import STYLES, interval_text, ratio_text
-from microbench.tables.escaping import markdown
+from microbench.tables.escaping import escape, markdown
 from microbench.tables.fitting import print_fitting
 from microbench.tables.labels import count, machine
 from microbench.tables.pivot import UNICODE, Glyphs, glyphs_of

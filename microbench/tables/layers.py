@@ -6,12 +6,12 @@ import re
 from collections.abc import Container, Iterator
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.layers import LayerRow, LayersReport, LayerTime, ModelLayers
 from microbench.records.record import DistinctLayer, Status
 from microbench.tables import units
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import print_fitting
 from microbench.tables.labels import count, run_as
 from microbench.tables.sweep import interval_note

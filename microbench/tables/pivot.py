@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.best import Mark
@@ -16,6 +15,7 @@ from microbench.analysis.verdict import Verdict
 from microbench.records.cases import CaseResult
 from microbench.tables import units
 from microbench.tables.compare import NOT_OF_TIMES, interval_text, ratio_text
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import fits, print_fitting
 from microbench.tables.labels import count, machine
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from microbench.records.peaks import Peaks
 from microbench.records.record import Kind
 from microbench.tables import units
 from microbench.tables.case import facts_text
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import LINES_BESIDE, paged, print_table, printed, that_fit, wide_enough
 from microbench.tables.labels import count, relative
 

@@ -7,7 +7,6 @@ from itertools import product
 from string import ascii_uppercase
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis import published, published_files, published_tables
@@ -16,6 +15,7 @@ from microbench.errors import UserError
 from microbench.records.cases import CaseResult
 from microbench.records.naming import varying
 from microbench.tables import units
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import fits, print_fitting, print_table
 from microbench.tables.labels import count, relative
 

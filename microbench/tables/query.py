@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from microbench.tables.escaping import escape
 from microbench.tables.export import as_cell, write_json
 from microbench.tables.fitting import LEAST_TEXT, print_fitting
 from microbench.tables.labels import count

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.ranking import BreakEven, Place, Ranking
@@ -13,6 +12,7 @@ from microbench.analysis.verdict import ONE_ROUND, Judgement, Verdict
 from microbench.config import MARGIN
 from microbench.tables import labels, units
 from microbench.tables.compare import NOT_OF_TIMES, PAIRINGS, interval_text, ratio_text
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import print_fitting
 from microbench.tables.labels import DISTURBED
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.search import SearchResult, Tried
@@ -15,6 +14,7 @@ from microbench.records.record import Status
 from microbench.stats.ratio import LEVEL
 from microbench.tables import labels, units
 from microbench.tables.compare import interval_text, ratio_text
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import print_fitting, printed
 from microbench.tables.labels import DISTURBED, count
 from microbench.tables.warnings import show_problems

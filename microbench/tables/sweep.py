@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from microbench.analysis.case import Interval, PhaseTime
 from microbench.analysis.sweep import Sweep, SweepRow
 from microbench.tables import labels, units
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import JOINT, print_fitting
 from microbench.tables.labels import DISTURBED
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from microbench.analysis.report import report
 from microbench.records.cases import CaseResult
 from microbench.records.record import DOCTOR
 from microbench.records.result import Result
 from microbench.tables.case import show_case
+from microbench.tables.escaping import escape
 from microbench.tables.fitting import UNLIMITED, printed
 from microbench.tables.labels import count, machine, relative
 from microbench.tables.layers import show_layers

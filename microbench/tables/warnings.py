@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from microbench.analysis.warnings import Failure, Problems, Rounds, Warned
 from microbench.records.store import FILE_NAME
+from microbench.tables.escaping import escape
 from microbench.tables.labels import count, relative
 
 STYLES = {"skipped": "dim"}  # of a status; the others are red

@@ -6,8 +6,9 @@ import re
 
 import pytest
 from markdown_it import MarkdownIt
+from rich.text import Text
 
-from microbench.tables.escaping import latex, markdown
+from microbench.tables.escaping import escape, latex, markdown, visible
 
 TEXTS = [
     "plain",
@@ -67,3 +68,19 @@ def test_what_means_nothing_is_left_alone() -> None:
 )
 def test_latex_prints_the_text_with_the_fonts_that_every_document_has(text: str, written: str) -> None:
     assert latex(text) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("\r\b\x07\x00\x7f\x9b", "\\r\\x08\\x07\\x00\\x7f\\x9b"),
+        ("\u202egnp", "\\u202egnp"),
+        ("[bold]a[/bold]\x1b[bold]", "[bold]a[/bold]\\x1b[bold]"),
+        ("a\tb\nünïcødé 中 ★ \\x1b", "a\tb\nünïcødé 中 ★ \\x1b"),
+    ],
+)
+def test_a_terminal_shows_the_text_and_obeys_nothing_in_it(text: str, shown: str) -> None:
+    assert visible(text) == shown
+    assert Text.from_markup(escape(text)).plain == shown
+    assert not re.search("[\x00-\x1f\x7f-\x9f]", markdown(text))
