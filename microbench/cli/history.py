@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from microbench.cli.arguments import (
@@ -14,6 +13,7 @@ from microbench.cli.arguments import (
     add_output,
     add_where,
     check_margin,
+    opened,
     where,
     write_text,
 )
@@ -96,9 +96,8 @@ def _show(found: History, given: Namespace) -> None:
     if given.markdown:
         write_text(to_markdown(found), given.output)
     elif given.csv or given.json:
-        file = StringIO()
-        (write_csv if given.csv else write_json)(rows(found), file)
-        write_text(file.getvalue(), given.output)
+        with opened(given.output) as file:
+            (write_csv if given.csv else write_json)(rows(found), file)
     else:
         with_runs = given.runs or len(found.tracks) == 1
         if given.output is None:

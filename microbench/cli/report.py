@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from microbench.cli.arguments import (
     add_where,
     check_margin,
     names_in,
+    opened,
     pairs_in,
     where,
     write_file,
@@ -175,9 +175,9 @@ def _csv(given: Namespace) -> int:
     from microbench.tables.export import write_csv
     from microbench.tables.pasted import wide_rows
 
-    file = StringIO()
-    write_csv(wide_rows(_pivot(given)), file)
-    write_text(file.getvalue(), given.output)
+    found = wide_rows(_pivot(given))
+    with opened(given.output) as file:
+        write_csv(found, file)
     return ExitCode.OK
 
 
@@ -185,9 +185,9 @@ def _json(given: Namespace) -> int:
     from microbench.tables.export import write_json
     from microbench.tables.pasted import cell_rows
 
-    file = StringIO()
-    write_json(cell_rows(_pivot(given)), file)
-    write_text(file.getvalue(), given.output)
+    found = cell_rows(_pivot(given))
+    with opened(given.output) as file:
+        write_json(found, file)
     return ExitCode.OK
 
 
@@ -204,9 +204,9 @@ def _published(given: Namespace) -> int:
     if given.csv or given.json:
         from microbench.tables.export import FORMATS
 
-        file = StringIO()
-        FORMATS["--csv" if given.csv else "--json"]([row for each in sections for row in flat(each)], file)
-        write_text(file.getvalue(), given.output)
+        found = [row for each in sections for row in flat(each)]
+        with opened(given.output) as file:
+            FORMATS["--csv" if given.csv else "--json"](found, file)
     elif given.markdown:
         write_text(to_markdown(sections), given.output)
     elif given.output is None:

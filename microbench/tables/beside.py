@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -10,14 +10,13 @@ from rich.table import Table
 
 from microbench.analysis.beside import Known, Row, Section
 from microbench.analysis.published_tables import Table as Published
-from microbench.records.cases import CaseResult
 from microbench.records.naming import varying
 from microbench.tables import units
 from microbench.tables.compare import interval_text, ratio_text
-from microbench.tables.escaping import escape
+from microbench.tables.escaping import escape, markdown_row
 from microbench.tables.escaping import markdown as plain
 from microbench.tables.fitting import print_fitting
-from microbench.tables.labels import machine
+from microbench.tables.labels import machines
 from microbench.tables.published import MEANINGS, ratio_name, written
 
 CARRIED = "ratio of ratios"
@@ -42,7 +41,7 @@ def show_beside(sections: Sequence[Section], out: Console) -> None:
         if place:
             out.print()
         out.print(f"[bold]{escape(title(section.table))}[/bold]")
-        for line in machines(section.rows):
+        for line in header(section.rows):
             out.print(escape(line), soft_wrap=True)
         for origin, rows in by_origin(section.rows):
             out.print(escape(f"published: {origin}"), soft_wrap=True)
@@ -59,20 +58,16 @@ def to_markdown(sections: Sequence[Section]) -> str:
 
 def _markdown(section: Section) -> Iterator[str]:
     yield f"**{plain(title(section.table))}**\n"
-    yield from (f"{plain(line)}\n" for line in machines(section.rows))
+    yield from (f"{plain(line)}\n" for line in header(section.rows))
     for origin, rows in by_origin(section.rows):
         found = grid(section, rows)
         yield f"published: {plain(origin)}\n"
-        yield _line(found.names)
-        yield _line(["---" if name in found.texts else "---:" for name in found.names])
-        yield from (_line(map(plain, row)) for row in found.rows)
+        yield markdown_row(found.names)
+        yield markdown_row(["---" if name in found.texts else "---:" for name in found.names])
+        yield from (markdown_row(map(plain, row)) for row in found.rows)
         yield ""
     yield from (f"- {plain(text)}" for text in notes(section))
     yield ""
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def title(table: Published) -> str:
@@ -81,12 +76,9 @@ def title(table: Published) -> str:
     return f"published results: {table.source}{own}"
 
 
-def machines(rows: Sequence[Row]) -> list[str]:
+def header(rows: Sequence[Row]) -> list[str]:
     """Return the machines and the software of our figures, a line each."""
-    hosts: dict[str, list[CaseResult]] = {}
-    for row in rows:
-        hosts.setdefault(row.case.machine.host_id, []).append(row.case)
-    return [f"here: {machine(cases)}" for cases in hosts.values()]
+    return [f"here: {each}" for each in machines([row.case for row in rows])]
 
 
 def by_origin(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:

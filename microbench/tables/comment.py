@@ -9,7 +9,7 @@ from microbench.analysis.compare import Compared, Row
 from microbench.analysis.verdict import Verdict
 from microbench.tables import units
 from microbench.tables.compare import interval_text, note, ratio_text, suite_text, timed
-from microbench.tables.escaping import markdown
+from microbench.tables.escaping import markdown, markdown_row
 from microbench.tables.labels import count, machine, relative
 
 WORDS = {
@@ -89,7 +89,7 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
         "95 % CI",
         "verdict",
     ]
-    yield _row(map(markdown, names))
+    yield markdown_row(map(markdown, names))
     yield "| --- | --- | ---: | ---: | ---: | ---: | --- |"
     for row in rows:
         texts = [
@@ -102,11 +102,7 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
         ]
         verdict = f"**{row.verdict}**" if row.verdict in TELLING else str(row.verdict)
         reason = f": {markdown(row.reason)}" if row.reason else ""
-        yield _row([*map(markdown, texts), f"{verdict}{reason}"])
-
-
-def _row(cells: Iterator[str] | Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        yield markdown_row([*map(markdown, texts), f"{verdict}{reason}"])
 
 
 def _details(comparison: Compared) -> Iterator[str]:

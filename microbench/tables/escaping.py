@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import rich.markup
 
@@ -65,6 +66,11 @@ def markdown(text: str) -> str:
     safe = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     escaped = MARKDOWN.sub(r"\\\1", safe)
     return MAGIC.sub(r"\g<0><!-- -->", escaped)
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """Return a row of a table in markdown, of cells that are markdown already."""
+    return f"| {' | '.join(cells)} |"
 
 
 def latex(text: str) -> str:

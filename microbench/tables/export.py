@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import IO, Any
 
 import msgspec
 
@@ -50,7 +50,7 @@ def _profile_rows(case: CaseResult) -> Iterator[Mapping[str, Any]]:
     yield from (row.values for row in (*view.rows, view.overhead) if row is not None)
 
 
-def write_csv(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+def write_csv(found: Sequence[Mapping[str, Any]], file: IO[str]) -> None:
     """Write a header and one line per row, if there is any; unknown values are left empty, lists are JSON."""
     if not found:
         return
@@ -66,13 +66,13 @@ def as_cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (list, dict)) else value
 
 
-def write_json(found: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+def write_json(found: Sequence[Mapping[str, Any]], file: IO[str]) -> None:
     """Write one object per line; unknown values are null."""
     for row in found:
         file.write(msgspec.json.encode(row).decode() + "\n")
 
 
-FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]], TextIO], None]] = {
+FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]], IO[str]], None]] = {
     "--csv": write_csv,
     "--json": write_json,
 }

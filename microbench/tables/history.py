@@ -16,9 +16,9 @@ from microbench.records.cases import CaseResult
 from microbench.stats.steps import LEAST
 from microbench.tables import units
 from microbench.tables.compare import STYLES, interval_text, ratio_text
-from microbench.tables.escaping import escape, markdown
+from microbench.tables.escaping import escape, markdown, markdown_row
 from microbench.tables.fitting import print_fitting
-from microbench.tables.labels import count, machine
+from microbench.tables.labels import count, machines
 from microbench.tables.pivot import UNICODE, Glyphs, glyphs_of
 
 FAIL_ON = (Verdict.SLOWER, Verdict.FASTER, Verdict.INCONCLUSIVE)
@@ -52,16 +52,13 @@ def show_history(found: History, out: Console, with_runs: bool) -> None:
 def header(found: History) -> list[str]:
     """Return the machines as they were in the latest runs, and how many runs there are from when to when."""
     hosts = {track.points[-1].case.machine.host_id: track.points[-1].case for track in found.tracks}
-    machines = [machine([case]) for case in hosts.values()]
-    if len(machines) > 1:
-        machines = [f"host {host}: {text}" for host, text in zip(hosts, machines, strict=True)]
     first, last = (each[:10] for each in found.dates)
     level = sorted(
         {p.reading.confidence for t in found.tracks for p in t.points if p.reading and p.reading.confidence}
     )
     parts = [first if first == last else f"{first} to {last}", count(found.runs, "run")]
     parts += [f"{' and '.join(map(units.level, level))} CI"] if level else []
-    return [*machines, " · ".join(parts)]
+    return [*machines(list(hosts.values())), " · ".join(parts)]
 
 
 def _summary(found: History, glyphs: Glyphs) -> Table:
@@ -213,8 +210,8 @@ def to_markdown(found: History) -> str:
     """Return the trends as a table in GitHub's markdown, and the changes in words."""
     heads = ("case", "", "runs", "trend", "first", "latest", "latest change")
     lines = [f"{markdown(line)}  " for line in header(found)]
-    lines += ["", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
-    lines += [f"| {' | '.join(map(markdown, _cells(track, UNICODE)))} |" for track in found.tracks]
+    lines += ["", markdown_row(heads), f"|{' --- |' * len(heads)}"]
+    lines += [markdown_row(map(markdown, _cells(track, UNICODE))) for track in found.tracks]
     lines += ["", *_events(found)]
     return "\n".join([*lines, *(f"- {markdown(each)}" for each in notes(found))]) + "\n"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from microbench.analysis.case import Disturbed
@@ -50,6 +50,16 @@ def machine(cases: Sequence[CaseResult]) -> str:
         found.os,
     ]
     return " · ".join(part for part in parts if part)
+
+
+def machines(cases: Iterable[CaseResult]) -> list[str]:
+    """Return the machine and the software of each host, on a line each; several hosts are named."""
+    hosts: dict[str, list[CaseResult]] = {}
+    for case in cases:
+        hosts.setdefault(case.machine.host_id, []).append(case)
+    if len(hosts) == 1:
+        return [machine(found) for found in hosts.values()]
+    return [f"host {host}: {machine(found)}" for host, found in hosts.items()]
 
 
 def library(case: CaseResult) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from microbench.analysis.best import Mark
 from microbench.analysis.pivot import Cell, Pivot
 from microbench.analysis.quantities import SPEEDUP
-from microbench.tables.escaping import latex, markdown
+from microbench.tables.escaping import latex, markdown, markdown_row
 from microbench.tables.pivot import (
     UNICODE,
     absent,
@@ -43,17 +43,17 @@ def to_markdown(pivot: Pivot) -> str:
     names = [*pivot.rows] or [""]
     heads = [*names[:-1], names[-1] + above, *(head(pivot, key) for key in pivot.keys)]
     lines = [f"{markdown(line)}  " for line in header(pivot)]
-    lines += ["", _row(map(markdown, heads)), _row([*["---"] * len(names), *["---:"] * len(pivot.keys)])]
+    lines += [
+        "",
+        markdown_row(map(markdown, heads)),
+        markdown_row([*["---"] * len(names), *["---:"] * len(pivot.keys)]),
+    ]
     for line in pivot.lines:
         telling = [markdown(each) for each in line.key] or [""]
-        lines.append(_row([*telling, *map(_in_markdown, line.cells)]))
+        lines.append(markdown_row([*telling, *map(_in_markdown, line.cells)]))
     lines += ["", *(f"- {markdown(each)}" for each in legend(pivot))]
     lines += [f"- <sup>{number}</sup> {markdown(text)}" for number, text in enumerate(pivot.notes, 1)]
     return "\n".join([*lines, *(f"- {markdown(each)}" for each in pivot.remarks)]) + "\n"
-
-
-def _row(cells: Iterator[str] | Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def head(pivot: Pivot, key: Sequence[str]) -> str:

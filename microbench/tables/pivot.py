@@ -12,12 +12,11 @@ from microbench.analysis.best import Mark
 from microbench.analysis.pivot import Cell, Pivot
 from microbench.analysis.quantities import ERROR, MEMORY, PARAMS, SPEEDUP, STEP, THROUGHPUT, Reading
 from microbench.analysis.verdict import Verdict
-from microbench.records.cases import CaseResult
 from microbench.tables import units
 from microbench.tables.compare import NOT_OF_TIMES, interval_text, ratio_text
 from microbench.tables.escaping import escape
 from microbench.tables.fitting import fits, print_fitting
-from microbench.tables.labels import count, machine
+from microbench.tables.labels import count, machines
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 """The eight heights of a sparkline, and those of a stream that cannot encode them."""
@@ -85,13 +84,7 @@ def show_pivots(variants: Sequence[Pivot], out: Console) -> None:
 
 def header(pivot: Pivot) -> list[str]:
     """Return the machines and versions, when and how often it was measured, and what the table shows."""
-    hosts: dict[str, list[CaseResult]] = {}
-    for case in pivot.cases:
-        hosts.setdefault(case.machine.host_id, []).append(case)
-    machines = [machine(cases) for cases in hosts.values()]
-    if len(machines) > 1:
-        machines = [f"host {host}: {text}" for host, text in zip(hosts, machines, strict=True)]
-    return [*machines, measured(pivot), f"{title(pivot)}:"]
+    return [*machines(pivot.cases), measured(pivot), f"{title(pivot)}:"]
 
 
 def measured(pivot: Pivot) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from microbench.tables.labels import count, label, machine, relative
+from microbench.tables.labels import count, label, machine, machines, relative
 
 from .support import INFER, TRAIN, MakeCase, case_of, cases
 
@@ -37,6 +37,12 @@ def test_the_machines_line_has_only_what_cases_share(make_case: MakeCase) -> Non
         make_case(INFER, order=1, threads=2, env={"allocator": "jemalloc"}),
     )
     assert machine(several) == "Some CPU, 4 cores · torch 2.11 · Python 3.12 · Linux 6"
+
+
+def test_several_hosts_have_a_line_each_and_are_named(make_case: MakeCase) -> None:
+    a, b, c = (make_case(INFER, order=place, env={"host_id": host}) for place, host in enumerate("xyx"))
+    assert machines(cases(a, c)) == [MACHINE]
+    assert machines(cases(a, b, c)) == [f"host x: {MACHINE}", f"host y: {MACHINE}"]
 
 
 def test_a_case_is_named_by_what_it_is(make_case: MakeCase) -> None:

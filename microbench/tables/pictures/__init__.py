@@ -14,7 +14,7 @@ from microbench.distribution import install_line
 from microbench.errors import StoppedError, UserError, unknown
 from microbench.records.cases import CaseResult
 from microbench.stats.median import CONFIDENCE
-from microbench.tables.labels import count, machine
+from microbench.tables.labels import count, machines
 from microbench.tables.pictures.drawing import DRAWINGS, Intervals, name_points
 from microbench.tables.pictures.style import DARK, LIGHT, Looks, Style
 from microbench.tables.units import level
@@ -129,10 +129,7 @@ def _figure(
 
 def _caption(cases: Sequence[CaseResult], width: int, intervals: Intervals, repeated: int) -> list[str]:
     """Return the machines, what error bars are, and what is left out, in lines of at most some characters."""
-    hosts: dict[str, list[CaseResult]] = {}
-    for case in cases:
-        hosts.setdefault(case.machine.host_id, []).append(case)
-    lines = [machine(of_host) for of_host in hosts.values()]
+    lines = machines(cases)
     wholes = [case.whole for case in cases if case.whole is not None]
     if intervals is not Intervals.NONE and (rounds := [each.rounds for each in wholes]):
         least, most = min(rounds), max(rounds)
