@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from microbench.analysis.axes import check_axes, telling, value_on
 from microbench.analysis.confounders import facts_apart
@@ -20,11 +21,12 @@ from microbench.analysis.quantities import (
     quantities,
     ratios,
     reading,
+    why_unknown,
 )
 from microbench.analysis.selection import having, with_quantity
 from microbench.analysis.verdict import Verdict, judge
 from microbench.config import MARGIN
-from microbench.errors import UserError
+from microbench.errors import UserError, unknown
 from microbench.records.cases import CaseResult
 from microbench.records.naming import PART, labels
 from microbench.records.settings import as_given
@@ -70,12 +72,14 @@ class Point:
         case: the case as this run measured it.
         reading: its value; None if there is none that counts.
         standing: how it ended, or that its time is implausible.
+        unknown: why there is no value although it ended well; None otherwise.
         changed: the facts that differ from the run before: both values by name.
     """
 
     case: CaseResult
     reading: Reading | None
     standing: str
+    unknown: str | None
     changed: Mapping[str, tuple[str, str]]
 
 
@@ -229,6 +233,28 @@ def _began(case: CaseResult) -> str:
     return min(each.started_at for each in case.rounds.values())
 
 
+def time_of(since: str, cases: Sequence[CaseResult]) -> datetime:
+    """Return when a run began, given its id, or the time that a date means, in UTC.
+
+    Raises:
+        UserError: it is neither a run of these cases nor a date.
+    """
+    began: dict[str, list[str]] = {}
+    for case in cases:
+        began.setdefault(case.run.id, []).append(_began(case))
+    try:
+        found = datetime.fromisoformat(min(began.get(since, [since])))
+    except ValueError as error:
+        text = unknown("run", since, began, see="microbench history PATH --runs")
+        raise UserError(f"{text} Or give a date, such as 2026-01-31.") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def is_since(track: Track, change: Change, since: datetime) -> bool:
+    """Return whether the first run after a change began at a time or later."""
+    return datetime.fromisoformat(_began(track.points[change.after].case)) >= since
+
+
 def _events(tracks: Sequence[Track]) -> list[Event]:
     """Group what is to be told of by the two runs between which it happened."""
     found: dict[tuple[str, ...], list[tuple[Track, Change]]] = {}
@@ -263,7 +289,13 @@ def _names(cases: Sequence[CaseResult]) -> list[str]:
 def _track(group: Sequence[CaseResult], quantity: Quantity) -> Track:
     latest = group[-1]
     points = [
-        Point(case, reading(case, quantity), case.standing, {} if before is None else apart(before, case))
+        Point(
+            case,
+            reading(case, quantity),
+            case.standing,
+            why_unknown(case, quantity),
+            {} if before is None else apart(before, case),
+        )
         for before, case in zip([None, *group], group, strict=False)
     ]
     phases = [quantity.phase(case) for case in group] if quantity.name == STEP else []

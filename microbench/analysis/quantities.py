@@ -13,7 +13,7 @@ from microbench.analysis.verdict import contrast_of, contrasts
 from microbench.errors import UserError, unknown
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.record import Role
-from microbench.stats.percentiles import Percentile, lacking, over_calls
+from microbench.stats.percentiles import Percentile, lacking, least_to_reach, over_calls
 from microbench.stats.ratio import Ratio
 from microbench.stats.rounds import over_rounds
 from microbench.stats.sequential import SequentialRatio, seen_once
@@ -186,6 +186,15 @@ def reading(case: CaseResult, quantity: Quantity) -> Reading | None:
     if quantity.name == THROUGHPUT:
         return _throughput(case, estimate)
     return Reading(estimate.median, estimate.low, estimate.high, estimate.confidence, estimate.rounds)
+
+
+def why_unknown(case: CaseResult, quantity: Quantity) -> str | None:
+    """Return why a case that ended well has no value; None if it has one, or did not end well."""
+    if case.standing != "ok" or reading(case, quantity) is not None:
+        return None
+    if quantity.percent is not None and quantity.phase(case) in case.estimates:
+        return f"{quantity.name} needs {least_to_reach(quantity.percent):,} samples"
+    return f"the records have no {quantity.name}"
 
 
 def _percentiles(case: CaseResult, estimate: Estimate, percent: float) -> list[Percentile]:

@@ -28,7 +28,7 @@ Follow cases over many runs on the same machine: their trend by date, the steps 
   microbench history "outputs/**"
   microbench history "outputs/**" --where model=resnet18 --runs
   microbench history "outputs/**" --value throughput --csv -o history.csv
-  microbench history "outputs/**" --fail-on slower
+  microbench history "outputs/**" --fail-on slower --since 2026-01-31
 
 With six runs or more, a step is where the level of the runs changes significantly. With fewer, each run is
 compared with the one before.
@@ -57,6 +57,11 @@ def parser() -> Parser:
         metavar="V[,V]",
         help="exit with 1 if the latest change of a case is any of slower, faster, inconclusive",
     )
+    found.add_argument(
+        "--since",
+        metavar="RUN|DATE",
+        help="only for changes whose first run is this one, began on this day (UTC), or later",
+    )
     outputs = found.add_mutually_exclusive_group()
     outputs.add_argument("--markdown", action="store_true", help="a table in GitHub's markdown")
     outputs.add_argument("--csv", action="store_true", help="one line per case and run, in SI units")
@@ -71,15 +76,19 @@ def main(arguments: Sequence[str]) -> int:
     if not given.paths:
         raise UserError("Give the runs to follow: microbench history PATH.")
     check_margin(given)
-    from microbench.analysis.history import Request, history
+    if given.since is not None and given.fail_on is None:
+        raise UserError("--since has no effect without --fail-on: add --fail-on slower, or leave it out.")
+    from microbench.analysis.history import Request, history, time_of
     from microbench.records.result import load
     from microbench.tables.history import failing
 
     result = load(given.paths)
     if not result.records:
         raise UserError(f"There is no history: {', '.join(given.paths)} has no records.")
-    found = history(result.cases(), Request(given.value, where(given), given.margin))
-    failed = failing(found, given.fail_on) if given.fail_on is not None else []
+    cases = result.cases()
+    found = history(cases, Request(given.value, where(given), given.margin))
+    since = None if given.since is None else time_of(given.since, cases)
+    failed = failing(found, given.fail_on, since) if given.fail_on is not None else []
     _show(found, given)
     for text in failed:
         print(f"microbench: --fail-on {text}", file=sys.stderr)

@@ -139,7 +139,12 @@ def _of_few(rounds: int) -> float:
 
 def reaches(n: int, percent: float) -> bool:
     """Return whether at least one of `n` samples is expected to be beyond a percentile."""
-    return n * min(percent, 100 - percent) / 100 >= 1 - ROUNDING
+    return n >= least_to_reach(percent)
+
+
+def least_to_reach(percent: float) -> int:
+    """Return the fewest samples of which at least one is expected to be beyond a percentile."""
+    return math.ceil((1 - ROUNDING) * 100 / min(percent, 100 - percent))
 
 
 def of_typical_process(rounds: Sequence[ArrayLike], percent: float) -> OverRounds | None:

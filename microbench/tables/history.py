@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from microbench.analysis.history import Change, Event, History, Point, Track
+from microbench.analysis.history import Change, Event, History, Point, Track, is_since
 from microbench.analysis.quantities import MEMORY, Reading
 from microbench.analysis.verdict import Verdict
 from microbench.errors import unknown
@@ -107,7 +108,7 @@ def _value(reading: Reading, track: Track) -> str:
 
 
 def sparkline(track: Track, glyphs: Glyphs) -> str:
-    """Return a character per run, the lowest for the case's least value and the highest for its largest."""
+    """Return a character for each latest run: the lowest for the least value, the highest for the largest."""
     values = [None if each.reading is None else each.reading.value for each in track.points][-MOST_POINTS:]
     known = [each for each in values if each is not None]
     if not known:
@@ -186,11 +187,17 @@ def sentence(track: Track, change: Change) -> str:
 def notes(found: History) -> list[str]:
     """Return how to read the history."""
     texts = ["trend: a character per run, from the case's least value to its largest"]
+    if any(len(track.points) > MOST_POINTS for track in found.tracks):
+        texts[0] += f" of the latest {MOST_POINTS} runs"
     if any(track.is_searched for track in found.tracks):
         texts.append(
             "step: where the level of the runs changes; ×: the level after it over that before, with its "
             "95 % CI over runs. At most 5 % are false alarms, unless runs resemble the run before"
         )
+    reasons = dict.fromkeys(
+        p.unknown for track in found.tracks for p in track.points if p.unknown is not None
+    )
+    texts += [f"unknown: {reason}" for reason in reasons]
     resembling = [track.resemblance for track in found.tracks if track.resemblance is not None]
     if len(resembling) > RESEMBLING * len(found.tracks):
         texts.append(
@@ -261,8 +268,10 @@ def _row(track: Track, point: Point, change: Change | None) -> dict[str, Any]:
     }
 
 
-def failing(found: History, on: str) -> list[str]:
+def failing(found: History, on: str, since: datetime | None = None) -> list[str]:
     """Return the cases whose latest change has one of these verdicts, one line each.
+
+    If a time is given, changes whose first run began before it do not count.
 
     Raises:
         UserError: there is no such verdict.
@@ -274,5 +283,7 @@ def failing(found: History, on: str) -> list[str]:
     return [
         f"{track.latest.verdict}: {sentence(track, track.latest)}"
         for track in found.tracks
-        if track.latest is not None and track.latest.verdict in asked
+        if track.latest is not None
+        and track.latest.verdict in asked
+        and (since is None or is_since(track, track.latest, since))
     ]

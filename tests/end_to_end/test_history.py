@@ -18,6 +18,7 @@ from microbench.cli import history
 from microbench.errors import UserError
 from microbench.records.record import RoundRecord, RunInfo, Status
 from microbench.records.store import Store
+from microbench.tables import history as tables
 
 
 def write(folder: Path, *cases: list[RoundRecord]) -> str:
@@ -124,6 +125,29 @@ def test_a_check_fails_on_the_latest_change(runs: list[str], capsys: pytest.Capt
     shown(capsys, *runs, "--where", "batch_size=1", "--fail-on", "slower", code=0)
 
 
+@pytest.mark.parametrize(
+    ("since", "code"),
+    [("run06", 1), ("run07", 0), ("2026-01-07", 1), ("2026-01-08", 0), ("2026-01-07T01:00+01:00", 1)],
+)
+def test_a_check_can_leave_old_changes_out(
+    since: str, code: int, runs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The step is between run05 and run06, which began on the 7th."""
+    shown(capsys, *runs, "--fail-on", "slower", "--since", since, code=code)
+
+
+def test_a_value_that_is_unknown_has_a_reason(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown: p99 needs 100 samples\n" in shown(capsys, *runs, "--value", "p99")
+
+
+def test_the_trend_of_many_runs_is_that_of_the_latest(
+    runs: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "least value to its largest\n" in shown(capsys, *runs)
+    monkeypatch.setattr(tables, "MOST_POINTS", 9)
+    assert "least value to its largest of the latest 9 runs\n" in shown(capsys, *runs)
+
+
 def test_more_throughput_is_faster(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     times = [each for each in rows(capsys, *runs) if each["is_step"]]
     rates = [each for each in rows(capsys, *runs, "--value", "throughput") if each["is_step"]]
@@ -184,6 +208,9 @@ def test_other_programs_read_the_same(
         (["{0}", "{1}", "--value", "stepp"], "Unknown value 'stepp'. Did you mean step"),
         (["{0}", "{1}", "--where", "batch_size=2"], "Unknown batch_size '2'"),
         (["{0}", "{1}", "--fail-on", "slow"], "Unknown verdict to fail on 'slow'. Did you mean slower?"),
+        (["{0}", "{1}", "--fail-on", "slower", "--since", "run7"], "Unknown run 'run7'. Did you mean run0"),
+        (["{0}", "{1}", "--fail-on", "slower", "--since", "run7"], "Or give a date, such as 2026-01-31."),
+        (["{0}", "{1}", "--since", "run01"], "--since has no effect without --fail-on"),
         (["{0}", "{1}", "--margin", "-1"], "--margin -1 is not possible"),
         (["{0}", "{1}", "-o", "/dev/null/x"], "Cannot write /dev/null/x: Not a directory."),
     ],
