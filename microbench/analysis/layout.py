@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from microbench.analysis.axes import FACTS, HOST, in_order, telling, value_on
 from microbench.analysis.selection import VALUE, Entry, Selection
+from microbench.errors import UserError
 from microbench.records.naming import PART
 from microbench.records.settings import is_configuration
 
@@ -52,8 +54,14 @@ def layout(selection: Selection) -> Layout:
     """Return the layout that is asked for, completed by the other axes that vary: no cell has two cases.
 
     Axes that were not asked for are columns if no column was asked for, otherwise rows.
+
+    Raises:
+        UserError: an axis is asked for twice.
     """
     request, several = selection.request, len(selection.request.values) > 1
+    for axis, times in Counter([*request.rows, *request.columns]).items():
+        if times > 1:
+            raise UserError(f"Axis {axis} is given {times} times: give each once, in rows or columns.")
     left = [axis for axis in telling(selection.cases) if axis not in (*request.rows, *request.columns)]
     rows = list(request.rows) or [axis for axis in OF_ROWS if axis in left]
     if not rows and "model" not in request.columns:

@@ -15,11 +15,13 @@ from microbench.analysis.quantities import (
     Better,
     Quantity,
     Reading,
+    by_round,
     is_comparable,
     quantities,
     ratios,
     reading,
     why_no_tail,
+    why_unknown,
 )
 from microbench.analysis.verdict import Judgement, Verdict, judge
 from microbench.config import MARGIN
@@ -197,6 +199,8 @@ def _texts(case: CaseResult, quantity: Quantity, note: str | None) -> Iterator[s
     elif failed:
         first = failed[0].outcome
         yield f"{len(failed)} of {len(case.rounds)} rounds failed: {first.status}: {first.error}"
+    if (why := why_unknown(case, quantity)) is not None:
+        yield f"unknown: {why}"
     if note is not None:
         yield note
     if case.left_out and quantity.is_time:
@@ -267,11 +271,22 @@ def _beside(
     told = ",".join(f"{name}={value}" for name, value in request.baseline.items())
     why = f"no case with {told} agrees in everything else"
     if base is not None:
-        why = f"the baseline has no value that counts ({base.standing})"
-        if not _are_of_one_phase(base, entry):
-            why = f"the baseline measured {entry.quantity.phase(base)}"
+        why = _why_incomparable(base, entry)
     value = None if is_speedup else entry.reading
     return replace(entry, reading=value, texts=(*entry.texts, f"no ratio: {why}"))
+
+
+def _why_incomparable(base: CaseResult, entry: Entry) -> str:
+    """Return why there is no ratio of a value to its baseline's."""
+    quantity = entry.quantity
+    if not _are_of_one_phase(base, entry):
+        return f"the baseline measured {quantity.phase(base)}"
+    whose, case = ("this case", entry.case) if is_comparable(base, quantity) else ("the baseline", base)
+    if case.standing != "ok":
+        return f"{whose} has no value that counts ({case.standing})"
+    return (
+        f"{whose} has a round with {quantity.name} 0" if by_round(case, quantity) else f"{whose} has no value"
+    )
 
 
 def _shown(found: Ratio, quantity: Quantity, verdict: Judgement) -> OverBaseline:

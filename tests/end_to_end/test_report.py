@@ -308,6 +308,32 @@ def test_a_row_without_its_baseline_says_so(
     )
 
 
+@pytest.mark.parametrize(
+    ("of_baseline", "of_this", "why"),
+    [
+        (0, 5, "the baseline has a round with memory 0"),
+        (5, 0, "this case has a round with memory 0"),
+        (None, 5, "the baseline has no value"),
+    ],
+)
+def test_a_value_without_a_ratio_says_why(
+    of_baseline: int | None,
+    of_this: int,
+    why: str,
+    timed: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(
+        tmp_path / "run",
+        told(timed(SLOW), peak_memory=of_baseline),
+        told(timed(FAST, 1, engine="export"), peak_memory=of_this),
+    )
+    found = cells(capsys, str(path), "--value", "memory", "--baseline", "engine=eager")
+    notes = {each["engine"]: each["notes"] for each in found}
+    assert f"no ratio: {why}" in notes["export"]
+
+
 def test_throughput_is_compared_over_batch_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     asked = "sweep", "--value", "throughput", "--where", "engine=export", "--where", "engine=eager"
     found = cells(capsys, *asked)
@@ -519,6 +545,8 @@ def test_a_stream_without_block_characters_gets_others() -> None:
         (["nowhere"], "nowhere"),
         (["sweep", "--rows", "modle"], "Unknown axis 'modle'. Did you mean mode, model"),
         (["sweep", "--columns", "engin"], "These vary: model, engine, batch_size."),
+        (["sweep", "--rows", "model,model"], "Axis model is given 2 times"),
+        (["sweep", "--rows", "engine", "--columns", "engine"], "Axis engine is given 2 times"),
         (["sweep", "--value", "forwrd"], "Unknown value 'forwrd'."),
         (["sweep", "--value", "inference,memory"], "inference is in seconds, memory is in bytes: give one"),
         (["sweep", "--value", "p100"], "p100 is not possible: give a percentile between p0 and p100."),
