@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from enum import StrEnum
 
-from microbench.analysis.confounders import SEPARATE
 from microbench.analysis.quantities import (
     SPEEDUP,
     THROUGHPUT,
@@ -18,7 +17,16 @@ from microbench.analysis.quantities import (
 )
 from microbench.analysis.ranking import Judged, judged
 from microbench.analysis.selection import Entry
-from microbench.analysis.verdict import ONE_ROUND, TOO_FEW, Verdict, judgement, most_rounds
+from microbench.analysis.verdict import (
+    NO_VERDICT,
+    ONE_ROUND,
+    SEPARATE_RUNS,
+    TOO_FEW,
+    Verdict,
+    are_of_one_run,
+    judgement,
+    most_rounds,
+)
 from microbench.records.cases import CaseResult
 from microbench.records.settings import computed
 
@@ -60,8 +68,6 @@ def marks(
                 marks[index] = mark
         if why:
             texts |= dict.fromkeys(rivals, (f"no best of the row: {why}",))
-        elif len({entries[index].case.run.id for index in rivals}) > 1:
-            texts |= {index: (SEPARATE,) for index in rivals if index in marks}
     return marks, texts
 
 
@@ -82,7 +88,7 @@ def _contest(rivals: Sequence[Entry], margin: float) -> tuple[dict[int, Mark], s
         return {}, ADAPTIVE_RATES
     order = judged(cases, margin) if is_of_whole else _over_first(cases, quantity, margin)
     judgements = [each.judgement for each in order if each.judgement is not None]
-    for reason in (ONE_ROUND, TOO_FEW):
+    for reason in (SEPARATE_RUNS, ONE_ROUND, TOO_FEW):
         if any(each.reason == reason for each in judgements):
             return {}, reason
     if all(each.verdict is Verdict.SLOWER for each in judgements):
@@ -96,7 +102,10 @@ def _over_first(cases: Sequence[CaseResult], quantity: Quantity, margin: float) 
     pairs = len(cases) * (len(cases) - 1) // 2
     overs = ratios([(cases[0], case, quantity) for case in cases[1:]])
     ps = [None if each.p is None else min(1.0, each.p * pairs) for each in overs]
-    verdicts = [judgement(each, p, pairs, margin) for each, p in zip(overs, ps, strict=True)]
+    verdicts = [
+        judgement(over, p, pairs, margin) if are_of_one_run(cases[0], case) else NO_VERDICT
+        for case, over, p in zip(cases[1:], overs, ps, strict=True)
+    ]
     return [Judged(cases[0]), *map(Judged, cases[1:], overs, verdicts)]
 
 

@@ -18,7 +18,7 @@ from microbench.analysis.layers import is_layer
 from microbench.analysis.profile import Profile, ViewRow, profile_of
 from microbench.analysis.published_tables import Table
 from microbench.analysis.ranking import alternatives, is_measured
-from microbench.analysis.verdict import Verdict, contrasts, judge
+from microbench.analysis.verdict import Verdict, contrasts, judge_beside
 from microbench.config import PLAIN, PROFILE
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.naming import labels, varying
@@ -476,8 +476,9 @@ def _speedup(cases: Sequence[CaseResult], names: Mapping[str, str]) -> Iterator[
     groups = [(baseline_of(group), group) for group in alternatives(cases)]
     pairs = [(base, case, _whole(base).phase) for base, group in groups for case in group if case is not base]
     ratios = [each.ratio for each in contrasts(pairs)]
+    verdicts = judge_beside([(base, case) for base, case, _ in pairs], ratios)
     bars: dict[str, list[SpeedupBar]] = {}
-    for (base, case, _), ratio, found in zip(pairs, ratios, judge(ratios), strict=True):
+    for (base, case, _), ratio, found in zip(pairs, ratios, verdicts, strict=True):
         low, high = ratio.interval or (None, None)
         bar = SpeedupBar(
             key_of(case),

@@ -11,7 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from microbench.analysis.case import Disturbed, disturbed
-from microbench.analysis.verdict import Judgement, Verdict, contrast, judgement, most_rounds
+from microbench.analysis.verdict import (
+    NO_VERDICT,
+    Judgement,
+    Verdict,
+    are_of_one_run,
+    contrast,
+    judgement,
+    most_rounds,
+)
 from microbench.config import MARGIN
 from microbench.records.cases import CaseResult, Estimate
 from microbench.records.naming import differences
@@ -151,7 +159,23 @@ class Judged(NamedTuple):
 
 
 def judged(group: Sequence[CaseResult], margin: float = MARGIN) -> list[Judged]:
-    """Compare the measured cases of a ranking with the fastest of them; return them in order."""
+    """Compare the measured cases of a ranking with the fastest of them; return them in order.
+
+    There is no verdict on a case of another run.
+    """
+    first, *others = _judged(group, margin)
+    return [
+        first,
+        *(
+            each
+            if are_of_one_run(first.case, each.case)
+            else each._replace(judgement=NO_VERDICT, rounds=None)
+            for each in others
+        ),
+    ]
+
+
+def _judged(group: Sequence[CaseResult], margin: float) -> list[Judged]:
     cases = sorted(filter(is_measured, group), key=lambda case: _whole(case).median)
     pairs = len(cases) * (len(cases) - 1) // 2
     run = race_of(cases)

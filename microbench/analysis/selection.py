@@ -23,7 +23,7 @@ from microbench.analysis.quantities import (
     why_no_tail,
     why_unknown,
 )
-from microbench.analysis.verdict import Judgement, Verdict, judge
+from microbench.analysis.verdict import Judgement, Verdict, judge_beside
 from microbench.config import MARGIN
 from microbench.errors import NothingToCompareError, UserError, unknown
 from microbench.records.cases import CaseResult
@@ -231,7 +231,8 @@ def _over_baseline(entries: Sequence[Entry], request: Request) -> list[Entry]:
         if base is not None and base is not each.case and _are_comparable(base, each)
     }
     overs = ratios(list(compared.values()))
-    found = dict(zip(compared, zip(overs, judge(overs, request.margin), strict=True), strict=True))
+    verdicts = judge_beside([(base, case) for base, case, _ in compared.values()], overs, request.margin)
+    found = dict(zip(compared, zip(overs, verdicts, strict=True), strict=True))
     return [_beside(each, base, request, *found.get(place, ())) for place, (each, base) in enumerate(pairs)]
 
 

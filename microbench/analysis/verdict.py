@@ -19,6 +19,7 @@ IN_TURN = ("interleaved", ADAPTIVE, SEARCH)
 """The schedules in which a round of every case comes before any has its next."""
 
 ONE_ROUND = "one round says nothing of how processes differ: measure.rounds=6"
+SEPARATE_RUNS = "measured in separate runs, which are not interleaved: no verdict"
 TOO_FEW = f"an adaptive run has no verdicts before {FIRST_LOOK} rounds"
 
 
@@ -48,6 +49,10 @@ class Judgement:
     reason: str | None = None
     more_rounds: int | None = None
     p_adjusted: float | None = None
+
+
+NO_VERDICT = Judgement(Verdict.INCONCLUSIVE, SEPARATE_RUNS)
+"""On two cases of separate runs that a report shows side by side."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,20 @@ def judge(ratios: Sequence[Ratio], margin: float = MARGIN) -> list[Judgement]:
     found = [None if ratio.p is None else next(ps) for ratio in ratios]
     number = sum(p is not None for p in found)
     return [judgement(ratio, p, number, margin) for ratio, p in zip(ratios, found, strict=True)]
+
+
+def judge_beside(
+    pairs: Sequence[tuple[CaseResult, CaseResult]], ratios: Sequence[Ratio], margin: float = MARGIN
+) -> list[Judgement]:
+    """Return the verdicts on cases that a report shows side by side: see `judge`; none across runs."""
+    of_one_run = [are_of_one_run(a, b) for a, b in pairs]
+    found = iter(judge([ratio for ratio, is_one in zip(ratios, of_one_run, strict=True) if is_one], margin))
+    return [next(found) if is_one else NO_VERDICT for is_one in of_one_run]
+
+
+def are_of_one_run(a: CaseResult, b: CaseResult) -> bool:
+    """Return whether one run measured both cases."""
+    return a.run.id == b.run.id
 
 
 def judgement(ratio: Ratio, p_adjusted: float | None, comparisons: int, margin: float) -> Judgement:

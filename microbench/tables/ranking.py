@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from microbench.analysis.ranking import BreakEven, Place, Ranking
-from microbench.analysis.verdict import ONE_ROUND, Judgement, Verdict
+from microbench.analysis.verdict import ONE_ROUND, SEPARATE_RUNS, Judgement, Verdict
 from microbench.config import MARGIN
 from microbench.tables import labels, units
 from microbench.tables.compare import NOT_OF_TIMES, PAIRINGS, interval_text, ratio_text
@@ -88,6 +88,8 @@ def verdict_text(judgement: Judgement, rounds: int | None = None) -> str:
     """Return the verdict on a configuration that is not the fastest, and the rounds after which it ended."""
     if judgement.verdict is not Verdict.INCONCLUSIVE:
         return f"{judgement.verdict} ({rounds} rounds)" if rounds else judgement.verdict
+    if judgement.reason == SEPARATE_RUNS:
+        return SEPARATE_RUNS
     reason = "one round each" if judgement.reason == ONE_ROUND else judgement.reason
     return f"not significantly slower than the fastest: {reason}"
 

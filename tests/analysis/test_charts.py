@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from microbench.analysis.accuracy import FILE, weights_of
 from microbench.analysis.charts import OWN, Charts, charts
-from microbench.analysis.verdict import Verdict
+from microbench.analysis.verdict import SEPARATE_RUNS, Verdict
 from microbench.config import ModelConfig
 from microbench.records.cases import cases_of
 from microbench.records.peaks import Peaks
@@ -60,6 +60,13 @@ def test_a_speedup_is_the_baseline_s_time_over_its_own(timed: Any) -> None:
     assert bar.low is not None
     assert bar.high is not None
     assert 1 < bar.low < bar.speedup < bar.high
+
+
+def test_a_speedup_over_a_separate_run_has_no_verdict(timed: Any) -> None:
+    found = drawn(timed(FAST, engine="compile"), timed(SLOW, run_id="later"))
+    ((bar,),) = [group.bars for group in found.speedup[0].groups]
+    assert (bar.verdict, bar.reason) == (Verdict.INCONCLUSIVE, SEPARATE_RUNS)
+    assert bar.speedup == pytest.approx(geometric_mean(SLOW) / geometric_mean(FAST))
 
 
 @pytest.mark.parametrize("how", [{"check": WRONG}, {"warnings": (IMPLAUSIBLE,)}])

@@ -465,6 +465,21 @@ def test_the_gpus_of_a_host_have_cells_of_their_own(
     assert found["B", "export"]["ratio"] == pytest.approx(1.5)
 
 
+def test_separate_runs_have_a_ratio_and_no_verdict(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = of_run(timed(FAST, 0, engine="export"), "b", "2026-02-01")
+    path = str(write(tmp_path / "two", timed(SLOW), later))
+    found = cells(capsys, path, "--baseline", "engine=eager")
+    assert marks(found, "engine") == {}
+    words = "no best of the row: measured in separate runs, which are not interleaved: no verdict"
+    assert f"all: {words}" in shown(capsys, path)
+    assert found[1]["ratio"] == pytest.approx(1 / 1.199, rel=1e-3)
+    assert found[1]["verdict"] == "inconclusive"
+    together = write(tmp_path / "one", timed(SLOW), timed(FAST, 1, engine="export"))
+    assert marks(cells(capsys, str(together)), "engine") == {("export",): "best"}
+
+
 def test_warnings_are_footnotes_once(timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drifts = (BenchmarkWarning(WarningCode.DRIFT, "drifts by 4 %"),)
     some = told(timed(FAST, 1, engine="export"), warnings=drifts)
@@ -582,3 +597,23 @@ def test_throughputs_of_several_things_do_not_mix(timed: Any, tmp_path: Path) ->
     path = write(tmp_path / "run", images, tokens)
     with pytest.raises(UserError, match="throughput would be in images/s and tokens/s"):
         report.main([str(path), "--value", "throughput"])
+
+
+def test_a_case_measured_once_more_stays_beside_the_alternatives_of_its_run(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = [*timed(NOISY), *timed(NOISY[::-1], 1, engine="export")]
+    once_more = of_run(timed([0.01] * 6, engine="export"), "b", "2026-02-01")
+    path = str(write(tmp_path / "more", first, once_more))
+    found = cells(capsys, path, "--baseline", "engine=eager")
+    assert [each["estimate"] for each in found] == pytest.approx([1.05, 1.05])
+    assert marks(found, "engine") == {("eager",): "may be as good", ("export",): "may be as good"}
+    assert found[1]["verdict"] == "inconclusive"
+    told = "the latest of several runs of the case (2) that interleaved it with most alternatives"
+    assert found[1]["notes"][0] == f"{told}; microbench history shows all"
+    both = [
+        *of_run(timed(SLOW), "c", "2026-03-01"),
+        *of_run(timed(FAST, 1, engine="export"), "c", "2026-03-01"),
+    ]
+    later = cells(capsys, path, str(write(tmp_path / "both", both)))
+    assert marks(later, "engine") == {("export",): "best"}

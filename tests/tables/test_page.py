@@ -77,6 +77,15 @@ def test_what_is_not_decided_is_said_to_be_open(timed: Any, other: list[float], 
     assert "is fastest for" not in found
 
 
+def test_separate_runs_are_not_decided(timed: Any) -> None:
+    found = made(timed(SLOW), timed(FAST, run_id="later", engine="compile"))
+    assert (
+        "Not decided for dense infer, batch 8: compile fp32 has the shortest time, 1.005 s. eager fp32: "
+        "ratio 1.199, "
+        "95 % CI 1.184 to 1.214, measured in separate runs, which are not interleaved: no verdict."
+    ) in Read(found).within("answer")
+
+
 def test_the_headline_counts_the_works_that_each_configuration_wins(timed: Any) -> None:
     works = [(SLOW, FAST), (SLOW, FAST), (FAST, SLOW), (FAST, NOISY)]  # by batch size: 1, 2, 4, 8
     cases = [

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from microbench.analysis.charts import Time
 from microbench.analysis.page import Alone, Answer, Rival
-from microbench.analysis.verdict import Verdict
+from microbench.analysis.verdict import SEPARATE_RUNS, Verdict
 from microbench.config import MARGIN
 from microbench.tables import units
 from microbench.tables.compare import interval_text, ratio_text
@@ -58,29 +58,44 @@ def sentence(answer: Answer) -> Iterator[Piece]:
 
 
 def _undecided(answer: Answer) -> Iterator[Piece]:
-    rivals = answer.undecided
+    rivals = [rival for rival in answer.undecided if rival.reason != SEPARATE_RUNS]
+    separate = [rival for rival in answer.undecided if rival.reason == SEPARATE_RUNS]
     yield False, "Not decided for "
     yield True, answer.work
     yield False, ": "
     yield True, answer.fastest
-    names = ", ".join(rival.configuration for rival in rivals)
-    yield False, f" has the shortest time, {median_of(answer.time)}, but "
-    yield True, names
-    if all(rival.verdict is Verdict.SAME for rival in rivals):
-        yield False, f" {'takes' if len(rivals) == 1 else 'take'} equally long within ±{units.share(MARGIN)}."
+    yield False, f" has the shortest time, {median_of(answer.time)}"
+    if rivals:
+        yield False, ", but "
+        yield True, ", ".join(rival.configuration for rival in rivals)
+        yield False, f" {_doubt(rivals)}"
+    yield False, "."
+    for rival in separate:
+        yield True, f" {rival.configuration}"
+        yield False, f": ratio {_ratio(rival)}, {rival.reason}."
+    if rivals and all(rival.verdict is Verdict.SAME for rival in answer.undecided):
         return
-    yield False, f" may be as fast: {'; '.join(map(_open, rivals))}."
     base = answer.baseline
     if base is not None and base.verdict is Verdict.SLOWER:
         yield False, f" It is {_times(base)} times as fast as {base.configuration}{_sure(base, answer)}."
 
 
+def _doubt(rivals: Sequence[Rival]) -> str:
+    """Return why rivals of the same run are not significantly slower."""
+    if all(rival.verdict is Verdict.SAME for rival in rivals):
+        return f"{'takes' if len(rivals) == 1 else 'take'} equally long within ±{units.share(MARGIN)}"
+    return f"may be as fast: {'; '.join(map(_open, rivals))}"
+
+
 def _open(rival: Rival) -> str:
     """Return what is known of a rival that may be as fast, and what would settle it."""
-    reason = f" ({rival.reason})" if rival.reason else ""
+    return f"ratio {_ratio(rival)}" + (f" ({rival.reason})" if rival.reason else "")
+
+
+def _ratio(rival: Rival) -> str:
     if rival.low is None or rival.high is None:
-        return f"ratio {_times(rival)}{reason}"
-    return f"ratio {_times(rival)}, 95 % CI {interval_text(rival.ratio, rival.low, rival.high)}{reason}"
+        return _times(rival)
+    return f"{_times(rival)}, 95 % CI {interval_text(rival.ratio, rival.low, rival.high)}"
 
 
 def _times(rival: Rival) -> str:
