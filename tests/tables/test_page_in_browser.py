@@ -225,6 +225,21 @@ def test_a_click_on_a_point_shows_its_samples(opened: Chrome) -> None:
     assert find(opened, "tr.chosen").get_attribute("data-key") == "r/2"
 
 
+def test_points_lie_within_the_frame_and_the_line_of_equal_figures_from_corner_to_corner(
+    opened: Chrome,
+) -> None:
+    opened.execute_script("document.querySelector('#table td button').click()")
+    opened.execute_async_script(DRAWN)
+    option = "return echarts.getInstanceByDom(document.querySelector(arguments[0])).getOption()"
+    samples = opened.execute_script(option, "[data-samples-order]")
+    places = [point[0] for each in samples["series"] for point in each["data"]]
+    assert samples["xAxis"][0]["min"] < min(places) <= max(places) < samples["xAxis"][0]["max"]
+    published = opened.execute_script(option, "[data-chart=published]")
+    ends = [published["xAxis"][0][end] for end in ("min", "max")]
+    assert ends == [published["yAxis"][0][end] for end in ("min", "max")]
+    assert published["series"][0]["data"] == [[end, end] for end in ends]
+
+
 def test_everything_to_operate_has_a_focus_that_can_be_seen(opened: Chrome) -> None:
     script = """
     const tags = "a, button, select, input, summary, .scroll";

@@ -233,14 +233,16 @@ def _layers_table(panels: Sequence[LayersPanel]) -> Table:
 
 def _published_table(panels: Sequence[PublishedPanel]) -> Table:
     columns = (
-        *(("table", False), ("model", False), ("batch", True), ("variant", False), ("measured here", True)),
-        *(("published", True), ("published over measured", True), ("published on", False)),
+        *(("table", False), ("model", False), ("batch", True), ("configuration", False)),
+        *(("variant", False), ("measured here", True), ("published", True)),
+        *(("published over measured", True), ("published on", False)),
     )
     rows = [
         (
             panel.name,
             point.model,
             str(point.batch_size),
+            point.configuration,
             point.variant,
             _figure(point.measured, panel.unit),
             _figure(point.published, panel.unit),

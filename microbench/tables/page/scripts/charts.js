@@ -111,19 +111,10 @@ const BUILDERS = {
           ink.text,
           true,
         ),
-        {
-          type: "scatter",
-          silent: true,
-          symbolSize: 0,
-          z: 5,
-          data: lines.map(({ bar }, place) => [end(bar), place]),
-          label: {
-            show: true,
-            position: "right",
-            color: ink.text,
-            formatter: ({ dataIndex }) => `${lines[dataIndex].bar.speedup.toFixed(2)}×`,
-          },
-        },
+        figures(
+          lines.map(({ bar }) => end(bar)),
+          (place) => `${lines[place].bar.speedup.toFixed(2)}×`,
+        ),
       ],
       tooltip: {
         formatter: ({ data: { bar }, dataIndex }) =>
@@ -141,7 +132,7 @@ const BUILDERS = {
     const [factor, unit] = panel.axes.x;
     return base({
       height: panel.bars.length * 44 + 70,
-      grid: { left: 12, right: 24, top: 56, bottom: 12 },
+      grid: { left: 12, right: 80, top: 56, bottom: 12 },
       xAxis: axis({ type: "value", position: "top", name: `time (${unit} per step)`, nameGap: 28, min: 0 }),
       yAxis: rows(panel.bars.length),
       series: [
@@ -181,6 +172,13 @@ const BUILDERS = {
           ]),
           ink.text,
           true,
+        ),
+        figures(
+          panel.bars.map(({ total, parts }) => {
+            const sum = Object.values(parts).reduce((all, each) => all + each, 0);
+            return Math.max(total.seconds, total.high ?? 0, sum) / factor;
+          }),
+          (place) => withUnit(panel.bars[place].total.seconds, panel.axes.x),
         ),
       ],
       tooltip: {
@@ -224,11 +222,12 @@ const BUILDERS = {
             z: 3,
             label: {
               show: true,
-              position: "top",
-              color: ink.quiet,
+              position: "right",
+              color: ink.text,
+              ...onLines(),
               formatter: ({ data: each }) => String(each.point.batch_size),
             },
-            labelLayout: { hideOverlap: true },
+            labelLayout: { dx: 2, dy: -10, hideOverlap: true }, // beside the marker and the whisker
             data: line.points.map((point) => ({
               value: [point.memory / x[0], point.throughput / y[0]],
               key: point.key,
@@ -554,21 +553,34 @@ const BUILDERS = {
     const { x } = panel.axes;
     const originOf = ({ device, software }) => [device, software].filter(Boolean).join(", ");
     const origins = [...new Set(panel.points.map(originOf))];
-    const here = decades(panel.points.map((point) => point.measured / x[0]));
-    const there = decades(panel.points.map((point) => point.published / x[0]));
-    const ends = [Math.max(here.min, there.min), Math.min(here.max, there.max)]; // of the line of equal figures
+    const values = panel.points.flatMap((point) => [point.measured / x[0], point.published / x[0]]);
+    const room = (4 * Math.max(...panel.points.map((point) => point.published))) / x[0]; // for a name
+    const ends = decades([...values, room]); // the same on both axes
+    const short = (point) => `${point.model}, batch ${point.batch_size}`;
+    const configurations = new Map(); // by short name
+    for (const point of panel.points)
+      configurations.set(
+        short(point),
+        (configurations.get(short(point)) ?? new Set()).add(point.configuration),
+      );
+    const nameOf = (point) => {
+      const alike = [...configurations.get(short(point))].map((each) => each.split(", "));
+      const parts = point.configuration.split(", ");
+      const own = parts.filter((part) => !alike.every((other) => other.includes(part)));
+      return [short(point), own.join(", ")].filter(Boolean).join("\n");
+    };
     const highest = new Map(); // a case's figures are above each other: its name is above the highest
     for (const point of panel.points)
       highest.set(point.key, Math.max(highest.get(point.key) ?? 0, point.published));
     return base({
       legend: { data: origins },
-      xAxis: axis({ type: "log", name: `measured here (${x[1]}), log scale`, nameGap: 30, ...here }),
-      yAxis: axis({ type: "log", name: `published (${x[1]}), log scale`, nameGap: 52, ...there }),
+      xAxis: axis({ type: "log", name: `measured here (${x[1]}), log scale`, nameGap: 30, ...ends }),
+      yAxis: axis({ type: "log", name: `published (${x[1]}), log scale`, nameGap: 52, ...ends }),
       series: [
         {
           type: "line",
           name: "equal",
-          data: ends[0] < ends[1] ? ends.map((value) => [value, value]) : [],
+          data: [ends.min, ends.max].map((value) => [value, value]),
           symbol: "none",
           silent: true,
           color: ink.quiet,
@@ -586,8 +598,9 @@ const BUILDERS = {
             show: true,
             position: "top",
             color: ink.text,
+            ...onLines(),
             formatter: ({ data: { point } }) =>
-              point.published === highest.get(point.key) ? `${point.model}, batch ${point.batch_size}` : "",
+              point.published === highest.get(point.key) ? nameOf(point) : "",
           },
           labelLayout: { hideOverlap: true },
           data: panel.points
@@ -602,7 +615,7 @@ const BUILDERS = {
       tooltip: {
         formatter: ({ seriesName, data: { point } }) =>
           tip(
-            `${point.model}, batch ${point.batch_size}`,
+            nameOf(point),
             point.variant,
             `here ${withUnit(point.measured, x)}`,
             `published ${withUnit(point.published, x)}`,

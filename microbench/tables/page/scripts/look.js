@@ -107,6 +107,8 @@ function scale(values, name, more = {}) {
   }
   return axis({ type: "value", name, ...more });
 }
+// What a text that may lie on a line looks like.
+const onLines = () => ({ textBorderColor: ink.paper, textBorderWidth: 3 });
 // The legend wraps, and the plot begins below it.
 function base({ grid = {}, legend = {}, height = 380, tooltip = {}, ...more }) {
   const names = legend.data?.map((item) => item.name ?? item) ?? [
@@ -204,6 +206,20 @@ const labels = (names) => ({
     backgroundColor: ink.paper,
     padding: [1, 3],
     formatter: ({ dataIndex }) => shortened(names[dataIndex], Math.floor((width - 40) / 6.4)),
+  },
+});
+// A number beside each row's bar and whisker.
+const figures = (ends, text) => ({
+  type: "scatter",
+  silent: true,
+  symbolSize: 0,
+  z: 5,
+  data: ends.map((end, place) => [end, place]),
+  label: {
+    show: true,
+    position: "right",
+    color: ink.text,
+    formatter: ({ dataIndex }) => text(dataIndex),
   },
 });
 let width = 800;

@@ -95,6 +95,7 @@ function drawSamples(series, round) {
         })
       : [make("li", {}, "No warnings.")]),
   );
+  const margin = Math.max(0.5, sorted.length / 50); // of the axis: no point lies on the frame
   let start = 0;
   place(find("[data-samples-order]"), () => {
     start = 0;
@@ -105,8 +106,10 @@ function drawSamples(series, round) {
         type: "value",
         name: "sample, in order",
         nameGap: 30,
-        min: 0,
-        max: Math.max(1, sorted.length - 1),
+        min: -margin,
+        max: sorted.length - 1 + margin,
+        minInterval: 1,
+        axisLabel: { color: ink.quiet, hideOverlap: true, showMinLabel: false, showMaxLabel: false },
       }),
       yAxis: axis({ type: "value", name: `time (${unit[1]} per call)`, nameGap: 52, scale: true }),
       series: parts.map((part, index) => {
@@ -118,7 +121,7 @@ function drawSamples(series, round) {
           data: points,
           large: sorted.length > 4000,
           z: 3,
-          symbolSize: 5,
+          symbolSize: sorted.length > 100 ? 5 : 9,
           symbol: look(index).symbol,
           color: look(index).color,
         };
@@ -136,8 +139,6 @@ function drawSamples(series, round) {
         name: `time (${unit[1]} per call)`,
         nameGap: 30,
         scale: true,
-        min: bins[0][0] / unit[0],
-        max: bins.at(-1)[1] / unit[0],
         axisLabel: { color: ink.quiet, hideOverlap: true, formatter: (value) => digits(value) },
       }),
       yAxis: axis({ type: "value", name: "samples", nameGap: 44, minInterval: 1 }),
