@@ -48,19 +48,20 @@ class Source:
             return self._page, self._tag
 
     def _read(self) -> Page:
-        return page(load(self._files()).cases())
+        there = [path for path in self.paths if self._files([path])]
+        return page(load(there).cases() if there else [])
 
     def _digest(self) -> str:
         """Return what changes when a file of records does, as an ETag."""
-        stats = [
-            (str(each), found.st_mtime_ns, found.st_size) for each in self._files() if (found := _stat(each))
-        ]
+        files = self._files(self.paths)
+        stats = [(str(each), found.st_mtime_ns, found.st_size) for each in files if (found := _stat(each))]
         return f'"{sha256(repr(stats).encode()).hexdigest()[:16]}"'
 
-    def _files(self) -> list[Path]:
+    @staticmethod
+    def _files(paths: Sequence[str]) -> list[Path]:
         """Return the files of records that there are by now."""
         files: list[Path] = []
-        for path in self.paths:
+        for path in paths:
             with suppress(UserError):  # there are none yet
                 files += filter(Path.exists, find([path]))
         return files

@@ -184,13 +184,13 @@ def load(paths: Iterable[Path | str] | Path | str) -> Result:
     """Load files of records or folders with them, concatenated.
 
     A path may be a file, a run's folder, any folder above such, or a pattern such as `outputs/**`. A round
-    that occurs several times, as in the same file given twice, counts once.
+    that occurs several times, as in the same file given twice, counts once. A file below a folder or of a
+    pattern that cannot be read is left out, and standard error says so.
 
     Raises:
-        UserError: a file cannot be read, or contains something other than records, or there is none.
+        UserError: a file that is named cannot be read or contains something other than records, or there is
+            no other.
     """
     chosen = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    files = store.find(chosen)
-    for file in files:
-        store.check(file)
+    files = store.readable(chosen)
     return Result(Loaded(files), files[0] if files else Path())

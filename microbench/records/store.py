@@ -8,7 +8,7 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -221,6 +221,32 @@ def check(path: Path) -> None:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except UnreadableError as error:
         raise UserError(f"Cannot read {path}: {error}.") from error
+
+
+def readable(paths: Sequence[Path | str]) -> list[Path]:
+    """Return the files of records at paths, without those that a search found and that cannot be read.
+
+    Standard error says which these are.
+
+    Raises:
+        UserError: a path names such a file, or the search found no other, or there is none at a path.
+    """
+    named = {file_of(Path(each)).resolve() for each in paths}
+    found, errors = list[Path](), list[UserError]()
+    for file in find(paths):
+        try:
+            check(file)
+        except UserError as error:
+            if file.resolve() in named:
+                raise
+            errors.append(error)
+        else:
+            found.append(file)
+    if errors and not found:
+        raise errors[0]
+    for each in errors:
+        print(f"microbench: left out: {each}", file=sys.stderr)
+    return found
 
 
 def has_records(path: Path) -> bool:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from microbench.errors import UserError
 from microbench.records.record import SCHEMA_VERSION, RoundRecord, encode
-from microbench.records.store import FILE_NAME, Store, read
+from microbench.records.store import FILE_NAME, Store, read, readable
 
 ADVICE = "Give another folder: hydra.run.dir=DIR."
 
@@ -470,3 +470,23 @@ def test_an_append_that_fails_half_way_leaves_every_file_as_it_was(
     assert path.read_bytes() == kept + of_size(11)
     assert [len(record.started_at) for record in read(path)] == [0, 10, 11]
     assert [list(folder.iterdir()) for folder in folders] == [[], []]
+
+
+def test_a_file_that_a_search_found_and_that_cannot_be_read_is_left_out_with_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, picture, newer = (tmp_path / name / "records.jsonl" for name in ("good", "picture", "newer"))
+    for file in (good, picture, newer):
+        file.parent.mkdir()
+    Store(good.parent).append(record_of({"inference": [1.0]}))
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" * 100)
+    newer.write_bytes(good.read_bytes().replace(b'"schema_version":3', b'"schema_version":99'))
+    assert readable([tmp_path]) == readable([f"{tmp_path}/**"]) == [good]
+    lines = sorted(capsys.readouterr().err.splitlines())
+    assert [line.startswith("microbench: left out: Cannot read ") for line in lines] == [True] * 4
+    for named in (picture, picture.parent, newer):
+        with pytest.raises(UserError, match="Cannot read"):
+            readable([good, named])
+    good.unlink()
+    with pytest.raises(UserError, match="Cannot read"):
+        readable([tmp_path])
