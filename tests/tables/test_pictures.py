@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer, ErrorbarContainer
 
 from microbench.analysis.charts import (
@@ -157,6 +158,41 @@ def test_a_speedup_is_a_bar_with_its_verdict_unless_that_is_certain() -> None:
     bars = [each for each in axes.containers if isinstance(each, BarContainer)]
     assert [bar.patches[0].get_width() for bar in bars] == [2.0, 1.1]
     assert [text.get_text() for text in axes.texts] == ["2.00", "1.10  inconclusive"]
+
+
+def test_a_bar_that_is_not_significant_is_hollow() -> None:
+    bars = [each.patches[0] for each in axes_of("speedup").containers if isinstance(each, BarContainer)]
+    assert [to_hex(bar.get_facecolor()) == LIGHT.paper for bar in bars] == [False, True]
+
+
+def test_the_time_of_a_step_stands_beside_its_bar() -> None:
+    assert [text.get_text() for text in axes_of("phases").texts] == ["31.0 ms"]
+
+
+def test_a_name_lies_on_no_line() -> None:
+    figure = drawn("accuracy", ACCURACY)
+    axes = figure.axes[0]
+    (frontier,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    path = frontier.get_path().transformed(frontier.get_transform())
+    assert len(axes.texts) > 1
+    assert not any(path.intersects_bbox(text.get_window_extent(), filled=False) for text in axes.texts)
+
+
+def test_a_bandwidth_s_name_is_within_the_axes() -> None:
+    figure = drawn("roofline", ROOFLINE)
+    box = figure.axes[0].bbox
+    for text in figure.axes[0].texts:
+        extent = text.get_window_extent()
+        assert box.x0 <= extent.x0 <= extent.x1 <= box.x1
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_characters_and_absurd_numbers_raise_no_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    bar = SpeedupBar("r/1", "\x1b[31mred\x07 中", 1e-300, 1e-308, 1e308, Verdict.INCONCLUSIVE, None)
+    panel = SpeedupPanel("in\x00fer", [SpeedupGroup("net", "eager fp32", [bar])])
+    found = picture(Charts([], [panel], [], [], [], [], [], []), [], "svg", None, is_dark=False)
+    assert not re.search(rb"[\x00-\x08\x1b]", found)
+    assert capfd.readouterr().err == ""
 
 
 def test_what_has_no_interval_has_no_error_bar() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from microbench.distribution import install_line
 from microbench.errors import StoppedError, UserError, unknown
 from microbench.records.cases import CaseResult
 from microbench.stats.median import CONFIDENCE
+from microbench.tables.escaping import visible
 from microbench.tables.labels import count, machines
 from microbench.tables.pictures.drawing import DRAWINGS, Intervals, name_points
 from microbench.tables.pictures.style import DARK, LIGHT, Looks, Style
@@ -70,8 +73,9 @@ def picture(
     metadata: dict[str, Any] = {"Date": None, "Creator": "microbench"}
     if form == "png":
         metadata = {"Software": "microbench"}
-    with rc_context(style.settings):
-        figure = _figure(name, panels, cases, style, charts.repeated)
+    with rc_context(style.settings), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as of characters that the font lacks
+        figure = _figure(name, _visible(panels), cases, style, charts.repeated)
         file = BytesIO()
         figure.savefig(file, format=form, dpi=DPI, metadata=metadata)
     return file.getvalue()
@@ -94,6 +98,19 @@ def _chosen(charts: Charts, chart: str | None) -> str:
         other = f" These have data: {', '.join(filled)}." if filled else ""
         raise UserError(f"--chart {chart} has no data in these cases: it needs {CHARTS[chart]}.{other}")
     return chart or filled[0]
+
+
+def _visible(drawn: Any) -> Any:
+    """Return panels, or a part of them, whose texts have no control characters."""
+    if type(drawn) is str:
+        return visible(drawn)
+    if isinstance(drawn, Mapping):
+        return {_visible(key): _visible(value) for key, value in drawn.items()}
+    if isinstance(drawn, (list, tuple)):
+        return [_visible(each) for each in drawn]
+    if is_dataclass(drawn) and not isinstance(drawn, type):
+        return replace(drawn, **{each.name: _visible(getattr(drawn, each.name)) for each in fields(drawn)})
+    return drawn
 
 
 def _figure(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from microbench.analysis.charts import (
@@ -25,7 +26,8 @@ from microbench.tables.pictures.style import LINES, Looks, Mark, Style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.transforms import BboxBase
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
 
 BAR = 0.30  # inches of height
 MOST_NAMED = 8  # of a roofline's points
@@ -47,6 +49,10 @@ PLACES = (
     (0, -22, "center", "top"),
 )
 """Where a name may be beside its point: the distances in points, and how it is aligned."""
+
+CLEAR = 8  # points around a name without another point: it is seen whose name it is
+ALONG: Mapping[str, Any] = {"rotation_mode": "anchor", "transform_rotates_text": True}
+"""How a text is written along a line, whose angle is in the axes' units."""
 
 Ends = tuple[float | None, float | None]
 
@@ -125,8 +131,10 @@ def speedup(axes: Axes, panel: SpeedupPanel, looks: Looks) -> list[Named]:
         for bar in group.bars:
             end = max(bar.speedup, min(bar.high or 0.0, most))
             errors = _errors([(bar.speedup, (bar.low, bar.high and end))])
-            axes.barh(y, bar.speedup, xerr=errors, ecolor=looks.style.ink, **looks.bar(bar.configuration))
-            told = "" if bar.verdict in CERTAIN else f"  {bar.verdict}"
+            is_certain = bar.verdict in CERTAIN
+            look = looks.bar(bar.configuration) if is_certain else looks.hollow(bar.configuration)
+            axes.barh(y, bar.speedup, xerr=errors, ecolor=looks.style.ink, **look)
+            told = "" if is_certain else f"  {bar.verdict}"
             cut = "" if (bar.high or 0.0) <= most else "▸ "
             _beside(axes, f"{cut}{bar.speedup:.2f}{told}", (end, y), 4, va="center", fontsize="small")
             y += 1
@@ -160,7 +168,11 @@ def phases(axes: Axes, panel: PhasesPanel, looks: Looks) -> list[Named]:
             capsize=3,
             color=looks.style.ink,
         )
+        end = max(left, (bar.total.high or bar.total.seconds) / scale)
+        _beside(axes, units.time(bar.total.seconds), (end, y), 6, va="center", fontsize="small")
     _rows(axes, {float(y): bar.name for y, bar in enumerate(panel.bars)}, len(panel.bars))
+    axes.margins(x=0.15)
+    axes.set_xlim(left=0)
     axes.set_xlabel(f"{unit} per step; the upright line is the measured whole")
     return []
 
@@ -173,8 +185,10 @@ def accuracy(axes: Axes, panel: AccuracyPanel, looks: Looks) -> list[Named]:
         [point.time.seconds / scale for point in frontier],
         [point.top1 for point in frontier],
         where="post",
-        color=looks.style.colour(0),
-        linewidth=1.2,
+        color=looks.style.faint,
+        linewidth=2,
+        linestyle="--",
+        zorder=1,
     )
     for point in panel.points:
         axes.errorbar(
@@ -225,7 +239,8 @@ def _roofs(axes: Axes, panel: RooflinePanel, scale: float, style: Style) -> None
     rates["caches, up to"] = max((rate for _, rate in panel.bandwidths), default=0.0)
     ridges = [peak / rate for peak in peaks for rate in rates.values() if rate]
     intensities = [point.intensity for point in panel.points]
-    low, high = min([*intensities, 0.1]) / 2, max([*intensities, *ridges]) * 4
+    low = min([*intensities, 0.1, *(ridge / 5 for ridge in ridges)]) / 2  # a decade of each slope is seen
+    high = max([*intensities, *ridges]) * 4
     roof: dict[str, Any] = {"color": style.ink, "linewidth": 1.1, "zorder": 1}
     for place, (name, peak) in enumerate(panel.peaks.items()):
         start = max([low, peak / max(rates.values())]) if any(rates.values()) else low
@@ -236,9 +251,9 @@ def _roofs(axes: Axes, panel: RooflinePanel, scale: float, style: Style) -> None
             ends = [low, max(peaks) / rate]
             axes.plot(ends, [end * rate / scale for end in ends], linestyle=LINES[place], **roof)
             middle = math.sqrt(ends[0] * ends[1])
-            told, at = f"{name} {units.scaled(rate, 'B/s')}", (middle, middle * rate / scale)
-            (x, y, across, up) = (6, -4, "left", "top") if place == 0 else (-6, 4, "right", "bottom")
-            _beside(axes, told, at, x, y, ha=across, va=up, fontsize="small")
+            told, at = f"{name} {units.scaled(rate, 'B/s')}", (middle, 1.12 * middle * rate / scale)
+            slope = math.degrees(math.atan2(rate / scale, 1))
+            axes.text(*at, told, ha="center", va="bottom", fontsize="small", **ALONG, rotation=slope)
     axes.set_xlim(low, high)
 
 
@@ -318,26 +333,47 @@ def name_points(axes: Axes, points: Sequence[Named]) -> None:
     drawn = [each.get_offsets() for each in axes.collections if isinstance(each, PathCollection)]
     places = [(point.x, point.y) for point in points], *drawn
     marks = [at for each in places for at in axes.transData.transform(each)]
-    boxes: list[BboxBase] = []
-    for point in points:
-        for dx, dy, across, up in PLACES:
-            text = axes.annotate(
-                point.name,
-                (point.x, point.y),
-                (dx, dy),
-                textcoords="offset points",
-                ha=across,
-                va=up,
-                fontsize="x-small",
-            )
-            text.set_in_layout(False)
+    lines = [
+        line.get_path().transformed(line.get_transform())
+        for line in axes.lines
+        if line.get_linestyle() != "None"
+    ]
+    boxes: list[Bbox] = [text.get_window_extent() for text in axes.texts]
+    clear = CLEAR * axes.figure.dpi / 72
+
+    def is_free(box: Bbox, own: Any, distance: float) -> bool:
+        others = [at for at in marks if math.dist(at, own) > 1]
+        return (
+            axes.bbox.contains(box.x0, box.y0)
+            and axes.bbox.contains(box.x1, box.y1)
+            and not any(box.overlaps(other) for other in boxes)
+            and not any(box.padded(distance).contains(*at) for at in others)
+            and not any(line.intersects_bbox(box, filled=False) for line in lines)
+        )
+
+    for point, own in zip(points, marks, strict=False):
+        for distance, place in product((clear, 0), PLACES):
+            text = _name_at(axes, point, place)
             box = text.get_window_extent()
-            is_inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
-            is_taken = any(box.overlaps(other) for other in boxes) or any(box.contains(*at) for at in marks)
-            if is_inside and not is_taken:
+            if is_free(box, own, distance):
                 boxes.append(box)
                 break
             text.remove()
+
+
+def _name_at(axes: Axes, point: Named, place: tuple[float, float, str, str]) -> Annotation:
+    dx, dy, across, up = place
+    text = axes.annotate(
+        point.name,
+        (point.x, point.y),
+        (dx, dy),
+        textcoords="offset points",
+        ha=across,
+        va=up,
+        fontsize="x-small",
+    )
+    text.set_in_layout(False)
+    return text
 
 
 @dataclass(frozen=True)

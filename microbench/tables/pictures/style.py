@@ -132,6 +132,11 @@ class Looks:
             "linewidth": 0.5,
         }
 
+    def hollow(self, name: str) -> dict[str, Any]:
+        """Return how a series' bar is drawn that is not significant."""
+        colour = self.bar(name)["facecolor"]
+        return self.bar(name) | {"facecolor": self.style.paper, "edgecolor": colour, "linewidth": 1.4}
+
     def legend(self, name: str, mark: Mark) -> Artist:
         """Return a series' entry in the legend."""
         from matplotlib.lines import Line2D
