@@ -47,14 +47,15 @@ def marks(
 ) -> tuple[dict[int, Mark], dict[int, tuple[str, ...]]]:
     """Return which entries are the best of their row and work, or may be, and footnotes on that.
 
-    Speedups over different baselines are no rivals.
+    Times of different phases, and speedups over different baselines, are no rivals.
     """
     groups: dict[Hashable, list[int]] = {}
     for index, (each, row) in enumerate(zip(entries, row_keys, strict=True)):
         but = ("batch_size",) if each.quantity.name == THROUGHPUT else ()
         work = computed(each.case, but)
         relative_to = id(each.baseline) if each.quantity.name == SPEEDUP else None
-        key = row, each.case.machine.host_id, work, each.quantity.name, relative_to
+        phase = each.quantity.phase(each.case) if each.quantity.is_time else None
+        key = row, each.case.machine.host_id, work, each.quantity.name, phase, relative_to
         groups.setdefault(key, []).append(index)
     marks, texts = dict[int, Mark](), dict[int, tuple[str, ...]]()
     for group in groups.values():

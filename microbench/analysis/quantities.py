@@ -12,7 +12,7 @@ from microbench.analysis.case import error_of
 from microbench.analysis.verdict import contrast_of, contrasts
 from microbench.errors import UserError, unknown
 from microbench.records.cases import CaseResult, Estimate
-from microbench.records.record import Role
+from microbench.records.record import Correctness, Role
 from microbench.stats.percentiles import Percentile, lacking, least_to_reach, over_calls
 from microbench.stats.ratio import Ratio
 from microbench.stats.rounds import over_rounds
@@ -194,6 +194,8 @@ def why_unknown(case: CaseResult, quantity: Quantity) -> str | None:
         return None
     if quantity.percent is not None and quantity.phase(case) in case.estimates:
         return f"{quantity.name} needs {least_to_reach(quantity.percent):,} samples"
+    if quantity.name == ERROR and case.check.answer is Correctness.REFERENCE:
+        return "it is the reference that others are compared with"
     return f"the records have no {quantity.name}"
 
 

@@ -133,8 +133,10 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
             f"No case measured {' or '.join(request.values)}. Measured: {', '.join(phases) or 'nothing'}."
         )
     for each in found:
-        if not each.is_time and all(reading(case, each) is None for case in known):
-            raise UserError(f"No case has a value of {each.name}.")
+        is_rare = not each.is_time or each.percent is not None
+        if is_rare and all(reading(case, each) is None for case in known):
+            reasons = [f": {why}" for case in known if (why := why_unknown(case, each)) is not None]
+            raise UserError(f"No case has a value of {each.name}{reasons[0] if reasons else ''}.")
     entries = [
         Entry(case, each, reading(case, each), texts=tuple(_texts(case, each, notes[id(case)])))
         for case in known

@@ -149,11 +149,11 @@ class Timing:
 
     @property
     def throughputs(self) -> Mapping[int, float]:
-        """The items per second of each round, by its number; empty for a part of a step."""
+        """The items per second of each round with a time above 0, by its number; none for a part."""
         if self.estimate.role is not Role.WHOLE:
             return {}
         items = self.case.first.items
-        return {number: items / median for number, median in self.estimate.medians.items()}
+        return {number: items / median for number, median in self.estimate.medians.items() if median}
 
     @property
     def cpu_time(self) -> CpuTime | None:

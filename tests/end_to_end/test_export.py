@@ -22,6 +22,7 @@ from microbench.errors import UserError
 from microbench.records.record import Machine, RoundRecord
 from microbench.records.result import load
 from microbench.records.store import Store
+from microbench.records.summary import summarize
 
 ROUNDS = (
     [1.0, 1.2, 1.1, 1.4, 1.3],
@@ -350,3 +351,24 @@ def test_a_mistake_is_answered_in_one_line(arguments: list[str], words: str) -> 
         export.main(arguments)
     assert words in str(told.value)
     assert told.value.exit_code == 2
+
+
+def test_rounds_of_no_time_have_no_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    summary = replace(summarize([1.0]), median=0.0)
+    series = series_of("inference", [1.0], summary)
+    write(tmp_path / "zero", [record_of({"inference": series}, round=number) for number in range(2)])
+    found = exported(capsysbinary, "google-benchmark", "zero")["benchmarks"]
+    assert all("items_per_second" not in each for each in found)
+    assert [each["metric"]["name"] for each in exported(capsysbinary, "pytorch", "zero")] == [
+        "inference_latency(s)"
+    ]
+
+
+def test_a_start_that_is_no_date_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "when", [record_of({"inference": 1.0}, started_at="yesterday")])
+    with pytest.raises(UserError, match="a record has started_at='yesterday', which is none in ISO 8601"):
+        export.main(["pytorch", "when"])

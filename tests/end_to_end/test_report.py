@@ -28,6 +28,8 @@ from microbench.config import ModelConfig
 from microbench.errors import UserError
 from microbench.records.record import (
     BenchmarkWarning,
+    Check,
+    Correctness,
     Plan,
     RoundRecord,
     RoundsReason,
@@ -584,6 +586,33 @@ def test_a_mistake_is_one_line(arguments: list[str], words: str) -> None:
     assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert error.value.exit_code == 2
+
+
+def test_the_reference_is_said_to_have_no_error(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = Check(Correctness.SAME, error_rel=1e-3)
+    cases = timed(SLOW, check=Check(Correctness.REFERENCE)), timed(FAST, 1, engine="export", check=same)
+    found = cells(capsys, str(write(tmp_path / "run", *cases)), "--value", "error")
+    assert found[0]["notes"] == ["unknown: it is the reference that others are compared with"]
+    assert found[1]["estimate"] == pytest.approx(1e-3)
+
+
+def test_a_percentile_that_no_case_has_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"^No case has a value of p99: p99 needs [1-9]\d* samples"):
+        report.main(["once", "--value", "p99"])
+
+
+def test_a_record_without_its_mode_does_not_end_the_report(
+    timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    emptied = [
+        replace(each, case=replace(each.case, config={}))
+        for case in (timed(FAST), timed({"forward": FAST, "total": SLOW}, 1, mode="train"))
+        for each in case
+    ]
+    found = cells(capsys, str(write(tmp_path / "run", emptied)))
+    assert sorted(each["estimate"] for each in found) == pytest.approx([1.005, 1.205])
 
 
 def test_a_value_may_have_a_comma(timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

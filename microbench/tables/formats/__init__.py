@@ -9,6 +9,7 @@ from __future__ import annotations
 import pkgutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -17,9 +18,10 @@ import msgspec
 
 from microbench.analysis.timings import Timing
 from microbench.config import AXES, MISSING
-from microbench.errors import unknown
+from microbench.errors import UserError, unknown
 from microbench.records.cases import CaseResult
 from microbench.records.naming import OF_INPUTS, varying
+from microbench.records.record import RoundRecord
 from microbench.records.settings import as_given, is_work
 from microbench.tables.labels import label
 
@@ -30,6 +32,21 @@ IN_LABEL = ("model", "part", "mode", "batch_size", "precision", "engine", "devic
 def names() -> list[str]:
     """Return the names of the formats, as on the command line."""
     return [module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)]
+
+
+def began(record: RoundRecord) -> datetime:
+    """Return when a round began.
+
+    Raises:
+        UserError: that is no date.
+    """
+    try:
+        return datetime.fromisoformat(record.started_at)
+    except ValueError:
+        raise UserError(
+            f"The format needs dates, and a record has started_at={record.started_at!r}, which is none in "
+            "ISO 8601."
+        ) from None
 
 
 def find(name: str) -> ModuleType:

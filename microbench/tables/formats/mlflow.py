@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from microbench.analysis.timings import Timing, Timings
@@ -13,7 +13,7 @@ from microbench.errors import UserError, first_line
 from microbench.records.cases import CaseResult
 from microbench.records.record import encode
 from microbench.records.store import FILE_NAME
-from microbench.tables.formats import case_titles, texts
+from microbench.tables.formats import began, case_titles, texts
 from microbench.tables.labels import count
 
 FACTS = ("cpu", "gpu", "os", "python", "torch", "microbench", "git", "host_id")
@@ -54,8 +54,8 @@ def _log_case(client: Any, experiment: str, title: str, case: CaseResult, timing
     from mlflow.entities import Metric, Param, RunTag
 
     records = list(case.rounds.values())
-    begin = datetime.fromisoformat(records[0].started_at)
-    end = datetime.fromisoformat(records[-1].started_at) + timedelta(seconds=records[-1].seconds or 0.0)
+    begin = began(records[0])
+    end = began(records[-1]) + timedelta(seconds=records[-1].seconds or 0.0)
     start, stop = (round(each.timestamp() * 1000) for each in (begin, end))
     run = client.create_run(experiment, start_time=start, run_name=title).info.run_id
     tags = texts(

@@ -6,13 +6,12 @@ The action that uploads them adds the repository, the commit and the workflow.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
 from microbench.analysis.timings import Timing, Timings
 from microbench.config import NAMES_OF_TORCH
 from microbench.records.cases import CaseResult
-from microbench.tables.formats import json_of, known, texts
+from microbench.tables.formats import began, json_of, known, texts
 
 DTYPES = {ours: theirs for theirs, ours in NAMES_OF_TORCH.items()}
 GIB = 2**30
@@ -41,7 +40,7 @@ def _memory(case: CaseResult) -> Iterator[dict[str, Any]]:
 def _record(case: CaseResult, metric: str, values: Iterable[float]) -> dict[str, Any]:
     config, outcome = case.config, case.first.outcome
     return {
-        "timestamp": int(datetime.fromisoformat(case.first.started_at).timestamp()),
+        "timestamp": int(began(case.first).timestamp()),
         "schema_version": "v3",
         "benchmark": {
             "name": "microbench",
