@@ -192,5 +192,6 @@ def test_a_completed_run_is_shown_without_advice(
 ) -> None:
     made = [replace(each, run=RunInfo(id="s", command_line="microbench", cases=1)) for each in timed(FAST)]
     begun = told(made[-1:], status=Status.INTERRUPTED)
-    assert show.main([str(write(tmp_path / "run", [*made[:-1], *begun, made[-1]]))]) == 0
+    completing = replace(made[-1], run=replace(made[-1].run, invocation="later"))
+    assert show.main([str(write(tmp_path / "run", [*made[:-1], *begun, completing]))]) == 0
     assert capsys.readouterr().err == ""
