@@ -135,8 +135,9 @@ def select(cases: Sequence[CaseResult], request: Request) -> Selection:
     for each in found:
         is_rare = not each.is_time or each.percent is not None
         if is_rare and all(reading(case, each) is None for case in known):
-            reasons = [f": {why}" for case in known if (why := why_unknown(case, each)) is not None]
-            raise UserError(f"No case has a value of {each.name}{reasons[0] if reasons else ''}.")
+            whys = (why_unknown(case, each) for case in known if each.percent is not None)
+            why = next(filter(None, whys), None)
+            raise UserError(f"No case has a value of {each.name}{f': {why}' if why else ''}.")
     entries = [
         Entry(case, each, reading(case, each), texts=tuple(_texts(case, each, notes[id(case)])))
         for case in known
