@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -57,8 +58,10 @@ def compared(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
 
 
 def case_labels(cases: Sequence[CaseResult]) -> list[str]:
-    """Return each case's label, without the settings of how it is measured or shown."""
-    return labels(cases, compared(cases))
+    """Return each case's label, with how it is measured only where one of its run is else the same."""
+    short = [(case.run.id, label) for case, label in zip(cases, labels(cases, compared(cases)), strict=True)]
+    times = Counter(short)
+    return [whole if times[each] > 1 else each[1] for each, whole in zip(short, labels(cases), strict=True)]
 
 
 def work_labels(cases: Sequence[CaseResult], but: Collection[str] = ()) -> list[str]:

@@ -91,6 +91,7 @@ class Search:
     _results: dict[int, CaseResult] = field(init=False, default_factory=dict)
     _read: int = field(init=False, default=-1)
     _draw: random.Random = field(init=False)
+    _known: int = field(init=False, default=0)
     _begin: float = field(init=False)
     _end: float = field(init=False)
 
@@ -108,6 +109,7 @@ class Search:
         self._end = self._begin + self.budget
         self._draw = random.Random(self.seed)
         self._costs = {each.case.order: further_cost(each) for each in self.records}
+        self._known = len(self.records)
         yield from self._timed(self.baseline)
         if math.isinf(self._figure(self.baseline)):
             return
@@ -117,7 +119,8 @@ class Search:
         yield from self._try_all(self._variations())
         leaders = yield from self._halved(self._close(self._tried()))
         yield from self._try_all(emulated, least=LEAST_ROUNDS)
-        yield from self._final(self._affordable(self._close([*leaders, *emulated])[:FINALISTS]))
+        best = self._affordable(self._close([*leaders, *emulated])[:FINALISTS])
+        yield from self._final(self._close(self._finalists()) or best)
         yield from self._left_out
 
     def _timed(self, case: Case, number: int = 0) -> Rounds:
@@ -255,10 +258,18 @@ class Search:
                     each, f"not one of the {FINALISTS} best at batch_size={usual}, or sure to be worse"
                 )
 
+    def _finalists(self) -> list[Case]:
+        """Return who was in the final of an earlier invocation, if this one has tried nothing new since.
+
+        The final's rounds changed the order, by which others would be chosen now.
+        """
+        is_replay = len(self.records) == self._known
+        return [each for each in self._tried() if self._pairs(each)] if is_replay else []
+
     def _halved(self, alive: list[Case]) -> Generator[Case, None, list[Case]]:
         """Yield another round of the better half, and so on; return those that are left for the final."""
         stage = 1
-        while len(alive) > FINALISTS:
+        while len(alive) > FINALISTS and not self._finalists():
             half = alive[: max(FINALISTS, (len(alive) + 1) // 2)]
             final = self._least(alive) * self._cost([self.baseline, *alive[:FINALISTS]])
             if self.now() + self._cost(half) + final > self._end:

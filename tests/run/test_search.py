@@ -313,6 +313,14 @@ class TestHalving:
 
         assert found.finalists() == {"plain", "c0", "c1"}
 
+    def test_there_is_none_again_once_the_final_has_begun_though_it_changed_the_order(self) -> None:
+        times = dict(self.ALIKE) | {"c0 allocator=tuned": 5.0, "c0 threads=1": 5.0}
+        late = {each: [times[each], times[each], *[1.3] * 20] for each in ("c0", "c1")}
+        found = Machine(times | late, cost=0.1)
+        turns = list(found.run())
+
+        assert found.run(spent=found.clock) == turns
+
     def test_there_is_none_if_the_final_needs_the_time(self) -> None:
         found = Machine(self.ALIKE, cost=8.0)
         turns = found.run()
