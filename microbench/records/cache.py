@@ -49,13 +49,6 @@ REFERENCES = {
 """The columns that are places in other tables."""
 
 META = "meta.json"
-KEEPING = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TOP_PAD_": str(2**26),
-    "MALLOC_TRIM_THRESHOLD_": str(2**32),
-}
-"""Variables with which glibc keeps memory between blocks: to get it again each time takes a tenth of all."""
-
 READER = "from microbench.records.cache import serve; serve()"
 """What a process runs that reads a part of the journals."""
 
@@ -334,7 +327,7 @@ def _fill_in_processes(groups: Sequence[_Group], made: Path) -> None:
         OSError, _FailedError: it is not possible.
     """
     shares = _shares(groups, len(os.sched_getaffinity(0)))
-    environment = {**os.environ, **KEEPING, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     running = []
     with ExitStack() as stack:
         for place, share in enumerate(shares):
