@@ -59,9 +59,15 @@ def compared(cases: Sequence[CaseResult]) -> dict[str, list[str]]:
 
 def case_labels(cases: Sequence[CaseResult]) -> list[str]:
     """Return each case's label, with how it is measured only where one of its run is else the same."""
-    short = [(case.run.id, label) for case, label in zip(cases, labels(cases, compared(cases)), strict=True)]
-    times = Counter(short)
-    return [whole if times[each] > 1 else each[1] for each, whole in zip(short, labels(cases), strict=True)]
+    short = labels(cases, compared(cases))
+    times = Counter(zip((case.run.id for case in cases), short, strict=True))
+    if len(times) == len(cases):
+        return short
+    whole = labels(cases)
+    return [
+        whole[place] if times[case.run.id, label] > 1 else label
+        for place, (case, label) in enumerate(zip(cases, short, strict=True))
+    ]
 
 
 def work_labels(cases: Sequence[CaseResult], but: Collection[str] = ()) -> list[str]:

@@ -10,14 +10,13 @@ from rich.table import Table
 
 from microbench.analysis.beside import Known, Row, Section
 from microbench.analysis.published_tables import Table as Published
-from microbench.records.naming import varying
 from microbench.tables import units
 from microbench.tables.compare import interval_text, ratio_text
 from microbench.tables.escaping import escape, markdown_row
 from microbench.tables.escaping import markdown as plain
 from microbench.tables.fitting import print_fitting
 from microbench.tables.labels import machines
-from microbench.tables.published import MEANINGS, ratio_name, written
+from microbench.tables.published import MEANINGS, ratio_name, settings_of, written
 
 CARRIED = "ratio of ratios"
 HERE, THERE = "{} here", "{} published"
@@ -100,7 +99,7 @@ def grid(section: Section, rows: Sequence[Row], with_intervals: bool = True) -> 
     """
     ratio = ratio_name(section.table)
     columns: dict[str, Callable[[Row], str]] = {"model": lambda row: row.case.name}
-    for name, values in _settings(section.rows).items():
+    for name, values in settings_of(row.case for row in section.rows).items():
         columns[name] = lambda row, values=values: values[id(row.case)]  # type: ignore[misc]
     if len(section.table.variants) > 1:
         columns["run as"] = lambda row: row.figure.variant
@@ -118,16 +117,6 @@ def grid(section: Section, rows: Sequence[Row], with_intervals: bool = True) -> 
             CARRIED: lambda row: _ratio(row.ratio_of_ratios, with_intervals),
         }
     return Grid(list(columns), texts, [[text(row) for text in columns.values()] for row in rows])
-
-
-def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
-    """Return the batch and the settings that distinguish the rows' cases, by name and by `id` of the case."""
-    cases = list({id(row.case): row.case for row in rows}.values())
-    found = {"batch_size": [str(case.config.batch_size) for case in cases], **varying(cases)}
-    return {
-        name: {id(case): value for case, value in zip(cases, values, strict=True)}
-        for name, values in found.items()
-    }
 
 
 def _here(row: Row, with_intervals: bool) -> str:

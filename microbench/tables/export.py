@@ -11,6 +11,7 @@ import msgspec
 
 from microbench.analysis.columns import ALL
 from microbench.analysis.profile import profile_of
+from microbench.analysis.quantities import Reading
 from microbench.records.cases import CaseResult
 from microbench.records.naming import varying
 from microbench.records.result import Result
@@ -33,6 +34,17 @@ def rows(result: Result) -> list[dict[str, Any]]:
         profiled = list(_profile_rows(case))
         found += [{**telling, **row} for row in profiled] if profiled else case.rows()
     return found
+
+
+def reading_row(reading: Reading | None) -> dict[str, Any]:
+    """Return the columns of a value with its interval, in its unit; all None without one."""
+    return {
+        "estimate": reading and reading.value,
+        "ci_low": reading and reading.low,
+        "ci_high": reading and reading.high,
+        "confidence": reading and reading.confidence,
+        "rounds": reading and reading.rounds,
+    }
 
 
 def _telling(case: CaseResult) -> dict[str, Any]:

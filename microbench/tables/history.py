@@ -18,6 +18,7 @@ from microbench.stats.steps import LEAST
 from microbench.tables import units
 from microbench.tables.compare import STYLES, interval_text, ratio_text
 from microbench.tables.escaping import escape, markdown, markdown_row
+from microbench.tables.export import reading_row
 from microbench.tables.fitting import print_fitting
 from microbench.tables.labels import count, machines
 from microbench.tables.pivot import UNICODE, Glyphs, glyphs_of
@@ -252,11 +253,7 @@ def _row(track: Track, point: Point, change: Change | None) -> dict[str, Any]:
         "quantity": track.quantity,
         "unit": track.unit,
         "status": point.standing,
-        "estimate": reading and reading.value,
-        "ci_low": reading and reading.low,
-        "ci_high": reading and reading.high,
-        "confidence": reading and reading.confidence,
-        "rounds": reading and reading.rounds,
+        **reading_row(reading),
         "changed": changed_text(point.changed),
         "is_step": change and change.is_step,
         "ratio": change and change.ratio,

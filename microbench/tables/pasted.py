@@ -10,6 +10,7 @@ from microbench.analysis.best import Mark
 from microbench.analysis.pivot import Cell, Pivot
 from microbench.analysis.quantities import SPEEDUP
 from microbench.tables.escaping import latex, markdown, markdown_row
+from microbench.tables.export import reading_row
 from microbench.tables.pivot import (
     UNICODE,
     absent,
@@ -186,11 +187,7 @@ def _cell(cell: Cell, pivot: Pivot) -> dict[str, Any]:
     return {
         "quantity": cell.quantity,
         "unit": cell.unit,
-        "estimate": reading and reading.value,
-        "ci_low": reading and reading.low,
-        "ci_high": reading and reading.high,
-        "confidence": reading and reading.confidence,
-        "rounds": reading and reading.rounds,
+        **reading_row(reading),
         "status": cell.standing,
         "discarded": cell.discarded,
         "mark": cell.mark,

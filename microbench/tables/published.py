@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import product
 from string import ascii_uppercase
 
@@ -120,7 +120,7 @@ def reference_table(
 ) -> Table:
     """Return one row per case and quantity: the measured figure and each published one, with ratios."""
     found = Table(box=None, pad_edge=False, header_style="bold")
-    settings = _settings(rows)
+    settings = settings_of(row.case for row in rows)
     named = "name" in extras and (len(table.variants) > 1 or any(row.variant is None for row in rows))
     for header in ("model", *settings, *(["published as"] if named else []), "phase"):
         found.add_column(header, overflow="fold")
@@ -145,9 +145,9 @@ def ratio_name(table: published_tables.Table) -> str:
     return RATIOS.get((table.baseline or ("",))[0], "ratio")
 
 
-def _settings(rows: Sequence[Row]) -> dict[str, dict[int, str]]:
-    """Return the batch and the settings that distinguish the rows' cases, by name and by `id` of the case."""
-    cases = list({id(row.case): row.case for row in rows}.values())
+def settings_of(given: Iterable[CaseResult]) -> dict[str, dict[int, str]]:
+    """Return the batch and the settings that distinguish cases, by name and by `id` of the case."""
+    cases = list({id(case): case for case in given}.values())
     found = {"batch_size": [str(case.config.batch_size) for case in cases], **varying(cases)}
     return {
         name: {id(case): value for case, value in zip(cases, values, strict=True)}

@@ -17,7 +17,8 @@ from typing import Any
 from flat import rows
 
 from microbench.errors import ExitCode
-from microbench.records.store import read
+from microbench.records.record import RoundRecord
+from microbench.records.store import FILE_NAME, Store, read
 
 from .warm import environment, run
 from .zygote import MARK, NAME
@@ -78,6 +79,16 @@ def microbench(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None)
 def measure(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
     """Run the command with its records in the folder `run`, and few samples unless the arguments say more."""
     return microbench(*QUICK, "hydra.run.dir=run", *arguments, cwd=cwd, env=env)
+
+
+def write(folder: Path, *cases: list[RoundRecord]) -> Path:
+    """Make a run's folder with the records of cases, and return it; without any, its file is empty."""
+    folder.mkdir()
+    (folder / FILE_NAME).touch()
+    with Store(folder) as store:
+        for record in (record for case in cases for record in case):
+            store.append(record)
+    return folder
 
 
 def records_in(folder: Path) -> list[Record]:

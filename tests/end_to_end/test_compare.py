@@ -12,19 +12,8 @@ from factory import FAST, NOISY, SLOW
 
 from microbench.analysis.verdict import ONE_ROUND
 from microbench.errors import ExitCode
-from microbench.records.record import RoundRecord
-from microbench.records.store import Store
 
-from .support import Finished, measure, microbench
-
-
-def write(place: Path, *cases: list[RoundRecord]) -> str:
-    place.mkdir()
-    (place / "records.jsonl").touch()
-    with Store(place) as store:
-        for record in (record for case in cases for record in case):
-            store.append(record)
-    return place.name
+from .support import Finished, measure, microbench, write
 
 
 @pytest.fixture(scope="module")

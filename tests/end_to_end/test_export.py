@@ -21,8 +21,9 @@ from microbench.cli import export
 from microbench.errors import UserError
 from microbench.records.record import Machine, RoundRecord
 from microbench.records.result import load
-from microbench.records.store import Store
 from microbench.records.summary import summarize
+
+from .support import write
 
 ROUNDS = (
     [1.0, 1.2, 1.1, 1.4, 1.3],
@@ -37,15 +38,6 @@ TUNED = f"{INFER}, allocator=tuned"
 MACHINE = Machine(
     host_id="h", cpu="Some CPU", usable_cpus=8, torch="2.11", python="3.12", os="Linux 6", microbench="1.0"
 )
-
-
-def write(place: Path, *cases: list[RoundRecord]) -> str:
-    place.mkdir()
-    (place / "records.jsonl").touch()
-    with Store(place) as store:
-        for record in (record for case in cases for record in case):
-            store.append(record)
-    return place.name
 
 
 def sampled() -> list[RoundRecord]:

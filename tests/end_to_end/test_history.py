@@ -17,16 +17,9 @@ from microbench import compare
 from microbench.cli import history
 from microbench.errors import UserError
 from microbench.records.record import RoundRecord, RunInfo, Status
-from microbench.records.store import Store
 from microbench.tables import history as tables
 
-
-def write(folder: Path, *cases: list[RoundRecord]) -> str:
-    folder.mkdir()
-    with Store(folder) as store:
-        for record in (record for case in cases for record in case):
-            store.append(record)
-    return str(folder)
+from .support import write
 
 
 def of_run(records: list[RoundRecord], number: int, **facts: Any) -> list[RoundRecord]:
@@ -51,13 +44,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory, timed: Any) -> list[str]:
         slow = 1.15 if number >= 6 else 1.0
         first, second = ([noise.gauss(1, 0.01) for _ in range(6)] for _ in range(2))
         facts = {"torch": "2.12" if number >= 6 else "2.11", "git": "abc" if number < 3 else "def"}
-        found.append(
-            write(
-                folder / f"{number}",
-                of_run(timed([slow * each for each in first]), number, **facts),
-                of_run(timed(second, 1, batch_size=1), number, **facts),
-            )
+        run = write(
+            folder / f"{number}",
+            of_run(timed([slow * each for each in first]), number, **facts),
+            of_run(timed(second, 1, batch_size=1), number, **facts),
         )
+        found.append(str(run))
     return found
 
 
@@ -165,7 +157,7 @@ def test_a_machine_whose_speed_wanders_is_told_of(
     for number in range(24):
         drift = 0.9 * drift + noise.gauss(0, 0.02)
         times = [1 + drift + noise.gauss(0, 0.001) for _ in range(2)]
-        paths.append(write(tmp_path / f"{number}", of_run(timed(times), number)))
+        paths.append(str(write(tmp_path / f"{number}", of_run(timed(times), number))))
     assert "in 1 of 1 case runs resemble the one before (correlation up to 0." in shown(capsys, *paths)
 
 
@@ -173,11 +165,11 @@ def test_hosts_have_histories_of_their_own_and_failed_runs_a_gap(
     timed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = [
-        write(tmp_path / f"{number}", of_run(timed([1.0 + number / 100, 1.0]), number, host_id=host))
+        str(write(tmp_path / f"{number}", of_run(timed([1.0 + number / 100, 1.0]), number, host_id=host)))
         for number, host in enumerate("aabb")
     ]
     failed = of_run(told(timed([1.0]), status=Status.TIMEOUT, error="too long"), 4, host_id="a")
-    found = rows(capsys, *paths, write(tmp_path / "failed", failed))
+    found = rows(capsys, *paths, str(write(tmp_path / "failed", failed)))
     assert [(each["host_id"], each["status"]) for each in found] == [
         *(("a", "ok"), ("a", "ok"), ("a", "timeout"), ("b", "ok"), ("b", "ok"))
     ]

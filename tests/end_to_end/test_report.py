@@ -37,20 +37,12 @@ from microbench.records.record import (
     WarningCode,
 )
 from microbench.records.result import load
-from microbench.records.store import Store
 from microbench.tables.pivot import show_pivots
+
+from .support import write
 
 ENGINES = ("eager", "export", "onnxruntime")
 HOSTILE = "<img src=x onerror=alert(1)>|@you_50%$#&{x}~^\\[1]"
-
-
-def write(folder: Path, *cases: list[RoundRecord]) -> Path:
-    folder.mkdir()
-    (folder / "records.jsonl").touch()
-    with Store(folder) as store:
-        for record in (record for case in cases for record in case):
-            store.append(record)
-    return folder
 
 
 def of_run(records: list[RoundRecord], run: str, day: str) -> list[RoundRecord]:

@@ -15,21 +15,13 @@ from msgspec.structs import replace
 import microbench
 from microbench.cli import show
 from microbench.errors import UserError
-from microbench.records.record import BenchmarkWarning, RoundRecord, RunInfo, Status, WarningCode
-from microbench.records.store import FILE_NAME, Store
+from microbench.records.record import BenchmarkWarning, RunInfo, Status, WarningCode
+from microbench.records.store import FILE_NAME
 
 from .support import microbench as command
+from .support import write
 
 FAST = [1.00, 1.02, 1.01]
-
-
-def write(folder: Path, *cases: list[RoundRecord]) -> Path:
-    folder.mkdir()
-    (folder / "records.jsonl").touch()
-    with Store(folder) as store:
-        for record in (record for case in cases for record in case):
-            store.append(record)
-    return folder
 
 
 @pytest.fixture(scope="module")
